@@ -1,0 +1,102 @@
+"""Takes files and folders in through the same ingest as the network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.dicom.identity import Uid
+from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, read_file_meta
+from pacs_server.errors import BadObject
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Outcome
+from pacs_server.storage.placement import Placement
+
+_PIECE_BYTES: Final = 1 << 20
+_PREAMBLE_BYTES: Final = 128
+_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+
+
+class ImportOutcome(StrEnum):
+    """What became of one file."""
+
+    STORED = "stored"
+    DUPLICATE = "already held"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """One file of an import; `reason` says why it was skipped or refused, or what is remarkable about it."""
+
+    path: Path
+    outcome: ImportOutcome
+    reason: str = ""
+
+
+def import_paths(
+    paths: Iterable[Path],
+    receive: Callable[[Declared], Reception],
+    *,
+    instances: Instances,
+    placement: Placement,
+) -> Iterator[ImportResult]:
+    """Import every file below `paths`, in order of names, without following symbolic links; one result for each.
+
+    Raises: NotEnoughCopies or IndexUnavailable when the archive itself cannot take more; what was reported stays.
+    """
+    for path in paths:
+        for file in _files_below(path):
+            yield _import_file(file, receive, instances, placement)
+
+
+def _files_below(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            yield Path(folder, name)
+
+
+def _import_file(
+    path: Path, receive: Callable[[Declared], Reception], instances: Instances, placement: Placement
+) -> ImportResult:
+    if path.is_symlink() or not path.is_file():
+        return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
+    try:
+        with path.open("rb") as file:
+            return _import_open(path, file, receive, instances, placement)
+    except BadObject as refusal:
+        return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=str(refusal))
+    except OSError as error:
+        return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=f"cannot be read: {error.strerror}")
+
+
+def _import_open(
+    path: Path, file: BinaryIO, receive: Callable[[Declared], Reception], instances: Instances, placement: Placement
+) -> ImportResult:
+    prefix = file.read(MAX_FILE_META_BYTES)
+    meta = read_file_meta(prefix)
+    if meta.sop_class == _MEDIA_DIRECTORY:
+        return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="a DICOMDIR, not an object")
+    reception = receive(
+        Declared(sop_class=meta.sop_class, sop_instance=Uid(meta.sop_instance), transfer_syntax=meta.transfer_syntax)
+    )
+    try:
+        reception.feed(memoryview(prefix)[meta.data_set_offset :])
+        while piece := file.read(_PIECE_BYTES):
+            reception.feed(memoryview(piece))
+        recorded = ingest(reception, instances=instances, placement=placement)
+    finally:
+        reception.abandon()
+    outcome = ImportOutcome.DUPLICATE if recorded.outcome is Outcome.DUPLICATE else ImportOutcome.STORED
+    remark = "its preamble was not empty and was left out" if any(prefix[:_PREAMBLE_BYTES]) else ""
+    return ImportResult(path=path, outcome=outcome, reason=remark)

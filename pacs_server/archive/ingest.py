@@ -1,0 +1,199 @@
+"""The promise: when an object is acknowledged, and in which order that is earned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
+from pacs_server.dicom.describe import Description, describe
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.identity import Digest, ObjectHasher, Uid, uid_text
+from pacs_server.dicom.part10 import file_meta, read_file_meta
+from pacs_server.dicom.reencode import canonical
+from pacs_server.dicom.stored import is_intact
+from pacs_server.errors import CopyUnreadable, ObjectMismatch, Undecodable
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Arrival, CopyRow, Outcome, Recorded, StoredObject
+from pacs_server.storage.layout import object_path, series_directory
+from pacs_server.storage.placement import CopyPlace, NamesCopy, ObjectStream, Placement
+from pacs_server.storage.reading import OpenCopy
+
+_COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs."""
+
+    aet: str
+    charset: str = ""
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What the sender says it sends: SOP class and instance of the command, the negotiated transfer syntax."""
+
+    sop_class: str
+    sop_instance: Uid
+    transfer_syntax: str
+
+
+class Reception:
+    """One object while it arrives: hashed, its head read, its bytes in memory or, when many, already on the volumes.
+
+    Belongs to one thread and ends in `ingest` or in `abandon`. Memory stays below `memory_bytes` and the head's cap.
+    """
+
+    def __init__(
+        self,
+        declared: Declared,
+        origin: Origin,
+        *,
+        instances: Instances,
+        placement: Placement,
+        memory_bytes: int,
+        now: datetime,
+    ) -> None:
+        self.declared = declared
+        self.origin = origin
+        self.now = now
+        self.size_bytes = 0
+        self._instances = instances
+        self._placement = placement
+        self._memory_bytes = memory_bytes
+        self._hasher = ObjectHasher(declared.transfer_syntax)
+        self._head = HeadScanner(declared.transfer_syntax)
+        self._chunks: list[bytes] = [
+            file_meta(
+                sop_class=declared.sop_class,
+                sop_instance=declared.sop_instance,
+                transfer_syntax=declared.transfer_syntax,
+            )
+        ]
+        self._stream: ObjectStream | None = None
+
+    def feed(self, fragment: memoryview) -> None:
+        """Take the next bytes of the data set.
+
+        Raises: Undecodable when they cannot be a data set; NotEnoughCopies when the volumes fail a large object.
+        """
+        self._hasher.update(fragment)
+        self._head.feed(fragment)
+        self.size_bytes += len(fragment)
+        if self._stream is not None:
+            self._stream.write(fragment)
+            return
+        self._chunks.append(bytes(fragment))
+        if self.size_bytes > self._memory_bytes and self._head.identified:
+            self._spill()
+
+    def _spill(self) -> None:
+        study_uid, series_uid = (uid_text(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
+        day = self._instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
+        self._stream = self._placement.stream(series_directory(day, study_uid, series_uid))
+        for chunk in self._chunks:
+            self._stream.write(chunk)
+        self._chunks.clear()
+
+    def describe(self) -> Description:
+        """The indexed values of the complete object.
+
+        Raises: Undecodable; InvalidUid or ObjectMismatch when its UIDs are missing or are not those of the command.
+        """
+        description = describe(
+            self._head.finish(), assumed_charset=self.origin.charset, default_issuer=self.origin.issuer
+        )
+        declared = self.declared
+        if description.sop_uid != declared.sop_instance or description.sop_class != declared.sop_class:
+            raise ObjectMismatch("the data set's SOP Class or Instance UID is not that of the command")
+        return description
+
+    def digest(self) -> Digest:
+        """The digest of what has arrived."""
+        return self._hasher.digest()
+
+    def keep(self, day: date, description: Description, digest: Digest) -> tuple[CopyPlace, ...]:
+        """Put the object under its final name on as many volumes as the policy needs, flushed.
+
+        Raises: NotEnoughCopies.
+        """
+        path = object_path(day, description.study_uid, description.series_uid, description.sop_uid, digest)
+        if self._stream is None:
+            return self._placement.store(path, self._chunks)
+        stream, self._stream = self._stream, None
+        return stream.finish(path)
+
+    def abandon(self) -> None:
+        """Leave nothing of this object behind; does nothing after `keep`."""
+        if self._stream is not None:
+            self._stream.abandon()
+            self._stream = None
+        self._chunks.clear()
+
+
+def ingest(reception: Reception, *, instances: Instances, placement: Placement) -> Recorded:
+    """Status 0x0000 means: the object is flushed to disk on as many volumes as the policy asks for, under its final
+    name, and is in the index, findable. Nothing else is ever answered with success. Whatever happens afterwards
+    (kill -9, power cut, a dead NAS, a full disk), an acknowledged object is found again, byte for byte.
+
+    Order, always: file first, then row, then status. The caller answers the status when this returns.
+
+    Raises: BadObject when it cannot be filed; NotEnoughCopies or IndexUnavailable when it could not be kept safe.
+    """
+    description = reception.describe()
+    digest = reception.digest()
+    known = instances.known(description.sop_uid, description.study_uid)
+    twin = next((held for held in known.objects if held.digest == digest), None)
+    if twin is not None and _intact_copies(twin, placement) >= placement.need:
+        reception.abandon()
+        return Recorded(outcome=Outcome.DUPLICATE, flags=())
+
+    day = known.study_day or reception.now.date()
+    copies = reception.keep(day, description, digest)  # file
+    arrival = Arrival(
+        description=description,
+        digest=digest,
+        transfer_syntax=reception.declared.transfer_syntax,
+        size_bytes=reception.size_bytes,
+        copies=tuple(CopyRow(volume_id=copy.volume_id, path=copy.path) for copy in copies),
+        received_at=reception.now,
+        day=day,
+        sender=reception.origin.aet,
+        role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
+    )
+    return instances.record(arrival)  # row; then the caller's status
+
+
+def _intact_copies(held: StoredObject, placement: Placement) -> int:
+    return placement.intact(held.copies, lambda buffer: is_intact((buffer,), held.digest))
+
+
+def role_beside(
+    held: tuple[StoredObject, ...], transfer_syntax: str, copies: Sequence[NamesCopy], placement: Placement
+) -> str:
+    """The role of a new object beside one that is current under its UID: the same values in another uncompressed
+    syntax are an "encoding", anything else is a "version" that a person should look at.
+    """
+    current = next((other for other in held if other.role == "current"), None)
+    if current is None or not {current.transfer_syntax, transfer_syntax} <= _COMPARABLE_SYNTAXES:
+        return "version"
+    if current.transfer_syntax == transfer_syntax:
+        return "version"
+    try:
+        with placement.open(current.copies) as first, placement.open(copies) as second:
+            return "encoding" if _value_digest(first) == _value_digest(second) else "version"
+    except (CopyUnreadable, Undecodable):
+        return "version"
+
+
+def _value_digest(copy: OpenCopy) -> Digest:
+    """Equal for objects whose values are equal, in whichever uncompressed syntax they are written."""
+    meta = read_file_meta(copy.buffer)
+    hasher = ObjectHasher(IMPLICIT_LE)
+    for piece in canonical(copy.buffer[meta.data_set_offset :], meta.transfer_syntax):
+        hasher.update(piece)
+    return hasher.digest()

@@ -1,0 +1,33 @@
+"""What the archive holds that a query or a retrieve asks for. No file is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pacs_server.dicom.answer import AnswerEncoder
+from pacs_server.dicom.matching import Query
+from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.index.search import Deliverable, Search
+
+
+def answers(
+    search: Search, query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str
+) -> Iterator[bytes]:
+    """The encoded identifiers that answer a query, one by one as rows are read; memory does not grow with their number.
+
+    Raises: IndexUnavailable.
+    Source: PS3.4 section C.4.1.
+    """
+    encoder = AnswerEncoder(query, transfer_syntax, reply_charset=reply_charset, retrieve_aet=retrieve_aet)
+    encode = encoder.encode
+    for row in search.find(query, encoder.columns):
+        yield encode(row)
+
+
+def deliverables(search: Search, request: RetrieveRequest) -> list[Deliverable]:
+    """The objects that a retrieve asks for, in the order in which they are sent: study, series and instance number.
+
+    Raises: BadQuery when a patient ID alone names two patients; IndexUnavailable.
+    Source: PS3.4 section C.4.2 and C.4.3.
+    """
+    return search.deliverables(request)

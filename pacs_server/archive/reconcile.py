@@ -1,0 +1,137 @@
+"""Files against rows, in both directions: adopts files that no row knows, finds rows whose file is gone.
+
+Rebuilding an index is the same deed against an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Final
+
+from pacs_server.dicom.describe import describe
+from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.dicom.part10 import read_file_meta
+from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUnavailable
+from pacs_server.index.holdings import HeldCopy, Holdings
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Arrival, CopyRow, StoredObject
+from pacs_server.storage.layout import FoundFile, file_name_end
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.volume import Volume
+
+# A younger file may be on its way into the index at this moment.
+SETTLED_AFTER: Final = timedelta(minutes=15)
+
+
+class FindingKind(StrEnum):
+    """What was found; the last two are damage."""
+
+    UNKNOWN_FILE = "file without row"
+    ADOPTED = "adopted"
+    FORGOTTEN = "row of a missing copy removed"
+    UNREADABLE = "file that is no object of ours"
+    MISSING = "row without file"
+
+    @property
+    def is_damage(self) -> bool:
+        """Whether a person has to act."""
+        return self in (FindingKind.UNREADABLE, FindingKind.MISSING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One difference between the files of a volume and the rows about it."""
+
+    kind: FindingKind
+    volume: str
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The rows that files are compared with."""
+
+    instances: Instances
+    holdings: Holdings
+    default_issuer: str
+    default_charset: str
+    role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
+
+
+def reconcile(
+    volume: Volume, ledger: Ledger, placement: Placement, *, since: date | None, repair: bool, now: datetime
+) -> Iterator[Finding]:
+    """Compare one volume's files with its rows, studies of `since` and later; one finding for each difference.
+
+    With `repair`, settled files without a row are adopted, and the row of a missing copy is removed when another copy
+    of the object is there. The only row of an object is never removed: it says what was lost.
+
+    Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
+    """
+    for file in volume.walk(since):
+        if now - file.modified < SETTLED_AFTER or ledger.holdings.holds(volume.spec.id, str(file.path)):
+            continue
+        if repair:
+            yield adopt(volume, file, ledger, placement)
+        else:
+            yield Finding(kind=FindingKind.UNKNOWN_FILE, volume=volume.spec.name, path=str(file.path))
+    for held in ledger.holdings.copies_on(volume.spec.id, since=since):
+        if not volume.has_file(PurePosixPath(held.path), held.size_bytes):
+            yield _missing(volume, held, ledger, repair=repair)
+
+
+def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:
+    """Enter one file of a volume into the index, as if it had been received when it was written.
+
+    Raises: IndexUnavailable.
+    """
+    copy = CopyRow(volume_id=volume.spec.id, path=str(file.path))
+    try:
+        with placement.open((copy,)) as opened:
+            arrival = _arrival(opened, file, copy, ledger)
+    except (BadObject, CopyUnreadable, VolumeUnavailable) as error:
+        return Finding(kind=FindingKind.UNREADABLE, volume=volume.spec.name, path=copy.path, detail=str(error))
+    recorded = ledger.instances.record(arrival)
+    return Finding(kind=FindingKind.ADOPTED, volume=volume.spec.name, path=copy.path, detail=recorded.outcome.value)
+
+
+def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:
+    kind = FindingKind.MISSING
+    if repair and ledger.holdings.copy_count(held.instance_id) > 1:
+        ledger.holdings.forget(volume.spec.id, held.path)
+        kind = FindingKind.FORGOTTEN
+    return Finding(kind=kind, volume=volume.spec.name, path=held.path)
+
+
+def _arrival(opened: OpenCopy, file: FoundFile, copy: CopyRow, ledger: Ledger) -> Arrival:
+    pieces = opened.pieces()
+    first = next(pieces)
+    meta = read_file_meta(first)
+    head, hasher = HeadScanner(meta.transfer_syntax), ObjectHasher(meta.transfer_syntax)
+    for piece in chain((first[meta.data_set_offset :],), pieces):
+        head.feed(piece)
+        hasher.update(piece)
+    digest = hasher.digest()
+    if not file.path.name.endswith(file_name_end(digest)):
+        raise Undecodable("its content is not what its name says: damaged, or not written by this archive")
+    description = describe(head.finish(), assumed_charset=ledger.default_charset, default_issuer=ledger.default_issuer)
+    known = ledger.instances.known(description.sop_uid, description.study_uid)
+    return Arrival(
+        description=description,
+        digest=digest,
+        transfer_syntax=meta.transfer_syntax,
+        size_bytes=opened.size_bytes - meta.data_set_offset,
+        copies=(copy,),
+        received_at=file.modified,
+        day=file.day,
+        sender="",
+        role_beside_current=ledger.role_beside(known.objects, meta.transfer_syntax, (copy,)),
+    )

@@ -1,0 +1,1 @@
+"""The `pacs` command: parse, call a use case, print."""

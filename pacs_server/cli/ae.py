@@ -1,0 +1,238 @@
+"""`pacs ae`: the peers that may call us and that we may send to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import yaml
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.output import print_facts, print_rows, talk
+from pacs_server.errors import Refused, UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.index.registry import Peer, Registry
+
+_HEADINGS: Final = {
+    "aet": "AET",
+    "host": "HOST",
+    "port": "PORT",
+    "allow": "ALLOW",
+    "from": "FROM",
+    "issuer": "ISSUER",
+    "charset": "CHARSET",
+}
+_ALLOW = click.option("--allow", metavar="RIGHTS", help="Of echo,store,find,get,move; a comma list. At first: all.")
+_FROM = click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="CIDR",
+    help="Address, network or host name it may call from; repeat it. At first: HOST.",
+)
+_ISSUER = click.option("--issuer", metavar="ID", help="Issuer of the patient IDs that it sends without one.")
+_CHARSET = click.option(
+    "--charset", metavar="CS", help="Character set to assume where it names none, and to answer in."
+)
+
+
+@click.group(cls=Group)
+def ae() -> None:
+    """Register peers: modalities, viewers, other archives."""
+
+
+@ae.command(example="pacs ae add CT1 192.168.10.21 104 --allow echo,store")
+@click.argument("aet", callback=aet_value)
+@click.argument("host")
+@click.argument("port")
+@_ALLOW
+@_FROM
+@_ISSUER
+@_CHARSET
+@pass_invocation
+def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
+    """Register a peer.
+
+    HOST PORT may be '- -' for one that only calls us; then it needs --from.
+    """
+    peer = _peer(_given(given, sources) | {"aet": aet})
+    with invocation.node() as node:
+        if node.registry.peer(aet) is not None:
+            raise Refused(f"{aet} is registered already; change it with: pacs ae set {aet}")
+        node.registry.save_peer(peer)
+    talk(f"registered {aet}" + (f"; try it with: pacs ae test {aet}" if peer.host else ""))
+    return ExitCode.DONE
+
+
+@ae.command("set", example="pacs ae set CT1 --from 192.168.10.0/24 --charset 'ISO_IR 13'")
+@click.argument("aet", callback=aet_value)
+@click.option("--host", help="Its address or host name; '-' for one that only calls us.")
+@click.option("--port", help="Its port; '-' for one that only calls us.")
+@_ALLOW
+@_FROM
+@_ISSUER
+@_CHARSET
+@pass_invocation
+def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
+    """Change what is registered about a peer.
+
+    What is not named stays as it is; --from replaces all that it had.
+    """
+    from pacs_server.cli.peer_text import facts_of
+
+    changes = _given(given, sources)
+    if not changes:
+        raise click.UsageError("nothing to change: name at least one option")
+    with invocation.node() as node:
+        known = _known(node.registry, aet)
+        facts = facts_of(known)
+        if known.sources == (known.host,):  # the address it calls from was never said by itself, so it moves along
+            del facts["from"]
+        node.registry.save_peer(_peer(facts | changes))
+    talk(f"changed {aet}")
+    return ExitCode.DONE
+
+
+@ae.command("list", reports=True, example="pacs ae list --json")
+@pass_invocation
+def list_(invocation: Invocation) -> ExitCode:
+    """List the registered peers."""
+    from pacs_server.cli.peer_text import facts_of
+
+    with invocation.node() as node:
+        rows = [facts_of(peer) for peer in node.registry.peers()]
+    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json):
+        talk("no peer is registered: only this machine may call")
+    return ExitCode.DONE
+
+
+@ae.command(reports=True, example="pacs ae show CT1")
+@click.argument("aet", callback=aet_value)
+@pass_invocation
+def show(invocation: Invocation, aet: AeTitle) -> ExitCode:
+    """Show one peer."""
+    from pacs_server.cli.peer_text import facts_of
+
+    with invocation.node() as node:
+        print_facts(facts_of(_known(node.registry, aet)), as_json=invocation.as_json)
+    return ExitCode.DONE
+
+
+@ae.command(example="pacs ae remove CT1 --yes")
+@click.argument("aet", callback=aet_value)
+@confirmed
+@pass_invocation
+def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
+    """Forget a peer. What it sent stays."""
+    with invocation.node() as node:
+        _known(node.registry, aet)
+        if not yes:
+            talk(f"would forget {aet}, which could then neither call us nor be sent to; do it with --yes")
+            return ExitCode.DONE
+        node.registry.remove_peer(aet)
+    talk(f"forgot {aet}")
+    return ExitCode.DONE
+
+
+@ae.command(reports=True, example="pacs ae test CT1")
+@click.argument("aet", callback=aet_value)
+@pass_invocation
+def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
+    """Try a peer leg by leg, and say what to change.
+
+    TCP, association, C-ECHO, then C-STORE of a tiny object: patient ID PACS-TEST, the same one each time.
+    """
+    from pacs_server.cli.peer_legs import try_peer
+
+    with invocation.node() as node:
+        peer, settings = _known(node.registry, aet), node.settings
+    if peer.host is None or peer.port is None:
+        raise Refused(f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P")
+    legs = try_peer(peer.aet, peer.host, peer.port, settings)
+    rows = [{"leg": leg.name, "result": leg.result, "remedy": leg.remedy} for leg in legs]
+    print_rows(rows, {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}, as_json=invocation.as_json)
+    return ExitCode.DONE if all(leg.ok for leg in legs) else ExitCode.UNREACHABLE
+
+
+@ae.command("import", example="pacs ae import peers.yaml --yes")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@confirmed
+@pass_invocation
+def import_(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
+    """Register the peers of a file that pacs ae export wrote.
+
+    Those that would change a known peer wait for --yes.
+    """
+    from pacs_server.cli.peer_text import differences, read_peers
+
+    peers = read_peers(file)
+    left = 0
+    with invocation.node() as node:
+        for peer in peers:
+            known = node.registry.peer(peer.aet)
+            if known == peer:
+                continue
+            if known is None or yes:
+                node.registry.save_peer(peer)
+                talk(f"{'registered' if known is None else 'changed'} {peer.aet}")
+            else:
+                left += 1
+                talk(f"would change {peer.aet}: {differences(known, peer)}")
+    if left:
+        talk(f"{left} of {len(peers)} peers were left as they are; change them with --yes")
+    return ExitCode.PARTLY if left else ExitCode.DONE
+
+
+@ae.command(example="pacs ae export peers.yaml")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@confirmed
+@pass_invocation
+def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
+    """Write the registered peers to a YAML file.
+
+    FILE may be - for standard output; pacs ae import reads it.
+    """
+    from pacs_server.cli.peer_text import facts_of
+
+    with invocation.node() as node:
+        peers = [facts_of(peer) for peer in node.registry.peers()]
+    text = yaml.safe_dump(peers, allow_unicode=True, sort_keys=False)
+    if str(file) == "-":
+        click.echo(text, nl=False)
+        return ExitCode.DONE
+    if file.exists() and not yes:
+        raise Refused(f"{file} exists and would be overwritten; do it with --yes")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{file} cannot be written: {error.strerror}") from error
+    talk(f"wrote {len(peers)} peers to {file}")
+    return ExitCode.DONE
+
+
+def _given(options: Mapping[str, str | None], sources: tuple[str, ...]) -> dict[str, object]:
+    """The facts that were given on the command line, and only those."""
+    facts: dict[str, object] = {key: value for key, value in options.items() if value is not None}
+    return facts | {"from": list(sources)} if sources else facts
+
+
+def _peer(facts: Mapping[str, object]) -> Peer:
+    from pacs_server.cli.peer_text import peer_of
+
+    try:
+        return peer_of(facts)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _known(registry: Registry, aet: AeTitle) -> Peer:
+    peer = registry.peer(aet)
+    if peer is None:
+        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+    return peer

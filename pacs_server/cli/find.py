@@ -1,0 +1,132 @@
+"""`pacs find` and `pacs show`: what the archive holds, by the same matching as C-FIND."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Command, Group, Invocation, key_values, pass_invocation
+from pacs_server.cli.output import print_rows, talk
+from pacs_server.dicom.names import groups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pacs_server.dicom.attributes import Attribute, Level
+
+LEVELS: Final = {"patients": "PATIENT", "studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}
+
+_COLUMNS: Final = {
+    "patients": ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "NumberOfPatientRelatedStudies"),
+    "studies": (
+        "StudyDate",
+        "PatientID",
+        "PatientName",
+        "ModalitiesInStudy",
+        "StudyDescription",
+        "AccessionNumber",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+        "StudyInstanceUID",
+    ),
+    "series": (
+        "StudyDate",
+        "PatientID",
+        "SeriesNumber",
+        "Modality",
+        "SeriesDescription",
+        "BodyPartExamined",
+        "NumberOfSeriesRelatedInstances",
+        "SeriesInstanceUID",
+    ),
+    "instances": ("PatientID", "Modality", "SeriesNumber", "InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
+}
+_HEADINGS: Final = {
+    "NumberOfPatientRelatedStudies": "STUDIES",
+    "NumberOfStudyRelatedSeries": "SERIES",
+    "NumberOfStudyRelatedInstances": "OBJECTS",
+    "NumberOfSeriesRelatedInstances": "OBJECTS",
+    "PatientID": "ID",
+    "PatientName": "NAME",
+    "PatientBirthDate": "BORN",
+    "PatientSex": "SEX",
+    "StudyDate": "DATE",
+    "ModalitiesInStudy": "MODALITIES",
+    "StudyDescription": "DESCRIPTION",
+    "SeriesDescription": "DESCRIPTION",
+    "AccessionNumber": "ACCESSION",
+    "SeriesNumber": "SERIES",
+    "InstanceNumber": "NUMBER",
+    "BodyPartExamined": "BODY PART",
+    "SOPClassUID": "SOP CLASS",
+    "StudyInstanceUID": "UID",
+    "SeriesInstanceUID": "UID",
+    "SOPInstanceUID": "UID",
+}
+
+
+@click.command(cls=Command, reports=True, example="pacs find studies 'PatientName=山*' StudyDate=20260101-")
+@click.argument("level", type=click.Choice(list(LEVELS)))
+@click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N.")
+@pass_invocation
+def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int | None) -> ExitCode:
+    """Find patients, studies, series or instances.
+
+    KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, 20260101-20260131 for dates, UIDs joined
+    by a backslash.
+    """
+    from pacs_server.dicom.attributes import BY_KEYWORD, Level
+    from pacs_server.dicom.matching import query_from_keywords
+
+    given = key_values(keys)
+    chosen = Level[LEVELS[level]]
+    query = query_from_keywords(chosen, given)
+    keywords = dict.fromkeys((*(key for key in given if key in BY_KEYWORD), *_COLUMNS[level]))
+    uid_last = sorted(keywords, key=lambda keyword: BY_KEYWORD[keyword].vr == "UI")
+    attributes = [BY_KEYWORD[keyword] for keyword in uid_last]
+    with invocation.node() as node:
+        rows = node.search.find(query, attributes, limit=limit)
+        records = _records(rows, attributes, chosen)
+        names = {attribute.keyword for attribute in attributes if attribute.vr == "PN"}
+        shown = records if invocation.as_json else (_readable(record, names) for record in records)
+        headings = {keyword: _HEADINGS.get(keyword, keyword) for keyword in uid_last}
+        count = print_rows(shown, headings, as_json=invocation.as_json)
+    if count == 0 or count == limit:
+        talk("nothing found" if count == 0 else f"stopped after {count}, there may be more")
+    return ExitCode.DONE
+
+
+def _records(
+    rows: Iterator[Sequence[str | int | None]], attributes: Sequence[Attribute], level: Level
+) -> Iterator[dict[str, object]]:
+    """Each row by keyword; `uid` is the UID of the entity itself."""
+    from pacs_server.dicom.attributes import UNIQUE_KEY
+
+    own = UNIQUE_KEY[level]
+    keywords = [attribute.keyword for attribute in attributes]
+    for row in rows:
+        record: dict[str, object] = dict(zip(keywords, row, strict=True))
+        yield {"uid": record[own.keyword], **record} if own.vr == "UI" else record
+
+
+def _readable(record: Mapping[str, object], names: set[str]) -> dict[str, object]:
+    return {key: readable_name(str(value)) if key in names and value else value for key, value in record.items()}
+
+
+def readable_name(value: str) -> str:
+    """A person name for reading: ideographic first, then the other groups in parentheses, carets as spaces."""
+    return "; ".join(filter(None, map(_one_name, value.split("\\"))))
+
+
+def _one_name(value: str) -> str:
+    alphabetic, ideographic, phonetic = (" ".join(group.replace("^", " ").split()) for group in groups(value))
+    first, *others = [group for group in (ideographic, alphabetic, phonetic) if group] or [""]
+    return f"{first} ({', '.join(others)})" if others else first
+
+
+@click.group(cls=Group)
+def show() -> None:
+    """Show everything that is held of one entity."""

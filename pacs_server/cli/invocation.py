@@ -1,0 +1,171 @@
+"""What every command shares: where the settings are found, the --json switch, and help that ends in an example."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pacs_server.errors import Busy, ConfigError
+
+if TYPE_CHECKING:
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.service.assemble import Node
+    from pacs_server.settings import Settings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+
+SETTINGS_NAME: Final = "pacs.yaml"
+DEFAULT_DATA: Final = Path("pacs-data")
+SYSTEM_SETTINGS: Final = Path("/etc/pacs") / SETTINGS_NAME
+
+
+@dataclass(slots=True, kw_only=True)
+class Invocation:
+    """One call of `pacs`. The settings and the database are opened only by a command that needs them."""
+
+    config: Path | None = None
+    as_json: bool = False
+
+    def settings_path(self) -> Path:
+        """The settings file that applies. Raises: ConfigError when there is none."""
+        return find_settings(self.config, os.environ)
+
+    def settings(self) -> Settings:
+        """The checked settings. Raises: ConfigError."""
+        from pacs_server.settings import load
+
+        return load(self.settings_path(), os.environ)
+
+    @contextmanager
+    def node(self) -> Iterator[Node]:
+        """The archive, beside a server that may be running. Raises: ConfigError, SchemaMismatch, IndexUnavailable."""
+        from pacs_server.service.assemble import Node
+
+        with Node.open(self.settings()) as node:
+            yield node
+
+
+def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
+    """The settings file: the given one, else PACS_CONFIG, else that of PACS_DATA, else the first that exists.
+
+    Raises: ConfigError when none of the usual places has one.
+    """
+    if given is not None:
+        return given
+    if config := environment.get("PACS_CONFIG"):
+        return Path(config)
+    if data := environment.get("PACS_DATA"):
+        return Path(data) / SETTINGS_NAME
+    places = (DEFAULT_DATA / SETTINGS_NAME, SYSTEM_SETTINGS)
+    for place in places:
+        if place.exists():
+            return place
+    raise ConfigError(f"no settings file at {' or '.join(map(str, places))}: name one with -c, or make one: pacs init")
+
+
+def refuse_while_serving(data_dir: Path, deed: str) -> None:
+    """Refuse what must not happen under a running server. Raises: Busy."""
+    from pacs_server.service.worker import running
+
+    if (server := running(data_dir)) is not None:
+        raise Busy(f"a server runs on {data_dir} (process {server.get('pid', 'unknown')}): stop it before {deed}")
+
+
+def _remember_config(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.ensure_object(Invocation).config = value
+
+
+def _remember_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).as_json = True
+
+
+def _config_option() -> click.Option:
+    return click.Option(
+        ["-c", "--config"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=_remember_config,
+        help="Settings file; else PACS_CONFIG, else pacs.yaml in PACS_DATA, in ./pacs-data or in /etc/pacs.",
+    )
+
+
+def _json_option() -> click.Option:
+    return click.Option(
+        ["--json"], is_flag=True, expose_value=False, callback=_remember_json, help="Print JSON instead of a table."
+    )
+
+
+class Command(click.Command):
+    """A command whose help ends in an example. `reports` gives it --json."""
+
+    def __init__(self, *args: Any, example: str = "", reports: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+        self.params.append(_config_option())
+        if reports:
+            self.params.append(_json_option())
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the example under the options."""
+        with formatter.section("Example"):
+            formatter.write_text(self.example)
+
+
+class Group(click.Group):
+    """A group of such commands; the top one takes --config and --json for all below it."""
+
+    command_class = Command
+    group_class = type
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the example of the first command."""
+        next(iter(self.commands.values())).format_epilog(ctx, formatter)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a person meets them, not by letter."""
+        return list(self.commands)
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+
+def add_global_options(group: click.Group) -> None:
+    """Let --config and --json also stand before the name of a command."""
+    group.params += [_config_option(), _json_option()]
+
+
+def confirmed(decorated: Decorated) -> Decorated:
+    """Give a command that removes or overwrites its --yes; without it the command only says what it would do."""
+    return click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")(decorated)
+
+
+def key_values(words: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE words as a mapping. Raises: click.UsageError when a word is none, or a key comes twice."""
+    keys: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"'{word}' is not KEY=VALUE, like PatientID=1234 or StudyDate=20260101-")
+        if key in keys:
+            raise click.UsageError(f"{key} is given twice")
+        keys[key] = value
+    return keys
+
+
+def aet_value(context: click.Context, parameter: click.Parameter, value: str) -> AeTitle:
+    """The AE title of an argument or option. Raises: click.BadParameter with the reason."""
+    from pacs_server.settings import site_aet
+
+    try:
+        return site_aet(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error

@@ -1,0 +1,88 @@
+"""The `pacs` command: its groups, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from pacs_server import __version__
+from pacs_server.cli import ae, config, db, find, keep, node, status, storage, transfer
+from pacs_server.cli.exits import ExitCode, exit_code
+from pacs_server.cli.invocation import Group, add_global_options
+from pacs_server.cli.output import talk
+from pacs_server.errors import ConfigError, PacsError
+
+# What a shell reports for a process ended by SIGINT; scripts rely on it.
+_INTERRUPTED = 130
+
+
+@click.group("pacs", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="%(version)s")
+def pacs() -> None:
+    """A DICOM archive: what it acknowledges, it keeps.
+
+    Start with: pacs init, pacs serve, pacs ae add.
+    """
+
+
+add_global_options(pacs)
+for command in (
+    node.init,
+    node.serve,
+    status.status,
+    config.config,
+    ae.ae,
+    storage.storage,
+    find.find,
+    find.show,
+    transfer.import_,
+    transfer.export,
+    keep.reconcile,
+    keep.index,
+    db.db,
+):
+    pacs.add_command(command)
+
+
+def main() -> None:
+    """Run `pacs` and end the process with the exit code of what happened."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`); Python would complain once more while it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.DONE
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and answer its exit code; everything that goes wrong is said on standard error.
+
+    Raises: BrokenPipeError when nobody reads standard output any more.
+    """
+    try:
+        result = pacs.main(arguments, prog_name="pacs", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        talk("interrupted")
+        return _INTERRUPTED
+    except ConfigError as error:
+        for problem in error.problems:
+            talk(f"pacs: {problem}")
+        return exit_code(error)
+    except PacsError as error:
+        talk(f"pacs: {error}")
+        return exit_code(error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the top of the command line
+        traceback.print_exc()
+        talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")
+        return ExitCode.UNEXPECTED
+    return result if isinstance(result, int) else ExitCode.DONE

@@ -1,0 +1,96 @@
+"""`pacs init` and `pacs serve`: a new archive, and a running one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import (
+    DEFAULT_DATA,
+    Command,
+    Invocation,
+    aet_value,
+    pass_invocation,
+    refuse_while_serving,
+)
+from pacs_server.cli.output import talk
+
+if TYPE_CHECKING:
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.settings import Settings
+
+
+@click.command(cls=Command, example="pacs init --data /srv/pacs --aet ARCHIVE --host 0.0.0.0")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="PACS_DATA",
+    default=DEFAULT_DATA,
+    show_default="PACS_DATA, else ./pacs-data",
+    help="Directory of the archive; made if it is missing.",
+)
+@click.option("--aet", callback=aet_value, default="PACS", show_default=True, help="AE title of the archive.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=11112, show_default=True, help="Port to listen on.")
+@click.option("--database", metavar="URL", help="postgresql://... for production; else SQLite in the directory.")
+def init(data: Path, aet: AeTitle, host: str, port: int, database: str | None) -> ExitCode:
+    """Make a new archive: settings file, database and a first volume."""
+    from pacs_server.service.initialise import initialise
+
+    settings_path = initialise(data, aet=aet, host=host, port=port, database=database)
+    talk(f"made an archive in {data}")
+    talk(f"settings: {settings_path}; start it with: pacs -c {settings_path} serve")
+    return ExitCode.DONE
+
+
+@click.command(cls=Command, example="pacs -c /etc/pacs/pacs.yaml serve")
+@pass_invocation
+def serve(invocation: Invocation) -> ExitCode:
+    """Run the archive in the foreground.
+
+    SIGTERM lets running work end; SIGHUP reads the settings again.
+
+    A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
+    run pacs db upgrade.
+    """
+    from pacs_server.service import worker
+
+    settings = invocation.settings()
+    _upgrade_embedded(settings)
+    for name, variable in settings.overridden().items():
+        talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
+    click.echo(first_steps(settings))
+    worker.serve(invocation.settings, announce=talk)
+    return ExitCode.DONE
+
+
+def _upgrade_embedded(settings: Settings) -> None:
+    if not settings.database.startswith("sqlite:"):
+        return
+    from pacs_server.index import schema
+
+    if (found := schema.current(settings.database)) == schema.head():
+        return
+    refuse_while_serving(settings.data_dir, "the upgrade of its database")
+    talk(f"the database has schema {found}, this release needs {schema.head()}: copied beside itself, now upgraded")
+    schema.upgrade(settings.database)
+
+
+def first_steps(settings: Settings) -> str:
+    """What a person may do first with this archive, as commands to copy (DCMTK's tools)."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    peer = f"-aec {settings.aet} {host} {settings.port}"
+    return "\n".join(
+        (
+            f"{settings.aet} at {settings.host}:{settings.port}, data in {settings.data_dir}. To try it:",
+            f"  echoscu {peer}",
+            f"  storescu {peer} +sd +r FOLDER_OR_FILE",
+            f'  findscu -S {peer} -k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k StudyDate -k "PatientName=*"',
+            "  pacs ae add MYSTATION 127.0.0.1 11113   (a destination for C-MOVE)",
+            f"  movescu -S {peer} -aet MYSTATION -aem MYSTATION +P 11113 "
+            "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID",
+        )
+    )

@@ -1,0 +1,152 @@
+"""How results are printed: tables aligned also with full-width characters, or JSON. Talk goes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Final
+
+import click
+
+IDEOGRAPHIC_SPACE: Final = "\u3000"
+
+_GAP: Final = "  "
+# A table takes its column widths from this many rows and then streams, so that a million answers need no memory.
+_MEASURED_ROWS: Final = 500
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal the text takes. Source: Unicode Standard Annex 11 (wide, full-width)."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def printable(value: object) -> str:
+    """A value as one line in which nothing can move the cursor or change the terminal: peers choose these texts."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(printable(item) for item in value)
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == IDEOGRAPHIC_SPACE else repr(character)[1:-1]
+        for character in text
+    )
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The lines of a table; columns that hold only numbers are right-aligned."""
+    remaining = iter(rows)
+    first = list(islice(remaining, _MEASURED_ROWS))
+    if not first:
+        return
+    numeric = [all(isinstance(row[index], int) for row in first) for index in range(len(headings))]
+    cells = [[printable(value) for value in row] for row in first]
+    widths = [max(map(display_width, column)) for column in zip(headings, *cells, strict=True)]
+    streamed = ([printable(value) for value in row] for row in remaining)
+    for row in chain([list(headings)], cells, streamed):
+        yield _GAP.join(map(_padded, row, widths, numeric)).rstrip()
+
+
+def _padded(text: str, width: int, right: bool = False) -> str:
+    padding = " " * (width - display_width(text))
+    return padding + text if right else text + padding
+
+
+def readable_size(size_bytes: int) -> str:
+    """A number of bytes as a person reads it."""
+    size = float(size_bytes)
+    for unit in _UNITS:
+        if size < 1024 or unit == _UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return ""
+
+
+def print_rows(rows: Iterable[Mapping[str, object]], headings: Mapping[str, str], *, as_json: bool) -> int:
+    """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were."""
+    counted = _Counted(rows)
+    if as_json:
+        _print_json_array(counted)
+    else:
+        for line in table(list(headings.values()), ([row.get(key) for key in headings] for row in counted)):
+            click.echo(line)
+    return counted.count
+
+
+def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
+    """Print one object: as JSON, else one `name  value` line for each of its facts that is not empty."""
+    if as_json:
+        click.echo(as_json_text(facts))
+        return
+    shown = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
+    width = max((display_width(name) for name in shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{_padded(name, width)}{_GAP}{printable(value)}")
+
+
+def as_json_text(value: object) -> str:
+    """JSON in which text in any script stays readable; dates, paths and sets become text and lists."""
+    return json.dumps(value, ensure_ascii=False, default=_jsonable)
+
+
+def _jsonable(value: object) -> object:
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _print_json_array(rows: Iterable[Mapping[str, object]]) -> None:
+    opening = "[\n"
+    try:
+        for row in rows:
+            click.echo(f"{opening}{as_json_text(row)}", nl=False)
+            opening = ",\n"
+    finally:  # what was printed is one JSON value, also when the rows end in an error
+        click.echo("[]" if opening == "[\n" else "\n]")
+
+
+class _Counted:
+    def __init__(self, rows: Iterable[Mapping[str, object]]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Mapping[str, object]]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def talk(text: str) -> None:
+    """Say something to the person at the terminal, without disturbing the data on standard output."""
+    click.echo(text, err=True)
+
+
+class Progress:
+    """One line on a terminal that is written over as work goes on; nothing at all in a pipe."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._shown:
+            click.echo(f"\r\033[K{printable(text)}", err=True, nl=False)
+
+    def clear(self) -> None:
+        """Take the line away, before something lasting is printed."""
+        if self._shown:
+            click.echo("\r\033[K", err=True, nl=False)

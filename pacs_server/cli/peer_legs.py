@@ -1,0 +1,169 @@
+"""The legs of `pacs ae test`: each is tried only when the one before it held, and a failed one says what to change."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE, PIXEL_DATA, encoding_of
+from pacs_server.errors import PacsError, PeerRejected
+from pacs_server.net import client
+
+if TYPE_CHECKING:
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.net.association import Association
+    from pacs_server.settings import Settings
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+TEST_PATIENT_ID: Final = "PACS-TEST"
+
+_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One step of the way to a peer; `remedy` says what failed and what to change."""
+
+    name: str
+    remedy: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the step succeeded."""
+        return not self.remedy
+
+    @property
+    def result(self) -> str:
+        """The outcome as a word."""
+        return "ok" if self.ok else "failed"
+
+
+def try_peer(aet: AeTitle, host: str, port: int, settings: Settings) -> list[Leg]:
+    """Try TCP, association, C-ECHO and C-STORE of a tiny object, up to the first leg that fails.
+
+    The object has the same UIDs each time, so that a peer tested daily holds one.
+    """
+    try:
+        socket.create_connection((host, port), timeout=settings.network.connect_timeout_s).close()
+    except OSError as error:
+        remedy = f"{error}: check that {host}:{port} is its address, that it is running, and the firewalls between"
+        return [Leg(name="TCP", remedy=remedy)]
+    legs = [Leg(name="TCP")]
+    destination = client.Destination(aet=aet, host=host, port=port)
+    contexts = [(VERIFICATION, _SYNTAXES, False), (SECONDARY_CAPTURE, _SYNTAXES, False)]
+    try:
+        association = client.connect(destination, calling_aet=settings.aet, contexts=contexts, limits=settings.network)
+    except PacsError as error:
+        return [*legs, Leg(name="association", remedy=_association_remedy(error, aet, settings))]
+    legs.append(Leg(name="association"))
+    try:
+        for name, operation in (("C-ECHO", _echo), ("C-STORE", _store)):
+            legs.append(_leg(name, operation, association))
+            if not legs[-1].ok:
+                return legs
+        with suppress(PacsError):  # everything that was asked for is known
+            association.release()
+    finally:
+        association.close()
+    return legs
+
+
+def _association_remedy(error: PacsError, aet: AeTitle, settings: Settings) -> str:
+    if isinstance(error, PeerRejected):
+        return f"{error}: register {settings.aet} (this archive) there, and check that its AE title is {aet}"
+    return f"{error}: something else than a DICOM server may listen there, or it waits for TLS"
+
+
+def _leg(name: str, operation: Callable[[Association], str], association: Association) -> Leg:
+    try:
+        return Leg(name=name, remedy=operation(association))
+    except PacsError as error:
+        return Leg(name=name, remedy=f"{error}: look into the peer's log")
+
+
+def _echo(association: Association) -> str:
+    if _context_of(association, VERIFICATION) is None:
+        return "it does not offer Verification to us: allow it there; storing may work all the same"
+    status = client.echo(association)
+    return "" if status == 0 else f"it answered status 0x{status:04X}: look into its log"
+
+
+def _store(association: Association) -> str:
+    chosen = _context_of(association, SECONDARY_CAPTURE)
+    if chosen is None:
+        return "it takes no Secondary Capture image from us: allow storing there; it may take other kinds"
+    context_id, transfer_syntax = chosen
+    status = client.store(
+        association,
+        context_id=context_id,
+        sop_class=SECONDARY_CAPTURE,
+        sop_instance=_uid("instance"),
+        data_set=(tiny_object(transfer_syntax),),
+        originator=None,
+    )
+    # Source: PS3.4 section B.2.3: 0xB000, 0xB006 and 0xB007 are warnings, the object was stored.
+    if status == 0 or status >> 12 == 0xB:
+        return ""
+    return f"it refused the test object with status 0x{status:04X}: check its rights for us, its disk and its log"
+
+
+def _context_of(association: Association, abstract_syntax: str) -> tuple[int, str] | None:
+    for context in association.contexts.values():
+        if context.abstract_syntax == abstract_syntax:
+            return context.id, context.transfer_syntax
+    return None
+
+
+def tiny_object(transfer_syntax: str) -> bytes:
+    """A complete Secondary Capture image of one pixel. Source: PS3.3 section A.8.1."""
+    encoding = encoding_of(transfer_syntax)
+    pieces = []
+    for tag, vr, value in _ELEMENTS:
+        padding = b"\0" if vr in (b"UI", b"OB") else b" "
+        even = value + padding * (len(value) % 2)
+        pieces += [encoding.write_header(tag, vr, len(even)), even]
+    return b"".join(pieces)
+
+
+def _uid(part: str) -> str:
+    """A UID that stays the same in every release. Source: PS3.5 section B.2."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'pacs_server test object {part}').int}"
+
+
+def _us(number: int) -> bytes:
+    return number.to_bytes(2, "little")
+
+
+_ELEMENTS: Final = (
+    (0x00080016, b"UI", SECONDARY_CAPTURE.encode()),
+    (0x00080018, b"UI", _uid("instance").encode()),
+    (0x00080020, b"DA", b""),
+    (0x00080030, b"TM", b""),
+    (0x00080050, b"SH", b""),
+    (0x00080060, b"CS", b"OT"),
+    (0x00080064, b"CS", b"SYN"),
+    (0x00080090, b"PN", b""),
+    (0x00100010, b"PN", b"PACS^TEST"),
+    (0x00100020, b"LO", TEST_PATIENT_ID.encode()),
+    (0x00100030, b"DA", b""),
+    (0x00100040, b"CS", b""),
+    (0x0020000D, b"UI", _uid("study").encode()),
+    (0x0020000E, b"UI", _uid("series").encode()),
+    (0x00200010, b"SH", b""),
+    (0x00200011, b"IS", b"1"),
+    (0x00200013, b"IS", b"1"),
+    (0x00280002, b"US", _us(1)),
+    (0x00280004, b"CS", b"MONOCHROME2"),
+    (0x00280010, b"US", _us(1)),
+    (0x00280011, b"US", _us(1)),
+    (0x00280100, b"US", _us(8)),
+    (0x00280101, b"US", _us(8)),
+    (0x00280102, b"US", _us(7)),
+    (0x00280103, b"US", _us(0)),
+    (PIXEL_DATA, b"OB", b"\0"),
+)

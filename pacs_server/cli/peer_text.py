@@ -1,0 +1,137 @@
+"""A peer as text: what `pacs ae` takes as arguments, lists as JSON and keeps in YAML files, and back, checked."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from pacs_server.cli.output import printable
+from pacs_server.errors import Refused
+from pacs_server.index.registry import Peer, Right
+from pacs_server.settings import charset_term, host_name, site_aet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOBODY: Final = "-"
+KEYS: Final = ("aet", "host", "port", "allow", "from", "issuer", "charset")
+
+
+def facts_of(peer: Peer) -> dict[str, object]:
+    """A peer as it is listed and exported; `peer_of` reads it back."""
+    return {
+        "aet": str(peer.aet),
+        "host": peer.host,
+        "port": peer.port,
+        "allow": [right.value for right in Right if right in peer.rights],
+        "from": list(peer.sources),
+        "issuer": peer.issuer,
+        "charset": peer.charset,
+    }
+
+
+def peer_of(facts: Mapping[str, object]) -> Peer:
+    """The peer of such facts. A host of "-" or None is one that only calls us; without "allow" it has every right.
+
+    Raises: ValueError with the reason, for the first thing that cannot be.
+    """
+    if unknown := [key for key in facts if key not in KEYS]:
+        raise ValueError(f"unknown {printable(unknown)}; known are {', '.join(KEYS)}")
+    host, port = _host(facts.get("host")), _port(facts.get("port"))
+    if (host is None) != (port is None):
+        raise ValueError("host and port go together: both given, or '-' for both")
+    sources = _sources(_words(facts.get("from"))) or ((host,) if host else ())
+    if not sources:
+        raise ValueError("it has no address: name one with --from, else it could never call")
+    allow = facts.get("allow")
+    return Peer(
+        aet=site_aet(str(facts.get("aet") or "")),
+        host=host,
+        port=port,
+        rights=frozenset(Right) if allow is None else _rights(_words(allow)),
+        sources=sources,
+        issuer=_line(facts.get("issuer")),
+        charset=charset_term(_line(facts.get("charset"))),
+    )
+
+
+def read_peers(file: Path) -> list[Peer]:
+    """The peers of a YAML file. Raises: Refused, naming the peer that cannot be read."""
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} is not a YAML file: {printable(error)}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Refused(f"{file} is not a list of peers, like one that pacs ae export writes")
+    return list(_peers_of(file, entries))
+
+
+def _peers_of(file: Path, entries: list[dict[str, object]]) -> Iterator[Peer]:
+    for number, entry in enumerate(entries, start=1):
+        try:
+            yield peer_of(entry)
+        except ValueError as error:
+            raise Refused(f"{file}, peer {number}: {error}; nothing was changed") from error
+
+
+def differences(known: Peer, wanted: Peer) -> str:
+    """What would change, as `key old -> new`."""
+    before, after = facts_of(known), facts_of(wanted)
+    return "; ".join(
+        f"{key} {printable(before[key]) or NOBODY} -> {printable(after[key]) or NOBODY}"
+        for key in KEYS
+        if before[key] != after[key]
+    )
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    if isinstance(value, Iterable):
+        return tuple(map(str, value))
+    raise ValueError(f"'{printable(value)}' is not a list")
+
+
+def _line(value: object) -> str:
+    text = "" if value is None else str(value)
+    if not text.isprintable():
+        raise ValueError(f"'{printable(text)}' has a line break or a control character in it")
+    return text
+
+
+def _host(value: object) -> str | None:
+    return None if value in (None, NOBODY) else host_name(str(value))
+
+
+def _port(value: object) -> int | None:
+    if value in (None, NOBODY):
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 65_535):
+        raise ValueError(f"'{printable(text)}' is not a port: a number from 1 to 65535, or '-'")
+    return int(text)
+
+
+def _rights(names: tuple[str, ...]) -> frozenset[Right]:
+    offered = [right.value for right in Right]
+    for name in names:
+        if name not in offered:
+            raise ValueError(f"'{printable(name)}' is not a right; offered are {','.join(offered)}")
+    return frozenset(Right(name) for name in names)
+
+
+def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            if "/" in text:
+                raise ValueError(f"'{printable(text)}' is not a network, like 192.168.10.0/24") from error
+            host_name(text)
+    return texts

@@ -1,0 +1,93 @@
+"""Encodes the answers of a query straight from rows: the same elements each time, only the values differ.
+
+Source: PS3.4 section C.4.1.1.3 (response identifier), PS3.5 section 7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from pacs_server.dicom.attributes import (
+    BY_KEYWORD,
+    QUERY_RETRIEVE_LEVEL,
+    SPECIFIC_CHARACTER_SET,
+    Attribute,
+    Matching,
+)
+from pacs_server.dicom.charset import encode_reply
+from pacs_server.dicom.elements import LONG_VRS, encoding_of
+from pacs_server.dicom.matching import Query, ReturnKey
+
+_RETRIEVE_AET: Final = BY_KEYWORD["RetrieveAETitle"].tag
+_AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"].tag
+_MAX_SHORT_BYTES: Final = 0xFFFE
+
+
+class AnswerEncoder:
+    """Encodes the answers of one query. `columns` are the attributes that a row must hold, in this order.
+
+    What is the same in every answer is encoded once; a step is such bytes, up to and with the header of a value that
+    comes from the row, and then how the value's length and padding are written.
+    """
+
+    def __init__(self, query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str) -> None:
+        self._encoding = encoding_of(transfer_syntax)
+        self._order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
+        self._preferred = tuple(reply_charset.split("\\")) if reply_charset else query.character_set
+        self._plain_label = encode_reply((), self._preferred)[0]
+        self._fixed = {
+            QUERY_RETRIEVE_LEVEL: query.level.name.encode("ascii"),
+            _RETRIEVE_AET: retrieve_aet.encode("ascii"),
+            _AVAILABILITY: b"ONLINE",
+        }
+        added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
+        keys = sorted({key.tag: key for key in (*query.return_keys, *added)}.values(), key=lambda key: key.tag)
+        self.columns: tuple[Attribute, ...] = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
+        self._vrs = [attribute.vr for attribute in self.columns]
+        self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
+        self._steps: list[tuple[bytes, int, bytes]] = []
+        self._last = self._plan(keys)
+
+    def _plan(self, keys: Sequence[ReturnKey]) -> bytes:
+        """Fill `_steps`; answers the bytes behind the last value that comes from a row."""
+        before = b""
+        for key in keys:
+            vr = key.vr.encode("ascii")
+            if key.tag == SPECIFIC_CHARACTER_SET or _is_read(key):
+                size = 4 if not self._encoding.explicit or vr in LONG_VRS else 2
+                header = self._encoding.write_header(key.tag, vr, 0)[:-size]
+                self._steps.append((before + header, size, b"\0" if vr == b"UI" else b" "))
+                before = b""
+            else:
+                value = self._fixed.get(key.tag, b"")
+                value += b" " * (len(value) % 2)
+                before += self._encoding.write_header(key.tag, vr, len(value)) + value
+        return before
+
+    def encode(self, row: Sequence[str | int | None]) -> bytes:
+        """One answer. It declares its own character set: the query's if every character fits, else UTF-8."""
+        texts = ["" if value is None else value if isinstance(value, str) else str(value) for value in row]
+        if all(map(str.isascii, texts)):
+            label, values = self._plain_label, [text.encode("ascii") for text in texts]
+        else:
+            label, values = encode_reply(list(zip(self._vrs, texts, strict=True)), self._preferred)
+        values.insert(self._label_at, label.encode("ascii"))
+        parts: list[bytes] = []
+        for (before, size, padding), value in zip(self._steps, values, strict=True):
+            padded = value + padding if len(value) & 1 else value
+            if len(padded) > _MAX_SHORT_BYTES:
+                padded = _cut(padded)
+            parts += (before, len(padded).to_bytes(size, self._order), padded)
+        parts.append(self._last)
+        return b"".join(parts)
+
+
+def _is_read(key: ReturnKey) -> bool:
+    return key.attribute is not None and key.attribute.matching is not Matching.COMPUTED
+
+
+def _cut(value: bytes) -> bytes:
+    """As many whole values of a list as one element of a short-form VR can hold."""
+    kept = value[: value.rindex(b"\\", 0, _MAX_SHORT_BYTES)] if b"\\" in value[:_MAX_SHORT_BYTES] else b""
+    return kept + b" " * (len(kept) % 2)

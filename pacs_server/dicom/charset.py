@@ -1,0 +1,296 @@
+"""Text from bytes and back by Specific Character Set (0008,0005), tolerant of what devices do in the field.
+
+Reading never raises and says by flags where it had to guess; writing never puts a `?` for what does not fit.
+In JIS X 0201 the bytes 5C and 7E are read as backslash and tilde, not ¥ and ‾: the backslash delimits values whatever
+the set (PS3.5 section 6.1.2.5.3), and so every ASCII text comes back as it was. A text with ¥ or ‾ goes out as UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Final
+
+from pacs_server.dicom.coded_sets import BY_ESCAPE, SETS, TO_ASCII, UTF8, WHOLE, CodedSet, canonical_term
+
+_DEFAULT_REPLY: Final = ("ISO_IR 100",)  # what a viewer takes for granted where no set is named
+_MAX_TERMS: Final = 16
+_MAX_TERM_CHARACTERS: Final = 64
+_SHOWN_CHARACTERS: Final = 24
+
+_NO_FLAGS: Final[frozenset[str]] = frozenset()
+_WRONG: Final = frozenset({"charset-wrong"})
+_ASSUMED: Final = frozenset({"charset-assumed"})
+
+_ESC: Final = b"\x1b"
+_ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|\$\([BD]|\([BIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
+_PAIRS: Final = re.compile(rb"((?:[\x21-\x7e]{2})+)")
+_RESETS: Final = {
+    "PN": re.compile(rb"([\\^=\t\n\f\r])"),
+    "LO": re.compile(rb"([\\\t\n\f\r])"),
+    "LT": re.compile(rb"([\t\n\f\r])"),
+}
+_COMPONENTS: Final = re.compile(r"([\\^=\t\n\f\r])")
+_DELIMITERS: Final = frozenset({b"\\", b"^", b"=", b"\t", b"\n", b"\f", b"\r"})
+_SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
+
+_LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
+_LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
+_KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
+_CONTROLS: Final = re.compile("[\x80-\x9f]")
+_PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
+_REMOVED: Final = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A text without NULs and lone surrogates, padding kept; `flags` say what was wrong with its character set."""
+
+    text: str
+    flags: frozenset[str]
+
+
+def declared(raw: bytes) -> tuple[str, ...]:
+    """The terms of a raw (0008,0005), padding removed; at most the first 16, each cut at 64 characters."""
+    text = raw.decode("latin-1").strip(" \0")
+    if not text:
+        return ()
+    return tuple(term.strip(" \0")[:_MAX_TERM_CHARACTERS] for term in text.split("\\", _MAX_TERMS)[:_MAX_TERMS])
+
+
+def is_known_charset(text: str) -> bool:
+    """Whether every term of `text` (joined by backslashes) is one that we read, spelled as in the standard.
+
+    `SHIFT_JIS` and `EUC-JP` count too: they can be assumed of a peer that says nothing, but are never written.
+    """
+    return all(canonical_term(term) == term for term in text.split("\\"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Repertoire:
+    """What the terms of one (0008,0005) say: either one set for all bytes, or sets called by escape sequences."""
+
+    terms: tuple[str, ...]
+    first: CodedSet | None  # what bytes from 80 up mean at the start; None: the default repertoire, which has none
+    sets: tuple[CodedSet, ...]
+    flags: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def _repertoire(terms: tuple[str, ...]) -> _Repertoire:
+    flags: set[str] = set()
+    spelled: list[str] = []
+    for term in terms[:_MAX_TERMS]:
+        canonical = canonical_term(term)
+        if canonical is None:
+            shown = term[:_SHOWN_CHARACTERS].encode("unicode_escape").decode("ascii")
+            flags.add(f"charset-unknown:{shown}")
+            continue
+        if canonical != term.strip():
+            flags.add("charset-misspelt")
+        spelled.append(canonical)
+    if spelled and spelled[0] in WHOLE:
+        whole = WHOLE[spelled[0]]
+        return _Repertoire((spelled[0],), whole, (whole,), frozenset(flags))
+    spelled = [term for term in spelled if term not in WHOLE]
+    sets = tuple(SETS[int(term.rpartition(" ")[2])] for term in spelled if term)
+    first = sets[0] if sets and spelled[0] and not sets[0].in_g0 and sets[0] is not SETS[6] else None
+    return _Repertoire(tuple(spelled), first, sets, frozenset(flags))
+
+
+def decode(raw: bytes, specific_character_set: Sequence[str], *, vr: str, assumed: str = "") -> Decoded:
+    """Decode one value by the terms of (0008,0005), else by the `assumed` ones (joined by backslashes), else guess.
+
+    Never raises. Flags: `charset-assumed` (nothing was declared), `charset-wrong` (the bytes are not what was
+    declared), `charset-misspelt` and `charset-unknown:<term>`. Decode before splitting at delimiters: their bytes occur
+    inside characters of Shift_JIS, GBK and ISO 2022.
+
+    Source: PS3.5 section 6.1 and 6.2.1, PS3.3 section C.12.1.1.2.
+    """
+    if raw.isascii() and _ESC not in raw:
+        return Decoded(raw.decode("ascii").replace("\0", ""), _NO_FLAGS)
+    repertoire = _repertoire(tuple(specific_character_set))
+    text, flags = _read_declared(raw, repertoire, vr, assumed)
+    return Decoded(_REMOVED.sub("", text), flags | repertoire.flags)
+
+
+def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -> tuple[str, frozenset[str]]:
+    first = repertoire.first
+    flags = _WRONG if repertoire.terms else _ASSUMED
+    if _ESCAPE.search(raw) is not None and (raw.isascii() or first is None or not first.whole):
+        text, wrong = _read_extended(raw, repertoire if repertoire.terms else _repertoire(_split(assumed)), vr)
+        return text, wrong and flags
+    text = _read_all(raw, first)
+    doubtful = first is not None and first.latin and assumed and _LOOKS_PAIRED.search(raw)
+    if text is not None and not doubtful:
+        return text, _NO_FLAGS
+    other = _repertoire(_split(assumed)).first
+    if other is not None and not (doubtful and other.latin):
+        assumed_text = _read_all(raw, other)
+        if assumed_text is not None:
+            return assumed_text, flags
+    return (text, _NO_FLAGS) if text is not None else (_guess(raw), flags)
+
+
+def _read_all(raw: bytes, one: CodedSet | None) -> str | None:
+    """All bytes by one set; None when they cannot be meant so.
+
+    No text of a single-byte set has C1 controls, but Shift_JIS and UTF-8 misread as one of them have. No text of a
+    Latin set happens to be UTF-8.
+    """
+    if raw.isascii():
+        return raw.decode("ascii")
+    try:
+        text = None if one is None else one.read(raw)
+    except UnicodeDecodeError:
+        return None
+    if one is None or text is None or one.whole:
+        return text
+    misread = _CONTROLS.search(text) is not None or (one.latin and _strict(raw, "utf-8") is not None)
+    return None if misread else text
+
+
+def _strict(raw: bytes, codec: str) -> str | None:
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError:
+        return None
+
+
+def _guess(raw: bytes) -> str:
+    """UTF-8 if it is that, Shift_JIS if it is that and looks like it, EUC-JP if that fits better, else Latin-1.
+
+    A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
+    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row.
+    """
+    text = _strict(raw, "utf-8")
+    if text is None and _LOOKS_SHIFTED.search(raw):
+        text = _strict(raw, "cp932")
+        if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
+            text = _strict(raw, "euc_jp") or text
+    return raw.decode("latin-1") if text is None else text
+
+
+def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, frozenset[str]]:
+    """Bytes with escape sequences. At a delimiter or line end the first set is valid again.
+
+    Source: PS3.5 section 6.1.2.5.3.
+    """
+    resets = _RESETS["LT" if vr in _SINGLE_VALUED else "PN" if vr == "PN" else "LO"]
+    known = {one.escape for one in repertoire.sets} | TO_ASCII
+    parts: list[str] = []
+    wrong = False
+    g0: CodedSet | None = None
+    high = repertoire.first
+    for piece in _ESCAPE.split(raw):
+        called = BY_ESCAPE.get(piece)
+        if called is not None:
+            wrong |= called.escape not in known
+            g0, high = (called, high) if called.in_g0 else (None, high) if piece in TO_ASCII else (g0, called)
+            continue
+        for token in (_PAIRS if g0 else resets).split(piece):
+            text = _read_token(token, g0, high)
+            wrong |= text is None or "\ufffd" in text
+            parts.append(_guess(token) if text is None else text)
+            if g0 is None and token in _DELIMITERS:
+                high = repertoire.first or high
+    return "".join(parts), _WRONG if wrong else _NO_FLAGS
+
+
+def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str | None:
+    try:
+        if g0 is not None and _PAIRS.fullmatch(token):
+            return g0.read(token)
+        return token.decode("ascii") if token.isascii() else high.read(token) if high is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+def encode_reply(values: Sequence[tuple[str, str]], preferred: Sequence[str]) -> tuple[str, list[bytes]]:
+    """Encode values, each with its VR, in the `preferred` terms if every one fits, else all in UTF-8 (ISO_IR 192).
+
+    Answers the value of (0008,0005) that goes with them, never empty. No character is lost or replaced, except for NULs
+    and lone surrogates, which are no text.
+    """
+    charset = reply_charset(tuple(preferred))
+    encoded: list[bytes] = []
+    for vr, text in values:
+        raw = charset.encode(vr, text)
+        if raw is None:
+            return UTF8, [encode_utf8(every) for _, every in values]
+        encoded.append(raw)
+    return charset.terms, encoded
+
+
+def encode_utf8(text: str) -> bytes:
+    """The text in ISO_IR 192, without NULs and lone surrogates."""
+    return _REMOVED.sub("", text).encode("utf-8")
+
+
+@lru_cache(maxsize=256)
+def reply_charset(preferred: tuple[str, ...]) -> ReplyCharset:
+    """The set in which an answer is tried first: `preferred`, or Latin-1 when that names none we can write."""
+    return ReplyCharset(preferred)
+
+
+class ReplyCharset:
+    """Writes values in one character set; `terms` is its value of (0008,0005)."""
+
+    def __init__(self, preferred: Sequence[str]) -> None:
+        repertoire = _repertoire(tuple(preferred))
+        unknown = any(flag.startswith("charset-unknown") for flag in repertoire.flags)
+        if unknown or set(repertoire.terms) <= {"", "ISO_IR 6", "ISO 2022 IR 6", "SHIFT_JIS", "EUC-JP"}:
+            repertoire = _repertoire(_DEFAULT_REPLY)
+        terms = list(repertoire.terms)
+        if repertoire.first is None and terms[0] not in ("", "ISO 2022 IR 6"):
+            terms.insert(0, "")  # a set of pairs cannot be the first value (PS3.3 section C.12.1.1.2)
+        extended = len(terms) > 1
+        self._terms = tuple(term.replace("ISO_IR", "ISO 2022 IR") if extended else term for term in terms)
+        self._sets = repertoire.sets
+        self._first = repertoire.first
+        self._is_jis = self._first is None and set(self._sets) - {SETS[6]} == {SETS[87]}
+        self.terms = "\\".join(self._terms)
+
+    def encode(self, vr: str, text: str) -> bytes | None:
+        """The bytes of a text, None when they would not be read as the same text again."""
+        if text.isascii() and "\x1b" not in text:
+            return text.encode("ascii")
+        try:
+            if self._is_jis:
+                raw = text.encode("iso2022_jp")  # in C; it returns to ASCII before each delimiter and at the end
+                return raw if b"\x1b(J" not in raw and raw.decode("iso2022_jp") == text else None
+            alone = self._first is not None and len(self._sets) == 1
+            raw = self._first.write(text) if self._first is not None and alone else b"".join(self._extended(text))
+        except UnicodeEncodeError:
+            return None
+        read = decode(raw, self._terms, vr=vr)
+        return raw if read.text == text and not read.flags else None
+
+    def _extended(self, text: str) -> Iterator[bytes]:
+        """Pieces with escape sequences; each component stands by itself, as the reset at delimiters wants it."""
+        to_ascii = SETS[14].escape if self._first is SETS[13] else SETS[6].escape
+        for component in _COMPONENTS.split(text):
+            high = self._first
+            for chosen, characters in groupby(component, self._set_of):
+                run = "".join(characters)
+                if chosen is None:
+                    yield run.encode("ascii")
+                elif chosen.in_g0:
+                    yield chosen.escape + chosen.write(run) + to_ascii
+                else:
+                    yield (b"" if chosen is high else chosen.escape) + chosen.write(run)
+                    high = chosen
+
+    def _set_of(self, character: str) -> CodedSet | None:
+        if character.isascii():
+            return None
+        for one in self._sets:
+            try:
+                one.write(character)
+            except UnicodeEncodeError:
+                continue
+            return one
+        raise UnicodeEncodeError("dicom", character, 0, 1, "in none of the sets")

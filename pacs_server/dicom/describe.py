@@ -1,0 +1,210 @@
+"""The indexed values of one object, decoded and checked, from its head."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from struct import unpack_from
+from typing import Final, TypeAlias
+
+import blake3
+
+from pacs_server.dicom.attributes import (
+    SERIES_UID,
+    SOP_CLASS,
+    SOP_UID,
+    SPECIFIC_CHARACTER_SET,
+    STUDY_UID,
+    Attribute,
+    Level,
+    Matching,
+    read_attributes,
+)
+from pacs_server.dicom.charset import declared, decode
+from pacs_server.dicom.header import Head
+from pacs_server.dicom.identity import Uid, is_uid, uid_text
+from pacs_server.dicom.names import fold, groups, search_text
+from pacs_server.errors import ObjectMismatch
+
+Value: TypeAlias = str | int | None
+
+MAX_TEXT_CHARACTERS: Final = 1024
+
+_BY_LEVEL: Final = {level: read_attributes(level) for level in Level}
+_TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?")
+_INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_MAX_INTEGER: Final = 2**31 - 1
+_TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """Something remarkable about an object that did no harm. `detail` never holds a patient's data."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What the index records of one object: values by column, for each level, with the folded columns of names."""
+
+    patient: Mapping[str, Value]
+    study: Mapping[str, Value]
+    series: Mapping[str, Value]
+    instance: Mapping[str, Value]
+    flags: tuple[Flag, ...]
+    sop_uid: Uid
+    sop_class: str
+    study_uid: str
+    series_uid: str
+
+
+def describe(head: Head, *, assumed_charset: str = "", default_issuer: str = "") -> Description:
+    """Decode the head of an object. Values that are not what their VR promises become None and are flagged.
+
+    Raises: InvalidUid when the SOP Instance UID is missing or not a UID; ObjectMismatch when the SOP Class, Study or
+    Series UID is empty.
+    """
+    sop_uid = Uid(uid_text(head.values.get(SOP_UID, b"")))
+    sop_class, study_uid, series_uid = (_required(head, tag) for tag in (SOP_CLASS, STUDY_UID, SERIES_UID))
+    reader = _Reader(head, assumed_charset)
+    levels = {level: reader.level(attributes) for level, attributes in _BY_LEVEL.items()}
+    patient, study, series = levels[Level.PATIENT], levels[Level.STUDY], levels[Level.SERIES]
+    study["study_uid"], series["series_uid"] = study_uid, series_uid
+    patient["issuer"] = patient["issuer"] or default_issuer or None
+    patient["identity"] = patient_identity(patient["patient_id"], patient["issuer"], study_uid)
+    for keyword, uid in (("StudyInstanceUID", study_uid), ("SeriesInstanceUID", series_uid)):
+        if not is_uid(uid):
+            reader.flag("malformed-uid", keyword)
+    if sop_uid.has_leading_zero:
+        reader.flag("malformed-uid", "SOPInstanceUID")
+    return Description(
+        patient=patient,
+        study=study,
+        series=series,
+        instance=levels[Level.IMAGE],
+        flags=tuple(dict.fromkeys(reader.flags)),
+        sop_uid=sop_uid,
+        sop_class=sop_class,
+        study_uid=study_uid,
+        series_uid=series_uid,
+    )
+
+
+def patient_identity(patient_id: Value, issuer: Value, study_uid: str) -> str:
+    """The key of a patient: issuer and ID; a patient without ID is one of its own for each study."""
+    return f"{issuer or ''}\x1f{patient_id}" if patient_id else f"study\x1f{study_uid}"
+
+
+def _required(head: Head, tag: int) -> str:
+    text = uid_text(head.values.get(tag, b""))
+    if not text:
+        raise ObjectMismatch(f"the data set has no value for ({tag >> 16:04x},{tag & 0xFFFF:04x})")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        return "h-" + blake3.blake3(text.encode("latin-1")).hexdigest()[:32]
+    return text
+
+
+class _Reader:
+    """Reads the values of one head, and collects what is remarkable."""
+
+    def __init__(self, head: Head, assumed_charset: str) -> None:
+        self.flags = [
+            Flag(kind=kind, detail=detail) for kind, _, detail in (f.partition(":") for f in sorted(head.flags))
+        ]
+        self._values = head.values
+        self._order = ">" if head.big_endian else "<"
+        self._charset = declared(head.values.get(SPECIFIC_CHARACTER_SET, b""))
+        self._assumed = assumed_charset
+
+    def flag(self, kind: str, detail: str = "") -> None:
+        self.flags.append(Flag(kind=kind, detail=detail))
+
+    def level(self, attributes: Sequence[Attribute]) -> dict[str, Value]:
+        """The values of one level by column; every column is there."""
+        values: dict[str, Value] = {}
+        for attribute in attributes:
+            raw = self._values.get(attribute.tag)
+            value = self._read(raw, attribute) if raw else None
+            values[attribute.column] = value
+            if attribute.matching is Matching.NAME:
+                values.update(folded_columns(attribute, value))
+        return values
+
+    def _read(self, raw: bytes, attribute: Attribute) -> Value:
+        if attribute.vr in ("US", "UL"):
+            return self._binary(raw, attribute)
+        text = self._text(raw, attribute)
+        if not text:
+            return None
+        check = _CHECKS.get(attribute.vr)
+        if check is None:
+            return text
+        value = check(text)
+        if value is None or (value != text and isinstance(value, str)):
+            self.flag("invalid-value", attribute.keyword)
+        return value
+
+    def _binary(self, raw: bytes, attribute: Attribute) -> Value:
+        code, size = ("H", 2) if attribute.vr == "US" else ("L", 4)
+        if len(raw) < size:
+            self.flag("invalid-value", attribute.keyword)
+            return None
+        number: int = unpack_from(self._order + code, raw)[0]
+        return number
+
+    def _text(self, raw: bytes, attribute: Attribute) -> str:
+        if attribute.vr == "UI":
+            return uid_text(raw)
+        if attribute.vr not in _TEXT_VRS:
+            decoded = decode(raw, (), vr=attribute.vr)
+        else:
+            decoded = decode(raw, self._charset, vr=attribute.vr, assumed=self._assumed)
+        for kind in decoded.flags:
+            self.flag(kind, attribute.keyword)
+        text = _SURROGATES.sub("", decoded.text).rstrip(" ")
+        if attribute.vr not in ("LT", "ST", "UT"):
+            text = text.lstrip(" ")
+        if len(text) > MAX_TEXT_CHARACTERS:
+            self.flag("text-cut", attribute.keyword)
+            text = text[:MAX_TEXT_CHARACTERS]
+        return text
+
+
+def folded_columns(attribute: Attribute, value: Value) -> dict[str, Value]:
+    """The search columns beside a name column; the patient's name has one for each group as well."""
+    name = str(value) if value else ""
+    columns: dict[str, Value] = {f"{attribute.column}_folded": search_text(name) or None}
+    if attribute.level is Level.PATIENT:
+        for kind, group in zip(("alphabetic", "ideographic", "phonetic"), groups(name), strict=True):
+            columns[f"{attribute.column}_{kind}"] = fold(group) or None
+    return columns
+
+
+def _date(text: str) -> str | None:
+    """YYYYMMDD of a real day, also from the old form with points; None otherwise."""
+    digits = text.replace(".", "") if len(text) == 10 else text
+    try:
+        day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+    return digits if len(digits) == 8 and digits == f"{day:%Y%m%d}".rjust(8, "0") else None
+
+
+def _time(text: str) -> str | None:
+    """HH, HHMM or HHMMSS with a fraction, also from the old form with colons; None otherwise."""
+    digits = text.replace(":", "")
+    return digits if _TIME_FORM.fullmatch(digits) else None
+
+
+def _integer(text: str) -> int | None:
+    """The number of an IS value; None when it is none or does not fit 32 bits."""
+    number = int(text) if _INTEGER_FORM.fullmatch(text) else None
+    return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
+
+
+_CHECKS: Final[dict[str, Callable[[str], Value]]] = {"DA": _date, "TM": _time, "IS": _integer}

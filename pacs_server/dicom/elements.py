@@ -1,0 +1,89 @@
+"""How one data element is laid out in each native encoding: the part that every reader and writer of ours shares.
+
+Source: PS3.5 section 7.1 (element structure), 7.5 (sequences), A.1-A.3 and A.5 (transfer syntaxes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final, TypeAlias
+
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
+ITEM_END: Final = 0xFFFEE00D
+SEQUENCE_END: Final = 0xFFFEE0DD
+PIXEL_DATA: Final = 0x7FE00010
+
+IMPLICIT_LE: Final = "1.2.840.10008.1.2"
+EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
+DEFLATED_LE: Final = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
+NATIVE_SYNTAXES: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE})
+DEFLATED_SYNTAXES: Final = frozenset({DEFLATED_LE, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+
+# VRs whose explicit form has two reserved bytes and a 32-bit length (PS3.5 section 7.1.2).
+LONG_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One of the three native element layouts. `header` answers (tag, vr, length, value offset).
+
+    `vr` is empty for implicit VR and for item and delimiter tags, which never carry one.
+    """
+
+    explicit: bool
+    big_endian: bool
+    _tag_and_length: Struct
+    _tag_and_short: Struct
+    _long: Struct
+
+    def header(self, buffer: Buffer, offset: int) -> tuple[int, bytes, int, int] | None:
+        """Read the element header at `offset`; None when the buffer ends inside it."""
+        if offset + 8 > len(buffer):
+            return None
+        group, element, length = self._tag_and_length.unpack_from(buffer, offset)
+        tag = group << 16 | element
+        if not self.explicit or group == 0xFFFE:
+            return tag, b"", length, offset + 8
+        vr = bytes(buffer[offset + 4 : offset + 6])
+        if vr not in LONG_VRS:
+            return tag, vr, self._tag_and_short.unpack_from(buffer, offset)[3], offset + 8
+        if offset + 12 > len(buffer):
+            return None
+        return tag, vr, self._long.unpack_from(buffer, offset + 8)[0], offset + 12
+
+    def write_header(self, tag: int, vr: bytes, length: int) -> bytes:
+        """The bytes of an element header. A short-form VR takes at most 65534 bytes; longer ones must come as UN.
+
+        Source: PS3.5 section 6.2.2 note 1.
+        """
+        group, element = tag >> 16, tag & 0xFFFF
+        if not self.explicit or group == 0xFFFE:
+            return self._tag_and_length.pack(group, element, length)
+        if vr in LONG_VRS:
+            return self._tag_and_short.pack(group, element, vr, 0) + self._long.pack(length)
+        return self._tag_and_short.pack(group, element, vr, length)
+
+
+def _encoding(*, explicit: bool, big_endian: bool) -> Encoding:
+    order = ">" if big_endian else "<"
+    return Encoding(explicit, big_endian, Struct(f"{order}HHL"), Struct(f"{order}HH2sH"), Struct(f"{order}L"))
+
+
+IMPLICIT: Final = _encoding(explicit=False, big_endian=False)
+EXPLICIT: Final = _encoding(explicit=True, big_endian=False)
+BIG_ENDIAN: Final = _encoding(explicit=True, big_endian=True)
+
+
+def encoding_of(transfer_syntax: str) -> Encoding:
+    """The element layout of a transfer syntax; every encapsulated or deflated one is explicit little endian.
+
+    Source: PS3.5 section A.4: encapsulated data sets are Explicit VR Little Endian.
+    """
+    if transfer_syntax == IMPLICIT_LE:
+        return IMPLICIT
+    return BIG_ENDIAN if transfer_syntax == EXPLICIT_BE else EXPLICIT

@@ -1,0 +1,254 @@
+"""The head of a data set: the values the index wants, read while the bytes arrive, within bounds, without decoding.
+
+Everything else is skipped by its length. Memory stays small however large the data set is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pacs_server.dicom.attributes import BY_TAG, HEADER_TAGS, SERIES_UID, SOP_CLASS, SOP_UID, STUDY_UID
+from pacs_server.dicom.elements import (
+    DEFLATED_SYNTAXES,
+    IMPLICIT,
+    ITEM,
+    ITEM_END,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    Encoding,
+    encoding_of,
+)
+from pacs_server.errors import Undecodable
+
+_LAST_TAG: Final = max(HEADER_TAGS)
+_IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
+_MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
+_INFLATE_BYTES: Final = 1 << 16
+_KNOWN_VRS: Final = LONG_VRS | frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+)  # PS3.5 table 6.2-1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLimits:
+    """Bounds on what is read. Met before the four UIDs the object is refused, after them the rest stays unread."""
+
+    max_head_bytes: int = 16 << 20
+    max_depth: int = 64
+    max_elements: int = 200_000
+    max_value_bytes: int = 16_384
+    max_tail_elements: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What was read: raw values by tag with their padding, and what was remarkable."""
+
+    values: Mapping[int, bytes]
+    big_endian: bool
+    flags: frozenset[str]
+
+
+class HeadScanner:
+    """Reads the head of one data set from fragments of any size. Belongs to one thread.
+
+    Source: PS3.5 sections 7.1 to 7.5 and A.4 (structure), A.5 (deflated).
+    """
+
+    def __init__(self, transfer_syntax: str, limits: HeadLimits = HeadLimits()) -> None:
+        self._inflater = _Inflater(limits.max_head_bytes) if transfer_syntax in DEFLATED_SYNTAXES else None
+        self._walk = _Walk(encoding_of(transfer_syntax), limits)
+
+    def feed(self, fragment: bytes | memoryview) -> None:
+        """Take the next bytes; no reference to them is kept.
+
+        Raises: Undecodable as soon as they cannot be a data set within the limits.
+        """
+        if self._inflater is None:
+            self._walk.feed(fragment)
+            return
+        for inflated in self._inflater.inflate(fragment):
+            self._walk.feed(inflated)
+            if self._walk.past_head:
+                self._inflater.stop()
+
+    @property
+    def identified(self) -> bool:
+        """Whether the four identifying UIDs were read."""
+        return self._walk.values.keys() >= _IDENTIFYING
+
+    def value(self, tag: int) -> bytes | None:
+        """The raw value of an indexed element, as far as it was read."""
+        return self._walk.values.get(tag)
+
+    def finish(self) -> Head:
+        """What was read of the complete data set.
+
+        Raises: Undecodable when it is empty or ends inside an element.
+        """
+        if self._inflater is None or not self._inflater.stopped:
+            self._walk.check_end()
+        return Head(
+            values=self._walk.values, big_endian=self._walk.encoding.big_endian, flags=frozenset(self._walk.flags)
+        )
+
+
+class _Inflater:
+    """Inflates only the head of a deflated data set, piece by piece, so that a bomb costs nothing."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # no header: PS3.5 section A.5 names RFC 1951
+        self._left_bytes = max_bytes
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def inflate(self, fragment: bytes | memoryview) -> Iterator[bytes]:
+        pending: bytes | memoryview = fragment
+        while pending and not self.stopped:
+            try:
+                inflated = self._inflate.decompress(pending, _INFLATE_BYTES)
+            except zlib.error as error:
+                raise Undecodable(f"the deflated data set cannot be inflated: {error}") from error
+            pending = self._inflate.unconsumed_tail
+            if not inflated and not pending:
+                return
+            self._left_bytes -= len(inflated)
+            if self._left_bytes < 0:
+                self.stopped = True
+            yield inflated
+
+
+class _Walk:
+    """Goes from element to element of a native data set that arrives in fragments."""
+
+    def __init__(self, encoding: Encoding, limits: HeadLimits) -> None:
+        self.encoding = encoding
+        self.values: dict[int, bytes] = {}
+        self.flags: set[str] = set()
+        self.past_head = False
+        self._limits = limits
+        self._carry = b""
+        self._skip_bytes = 0
+        self._seen_bytes = 0
+        self._elements = 0
+        self._last_tag = -1
+        self._stopped = False
+        # What is open and of undefined length, innermost last: the tag that closes it, and the encoding inside.
+        self._open: list[tuple[int, Encoding]] = []
+
+    def feed(self, fragment: bytes | memoryview) -> None:
+        if self._stopped:
+            return
+        start = min(self._skip_bytes, len(fragment))
+        self._skip_bytes -= start
+        self._seen_bytes += start
+        if start == len(fragment):
+            return
+        buffer: bytes | memoryview = fragment
+        if self._carry:
+            buffer, start = b"".join((self._carry, fragment[start:])), 0
+            self._carry = b""
+        first, end = start, len(buffer)
+        while start < end and not self._stopped:
+            header = (self._open[-1][1] if self._open else self.encoding).header(buffer, start)
+            if header is None or self._is_cut(header, end):
+                self._carry = bytes(buffer[start:])
+                break
+            start = self._step(buffer, *header)
+        self._skip_bytes = max(0, start - end)
+        self._seen_bytes += min(start, end) - first
+
+    def _is_cut(self, header: tuple[int, bytes, int, int], end: int) -> bool:
+        """Whether this is a value that the index wants and that has not arrived completely."""
+        tag, _, length, value = header
+        wanted = tag in HEADER_TAGS and not self._open and length <= self._limits.max_value_bytes
+        return wanted and value + length > end
+
+    def _step(self, buffer: bytes | memoryview, tag: int, vr: bytes, length: int, value: int) -> int:
+        """Take one element header; answers where the next one begins, which may lie beyond the buffer."""
+        self._elements += 1
+        self._check_caps()
+        if self._open:
+            return self._step_inside(tag, vr, length, value)
+        self._check_top_level(tag, vr, buffer)
+        if tag > _LAST_TAG and not self.past_head:
+            self.past_head = True
+            self._elements = 0
+        if length == UNDEFINED_LENGTH:
+            return self._enter(tag, vr, value, self.encoding)
+        if length & 1:
+            self.flags.add("odd-length")
+        if tag in HEADER_TAGS:
+            if length > self._limits.max_value_bytes:
+                self.flags.add(f"value-too-long:{BY_TAG[tag].keyword if tag in BY_TAG else 'SpecificCharacterSet'}")
+            else:
+                self.values.setdefault(tag, bytes(buffer[value : value + length]))
+        return value + length
+
+    def _step_inside(self, tag: int, vr: bytes, length: int, value: int) -> int:
+        closes, encoding = self._open[-1]
+        if tag == closes:
+            self._open.pop()
+            return value
+        if closes == SEQUENCE_END:  # between the items of a sequence, or between fragments
+            if tag != ITEM:
+                raise Undecodable(f"element {tag:08x} stands where only an item may stand")
+            if length == UNDEFINED_LENGTH:
+                self._open.append((ITEM_END, encoding))
+                return value
+        elif length == UNDEFINED_LENGTH:
+            return self._enter(tag, vr, value, encoding)
+        return value + length
+
+    def _enter(self, tag: int, vr: bytes, value: int, encoding: Encoding) -> int:
+        if vr not in _MAY_BE_UNDEFINED:
+            raise Undecodable(f"element {tag:08x} of VR {vr.decode('latin-1')} has undefined length")
+        # UN of undefined length holds Implicit VR Little Endian, whatever is around it: PS3.5 section 6.2.2 note 2.
+        self._open.append((SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding))
+        return value
+
+    def _check_top_level(self, tag: int, vr: bytes, buffer: bytes | memoryview) -> None:
+        if tag < 0x00040000:
+            what = "a command set or padding" if tag < 0x00020000 else "file meta information"
+            raise Undecodable(f"element {tag:08x} is {what} and has no place in a data set")
+        if tag <= self._last_tag:
+            self.flags.add("tags-out-of-order")
+        if self.encoding.explicit:
+            if vr not in _KNOWN_VRS:
+                raise Undecodable(f"element {tag:08x} has no known VR: is the data set in Implicit VR?")
+        elif self._last_tag < 0 and bytes(buffer[4:6]) in _KNOWN_VRS and buffer[6] | buffer[7] << 8 < 0x1000:
+            raise Undecodable("the data set is in Explicit VR, but Implicit VR was negotiated")
+        self._last_tag = tag
+
+    def _check_caps(self) -> None:
+        limits = self._limits
+        if self.past_head:
+            if self._elements > limits.max_tail_elements:
+                self._stop("tail-unchecked", "")
+        elif self._elements > limits.max_elements:
+            self._stop("head-cut", f"more than {limits.max_elements} elements")
+        elif self._seen_bytes > limits.max_head_bytes:
+            self._stop("head-cut", f"more than {limits.max_head_bytes} bytes")
+        if len(self._open) > limits.max_depth:
+            self._stop("tail-unchecked" if self.past_head else "head-cut", f"deeper than {limits.max_depth} levels")
+
+    def _stop(self, flag: str, cap: str) -> None:
+        if not self.values.keys() >= _IDENTIFYING:
+            raise Undecodable(f"the identifying UIDs do not stand in the head of the data set: {cap}")
+        self.flags.add(flag)
+        self._stopped = True
+
+    def check_end(self) -> None:
+        """Raise Undecodable unless the data set ends where an element ends."""
+        if self._stopped:
+            return
+        if self._last_tag < 0:
+            raise Undecodable("the data set is empty")
+        if self._carry or self._skip_bytes or self._open:
+            raise Undecodable(f"the data set ends inside element {self._last_tag:08x}: it is truncated")

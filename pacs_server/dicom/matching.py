@@ -1,0 +1,334 @@
+"""A C-FIND identifier as values: which rows match, and what each answer holds. No SQL here.
+
+Source: PS3.4 section C.2.2.2 (matching) and C.4.1 (C-FIND).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from enum import Enum
+from typing import Final, TypeAlias
+
+from pydicom.datadict import dictionary_VR
+
+from pacs_server.dicom.attributes import (
+    BY_KEYWORD,
+    BY_TAG,
+    MODALITY,
+    QUERY_RETRIEVE_LEVEL,
+    SPECIFIC_CHARACTER_SET,
+    Attribute,
+    Level,
+    Matching,
+)
+from pacs_server.dicom.identifier import Element, Identifier, read_identifier
+from pacs_server.dicom.names import GROUPS, fold
+from pacs_server.errors import BadQuery
+
+MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
+_SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
+_OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
+_RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
+_TIME_FORM: Final = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?")
+_TIME_LATEST: Final = "235959.999999"
+
+
+class Model(Enum):
+    """A query/retrieve information model. Source: PS3.4 section C.6."""
+
+    PATIENT_ROOT = "Patient Root"
+    STUDY_ROOT = "Study Root"
+    PATIENT_STUDY_ONLY = "Patient/Study Only"
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that are answered. PATIENT on Study Root is not the standard's, but viewers ask it (3D Slicer)."""
+        if self is Model.PATIENT_STUDY_ONLY:
+            return (Level.PATIENT, Level.STUDY)
+        return tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The value is one of these, exactly."""
+
+    attribute: Attribute
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The value fits one of these patterns; `*` is any text, `?` any character."""
+
+    attribute: Attribute
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """One name to look for, folded: `any_group` in whichever group, or `by_group` each where it is given."""
+
+    any_group: str = ""
+    by_group: tuple[str, str, str] = ("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class NameLike:
+    """The name fits one of these patterns."""
+
+    attribute: Attribute
+    patterns: tuple[NamePattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The text lies between these bounds, both included; an open end is None."""
+
+    attribute: Attribute
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberIn:
+    """The number is one of these."""
+
+    attribute: Attribute
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No row matches: the key's value is not one that its VR can have."""
+
+    attribute: Attribute
+
+
+Predicate: TypeAlias = OneOf | Like | NameLike | Between | NumberIn | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnKey:
+    """One element of each answer; `attribute` is None where the index does not hold it and it is answered empty."""
+
+    tag: int
+    vr: str
+    attribute: Attribute | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked for. Predicates are all to be met; return keys are in order of tags.
+
+    `has_unsupported_keys` says that a key with a value could not be matched (PS3.4 section C.4.1.1.4, status FF01).
+    """
+
+    level: Level
+    predicates: tuple[Predicate, ...]
+    return_keys: tuple[ReturnKey, ...]
+    character_set: tuple[str, ...] = ()
+    has_unsupported_keys: bool = False
+
+
+def parse_query(identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = "") -> Query:
+    """Read a C-FIND identifier.
+
+    Raises: BadQuery when it is damaged, or its level is missing or not one of the model.
+    """
+    keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset)
+    level = read_level(keys, model)
+    if level is None:
+        raise BadQuery("the query has no Query/Retrieve Level")
+    predicates: list[Predicate] = []
+    return_keys: list[ReturnKey] = []
+    unsupported = False
+    for element in keys.elements:
+        if element.tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
+            continue
+        attribute = _attribute(element.tag, level)
+        return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
+        predicate = _predicate(attribute, element.text) if attribute else None
+        if predicate is not None:
+            predicates.append(predicate)
+        elif not _is_universal(element.text) or element.has_items:
+            unsupported = True
+    return Query(
+        level=level,
+        predicates=tuple(predicates),
+        return_keys=tuple(return_keys),
+        character_set=keys.character_set,
+        has_unsupported_keys=unsupported,
+    )
+
+
+def query_from_keywords(level: Level, keys: Mapping[str, str]) -> Query:
+    """The query that a person types, as keywords and values: the same matching as on the network.
+
+    Raises: BadQuery when a keyword is not one of the index; it names the nearest.
+    """
+    predicates = []
+    for keyword, text in keys.items():
+        attribute = BY_KEYWORD.get(keyword)
+        if attribute is None:
+            near = get_close_matches(keyword, BY_KEYWORD, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BadQuery(f"{keyword} is not an attribute that the index holds{hint}")
+        predicate = _predicate(attribute, text)
+        if predicate is not None:
+            predicates.append(predicate)
+    return Query(level=level, predicates=tuple(predicates), return_keys=(), character_set=("ISO_IR 192",))
+
+
+def read_level(keys: Identifier, model: Model) -> Level | None:
+    """The level that an identifier states, None when it states none.
+
+    Raises: BadQuery when it is not one of the model's.
+    """
+    stated = keys.text(QUERY_RETRIEVE_LEVEL).strip()
+    if not stated:
+        return None
+    try:
+        level = Level[stated]
+    except KeyError:
+        level = None
+    if level not in model.levels:
+        shown = stated[:16].encode("unicode_escape").decode("ascii")
+        raise BadQuery(f"level {shown} is not one of the {model.value} model")
+    return level
+
+
+def _attribute(tag: int, level: Level) -> Attribute | None:
+    """The attribute of a key. Modality at study level is taken for Modalities in Study, as viewers mean it (Horos)."""
+    if tag == MODALITY and level <= Level.STUDY:
+        return MODALITIES_IN_STUDY
+    return BY_TAG.get(tag)
+
+
+def _vr(element: Element, attribute: Attribute | None) -> str:
+    if attribute is not None:
+        return attribute.vr
+    if element.vr:
+        return element.vr
+    try:
+        return dictionary_VR(element.tag)[:2]
+    except KeyError:
+        return "UN"
+
+
+def _is_universal(text: str) -> bool:
+    """Whether a value matches everything. Source: PS3.4 section C.2.2.2.3."""
+    return not text.strip("* \0")
+
+
+def _predicate(attribute: Attribute, text: str) -> Predicate | None:
+    """The predicate of one key, None when it restricts nothing."""
+    if _is_universal(text):
+        return None
+    make = _BY_MATCHING.get(attribute.matching)
+    if make is None:
+        return None
+    values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
+    trimmed = tuple(value.strip(" \0") for value in values)
+    wanted = tuple(value for value in trimmed if value)
+    if any(_is_universal(value) for value in wanted):
+        return None
+    return make(attribute, wanted)
+
+
+def _text(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    if any("*" in value or "?" in value for value in values):
+        return Like(attribute, tuple(values))
+    return OneOf(attribute, tuple(values))
+
+
+def _uid(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    """A list of UIDs; a UID has no wildcards (PS3.4 section C.2.2.2.2), so one with them matches nothing."""
+    plain = tuple(value for value in values if "*" not in value and "?" not in value)
+    return OneOf(attribute, plain) if plain else Nothing(attribute)
+
+
+def _name(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    return NameLike(attribute, tuple(_name_pattern(value) for value in values))
+
+
+def _name_pattern(value: str) -> NamePattern:
+    if "=" not in value:
+        return NamePattern(any_group=fold(value))
+    folded = [fold(group) for group in value.split("=")[:GROUPS]]
+    alphabetic, ideographic, phonetic = ("" if _is_universal(group) else group for group in (*folded, "", "")[:GROUPS])
+    return NamePattern(by_group=(alphabetic, ideographic, phonetic))
+
+
+def _number(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    numbers = tuple(int(value) for value in values if re.fullmatch(r"[+-]?\d{1,9}", value))
+    return NumberIn(attribute, numbers) if numbers else Nothing(attribute)
+
+
+def _dates(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    return _range(attribute, values, _date_low, _date_high)
+
+
+def _times(attribute: Attribute, values: Sequence[str]) -> Predicate:
+    return _range(attribute, [value.replace(":", "") for value in values], _time_low, _time_high)
+
+
+def _range(
+    attribute: Attribute,
+    values: Sequence[str],
+    low_of: Callable[[str], str | None],
+    high_of: Callable[[str], str | None],
+) -> Predicate:
+    """A single value or a range, open at either end; several single dates are a list. Source: PS3.4 C.2.2.2.5."""
+    if len(values) > 1:
+        exact = tuple(value for value in values if low_of(value) is not None)
+        return OneOf(attribute, exact) if exact else Nothing(attribute)
+    found = _RANGE.fullmatch(values[0])
+    first, last = (found[1].strip(), found[2].strip()) if found else (values[0], values[0])
+    low = low_of(first) if first else None
+    high = high_of(last) if last else None
+    is_wrong = (first and low is None) or (last and high is None) or not (first or last)
+    return Nothing(attribute) if is_wrong else Between(attribute, low, high)
+
+
+def _date_low(text: str) -> str | None:
+    digits = _OLD_DATE.sub(r"\1\2\3", text)
+    try:
+        return f"{date.fromisoformat(digits):%Y%m%d}" if len(digits) == 8 and digits.isdigit() else None
+    except ValueError:
+        return None
+
+
+_date_high = _date_low
+
+
+def _time_low(text: str) -> str | None:
+    """The least stored text of this time: `1000` also finds what is stored as `10`."""
+    if not _TIME_FORM.fullmatch(text):
+        return None
+    shortest = re.sub(r"\.0*$", "", text) if "." in text else text
+    while len(shortest) in (4, 6) and shortest.endswith("00"):
+        shortest = shortest[:-2]
+    return shortest
+
+
+def _time_high(text: str) -> str | None:
+    """The greatest stored text of this time, by its precision: `10` includes `105959.999999`."""
+    if not _TIME_FORM.fullmatch(text):
+        return None
+    if "." in text:
+        return text + "9" * (len(_TIME_LATEST) - len(text))
+    return text + _TIME_LATEST[len(text) :]
+
+
+_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], Predicate]]] = {
+    Matching.UID: _uid,
+    Matching.TEXT: _text,
+    Matching.NAME: _name,
+    Matching.DATE: _dates,
+    Matching.TIME: _times,
+    Matching.NUMBER: _number,
+}

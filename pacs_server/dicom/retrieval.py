@@ -1,0 +1,78 @@
+"""A C-MOVE or C-GET identifier as values: which objects are asked for, and a refusal where that is not certain.
+
+Source: PS3.4 sections C.4.2.1.4 and C.4.3.1.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pacs_server.dicom.attributes import BY_KEYWORD, QUERY_RETRIEVE_LEVEL, UNIQUE_KEY, Level
+from pacs_server.dicom.identifier import Identifier, read_identifier
+from pacs_server.dicom.identity import is_uid
+from pacs_server.dicom.matching import Model, read_level
+from pacs_server.errors import BadQuery
+
+_MAX_VALUES: Final = 10_000
+_ISSUER: Final = BY_KEYWORD["IssuerOfPatientID"].tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieveRequest:
+    """Which objects are asked for: those that are in every list which is not empty."""
+
+    level: Level
+    patient_ids: tuple[str, ...] = ()
+    issuers: tuple[str, ...] = ()
+    study_uids: tuple[str, ...] = ()
+    series_uids: tuple[str, ...] = ()
+    sop_uids: tuple[str, ...] = ()
+
+
+def parse_retrieve(
+    identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = ""
+) -> RetrieveRequest:
+    """Read a retrieve identifier. A missing level is that of the lowest UID; empty keys above the level are ignored,
+    and so is every key that is no unique key. A UID below the stated level would silently be more than was asked for,
+    so it is a refusal.
+
+    Raises: BadQuery when the unique key of the level is missing or empty, or has a wildcard.
+    """
+    keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset)
+    values = {level: _values(keys, level) for level in Level}
+    given = [level for level in Level if values[level]]
+    level = read_level(keys, model)
+    if level is None:
+        if not given:
+            raise BadQuery("the retrieve has no Query/Retrieve Level and no unique key")
+        level = max(given)
+    if not values[level]:
+        raise BadQuery(f"the retrieve has no {UNIQUE_KEY[level].keyword}, the unique key of its level")
+    if given[-1] > level:
+        raise BadQuery(f"{UNIQUE_KEY[given[-1]].keyword} is below the level of the retrieve")
+    issuer = keys.text(_ISSUER)
+    return RetrieveRequest(
+        level=level,
+        patient_ids=values[Level.PATIENT],
+        issuers=(issuer,) if issuer and values[Level.PATIENT] else (),
+        study_uids=values[Level.STUDY],
+        series_uids=values[Level.SERIES],
+        sop_uids=values[Level.IMAGE],
+    )
+
+
+def _values(keys: Identifier, level: Level) -> tuple[str, ...]:
+    attribute = UNIQUE_KEY[level]
+    if not any(element.tag in (attribute.tag, QUERY_RETRIEVE_LEVEL) for element in keys.elements):
+        return ()
+    values = tuple(value.strip(" ") for value in keys.text(attribute.tag).split("\\"))
+    values = tuple(dict.fromkeys(value for value in values if value))
+    if len(values) > _MAX_VALUES:
+        raise BadQuery(f"{attribute.keyword} has more than {_MAX_VALUES} values; ask in parts")
+    for value in values:
+        if "*" in value or "?" in value:
+            raise BadQuery(f"{attribute.keyword} of a retrieve may not have wildcards")
+        if level is not Level.PATIENT and len(value) > 64 and not is_uid(value):
+            raise BadQuery(f"{attribute.keyword} of a retrieve is longer than a UID")
+    return values

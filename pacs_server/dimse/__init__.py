@@ -1,0 +1,1 @@
+"""The DICOM face: services on an association, and the one table of statuses."""

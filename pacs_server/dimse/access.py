@@ -1,0 +1,166 @@
+"""Who may do what: calling and called AE title, source address, and the rights that an admin gave.
+
+An AE title identifies, it does not authenticate; that is why the address is part of every decision.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+from pacs_server.archive.ingest import Origin
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import AeTitle
+from pacs_server.dimse.services import SERVICES
+from pacs_server.index.registry import Peer, Right
+from pacs_server.net.negotiate import (
+    CALLED_NOT_RECOGNISED,
+    CALLING_NOT_RECOGNISED,
+    READABLE_SYNTAXES,
+    AssociationRequest,
+    ContextAnswer,
+    ContextResult,
+    ProposedContext,
+    Rejection,
+    is_registered_class,
+    is_storage_class,
+)
+
+_RESOLVED_FOR_S: Final = 60
+# In what we read and write identifiers; deflated and encapsulated ones make no sense for them.
+_MESSAGE_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A peer that was let in: what it may do, and what is assumed of the objects and keys it sends."""
+
+    aet: str
+    rights: frozenset[Right]
+    charset: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRules:
+    """What the node's settings say about access."""
+
+    aet: AeTitle
+    check_called: bool
+    accept_private_sop_classes: bool
+    default_issuer: str
+    default_charset: str
+
+
+def identify(
+    request: AssociationRequest, rules: AccessRules, find_peer: Callable[[str], Peer | None]
+) -> Caller | Rejection:
+    """Decide whether this caller may associate at all.
+
+    A registered AE title is let in only from its addresses; an unregistered one only from this machine.
+
+    Source: PS3.8 section 9.3.4 (reasons for rejection).
+    """
+    try:
+        calling = AeTitle(request.calling_aet)
+    except ValueError:
+        return CALLING_NOT_RECOGNISED
+    if rules.check_called and request.called_aet.strip(" ") != rules.aet:
+        return CALLED_NOT_RECOGNISED
+    peer = find_peer(calling)
+    address = plain_address(request.peer_address)
+    if peer is None:
+        if not address.is_loopback:
+            return CALLING_NOT_RECOGNISED
+        return _caller(calling, frozenset(Right), "", "", rules)
+    if not any(covers(source, address) for source in peer.sources):
+        return CALLING_NOT_RECOGNISED
+    return _caller(calling, peer.rights, peer.charset, peer.issuer, rules)
+
+
+def _caller(aet: str, rights: frozenset[Right], charset: str, issuer: str, rules: AccessRules) -> Caller:
+    assumed = charset or rules.default_charset
+    origin = Origin(aet=aet, charset=assumed, issuer=issuer or rules.default_issuer)
+    return Caller(aet=aet, rights=rights, charset=charset, origin=origin)
+
+
+def plain_address(text: str) -> IPv4Address | IPv6Address:
+    """The address without a scope, and as IPv4 where it is an IPv4 address mapped into IPv6."""
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def covers(source: str, address: IPv4Address | IPv6Address) -> bool:
+    """Whether a source (address, CIDR block or host name) is where this address comes from."""
+    try:
+        return address in ip_network(source, strict=False)
+    except ValueError:
+        return address in _resolved(source, int(time.monotonic()) // _RESOLVED_FOR_S)
+
+
+@lru_cache(maxsize=256)
+def _resolved(host: str, period: int) -> frozenset[IPv4Address | IPv6Address]:
+    """The addresses of a host name; asked again in each new period, so that a changed lease is noticed."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(plain_address(str(entry[4][0])) for entry in found)
+
+
+def answer_contexts(
+    request: AssociationRequest,
+    caller: Caller,
+    rules: AccessRules,
+    usual_syntax: Callable[[str], str | None],
+) -> Sequence[ContextAnswer]:
+    """Accept or reject each proposed presentation context by what the caller may do."""
+    return [_answer(context, caller, rules, usual_syntax) for context in request.contexts]
+
+
+def _answer(
+    context: ProposedContext, caller: Caller, rules: AccessRules, usual_syntax: Callable[[str], str | None]
+) -> ContextAnswer:
+    service = SERVICES.get(context.abstract_syntax)
+    if service is not None:
+        if service.right not in caller.rights:
+            return _reject(context, ContextResult.USER_REJECTION)
+        return _accept(context, _MESSAGE_SYNTAXES, scu=True, scp=False)
+    known = is_registered_class(context.abstract_syntax)
+    if not is_storage_class(context.abstract_syntax) or not (known or rules.accept_private_sop_classes):
+        return _reject(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    scu = context.scu_role is not False and Right.STORE in caller.rights
+    scp = context.scp_role is True and Right.GET in caller.rights
+    readable = [syntax for syntax in context.transfer_syntaxes if syntax in READABLE_SYNTAXES]
+    if scu:
+        return _accept(context, readable, scu=scu, scp=scp)
+    if scp:
+        usual = usual_syntax(context.abstract_syntax) or EXPLICIT_LE
+        return _accept(context, (usual, EXPLICIT_LE, IMPLICIT_LE, *readable), scu=scu, scp=scp)
+    return _reject(context, ContextResult.USER_REJECTION)
+
+
+def _accept(context: ProposedContext, wanted: Sequence[str], *, scu: bool, scp: bool) -> ContextAnswer:
+    chosen = next((syntax for syntax in wanted if syntax in context.transfer_syntaxes), None)
+    if chosen is None:
+        return _reject(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
+    asked = context.scu_role is not None or context.scp_role is not None
+    return ContextAnswer(
+        id=context.id,
+        result=ContextResult.ACCEPTED,
+        transfer_syntax=chosen,
+        scu_role=scu if asked else None,
+        scp_role=scp if asked else None,
+    )
+
+
+def _reject(context: ProposedContext, result: ContextResult) -> ContextAnswer:
+    return ContextAnswer(
+        id=context.id, result=result, transfer_syntax=context.transfer_syntaxes[0], scu_role=None, scp_role=None
+    )

@@ -1,0 +1,66 @@
+"""C-FIND as the provider: answers stream as rows are read, C-CANCEL stops them.
+
+Source: PS3.4 section C.4.1, PS3.7 section 9.1.2.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from pacs_server import log
+from pacs_server.archive.lookup import answers
+from pacs_server.dicom.matching import Model, parse_query
+from pacs_server.dimse.session import Session
+from pacs_server.dimse.status import Status, status_for
+from pacs_server.errors import BadQuery, IndexUnavailable
+from pacs_server.net.message import Command, response
+
+# Answers wait for company at most this long, and the first not at all: one write for many, yet a viewer's list fills.
+_COMPANY_S: Final = 0.02
+
+
+def handle_find(session: Session, command: Command, model: Model) -> None:
+    """Answer one query.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    """
+    started = time.monotonic()
+    answered = session.tally.answered
+    status, comment = _answer(session, command, model)
+    session.association.respond(response(command, status, comment=comment), command.context_id)
+    log.info(
+        "find",
+        calling=session.caller.aet,
+        status=hex(status),
+        answers=session.tally.answered - answered,
+        ms=round((time.monotonic() - started) * 1000),
+        why=comment or None,
+    )
+
+
+def _answer(session: Session, command: Command, model: Model) -> tuple[Status, str]:
+    association, archive, caller = session.association, session.archive, session.caller
+    if not command.has_data_set:
+        return Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
+    syntax = association.contexts[command.context_id].transfer_syntax
+    limit = archive.settings.max_find_answers
+    try:
+        query = parse_query(association.read_identifier(), syntax, model, assumed_charset=caller.origin.charset)
+        pending = response(command, Status.PENDING, has_data_set=True)
+        found = answers(archive.search, query, syntax, reply_charset=caller.charset, retrieve_aet=archive.settings.aet)
+        flushed = 0.0
+        for count, identifier in enumerate(found):
+            if association.cancelled(command.message_id):
+                return Status.CANCEL, ""
+            if limit and count >= limit:
+                return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
+            association.queue(command.context_id, pending, identifier)
+            session.tally.answered += 1
+            now = time.monotonic()
+            if now - flushed > _COMPANY_S:
+                association.flush()
+                flushed = now
+    except (BadQuery, IndexUnavailable) as refusal:
+        return status_for(refusal), str(refusal)
+    return Status.SUCCESS, ""

@@ -1,0 +1,147 @@
+"""One association from accept to end: negotiate, hand each message to its service, log one line."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pacs_server import log
+from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify
+from pacs_server.dimse.find import handle_find
+from pacs_server.dimse.retrieve import handle_get, handle_move
+from pacs_server.dimse.services import SERVICES
+from pacs_server.dimse.session import Archive, Session
+from pacs_server.dimse.status import Status
+from pacs_server.dimse.store import handle_store
+from pacs_server.errors import PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.index.registry import Right
+from pacs_server.net.association import answer
+from pacs_server.net.message import Command, CommandField, response
+from pacs_server.net.negotiate import AssociationRequest, ContextAnswer, Rejection
+
+_OPERATION = {
+    Right.ECHO: CommandField.C_ECHO_RQ,
+    Right.FIND: CommandField.C_FIND_RQ,
+    Right.GET: CommandField.C_GET_RQ,
+    Right.MOVE: CommandField.C_MOVE_RQ,
+}
+
+
+class Provider:
+    """Serves associations, each in the thread of its connection. Shared state: the sessions that are open now."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        settings = archive.settings
+        self._rules = AccessRules(
+            aet=settings.aet,
+            check_called=settings.check_called,
+            accept_private_sop_classes=settings.accept_private_sop_classes,
+            default_issuer=settings.default_issuer,
+            default_charset=settings.default_charset,
+        )
+        self._open: dict[int, Session] = {}
+        self.served = 0
+
+    def sessions(self) -> list[tuple[int, Session]]:
+        """The associations that are open now, each with its number."""
+        return list(self._open.items())
+
+    def serve(self, connection: socket.socket, address: str, number: int) -> None:
+        """Serve one connection to its end. Whatever happens on it stays with it: this never raises."""
+        started = time.monotonic()
+        try:
+            ending = self._serve(connection, address, number)
+        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+            ending = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - the association loop: one peer's trouble stays its own
+            log.unexpected("association failed", error, number=number, address=address)
+            ending = "unexpected error"
+        finally:
+            session = self._open.pop(number, None)
+            connection.close()
+        self._log_end(session, number, address, ending, time.monotonic() - started)
+
+    def _serve(self, connection: socket.socket, address: str, number: int) -> str:
+        callers: list[Caller] = []
+        rejections: list[Rejection] = []
+
+        def decide(request: AssociationRequest) -> Rejection | Sequence[ContextAnswer]:
+            verdict = identify(request, self._rules, self._archive.registry.peer)
+            if isinstance(verdict, Rejection):
+                rejections.append(verdict)
+                return verdict
+            callers.append(verdict)
+            return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
+
+        association = answer(connection, address, self._archive.settings.network, decide, number)
+        if association is None:
+            return "rejected"
+        session = Session(association=association, caller=callers[0], archive=self._archive, since=datetime.now(UTC))
+        self._open[number] = session
+        self.served += 1
+        try:
+            while (command := association.receive()) is not None:
+                _dispatch(session, command)
+        except PacsError:
+            raise
+        except Exception:
+            association.abort()
+            raise
+        finally:
+            association.close()
+        return "released"
+
+    def _log_end(self, session: Session | None, number: int, address: str, ending: str, seconds: float) -> None:
+        if session is None:
+            log.info("connection", number=number, address=address, ended=ending, seconds=round(seconds, 2))
+            return
+        tally, association = session.tally, session.association
+        log.info(
+            "association",
+            number=number,
+            calling=association.calling_aet,
+            called=association.called_aet,
+            address=address,
+            stored=tally.stored or None,
+            refused=tally.refused or None,
+            received_bytes=tally.received_bytes or None,
+            answers=tally.answered or None,
+            sent=tally.sent or None,
+            not_sent=tally.not_sent or None,
+            seconds=round(seconds, 2),
+            ended=ending,
+        )
+
+
+def _dispatch(session: Session, command: Command) -> None:
+    """Hand one request to the service of its presentation context.
+
+    Source: PS3.7 section 9.3 (DIMSE-C protocol).
+    """
+    context = session.association.contexts[command.context_id]
+    service = SERVICES.get(context.abstract_syntax)
+    if service is None:
+        if command.field == CommandField.C_STORE_RQ and context.as_scp:
+            handle_store(session, command)
+        else:
+            _answer_status(session, command, Status.UNRECOGNISED_OPERATION)
+    elif command.field != _OPERATION[service.right]:
+        _answer_status(session, command, Status.UNRECOGNISED_OPERATION)
+    elif service.model is None:
+        # A C-ECHO has no data set (PS3.7 section 9.3.5.1).
+        _answer_status(session, command, Status.PROCESSING_FAILURE if command.has_data_set else Status.SUCCESS)
+    else:
+        session.tally.doing = service.right.value
+        _QUERY_RETRIEVE[service.right](session, command, service.model)
+        session.tally.doing = ""
+
+
+_QUERY_RETRIEVE = {Right.FIND: handle_find, Right.GET: handle_get, Right.MOVE: handle_move}
+
+
+def _answer_status(session: Session, command: Command, status: Status) -> None:
+    session.association.drain()
+    session.association.respond(response(command, status), command.context_id)

@@ -1,0 +1,50 @@
+"""What a service works with: the association, who is calling, and the parts of the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pacs_server.dimse.access import Caller
+from pacs_server.index.instances import Instances
+from pacs_server.index.registry import Registry
+from pacs_server.index.search import Search
+from pacs_server.net.association import Association
+from pacs_server.settings import Settings
+from pacs_server.storage.placement import Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """The parts of the archive that services use. `placement` answers with the volumes and policy of this moment."""
+
+    settings: Settings
+    instances: Instances
+    search: Search
+    registry: Registry
+    placement: Callable[[], Placement]
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was done on one association; written by its thread, read by `status`."""
+
+    stored: int = 0
+    refused: int = 0
+    received_bytes: int = 0
+    answered: int = 0
+    sent: int = 0
+    not_sent: int = 0
+    doing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One association that was accepted, from its first message to its end."""
+
+    association: Association
+    caller: Caller
+    archive: Archive
+    since: datetime
+    tally: Tally = field(default_factory=Tally)

@@ -1,0 +1,61 @@
+"""The one table of DIMSE statuses, and from which of our errors each follows."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from pacs_server.archive.deliver import NotAcceptable
+from pacs_server.errors import (
+    BadObject,
+    BadQuery,
+    CopyUnreadable,
+    IndexUnavailable,
+    InvalidUid,
+    NotEnoughCopies,
+    ObjectMismatch,
+    PacsError,
+    Undecodable,
+    VolumeUnavailable,
+)
+
+
+class Status(IntEnum):
+    """A status that we answer. Source: PS3.7 annex C; for the services the sections beside each line."""
+
+    SUCCESS = 0x0000
+    NO_SUCH_ATTRIBUTE_VALUE = 0x0106  # PS3.7 C.5: invalid attribute value
+    PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.12
+    INVALID_SOP_INSTANCE = 0x0117  # PS3.7 C.5.8
+    SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
+    UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.17
+    OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 and C.4.1.1.4
+    CANNOT_COUNT_MATCHES = 0xA701  # PS3.4 C.4.2.1.5
+    CANNOT_PERFORM_SUB_OPERATIONS = 0xA702  # PS3.4 C.4.2.1.5 and C.4.3.1.4
+    MOVE_DESTINATION_UNKNOWN = 0xA801  # PS3.4 C.4.2.1.5
+    DATA_SET_MISMATCH = 0xA900  # PS3.4 B.2.3; identifier does not match SOP class: C.4.1.1.4
+    CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3; unable to process: C.4.1.1.4
+    SUB_OPERATIONS_WITH_FAILURES = 0xB000  # PS3.4 C.4.2.1.5 and C.4.3.1.4
+    CANCEL = 0xFE00  # PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4
+    PENDING = 0xFF00  # PS3.4 C.4.1.1.4
+    PENDING_OPTIONAL_KEYS = 0xFF01  # PS3.4 C.4.1.1.4: an optional key was not matched
+
+
+# The first class that fits decides, so special ones stand before general ones.
+_BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
+    (InvalidUid, Status.INVALID_SOP_INSTANCE),
+    (ObjectMismatch, Status.DATA_SET_MISMATCH),
+    (Undecodable, Status.CANNOT_UNDERSTAND),
+    (BadObject, Status.CANNOT_UNDERSTAND),
+    (BadQuery, Status.DATA_SET_MISMATCH),
+    (NotEnoughCopies, Status.OUT_OF_RESOURCES),
+    (VolumeUnavailable, Status.OUT_OF_RESOURCES),
+    (IndexUnavailable, Status.OUT_OF_RESOURCES),
+    (CopyUnreadable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
+    (NotAcceptable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
+)
+
+
+def status_for(error: PacsError) -> Status:
+    """The status that tells a peer of an error."""
+    return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Status.PROCESSING_FAILURE)

@@ -1,0 +1,70 @@
+"""C-STORE as the receiver: check, hand the bytes to ingest, and answer only what ingest has earned.
+
+Source: PS3.4 annex B, PS3.7 section 9.1.1.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pacs_server import log
+from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.dicom.identity import Uid
+from pacs_server.dimse.session import Session
+from pacs_server.dimse.status import Status, status_for
+from pacs_server.errors import BadObject, IndexUnavailable, NotEnoughCopies, ObjectMismatch, VolumeUnavailable
+from pacs_server.net.message import Command, response
+
+
+def handle_store(session: Session, command: Command) -> None:
+    """Receive one object and answer its status.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; nothing is left then.
+    """
+    status, comment = _receive(session, command)
+    session.association.drain()
+    session.association.respond(response(command, status, comment=comment), command.context_id)
+
+
+def _receive(session: Session, command: Command) -> tuple[Status, str]:
+    tally = session.tally
+    try:
+        if not command.has_data_set:
+            return Status.PROCESSING_FAILURE, "C-STORE without a data set"
+        received_bytes = _keep(session, command)
+    except (BadObject, NotEnoughCopies, VolumeUnavailable, IndexUnavailable) as refusal:
+        tally.refused += 1
+        status = status_for(refusal)
+        caller = session.caller.aet
+        log.warning("not stored", calling=caller, sop=command.affected_sop_instance, status=hex(status), why=refusal)
+        return status, str(refusal)
+    tally.stored += 1
+    tally.received_bytes += received_bytes
+    return Status.SUCCESS, ""
+
+
+def _keep(session: Session, command: Command) -> int:
+    archive, association = session.archive, session.association
+    context = association.contexts[command.context_id]
+    if command.affected_sop_class != context.abstract_syntax:
+        raise ObjectMismatch("the command's SOP Class is not that of its presentation context")
+    placement = archive.placement()
+    reception = Reception(
+        Declared(
+            sop_class=command.affected_sop_class,
+            sop_instance=Uid(command.affected_sop_instance),
+            transfer_syntax=context.transfer_syntax,
+        ),
+        session.caller.origin,
+        instances=archive.instances,
+        placement=placement,
+        memory_bytes=archive.settings.storage.memory_per_object_bytes,
+        now=datetime.now(UTC),
+    )
+    try:
+        for fragment in association.data_set():
+            reception.feed(fragment)
+        ingest(reception, instances=archive.instances, placement=placement)
+    finally:
+        reception.abandon()
+    return reception.size_bytes

@@ -1,0 +1,122 @@
+"""Everything that can go wrong, grouped by who has to act.
+
+A message names the thing, the reason and the remedy. Protocol numbers do not belong here: each face keeps one
+table from these classes to its own codes (dimse/status.py, cli/exits.py).
+"""
+
+from __future__ import annotations
+
+
+class PacsError(Exception):
+    """Base of all our errors; `retryable` says whether the same request may succeed later unchanged."""
+
+    retryable = False
+
+
+# --- The peer sent something that cannot be accepted ------------------------------------------------------------
+
+
+class BadObject(PacsError):
+    """The object cannot be stored as it is; the sender has to correct it."""
+
+
+class InvalidUid(BadObject):
+    """A SOP Instance UID is missing or not a UID."""
+
+
+class ObjectMismatch(BadObject):
+    """Command, presentation context and data set do not speak of the same object."""
+
+
+class Undecodable(BadObject):
+    """The data set is damaged, truncated or not what its transfer syntax says."""
+
+
+class ObjectTooLarge(BadObject):
+    """The object is larger than the archive is set to accept."""
+
+
+class BadQuery(PacsError):
+    """The identifier of a query or retrieve cannot be answered."""
+
+
+class ProtocolViolation(PacsError):
+    """The peer broke the upper layer or DIMSE protocol; the association is aborted."""
+
+
+class PeerAborted(PacsError):
+    """The peer aborted the association or closed the connection."""
+
+
+class PeerTimedOut(PacsError):
+    """The peer did not send or take data within the deadline of this phase."""
+
+    retryable = True
+
+
+class PeerUnreachable(PacsError):
+    """No TCP connection to the peer: check its address, port and firewall."""
+
+    retryable = True
+
+
+class PeerRejected(PacsError):
+    """The peer answered but rejected the association: check the AE titles on both sides."""
+
+
+# --- The operator has to change something -----------------------------------------------------------------------
+
+
+class ConfigError(PacsError):
+    """The configuration has problems; all of them are in `problems`, one sentence each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Refused(PacsError):
+    """The request is unsafe or contradicts the present state, so nothing was done."""
+
+
+class UnknownName(PacsError):
+    """No peer, volume or DICOM entity of that name is known."""
+
+
+class SchemaMismatch(PacsError):
+    """The index has another schema than this release: run `pacs db upgrade`."""
+
+
+class Busy(PacsError):
+    """Another process holds what this one needs."""
+
+    retryable = True
+
+
+# --- Hardware or a service failed -------------------------------------------------------------------------------
+
+
+class VolumeUnavailable(PacsError):
+    """A volume is offline, hung or failed while it was used."""
+
+    retryable = True
+
+
+class VolumeFull(VolumeUnavailable):
+    """A volume has no room left (space, quota or inodes)."""
+
+
+class NotEnoughCopies(PacsError):
+    """Fewer volumes took the object than the policy demands, so it is not acknowledged."""
+
+    retryable = True
+
+
+class CopyUnreadable(PacsError):
+    """A copy is missing, short or damaged on its volume."""
+
+
+class IndexUnavailable(PacsError):
+    """The database cannot be reached or refused the transaction."""
+
+    retryable = True

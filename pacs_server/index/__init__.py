@@ -1,0 +1,1 @@
+"""Rows: what is held, where, and what the site has decided. SQLAlchemy lives here only."""

@@ -1,0 +1,135 @@
+"""Predicates and answer columns as SQL expressions. Values are always bound parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Boolean, ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level, Matching
+from pacs_server.dicom.matching import (
+    Between,
+    Like,
+    NameLike,
+    NamePattern,
+    NumberIn,
+    OneOf,
+    Predicate,
+)
+from pacs_server.index.tables import instances, patients, series, studies
+
+TABLES: Final[dict[Level, Table]] = {
+    Level.PATIENT: patients,
+    Level.STUDY: studies,
+    Level.SERIES: series,
+    Level.IMAGE: instances,
+}
+
+_MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
+_SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
+_PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
+_GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
+
+
+class Fits(FunctionElement[bool]):
+    """Whether a text fits a pattern of `*` and `?`, case-sensitive, by an index where the pattern has a fixed start."""
+
+    inherit_cache = True
+    type = Boolean()
+    name = "fits"
+
+    def __init__(self, column: ColumnElement[Any], pattern: str) -> None:
+        glob = pattern.replace("[", "[[]")
+        like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
+        super().__init__(column, literal(glob), literal(like))
+
+
+@compiles(Fits, "sqlite")
+def _fits_sqlite(element: Fits, compiler: Any, **kw: Any) -> str:
+    column, glob, _ = element.clauses
+    return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
+
+
+@compiles(Fits, "postgresql")
+def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
+    column, _, like = element.clauses
+    return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
+
+
+def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
+    """The condition that a predicate puts on the rows of a query at this level."""
+    attribute = predicate.attribute
+    if attribute is _MODALITIES:
+        return _below(Level.SERIES, level, _condition(predicate, series.c.modality), at_least=Level.STUDY)
+    if attribute is _SOP_CLASSES:
+        is_one = and_(instances.c.role == "current", _condition(predicate, instances.c.sop_class))
+        return _below(Level.IMAGE, level, is_one, at_least=Level.STUDY)
+    condition = _condition(predicate, TABLES[attribute.level].c.get(attribute.column))
+    return condition if attribute.level <= level else _below(attribute.level, level, condition)
+
+
+def _below(
+    lower: Level, level: Level, condition: ColumnElement[bool], *, at_least: Level | None = None
+) -> ColumnElement[bool]:
+    """That some row of a lower level fulfils the condition, below the row of `at_least` or of the query's level."""
+    upper = level if at_least is None else min(level, at_least)
+    return exists(_chain(select(literal(1)), lower, upper).where(condition)).correlate(TABLES[upper])
+
+
+def _chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
+    """Tie the rows of a lower level to the row of an upper one, through the levels between them."""
+    tables = [TABLES[Level(number)] for number in range(upper + 1, lower + 1)]
+    parents = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
+    statement = statement.select_from(*tables)
+    for parent, table in zip([TABLES[upper], *tables], tables, strict=False):
+        statement = statement.where(parents[table] == parent.c.id)
+    return statement
+
+
+def _condition(predicate: Predicate, column: ColumnElement[Any] | None) -> ColumnElement[bool]:
+    if column is None:
+        return false()
+    match predicate:
+        case OneOf(values=values) | NumberIn(values=values):
+            return column.in_(values)
+        case Like(patterns=patterns):
+            return or_(*(_matches(column, pattern) for pattern in patterns))
+        case Between(low=low, high=high):
+            bounds = [column >= low if low is not None else None, column <= high if high is not None else None]
+            return and_(*(bound for bound in bounds if bound is not None))
+        case NameLike(attribute=attribute, patterns=patterns):
+            return or_(*(_name_condition(attribute, pattern) for pattern in patterns))
+        case _:
+            return false()
+
+
+def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    return Fits(column, pattern) if "*" in pattern or "?" in pattern else column == pattern
+
+
+def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement[bool]:
+    if attribute is _PATIENT_NAME:
+        if pattern.any_group:
+            return or_(*(_matches(column, pattern.any_group) for column in _GROUP_COLUMNS))
+        given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
+        return and_(*(_matches(column, group) for column, group in given if group))
+    folded = TABLES[attribute.level].c[f"{attribute.column}_folded"]
+    groups = pattern.any_group or "=".join(group or "*" for group in pattern.by_group)
+    return Fits(folded, f"*={groups}=*")
+
+
+def answer_column(attribute: Attribute, level: Level) -> ColumnElement[Any]:
+    """The value of an attribute in an answer at this level.
+
+    Of a lower level the value of its first row is answered, where that says something; unique keys and counts of lower
+    levels are empty, because one of many would be misleading.
+    """
+    table = TABLES[attribute.level]
+    if attribute.level <= level:
+        return table.c[attribute.column]
+    if attribute in UNIQUE_KEY.values() or attribute.matching is Matching.ROLLUP:
+        return null()
+    first = _chain(select(table.c[attribute.column]), attribute.level, level).order_by(table.c.id).limit(1)
+    return first.correlate(TABLES[level]).scalar_subquery()

@@ -1,0 +1,200 @@
+"""The database: one engine, short reads, and one way to write.
+
+SQLite is the embedded default; PostgreSQL is for more than one machine. Nothing outside this room sees a driver.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from pacs_server.errors import ConfigError, IndexUnavailable
+
+_NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
+_POOLED_CONNECTIONS: Final = 16
+_CONNECT_TIMEOUT_S: Final = 10
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+    "temp_store=MEMORY",
+    "cache_size=-65536",
+    "mmap_size=1073741824",
+)
+
+
+class Index:
+    """The open database. May be used from any thread; a connection belongs to one thread and one unit of work."""
+
+    def __init__(self, engine: Engine, database_path: Path | None) -> None:
+        self.engine = engine
+        self.database_path = database_path
+        self._writing = threading.Lock()
+        # Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
+        self._lock_file = database_path.with_name(database_path.name + ".lock").open("a") if database_path else None
+
+    @classmethod
+    def open(cls, url: str, *, check_schema: bool = True) -> Index:
+        """Open the database at `url`.
+
+        Raises: ConfigError when the URL is not usable, or SQLite would lie on a network file system; IndexUnavailable
+        when it cannot be reached; SchemaMismatch when its schema is not that of this release.
+        """
+        parsed = parse_url(url)
+        path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+        if path is not None:
+            _refuse_network_file_system(path)
+        index = cls(_engine(parsed), path)
+        if check_schema:
+            from pacs_server.index.schema import check
+
+            try:
+                check(index)
+            except BaseException:
+                index.close()
+                raise
+        return index
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database.
+
+        Raises: IndexUnavailable.
+        """
+        with translated(self), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction, committed at the end; when the block raises, nothing of it remains.
+
+        Raises: IndexUnavailable, also when the outcome of the commit is not known.
+        """
+        with (
+            translated(self),
+            self._alone(),
+            self.engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._lock_file is None:
+            yield
+            return
+        with self._writing:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of reading.
+
+        Raises: IndexUnavailable.
+        """
+        with translated(self):
+            connection = self.engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(sql, parameters)
+                return list(cursor.fetchall())
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+
+@contextmanager
+def translated(index: Index) -> Iterator[None]:
+    """Turn the errors of SQLAlchemy and of the driver into ours."""
+    driver = index.engine.dialect.loaded_dbapi
+    try:
+        yield
+    except (SQLAlchemyError, driver.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise IndexUnavailable(f"the index at {index.shown_url} failed: {type(reason).__name__}: {reason}") from error
+
+
+def parse_url(url: str) -> URL:
+    """The parts of a database URL. Raises: ConfigError when it is none, or of another kind of database."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(
+            "the database URL cannot be read; it looks like sqlite:///PATH or postgresql://..."
+        ) from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(f"database {parsed.drivername} is not supported: use sqlite:///PATH or postgresql://...")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    arguments = {"check_same_thread": False} if is_sqlite else {"connect_timeout": _CONNECT_TIMEOUT_S}
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=_POOLED_CONNECTIONS,
+        max_overflow=-1,
+        pool_pre_ping=not is_sqlite,
+        connect_args=arguments,
+    )
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # The driver must not begin transactions by itself: a read would become a write in the middle (see _begin_sqlite).
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _refuse_network_file_system(path: Path) -> None:
+    kind = file_system_of(path.parent)
+    if kind in _NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in ("fuse.fuse-overlayfs",)):
+        raise ConfigError(
+            f"the SQLite file {path} would lie on {kind}, where its write-ahead log is not safe: "
+            "put it on a local disk (database: in pacs.yaml), or use PostgreSQL"
+        )
+
+
+def file_system_of(path: Path) -> str:
+    """The type of the file system that holds a path, as the kernel names it; empty where that cannot be told."""
+    try:
+        device = path.stat().st_dev
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    wanted = f"{device >> 8 & 0xFFF}:{device & 0xFF | device >> 12 & 0xFFF00}"
+    return next((line.partition(" - ")[2].split()[0] for line in reversed(lines) if line.split()[2] == wanted), "")

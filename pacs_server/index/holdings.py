@@ -1,0 +1,106 @@
+"""What the index says about copies, for those who compare it with the files, and the exchange of its whole content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
+
+from pacs_server.index.engine import Index
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import CONTENT, copies, instances, series, studies
+
+_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCopy:
+    """A copy that the index says is there; `size_bytes` is that of the data set, less than that of the file."""
+
+    instance_id: int
+    path: str
+    size_bytes: int
+
+
+class Holdings:
+    """The copies of all volumes, as rows. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._find = Statement(
+            index,
+            select(copies.c.id).where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place")),
+        )
+
+    def holds(self, volume_id: str, path: str) -> bool:
+        """Whether a row says that this file is a copy. Raises: IndexUnavailable."""
+        return bool(self._find.rows(volume=volume_id, place=path))
+
+    def copies_on(self, volume_id: str, *, since: date | None) -> Iterator[HeldCopy]:
+        """The copies of a volume, of studies that began on `since` or later, in the order in which they were recorded.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = (
+            select(copies.c.id, copies.c.instance_row, copies.c.path, instances.c.size_bytes)
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(copies.c.volume_id == volume_id, studies.c.day >= (since or date.min).isoformat())
+            .order_by(copies.c.id)
+            .limit(_BATCH)
+        )
+        last = 0
+        while True:
+            with self._index.read() as connection:
+                rows = connection.execute(wanted.where(copies.c.id > last)).all()
+            for row in rows:
+                yield HeldCopy(instance_id=row.instance_row, path=row.path, size_bytes=row.size_bytes)
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].id
+
+    def copy_count(self, instance_id: int) -> int:
+        """How many copies the index knows of an object. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            counted = select(func.count()).where(copies.c.instance_row == instance_id)
+            return connection.execute(counted).scalar_one()
+
+    def forget(self, volume_id: str, path: str) -> None:
+        """Remove the row of one copy. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(copies).where(copies.c.volume_id == volume_id, copies.c.path == path))
+
+
+def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None]) -> None:
+    """Make the content of `index` that of `beside`, in one transaction; what the site decided stays.
+
+    `catch_up` is told the volume and path of each copy that `index` has and `beside` has not, while nobody can write,
+    so that nothing that arrived meanwhile is left out.
+
+    Raises: IndexUnavailable; nothing is changed then.
+    """
+    known = Holdings(beside)
+    with index.write() as connection:
+        for volume_id, path in connection.execute(select(copies.c.volume_id, copies.c.path)).all():
+            if not known.holds(volume_id, path):
+                catch_up(volume_id, path)
+        for table in reversed(CONTENT):
+            connection.execute(delete(table))
+        with beside.read() as source:
+            for table in CONTENT:
+                found = source.execution_options(yield_per=_BATCH).execute(select(*table.c).order_by(table.c.id))
+                for rows in found.mappings().partitions():
+                    connection.execute(insert(table), [dict(row) for row in rows])
+        _continue_numbering(connection)
+
+
+def _continue_numbering(connection: Connection) -> None:
+    """PostgreSQL's sequences do not notice ids that were given; SQLite counts on from the greatest by itself."""
+    if connection.dialect.name == "postgresql":
+        for table in CONTENT:
+            greatest = select(func.coalesce(func.max(table.c.id), 1)).scalar_subquery()
+            connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), greatest)))

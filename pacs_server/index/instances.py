@@ -1,0 +1,118 @@
+"""Objects as rows: what is known of one before it is written, and its recording in groups."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from datetime import date
+from typing import Final
+
+from sqlalchemy import bindparam, select
+
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.engine import Index
+from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
+from pacs_server.index.recording import Recorder
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import copies, instances, studies
+
+_MAX_GROUP: Final = 256
+_ATTEMPTS: Final = 4
+
+
+class Instances:
+    """Objects in the index. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._waiting: deque[_Slot] = deque()
+        self._committing = threading.Lock()
+        self._recorder = Recorder(index)
+        self._known_objects = Statement(
+            index,
+            select(
+                instances.c.id, instances.c.digest, instances.c.role, instances.c.transfer_syntax,
+                copies.c.volume_id, copies.c.path,
+            )
+            .outerjoin_from(instances, copies, copies.c.instance_row == instances.c.id)
+            .where(instances.c.sop_uid == bindparam("sop_uid"))
+            .order_by(instances.c.id),
+        )  # fmt: skip
+        self._study_day = Statement(index, select(studies.c.day).where(studies.c.study_uid == bindparam("study_uid")))
+
+    def known(self, sop_uid: str, study_uid: str) -> Known:
+        """What is held under a SOP Instance UID, and on which day the study began.
+
+        Raises: IndexUnavailable.
+        """
+        days = self._study_day.rows(study_uid=study_uid)
+        found: dict[int, StoredObject] = {}
+        for row_id, digest, role, syntax, volume_id, path in self._known_objects.rows(sop_uid=str(sop_uid)):
+            held = found.get(row_id)
+            places = held.copies if held else ()
+            if volume_id is not None:
+                places += (CopyRow(volume_id=volume_id, path=path),)
+            found[row_id] = StoredObject(id=row_id, digest=digest, role=role, transfer_syntax=syntax, copies=places)
+        return Known(study_day=date.fromisoformat(days[0][0]) if days else None, objects=tuple(found.values()))
+
+    def record(self, arrival: Arrival) -> Recorded:
+        """Record an object and its copies; returns when that is committed.
+
+        Commits are grouped: the thread that comes to the lock first commits for all that wait behind it.
+
+        Raises: IndexUnavailable when it could not be recorded, or it is not known whether it was.
+        """
+        slot = _Slot(arrival)
+        self._waiting.append(slot)
+        with self._committing:
+            while not slot.done:
+                self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))])
+        if slot.error is not None:
+            raise slot.error
+        if slot.recorded is None:
+            raise IndexUnavailable("the object was not recorded")
+        return slot.recorded
+
+    def _commit(self, group: list[_Slot]) -> None:
+        """Commit a group; if that fails, one by one, so that one object never fails another."""
+        try:
+            self._try_commit(group)
+        except IndexUnavailable:
+            for slot in group:
+                self._commit_alone(slot)
+        except BaseException:
+            for slot in group:
+                slot.error = slot.error or IndexUnavailable("the group of this object failed unexpectedly")
+            raise
+        finally:
+            for slot in group:
+                slot.done = True
+
+    def _commit_alone(self, slot: _Slot) -> None:
+        """Two processes may meet at a new patient or study; the second finds the first's row when it tries again."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._try_commit([slot])
+            except IndexUnavailable as error:
+                slot.error = error
+            else:
+                slot.error = None
+                return
+
+    def _try_commit(self, group: list[_Slot]) -> None:
+        with self._index.write() as connection:
+            recorded = self._recorder.record(connection, [slot.arrival for slot in group])
+        for slot, outcome in zip(group, recorded, strict=True):
+            slot.recorded = outcome
+
+
+class _Slot:
+    """An arrival in the queue, and what became of it."""
+
+    __slots__ = ("arrival", "done", "error", "recorded")
+
+    def __init__(self, arrival: Arrival) -> None:
+        self.arrival = arrival
+        self.done = False
+        self.error: IndexUnavailable | None = None
+        self.recorded: Recorded | None = None

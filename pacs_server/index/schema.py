@@ -1,0 +1,78 @@
+"""The schema's history: which revision a database has, and how it comes to that of this release."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from pacs_server.errors import SchemaMismatch
+from pacs_server.index.engine import Index, translated
+
+
+def _config() -> Config:
+    here = Path(__file__).resolve().parent.parent
+    # In a wheel the migrations lie inside the package, in a checkout beside it.
+    places = [place for place in (here / "migrations", here.parent / "migrations") if (place / "env.py").is_file()]
+    config = Config()
+    config.set_main_option("script_location", str(places[0]).replace("%", "%%"))
+    return config
+
+
+def head() -> str:
+    """The revision of this release."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _revision(index: Index) -> str | None:
+    with translated(index), index.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def current(url: str) -> str | None:
+    """The revision of a database, None when it has no schema.
+
+    Raises: ConfigError; IndexUnavailable.
+    """
+    with closing(Index.open(url, check_schema=False)) as index:
+        return _revision(index)
+
+
+def check(index: Index) -> None:
+    """Do nothing when the schema is that of this release.
+
+    Raises: SchemaMismatch otherwise; IndexUnavailable.
+    """
+    found, wanted = _revision(index), head()
+    if found != wanted:
+        raise SchemaMismatch(
+            f"the index has schema {found or 'none'}, this release needs {wanted}: run pacs db upgrade"
+        )
+
+
+def upgrade(url: str) -> None:
+    """Bring a database to the schema of this release; a SQLite file that has one already is copied beside itself first.
+
+    Raises: ConfigError; IndexUnavailable.
+    """
+    with closing(Index.open(url, check_schema=False)) as index:
+        found = _revision(index)
+        if found == head():
+            return
+        if index.database_path is not None and found is not None:
+            _copy_beside(index.database_path, found)
+        config = _config()
+        with index.write() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _copy_beside(path: Path, revision: str) -> None:
+    target = path.with_name(f"{path.name}.before-{revision}")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)

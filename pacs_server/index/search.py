@@ -1,0 +1,207 @@
+"""Queries and retrieves against the rows. Answers stream: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy.sql import Join
+
+from pacs_server.dicom.attributes import Attribute, Level
+from pacs_server.dicom.matching import Query
+from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.errors import BadQuery
+from pacs_server.index.criteria import TABLES, answer_column, criterion
+from pacs_server.index.engine import Index, translated
+from pacs_server.index.objects import CopyRow
+from pacs_server.index.tables import copies, flags, instances, patients, series, studies
+
+_FETCH_ROWS: Final = 200
+_USUAL_SYNTAX_AGE_S: Final = 60
+_MAX_BOUND: Final = 500  # SQLite takes 32766 parameters in one statement, older releases 999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliverable:
+    """An object that can be sent: what it is, and where its copies are."""
+
+    sop_class: str
+    sop_uid: str
+    transfer_syntax: str
+    size_bytes: int
+    digest: str
+    study_uid: str
+    series_uid: str
+    copies: tuple[CopyRow, ...]
+
+
+class Search:
+    """Finds rows. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._usual: dict[str, str] = {}
+        self._usual_until = 0.0
+        self._lock = threading.Lock()
+
+    def find(
+        self, query: Query, columns: Sequence[Attribute], *, limit: int | None = None
+    ) -> Iterator[Sequence[str | int | None]]:
+        """The rows that a query selects, each with the values of `columns`; studies newest first.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = [answer_column(attribute, query.level) for attribute in columns] or [TABLES[query.level].c.id]
+        statement = _ordered(select(*wanted).select_from(_joined(query.level)), query.level)
+        statement = statement.where(*_present(query.level), *(criterion(p, query.level) for p in query.predicates))
+        yield from self._stream(statement.limit(limit) if limit else statement)
+
+    def _stream(self, statement: Select[Any]) -> Iterator[Sequence[str | int | None]]:
+        with translated(self._index), self._index.engine.connect() as connection, connection.begin():
+            found = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS).execute(statement)
+            while rows := found.fetchmany(_FETCH_ROWS):
+                yield from rows
+
+    def deliverables(self, request: RetrieveRequest) -> list[Deliverable]:
+        """The current objects that a retrieve asks for, by study, series number and instance number.
+
+        Raises: BadQuery when a patient ID names patients of two issuers; IndexUnavailable.
+        """
+        with self._index.read() as connection:
+            if request.patient_ids and not request.issuers and request.level is Level.PATIENT:
+                issuers = select(func.count()).where(patients.c.patient_id.in_(request.patient_ids))
+                issuers = issuers.group_by(patients.c.patient_id).order_by(func.count().desc()).limit(1)
+                if (connection.execute(issuers).scalar() or 0) > 1:
+                    raise BadQuery("the patient ID names patients of two issuers: give Issuer of Patient ID")
+            found: dict[int, list[Any]] = {}
+            places: dict[int, list[CopyRow]] = {}
+            for part in _parts(request):
+                for row in connection.execute(_deliverable(part)):
+                    found[row.id] = list(row)
+                    places.setdefault(row.id, [])
+                    if row.volume_id is not None:
+                        places[row.id].append(CopyRow(volume_id=row.volume_id, path=row.path))
+        return [_deliverable_of(row, places[row_id]) for row_id, row in found.items()]
+
+    def usual_syntax(self, sop_class: str) -> str | None:
+        """The transfer syntax that most objects of a class have here, as it was at most a minute ago.
+
+        Raises: IndexUnavailable.
+        """
+        if time.monotonic() >= self._usual_until:
+            with self._lock:
+                self._usual = self._read_usual_syntaxes()
+                self._usual_until = time.monotonic() + _USUAL_SYNTAX_AGE_S
+        return self._usual.get(sop_class)
+
+    def _read_usual_syntaxes(self) -> dict[str, str]:
+        # A sample of the newest is enough, and stays cheap with ten million objects.
+        newest = select(instances.c.sop_class, instances.c.transfer_syntax)
+        newest = newest.where(instances.c.role == "current").order_by(instances.c.id.desc()).limit(20_000)
+        sample = newest.subquery()
+        counted = select(sample.c.sop_class, sample.c.transfer_syntax, func.count().label("number"))
+        counted = counted.group_by(sample.c.sop_class, sample.c.transfer_syntax).order_by(func.count())
+        with self._index.read() as connection:
+            return {row.sop_class: row.transfer_syntax for row in connection.execute(counted)}
+
+    def counts(self) -> dict[str, int]:
+        """How much is held, for `status`. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            counted = {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in (patients, studies, series, copies)
+            }
+            held = select(instances.c.role, func.count(), func.coalesce(func.sum(instances.c.size_bytes), 0))
+            by_role = {role: (n, size) for role, n, size in connection.execute(held.group_by(instances.c.role))}
+            conflicts = select(func.count()).where(flags.c.kind.startswith("conflict-"))
+            counted["conflicts"] = connection.execute(conflicts).scalar_one()
+        counted["instances"] = by_role.get("current", (0, 0))[0]
+        counted["versions"] = by_role.get("version", (0, 0))[0]
+        counted["bytes"] = sum(int(size) for _, size in by_role.values())
+        return counted
+
+
+def _joined(level: Level) -> Any:
+    """The tables from a level up to the patient."""
+    joined: Any = TABLES[level]
+    for upper in reversed([above for above in Level if above < level]):
+        joined = Join(joined, TABLES[upper], _link(Level(upper + 1)))
+    return joined
+
+
+def _link(level: Level) -> ColumnElement[bool]:
+    """How a level's table refers to the one above it."""
+    links = {
+        Level.STUDY: studies.c.patient_row == patients.c.id,
+        Level.SERIES: series.c.study_row == studies.c.id,
+        Level.IMAGE: instances.c.series_row == series.c.id,
+    }
+    return links[level]
+
+
+def _present(level: Level) -> tuple[ColumnElement[bool], ...]:
+    """Only current objects are found, and what has at least one."""
+    if level is Level.IMAGE:
+        return (instances.c.role == "current",)
+    return (TABLES[level].c.instance_count > 0,)
+
+
+def _ordered(statement: Select[Any], level: Level) -> Select[Any]:
+    """In an order that an index gives, so that the first answer does not wait for the last."""
+    if level is Level.STUDY:
+        return statement.order_by(studies.c.study_date.desc(), studies.c.id.desc())
+    return statement.order_by(TABLES[level].c.id)
+
+
+def _parts(request: RetrieveRequest) -> Iterator[RetrieveRequest]:
+    """The request cut along its longest list of UIDs, so that no statement has too many parameters."""
+    lists = {name: getattr(request, name) for name in ("study_uids", "series_uids", "sop_uids", "patient_ids")}
+    longest = max(lists, key=lambda name: len(lists[name]))
+    values = lists[longest]
+    for start in range(0, max(1, len(values)), _MAX_BOUND):
+        yield RetrieveRequest(
+            level=request.level,
+            issuers=request.issuers,
+            **(lists | {longest: values[start : start + _MAX_BOUND]}),
+        )
+
+
+def _deliverable(request: RetrieveRequest) -> Select[Any]:
+    wanted = (
+        (patients.c.patient_id, request.patient_ids),
+        (patients.c.issuer, request.issuers),
+        (studies.c.study_uid, request.study_uids),
+        (series.c.series_uid, request.series_uids),
+        (instances.c.sop_uid, request.sop_uids),
+    )
+    conditions = [column.in_(values) for column, values in wanted if values]
+    return (
+        select(
+            instances.c.sop_class, instances.c.sop_uid, instances.c.transfer_syntax, instances.c.size_bytes,
+            instances.c.digest, studies.c.study_uid, series.c.series_uid,
+            instances.c.id, copies.c.volume_id, copies.c.path,
+        )
+        .select_from(_joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
+        .where(instances.c.role == "current", and_(*conditions))
+        .order_by(
+            studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id, copies.c.id
+        )
+    )  # fmt: skip
+
+
+def _deliverable_of(row: Sequence[Any], places: Sequence[CopyRow]) -> Deliverable:
+    sop_class, sop_uid, transfer_syntax, size_bytes, digest, study_uid, series_uid = row[:7]
+    return Deliverable(
+        sop_class=sop_class,
+        sop_uid=sop_uid,
+        transfer_syntax=transfer_syntax,
+        size_bytes=size_bytes,
+        digest=digest,
+        study_uid=study_uid,
+        series_uid=series_uid,
+        copies=tuple(places),
+    )

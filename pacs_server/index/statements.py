@@ -1,0 +1,46 @@
+"""A statement that SQLAlchemy compiles once and the driver executes many times.
+
+Measured with SQLite: 45 microseconds for a look-up by key through a connection of SQLAlchemy, 7 on the driver's cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Delete, Insert, Select, Update
+
+from pacs_server.index.engine import Index
+
+
+class Statement:
+    """One compiled statement; its parameters are named. Values are texts, whole numbers or None."""
+
+    def __init__(
+        self, index: Index, statement: Select[Any] | Insert | Update | Delete, columns: Sequence[str] | None = None
+    ) -> None:
+        """`columns` are those that an insert fills, each from the parameter of its name."""
+        compiled = statement.compile(dialect=index.engine.dialect, column_keys=columns)
+        self._index = index
+        self._sql = str(compiled)
+        self._order: list[str] | None = compiled.positiontup
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def _parameters(self, values: dict[str, Any]) -> Any:
+        if self._fixed:
+            values = self._fixed | values
+        return values if self._order is None else [values[name] for name in self._order]
+
+    def rows(self, **values: Any) -> list[tuple[Any, ...]]:
+        """Execute on a connection of the moment. Raises: IndexUnavailable."""
+        return self._index.rows(self._sql, self._parameters(values))
+
+    def on(self, cursor: Any, values: dict[str, Any]) -> Any:
+        """Execute on the cursor of a transaction; the driver's errors come through."""
+        cursor.execute(self._sql, self._parameters(values))
+        return cursor
+
+
+def cursor_of(connection: Connection) -> Any:
+    """The driver's cursor in the transaction of a connection."""
+    return connection.connection.cursor()

@@ -1,0 +1,163 @@
+"""The tables. Attribute columns follow from dicom/attributes.py; times are ISO texts in UTC, so that every database
+compares and returns them alike.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
+
+from pacs_server.dicom.attributes import Level, Matching, read_attributes
+
+NAMING: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata: Final = MetaData(naming_convention=NAMING)
+
+
+def attribute_columns(level: Level) -> list[Column[object]]:
+    """The columns of a level: one for each attribute that is read, and the folded ones of names."""
+    columns: list[Column[object]] = []
+    for attribute in read_attributes(level):
+        unique_key = attribute.keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        kind = Integer if attribute.is_integer else Text
+        columns.append(Column(attribute.column, kind, nullable=not unique_key))
+        if attribute.matching is Matching.NAME:
+            columns.append(Column(f"{attribute.column}_folded", Text))
+    return columns
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default="0")
+
+
+patients: Final = Table(
+    "patients",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("identity", Text, nullable=False, unique=True),
+    *attribute_columns(Level.PATIENT),
+    Column("patient_name_alphabetic", Text),
+    Column("patient_name_ideographic", Text),
+    Column("patient_name_phonetic", Text),
+    _count("study_count"),
+    _count("series_count"),
+    _count("instance_count"),
+)
+
+studies: Final = Table(
+    "studies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("patient_row", ForeignKey("patients.id"), nullable=False, index=True),
+    *attribute_columns(Level.STUDY),
+    Column("day", Text, nullable=False),
+    Column("modalities", Text),
+    Column("sop_classes", Text),
+    _count("series_count"),
+    _count("instance_count"),
+    Column("last_received_at", Text, nullable=False),
+    UniqueConstraint("study_uid"),
+)
+
+series: Final = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_row", ForeignKey("studies.id"), nullable=False),
+    *attribute_columns(Level.SERIES),
+    _count("instance_count"),
+    UniqueConstraint("study_row", "series_uid"),
+)
+
+# One row for each content that was received under a SOP Instance UID. Only "current" ones are found and counted; a
+# "version" has other content, an "encoding" the same values in another uncompressed syntax.
+instances: Final = Table(
+    "instances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("series_row", ForeignKey("series.id"), nullable=False, index=True),
+    *attribute_columns(Level.IMAGE),
+    Column("digest", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("transfer_syntax", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("received_at", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    UniqueConstraint("sop_uid", "digest"),
+)
+Index(
+    "uq_instances_current",
+    instances.c.sop_uid,
+    unique=True,
+    sqlite_where=text("role = 'current'"),
+    postgresql_where=text("role = 'current'"),
+)
+
+copies: Final = Table(
+    "copies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("instance_row", ForeignKey("instances.id"), nullable=False, index=True),
+    Column("volume_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    UniqueConstraint("volume_id", "path"),
+)
+
+# `instance_row` is 0 where a flag is about the whole study, so that the unique constraint holds for those too.
+flags: Final = Table(
+    "flags",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_row", ForeignKey("studies.id"), nullable=False),
+    Column("instance_row", Integer, nullable=False),
+    Column("kind", Text, nullable=False, index=True),
+    Column("detail", Text, nullable=False),
+    Column("noted_at", Text, nullable=False),
+    UniqueConstraint("study_row", "instance_row", "kind", "detail"),
+)
+
+peers: Final = Table(
+    "peers",
+    metadata,
+    Column("aet", Text, primary_key=True),
+    Column("host", Text),
+    Column("port", Integer),
+    Column("rights", Text, nullable=False),
+    Column("sources", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("charset", Text, nullable=False),
+)
+
+volumes: Final = Table(
+    "volumes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("path", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+)
+
+# What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
+site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
+CONTENT: Final = (patients, studies, series, instances, copies, flags)
+
+for column in (
+    patients.c.patient_id,
+    patients.c.patient_name_alphabetic,
+    patients.c.patient_name_ideographic,
+    patients.c.patient_name_phonetic,
+    studies.c.study_date,
+    studies.c.accession_number,
+    series.c.series_uid,
+    series.c.modality,
+):
+    # A wildcard at the end is a prefix search, which PostgreSQL answers from an index only with this operator class.
+    Index(f"ix_{column.table.name}_{column.name}", column, postgresql_ops={column.name: "text_pattern_ops"})

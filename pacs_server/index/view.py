@@ -1,0 +1,69 @@
+"""Everything that is held of one study, for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Table, select
+
+from pacs_server.index.engine import Index
+from pacs_server.index.tables import copies, flags, instances, patients, series, studies, volumes
+
+
+def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
+    """The study with its patient's values, its flags, and its series with their objects and copies; None if not held.
+
+    Raises: IndexUnavailable.
+    """
+    with index.read() as connection:
+        found = connection.execute(select(*studies.c).where(studies.c.study_uid == study_uid)).mappings().first()
+        if found is None:
+            return None
+        patient = connection.execute(select(*patients.c).where(patients.c.id == found["patient_row"])).mappings().one()
+        noted = select(flags.c.kind, flags.c.detail, flags.c.noted_at, instances.c.sop_uid)
+        noted = noted.outerjoin_from(flags, instances, flags.c.instance_row == instances.c.id)
+        told = connection.execute(noted.where(flags.c.study_row == found["id"]).order_by(flags.c.id))
+        parts = connection.execute(
+            select(*series.c).where(series.c.study_row == found["id"]).order_by(series.c.series_number, series.c.id)
+        )
+        return {
+            "uid": study_uid,
+            "patient": _shown(patient, patients),
+            **_shown(found, studies),
+            "series": [_series_view(connection, part) for part in parts.mappings().all()],
+            "flags": [dict(row) for row in told.mappings()],
+        }
+
+
+def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, Any]:
+    held = connection.execute(
+        select(*instances.c)
+        .where(instances.c.series_row == part["id"])
+        .order_by(instances.c.instance_number, instances.c.id)
+    )
+    places: dict[int, list[dict[str, str]]] = {}
+    located = (
+        select(copies.c.instance_row, volumes.c.name, copies.c.path)
+        .join_from(copies, instances, copies.c.instance_row == instances.c.id)
+        .outerjoin(volumes, volumes.c.id == copies.c.volume_id)
+        .where(instances.c.series_row == part["id"])
+        .order_by(copies.c.id)
+    )
+    for row in connection.execute(located):
+        places.setdefault(row.instance_row, []).append({"volume": row.name or "", "path": row.path})
+    objects = [
+        {"uid": row["sop_uid"], **_shown(row, instances), "copies": places.get(row["id"], [])}
+        for row in held.mappings()
+    ]
+    return {"uid": part["series_uid"], **_shown(part, series), "objects": objects}
+
+
+def _shown(row: Mapping[Any, Any], table: Table) -> dict[str, Any]:
+    """The columns that mean something to a person and have a value."""
+    hidden = ("_folded", "_alphabetic", "_ideographic", "_phonetic", "_row")
+    names = (column.name for column in table.c if not column.name.endswith(hidden) and column.name not in _INNER)
+    return {name: row[name] for name in names if row[name] is not None}
+
+
+_INNER = frozenset({"id", "identity"})

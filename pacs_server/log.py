@@ -1,0 +1,68 @@
+"""One line for each finished deed: a word, then `name=value` pairs with everything a peer controls escaped and cut."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+_LOGGER = logging.getLogger("pacs")
+
+MAX_VALUE_CHARACTERS = 200
+
+
+def escaped(value: object) -> str:
+    """The value as one word: control characters and quotes escaped, cut at 200 characters, quoted if it has spaces."""
+    text = str(value)
+    shown = "".join(_visible(character) for character in text[:MAX_VALUE_CHARACTERS])
+    if len(text) > MAX_VALUE_CHARACTERS:
+        shown += "..."
+    return f'"{shown}"' if not shown or " " in shown else shown
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() and character not in '"\\':
+        return character
+    return character.encode("unicode_escape").decode("ascii") if character != '"' else '\\"'
+
+
+def _line(deed: str, facts: dict[str, object]) -> str:
+    return " ".join([deed, *(f"{name}={escaped(value)}" for name, value in facts.items() if value is not None)])
+
+
+def debug(deed: str, **facts: object) -> None:
+    """Record a detail; the only level at which a patient's data may appear."""
+    if _LOGGER.isEnabledFor(logging.DEBUG):
+        _LOGGER.debug(_line(deed, facts))
+
+
+def info(deed: str, **facts: object) -> None:
+    """Record a finished deed."""
+    if _LOGGER.isEnabledFor(logging.INFO):
+        _LOGGER.info(_line(deed, facts))
+
+
+def warning(deed: str, **facts: object) -> None:
+    """Record something that was survived and that a person may want to look at."""
+    _LOGGER.warning(_line(deed, facts))
+
+
+def error(deed: str, **facts: object) -> None:
+    """Record something that a person must act on."""
+    _LOGGER.error(_line(deed, facts))
+
+
+def unexpected(deed: str, error: Exception, **facts: object) -> None:
+    """Record an exception that nobody foresaw, with its traceback."""
+    _LOGGER.error(_line(deed, facts), exc_info=error)
+
+
+def configure(level: str, file: Path | None) -> None:
+    """Send log lines of at least `level` to `file`, or to standard error."""
+    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    _LOGGER.handlers[:] = [handler]
+    _LOGGER.setLevel(level)
+    _LOGGER.propagate = False

@@ -1,0 +1,318 @@
+"""One association in either role: commands and data sets in and out, blocking, in one thread.
+
+Source: PS3.8 section 7 (services) and 9.2 (state machine), PS3.7 section 8 and 9.3.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final, NoReturn
+
+from pacs_server.dicom.elements import Buffer
+from pacs_server.errors import BadQuery, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
+from pacs_server.net.handshake import accept
+from pacs_server.net.message import Command, CommandField, MessageReader
+from pacs_server.net.negotiate import Agreement, Decide
+from pacs_server.net.negotiate import Context as Context
+from pacs_server.net.sending import Outbox
+from pacs_server.net.wire import (
+    RELEASE_REPLY,
+    RELEASE_REQUEST,
+    Abort,
+    AbortReason,
+    BadPdu,
+    Fragment,
+    ReleaseReply,
+    ReleaseRequest,
+)
+from pacs_server.settings import NetworkLimits
+
+MAX_STALE_CANCELS: Final = 100
+MAX_EMPTY_PARTS: Final = 1_000
+# Looking for a C-CANCEL costs a system call, which is a third of what one answer of a query costs.
+_LOOK_EVERY_S: Final = 0.001
+
+
+class Association:
+    """An established association; belongs to one thread.
+
+    Every method that talks to the peer raises PeerAborted when the peer aborted or the connection ended, PeerTimedOut
+    and ProtocolViolation after it sent an A-ABORT. After any of them only `close` is of use.
+    """
+
+    def __init__(self, connection: Connection, limits: NetworkLimits, agreement: Agreement, number: int) -> None:
+        self.calling_aet = agreement.calling_aet
+        self.called_aet = agreement.called_aet
+        self.peer_address = agreement.peer_address
+        self.contexts = agreement.contexts
+        self.refused = agreement.refused
+        self.implementation = agreement.implementation
+        self.number = number
+        self._connection = connection
+        self._limits = limits
+        peer_max = agreement.peer_max_pdu_bytes or limits.max_pdu_bytes
+        self._outbox = Outbox(self._write, min(peer_max, limits.max_pdu_bytes))
+        self._reader = MessageReader(agreement.contexts, limits.max_command_bytes)
+        self._received_bytes = 0  # of the present data set
+        self._empty_parts = 0
+        self._message_id = 0
+        self._ahead: Command | None = None  # a request that came while another one was worked on
+        self._release_asked = False
+        self._cancels: set[int] = set()
+        self._stale_cancels = 0
+        self._looked_at = 0.0
+        self._open = True
+
+    # --- receiving ---
+
+    def receive(self, timeout_s: float | None = None) -> Command | None:
+        """The next request; None after the peer released the association. What is left of a data set is skipped.
+
+        `timeout_s` is by default the idle time-out of the settings.
+        """
+        self.flush()
+        self.drain()
+        self._cancels.clear()
+        self._connection.mark_idle(True)
+        while True:
+            command = self._ahead or self._next_command(self._limits.idle_timeout_s if timeout_s is None else timeout_s)
+            self._ahead = None
+            if command is None:
+                self._open = False
+                self._connection.finish(RELEASE_REPLY)
+                return None
+            if command.field == CommandField.C_CANCEL_RQ:
+                self._count_stale_cancel()
+                continue
+            self._connection.mark_idle(False)
+            if command.is_response:
+                self._violated(f"a {command.field.name} came that answers nothing")
+            self._stale_cancels = 0
+            return command
+
+    def receive_response(self, message_id: int) -> Command:
+        """The response to our request with this message ID; a C-CANCEL that comes first is kept for `cancelled`."""
+        self.flush()
+        while True:
+            if self._ahead is not None or self._release_asked:
+                self._violated("a request or release came before the response that is due")
+            command = self._next_command(self._limits.response_timeout_s)
+            if command is None:
+                self._violated("a release came before the response that is due")
+            if command.field == CommandField.C_CANCEL_RQ:
+                self._keep_cancel(command)
+            elif command.is_response and command.responded_to == message_id:
+                return command
+            else:
+                self._violated(f"a {command.field.name} came instead of the response that is due")
+
+    def data_set(self) -> Iterator[memoryview]:
+        """The data set of the last command as it arrives; each view is valid until the next step.
+
+        It need not be exhausted: `receive` skips the rest.
+        """
+        while self._reader.expects_data:
+            part = self._step(self._limits.pdu_timeout_s)
+            if type(part) is not memoryview:
+                self._violated("something else came before the data set ended")
+            self._received_bytes += len(part)
+            if self._received_bytes > self._limits.max_object_bytes:
+                self._violated(f"a data set is larger than {self._limits.max_object_bytes} bytes")
+            if part:
+                yield part
+            else:
+                self._count_empty_part()
+
+    def _count_empty_part(self) -> None:
+        self._empty_parts += 1
+        if self._empty_parts > MAX_EMPTY_PARTS:
+            self._violated("a data set consists of empty fragments")
+
+    def drain(self) -> None:
+        """Skip what is left of the data set of the last command."""
+        for _ in self.data_set():
+            pass
+
+    def read_identifier(self) -> bytes:
+        """The whole data set of the last command.
+
+        Raises: BadQuery when it is larger than `max_identifier_bytes`; it was read to its end nevertheless.
+        """
+        parts, size = [], 0
+        for part in self.data_set():
+            size += len(part)
+            if size <= self._limits.max_identifier_bytes:
+                parts.append(bytes(part))
+        if size > self._limits.max_identifier_bytes:
+            raise BadQuery(f"the identifier has {size} bytes; at most {self._limits.max_identifier_bytes} are read")
+        return b"".join(parts)
+
+    def cancelled(self, message_id: int) -> bool:
+        """Whether the peer has cancelled its request with this message ID; looks without waiting."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            self._look_around(message_id)
+        return message_id in self._cancels
+
+    def _look_around(self, message_id: int) -> None:
+        while self._ahead is None and not self._release_asked:
+            try:
+                event = self._connection.waiting_event()
+                if event is None:
+                    return
+                found = self._understand(event)
+            except (ProtocolViolation, PeerAborted) as error:
+                self._ended(error)
+                raise
+            if isinstance(found, Command):
+                if found.field != CommandField.C_CANCEL_RQ:
+                    self._ahead = found
+                elif found.responded_to == message_id:
+                    self._cancels.add(message_id)
+                else:
+                    self._count_stale_cancel()
+
+    def _keep_cancel(self, command: Command) -> None:
+        if len(self._cancels) >= MAX_STALE_CANCELS:
+            self._count_stale_cancel()
+        else:
+            self._cancels.add(command.responded_to)
+
+    def _count_stale_cancel(self) -> None:
+        self._stale_cancels += 1
+        if self._stale_cancels > MAX_STALE_CANCELS:
+            self._violated("too many C-CANCEL for requests that are not being worked on")
+
+    def _next_command(self, wait_s: float) -> Command | None:
+        """The next command; None when the peer asks for release."""
+        while not self._release_asked:
+            found = self._step(self._limits.pdu_timeout_s if self._reader.in_command else wait_s)
+            if isinstance(found, Command):
+                self._received_bytes = self._empty_parts = 0
+                return found
+        return None
+
+    def _step(self, wait_s: float) -> Command | memoryview | None:
+        """What the next event brings. Sends the A-ABORT when it, or its absence, breaks the protocol."""
+        if not self._open:
+            raise PeerAborted("the association has ended")
+        try:
+            return self._understand(self._connection.next_event(wait_s))
+        except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+            self._ended(error)
+            raise
+
+    def _understand(self, event: object) -> Command | memoryview | None:
+        if type(event) is Fragment:
+            return self._reader.take(event)
+        if isinstance(event, Abort):
+            raise PeerAborted(f"the peer aborted the association (source {event.source}, reason {event.reason})")
+        if isinstance(event, ReleaseRequest) and not self._reader.expects_data:
+            self._release_asked = True
+            return None
+        raise BadPdu(f"an unexpected {type(event).__name__} came", AbortReason.UNEXPECTED_PDU)
+
+    # --- sending ---
+
+    def respond(self, command: bytes, context_id: int, data_set: bytes | None = None) -> None:
+        """Send a command, and after it its data set, in one write together with what is queued."""
+        self._outbox.queue(context_id, command, data_set)
+        self._outbox.flush()
+
+    def queue(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
+        """Like `respond`, but it may wait for `flush` or more company: many small answers go out in few writes."""
+        self._outbox.queue(context_id, command, data_set)
+
+    def flush(self) -> None:
+        """Send what is queued."""
+        self._outbox.flush()
+
+    def send(self, context_id: int, command: bytes, data_set: Iterable[Buffer] | None = None) -> None:
+        """Send a command and its data set; the pieces are sent as they are, cut to the PDUs that the peer takes."""
+        try:
+            self._outbox.send(context_id, command, data_set)
+        except ProtocolViolation as error:
+            self._ended(error)
+            raise
+        finally:
+            if self._outbox.mid_message:  # the pieces could not be read to their end: nobody can go on from here
+                self._abort(BY_USER, AbortReason.NOT_SPECIFIED)
+
+    def _write(self, buffers: list[Buffer]) -> None:
+        if not self._open:
+            raise PeerAborted("the association has ended")
+        try:
+            self._connection.send(buffers)
+        except (PeerTimedOut, PeerAborted) as error:
+            self._ended(error)
+            raise
+
+    def next_message_id(self) -> int:
+        """The message ID for our next request, 1 to 65535."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    # --- the end ---
+
+    def release(self) -> None:
+        """Release the association in good order and close; data that still comes is skipped."""
+        if not self._open:
+            return
+        self._write([RELEASE_REQUEST])
+        deadline = time.monotonic() + self._limits.association_timeout_s
+        while self._open:
+            try:
+                if (left := deadline - time.monotonic()) <= 0:
+                    raise PeerTimedOut("the peer did not answer the release request")  # noqa: TRY301
+                event = self._connection.next_event(left)
+            except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+                self._ended(error)
+                raise
+            if isinstance(event, ReleaseRequest):  # both at once: PS3.8 section 7.2.2.7
+                self._write([RELEASE_REPLY])
+            elif isinstance(event, (ReleaseReply, Abort)):
+                self._open = False
+        self._connection.close()
+
+    def abort(self) -> None:
+        """Send an A-ABORT and close."""
+        self._abort(BY_USER, AbortReason.NOT_SPECIFIED)
+
+    def close(self) -> None:
+        """Close the connection, with an A-ABORT when the association was neither released nor aborted."""
+        self.abort()
+        self._connection.close()
+
+    def _abort(self, source: int, reason: int) -> None:
+        if self._open:
+            self._open = False
+            self._connection.abort(source, reason)
+
+    def _ended(self, error: Exception) -> None:
+        """After this error: the peer is told unless it is gone."""
+        if isinstance(error, PeerAborted):
+            self._open = False
+        reason = error.reason if isinstance(error, BadPdu) else AbortReason.NOT_SPECIFIED
+        self._abort(BY_PROVIDER, reason)
+
+    def _violated(self, text: str) -> NoReturn:
+        self._abort(BY_PROVIDER, AbortReason.NOT_SPECIFIED)
+        raise ProtocolViolation(text)
+
+
+def answer(
+    sock: socket.socket, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
+) -> Association | None:
+    """Answer the association request that a peer sends on a new connection, as `decide` says.
+
+    None when it was rejected; the connection is then closed.
+
+    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
+    """
+    connection = Connection(sock, limits)
+    agreement = accept(connection, peer_address, limits, decide)
+    return Association(connection, limits, agreement, number) if agreement is not None else None

@@ -1,0 +1,141 @@
+"""Associations that we request: connect, echo, store.
+
+Source: PS3.8 section 7.1, PS3.7 sections 9.1.1 and 9.1.5.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pacs_server.dicom.elements import Buffer
+from pacs_server.errors import PeerAborted, PeerRejected, PeerTimedOut, PeerUnreachable, ProtocolViolation
+from pacs_server.net.association import Association
+from pacs_server.net.connection import Connection
+from pacs_server.net.handshake import request
+from pacs_server.net.message import CommandField, encode_command
+from pacs_server.net.negotiate import MAX_CONTEXTS as MAX_CONTEXTS
+from pacs_server.net.negotiate import ProposedContext
+from pacs_server.settings import NetworkLimits
+
+_VERIFICATION: Final = "1.2.840.10008.1.1"
+_MEDIUM: Final = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """An application entity that can be called."""
+
+    aet: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.aet} ({self.host}:{self.port})"
+
+
+def connect(
+    destination: Destination,
+    *,
+    calling_aet: str,
+    contexts: Sequence[tuple[str, Sequence[str], bool]],
+    limits: NetworkLimits,
+    number: int = 0,
+) -> Association:
+    """Request an association. `contexts`, at most 128: abstract syntax, transfer syntaxes, whether we act as its SCP.
+
+    What was accepted is in `contexts` of the association, what was not in `refused`; it may be that none was.
+
+    Raises: PeerUnreachable without a TCP connection; PeerRejected with the reason; PeerAborted; PeerTimedOut when no
+    answer comes; ProtocolViolation when the answer is damaged.
+    """
+    proposed = _propose(contexts)
+    connection = Connection(_open(destination, limits.connect_timeout_s), limits)
+    try:
+        agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host)
+    except PeerRejected as error:
+        raise PeerRejected(f"{destination} rejected the association of {calling_aet}: {error}") from error
+    except PeerTimedOut as error:
+        waited = f"{limits.association_timeout_s:g} s"
+        raise PeerTimedOut(f"{destination} did not answer the association request within {waited}") from error
+    except PeerAborted as error:
+        raise PeerAborted(f"{destination} gave no answer to the association request: {error}") from error
+    except ProtocolViolation as error:
+        raise ProtocolViolation(f"{destination} gave no valid answer to the association request: {error}") from error
+    return Association(connection, limits, agreement, number)
+
+
+def _propose(contexts: Sequence[tuple[str, Sequence[str], bool]]) -> list[ProposedContext]:
+    """With odd IDs from 1. Source: PS3.8 section 9.3.2.2; for the roles PS3.7 section D.3.3.4."""
+    if not 1 <= len(contexts) <= MAX_CONTEXTS:
+        raise ValueError(f"{len(contexts)} presentation contexts; an association has 1 to {MAX_CONTEXTS}")
+    return [
+        ProposedContext(
+            id=2 * index + 1,
+            abstract_syntax=abstract_syntax,
+            transfer_syntaxes=tuple(syntaxes),
+            scu_role=False if as_scp else None,
+            scp_role=True if as_scp else None,
+        )
+        for index, (abstract_syntax, syntaxes, as_scp) in enumerate(contexts)
+    ]
+
+
+def _open(destination: Destination, timeout_s: float) -> socket.socket:
+    try:
+        return socket.create_connection((destination.host, destination.port), timeout=timeout_s)
+    except ConnectionRefusedError as error:
+        raise PeerUnreachable(f"{destination} refused the connection: nothing listens on that port") from error
+    except TimeoutError as error:
+        raise PeerUnreachable(
+            f"{destination} did not answer within {timeout_s:g} s: it is down, or a firewall drops the packets"
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise PeerUnreachable(f"{destination} cannot be reached: {error}") from error
+
+
+def echo(association: Association) -> int:
+    """Send a C-ECHO and return the status of its response.
+
+    Raises: PeerRejected when the peer accepted no context for Verification; PeerAborted, PeerTimedOut or
+    ProtocolViolation when the association broke. Source: PS3.7 section 9.3.5.
+    """
+    context = next((one for one in association.contexts.values() if one.abstract_syntax == _VERIFICATION), None)
+    if context is None:
+        raise PeerRejected(f"{association.called_aet} accepted no presentation context for Verification")
+    message_id = association.next_message_id()
+    command = encode_command(CommandField.C_ECHO_RQ, message_id=message_id, affected_sop_class=_VERIFICATION)
+    association.send(context.id, command)
+    return association.receive_response(message_id).status
+
+
+def store(
+    association: Association,
+    *,
+    context_id: int,
+    sop_class: str,
+    sop_instance: str,
+    data_set: Iterable[Buffer],
+    originator: tuple[str, int] | None = None,
+) -> int:
+    """Send one object and return the status of the C-STORE response. The pieces of `data_set` are sent uncopied.
+
+    `originator`: the AE title and message ID of the C-MOVE that asked for it.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke, the latter also when the peer
+    takes no PDU of 4096 bytes. Source: PS3.7 section 9.3.1.
+    """
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.C_STORE_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=sop_class,
+        affected_sop_instance=sop_instance,
+        priority=_MEDIUM,
+        originator=originator,
+    )
+    association.send(context_id, command, data_set)
+    return association.receive_response(message_id).status

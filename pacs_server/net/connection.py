@@ -1,0 +1,227 @@
+"""One TCP connection as a stream of PDU events and a way to send: blocking, with a deadline for everything.
+
+The kernel holds the time-outs (SO_RCVTIMEO, SO_SNDTIMEO), so that a receive is one system call, not poll and recv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Final
+
+from pacs_server.dicom.elements import Buffer
+from pacs_server.errors import PeerAborted, PeerTimedOut
+from pacs_server.net.wire import Event, PduReader, abort_pdu
+from pacs_server.settings import NetworkLimits
+
+# How long, and how much, is read after our last PDU. Unread bytes would make the kernel send RST, which destroys
+# that PDU at the peer before it is read. Source: PS3.8 section 9.1.5 (ARTIM timer).
+LINGER_S: Final = 1.0
+LINGER_BYTES: Final = 1 << 20
+
+# The source in an A-ABORT (PS3.8 section 9.3.8).
+BY_USER: Final = 0
+BY_PROVIDER: Final = 2
+
+_BUFFERS_PER_CALL: Final = 512  # below IOV_MAX, 1024
+_TIMEVAL: Final = Struct("@ll")
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+
+
+def always_seated() -> bool:
+    """The answer of a connection that no listener counts."""
+    return True
+
+
+class IncomingSocket(socket.socket):
+    """A connection that a listener let in.
+
+    `seat` takes one of the places for associations, once the peer's request is here; False when all are taken.
+    `idle` is True while nothing would be lost by closing it; `dismissed` once the listener has asked it to end.
+    """
+
+    seat: Callable[[], bool] = staticmethod(always_seated)
+    idle: bool = False
+    dismissed: bool = False
+
+    def dismiss(self) -> None:
+        """Let whoever waits for the peer on this connection wake up and end it; from any thread."""
+        self.dismissed = True
+        with contextlib.suppress(OSError):  # it has ended already
+            self.shutdown(socket.SHUT_RD)
+
+
+class Connection:
+    """The PDUs of one socket. Belongs to one thread."""
+
+    def __init__(self, sock: socket.socket, limits: NetworkLimits) -> None:
+        self._socket = sock
+        self._limits = limits
+        self._reader = PduReader(limits.max_pdu_bytes)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._receive_timeout_s = 0.0
+        self._received_at = time.monotonic()
+        self._began_at = self._received_at  # when the first byte of the unfinished PDU came
+        self._began = -1  # the number of that PDU
+        sock.setblocking(True)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._set_timeout(socket.SO_SNDTIMEO, limits.send_timeout_s)
+
+    def _set_timeout(self, option: int, seconds: float) -> None:
+        whole = int(seconds)
+        self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, int((seconds - whole) * 1e6) or 1))
+
+    def mark_idle(self, idle: bool) -> None:
+        """Tell the listener whether the connection may be closed without loss."""
+        if isinstance(self._socket, IncomingSocket):
+            self._socket.idle = idle
+
+    def seat(self) -> bool:
+        """Take a place for an association; False when the listener has none left."""
+        self.mark_idle(False)
+        return self._socket.seat() if isinstance(self._socket, IncomingSocket) else True
+
+    # --- receiving ---
+
+    def next_event(self, wait_s: float, *, whole: bool = False) -> Event:
+        """The next event. Its first byte may take `wait_s`, its PDU `pdu_timeout_s` from there.
+
+        With `whole`, all of it must be here within `wait_s`.
+        Raises: BadPdu; PeerAborted when the connection ended; PeerTimedOut.
+        """
+        event = self._reader.next()
+        if event is not None:
+            return event
+        last = time.monotonic() + wait_s
+        while True:
+            begun = self._pdu_deadline()
+            deadline = last if begun is None else min(begun, last) if whole else begun
+            self._wait_until(deadline)
+            self._receive()
+            event = self._reader.next()
+            if event is not None:
+                return event
+
+    def _pdu_deadline(self) -> float | None:
+        """When the PDU that has begun must be whole; None when none has begun."""
+        if not self._reader.mid_pdu:
+            return None
+        if self._began != self._reader.finished:
+            self._began, self._began_at = self._reader.finished, self._received_at
+        return self._began_at + self._limits.pdu_timeout_s
+
+    def waiting_event(self) -> Event | None:
+        """The next event if it is here already.
+
+        Raises: BadPdu; PeerAborted when the connection ended.
+        """
+        event = self._reader.next()
+        while event is None and self._poll.poll(0):
+            self._receive()
+            event = self._reader.next()
+        return event
+
+    def _wait_until(self, deadline: float) -> None:
+        """Set how long the next receive may block. Raises: PeerTimedOut when the deadline has passed."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise PeerTimedOut(
+                "the peer took too long to send " + ("a whole PDU" if self._reader.mid_pdu else "anything")
+            )
+        # Waiting in steps of the PDU time-out saves setting the option for each change of phase.
+        left = max(min(left, self._limits.pdu_timeout_s), 0.001)
+        if not 0.5 * left <= self._receive_timeout_s <= 1.05 * left:
+            self._set_timeout(socket.SO_RCVTIMEO, left)
+            self._receive_timeout_s = left
+
+    def _receive(self) -> None:
+        """Receive once; nothing when the time-out of the socket passed."""
+        try:
+            count = self._socket.recv_into(self._reader.writable())
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise PeerAborted(f"the connection broke: {error.strerror or error}") from error
+        if count == 0:
+            if isinstance(self._socket, IncomingSocket) and self._socket.dismissed:
+                raise PeerTimedOut("nothing came from the peer before its place was needed or this server stopped")
+            raise PeerAborted("the peer closed the connection")
+        if _QUICKACK is not None:
+            # A sender with Nagle's algorithm waits 40 ms for our delayed ACK else; the kernel forgets it each time.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        self._received_at = time.monotonic()
+        self._reader.received(count)
+
+    # --- sending ---
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Send all of the buffers, as few system calls as possible; they must not change meanwhile.
+
+        Raises: PeerAborted when the connection ended; PeerTimedOut when the peer does not take it.
+        """
+        for first in range(0, len(buffers), _BUFFERS_PER_CALL):
+            self._send_some(list(buffers[first : first + _BUFFERS_PER_CALL]))
+
+    def _send_some(self, buffers: list[Buffer]) -> None:
+        left = sum(map(len, buffers))
+        deadline = time.monotonic() + self._limits.send_timeout_s
+        while True:
+            try:
+                sent = self._socket.sendmsg(buffers)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise PeerAborted(f"the connection broke: {error.strerror or error}") from error
+            left -= sent
+            if left == 0:
+                return
+            if time.monotonic() >= deadline:
+                raise PeerTimedOut("the peer took too long to take what was sent")
+            buffers = _without(buffers, sent)
+
+    # --- the end ---
+
+    def abort(self, source: int, reason: int) -> None:
+        """Send an A-ABORT if the peer takes it, and close."""
+        self._say_last(abort_pdu(source, reason))
+
+    def finish(self, last_pdu: bytes) -> None:
+        """Send our last PDU, let the peer read it, and close. Never raises."""
+        self._say_last(last_pdu)
+
+    def _say_last(self, pdu: bytes) -> None:
+        with contextlib.suppress(OSError):  # the peer is gone, or its window is full: there is nobody to say it to
+            self._socket.send(pdu, socket.MSG_DONTWAIT)
+            self._socket.shutdown(socket.SHUT_WR)
+            self._read_out()
+        self.close()
+
+    def _read_out(self) -> None:
+        """Read what still comes until the peer closes. Raises: OSError."""
+        scrap = bytearray(65_536)
+        deadline, total = time.monotonic() + LINGER_S, 0
+        while total < LINGER_BYTES and (left := deadline - time.monotonic()) > 0:
+            if not self._poll.poll(left * 1_000):
+                return
+            count = self._socket.recv_into(scrap)
+            if count == 0:
+                return
+            total += count
+
+    def close(self) -> None:
+        """Close the socket; nothing more is sent."""
+        self._socket.close()
+
+
+def _without(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """What is left of the buffers after their first `sent` bytes."""
+    for index, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[index + 1 :]]
+        sent -= len(buffer)
+    return []

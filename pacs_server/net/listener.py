@@ -1,0 +1,192 @@
+"""The accept path: it reads no byte, each connection has its own thread, and no crowd keeps a good peer out.
+
+Places for associations are taken when a peer's request is here, not when it connects; beyond them it is told so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from pacs_server import log
+from pacs_server.errors import ConfigError
+from pacs_server.net.connection import IncomingSocket
+from pacs_server.settings import NetworkLimits
+
+BACKLOG: Final = 1024
+# Connections beyond the places for associations: those that have not sent their request yet.
+NEGOTIATING: Final = 64
+STACK_BYTES: Final = 512 * 1024
+
+_SHORTAGE_PAUSE_S: Final = 0.1
+_DRAIN_LOOK_S: Final = 0.05
+_COMPLAIN_EVERY_S: Final = 1.0
+
+Serve: TypeAlias = Callable[[socket.socket, str, int], None]
+
+
+class Listener:
+    """Accepts connections and has each served in a thread of its own.
+
+    `serve` gets the connection, the peer's address and a number for the log; it must not raise.
+    """
+
+    def __init__(self, host: str, port: int, limits: NetworkLimits, serve: Serve) -> None:
+        self._host = host
+        self._port = port
+        self._limits = limits
+        self._serve = serve
+        self._numbers = itertools.count(1)
+        self._changed = threading.Condition()
+        self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
+        self._per_address: Counter[str] = Counter()
+        self._seated: set[int] = set()
+        self._stopping = threading.Event()
+        self._complained_at = float("-inf")
+        self._socket: socket.socket | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._visitors)
+
+    def start(self) -> tuple[str, int]:
+        """Listen, and answer with the address; port 0 asks the system for one.
+
+        Raises: ConfigError when the address cannot be listened on.
+        """
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(address)
+            self._socket.listen(BACKLOG)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {self._host}:{self._port}: {error.strerror}; choose another host or port, "
+                "or stop what uses it"
+            ) from error
+        host, port = self._socket.getsockname()[:2]
+        threading.Thread(target=self._accept_all, args=(self._socket,), name="accept", daemon=True).start()
+        return str(host), int(port)
+
+    def stop(self) -> None:
+        """Accept no more connections."""
+        self._stopping.set()
+        if self._socket is not None:
+            # Wakes the thread that waits in accept; closing alone would not.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every connection has ended; one that waits for its peer's next request is ended now.
+
+        False when some are still open after `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while self._visitors:
+                for visitor, _ in self._visitors.values():
+                    if visitor.idle:
+                        visitor.dismiss()
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, _DRAIN_LOOK_S))
+        return True
+
+    # --- the accept thread ---
+
+    def _accept_all(self, listening: socket.socket) -> None:
+        while not self._stopping.is_set():
+            try:
+                accepted, peer = listening.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                # A peer that has already gone is no matter; without free descriptors waiting is all one can do.
+                if error.errno != errno.ECONNABORTED:
+                    self._complain("cannot accept connections", why=error.strerror)
+                    self._stopping.wait(_SHORTAGE_PAUSE_S)
+                continue
+            self._admit(IncomingSocket(fileno=accepted.detach()), str(peer[0]))
+
+    def _admit(self, visitor: IncomingSocket, address: str) -> None:
+        number = next(self._numbers)
+        with self._changed:
+            if self._per_address[address] >= self._limits.max_connections_per_address:
+                visitor.close()
+                self._complain("too many connections from one address", address=address)
+                return
+            if len(self._visitors) >= self._limits.max_associations + NEGOTIATING and not self._make_room():
+                visitor.close()
+                self._complain("too many connections", address=address)
+                return
+            visitor.seat = lambda: self._seat(number)
+            visitor.idle = True
+            self._visitors[number] = (visitor, address)
+            self._per_address[address] += 1
+        self._start_thread(visitor, address, number)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that has not sent its request; its thread then leaves by itself."""
+        for number, (visitor, address) in self._visitors.items():
+            if number not in self._seated and visitor.idle and not visitor.dismissed:
+                visitor.dismiss()
+                self._complain("too many connections: the oldest silent one is closed", address=address)
+                return True
+        return False
+
+    def _complain(self, what: str, **facts: object) -> None:
+        """Log a warning, but not one for each connection of a flood."""
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            log.warning(what, **facts)
+
+    def _start_thread(self, visitor: IncomingSocket, address: str, number: int) -> None:
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            threading.Thread(
+                target=self._run, args=(visitor, address, number), name=f"association-{number}", daemon=True
+            ).start()
+        except RuntimeError as error:
+            self._complain("cannot serve: raise the limit of threads", why=error)
+            self._forget(visitor, address, number)
+        finally:
+            threading.stack_size(before)
+
+    # --- the threads of the connections ---
+
+    def _run(self, visitor: IncomingSocket, address: str, number: int) -> None:
+        try:
+            self._serve(visitor, address, number)
+        finally:
+            self._forget(visitor, address, number)
+
+    def _seat(self, number: int) -> bool:
+        with self._changed:
+            if len(self._seated) >= self._limits.max_associations:
+                return False
+            self._seated.add(number)
+            return True
+
+    def _forget(self, visitor: IncomingSocket, address: str, number: int) -> None:
+        visitor.close()
+        with self._changed:
+            del self._visitors[number]
+            self._seated.discard(number)
+            self._per_address[address] -= 1
+            if not self._per_address[address]:
+                del self._per_address[address]
+            self._changed.notify_all()

@@ -1,0 +1,317 @@
+"""DIMSE messages out of fragments and command sets as bytes, without sockets; every length is bounded.
+
+Source: PS3.7 section 6.3 and annex E (command dictionary), PS3.8 annex E (fragments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+from pacs_server.errors import ProtocolViolation
+from pacs_server.net.wire import PDV_HEADER_BYTES, Fragment
+
+NO_DATA_SET: Final = 0x0101
+_A_DATA_SET: Final = 0x0001
+_RESPONSE_BIT: Final = 0x8000
+MAX_COMMENT_BYTES: Final = 64
+MAX_STATUS: Final = 0xFFFF
+
+_ELEMENT: Final = Struct("<HHL")
+_US: Final = Struct("<H")
+_UL: Final = Struct("<L")
+_SHORT_ELEMENT: Final = Struct("<HHLH")
+
+_GROUP_LENGTH: Final = 0x0000
+_COMMAND_FIELD: Final = 0x0100
+_DATA_SET_TYPE: Final = 0x0800
+_AFFECTED_CLASS, _REQUESTED_CLASS = 0x0002, 0x0003
+_MESSAGE_ID, _RESPONDED_TO = 0x0110, 0x0120
+_MOVE_DESTINATION, _PRIORITY, _STATUS, _COMMENT = 0x0600, 0x0700, 0x0900, 0x0902
+_AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
+_REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
+_ORIGINATOR, _ORIGINATOR_MESSAGE = 0x1030, 0x1031
+
+
+class CommandField(IntEnum):
+    """What a command asks or answers. Source: PS3.7 table E.1-1."""
+
+    C_STORE_RQ = 0x0001
+    C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_GET_RSP = 0x8010
+    C_FIND_RQ = 0x0020
+    C_FIND_RSP = 0x8020
+    C_MOVE_RQ = 0x0021
+    C_MOVE_RSP = 0x8021
+    C_ECHO_RQ = 0x0030
+    C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
+    N_GET_RQ = 0x0110
+    N_GET_RSP = 0x8110
+    N_SET_RQ = 0x0120
+    N_SET_RSP = 0x8120
+    N_ACTION_RQ = 0x0130
+    N_ACTION_RSP = 0x8130
+    N_CREATE_RQ = 0x0140
+    N_CREATE_RSP = 0x8140
+    N_DELETE_RQ = 0x0150
+    N_DELETE_RSP = 0x8150
+    C_CANCEL_RQ = 0x0FFF
+
+
+_FIELDS: Final = {int(field): field for field in CommandField}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command set. Texts are as received without their padding, and may be rubbish; absent values are 0 or empty."""
+
+    field: CommandField
+    context_id: int
+    has_data_set: bool
+    message_id: int = 0
+    responded_to: int = 0
+    affected_sop_class: str = ""
+    affected_sop_instance: str = ""
+    requested_sop_class: str = ""
+    requested_sop_instance: str = ""
+    move_destination: str = ""
+    move_originator: str = ""
+    move_originator_message_id: int = 0
+    priority: int = 0
+    status: int = 0
+    error_comment: str = ""
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.field & _RESPONSE_BIT)
+
+
+class MessageReader:
+    """Puts fragments together: whole commands, and the data set of each as views, in the order that is allowed.
+
+    `in_command` tells whether a command has begun, `expects_data` whether the data set of the last one has not ended.
+    """
+
+    def __init__(self, contexts: Container[int], max_command_bytes: int) -> None:
+        self._contexts = contexts
+        self._max_command_bytes = max_command_bytes
+        self._parts = bytearray()
+        self._arrived = 0  # with headers, so that endless empty fragments have an end too
+        self._context_id = 0
+        self.in_command = False
+        self.expects_data = False
+
+    def take(self, fragment: Fragment) -> Command | memoryview | None:
+        """A command that is now whole, or the next part of the data set, or None while a command is not whole.
+
+        Raises: ProtocolViolation when the fragment may not come now or the command set is not one.
+        """
+        if not fragment.is_command:
+            return self._take_data(fragment)
+        if self.expects_data:
+            raise ProtocolViolation("a command came before the data set of the last one ended")
+        if self.in_command and fragment.context_id != self._context_id:
+            raise ProtocolViolation("a command goes on in another presentation context")
+        if fragment.context_id not in self._contexts:
+            raise ProtocolViolation(f"a command came on context {fragment.context_id}, which was not accepted")
+        self.in_command, self._context_id = True, fragment.context_id
+        self._arrived += len(fragment.data) + PDV_HEADER_BYTES
+        if self._arrived > self._max_command_bytes:
+            raise ProtocolViolation(f"a command set is larger than {self._max_command_bytes} bytes")
+        if not fragment.is_last:
+            self._parts += fragment.data
+            return None
+        encoded = bytes(self._parts + fragment.data) if self._parts else bytes(fragment.data)
+        self._parts, self._arrived, self.in_command = bytearray(), 0, False
+        command = decode_command(encoded, fragment.context_id)
+        self.expects_data = command.has_data_set
+        return command
+
+    def _take_data(self, fragment: Fragment) -> memoryview:
+        if not self.expects_data:
+            raise ProtocolViolation("a data set came that no command announced")
+        if fragment.context_id != self._context_id:
+            raise ProtocolViolation("a data set came on another presentation context than its command")
+        self.expects_data = not fragment.is_last
+        return fragment.data
+
+
+def decode_command(encoded: bytes, context_id: int) -> Command:
+    """The command set in `encoded`.
+
+    Raises: ProtocolViolation when it is not one: another group, unordered or duplicated elements, wrong lengths, an
+    unknown Command Field, or one of the elements missing that every command has.
+    Source: PS3.7 section 6.3.1 (Implicit VR Little Endian), annex E.
+    """
+    values = _elements(encoded)
+    field = _FIELDS.get(_number(values, _COMMAND_FIELD))
+    if field is None:
+        raise ProtocolViolation(f"a command has an unknown Command Field 0x{_number(values, _COMMAND_FIELD):04X}")
+    is_request = not field & _RESPONSE_BIT and field != CommandField.C_CANCEL_RQ
+    required = _MESSAGE_ID if is_request else _RESPONDED_TO
+    if required not in values or _DATA_SET_TYPE not in values:
+        raise ProtocolViolation(f"a {field.name} lacks its message ID or Command Data Set Type")
+    has_data_set = _number(values, _DATA_SET_TYPE) != NO_DATA_SET
+    if has_data_set and field == CommandField.C_CANCEL_RQ:
+        raise ProtocolViolation("a C_CANCEL_RQ announces a data set")
+    return Command(
+        field=field,
+        context_id=context_id,
+        has_data_set=has_data_set,
+        message_id=_number(values, _MESSAGE_ID),
+        responded_to=_number(values, _RESPONDED_TO),
+        affected_sop_class=_text(values, _AFFECTED_CLASS),
+        affected_sop_instance=_text(values, _AFFECTED_INSTANCE),
+        requested_sop_class=_text(values, _REQUESTED_CLASS),
+        requested_sop_instance=_text(values, _REQUESTED_INSTANCE),
+        move_destination=_text(values, _MOVE_DESTINATION),
+        move_originator=_text(values, _ORIGINATOR),
+        move_originator_message_id=_number(values, _ORIGINATOR_MESSAGE),
+        priority=_number(values, _PRIORITY),
+        status=_number(values, _STATUS),
+        error_comment=_text(values, _COMMENT),
+    )
+
+
+def _elements(encoded: bytes) -> dict[int, bytes]:
+    values: dict[int, bytes] = {}
+    offset, size, last = 0, len(encoded), -1
+    while offset < size:
+        if offset + 8 > size:
+            raise ProtocolViolation("a command set ends inside an element")
+        group, element, length = _ELEMENT.unpack_from(encoded, offset)
+        end = offset + 8 + length
+        if group != 0:
+            raise ProtocolViolation(f"a command set holds an element of group {group:04X}")
+        if element <= last:
+            raise ProtocolViolation(f"element (0000,{element:04X}) of a command set is out of order or there twice")
+        if end > size:
+            raise ProtocolViolation(f"element (0000,{element:04X}) runs past the end of its command set")
+        values[element] = encoded[offset + 8 : end]
+        offset, last = end, element
+    group_length = values.get(_GROUP_LENGTH)
+    if group_length is not None and group_length != _UL.pack(size - 12):
+        raise ProtocolViolation("a command set has a wrong Command Group Length")
+    return values
+
+
+def _number(values: dict[int, bytes], element: int) -> int:
+    value = values.get(element)
+    if not value:
+        return 0
+    if len(value) != _US.size:
+        raise ProtocolViolation(f"element (0000,{element:04X}) of a command set is not a 16-bit number")
+    return int.from_bytes(value, "little")
+
+
+def _text(values: dict[int, bytes], element: int) -> str:
+    value = values.get(element)
+    return value.rstrip(b"\0 ").decode("latin-1") if value else ""
+
+
+def encode_command(
+    field: CommandField,
+    *,
+    has_data_set: bool = False,
+    message_id: int | None = None,
+    responded_to: int | None = None,
+    affected_sop_class: str = "",
+    affected_sop_instance: str = "",
+    requested_sop_class: str = "",
+    requested_sop_instance: str = "",
+    move_destination: str = "",
+    originator: tuple[str, int] | None = None,
+    priority: int | None = None,
+    status: int | None = None,
+    comment: str = "",
+    remaining: int | None = None,
+    completed: int | None = None,
+    failed: int | None = None,
+    warning: int | None = None,
+) -> bytes:
+    """A command set with its group length; what is None or empty is left out. `originator`: AE title, message ID.
+
+    The comment is cut to 64 bytes, and what is not printable ASCII in it becomes '_'.
+    """
+    parts = (
+        _uid(_AFFECTED_CLASS, affected_sop_class),
+        _uid(_REQUESTED_CLASS, requested_sop_class),
+        _short(_COMMAND_FIELD, field),
+        _short(_MESSAGE_ID, message_id),
+        _short(_RESPONDED_TO, responded_to),
+        _padded(_MOVE_DESTINATION, move_destination),
+        _short(_PRIORITY, priority),
+        _short(_DATA_SET_TYPE, _A_DATA_SET if has_data_set else NO_DATA_SET),
+        _short(_STATUS, status),
+        _padded(_COMMENT, _plain(comment)) if comment else b"",
+        _uid(_AFFECTED_INSTANCE, affected_sop_instance),
+        _uid(_REQUESTED_INSTANCE, requested_sop_instance),
+        _short(_REMAINING, remaining),
+        _short(_COMPLETED, completed),
+        _short(_FAILED, failed),
+        _short(_WARNING, warning),
+        _padded(_ORIGINATOR, originator[0]) + _short(_ORIGINATOR_MESSAGE, originator[1]) if originator else b"",
+    )
+    body = b"".join(parts)
+    return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + _UL.pack(len(body)) + body
+
+
+def response(
+    request: Command,
+    status: int,
+    *,
+    comment: str = "",
+    has_data_set: bool = False,
+    remaining: int | None = None,
+    completed: int | None = None,
+    failed: int | None = None,
+    warning: int | None = None,
+) -> bytes:
+    """The command set that answers `request` with `status`; the counts belong to C-GET and C-MOVE.
+
+    Source: PS3.7 section 9.3 (each response names the request's message ID, SOP class and, if any, instance).
+    """
+    return encode_command(
+        CommandField(request.field | _RESPONSE_BIT),
+        has_data_set=has_data_set,
+        responded_to=request.message_id,
+        affected_sop_class=request.affected_sop_class or request.requested_sop_class,
+        affected_sop_instance=request.affected_sop_instance or request.requested_sop_instance,
+        status=status,
+        comment=comment,
+        remaining=remaining,
+        completed=completed,
+        failed=failed,
+        warning=warning,
+    )
+
+
+def _short(element: int, value: int | None) -> bytes:
+    return b"" if value is None else _SHORT_ELEMENT.pack(0, element, 2, value)
+
+
+def _uid(element: int, text: str) -> bytes:
+    if not text:
+        return b""
+    value = text.encode("latin-1", "replace")
+    value += b"\0" * (len(value) % 2)
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _padded(element: int, text: str) -> bytes:
+    value = text.encode("latin-1", "replace")
+    value += b" " * (len(value) % 2)
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _plain(comment: str) -> str:
+    """The comment as an LO of the default repertoire, which has no backslash in one value (PS3.5 section 6.2)."""
+    shown = comment[:MAX_COMMENT_BYTES]
+    return "".join(letter if " " <= letter <= "~" and letter != "\\" else "_" for letter in shown)

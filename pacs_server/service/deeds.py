@@ -1,0 +1,121 @@
+"""What a person asks for from the command line, wired to the use cases that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePosixPath
+
+from pacs_server.archive.exporting import ExportResult, export
+from pacs_server.archive.importing import ImportResult, import_paths
+from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
+from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.errors import BadQuery, Refused
+from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings, replace_content
+from pacs_server.index.instances import Instances
+from pacs_server.index.schema import upgrade
+from pacs_server.service.assemble import Node
+from pacs_server.storage.layout import FoundFile
+from pacs_server.storage.volume import Status, Volume
+
+_IMPORTER = "IMPORT"
+
+
+def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
+    """Take in every file below `paths`; one result for each.
+
+    Raises: NotEnoughCopies or IndexUnavailable when the archive cannot take more.
+    """
+    origin = Origin(aet=_IMPORTER, charset=node.settings.default_charset, issuer=node.settings.default_issuer)
+
+    def receive(declared: Declared) -> Reception:
+        return node.reception(declared, origin)
+
+    return import_paths(paths, receive, instances=node.instances, placement=node.placement())
+
+
+def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[ExportResult]:
+    """Write what the keys select to files below `target`, whole studies unless a key is of a lower level.
+
+    Raises: BadQuery when there is no key or one is unknown; Refused when `target` cannot be written.
+    """
+    if not keys:
+        raise BadQuery("an export needs at least one KEY=VALUE, for instance PatientID=1234")
+    levels = [attribute.level for key in keys if (attribute := BY_KEYWORD.get(key)) is not None]
+    query = query_from_keywords(max([Level.STUDY, *levels]), keys)
+    return export(node.search, node.placement(), query, target)
+
+
+def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterator[Finding]:
+    """Compare every volume that is online with the index.
+
+    Raises: Refused when a volume is not online, because its files cannot be told from missing ones.
+    """
+    now = datetime.now(UTC)
+    for volume in _online(node):
+        yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
+
+
+def rebuild_index(node: Node) -> Iterator[Finding]:
+    """Make the content of the index anew from the files of all volumes, beside the present one, then swap them.
+
+    Interrupted, it goes on where it was when it is called again. What arrives meanwhile is kept.
+
+    Raises: Refused when a volume is not online; IndexUnavailable.
+    """
+    path = node.settings.data_dir / "rebuild.db"
+    url = f"sqlite:///{path}"
+    upgrade(url)
+    with closing(Index.open(url)) as beside:
+        ledger, placement = _ledger(node, beside), node.placement()
+        volumes = {volume.spec.id: volume for volume in _online(node)}
+        for volume in volumes.values():
+            for file in volume.walk(None):
+                if not ledger.holdings.holds(volume.spec.id, str(file.path)):
+                    finding = adopt(volume, file, ledger, placement)
+                    if finding.kind is not FindingKind.ADOPTED:
+                        yield finding
+
+        missed: list[Finding] = []
+
+        def catch_up(volume_id: str, path: str) -> None:
+            if volume_id in volumes:
+                file = _just_received(PurePosixPath(path))
+                missed.append(adopt(volumes[volume_id], file, ledger, placement))
+
+        replace_content(node.index, beside, catch_up)
+    yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
+    for leftover in path.parent.glob(path.name + "*"):
+        leftover.unlink()
+
+
+def _just_received(path: PurePosixPath) -> FoundFile:
+    year, month, day = (int(part) for part in path.parts[1:4])
+    return FoundFile(path=path, day=date(year, month, day), size_bytes=0, modified=datetime.now(UTC))
+
+
+def _online(node: Node) -> list[Volume]:
+    volumes = node.volumes()
+    for volume in volumes:
+        state = volume.check()
+        if state.status not in (Status.ONLINE, Status.READ_ONLY, Status.FULL):
+            raise Refused(
+                f"volume {volume.spec.name} is {state.status} ({state.reason}); bring it back first, "
+                "because its files cannot be told from missing ones"
+            )
+    return volumes
+
+
+def _ledger(node: Node, index: Index) -> Ledger:
+    placement = node.placement()
+    return Ledger(
+        instances=Instances(index),
+        holdings=Holdings(index),
+        default_issuer=node.settings.default_issuer,
+        default_charset=node.settings.default_charset,
+        role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, placement),
+    )

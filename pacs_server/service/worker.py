@@ -1,0 +1,157 @@
+"""Runs the archive in the foreground: one instance per data directory, drained on SIGTERM, reloaded on SIGHUP."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pacs_server import log
+from pacs_server.dimse.scp import Provider
+from pacs_server.dimse.session import Session
+from pacs_server.errors import Busy, ConfigError, PacsError
+from pacs_server.net.listener import Listener
+from pacs_server.service.assemble import Node
+from pacs_server.settings import Settings
+
+_DRAIN_S: Final = 30.0
+_REPORT_EVERY_S: Final = 1.0
+
+
+def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running operations end, at most 30 s.
+
+    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told one
+    line once associations are accepted.
+
+    Raises: Busy when another server runs on this data directory; ConfigError, IndexUnavailable or SchemaMismatch.
+    """
+    stop, reload = threading.Event(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    settings = load()
+    log.configure(settings.log.level, settings.log.file)
+    with _instance_lock(settings.data_dir), Node.open(settings) as node:
+        provider = Provider(node.archive())
+        listener = Listener(settings.host, settings.port, settings.network, provider.serve)
+        address = listener.start()
+        log.info("listening", aet=settings.aet, host=address[0], port=address[1], volumes=len(node.volumes()))
+        announce(f"{settings.aet} listens on {address[0]}:{address[1]}")
+        report = _Report(settings, address, provider)
+        while not stop.wait(_REPORT_EVERY_S):
+            if reload.is_set():
+                reload.clear()
+                _reload(load)
+            _watch_volumes(node)
+            report.write()
+        listener.stop()
+        log.info("draining", associations=len(provider.sessions()))
+        drained = listener.drain(_DRAIN_S)
+        report.remove()
+        log.info("stopped", drained=drained)
+    if not drained:
+        # Threads that hang on a dead volume or a silent peer must not keep the process. What they had not
+        # acknowledged, their peers will send again.
+        os._exit(0)
+
+
+def _reload(load: Callable[[], Settings]) -> None:
+    try:
+        settings = load()
+    except ConfigError as error:
+        log.error("settings not reloaded", why=error)
+        return
+    log.configure(settings.log.level, settings.log.file)
+    log.info("reloaded", level=settings.log.level)
+
+
+def _watch_volumes(node: Node) -> None:
+    try:
+        for volume in node.volumes():
+            volume.check()
+    except PacsError as error:
+        log.error("volumes not checked", why=error)
+
+
+@contextmanager
+def _instance_lock(data_dir: Path) -> Iterator[None]:
+    """Hold the kernel lock that says a server runs on this data directory; it ends with the process in any case."""
+    with (data_dir / "serve.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA") from error
+        yield
+
+
+class _Report:
+    """What the running server tells of itself to `pacs status`, in a small file that is replaced every second."""
+
+    def __init__(self, settings: Settings, address: tuple[str, int], provider: Provider) -> None:
+        self._path = _report_path(settings.data_dir)
+        self._provider = provider
+        self._fixed = {
+            "pid": os.getpid(),
+            "aet": settings.aet,
+            "host": address[0],
+            "port": address[1],
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._written = ""
+        self.write()
+
+    def write(self) -> None:
+        sessions = [_told(number, session) for number, session in self._provider.sessions()]
+        text = json.dumps(self._fixed | {"served": self._provider.served, "associations": sessions})
+        if text != self._written:
+            partial = self._path.with_suffix(".part")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._path)
+            self._written = text
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _told(number: int, session: Session) -> dict[str, Any]:
+    tally = session.tally
+    return {
+        "number": number,
+        "calling_aet": session.association.calling_aet,
+        "address": session.association.peer_address,
+        "since": session.since.isoformat(timespec="seconds"),
+        "doing": tally.doing,
+        "stored": tally.stored,
+        "refused": tally.refused,
+        "answered": tally.answered,
+        "sent": tally.sent,
+    }
+
+
+def _report_path(data_dir: Path) -> Path:
+    return data_dir / "serve.json"
+
+
+def running(data_dir: Path) -> dict[str, Any] | None:
+    """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
+    try:
+        with (data_dir / "serve.lock").open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        pass
+    except OSError:
+        return None
+    try:
+        told = json.loads(_report_path(data_dir).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

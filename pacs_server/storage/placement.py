@@ -1,0 +1,335 @@
+"""Which volumes take an object, and from which copy it is read.
+
+`need` copies are awaited, in distinct fault domains as far as there are any; when volumes fail, `degraded` is the floor
+below which an object is refused. A volume that fails is replaced by the next within the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Final, Protocol
+
+from pacs_server import log
+from pacs_server.dicom.elements import Buffer
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
+from pacs_server.storage.atomic import NewFile
+from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.threads import Attempt, Task
+from pacs_server.storage.volume import Status, Volume
+
+_TIERS: Final = {"hot": 0, "warm": 1, "cold": 2}
+_PIECE_BYTES: Final = 1 << 20
+
+
+class NamesCopy(Protocol):
+    """Anything that names one copy: a volume and a path relative to its root."""
+
+    @property
+    def volume_id(self) -> str:
+        """The id of the volume."""
+
+    @property
+    def path(self) -> str:
+        """The path relative to the root of the volume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyPlace:
+    """Where a copy was written."""
+
+    volume_id: str
+    path: str
+
+
+class Placement:
+    """The volumes of the site and the policy at one moment. May be used from any thread."""
+
+    def __init__(self, volumes: Sequence[Volume], *, need: int, degraded: int) -> None:
+        self.need = need
+        self.degraded = degraded
+        self._volumes = {volume.spec.id: volume for volume in volumes}
+        self._shortage = ""
+
+    def store(self, path: PurePosixPath, chunks: Sequence[Buffer]) -> tuple[CopyPlace, ...]:
+        """Write an object held in memory under its final name on enough volumes, flushed.
+
+        The chunks must never change afterwards: an abandoned thread may still be reading them.
+
+        Raises: NotEnoughCopies when fewer volumes took it than the policy's floor; the message says which and why.
+        """
+        copies = [_Copy(volume) for volume in self._candidates()]
+        written = self._on_enough(copies, lambda copy: copy.start_whole(path, chunks))
+        return tuple(CopyPlace(volume_id=copy.volume.spec.id, path=str(path)) for copy in written)
+
+    def stream(self, directory: PurePosixPath) -> ObjectStream:
+        """Begin an object that is too large for memory, in the directory that it will stay in.
+
+        Raises: NotEnoughCopies.
+        """
+        copies = [_Copy(volume) for volume in self._candidates()]
+        return ObjectStream(directory, self._on_enough(copies, lambda copy: copy.start_open(directory)), self.degraded)
+
+    def _candidates(self) -> list[Volume]:
+        """The volumes that can take an object: hot before cold, then those with most room.
+
+        Room is compared in powers of two, so that the choice stays with one volume, and a study in one place, until
+        another has clearly more.
+        """
+        online = [volume for volume in self._volumes.values() if volume.state.status is Status.ONLINE]
+        return sorted(online, key=lambda volume: (_tier(volume), -volume.state.free_bytes.bit_length()))
+
+    def _on_enough(self, waiting: list[_Copy], start: Callable[[_Copy], None]) -> list[_Copy]:
+        """Begin something on `need` volumes at the same time, replacing those that fail; those that did it."""
+        problems = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
+        done: list[_Copy] = []
+        while waiting and len(done) < self.need:
+            chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
+            waiting = [copy for copy in waiting if copy not in chosen]
+            started = [copy for copy in chosen if _succeeds(partial(start, copy), problems)]
+            done += [copy for copy in started if _succeeds(copy.settle, problems)]
+        if len(done) < self.degraded:
+            for copy in done:
+                copy.discard()
+            raise NotEnoughCopies(_shortage(len(done), self.degraded, problems))
+        self._tell(len(done), problems)
+        return done
+
+    def _tell(self, copies: int, problems: Sequence[str]) -> None:
+        """Log when objects begin to get fewer copies than needed, and when they get enough again; not every object."""
+        shortage = "" if copies >= self.need else "; ".join(problems) or "there are too few volumes"
+        if shortage and not self._shortage:
+            log.warning("fewer copies than needed", copies=copies, need=self.need, why=shortage)
+        elif self._shortage and not shortage:
+            log.info("enough copies again", need=self.need)
+        self._shortage = shortage
+
+    def open(self, copies: Iterable[NamesCopy]) -> OpenCopy:
+        """Open the best copy that can be opened.
+
+        Raises: CopyUnreadable when there is none; the message says why, copy by copy.
+        """
+        problems: list[str] = []
+        for copy in self.read_order(copies):
+            try:
+                return OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
+            except VolumeUnavailable as error:
+                problems.append(str(error))
+        raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
+
+    def read_order(self, copies: Iterable[NamesCopy]) -> list[NamesCopy]:
+        """The copies on volumes of this site, best first: volumes that can be read before others, hot before cold."""
+        known = [copy for copy in copies if copy.volume_id in self._volumes]
+
+        def rank(copy: NamesCopy) -> tuple[bool, int]:
+            volume = self._volumes[copy.volume_id]
+            return not volume.state.status.readable, _tier(volume)
+
+        return sorted(known, key=rank)
+
+    def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[memoryview], bool]) -> int:
+        """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""
+        ordered = self.read_order(copies)
+        readable = [copy for copy in ordered if self._volumes[copy.volume_id].state.status.readable]
+        return sum(self._is_whole(copy, is_intact) for copy in readable)
+
+    def _is_whole(self, copy: NamesCopy, is_intact: Callable[[memoryview], bool]) -> bool:
+        try:
+            with self.open((copy,)) as opened:
+                for _ in opened.pieces():
+                    pass  # what cannot be read or hangs is found here, where it only costs this copy
+                if is_intact(opened.buffer):
+                    return True
+                reason = "its content is not what was stored"
+        except CopyUnreadable as error:
+            reason = str(error)
+        log.warning("copy damaged", volume=self._volumes[copy.volume_id].spec.name, path=copy.path, why=reason)
+        return False
+
+
+def _tier(volume: Volume) -> int:
+    return _TIERS.get(volume.spec.tier, len(_TIERS))
+
+
+def _absence(volume: Volume) -> str:
+    state = volume.state
+    return f"volume {volume.spec.name} is {state.status}: {state.reason}"
+
+
+def _shortage(written: int, floor: int, problems: Sequence[str]) -> str:
+    why = "; ".join(problems) or "there are no more volumes; pacs storage add adds one"
+    return f"{written} of at least {floor} copies could be written: {why}"
+
+
+def _succeeds(step: Callable[[], None], problems: list[str]) -> bool:
+    try:
+        step()
+    except VolumeUnavailable as error:
+        problems.append(str(error))
+        return False
+    return True
+
+
+def _apart(copies: Sequence[_Copy], count: int, used_domains: set[str]) -> list[_Copy]:
+    """The first `count` of them, those in domains of their own before the rest."""
+    used = set(used_domains)
+    first: list[_Copy] = []
+    rest: list[_Copy] = []
+    for copy in copies:
+        (rest if copy.volume.spec.domain in used else first).append(copy)
+        used.add(copy.volume.spec.domain)
+    return (first + rest)[:count]
+
+
+class _Copy:
+    """One copy on its way to one volume: at most one piece of work is under way at a time.
+
+    The unfinished file belongs to whoever works on it. It is discarded in a thread of the volume, after the work that
+    may hang: were it closed meanwhile, that work would go on in whatever file gets its descriptor next.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+        self._file: NewFile | None = None
+        self._task: Task[None] | None = None
+
+    def start_whole(self, path: PurePosixPath, chunks: Sequence[Buffer]) -> None:
+        """Write the file from beginning to end."""
+        tree = self.volume.tree()
+
+        def work(attempt: Attempt) -> None:
+            with NewFile(tree, path.parent) as file:
+                file.write(chunks)
+                _unless_abandoned(attempt)
+                file.finish(path.name)
+
+        self._task = self.volume.start(work)
+
+    def start_open(self, directory: PurePosixPath) -> None:
+        """Make the unfinished file."""
+        tree = self.volume.tree()
+
+        def work(_: Attempt) -> None:
+            self._file = NewFile(tree, directory)
+
+        self._start(work)
+
+    def start_write(self, chunks: Sequence[Buffer]) -> None:
+        """Append to the unfinished file."""
+
+        def work(_: Attempt) -> None:
+            if self._file is not None:
+                self._file.write(chunks)
+                self._file.write_back()
+
+        self._start(work)
+
+    def start_finish(self, name: str) -> None:
+        """Give the file its final name, flushed."""
+
+        def work(attempt: Attempt) -> None:
+            _unless_abandoned(attempt)
+            if self._file is not None:
+                self._file.finish(name)
+
+        self._start(work)
+
+    def _start(self, work: Callable[[Attempt], None]) -> None:
+        self._task = self.volume.start(work, on_abandoned=self._discard_now)
+
+    def settle(self) -> None:
+        """Wait for what is under way. After a failure the copy is given up.
+
+        Raises: VolumeUnavailable.
+        """
+        task, self._task = self._task, None
+        if task is None:
+            return
+        try:
+            self.volume.wait(task)
+        except VolumeUnavailable:
+            if not task.cancelled:
+                self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Leave nothing behind, as far as the volume lets us; does not wait for it."""
+        self.volume.later(self._discard_now)
+
+    def _discard_now(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+
+
+def _unless_abandoned(attempt: Attempt) -> None:
+    if attempt.cancelled:
+        raise VolumeUnavailable("the attempt was abandoned")
+
+
+class ObjectStream:
+    """A large object on its way to its volumes. Belongs to one thread; ends in `finish` or `abandon`.
+
+    Pieces of 1 MiB: one is filled while another is written on all volumes. A volume that fails is dropped; it is not
+    replaced, because what it had would have to be read back from another.
+    """
+
+    def __init__(self, directory: PurePosixPath, copies: list[_Copy], degraded: int) -> None:
+        self._directory = directory
+        self._copies = copies
+        self._degraded = degraded
+        self._piece: list[bytes] = []
+        self._piece_bytes = 0
+        self._problems: list[str] = []
+
+    def write(self, chunk: Buffer) -> None:
+        """Append a chunk; the caller may use its buffer again.
+
+        Raises: NotEnoughCopies when too few volumes are left.
+        """
+        self._piece.append(bytes(chunk))
+        self._piece_bytes += len(chunk)
+        if self._piece_bytes >= _PIECE_BYTES:
+            self._send_piece()
+
+    def _send_piece(self) -> None:
+        piece, self._piece, self._piece_bytes = self._piece, [], 0
+        self._each(lambda copy: copy.start_write(piece))
+
+    def _each(self, next_step: Callable[[_Copy], None]) -> None:
+        """Wait for what each copy has under way, drop those that failed, and give the rest their next work."""
+        settled = [copy for copy in self._copies if _succeeds(copy.settle, self._problems)]
+        self._copies = []
+        for copy in settled:
+            if _succeeds(partial(next_step, copy), self._problems):
+                self._copies.append(copy)
+            else:
+                copy.discard()
+        if len(self._copies) < self._degraded:
+            raise NotEnoughCopies(_shortage(len(self._copies), self._degraded, self._problems))
+
+    def finish(self, path: PurePosixPath) -> tuple[CopyPlace, ...]:
+        """Flush every copy and give it the name of `path`, in the directory in which it was begun.
+
+        Raises: NotEnoughCopies.
+        """
+        try:
+            self._send_piece()
+            self._each(lambda copy: copy.start_finish(path.name))
+            self._each(lambda _: None)
+        except NotEnoughCopies:
+            self.abandon()
+            raise
+        copies, self._copies = self._copies, []
+        if self._problems:
+            log.warning("fewer copies than begun", copies=len(copies), why="; ".join(self._problems))
+        place = str(self._directory / path.name)
+        return tuple(CopyPlace(volume_id=copy.volume.spec.id, path=place) for copy in copies)
+
+    def abandon(self) -> None:
+        """Leave nothing behind, as far as the volumes let us. Does nothing after `finish`."""
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            if _succeeds(copy.settle, self._problems):
+                copy.discard()

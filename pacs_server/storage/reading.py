@@ -1,0 +1,106 @@
+"""One copy opened for reading. A small file is read whole under its volume's deadline, a large one in pieces."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import Final, Self
+
+from pacs_server.errors import CopyUnreadable, VolumeUnavailable
+from pacs_server.storage.atomic import Descriptor, translated
+from pacs_server.storage.threads import Attempt
+from pacs_server.storage.volume import Volume
+
+_WHOLE_BYTES: Final = 4 << 20
+_PIECE_BYTES: Final = 1 << 20
+
+
+class OpenCopy:
+    """A copy that can be read, until its context ends."""
+
+    def __init__(self, volume: Volume, path: PurePosixPath) -> None:
+        """Open a file of a volume and read it, when it is small. Raises: VolumeUnavailable when that fails."""
+        self.volume_id = volume.spec.id
+        self.path = str(path)
+        self._volume = volume
+        self._tree = volume.tree()
+        self._what = f"{path} on volume {volume.spec.name}"
+        self._file: Descriptor | None = None
+        self.size_bytes, self._whole = volume.run(partial(self._open, path))
+
+    def _open(self, path: PurePosixPath, attempt: Attempt) -> tuple[int, bytes | None]:
+        with translated(self._what):
+            file, size_bytes = self._tree.open_file(path)
+            if size_bytes <= _WHOLE_BYTES:
+                return size_bytes, _read(file, 0, size_bytes)
+            if not attempt.cancelled:
+                self._file = file
+            return size_bytes, None
+
+    @property
+    def buffer(self) -> memoryview:
+        """The whole file as one view; it stays usable after the context ends.
+
+        A large file is mapped into memory and read as it is looked at, without a deadline, and a disk error then ends
+        the process: whoever goes through a large file from end to end takes `pieces`.
+        """
+        if self._whole is not None:
+            return memoryview(self._whole)
+        return memoryview(mmap.mmap(self._opened().number, self.size_bytes, prot=mmap.PROT_READ))
+
+    def pieces(self, start: int = 0) -> Iterator[memoryview]:
+        """The bytes from `start` to the end of the file in pieces, each read under the volume's deadline.
+
+        Raises: CopyUnreadable.
+        """
+        if self._whole is not None:
+            yield memoryview(self._whole)[start:]
+            return
+        for offset in range(start, self.size_bytes, _PIECE_BYTES):
+            length = min(_PIECE_BYTES, self.size_bytes - offset)
+            try:
+                yield memoryview(self._volume.run(partial(self._read_piece, self._opened(), offset, length)))
+            except VolumeUnavailable as error:
+                raise CopyUnreadable(f"{self._what}: {error}") from error
+
+    def _read_piece(self, file: Descriptor, offset: int, length: int, _: Attempt) -> bytes:
+        with translated(self._what):
+            return _read(file, offset, length)
+
+    def _opened(self) -> Descriptor:
+        if self._file is None:
+            raise CopyUnreadable(f"{self._what} is closed")
+        return self._file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._volume.later(partial(_drop, [self._file]))
+            self._file = None
+
+
+def _drop(last_reference: list[Descriptor]) -> None:
+    """Close a file in a thread of its volume: on some network file systems that waits for the server."""
+    last_reference.clear()
+
+
+def _read(file: Descriptor, offset: int, length: int) -> bytes:
+    """Exactly `length` bytes at `offset`. Raises: OSError, also when the file ends before."""
+    pieces = []
+    while length:
+        piece = os.pread(file.number, length, offset)
+        if not piece:
+            raise OSError(errno.EIO, "the file is shorter than when it was opened")
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

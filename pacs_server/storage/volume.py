@@ -1,0 +1,257 @@
+"""One mounted root: whose it is, how it is, and its own few threads, so that a hung NAS delays nobody else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Final, TypeVar
+
+from pacs_server import log
+from pacs_server.errors import VolumeUnavailable
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, Tree
+from pacs_server.storage.layout import Entry, FoundFile, litter, walk
+from pacs_server.storage.sentinel import check_writable, read_sentinel
+from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
+
+Answer = TypeVar("Answer")
+
+_PROBE_TIMEOUT_S: Final = 5.0
+
+
+class Status(StrEnum):
+    """What can be done with a volume."""
+
+    ONLINE = "online"
+    FULL = "full"
+    READ_ONLY = "read-only"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+
+    @property
+    def readable(self) -> bool:
+        """Whether its files can be read."""
+        return self in (Status.ONLINE, Status.FULL, Status.READ_ONLY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSpec:
+    """What the site has decided about a volume. `domain` names what fails together with it."""
+
+    id: str
+    name: str
+    path: Path
+    tier: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeState:
+    """How a volume is, why, and since when; sizes in bytes as last seen."""
+
+    status: Status
+    reason: str
+    since: datetime
+    free_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    status: Status
+    reason: str = ""
+    free_bytes: int = 0
+    total_bytes: int = 0
+
+
+class Volume:
+    """One volume, which may be down. May be used from any thread; what touches its files happens in its own threads."""
+
+    def __init__(self, spec: VolumeSpec, limits: StorageLimits) -> None:
+        self.spec = spec
+        self.timeout_s = limits.write_timeout_s
+        self._reserve_bytes = limits.reserve_bytes
+        self._threads = Threads(spec.name)
+        self._state = VolumeState(status=Status.OFFLINE, reason="not looked at yet", since=datetime.now(UTC))
+        self._told: Status | None = None
+        self._tree: Tree | None = None
+        self._checking = threading.Lock()
+        self._changing = threading.Lock()
+        self._probe: Task[_Seen] | None = None
+
+    @property
+    def state(self) -> VolumeState:
+        """How the volume was when it was last looked at or used."""
+        return self._state
+
+    def tree(self) -> Tree:
+        """The directories of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
+        if (tree := self._tree) is None:
+            raise VolumeUnavailable(f"volume {self.spec.name} is {self._state.status}: {self._state.reason}")
+        return tree
+
+    def start(self, work: Work[Answer], *, on_abandoned: Callable[[], None] | None = None) -> Task[Answer]:
+        """Begin a piece of work in a thread of this volume; `wait` for it. It has `timeout_s` from now.
+
+        Raises: VolumeUnavailable when too many calls to this volume hang, or too many wait.
+        """
+        return self._threads.start(work, self.timeout_s, on_abandoned=on_abandoned)
+
+    def wait(self, task: Task[Answer]) -> Answer:
+        """The answer of a task. One that is overdue makes the volume suspect until `check` finds that it answers.
+
+        Raises: VolumeUnavailable when it failed, or was not done in time and is abandoned.
+        """
+        try:
+            return self._threads.wait(task)
+        except Overdue as overdue:
+            self._take(_Seen(status=Status.SUSPECT, reason=str(overdue)))
+            raise
+
+    def run(self, work: Work[Answer]) -> Answer:
+        """Do a piece of work in a thread of this volume and answer its result.
+
+        Raises: VolumeUnavailable.
+        """
+        return self.wait(self.start(work))
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Have something done in a thread of this volume that nobody waits for."""
+        self._threads.later(work)
+
+    def check(self) -> VolumeState:
+        """Look at the volume: is it there, is it the same, can it be written, has it room? Takes at most 5 s, and no
+        time at all while an earlier look hangs.
+        """
+        with self._checking:
+            self._take(self._look_within_deadline())
+        return self._state
+
+    def _look_within_deadline(self) -> _Seen:
+        if self._probe is not None and not self._probe.is_over:
+            return _Seen(status=Status.SUSPECT, reason="it does not answer; is its server or disk alive?")
+        thorough = self._threads.stuck > 0
+        try:
+            self._probe = self._threads.start(partial(self._look, thorough), _PROBE_TIMEOUT_S, is_probe=True)
+            seen = self._threads.wait(self._probe)
+        except VolumeUnavailable as error:
+            return _Seen(status=Status.SUSPECT, reason=str(error))
+        if thorough and seen.status.readable:
+            self._threads.excuse_stuck()
+        return seen
+
+    def _take(self, seen: _Seen) -> None:
+        with self._changing:
+            before = self._state
+            self._state = VolumeState(
+                status=seen.status,
+                reason=seen.reason,
+                since=before.since if before.status is seen.status else datetime.now(UTC),
+                free_bytes=seen.free_bytes,
+                total_bytes=seen.total_bytes,
+            )
+            changed, self._told = self._told is not seen.status, seen.status
+        if changed:
+            tell = log.info if seen.status is Status.ONLINE else log.warning
+            tell("volume", name=self.spec.name, status=seen.status, reason=seen.reason or None)
+
+    def _look(self, thorough: bool, _: Attempt) -> _Seen:
+        try:
+            tree = self._current_tree()
+            self._identify(tree)
+            seen = self._room(tree)
+            if thorough and seen.status is Status.ONLINE:
+                check_writable(tree)
+        except (OSError, VolumeUnavailable) as error:
+            self._tree = None
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return _Seen(status=Status.OFFLINE, reason=f"{self.spec.path}: {reason}")
+        self._tree = tree
+        return seen
+
+    def _current_tree(self) -> Tree:
+        """The open root, or a new one when something else is mounted at the path by now."""
+        here = self.spec.path.lstat()
+        if self._tree is not None:
+            opened = os.fstat(self._tree.root.number)
+            if (opened.st_dev, opened.st_ino) == (here.st_dev, here.st_ino):
+                return self._tree
+        return Tree(Descriptor(os.open(self.spec.path, OPEN_DIRECTORY)))
+
+    def _identify(self, tree: Tree) -> None:
+        if (found := read_sentinel(tree)) != self.spec.id:
+            raise VolumeUnavailable(f"another volume is mounted there (id {found[:64]}); mount the right one")
+
+    def _room(self, tree: Tree) -> _Seen:
+        told = os.fstatvfs(tree.root.number)
+        free, total = told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
+        # A small volume keeps a twentieth of itself, so that the reserve never is all of it.
+        reserve = min(self._reserve_bytes, total // 20)
+        status, reason = Status.ONLINE, ""
+        if told.f_flag & os.ST_RDONLY:
+            status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"
+        elif free < reserve:
+            status = Status.FULL
+            reason = f"{free >> 20} MiB are free and {reserve >> 20} MiB are kept in reserve; make room or add a volume"
+        elif told.f_files and not told.f_favail:
+            status, reason = Status.FULL, "no inodes are left; make room or add a volume"
+        return _Seen(status=status, reason=reason, free_bytes=free, total_bytes=total)
+
+    def walk(self, since: date | None = None) -> Iterator[FoundFile]:
+        """Every object's file of the volume by day, of `since` and later.
+
+        Raises: VolumeUnavailable, also when only one directory cannot be read.
+        """
+        return walk(self._entries, since)
+
+    def litter(self, now: datetime) -> Iterator[PurePosixPath]:
+        """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
+        return litter(self._entries, now)
+
+    def _entries(self, directory: PurePosixPath) -> list[Entry]:
+        tree = self.tree()
+
+        def list_it(_: Attempt) -> list[Entry]:
+            try:
+                opened = tree.open_directory(directory)
+            except FileNotFoundError:
+                return []
+            with os.scandir(opened.number) as names:
+                return [entry for name in names if (entry := _entry(name)) is not None]
+
+        return self.run(list_it)
+
+    def has_file(self, path: PurePosixPath, at_least_bytes: int = 0) -> bool:
+        """Whether a regular file of at least this size is there. Raises: VolumeUnavailable when that is not known."""
+        tree = self.tree()
+
+        def look(_: Attempt) -> bool:
+            try:
+                directory = tree.open_directory(path.parent)
+                seen = os.stat(path.name, dir_fd=directory.number, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return stat.S_ISREG(seen.st_mode) and seen.st_size >= at_least_bytes
+
+        return self.run(look)
+
+
+def _entry(found: os.DirEntry[str]) -> Entry | None:
+    try:
+        seen = found.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None  # it was removed, or got its final name, a moment ago
+    return Entry(
+        name=found.name,
+        is_directory=stat.S_ISDIR(seen.st_mode),
+        is_file=stat.S_ISREG(seen.st_mode),
+        size_bytes=seen.st_size,
+        modified=datetime.fromtimestamp(seen.st_mtime, UTC),
+    )

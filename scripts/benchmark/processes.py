@@ -1,0 +1,160 @@
+"""Child processes of the bench and what they use, read from /proc: CPU seconds and memory of a whole process tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self, TypeAlias
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_STOP_S: Final = 40.0
+
+Process: TypeAlias = subprocess.Popen[bytes]
+
+
+class Failed(Exception):
+    """A program that the bench needs did not do what it should; the message says which and what it said."""
+
+
+def tree(pid: int) -> list[int]:
+    """The process and everything below it that is alive."""
+    found = [pid]
+    for parent in found:
+        for file in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found.extend(int(child) for child in file.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system seconds of the tree since its start, with children that ended and were waited for."""
+    ticks = 0
+    for member in tree(pid):
+        try:
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        # proc(5): utime, stime, cutime and cstime are fields 14 to 17, and the first after the name is field 3.
+        ticks += sum(int(value) for value in fields[11:15])
+    return ticks / _TICKS_PER_S
+
+
+def memory_bytes(pid: int, kind: str) -> dict[int, int]:
+    """For each process of the tree a line of /proc/PID/status (VmRSS; RssAnon is what no file backs) or smaps_rollup.
+
+    Pss of the latter counts a page that several processes share once, in equal parts.
+    """
+    file, sizes = "smaps_rollup" if kind == "Pss" else "status", {}
+    for member in tree(pid):
+        try:
+            lines = Path(f"/proc/{member}/{file}").read_text().splitlines()
+        except OSError:
+            continue
+        sizes[member] = next((int(line.split()[1]) << 10 for line in lines if line.startswith(f"{kind}:")), 0)
+    return sizes
+
+
+class MemoryWatch:
+    """The most that any one process of a tree grew while this was open, in bytes of anonymous memory."""
+
+    def __init__(self, pid: int, every_s: float = 0.02) -> None:
+        self._pid = pid
+        self._every_s = every_s
+        self._before = memory_bytes(pid, "RssAnon")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.growth_bytes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every_s):
+            for member, size in memory_bytes(self._pid, "RssAnon").items():
+                # A process that came later is compared with the largest that was there: it is a copy of it.
+                before = self._before.get(member, max(self._before.values(), default=0))
+                self.growth_bytes = max(self.growth_bytes, size - before)
+
+
+def start(arguments: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Process:
+    """Start a program with its output in `log`."""
+    whole = {**os.environ, **(environment or {})}
+    with log.open("ab") as output:
+        return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=whole)
+
+
+def stop(process: Process) -> None:
+    """End a program that `start` started: politely, and after 40 s by force."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def run(arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end and answer its standard output.
+
+    Raises: Failed when it takes too long or exits with another code than 0.
+    """
+    try:
+        done = subprocess.run(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            env={**os.environ, **(environment or {})},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"{arguments[0]}: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()[-2_000:]
+        raise Failed(f"{' '.join(arguments[:6])} ... exited with {done.returncode}: {said}")
+    return done.stdout.decode(errors="replace")
+
+
+def run_together(
+    commands: Sequence[Sequence[str]], *, timeout_s: float, environment: Mapping[str, str], may_fail: bool = False
+) -> float:
+    """Run programs side by side and answer the seconds from the start of the first to the end of the last.
+
+    Raises: Failed when one of them fails (unless `may_fail`) or takes too long; the others are ended.
+    """
+    started = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        for command in commands
+    ]
+    try:
+        for process in processes:
+            _, said = process.communicate(timeout=max(0.1, started + timeout_s - time.monotonic()))
+            if process.returncode and not may_fail:
+                raise Failed(f"{process.args!s:.200} exited with {process.returncode}: {said.decode()[-2_000:]}")
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{error.cmd!s:.200} took more than {timeout_s:.0f} s") from error
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return time.monotonic() - started

@@ -1,0 +1,47 @@
+# Sourced by the other scripts: a virtual environment with this project in it, made once and again when it has to change.
+# Sets `root` (the checkout) and `bin` (the environment's programs). Installation talk goes to standard error.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=$root/.venv/bin
+
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed (on Debian: apt-get install python3 python3-venv); PYTHON=... names one"
+}
+
+# install_project EXTRAS: EXTRAS is "" or "[test]". The stamp makes the second time fast: no package client is started.
+install_project() {
+    local extras=$1 python fingerprint stamp
+    python=$(find_python)
+    fingerprint=$("$python" - "$root" <<'PYTHON'
+import hashlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+print(hashlib.sha256((root / "pyproject.toml").read_bytes() + f"{sys.version} {root}".encode()).hexdigest())
+PYTHON
+    )
+    for stamp in "$root/.venv/installed$extras" "$root/.venv/installed[test]"; do
+        if [ -x "$bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
+            return
+        fi
+    done
+    printf 'installing into %s/.venv ...\n' "$root" >&2
+    if ! "$bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || [ ! -x "$bin/pip" ]; then
+        "$python" -m venv --clear "$root/.venv" >&2 ||
+            fail "a virtual environment could not be made (on Debian: apt-get install python3-venv)"
+    fi
+    "$bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras" >&2 ||
+        fail "the project could not be installed: see the lines above; is a package index within reach?"
+    printf '%s\n' "$fingerprint" >"$root/.venv/installed$extras"
+}

@@ -1,0 +1,54 @@
+"""Fixtures of the tests that use a whole archive: its process, and the peers that call it or are called by it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support import dcmtk
+from support.dcmtk import Receiver, Station
+from support.server import Archive
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A running archive that the tests of one module share, so each takes studies of its own."""
+    running = Archive(tmp_path_factory.mktemp("archive"))
+    running.start()
+    yield running
+    code = running.stop()
+    assert code == 0, running.log_text()[-4_000:]
+    assert "Traceback" not in running.log_text(), running.log_text()[-8_000:]
+
+
+@pytest.fixture
+def new_archive(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
+    """Makes archives that belong to one test; they are not started. Whatever runs is killed at the end."""
+    made: list[Archive] = []
+
+    def make(**settings: object) -> Archive:
+        made.append(Archive(tmp_path / f"archive-{len(made)}", settings=settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+@pytest.fixture
+def station(archive: Archive, tmp_path: Path) -> Station:
+    """DCMTK's clients, calling the module's archive from this machine."""
+    dcmtk.require()
+    return Station(archive=archive, folder=tmp_path)
+
+
+@pytest.fixture
+def receive(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
+    """Starts DCMTK's storescp with options, under an AE title; it ends with the test."""
+    dcmtk.require()
+    with ExitStack() as running:
+
+        def start(aet: str, *options: str) -> Receiver:
+            return running.enter_context(Receiver(tmp_path / f"received-by-{aet}", *options, aet=aet))
+
+        yield start

@@ -1,0 +1,56 @@
+"""Runs the `pacs` command in a process that kills itself at one step of an object's journey.
+
+    python dying_server.py STEP COUNT [pacs arguments]
+
+It dies by SIGKILL when the COUNTth object reaches STEP: `received` (all bytes are here, nothing is written), `written`
+(the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent).
+"""
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pacs_server.archive.ingest as ingest
+from pacs_server.cli.main import main
+from pacs_server.index.instances import Instances
+
+
+def die_at(step: str, count: int) -> None:
+    reached = itertools.count(1)
+
+    def perhaps_die() -> None:
+        if next(reached) >= count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(function: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*arguments: Any, **named: Any) -> Any:
+            perhaps_die()
+            return function(*arguments, **named)
+
+        return dying
+
+    def after(function: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*arguments: Any, **named: Any) -> Any:
+            result = function(*arguments, **named)
+            perhaps_die()
+            return result
+
+        return dying
+
+    if step == "received":
+        ingest.Reception.describe = before(ingest.Reception.describe)  # type: ignore[method-assign]
+    elif step == "written":
+        Instances.record = before(Instances.record)  # type: ignore[method-assign]
+    elif step == "recorded":
+        Instances.record = after(Instances.record)  # type: ignore[method-assign]
+    else:
+        raise SystemExit(f"unknown step {step}")
+
+
+if __name__ == "__main__":
+    die_at(sys.argv[1], int(sys.argv[2]))
+    sys.argv[1:3] = []
+    main()

@@ -1,0 +1,129 @@
+"""pynetdicom's own client and receiver: the second independent peer, which tells more of what it saw than DCMTK."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import build_role
+from support.samples import STORAGE_CLASSES, Sample
+from support.server import Archive
+
+DEADLINE_S = 30
+
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
+
+# Files are sent as they are, without being decoded; what is received is kept as it came.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+Contexts = Iterable[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One C-STORE that reached the receiver."""
+
+    calling_aet: str
+    sop_uid: str
+    transfer_syntax: str
+    data_set: bytes
+    originator_aet: str
+    originator_id: int | None
+
+
+class Witness:
+    """A storage provider that tells what reached it. It answers `statuses` for the objects named there, else success."""
+
+    def __init__(
+        self,
+        *,
+        aet: str = "WITNESS",
+        syntaxes: Sequence[str] = UNCOMPRESSED,
+        statuses: Mapping[str, int] | None = None,
+    ) -> None:
+        self.aet = aet
+        self.received: list[Received] = []
+        self._syntaxes = syntaxes
+        self._statuses = statuses or {}
+
+    @contextmanager
+    def running(self) -> Iterator["Witness"]:
+        """Listen while the block runs."""
+        provider = AE(self.aet)
+        for sop_class in STORAGE_CLASSES.values():
+            provider.add_supported_context(sop_class, list(self._syntaxes))
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        server = provider.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        assert server is not None
+        self.port = int(server.server_address[1])
+        try:
+            yield self
+        finally:
+            server.shutdown()
+
+    def _store(self, event: evt.Event) -> int:
+        request = event.request
+        self.received.append(
+            Received(
+                calling_aet=event.assoc.requestor.ae_title,
+                sop_uid=str(request.AffectedSOPInstanceUID),
+                transfer_syntax=str(event.context.transfer_syntax),
+                data_set=request.DataSet.getvalue(),
+                originator_aet=request.MoveOriginatorApplicationEntityTitle or "",
+                originator_id=request.MoveOriginatorMessageID,
+            )
+        )
+        return self._statuses.get(str(request.AffectedSOPInstanceUID), 0x0000)
+
+
+@contextmanager
+def associate(
+    archive: Archive, contexts: Contexts, *, aet: str = "SECOND", as_receiver: Iterable[str] = (), handlers: Any = ()
+) -> Iterator[Association]:
+    """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of."""
+    client = AE(aet)
+    client.acse_timeout = client.dimse_timeout = client.network_timeout = DEADLINE_S
+    for abstract_syntax, syntaxes in contexts:
+        client.add_requested_context(abstract_syntax, list(syntaxes))
+    roles: list[SCP_SCU_RoleSelectionNegotiation] = [build_role(uid, scp_role=True) for uid in as_receiver]
+    association = client.associate(
+        "127.0.0.1", archive.port, ae_title=archive.aet, ext_neg=list(roles), evt_handlers=list(handlers)
+    )
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def send(archive: Archive, samples: Sequence[Sample], *, aet: str = "SECOND") -> dict[str, int]:
+    """Send files byte for byte, on as few associations as their kinds need; the status of each by SOP Instance UID."""
+    kinds = sorted({(sample.sop_class, sample.transfer_syntax) for sample in samples})
+    statuses: dict[str, int] = {}
+    for start in range(0, len(kinds), 128):
+        some = kinds[start : start + 128]
+        with associate(archive, [(sop_class, [syntax]) for sop_class, syntax in some], aet=aet) as association:
+            assert association.is_established, "the archive did not accept the association"
+            for sample in samples:
+                if (sample.sop_class, sample.transfer_syntax) in some:
+                    statuses[sample.sop_uid] = send_file(association, sample.path).Status
+    return statuses
+
+
+def send_file(association: Association, path: Path) -> Dataset:
+    """Send what stands after the file meta information, under the UIDs that this names, whether they agree or not."""
+    return association.send_c_store(path)
+
+
+def identifier(level: str, **keys: object) -> Dataset:
+    """The identifier of a query or a retrieve."""
+    dataset = Dataset()
+    dataset.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(dataset, keyword, value)
+    return dataset

@@ -1,0 +1,176 @@
+"""The archive as a process of its own: started, stopped, killed, started again, and asked through `pacs`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+START_S = 30.0
+STOP_S = 40.0
+COMMAND_S = 60.0
+
+_DYING_SERVER = Path(__file__).with_name("dying_server.py")
+
+
+def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 10.0, every_s: float = 0.02) -> Any:
+    """The first true value of `condition`; fails with `what` was waited for when the deadline passes."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(every_s)
+    return value
+
+
+class Archive:
+    """One archive in a directory. It listens on a port that the system gives it, another one after each start."""
+
+    aet = "PACS"
+
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", settings: Mapping[str, object] | None = None) -> None:
+        self.data = folder / "data"
+        self.config = self.data / "pacs.yaml"
+        self.log = folder / "server.log"
+        self.host = host
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0"])
+        if settings:
+            with self.config.open("a", encoding="utf-8") as file:
+                yaml.safe_dump(dict(settings), file)
+
+    @property
+    def volume(self) -> Path:
+        """The root of its first volume."""
+        return self.data / "volumes" / "first"
+
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def start(self, *, dies_at: tuple[str, int] | None = None) -> None:
+        """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it."""
+        program = ["-m", "pacs_server"] if dies_at is None else [str(_DYING_SERVER), dies_at[0], str(dies_at[1])]
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *program, "-c", str(self.config), "serve"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+            )
+        self.port = wait_for(lambda: self._announced_port(begin), "the server to listen", timeout_s=START_S)
+        wait_for(self._answers, "the server to answer a C-ECHO", timeout_s=START_S)
+
+    def _announced_port(self, begin: int) -> int | None:
+        told = self.log.read_bytes()[begin:].decode(errors="replace")
+        if not self.is_running():
+            raise AssertionError(f"the server ended while it started:\n{told[-4_000:]}")
+        found = re.search(rf"{self.aet} listens on \S+:(\d+)$", told, re.MULTILINE)
+        return int(found[1]) if found else None
+
+    def _answers(self) -> bool:
+        client = AE("STARTING")
+        client.add_requested_context(Verification)
+        client.acse_timeout = client.dimse_timeout = client.connection_timeout = 5
+        association = client.associate("127.0.0.1", self.port, ae_title=self.aet)
+        if not association.is_established:
+            return False
+        status = association.send_c_echo()
+        association.release()
+        return "Status" in status and status.Status == 0
+
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> int:
+        """End it by SIGTERM and return its exit code; it may have ended already."""
+        assert self._process is not None, "the server was not started"
+        if self.is_running():
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it by SIGKILL, at whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def wait_for_death(self, timeout_s: float = COMMAND_S) -> int:
+        """The exit code of a process that ends by itself."""
+        assert self._process is not None, "the server was not started"
+        return self._process.wait(timeout_s)
+
+    def pacs(
+        self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `pacs` on this archive. It has to end with the exit code `expect`, or one of them."""
+        return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s)
+
+    def report(self, *arguments: str, expect: int | Sequence[int] = 0) -> Any:
+        """What `pacs ... --json` prints."""
+        return json.loads(self.pacs(*arguments, "--json", expect=expect).stdout)
+
+    def add_peer(self, aet: str, port: int, *options: str, host: str = "127.0.0.1") -> None:
+        """Register a peer of this machine; the server may be running."""
+        self.pacs("ae", "add", aet, host, str(port), *options)
+
+    def files(self) -> list[Path]:
+        """The files of the objects on its volume, and whatever else lies among them."""
+        return sorted(path for path in (self.volume / "v1").rglob("*") if path.is_file())
+
+    def instance_uids(self) -> set[str]:
+        """The SOP Instance UIDs that `pacs find` finds."""
+        return {row["uid"] for row in self.report("find", "instances")}
+
+    def log_text(self) -> str:
+        """Everything that the server wrote to standard output and standard error."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+def resident_bytes(pid: int, kind: str = "RssAnon") -> int:
+    """Memory of a process: RssAnon is what it holds itself, VmHWM the most that it ever held, with mapped files."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError(f"process {pid} tells no {kind}")
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what a developer has set for an archive or for DCMTK."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PACS_", "TCP_", "DCM"))}
+
+
+def _run(
+    arguments: Sequence[str], *, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pacs_server", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=timeout_s,
+        env=_environment(),
+        check=False,
+    )
+    expected = (expect,) if isinstance(expect, int) else expect
+    assert done.returncode in expected, f"pacs {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
+    return done

@@ -1,0 +1,175 @@
+"""A small provider that a test can look into, and ways to call it well."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from support import rude
+
+from pacs_server.errors import BadQuery, PacsError
+from pacs_server.net import client
+from pacs_server.net.association import Association, answer
+from pacs_server.net.listener import Listener
+from pacs_server.net.message import Command, CommandField, response
+from pacs_server.net.negotiate import (
+    CALLING_NOT_RECOGNISED,
+    AssociationRequest,
+    ContextAnswer,
+    ContextResult,
+    Rejection,
+)
+from pacs_server.settings import NetworkLimits
+
+CT_SYNTAXES = (rude.EXPLICIT_LE, rude.IMPLICIT_LE)
+Contexts = Sequence[tuple[str, Sequence[str], bool]]
+CONTEXTS: Contexts = [
+    (rude.VERIFICATION, (rude.IMPLICIT_LE,), False),
+    (rude.CT_STORAGE, CT_SYNTAXES, False),
+    (rude.STUDY_FIND, (rude.IMPLICIT_LE,), False),
+]
+QUICK = NetworkLimits(
+    association_timeout_s=0.4, pdu_timeout_s=0.4, idle_timeout_s=1.0, send_timeout_s=0.4, response_timeout_s=2.0
+)
+USUAL = NetworkLimits()
+ANSWERS = 500
+
+
+def accept_all(request: AssociationRequest) -> Rejection | list[ContextAnswer]:
+    """Accept each context with its first syntax and the roles asked for; the private class is refused."""
+    if request.calling_aet == "NOBODY":
+        return CALLING_NOT_RECOGNISED
+    return [
+        ContextAnswer(
+            id=one.id,
+            result=ContextResult.ACCEPTED
+            if one.abstract_syntax.startswith("1.2.840.10008.")
+            else ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED,
+            transfer_syntax=one.transfer_syntaxes[0],
+            scu_role=one.scu_role,
+            scp_role=one.scp_role,
+        )
+        for one in request.contexts
+    ]
+
+
+@dataclass
+class Archive:
+    """A provider that echoes, keeps what is stored in memory, and answers each query 500 times until cancelled."""
+
+    limits: NetworkLimits
+    stored: list[bytes] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    endings: list[PacsError | None] = field(default_factory=list)
+    answered: int = 0
+    agreed: list[Association] = field(default_factory=list)
+    refuse_objects: bool = False
+    address: tuple[str, int] = ("", 0)
+
+    def serve(self, connection: socket.socket, address: str, number: int) -> None:
+        ending: PacsError | None = None
+        try:
+            association = answer(connection, address, self.limits, accept_all, number)
+            if association is not None:
+                self.agreed.append(association)
+                self._operate(association)
+        except PacsError as error:
+            ending = error
+        self.endings.append(ending)
+
+    def _operate(self, association: Association) -> None:
+        while (command := association.receive()) is not None:
+            self.commands.append(command)
+            status = 0
+            if command.field == CommandField.C_STORE_RQ:
+                status = self._store(association)
+            elif command.field == CommandField.C_FIND_RQ:
+                status = self._find(association, command)
+            association.respond(response(command, status), command.context_id)
+
+    def _store(self, association: Association) -> int:
+        parts = []
+        for part in association.data_set():
+            if self.refuse_objects:
+                association.drain()
+                return 0xA700
+            parts.append(bytes(part))
+        self.stored.append(b"".join(parts))
+        return 0
+
+    def _find(self, association: Association, command: Command) -> int:
+        try:
+            identifier = association.read_identifier()
+        except BadQuery:
+            return 0xA900
+        pending = response(command, 0xFF00, has_data_set=True)
+        for _ in range(ANSWERS):
+            if association.cancelled(command.message_id):
+                return 0xFE00
+            self.answered += 1
+            association.queue(command.context_id, pending, identifier)
+            if identifier == b"slow":
+                association.flush()
+                time.sleep(0.005)
+        return 0
+
+    def ending(self, index: int = 0) -> PacsError | None:
+        """How the association with this number ended, as soon as it has."""
+        wait_until(lambda: len(self.endings) > index)
+        return self.endings[index]
+
+
+def wait_until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
+
+
+@contextmanager
+def served(limits: NetworkLimits) -> Iterator[Archive]:
+    """The archive at work behind a listener; checks that no connection is left in the end."""
+    archive = Archive(limits)
+    listener = Listener("127.0.0.1", 0, limits, archive.serve)
+    archive.address = listener.start()
+    yield archive
+    listener.stop()
+    assert listener.drain(10), "a connection was left open"
+    assert listener.open_connections == 0
+
+
+def call(
+    archive: Archive, *, calling: str = "CT1", limits: NetworkLimits = USUAL, contexts: Contexts = CONTEXTS
+) -> Association:
+    destination = client.Destination(aet="PACS", host=archive.address[0], port=archive.address[1])
+    return client.connect(destination, calling_aet=calling, contexts=contexts, limits=limits)
+
+
+def send_ct(association: Association, *pieces: bytes) -> int:
+    return client.store(
+        association,
+        context_id=3,
+        sop_class=rude.CT_STORAGE,
+        sop_instance="1.2.3",
+        data_set=pieces,
+        originator=("US", 7),
+    )
+
+
+def scripted(reply: bytes) -> tuple[socket.socket, threading.Thread, client.Destination]:
+    """A server that reads a request, says `reply` and reads on until the caller closes."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def play() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(reply)
+            while connection.recv(65_536):
+                pass
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    return server, thread, client.Destination(aet="ODD", host="127.0.0.1", port=server.getsockname()[1])

@@ -1,0 +1,161 @@
+"""Who is let in, and to which services."""
+
+from dataclasses import replace
+
+import pytest
+
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import AeTitle
+from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, covers, identify, plain_address
+from pacs_server.index.registry import Peer, Right
+from pacs_server.net.negotiate import (
+    CALLED_NOT_RECOGNISED,
+    CALLING_NOT_RECOGNISED,
+    AssociationRequest,
+    ContextResult,
+    ProposedContext,
+    Rejection,
+)
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+WORKLIST = "1.2.840.10008.5.1.4.31"
+PRIVATE = "1.3.12.2.1107.5.9.1"
+JPEG = "1.2.840.10008.1.2.4.50"
+
+RULES = AccessRules(
+    aet=AeTitle("PACS"),
+    check_called=True,
+    accept_private_sop_classes=True,
+    default_issuer="HOSPITAL",
+    default_charset="ISO_IR 100",
+)
+
+
+def request_from(address: str = "127.0.0.1", *contexts: ProposedContext, calling: str = "CT1", called: str = "PACS"):
+    return AssociationRequest(
+        calling_aet=calling,
+        called_aet=called,
+        peer_address=address,
+        contexts=contexts,
+        max_pdu_bytes=16384,
+        implementation_class_uid="1.2.3",
+        implementation_version="",
+        extended={},
+    )
+
+
+def context(abstract: str, *syntaxes: str, scu: bool | None = None, scp: bool | None = None) -> ProposedContext:
+    return ProposedContext(id=1, abstract_syntax=abstract, transfer_syntaxes=syntaxes, scu_role=scu, scp_role=scp)
+
+
+def peer(*rights: Right, sources: tuple[str, ...] = ("192.0.2.0/24",), charset: str = "", issuer: str = "") -> Peer:
+    return Peer(
+        aet=AeTitle("CT1"), host=None, port=None, rights=frozenset(rights), sources=sources, issuer=issuer, charset=charset
+    )
+
+
+def admitted(request: AssociationRequest, known: Peer | None, rules: AccessRules = RULES) -> Caller:
+    verdict = identify(request, rules, lambda _: known)
+    assert isinstance(verdict, Caller)
+    return verdict
+
+
+def rejected(request: AssociationRequest, known: Peer | None, rules: AccessRules = RULES) -> Rejection:
+    verdict = identify(request, rules, lambda _: known)
+    assert isinstance(verdict, Rejection)
+    return verdict
+
+
+def test_an_unregistered_caller_on_this_machine_may_do_everything() -> None:
+    assert admitted(request_from("127.0.0.1"), None).rights == frozenset(Right)
+    assert admitted(request_from("::1"), None).rights == frozenset(Right)
+    assert admitted(request_from("::ffff:127.0.0.1"), None).rights == frozenset(Right)
+
+
+def test_an_unregistered_caller_from_the_network_is_not_recognised() -> None:
+    assert rejected(request_from("192.0.2.7"), None) == CALLING_NOT_RECOGNISED
+
+
+def test_a_registered_caller_is_let_in_from_its_addresses_only() -> None:
+    assert admitted(request_from("192.0.2.7"), peer(Right.STORE)).rights == {Right.STORE}
+    assert rejected(request_from("198.51.100.7"), peer(Right.STORE)) == CALLING_NOT_RECOGNISED
+    assert rejected(request_from("127.0.0.1"), peer(Right.STORE)) == CALLING_NOT_RECOGNISED
+
+
+def test_a_wrong_called_title_is_rejected_unless_the_site_does_not_check_it() -> None:
+    assert rejected(request_from(called="OTHER"), None) == CALLED_NOT_RECOGNISED
+    assert rejected(request_from(called="pacs"), None) == CALLED_NOT_RECOGNISED
+    assert rejected(request_from(called=""), None) == CALLED_NOT_RECOGNISED
+    assert admitted(request_from(called="OTHER"), None, replace(RULES, check_called=False))
+
+
+@pytest.mark.parametrize("calling", ["", " ", "\x1b[0m", "../x\\", "\xff" * 16])
+def test_a_calling_title_that_is_none_is_rejected(calling: str) -> None:
+    assert rejected(request_from(calling=calling), None) == CALLING_NOT_RECOGNISED
+
+
+def test_what_is_assumed_of_a_peer_comes_from_the_peer_else_from_the_site() -> None:
+    mine = admitted(request_from("192.0.2.7"), peer(Right.STORE, charset="ISO_IR 192", issuer="CLINIC"))
+    assert (mine.origin.charset, mine.origin.issuer, mine.charset) == ("ISO_IR 192", "CLINIC", "ISO_IR 192")
+    site = admitted(request_from("192.0.2.7"), peer(Right.STORE))
+    assert (site.origin.charset, site.origin.issuer, site.charset) == ("ISO_IR 100", "HOSPITAL", "")
+
+
+def answer_to(proposed: ProposedContext, *rights: Right, rules: AccessRules = RULES, usual: str | None = None):
+    caller = admitted(request_from("192.0.2.7"), peer(*rights), rules)
+    (answer,) = answer_contexts(request_from("192.0.2.7", proposed), caller, rules, lambda _: usual)
+    return answer
+
+
+def test_a_store_only_peer_is_refused_the_query_context_and_not_the_storage_one() -> None:
+    assert answer_to(context(STUDY_FIND, IMPLICIT_LE), Right.STORE).result == ContextResult.USER_REJECTION
+    assert answer_to(context(CT, IMPLICIT_LE), Right.STORE).result == ContextResult.ACCEPTED
+    assert answer_to(context(CT, IMPLICIT_LE), Right.FIND).result == ContextResult.USER_REJECTION
+
+
+def test_storage_takes_the_first_syntax_of_the_requestor_that_we_can_read() -> None:
+    assert answer_to(context(CT, "1.2.3.4", JPEG, EXPLICIT_LE), Right.STORE).transfer_syntax == JPEG
+    unreadable = answer_to(context(CT, "1.2.3.4"), Right.STORE)
+    assert unreadable.result == ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+
+def test_a_receiver_of_c_get_is_offered_the_syntax_in_which_most_objects_are_stored() -> None:
+    proposed = context(CT, IMPLICIT_LE, EXPLICIT_LE, JPEG, scu=False, scp=True)
+    answer = answer_to(proposed, Right.GET, usual=JPEG)
+    assert (answer.transfer_syntax, answer.scu_role, answer.scp_role) == (JPEG, False, True)
+    assert answer_to(proposed, Right.GET, usual=None).transfer_syntax == EXPLICIT_LE
+    only_implicit = context(CT, IMPLICIT_LE, scu=False, scp=True)
+    assert answer_to(only_implicit, Right.GET, usual=JPEG).transfer_syntax == IMPLICIT_LE
+
+
+def test_roles_are_answered_only_where_they_were_asked_and_only_as_far_as_the_rights_go() -> None:
+    assert answer_to(context(CT, EXPLICIT_LE), Right.STORE).scp_role is None
+    both = answer_to(context(CT, EXPLICIT_LE, scu=True, scp=True), Right.STORE)
+    assert (both.scu_role, both.scp_role) == (True, False)
+
+
+def test_a_private_storage_class_is_taken_unless_the_site_refuses_it() -> None:
+    strict = replace(RULES, accept_private_sop_classes=False)
+    assert answer_to(context(PRIVATE, EXPLICIT_LE), Right.STORE).result == ContextResult.ACCEPTED
+    refused = answer_to(context(PRIVATE, EXPLICIT_LE), Right.STORE, rules=strict)
+    assert refused.result == ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
+def test_a_registered_class_that_is_no_storage_is_not_taken_for_storage() -> None:
+    answer = answer_to(context(WORKLIST, EXPLICIT_LE), Right.STORE, Right.FIND)
+    assert answer.result == ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
+def test_queries_are_spoken_in_explicit_before_implicit_and_never_compressed() -> None:
+    assert answer_to(context(STUDY_FIND, IMPLICIT_LE, EXPLICIT_LE), Right.FIND).transfer_syntax == EXPLICIT_LE
+    assert answer_to(context(STUDY_FIND, EXPLICIT_BE), Right.FIND).transfer_syntax == EXPLICIT_BE
+    compressed = answer_to(context(STUDY_FIND, JPEG), Right.FIND)
+    assert compressed.result == ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+
+
+def test_a_source_may_be_an_address_a_block_or_a_host_name() -> None:
+    assert covers("192.0.2.7", plain_address("::ffff:192.0.2.7"))
+    assert covers("2001:db8::/32", plain_address("2001:db8::1%eth0"))
+    assert covers("localhost", plain_address("127.0.0.1"))
+    assert not covers("no-such-host.invalid", plain_address("192.0.2.7"))

@@ -1,0 +1,142 @@
+"""The command line without an archive: help, exit codes, where the settings are found, arguments that cannot be."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pacs_server import errors
+from pacs_server.cli.exits import MEANINGS, ExitCode, exit_code
+from pacs_server.cli.invocation import Command, find_settings, key_values
+from pacs_server.cli.main import pacs, run
+from pacs_server.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("sqlalchemy", "alembic", "pynetdicom", "pydicom", "numpy", "psycopg2")
+
+
+def command_lines(command: click.Command = pacs, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    below = command.commands.items() if isinstance(command, click.Group) else ()
+    return [path, *(line for name, sub in below for line in command_lines(sub, (*path, name)))]
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable in ("PACS_CONFIG", "PACS_DATA", "PACS_AET", "PACS_HOST", "PACS_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_help_works_without_an_archive_and_holds_one_example(words, capsys):
+    assert run([*words, "-h"]) == 0
+    assert capsys.readouterr().out.count("Example:\n  pacs ") == 1
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_the_example_is_of_the_command_itself(words):
+    command: click.Command = pacs
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    if isinstance(command, Command):
+        assert re.sub(r"^pacs -c \S+ ", "pacs ", command.example).startswith(" ".join(("pacs", *words)))
+
+
+def test_no_line_of_a_list_of_commands_is_cut_off(capsys):
+    for words in command_lines():
+        run([*words, "-h"])
+        commands = capsys.readouterr().out.partition("Commands:\n")[2]
+        assert "..." not in commands, commands
+
+
+def test_help_imports_no_database_and_no_protocol_library():
+    script = "\n".join(
+        (
+            "import sys",
+            "from pacs_server.cli.main import run",
+            "run(['-h'])",
+            f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_table_of_exit_codes_in_the_documents_is_that_of_the_code():
+    text = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
+    documented = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| ([^|]+?) \|", text, re.M)}
+    assert documented == {code.value: meaning for code, meaning in MEANINGS.items()}
+
+
+def test_every_error_ends_in_a_code_of_its_own_choice():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PacsError)]
+    unexpected = {kind for kind in kinds if exit_code(kind("x")) is ExitCode.UNEXPECTED}
+    assert unexpected == {errors.PacsError}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["status"], ExitCode.CONFIGURATION),
+        (["-c", "nowhere.yaml", "config", "check"], ExitCode.CONFIGURATION),
+        (["config", "check", "-c", "nowhere.yaml"], ExitCode.CONFIGURATION),
+        (["no-such-command"], ExitCode.REFUSED),
+        (["find", "planets"], ExitCode.REFUSED),
+        (["import", "no-such-file"], ExitCode.REFUSED),
+        (["export", "PatientID=1"], ExitCode.REFUSED),
+        (["init", "--aet", "A;B"], ExitCode.REFUSED),
+        (["ae", "add", "SEVENTEEN_LETTERS", "host", "104"], ExitCode.REFUSED),
+    ],
+)
+def test_what_is_wrong_has_its_exit_code_and_a_sentence_on_standard_error(words, code, capsys):
+    assert run(words) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.strip()
+    assert "Traceback" not in said.err
+
+
+def test_an_unforeseen_error_ends_with_1_and_its_traceback_on_standard_error(monkeypatch, capsys):
+    def broken(*_args, **_kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pacs_server.cli.invocation.find_settings", broken)
+    assert run(["config", "check"]) == ExitCode.UNEXPECTED
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" in said.err
+    assert "unexpected: ZeroDivisionError" in said.err
+
+
+def test_settings_are_found_in_the_documented_order(tmp_path):
+    environment = {"PACS_CONFIG": "/x/a.yaml", "PACS_DATA": "/y"}
+    assert find_settings(Path("given.yaml"), environment) == Path("given.yaml")
+    assert find_settings(None, environment) == Path("/x/a.yaml")
+    assert find_settings(None, {"PACS_DATA": "/y"}) == Path("/y/pacs.yaml")
+    with pytest.raises(ConfigError, match="pacs init"):
+        find_settings(None, {})
+    (tmp_path / "pacs-data").mkdir()
+    (tmp_path / "pacs-data" / "pacs.yaml").touch()
+    assert find_settings(None, {}) == Path("pacs-data/pacs.yaml")
+
+
+@pytest.mark.parametrize("words", [("PatientID",), ("=1",), ("A=1", "A=2")])
+def test_keys_that_are_no_keys_are_refused(words):
+    with pytest.raises(click.UsageError):
+        key_values(words)
+
+
+def test_a_value_may_hold_an_equals_sign_and_be_empty():
+    assert key_values(("PatientName=Y=山=や", "StudyDate=")) == {"PatientName": "Y=山=や", "StudyDate": ""}
+
+
+def test_config_show_tells_the_origin_and_json_is_the_same_list(tmp_path, capsys):
+    (tmp_path / "p.yaml").write_text("port: 104\n")
+    assert run(["-c", "p.yaml", "config", "show", "--origin"]) == 0
+    assert re.search(r"^port +104 +p.yaml line 1$", capsys.readouterr().out, re.M)
+    assert run(["--json", "-c", "p.yaml", "config", "show"]) == 0
+    assert '{"name": "port", "value": 104}' in capsys.readouterr().out

@@ -1,0 +1,89 @@
+"""Tables, JSON and names as they are printed."""
+
+import json
+
+import pytest
+
+from pacs_server.cli.find import readable_name
+from pacs_server.cli.output import display_width, print_facts, print_rows, printable, readable_size, table
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [("abc", 3), ("山田", 4), ("ﾔﾏﾀﾞ", 4), ("ヤマダ", 6), ("が", 2), ("か\u3099", 2), ("𠮷", 2), ("\u3000", 2), ("", 0)],
+)
+def test_the_width_of_a_text_is_its_columns_on_a_terminal(text, columns):
+    assert display_width(text) == columns
+
+
+def test_columns_stay_aligned_with_full_width_characters():
+    lines = list(table(["NAME", "ID"], [["山田 太郎", "1"], ["Smith", "22"], ["ﾔﾏﾀﾞ", "333"]]))
+    starts = {
+        display_width(line[: line.index(cell)]) for line, cell in zip(lines, ["ID", "1", "22", "333"], strict=True)
+    }
+    assert starts == {display_width("山田 太郎") + 2}
+
+
+def test_columns_of_numbers_are_right_aligned():
+    assert list(table(["N", "WORD"], [[1, "a"], [100, "b"]])) == ["  N  WORD", "  1  a", "100  b"]
+
+
+def test_a_long_table_streams_its_rows():
+    taken = []
+
+    def rows():
+        for number in range(10_000):
+            taken.append(number)
+            yield [number]
+
+    lines = table(["N"], rows())
+    next(lines)
+    assert len(taken) < 1_000
+    assert sum(1 for _ in lines) == 10_000
+
+
+def test_what_a_peer_wrote_cannot_move_the_cursor():
+    assert printable("a\x1b[2Jb\nc\u202ed") == r"a\x1b[2Jb\nc\u202ed"
+    assert printable("山田\u3000太郎") == "山田\u3000太郎"
+
+
+def test_json_is_an_array_of_whole_objects(capsys):
+    print_rows([{"uid": "1.2", "name": "山田"}, {"uid": "1.3", "name": None}], {"uid": "UID"}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"uid": "1.2", "name": "山田"}, {"uid": "1.3", "name": None}]
+    assert print_rows([], {"uid": "UID"}, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_json_is_whole_also_when_the_rows_end_in_an_error(capsys):
+    def rows():
+        yield {"uid": "1.2"}
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        print_rows(rows(), {"uid": "UID"}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"uid": "1.2"}]
+
+
+def test_facts_leave_out_what_is_empty(capsys):
+    print_facts({"aet": "CT1", "issuer": "", "allow": ["echo", "store"], "port": None}, as_json=False)
+    assert capsys.readouterr().out == "aet    CT1\nallow  echo, store\n"
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "山田 太郎 (Yamada Tarou, やまだ たろう)"),
+        ("Smith^John^^Dr", "Smith John Dr"),
+        ("=山田^太郎", "山田 太郎"),
+        ("ﾔﾏﾀﾞ^ﾀﾛｳ==", "ﾔﾏﾀﾞ ﾀﾛｳ"),
+        ("", ""),
+        ("^^^", ""),
+    ],
+)
+def test_a_name_is_printed_as_a_person_reads_it(stored, shown):
+    assert readable_name(stored) == shown
+
+
+@pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB")])
+def test_sizes_are_printed_in_binary_units(size, shown):
+    assert readable_size(size) == shown

@@ -1,0 +1,71 @@
+"""The counts and the final status of a retrieve, as values."""
+
+import pytest
+
+from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dimse.retrieve import Progress, failed_list
+from pacs_server.dimse.status import Status
+from pacs_server.index.search import Deliverable
+
+
+def item(uid: str = "1.2.3") -> Deliverable:
+    return Deliverable(
+        sop_class="1.2.840.10008.5.1.4.1.1.2",
+        sop_uid=uid,
+        transfer_syntax=IMPLICIT_LE,
+        size_bytes=10,
+        digest="0" * 64,
+        study_uid="1",
+        series_uid="2",
+        copies=(),
+    )
+
+
+def after(*statuses: int) -> Progress:
+    progress = Progress(remaining=len(statuses))
+    for number, status in enumerate(statuses):
+        progress.note(item(f"1.2.{number}"), status)
+    return progress
+
+
+def test_everything_sent_is_success() -> None:
+    progress = after(0x0000, 0x0000)
+    assert progress.final_status() == Status.SUCCESS
+    assert progress.counts() == {"remaining": 0, "completed": 2, "failed": 0, "warning": 0}
+
+
+@pytest.mark.parametrize("warning", [0xB000, 0xB006, 0xB007])
+def test_a_warning_of_the_receiver_is_counted_as_one(warning: int) -> None:
+    progress = after(0x0000, warning)
+    assert progress.final_status() == Status.SUB_OPERATIONS_WITH_FAILURES
+    assert progress.counts() == {"remaining": 0, "completed": 1, "failed": 0, "warning": 1}
+
+
+def test_a_failed_object_is_named_and_the_rest_still_counts() -> None:
+    progress = after(0x0000, 0xA700)
+    assert progress.final_status() == Status.SUB_OPERATIONS_WITH_FAILURES
+    assert progress.failed_uids == ["1.2.1"]
+
+
+def test_nothing_sent_at_all_is_a_failure_and_not_a_warning() -> None:
+    assert after(0xC000, 0xA900).final_status() == Status.CANNOT_PERFORM_SUB_OPERATIONS
+
+
+def test_nothing_asked_for_is_success() -> None:
+    assert after().final_status() == Status.SUCCESS
+
+
+def test_counts_stay_within_sixteen_bits() -> None:
+    assert Progress(remaining=70_000).counts()["remaining"] == 65_535
+
+
+def test_the_failed_list_is_one_padded_ui_element() -> None:
+    assert failed_list(["1.2", "1.3.4"], EXPLICIT_LE) == b"\x08\x00\x58\x00UI\x0a\x001.2\\1.3.4\0"
+    assert failed_list(["1.23"], IMPLICIT_LE) == b"\x08\x00\x58\x00\x04\0\0\x001.23"
+
+
+def test_a_failed_list_that_is_too_long_for_one_element_ends_at_a_whole_uid() -> None:
+    encoded = failed_list(["1.2.840.10008.1.2.3"] * 5_000, EXPLICIT_LE)
+    value = encoded[8:].rstrip(b"\0")
+    assert len(encoded) <= 65_534 + 8
+    assert set(value.split(b"\\")) == {b"1.2.840.10008.1.2.3"}

@@ -1,0 +1,188 @@
+"""The settings file: complete, checked at once, with the place of each problem."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pacs_server.dicom.identity import AeTitle
+from pacs_server.errors import ConfigError
+from pacs_server.settings import Settings, entries, load, minimal_file, shown_url, site_aet
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config" / "pacs.example.yaml"
+REFERENCE = ROOT / "docs" / "reference" / "settings.md"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "pacs.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(folder: Path, text: str, environment: dict[str, str] | None = None) -> list[str]:
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, environment)
+    return [problem.replace(f"{path} ", "") for problem in caught.value.problems]
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    settings = load(write(tmp_path, ""))
+    assert settings == Settings(data_dir=tmp_path, database=f"sqlite:///{tmp_path}/index.db")
+    assert set(settings.origins.values()) == {"default"}
+
+
+def test_the_example_says_every_setting_with_its_default(tmp_path):
+    path = write(tmp_path, EXAMPLE.read_text(encoding="utf-8"))
+    settings = load(path)
+    assert settings == load(write(tmp_path, ""))
+    assert "default" not in settings.origins.values()
+
+
+def test_the_reference_names_every_setting_with_its_default(tmp_path):
+    settings = load(write(tmp_path, ""))
+    documented = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^|]*)` \|", REFERENCE.read_text(encoding="utf-8"), re.M))
+    relative = {"data_dir": ".", "database": "sqlite:///index.db"}
+    words = {None: "null", True: "true", False: "false", "": '""'}
+    expected = {
+        name: relative.get(name) or (words[value] if value in (None, "") or isinstance(value, bool) else str(value))
+        for name, value in entries(settings)
+    }
+    assert documented == expected
+
+
+def test_all_problems_are_named_at_once_each_with_its_line(tmp_path):
+    assert problems_of(tmp_path, "port: 99999\naet: TOO-LONG-AN-AE-TITLE\nlog:\n  level: loud\ncheck_called: 3\n") == [
+        "line 1: port: is 99999, but has to be between 0 and 65535",
+        "line 2: aet: 'TOO-LONG-AN-AE-TITLE' is not an AE title: 1 to 16 printable ASCII characters, no backslash",
+        "line 4: log.level: is one of DEBUG, INFO, WARNING, ERROR, not 'loud'",
+        "line 5: check_called: is true or false, not '3'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [
+        ("prot: 1", "port"),
+        ("network: {idle_timeout: 3}", "network.idle_timeout_s"),
+        ("idle_timeout_s: 3", "network.idle_timeout_s"),
+        ("network: {port: 3}", "port"),
+        ("datadir: x", "data_dir"),
+        ("<<: {port: 1}", ""),
+    ],
+)
+def test_an_unknown_setting_names_the_nearest(tmp_path, line, nearest):
+    (problem,) = problems_of(tmp_path, line)
+    assert "unknown setting; the nearest is " + nearest in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("port: yes", "needs a whole number, not 'yes'"),
+        ("port: 1.5", "needs a whole number"),
+        ("port: [1]", "needs one value"),
+        ("port:", "needs a whole number"),
+        ("host: a b", "neither an IP address nor a host name"),
+        ("host: 300.1.1.1", "neither an IP address nor a host name"),
+        ("host: ''", "neither an IP address nor a host name"),
+        ("network: 3", "needs settings below it"),
+        ("network: {pdu_timeout_s: -1}", "has to be between"),
+        ("network: {pdu_timeout_s: .nan}", "has to be between"),
+        ("database: mysql://x/y", "begins with sqlite:/// or postgresql://"),
+        ("database: 'sqlite://'", "needs a file"),
+        ("database: postgresql://u:secret@h/x", "holds a password; put it in a file"),
+        ("default_charset: SJIS", "not a defined term"),
+        ('default_issuer: "a\\nb"', "line break or a control character"),
+        ("port: 1\nport: 2", "is set twice"),
+        ("log: {level: INFO", "line"),
+        ("- port", "list of `name: value` lines"),
+        ('port: "\\x01"', "control character"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_the_reason(tmp_path, line, reason):
+    (problem,) = problems_of(tmp_path, line)
+    assert reason in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("title", ["A\nB", "A\tB", "A;B", "A'B", 'A"B', "A`B", "A\\B", "SEVENTEEN_LETTERS", "", "病院"])
+def test_an_ae_title_that_would_break_other_systems_is_refused(title):
+    with pytest.raises(ValueError, match=r"AE title|configuration"):
+        site_aet(title)
+
+
+def test_text_that_yaml_takes_for_something_else_stays_text(tmp_path):
+    settings = load(write(tmp_path, "aet: NO\ndefault_issuer: 0123\n"))
+    assert (settings.aet, settings.default_issuer) == ("NO", "0123")
+
+
+def test_relative_paths_are_relative_to_the_data_directory(tmp_path):
+    settings = load(write(tmp_path, "data_dir: data\nlog: {file: pacs.log}\ndatabase: sqlite:///x/i.db\n"))
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.log.file == tmp_path / "data" / "pacs.log"
+    assert settings.database == f"sqlite:///{tmp_path}/data/x/i.db"
+
+
+def test_an_absolute_database_path_stays(tmp_path):
+    assert load(write(tmp_path, "database: sqlite:////var/i.db\n")).database == "sqlite:////var/i.db"
+
+
+def test_the_password_comes_from_its_file_and_is_shown_nowhere(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/word:1\n")
+    secret.chmod(0o600)
+    settings = load(write(tmp_path, "database: postgresql://pacs@db:5433/x\ndatabase_password_file: secret\n"))
+    assert settings.database == "postgresql://pacs:p%40ss%2Fword%3A1@db:5433/x"
+    assert shown_url(settings.database) == "postgresql://pacs:***@db:5433/x"
+    assert "%2Fword" not in repr(settings) + str(dict(entries(settings)))
+
+
+def test_a_password_file_that_everybody_can_read_is_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o644)
+    (problem,) = problems_of(tmp_path, "database: postgresql://pacs@db/x\ndatabase_password_file: secret\n")
+    assert problem.startswith("line 2: database_password_file: ")
+    assert "chmod 600" in problem
+
+
+def test_a_missing_password_file_and_a_missing_user_are_problems(tmp_path):
+    (missing,) = problems_of(tmp_path, "database: postgresql://pacs@db/x\ndatabase_password_file: nowhere\n")
+    assert "cannot be read" in missing
+    (userless,) = problems_of(tmp_path, "database: postgresql://db/x\ndatabase_password_file: nowhere\n")
+    assert "needs a user name" in userless
+
+
+def test_the_environment_wins_and_is_named_as_the_origin(tmp_path):
+    path = write(tmp_path, "aet: ONE\nport: 104\n")
+    settings = load(path, {"PACS_AET": "TWO", "PACS_PORT": "104", "PACS_HOST": ""})
+    assert (settings.aet, settings.port, settings.host) == (AeTitle("TWO"), 104, "127.0.0.1")
+    assert settings.overridden() == {"aet": "PACS_AET"}
+    assert settings.origins["port"] == f"{path} line 2"
+
+
+def test_a_bad_variable_is_a_problem_that_names_it(tmp_path):
+    assert problems_of(tmp_path, "", {"PACS_PORT": "eleven"}) == ["PACS_PORT: port: needs a whole number, not 'eleven'"]
+
+
+def test_a_file_that_is_missing_or_no_text_is_a_configuration_error(tmp_path):
+    with pytest.raises(ConfigError, match="pacs init"):
+        load(tmp_path / "nowhere.yaml")
+    (tmp_path / "pacs.yaml").write_bytes(b"aet: \xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(tmp_path / "pacs.yaml")
+
+
+@pytest.mark.parametrize("aet", ["PACS", "NO", "123", "A #B", "A: B", "{X}", "*"])
+def test_a_minimal_file_is_read_back(tmp_path, aet):
+    text = minimal_file(aet=AeTitle(aet), host="::1", port=104, database="postgresql://u@h/x")
+    settings = load(write(tmp_path, text))
+    assert (settings.aet, settings.host, settings.port, settings.database) == (aet, "::1", 104, "postgresql://u@h/x")
+    assert len(text.splitlines()) < 10
+
+
+def test_a_minimal_file_holds_no_password():
+    with pytest.raises(ConfigError, match="holds a password"):
+        minimal_file(aet=AeTitle("PACS"), host="127.0.0.1", port=104, database="postgresql://u:secret@h/x")

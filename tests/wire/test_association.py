@@ -1,0 +1,235 @@
+"""Both roles of an association against each other over real sockets, and what a caller is told when it fails."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from support import rude
+from support.small_archive import (
+    ANSWERS,
+    CONTEXTS,
+    CT_SYNTAXES,
+    QUICK,
+    USUAL,
+    Archive,
+    call,
+    scripted,
+    send_ct,
+    served,
+)
+
+from pacs_server.errors import (
+    PacsError,
+    PeerAborted,
+    PeerRejected,
+    PeerTimedOut,
+    PeerUnreachable,
+    ProtocolViolation,
+    Undecodable,
+)
+from pacs_server.net import client
+from pacs_server.net.association import Association
+from pacs_server.net.message import CommandField, encode_command
+from pacs_server.net.negotiate import ContextResult
+from pacs_server.settings import NetworkLimits
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[NetworkLimits], Archive]]:
+    with ExitStack() as stack:
+        yield lambda limits: stack.enter_context(served(limits))
+
+
+@pytest.fixture
+def archive(serving: Callable[[NetworkLimits], Archive]) -> Archive:
+    return serving(USUAL)
+
+
+# --- good manners ---
+
+
+def test_a_peer_can_connect_echo_and_release(archive: Archive) -> None:
+    association = call(archive)
+    assert client.echo(association) == 0
+    association.release()
+    assert archive.ending() is None
+    agreed = archive.agreed[0]
+    assert (agreed.calling_aet, agreed.called_aet, agreed.peer_address) == ("CT1", "PACS", "127.0.0.1")
+    assert [one.transfer_syntax for one in agreed.contexts.values()] == [
+        rude.IMPLICIT_LE,
+        rude.EXPLICIT_LE,
+        rude.IMPLICIT_LE,
+    ]
+    assert all(one.as_scp and not one.as_scu for one in agreed.contexts.values())
+    assert all(one.as_scu and not one.as_scp for one in association.contexts.values())
+
+
+@pytest.mark.parametrize("size", [1, 131_066, 131_067, 3_000_000])
+def test_an_object_arrives_byte_for_byte(archive: Archive, size: int) -> None:
+    pieces = (b"head", bytes(range(256)) * (size // 256), b"x" * (size % 256))
+    association = call(archive)
+    assert send_ct(association, *pieces) == 0
+    association.release()
+    assert archive.stored == [b"".join(pieces)]
+    command = archive.commands[0]
+    assert (command.move_originator, command.move_originator_message_id) == ("US", 7)
+    assert command.affected_sop_instance == "1.2.3"
+
+
+def test_an_empty_data_set_is_a_data_set(archive: Archive) -> None:
+    association = call(archive)
+    assert send_ct(association) == 0
+    assert client.echo(association) == 0
+    association.release()
+    assert archive.stored == [b""]
+
+
+def test_pdus_are_as_small_as_the_peer_wants_them(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_pdu_bytes=4096))
+    association = call(archive)
+    content = bytes(range(256)) * 100
+    assert send_ct(association, content) == 0
+    association.release()
+    assert archive.stored == [content]
+
+
+def test_a_refused_object_is_skipped_and_the_association_goes_on(archive: Archive) -> None:
+    archive.refuse_objects = True
+    association = call(archive)
+    assert send_ct(association, bytes(2_000_000)) == 0xA700
+    assert client.echo(association) == 0
+    association.release()
+    assert archive.ending() is None
+
+
+def test_roles_are_negotiated(archive: Archive) -> None:
+    association = call(archive, contexts=[(rude.CT_STORAGE, CT_SYNTAXES, True)])
+    assert [(one.as_scu, one.as_scp) for one in association.contexts.values()] == [(False, True)]
+    assert [(one.as_scu, one.as_scp) for one in archive.agreed[0].contexts.values()] == [(True, False)]
+    association.release()
+
+
+def test_what_was_not_accepted_is_told_with_its_reason(archive: Archive) -> None:
+    association = call(archive, contexts=[("1.3.12.2", CT_SYNTAXES, False), *CONTEXTS])
+    assert sorted(association.contexts) == [3, 5, 7]
+    assert association.refused == {1: ("1.3.12.2", ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)}
+    association.release()
+
+
+def find(association: Association, identifier: bytes) -> int:
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.C_FIND_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=rude.STUDY_FIND,
+        priority=0,
+    )
+    association.send(5, command, (identifier,))
+    return message_id
+
+
+def test_many_answers_arrive_in_order_and_whole(archive: Archive) -> None:
+    association = call(archive)
+    message_id = find(association, b"identifier")
+    for _ in range(ANSWERS):
+        assert association.receive_response(message_id).status == 0xFF00
+        assert association.read_identifier() == b"identifier"
+    assert association.receive_response(message_id).status == 0
+    association.release()
+
+
+def test_a_cancel_ends_a_query(archive: Archive) -> None:
+    association = call(archive)
+    message_id = find(association, b"slow")
+    association.receive_response(message_id)
+    association.drain()
+    association.send(5, rude.cancel_request(message_id))
+    while (status := association.receive_response(message_id).status) == 0xFF00:
+        association.drain()
+    assert status == 0xFE00
+    assert archive.answered < ANSWERS
+    association.release()
+
+
+def test_cancels_of_finished_requests_are_dropped(archive: Archive) -> None:
+    association = call(archive)
+    for message_id in range(1, 51):
+        association.send(5, rude.cancel_request(message_id))
+    assert client.echo(association) == 0
+    association.release()
+
+
+def test_an_identifier_that_is_too_large_is_refused_and_not_kept(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_identifier_bytes=4096))
+    association = call(archive)
+    message_id = find(association, bytes(4097))
+    assert association.receive_response(message_id).status == 0xA900
+    association.release()
+
+
+def test_a_data_set_that_cannot_be_read_to_its_end_ends_the_association(archive: Archive) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield bytes(3_000_000)
+        raise Undecodable("the copy is damaged")
+
+    association = call(archive)
+    with pytest.raises(Undecodable):
+        client.store(association, context_id=3, sop_class=rude.CT_STORAGE, sop_instance="1.2", data_set=pieces())
+    assert isinstance(archive.ending(), PeerAborted)
+    assert archive.stored == []
+    with pytest.raises(PeerAborted, match="has ended"):
+        client.echo(association)
+    association.close()
+
+
+def test_a_data_set_that_cannot_be_read_at_all_harms_nothing(archive: Archive) -> None:
+    def pieces() -> Iterator[bytes]:
+        raise Undecodable("the copy is damaged")
+        yield b""
+
+    association = call(archive)
+    with pytest.raises(Undecodable):
+        client.store(association, context_id=3, sop_class=rude.CT_STORAGE, sop_instance="1.2", data_set=pieces())
+    assert client.echo(association) == 0
+    association.release()
+
+
+# --- why a call fails ---
+
+
+def test_a_rejected_caller_is_told_why(archive: Archive) -> None:
+    with pytest.raises(PeerRejected, match="calling AE title not recognised"):
+        call(archive, calling="NOBODY")
+
+
+def test_a_refused_connection_is_told_from_a_silent_peer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        destination = client.Destination(aet="SILENT", host="127.0.0.1", port=silent.getsockname()[1])
+        with pytest.raises(PeerTimedOut, match="SILENT"):
+            client.connect(destination, calling_aet="US", contexts=CONTEXTS, limits=QUICK)
+    with pytest.raises(PeerUnreachable, match="nothing listens"):
+        client.connect(destination, calling_aet="US", contexts=CONTEXTS, limits=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ProtocolViolation),
+        (rude.pdu(rude.RELEASE_RP, bytes(4)), ProtocolViolation),
+        (rude.pdu(rude.ASSOCIATE_AC, bytes(68) + rude.item(0x21, b"\1", 900)), ProtocolViolation),
+        (rude.pdu(rude.ASSOCIATE_AC, b"", 0xFFFFFFFF), ProtocolViolation),
+        (rude.pdu(rude.ABORT, bytes(4)), PeerAborted),
+        (rude.pdu(rude.ASSOCIATE_RJ, b"\0\2\3\2"), PeerRejected),
+        (rude.pdu(rude.ASSOCIATE_AC, bytes(68))[:20], PeerTimedOut),
+    ],
+)
+def test_an_odd_answer_to_our_request_is_told_for_what_it_is(reply: bytes, error: type[PacsError]) -> None:
+    server, thread, destination = scripted(reply)
+    with server:
+        with pytest.raises(error, match="ODD"):
+            client.connect(destination, calling_aet="US", contexts=CONTEXTS, limits=QUICK)
+        thread.join(10)
+        assert not thread.is_alive()

@@ -1,0 +1,110 @@
+"""Crowds of connections, and the end of a server."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from support import rude
+from support.rude import Peer
+from support.small_archive import USUAL, Archive, call, served, wait_until
+
+from pacs_server.errors import (
+    PacsError,
+    PeerRejected,
+    PeerUnreachable,
+)
+from pacs_server.net import client
+from pacs_server.net.listener import Listener
+from pacs_server.settings import NetworkLimits
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[NetworkLimits], Archive]]:
+    with ExitStack() as stack:
+        yield lambda limits: stack.enter_context(served(limits))
+
+
+@pytest.fixture
+def archive(serving: Callable[[NetworkLimits], Archive]) -> Archive:
+    return serving(USUAL)
+
+
+# --- crowds ---
+
+
+def test_beyond_the_places_a_request_is_rejected_as_transient(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_associations=2))
+    first, second = call(archive), call(archive)
+    with pytest.raises(PeerRejected, match=r"local limit exceeded.*later"):
+        call(archive)
+    first.release()
+    wait_until(lambda: len(archive.endings) == 2)
+    third = call(archive)
+    assert client.echo(third) == 0
+    third.release()
+    second.release()
+
+
+def test_one_address_gets_only_its_share_of_connections(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_connections_per_address=2))
+    first, second = call(archive), call(archive)
+    with Peer(archive.address) as peer:
+        assert peer.read_pdu() is None
+    first.release()
+    archive.ending()
+    wait_until(lambda: _can_echo(archive))
+    second.release()
+
+
+def _can_echo(archive: Archive) -> bool:
+    try:
+        association = call(archive)
+    except PacsError:
+        return False
+    assert client.echo(association) == 0
+    association.release()
+    return True
+
+
+def test_silent_connections_make_room_for_one_that_speaks(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_associations=1, max_connections_per_address=1000))
+    silent = [Peer(archive.address) for _ in range(80)]
+    started = time.monotonic()
+    association = call(archive)
+    assert client.echo(association) == 0
+    assert time.monotonic() - started < 1
+    association.release()
+    for peer in silent:
+        peer.socket.close()
+
+
+def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
+    archive = Archive(USUAL)
+    listener = Listener("127.0.0.1", 0, USUAL, archive.serve)
+    archive.address = listener.start()
+    with Peer(archive.address) as idle, Peer(archive.address) as busy:
+        idle.associate()
+        busy.associate(*ECHO_AND_CT)
+        busy.send(STORE)
+        wait_until(lambda: len(archive.commands) == 1)
+        listener.stop()
+        assert not listener.drain(0.3)
+        assert idle.aborted()[0] == 2
+        busy.send(rude.p_data(rude.value(3, 2, b"data")))
+        found = busy.read_pdu()
+        assert found is not None
+        assert found[0] == rude.P_DATA
+        assert listener.drain(10)
+    assert archive.stored == [b"data"]
+
+
+def test_nothing_is_accepted_after_stop() -> None:
+    archive = Archive(USUAL)
+    listener = Listener("127.0.0.1", 0, USUAL, archive.serve)
+    archive.address = listener.start()
+    listener.stop()
+    assert listener.drain(5)
+    with pytest.raises(PeerUnreachable):
+        call(archive)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Group, Invocation, key_values, pass_invocation
-from pacs_server.cli.output import print_rows, talk
+from pacs_server.cli.output import print_facts, print_rows, printable, talk
 from pacs_server.dicom.names import groups
 
 if TYPE_CHECKING:
@@ -130,3 +130,49 @@ def _one_name(value: str) -> str:
 @click.group(cls=Group)
 def show() -> None:
     """Show everything that is held of one entity."""
+
+
+@show.command(cls=Command, reports=True, example="pacs show study 1.2.840.113619.2.1 --json")
+@click.argument("uid")
+@pass_invocation
+def study(invocation: Invocation, uid: str) -> ExitCode:
+    """Show a study: its series, objects, copies, versions and flags."""
+    from pacs_server.errors import UnknownName
+    from pacs_server.index.view import study_view
+
+    with invocation.node() as node:
+        view = study_view(node.index, uid)
+    if view is None:
+        raise UnknownName(f"no study {printable(uid)[:80]} is held; pacs find studies lists those there are")
+    if invocation.as_json:
+        print_facts(view, as_json=True)
+        return ExitCode.DONE
+    parts, flags = view.pop("series"), view.pop("flags")
+    patient = view.pop("patient")
+    patient["patient_name"] = readable_name(patient.get("patient_name", ""))
+    print_facts(patient | view, as_json=False)
+    for flag in flags:
+        click.echo(
+            f"flag  {printable(flag['kind'])}  {printable(flag['detail'])}  {printable(flag['sop_uid'])}".rstrip()
+        )
+    for part in parts:
+        objects = part.pop("objects")
+        click.echo()
+        print_facts({"series": part.pop("uid")} | part, as_json=False)
+        print_rows(map(_object_row, objects), _OBJECT_HEADINGS, as_json=False)
+    return ExitCode.DONE
+
+
+def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
+    places = [f"{copy['volume']}:{copy['path']}" for copy in held["copies"]]
+    return dict(held) | {"copies": places}
+
+
+_OBJECT_HEADINGS: Final = {
+    "uid": "UID",
+    "role": "ROLE",
+    "instance_number": "NUMBER",
+    "size_bytes": "BYTES",
+    "sender": "FROM",
+    "copies": "COPIES",
+}

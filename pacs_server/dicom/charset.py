@@ -121,14 +121,14 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
     first = repertoire.first
     flags = _WRONG if repertoire.terms else _ASSUMED
     if _ESCAPE.search(raw) is not None and (raw.isascii() or first is None or not first.whole):
-        text, wrong = _read_extended(raw, repertoire if repertoire.terms else _repertoire(_split(assumed)), vr)
-        return text, wrong and flags
+        return _read_extended(raw, repertoire if repertoire.terms else _repertoire(declared(assumed.encode())), vr)
     text = _read_all(raw, first)
-    doubtful = first is not None and first.latin and assumed and _LOOKS_PAIRED.search(raw)
-    if text is not None and not doubtful:
+    other = _repertoire(declared(assumed.encode())).first
+    # A Latin label on what looks like pairs of bytes is doubted where something else is assumed of the sender.
+    is_doubtful = first is not None and first.latin and other is not None and _LOOKS_PAIRED.search(raw) is not None
+    if text is not None and not is_doubtful:
         return text, _NO_FLAGS
-    other = _repertoire(_split(assumed)).first
-    if other is not None and not (doubtful and other.latin):
+    if other is not None and not (is_doubtful and other.latin):
         assumed_text = _read_all(raw, other)
         if assumed_text is not None:
             return assumed_text, flags

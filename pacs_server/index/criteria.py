@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
-from sqlalchemy import Boolean, ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select, union
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level, Matching
 from pacs_server.dicom.matching import (
@@ -27,6 +29,8 @@ TABLES: Final[dict[Level, Table]] = {
     Level.IMAGE: instances,
 }
 
+_WILDCARD: Final = re.compile(r"[*?]")
+_GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
@@ -37,24 +41,26 @@ class Fits(FunctionElement[bool]):
     """Whether a text fits a pattern of `*` and `?`, case-sensitive, by an index where the pattern has a fixed start."""
 
     inherit_cache = True
-    type = Boolean()
+    type = NullType()  # with SQLite would be asked for `(...) = 1`, which no index answers
     name = "fits"
 
     def __init__(self, column: ColumnElement[Any], pattern: str) -> None:
         glob = pattern.replace("[", "[[]")
         like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
-        super().__init__(column, literal(glob), literal(like))
+        start = _WILDCARD.split(pattern, maxsplit=1)[0]
+        super().__init__(column, literal(glob), literal(like), literal(start), literal(start + _GREATEST))
 
 
 @compiles(Fits, "sqlite")
 def _fits_sqlite(element: Fits, compiler: Any, **kw: Any) -> str:
-    column, glob, _ = element.clauses
-    return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
+    # SQLite takes an index for a GLOB only if its start is known when the statement is prepared; the range always is.
+    column, glob, _, start, end = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} >= {start} AND {column} < {end} AND {column} GLOB {glob})"
 
 
 @compiles(Fits, "postgresql")
 def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
-    column, _, like = element.clauses
+    column, _, like, _, _ = element.clauses
     return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
 
 
@@ -112,7 +118,9 @@ def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
 def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement[bool]:
     if attribute is _PATIENT_NAME:
         if pattern.any_group:
-            return or_(*(_matches(column, pattern.any_group) for column in _GROUP_COLUMNS))
+            # Three searches by index and their union: an OR over the columns would read every patient or study.
+            found = (select(patients.c.id).where(_matches(column, pattern.any_group)) for column in _GROUP_COLUMNS)
+            return patients.c.id.in_(union(*found))
         given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
         return and_(*(_matches(column, group) for column, group in given if group))
     folded = TABLES[attribute.level].c[f"{attribute.column}_folded"]

@@ -15,7 +15,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
-from pacs_server.index.statements import Statement, cursor_of
+from pacs_server.index.statements import Statement, clean, cursor_of
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
@@ -213,7 +213,11 @@ class _Group:
         """Fill what the row does not have yet; answers the telling keywords in which the two contradict."""
         missing = {column: value for column, value in arriving.items() if value is not None and row.get(column) is None}
         if missing:
-            self._connection.execute(update(table).where(table.c.id == row["id"]).values(missing))
+            self._connection.execute(
+                update(table)
+                .where(table.c.id == row["id"])
+                .values({column: clean(value) for column, value in missing.items()})
+            )
             row.update(missing)
         columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
         return [keyword for keyword, column in columns if arriving.get(column) not in (None, row[column])]

@@ -55,10 +55,14 @@ class Search:
 
         Raises: IndexUnavailable.
         """
+        statement = self.statement(query, columns)
+        yield from self._stream(statement.limit(limit) if limit else statement)
+
+    def statement(self, query: Query, columns: Sequence[Attribute]) -> Select[Any]:
+        """The SQL of a query."""
         wanted = [answer_column(attribute, query.level) for attribute in columns] or [TABLES[query.level].c.id]
         statement = _ordered(select(*wanted).select_from(_joined(query.level)), query.level)
-        statement = statement.where(*_present(query.level), *(criterion(p, query.level) for p in query.predicates))
-        yield from self._stream(statement.limit(limit) if limit else statement)
+        return statement.where(*_present(query.level), *(criterion(p, query.level) for p in query.predicates))
 
     def _stream(self, statement: Select[Any]) -> Iterator[Sequence[str | int | None]]:
         with translated(self._index), self._index.engine.connect() as connection, connection.begin():
@@ -153,7 +157,7 @@ def _present(level: Level) -> tuple[ColumnElement[bool], ...]:
 def _ordered(statement: Select[Any], level: Level) -> Select[Any]:
     """In an order that an index gives, so that the first answer does not wait for the last."""
     if level is Level.STUDY:
-        return statement.order_by(studies.c.study_date.desc(), studies.c.id.desc())
+        return statement.order_by(studies.c.study_date.desc().nulls_last(), studies.c.id.desc())
     return statement.order_by(TABLES[level].c.id)
 
 

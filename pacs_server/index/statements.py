@@ -5,12 +5,22 @@ Measured with SQLite: 45 microseconds for a look-up by key through a connection 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Delete, Insert, Select, Update
 
 from pacs_server.index.engine import Index
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def clean(value: Any) -> Any:
+    """A text without NULs and lone surrogates, which no database takes; any other value as it is."""
+    if isinstance(value, str) and (not value.isascii() or "\0" in value):
+        return _UNSTORABLE.sub("", value)
+    return value
 
 
 class Statement:
@@ -27,9 +37,8 @@ class Statement:
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
     def _parameters(self, values: dict[str, Any]) -> Any:
-        if self._fixed:
-            values = self._fixed | values
-        return values if self._order is None else [values[name] for name in self._order]
+        cleaned = self._fixed | {name: clean(value) for name, value in values.items()}
+        return cleaned if self._order is None else [cleaned[name] for name in self._order]
 
     def rows(self, **values: Any) -> list[tuple[Any, ...]]:
         """Execute on a connection of the moment. Raises: IndexUnavailable."""

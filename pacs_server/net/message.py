@@ -246,7 +246,7 @@ def encode_command(
         _short(_COMMAND_FIELD, field),
         _short(_MESSAGE_ID, message_id),
         _short(_RESPONDED_TO, responded_to),
-        _padded(_MOVE_DESTINATION, move_destination),
+        _padded(_MOVE_DESTINATION, move_destination) if move_destination else b"",
         _short(_PRIORITY, priority),
         _short(_DATA_SET_TYPE, _A_DATA_SET if has_data_set else NO_DATA_SET),
         _short(_STATUS, status),

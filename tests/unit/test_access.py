@@ -51,7 +51,13 @@ def context(abstract: str, *syntaxes: str, scu: bool | None = None, scp: bool | 
 
 def peer(*rights: Right, sources: tuple[str, ...] = ("192.0.2.0/24",), charset: str = "", issuer: str = "") -> Peer:
     return Peer(
-        aet=AeTitle("CT1"), host=None, port=None, rights=frozenset(rights), sources=sources, issuer=issuer, charset=charset
+        aet=AeTitle("CT1"),
+        host=None,
+        port=None,
+        rights=frozenset(rights),
+        sources=sources,
+        issuer=issuer,
+        charset=charset,
     )
 
 

@@ -1,0 +1,252 @@
+"""Objects become rows: the same rules on every database."""
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from sqlalchemy import func, select
+from support.arrivals import arrival
+
+from pacs_server.dicom.describe import Flag
+from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings, replace_content
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Outcome
+from pacs_server.index.schema import upgrade
+from pacs_server.index.tables import copies, instances, patients, series, studies
+from pacs_server.index.view import study_view
+
+
+@pytest.fixture
+def objects(index: Index) -> Instances:
+    return Instances(index)
+
+
+def flags_of(index: Index, study: str = "1.2.3") -> list[tuple[str, str]]:
+    view = study_view(index, study)
+    assert view is not None
+    return [(flag["kind"], flag["detail"]) for flag in view["flags"]]
+
+
+def test_what_is_not_held_is_not_known(objects: Instances) -> None:
+    known = objects.known("1.2.3.4", "1.2.3")
+    assert (known.study_day, known.objects) == (None, ())
+
+
+def test_a_recorded_object_is_known_with_its_copy_and_the_day_of_its_study(objects: Instances) -> None:
+    new = arrival("1.2.3.4")
+    assert objects.record(new).outcome is Outcome.NEW
+    known = objects.known("1.2.3.4", "1.2.3")
+    assert known.study_day == new.day
+    (held,) = known.objects
+    assert (held.digest, held.role, held.transfer_syntax, held.copies) == (
+        new.digest, "current", new.transfer_syntax, new.copies,
+    )  # fmt: skip
+
+
+def test_the_same_object_again_is_a_duplicate_and_its_new_copy_is_added(index: Index, objects: Instances) -> None:
+    objects.record(arrival("1.2.3.4", volume="a"))
+    assert objects.record(arrival("1.2.3.4", volume="b")).outcome is Outcome.DUPLICATE
+    assert objects.record(arrival("1.2.3.4", volume="b")).outcome is Outcome.DUPLICATE
+    (held,) = objects.known("1.2.3.4", "1.2.3").objects
+    assert [copy.volume_id for copy in held.copies] == ["a", "b"]
+    assert study_view(index, "1.2.3")["instance_count"] == 1
+
+
+def test_same_uid_other_bytes_is_kept_as_a_flagged_version_and_the_first_stays_current(
+    index: Index, objects: Instances
+) -> None:
+    objects.record(arrival("1.2.3.4", content="first"))
+    assert objects.record(arrival("1.2.3.4", content="other")).outcome is Outcome.VERSION
+    roles = [held.role for held in objects.known("1.2.3.4", "1.2.3").objects]
+    assert roles == ["current", "version"]
+    assert ("conflict-version", "") in flags_of(index)
+    assert study_view(index, "1.2.3")["instance_count"] == 1
+
+
+def test_the_same_values_in_another_encoding_are_kept_without_an_alarm(index: Index, objects: Instances) -> None:
+    objects.record(arrival("1.2.3.4", content="first"))
+    recoded = arrival("1.2.3.4", content="recoded", role="encoding")
+    assert objects.record(recoded).outcome is Outcome.ENCODING
+    assert flags_of(index) == []
+
+
+def test_another_patient_id_within_a_study_is_stored_and_flagged(index: Index, objects: Instances) -> None:
+    objects.record(arrival(patient_id="100"))
+    assert objects.record(arrival(patient_id="200")).outcome is Outcome.NEW
+    view = study_view(index, "1.2.3")
+    assert (view["patient"]["patient_id"], view["instance_count"]) == ("100", 2)
+    assert ("conflict-patient", "PatientID") in flags_of(index)
+
+
+def test_contradicting_demographics_are_flagged_without_naming_the_values(index: Index, objects: Instances) -> None:
+    objects.record(arrival(birth_date="19700101", sex="M"))
+    objects.record(arrival(birth_date="19710101", sex="M", patient_name="SUZUKI^ICHIRO"))
+    assert flags_of(index) == [("conflict-demographics", "PatientName, PatientBirthDate")]
+    assert study_view(index, "1.2.3")["patient"]["birth_date"] == "19700101"
+
+
+def test_a_later_object_fills_in_what_the_first_did_not_say(index: Index, objects: Instances) -> None:
+    objects.record(arrival(accession_number=None, series_description=None, sex=None))
+    objects.record(arrival(accession_number="A1", series_description="Thorax", sex="F"))
+    view = study_view(index, "1.2.3")
+    assert (view["accession_number"], view["patient"]["sex"]) == ("A1", "F")
+    assert view["series"][0]["series_description"] == "Thorax"
+    assert flags_of(index) == []
+
+
+def test_two_studies_without_patient_id_are_two_patients(index: Index, objects: Instances) -> None:
+    objects.record(arrival(study="1.2.3", patient_id=None))
+    objects.record(arrival(study="1.2.4", patient_id=None))
+    with index.read() as connection:
+        assert connection.execute(select(func.count()).select_from(patients)).scalar() == 2
+
+
+def test_one_patient_id_of_two_issuers_is_two_patients(index: Index, objects: Instances) -> None:
+    objects.record(arrival(study="1.2.3", patient_id="1", issuer="A"))
+    objects.record(arrival(study="1.2.4", patient_id="1", issuer="B"))
+    with index.read() as connection:
+        assert connection.execute(select(func.count()).select_from(patients)).scalar() == 2
+
+
+def test_one_series_uid_under_two_studies_is_two_series(index: Index, objects: Instances) -> None:
+    objects.record(arrival(study="1.2.3", series="9.9"))
+    objects.record(arrival(study="1.2.4", series="9.9"))
+    assert len(study_view(index, "1.2.3")["series"]) == len(study_view(index, "1.2.4")["series"]) == 1
+
+
+def test_a_flag_of_the_object_is_noted_once(index: Index, objects: Instances) -> None:
+    for _ in range(3):
+        objects.record(arrival(flags=(Flag(kind="charset-missing", detail="PatientName"),)))
+    assert flags_of(index) == [("charset-missing", "PatientName")]
+
+
+def assert_rollups_equal_a_recount(index: Index) -> None:
+    with index.read() as connection:
+        current = (
+            select(instances.c.series_row, func.count().label("n"))
+            .where(instances.c.role == "current")
+            .group_by(instances.c.series_row)
+        )
+        per_series = {row.series_row: row.n for row in connection.execute(current)}
+        parts = connection.execute(select(*series.c)).mappings().all()
+        assert {part["id"]: part["instance_count"] for part in parts if part["instance_count"]} == per_series
+        for study in connection.execute(select(*studies.c)).mappings():
+            mine = [part for part in parts if part["study_row"] == study["id"] and part["instance_count"]]
+            assert study["series_count"] == len(mine)
+            assert study["instance_count"] == sum(part["instance_count"] for part in mine)
+            assert study["modalities"] == ("\\".join(sorted({part["modality"] for part in mine})) or None)
+        for patient in connection.execute(select(*patients.c)).mappings():
+            held = connection.execute(select(*studies.c).where(studies.c.patient_row == patient["id"])).mappings().all()
+            assert patient["study_count"] == len(held)
+            assert patient["series_count"] == sum(study["series_count"] for study in held)
+            assert patient["instance_count"] == sum(study["instance_count"] for study in held)
+
+
+def random_arrivals(seed: int, count: int) -> list:
+    chance = random.Random(seed)
+    made = []
+    for _ in range(count):
+        study = f"1.2.{chance.randrange(4)}"
+        part = chance.randrange(3)
+        made.append(
+            arrival(
+                f"1.2.9.{chance.randrange(count // 2)}",
+                study=study,
+                series=f"{study}.{part}",
+                modality=("CT", "MR", "US")[part],
+                patient_id=f"P{chance.randrange(3)}",
+                content=chance.choice(("first", "first", "other")),
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_equal_a_recount_after_any_sequence(index: Index, objects: Instances, seed: int) -> None:
+    for one in random_arrivals(seed, 60):
+        objects.record(one)
+    assert_rollups_equal_a_recount(index)
+
+
+def test_many_threads_record_new_patients_studies_and_the_same_objects_at_once(
+    index: Index, objects: Instances
+) -> None:
+    """Two `Instances` stand for two processes: their commits meet in the database, not in one queue."""
+    second = Instances(index)
+    errors: list[BaseException] = []
+
+    def send(sender: Instances, seed: int) -> None:
+        try:
+            for one in random_arrivals(seed, 40):
+                sender.record(one)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=send, args=((objects, second)[n % 2], n // 2)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert_rollups_equal_a_recount(index)
+
+
+def test_one_object_that_cannot_be_recorded_does_not_fail_its_group(index: Index, objects: Instances) -> None:
+    """A number beyond the column's range fails on PostgreSQL; a text that is none fails on both."""
+    good, bad = arrival("1.2.3.1"), arrival("1.2.3.2", study_description=object())
+    outcomes: dict[str, object] = {}
+
+    def record(name: str, one: object) -> None:
+        try:
+            outcomes[name] = objects.record(one).outcome  # type: ignore[arg-type]
+        except Exception as error:
+            outcomes[name] = error
+
+    threads = [threading.Thread(target=record, args=pair) for pair in (("bad", bad), ("good", good))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes["good"] is Outcome.NEW
+    assert isinstance(outcomes["bad"], Exception)
+    assert len(objects.known("1.2.3.1", "1.2.3").objects) == 1
+
+
+def test_text_that_a_database_cannot_hold_is_cleaned_at_the_door(index: Index, objects: Instances) -> None:
+    objects.record(arrival(study_description="a\0b\ud800c"))
+    assert study_view(index, "1.2.3")["study_description"] == "abc"
+
+
+def test_copies_are_listed_by_volume_and_forgotten_one_by_one(index: Index, objects: Instances) -> None:
+    objects.record(arrival("1.2.3.4", volume="a"))
+    objects.record(arrival("1.2.3.4", volume="b"))
+    holdings = Holdings(index)
+    (held,) = holdings.copies_on("a", since=None)
+    assert holdings.copy_count(held.instance_id) == 2
+    holdings.forget("a", held.path)
+    assert not holdings.holds("a", held.path)
+    assert holdings.holds("b", held.path)
+    assert list(holdings.copies_on("a", since=None)) == []
+
+
+def test_the_content_of_another_index_takes_the_place_of_this_one(
+    index: Index, objects: Instances, new_url: Callable[[], str]
+) -> None:
+    objects.record(arrival("1.2.3.1", volume="a"))
+    url = new_url()
+    upgrade(url)
+    with closing(Index.open(url)) as beside:
+        for one in random_arrivals(7, 30):
+            Instances(beside).record(one)
+        missed: list[tuple[str, str]] = []
+        replace_content(index, beside, lambda volume, path: missed.append((volume, path)))
+        assert [volume for volume, _ in missed] == ["a"]
+        with index.read() as here, beside.read() as there:
+            for table in (patients, studies, series, instances, copies):
+                assert here.execute(select(table).order_by(table.c.id)).all() == (
+                    there.execute(select(table).order_by(table.c.id)).all()
+                )
+    assert objects.record(arrival("1.2.3.77")).outcome is Outcome.NEW

@@ -1,0 +1,185 @@
+"""Queries and retrieves find the right rows: the same on every database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import text
+from support.arrivals import CT, EXPLICIT_LE, arrival
+
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.errors import BadQuery
+from pacs_server.index.engine import Index
+from pacs_server.index.instances import Instances
+from pacs_server.index.schema import upgrade
+from pacs_server.index.search import Search
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+@pytest.fixture
+def search(index: Index) -> Iterator[Search]:
+    objects = Instances(index)
+    objects.record(
+        arrival("1.2.3.4.1", study="1.2.3", series="1.2.3.1", patient_id="A_1", study_date="20260105",
+                study_time="1015", accession_number="ACC%1", instance_number=2, rows=512, series_number=1,
+                patient_name="Yamada^Tarou=山田^太郎=やまだ^たろう", study_description="Chest [PA]")
+    )  # fmt: skip
+    objects.record(arrival("1.2.3.4.2", study="1.2.3", series="1.2.3.1", patient_id="A_1", instance_number=10))
+    objects.record(
+        arrival("1.2.3.4.3", study="1.2.3", series="1.2.3.2", patient_id="A_1", modality="SR", series_number=2,
+                performing_physician="Doe^Jane")
+    )  # fmt: skip
+    objects.record(
+        arrival("1.2.4.4.1", study="1.2.4", patient_id="AX1", study_date="20260201", study_time="101530.5",
+                accession_number="ACCx1", patient_name="SUZUKI^ICHIRO", modality="MR", sop_class=MR, syntax="1.2.4.70",
+                study_description="Chest P")
+    )  # fmt: skip
+    objects.record(
+        arrival("1.2.5.4.1", study="1.2.5", patient_id="a'; --", study_date=None, patient_name="ｻﾄｳ^ﾊﾅｺ", issuer="B")
+    )  # fmt: skip
+    return Search(index)
+
+
+def uids(search: Search, level: Level = Level.STUDY, **keys: str) -> list[object]:
+    column = {
+        Level.PATIENT: "PatientID",
+        Level.STUDY: "StudyInstanceUID",
+        Level.SERIES: "SeriesInstanceUID",
+        Level.IMAGE: "SOPInstanceUID",
+    }[level]
+    return [row[0] for row in search.find(query_from_keywords(level, keys), (BY_KEYWORD[column],))]
+
+
+ALL = ["1.2.4", "1.2.3", "1.2.5"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({}, ALL),
+        ({"PatientID": "A_1"}, ["1.2.3"]),
+        ({"PatientID": "A?1"}, ["1.2.4", "1.2.3"]),
+        ({"PatientID": "A_*"}, ["1.2.3"]),
+        ({"PatientID": "a*"}, ["1.2.5"]),
+        ({"PatientID": "a'; --"}, ["1.2.5"]),
+        ({"PatientID": "A_1\\AX1"}, ["1.2.4", "1.2.3"]),
+        ({"AccessionNumber": "ACC%1"}, ["1.2.3"]),
+        ({"AccessionNumber": "ACC%*"}, ["1.2.3"]),
+        ({"StudyDescription": "*[PA]"}, ["1.2.3"]),
+        ({"StudyDescription": "Chest ?"}, ["1.2.4"]),
+        ({"StudyInstanceUID": "1.2.3\\1.2.5\\9.9"}, ["1.2.3", "1.2.5"]),
+        ({"StudyInstanceUID": "1.2.*"}, []),
+        ({"StudyDate": "20260105"}, ["1.2.3"]),
+        ({"StudyDate": "20260101-20260131"}, ["1.2.3"]),
+        ({"StudyDate": "20260106-"}, ["1.2.4"]),
+        ({"StudyDate": "-20260131"}, ["1.2.3"]),
+        ({"StudyDate": "nonsense"}, []),
+        ({"StudyTime": "1015"}, ["1.2.4", "1.2.3"]),
+        ({"StudyTime": "101530-"}, ["1.2.4"]),
+        ({"StudyTime": "10-11"}, ["1.2.4", "1.2.3"]),
+        ({"StudyTime": "-1014"}, []),
+        ({"ModalitiesInStudy": "SR"}, ["1.2.3"]),
+        ({"ModalitiesInStudy": "MR\\SR"}, ["1.2.4", "1.2.3"]),
+        ({"ModalitiesInStudy": "M*"}, ["1.2.4"]),
+        ({"SOPClassesInStudy": MR}, ["1.2.4"]),
+        ({"PatientName": "yamada^tarou"}, ["1.2.3"]),
+        ({"PatientName": "YAMADA*"}, ["1.2.3"]),
+        ({"PatientName": "山田*"}, ["1.2.3"]),
+        ({"PatientName": "*田*"}, ["1.2.3"]),
+        ({"PatientName": "ヤマダ^タロウ"}, ["1.2.3"]),
+        ({"PatientName": "ﾔﾏﾀﾞ*"}, ["1.2.3"]),
+        ({"PatientName": "さとう*"}, ["1.2.5"]),
+        ({"PatientName": "=山田^太郎="}, ["1.2.3"]),
+        ({"PatientName": "Suzuki*=山田*"}, []),
+        ({"PatientName": "田*"}, []),
+        ({"PerformingPhysicianName": "doe*"}, ["1.2.3"]),
+        ({"SeriesNumber": "2"}, ["1.2.3"]),
+        ({"IssuerOfPatientID": "B"}, ["1.2.5"]),
+    ],
+)
+def test_a_study_query_finds_exactly_these(search: Search, keys: dict[str, str], found: list[str]) -> None:
+    assert uids(search, **keys) == found
+
+
+def test_every_level_is_answered(search: Search) -> None:
+    assert sorted(map(str, uids(search, Level.PATIENT))) == ["AX1", "A_1", "a'; --"]
+    assert uids(search, Level.SERIES, StudyInstanceUID="1.2.3") == ["1.2.3.1", "1.2.3.2"]
+    assert uids(search, Level.IMAGE, SeriesInstanceUID="1.2.3.1") == ["1.2.3.4.1", "1.2.3.4.2"]
+    assert uids(search, Level.IMAGE, InstanceNumber="10") == ["1.2.3.4.2"]
+    assert uids(search, Level.PATIENT, ModalitiesInStudy="SR") == ["A_1"]
+
+
+def test_answers_hold_counts_and_values_of_the_levels_above_and_below(search: Search) -> None:
+    keywords = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "ModalitiesInStudy", "SOPClassesInStudy",
+                "NumberOfPatientRelatedStudies", "PerformingPhysicianName", "Rows", "SeriesInstanceUID")  # fmt: skip
+    columns = [BY_KEYWORD[keyword] for keyword in keywords]
+    query = query_from_keywords(Level.STUDY, {"StudyInstanceUID": "1.2.3"})
+    (row,) = search.find(query, columns)
+    assert tuple(row) == (2, 3, "CT\\SR", CT, 1, None, 512, None)
+
+
+def test_a_version_is_neither_found_nor_counted(index: Index, search: Search) -> None:
+    Instances(index).record(arrival("1.2.3.4.1", study="1.2.3", series="1.2.3.1", patient_id="A_1", content="other"))
+    assert uids(search, Level.IMAGE, SOPInstanceUID="1.2.3.4.1") == ["1.2.3.4.1"]
+
+
+def test_a_limit_ends_the_answers(search: Search) -> None:
+    query = query_from_keywords(Level.IMAGE, {})
+    assert len(list(search.find(query, (), limit=2))) == 2
+
+
+def test_a_retrieve_names_objects_in_order_with_their_copies(search: Search) -> None:
+    items = search.deliverables(RetrieveRequest(level=Level.STUDY, study_uids=("1.2.3",)))
+    assert [item.sop_uid for item in items] == ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
+    assert (items[0].sop_class, items[0].transfer_syntax, items[0].size_bytes) == (CT, EXPLICIT_LE, 1000)
+    assert [copy.volume_id for copy in items[0].copies] == ["volume-1"]
+
+
+def test_a_retrieve_of_many_uids_is_complete(search: Search) -> None:
+    wanted = (*(f"9.9.{n}" for n in range(2_000)), "1.2.3.4.2", "1.2.4.4.1")
+    items = search.deliverables(RetrieveRequest(level=Level.IMAGE, sop_uids=wanted))
+    assert {item.sop_uid for item in items} == {"1.2.3.4.2", "1.2.4.4.1"}
+
+
+def test_a_patient_id_of_two_issuers_moves_nothing_unless_the_issuer_is_given(index: Index, search: Search) -> None:
+    Instances(index).record(arrival("1.2.6.1", study="1.2.6", patient_id="A_1", issuer="OTHER"))
+    with pytest.raises(BadQuery, match="Issuer"):
+        search.deliverables(RetrieveRequest(level=Level.PATIENT, patient_ids=("A_1",)))
+    (item,) = search.deliverables(RetrieveRequest(level=Level.PATIENT, patient_ids=("A_1",), issuers=("OTHER",)))
+    assert item.sop_uid == "1.2.6.1"
+
+
+def test_the_usual_syntax_of_a_class_is_that_of_most_of_its_objects(search: Search) -> None:
+    assert search.usual_syntax(MR) == "1.2.4.70"
+    assert search.usual_syntax("9.9") is None
+
+
+def test_counts_tell_how_much_is_held(search: Search) -> None:
+    counts = search.counts()
+    assert (counts["patients"], counts["studies"], counts["series"], counts["instances"]) == (3, 3, 4, 5)
+    assert (counts["copies"], counts["versions"], counts["bytes"]) == (5, 0, 5000)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"PatientID": "A1"},
+        {"AccessionNumber": "A1"},
+        {"StudyDate": "20260101-20260131"},
+        {"StudyInstanceUID": "1.2.3"},
+        {"PatientName": "yamada*"},
+    ],
+)
+def test_the_usual_queries_read_no_table_from_end_to_end(new_url: Callable[[], str], keys: dict[str, str]) -> None:
+    url = new_url()
+    if not url.startswith("sqlite"):
+        pytest.skip("PostgreSQL chooses its plans by the size of its tables")
+    upgrade(url)
+    with closing(Index.open(url)) as index, index.read() as connection:
+        statement = Search(index).statement(query_from_keywords(Level.STUDY, keys), (BY_KEYWORD["PatientID"],))
+        compiled = statement.compile(dialect=index.engine.dialect, compile_kwargs={"literal_binds": True})
+        plan = [str(row[3]) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))]
+    assert not [step for step in plan if step.startswith("SCAN")], plan

@@ -79,7 +79,8 @@ class Finished:
     @property
     def statuses(self) -> list[int]:
         """The DIMSE status of each response, in order."""
-        return [int(text, 16) for text in re.findall(r"DIMSE Status\s+: (0x[0-9a-fA-F]{4})", self.output)]
+        told = re.findall(r"DIMSE Status\s+: (0x[0-9a-fA-F]{4})|Received Echo Response \((Success)\)", self.output)
+        return [int(code, 16) if code else 0 for code, _ in told]
 
     def count(self, kind: str) -> list[int]:
         """The number of Remaining, Completed, Failed or Warning sub-operations in each response that tells it."""

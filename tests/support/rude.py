@@ -166,3 +166,11 @@ class Peer:
         answer = self.read_pdu()
         assert answer is not None
         return answer
+
+
+ECHO_AND_CT = (
+    context(1, VERIFICATION, IMPLICIT_LE),
+    context(3, CT_STORAGE, EXPLICIT_LE),
+    context(5, "1.3.12.2", EXPLICIT_LE),
+)
+STORE = p_data(value(3, 3, store_request()))

@@ -86,8 +86,8 @@ def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
     archive.address = listener.start()
     with Peer(archive.address) as idle, Peer(archive.address) as busy:
         idle.associate()
-        busy.associate(*ECHO_AND_CT)
-        busy.send(STORE)
+        busy.associate(*rude.ECHO_AND_CT)
+        busy.send(rude.STORE)
         wait_until(lambda: len(archive.commands) == 1)
         listener.stop()
         assert not listener.drain(0.3)

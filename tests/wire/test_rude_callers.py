@@ -135,12 +135,8 @@ def test_a_rejection_reaches_the_peer(archive: Archive, request_pdu: bytes, numb
 
 # --- rude callers: inside ---
 
-ECHO_AND_CT = (
-    rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE),
-    rude.context(3, rude.CT_STORAGE, rude.EXPLICIT_LE),
-    rude.context(5, "1.3.12.2", rude.EXPLICIT_LE),
-)
-STORE = rude.p_data(rude.value(3, 3, rude.store_request()))
+ECHO_AND_CT = rude.ECHO_AND_CT
+STORE = rude.STORE
 
 VIOLATIONS = {
     "unknown PDU type": rude.pdu(0x08, bytes(4)),

@@ -190,7 +190,7 @@ class Wrong:
 
 
 def changed(**values: object) -> bytes:
-    return encoded(tiny("wrong", study="wrong", SOPInstanceUID=uid("wrong"), **values))
+    return encoded(tiny("wrong", study="wrong", **{"SOPInstanceUID": uid("wrong"), **values}))
 
 
 def raw(text: str) -> pydicom.DataElement:

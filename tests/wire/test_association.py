@@ -107,8 +107,9 @@ def test_a_refused_object_is_skipped_and_the_association_goes_on(archive: Archiv
 def test_roles_are_negotiated(archive: Archive) -> None:
     association = call(archive, contexts=[(rude.CT_STORAGE, CT_SYNTAXES, True)])
     assert [(one.as_scu, one.as_scp) for one in association.contexts.values()] == [(False, True)]
-    assert [(one.as_scu, one.as_scp) for one in archive.agreed[0].contexts.values()] == [(True, False)]
     association.release()
+    assert archive.ending() is None
+    assert [(one.as_scu, one.as_scp) for one in archive.agreed[0].contexts.values()] == [(True, False)]
 
 
 def test_what_was_not_accepted_is_told_with_its_reason(archive: Archive) -> None:

@@ -182,7 +182,7 @@ def test_many_threads_record_new_patients_studies_and_the_same_objects_at_once(
         try:
             for one in random_arrivals(seed, 40):
                 sender.record(one)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - told to the test's own thread
             errors.append(error)
 
     threads = [threading.Thread(target=send, args=((objects, second)[n % 2], n // 2)) for n in range(8)]
@@ -202,7 +202,7 @@ def test_one_object_that_cannot_be_recorded_does_not_fail_its_group(index: Index
     def record(name: str, one: object) -> None:
         try:
             outcomes[name] = objects.record(one).outcome  # type: ignore[arg-type]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the test's own thread
             outcomes[name] = error
 
     threads = [threading.Thread(target=record, args=pair) for pair in (("bad", bad), ("good", good))]

@@ -37,7 +37,7 @@ class Received:
 
 
 class Witness:
-    """A storage provider that tells what reached it. It answers `statuses` for the objects named there, else success."""
+    """A storage provider that tells what reached it; answers `statuses` for the objects named there, else success."""
 
     def __init__(
         self,

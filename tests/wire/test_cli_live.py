@@ -1,0 +1,118 @@
+"""The command line against an archive that runs."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from support.dcmtk import Station
+from support.samples import data_set_of, tiny, uid, write
+from support.server import Archive, wait_for
+
+SUCCESS = 0x0000
+
+
+def test_status_tells_of_the_running_server_and_of_what_is_held(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    sample = write(tiny(1, study="status"), tmp_path / "one.dcm")
+    assert station.store(sample.path).status == SUCCESS
+    told = wait_for(lambda: archive.report("status"), "a report")
+    assert told["server"]["port"] == archive.port
+    assert told["held"]["instances"] >= 1
+    assert [volume["state"] for volume in told["volumes"]] == ["online"]
+
+
+def test_a_study_is_shown_with_its_series_objects_and_copies(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    sample = write(
+        tiny(1, study="shown", PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"), tmp_path / "one.dcm"
+    )
+    assert station.store(sample.path).status == SUCCESS
+    view = archive.report("show", "study", sample.study_uid)
+    (part,) = view["series"]
+    (held,) = part["objects"]
+    assert (view["patient"]["patient_name"], held["uid"], held["role"]) == ("山田^太郎", sample.sop_uid, "current")
+    (copy,) = held["copies"]
+    assert data_set_of(archive.volume / copy["path"]) == sample.data_set
+    assert "山田 太郎" in archive.pacs("show", "study", sample.study_uid).stdout
+    archive.pacs("show", "study", "9.9.9", expect=2)
+
+
+def test_import_takes_files_in_and_export_gives_them_back(archive: Archive, tmp_path: Path) -> None:
+    samples = [write(tiny(n, study="imported", PatientID="IMP"), tmp_path / "in" / f"{n}.dcm") for n in range(3)]
+    (tmp_path / "in" / "notes.txt").write_text("not DICOM")
+    results = archive.report("import", str(tmp_path / "in"), expect=3)
+    assert sorted(result["outcome"] for result in results) == ["refused", "stored", "stored", "stored"]
+    again = archive.report("import", str(samples[0].path))
+    assert [result["outcome"] for result in again] == ["already held"]
+    archive.pacs("export", "PatientID=IMP", "--to", str(tmp_path / "out"))
+    exported = {path.stem: path for path in (tmp_path / "out").rglob("*.dcm")}
+    for sample in samples:
+        assert data_set_of(exported[sample.sop_uid]) == sample.data_set
+
+
+def test_reconcile_adopts_litter_and_names_what_is_missing(archive: Archive, station: Station, tmp_path: Path) -> None:
+    samples = [write(tiny(n, study="litter"), tmp_path / f"{n}.dcm") for n in range(2)]
+    assert station.store(*(sample.path for sample in samples)).status == SUCCESS
+    first, second = (path for path in archive.files() if path.name.startswith(tuple(s.sop_uid for s in samples)))
+    first.unlink()
+    findings = archive.report("reconcile", expect=12)
+    assert [(one["kind"], one["path"]) for one in findings] == [
+        ("row without file", str(first.relative_to(archive.volume)))
+    ]
+    shutil.copy(second, second.with_name("9.9.9-0123456789abcdef.dcm"))
+    stray = second.with_name("9.9.9-0123456789abcdef.dcm")
+    then = time.time() - 3600
+    os.utime(stray, (then, then))
+    kinds = {one["kind"] for one in archive.report("reconcile", "--repair", expect=12)}
+    assert kinds == {"row without file", "file that is no object of ours"}
+    stray.unlink()
+    lost = next(sample for sample in samples if first.name.startswith(sample.sop_uid))
+    assert station.store(lost.path).status == SUCCESS
+    assert archive.report("reconcile") == []
+
+
+def test_the_index_is_rebuilt_from_the_files_while_the_server_runs(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    samples = [write(tiny(n, study="rebuilt", Modality="CT"), tmp_path / f"{n}.dcm") for n in range(3)]
+    assert station.store(*(sample.path for sample in samples)).status == SUCCESS
+    before = archive.report("find", "instances")
+    study = archive.report("find", "studies", f"StudyInstanceUID={uid('study', 'rebuilt')}")
+    archive.pacs("index", "rebuild")
+    assert sorted(row["uid"] for row in archive.report("find", "instances")) == sorted(row["uid"] for row in before)
+    assert archive.report("find", "studies", f"StudyInstanceUID={uid('study', 'rebuilt')}") == study
+    assert station.store(write(tiny(9, study="rebuilt"), tmp_path / "9.dcm").path).status == SUCCESS
+    assert archive.report("reconcile") == []
+
+
+def test_a_volume_that_is_added_is_used_without_a_restart(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    archive.pacs("storage", "add", "second", str(tmp_path / "second"), "--tier", "cold")
+    listed = archive.report("storage", "list")
+    assert {volume["name"]: volume["state"] for volume in listed} == {"first": "online", "second": "online"}
+
+
+def test_peers_are_listed_changed_and_removed(archive: Archive) -> None:
+    archive.pacs("ae", "add", "VIEWER", "192.0.2.9", "104", "--allow", "echo,find")
+    archive.pacs("ae", "add", "VIEWER", "192.0.2.9", "104", expect=2)
+    archive.pacs("ae", "set", "VIEWER", "--allow", "store")
+    shown = archive.report("ae", "show", "VIEWER")
+    assert shown["aet"] == "VIEWER"
+    archive.pacs("ae", "remove", "VIEWER", "--yes")
+    assert "VIEWER" not in [peer["aet"] for peer in archive.report("ae", "list")]
+    archive.pacs("ae", "remove", "VIEWER", "--yes", expect=2)
+
+
+def test_a_second_server_on_the_same_data_is_refused(archive: Archive) -> None:
+    archive.pacs("serve", expect=14)
+
+
+def test_a_peer_is_tested_leg_by_leg(archive: Archive, receive) -> None:
+    receiver = receive("TESTED", "+xa")
+    archive.add_peer("TESTED", receiver.port)
+    archive.pacs("ae", "test", "TESTED")
+    archive.add_peer("GONE", 1)
+    archive.pacs("ae", "test", "GONE", expect=13)

@@ -1,0 +1,182 @@
+"""C-MOVE and C-GET with DCMTK's clients: every level, conversions, failures told by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+from support import dcmtk
+from support.dcmtk import PATIENT_ROOT, STUDY_ROOT, Receiver, Station
+from support.equality import differences
+from support.samples import Sample, tiny, uid, write
+from support.second_client import Witness, associate, identifier
+
+SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA801, 0xA900
+IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+JPEG = "1.2.840.10008.1.2.4.50"
+
+
+@pytest.fixture(scope="module")
+def study(archive, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sample]:
+    """One study of two series: three objects in explicit, one in implicit, one in big endian."""
+    folder = tmp_path_factory.mktemp("move")
+    common = {"study": "move", "PatientID": "M-1", "Rows": 512, "ReferencedImageSequence": [tiny("inner")]}
+    samples = {
+        name: write(tiny(name, series=series, **common), folder / f"{name}.dcm", syntax)
+        for name, series, syntax in (
+            ("one", "a", EXPLICIT), ("two", "a", EXPLICIT), ("three", "a", EXPLICIT), ("four", "b", IMPLICIT),
+            ("five", "b", BIG),
+        )
+    }  # fmt: skip
+    done = Station(archive=archive, folder=folder).send(folder, options=["+sd"])
+    assert done.code == 0, done.output[-2_000:]
+    return samples
+
+
+def keys_of(level: str) -> dict[str, str]:
+    keys = {"PatientID": "M-1", "StudyInstanceUID": uid("study", "move")}
+    keys |= {"SeriesInstanceUID": uid("series", "move", "a"), "SOPInstanceUID": uid("object", "move", "a", "one")}
+    names = {"PATIENT": 1, "STUDY": 2, "SERIES": 3, "IMAGE": 4}
+    return dict(list(keys.items())[: names[level]])
+
+
+LEVELS = [("PATIENT", 5), ("STUDY", 5), ("SERIES", 3), ("IMAGE", 1)]
+
+
+@pytest.mark.parametrize(("level", "count"), LEVELS)
+def test_getscu_receives_each_level(
+    study: dict[str, Sample], station: Station, tmp_path: Path, level: str, count: int
+) -> None:
+    done = station.get(PATIENT_ROOT, level, keys_of(level), tmp_path / "got")
+    assert done.status == SUCCESS, done.output[-2_000:]
+    received = dcmtk.objects_in(tmp_path / "got")
+    assert len(received) == count
+    for sample in study.values():
+        if sample.sop_uid in received:
+            assert differences(sample.path, received[sample.sop_uid]) == []
+
+
+@pytest.mark.parametrize(("level", "count"), LEVELS)
+def test_movescu_sends_each_level_to_a_third_party(
+    study: dict[str, Sample], station: Station, receive: Callable[..., Receiver], level: str, count: int
+) -> None:
+    receiver = receive(f"LEVEL{level}", "+xa")
+    station.archive.add_peer(f"LEVEL{level}", receiver.port)
+    done = station.move(PATIENT_ROOT, f"LEVEL{level}", level, keys_of(level))
+    assert done.status == SUCCESS, done.output[-2_000:]
+    assert done.count("Completed")[-1] == count
+    assert len(receiver.objects()) == count
+
+
+@pytest.mark.parametrize("option", ["+xi", "+xe"])
+def test_a_receiver_of_one_uncompressed_syntax_gets_every_uncompressed_object(
+    study: dict[str, Sample], station: Station, receive: Callable[..., Receiver], option: str
+) -> None:
+    aet = f"ONLY{option[1:].upper()}"
+    receiver = receive(aet, option)
+    station.archive.add_peer(aet, receiver.port)
+    assert station.move(STUDY_ROOT, aet, "STUDY", keys_of("STUDY")).status == SUCCESS
+    received = receiver.objects()
+    assert len(received) == 5
+    for sample in study.values():
+        assert differences(sample.path, received[sample.sop_uid]) == []
+
+
+def test_an_unknown_destination_is_named_and_works_at_once_when_it_is_added(
+    study: dict[str, Sample], station: Station, receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive("NEWCOMER", "+xa")
+    done = station.move(STUDY_ROOT, "NEWCOMER", "STUDY", keys_of("STUDY"))
+    assert done.status == UNKNOWN
+    assert "NEWCOMER" in done.output.rpartition("ErrorComment")[0][-200:]
+    station.archive.add_peer("NEWCOMER", receiver.port)
+    assert station.move(STUDY_ROOT, "NEWCOMER", "STUDY", keys_of("STUDY")).status == SUCCESS
+    assert len(receiver.objects()) == 5
+
+
+def test_a_destination_that_is_down_is_told_apart_from_an_unknown_one(
+    study: dict[str, Sample], station: Station
+) -> None:
+    station.archive.add_peer("DOWN", dcmtk.free_port())
+    done = station.move(STUDY_ROOT, "DOWN", "STUDY", keys_of("STUDY"))
+    assert done.status == NONE_SENT
+    assert done.count("Failed")[-1] == 5
+
+
+def test_what_cannot_be_sent_is_named_and_the_rest_arrives(
+    archive, station: Station, receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    good = write(tiny("good", study="mixed"), tmp_path / "in" / "good.dcm")
+    dataset = tiny("compressed", study="mixed", Rows=1, Columns=1, BitsAllocated=8, SamplesPerPixel=1)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    dataset["PixelData"].is_undefined_length = True
+    compressed = write(dataset, tmp_path / "in" / "compressed.dcm", JPEG)
+    assert station.send(tmp_path / "in", options=["+sd"]).code == 0
+    receiver = receive("PLAIN", "+xe")
+    station.archive.add_peer("PLAIN", receiver.port)
+    done = station.move(STUDY_ROOT, "PLAIN", "STUDY", {"StudyInstanceUID": uid("study", "mixed")})
+    assert done.status == SOME_FAILED
+    assert (done.count("Completed")[-1], done.count("Failed")[-1]) == (1, 1)
+    assert done.failed_uids == [compressed.sop_uid]
+    assert list(receiver.objects()) == [good.sop_uid]
+
+
+def test_several_studies_in_one_request_arrive(
+    station: Station, receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    samples = [write(tiny(1, study=f"several-{n}"), tmp_path / "in" / f"{n}.dcm") for n in range(3)]
+    assert station.store(tmp_path / "in", options=["+sd"]).code == 0
+    receiver = receive("SEVERAL", "+xa")
+    station.archive.add_peer("SEVERAL", receiver.port)
+    wanted = "\\".join(sample.study_uid for sample in samples[:2])
+    assert station.move(STUDY_ROOT, "SEVERAL", "STUDY", {"StudyInstanceUID": wanted}).status == SUCCESS
+    assert sorted(receiver.objects()) == sorted(sample.sop_uid for sample in samples[:2])
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"StudyInstanceUID": ""}, {"StudyInstanceUID": "*"}, {"StudyInstanceUID": "1.2.?"}, {"PatientName": "A"}],
+    ids=str,
+)
+def test_a_retrieve_without_a_certain_unique_key_moves_nothing(
+    study: dict[str, Sample], station: Station, tmp_path: Path, keys: dict[str, str]
+) -> None:
+    assert station.get(STUDY_ROOT, "STUDY", keys, tmp_path / "got").status == MISMATCH
+    assert dcmtk.objects_in(tmp_path / "got") == {}
+
+
+def test_empty_keys_beside_the_unique_one_are_ignored(
+    study: dict[str, Sample], station: Station, tmp_path: Path
+) -> None:
+    keys = {"PatientID": "", "PatientName": "", "StudyDate": "", "StudyID": "", **keys_of("STUDY")}
+    assert station.get(STUDY_ROOT, "STUDY", keys | {"PatientID": ""}, tmp_path / "got").status == SUCCESS
+    assert len(dcmtk.objects_in(tmp_path / "got")) == 5
+
+
+def test_a_study_that_is_not_held_is_success_with_nothing_sent(
+    study: dict[str, Sample], station: Station, tmp_path: Path
+) -> None:
+    done = station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": "9.9.9"}, tmp_path / "got")
+    assert (done.status, done.count("Completed")[-1]) == (SUCCESS, 0)
+
+
+def test_the_receiver_is_told_who_asked(study: dict[str, Sample], station: Station) -> None:
+    witness = Witness(aet="ASKED")
+    with witness.running():
+        station.archive.add_peer(witness.aet, witness.port)
+        assert station.move(STUDY_ROOT, witness.aet, "SERIES", keys_of("SERIES")).status == SUCCESS
+        assert {(one.originator_aet, one.originator_id) for one in witness.received} == {("STATION", 1)}
+
+
+def test_pending_responses_count_down(study: dict[str, Sample], archive) -> None:
+    root = "1.2.840.10008.5.1.4.1.2.2.2"
+    witness = Witness()
+    with witness.running(), associate(archive, [(root, [IMPLICIT])]) as association:
+        archive.add_peer(witness.aet, witness.port)
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        responses = [status for status, _ in association.send_c_move(asked, witness.aet, root)]
+    assert [one.Status for one in responses][0] == 0xFF00
+    assert responses[-1].Status == SUCCESS
+    first = responses[0]
+    assert first.NumberOfRemainingSuboperations + first.NumberOfCompletedSuboperations == 5
+    assert responses[-1].NumberOfCompletedSuboperations == 5

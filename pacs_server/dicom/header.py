@@ -248,7 +248,7 @@ class _Walk:
         """Raise Undecodable unless the data set ends where an element ends."""
         if self._stopped:
             return
-        if self._last_tag < 0:
+        if self._last_tag < 0 and not self._carry:
             raise Undecodable("the data set is empty")
         if self._carry or self._skip_bytes or self._open:
-            raise Undecodable(f"the data set ends inside element {self._last_tag:08x}: it is truncated")
+            raise Undecodable(f"the data set is truncated in or behind element {max(0, self._last_tag):08x}")

@@ -41,7 +41,8 @@ class Fits(FunctionElement[bool]):
     """Whether a text fits a pattern of `*` and `?`, case-sensitive, by an index where the pattern has a fixed start."""
 
     inherit_cache = True
-    type = NullType()  # with SQLite would be asked for `(...) = 1`, which no index answers
+    # With a Boolean type SQLite would be asked for `(...) = 1`, which no index answers.
+    type = NullType()  # type: ignore[assignment]
     name = "fits"
 
     def __init__(self, column: ColumnElement[Any], pattern: str) -> None:

@@ -44,26 +44,17 @@ class Index:
         self._lock_file = database_path.with_name(database_path.name + ".lock").open("a") if database_path else None
 
     @classmethod
-    def open(cls, url: str, *, check_schema: bool = True) -> Index:
-        """Open the database at `url`.
+    def open(cls, url: str) -> Index:
+        """Open the database at `url`, whatever its schema; `schema.open_current` is for those who want to use it.
 
         Raises: ConfigError when the URL is not usable, or SQLite would lie on a network file system; IndexUnavailable
-        when it cannot be reached; SchemaMismatch when its schema is not that of this release.
+        when it cannot be reached.
         """
         parsed = parse_url(url)
         path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         if path is not None:
             _refuse_network_file_system(path)
-        index = cls(_engine(parsed), path)
-        if check_schema:
-            from pacs_server.index.schema import check
-
-            try:
-                check(index)
-            except BaseException:
-                index.close()
-                raise
-        return index
+        return cls(_engine(parsed), path)
 
     @property
     def shown_url(self) -> str:

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from pacs_server.errors import SchemaMismatch
+from pacs_server.errors import PacsError, SchemaMismatch
 from pacs_server.index.engine import Index, translated
 
 
@@ -39,20 +39,26 @@ def current(url: str) -> str | None:
 
     Raises: ConfigError; IndexUnavailable.
     """
-    with closing(Index.open(url, check_schema=False)) as index:
+    with closing(Index.open(url)) as index:
         return _revision(index)
 
 
-def check(index: Index) -> None:
-    """Do nothing when the schema is that of this release.
+def open_current(url: str) -> Index:
+    """Open a database whose schema is that of this release.
 
-    Raises: SchemaMismatch otherwise; IndexUnavailable.
+    Raises: SchemaMismatch when it is another; ConfigError; IndexUnavailable.
     """
-    found, wanted = _revision(index), head()
-    if found != wanted:
-        raise SchemaMismatch(
-            f"the index has schema {found or 'none'}, this release needs {wanted}: run pacs db upgrade"
-        )
+    index = Index.open(url)
+    try:
+        found, wanted = _revision(index), head()
+        if found != wanted:
+            raise SchemaMismatch(
+                f"the index has schema {found or 'none'}, this release needs {wanted}: run pacs db upgrade"
+            )
+    except PacsError:
+        index.close()
+        raise
+    return index
 
 
 def upgrade(url: str) -> None:
@@ -60,7 +66,7 @@ def upgrade(url: str) -> None:
 
     Raises: ConfigError; IndexUnavailable.
     """
-    with closing(Index.open(url, check_schema=False)) as index:
+    with closing(Index.open(url)) as index:
         found = _revision(index)
         if found == head():
             return

@@ -15,6 +15,7 @@ from pacs_server.dimse.session import Archive
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.index.schema import open_current
 from pacs_server.index.search import Search
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import Placement
@@ -46,7 +47,7 @@ class Node:
 
         Raises: ConfigError, IndexUnavailable or SchemaMismatch.
         """
-        index = Index.open(settings.database)
+        index = open_current(settings.database)
         try:
             yield cls(settings, index)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from pacs_server.archive.exporting import ExportResult, export
@@ -17,7 +18,7 @@ from pacs_server.errors import BadQuery, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
-from pacs_server.index.schema import upgrade
+from pacs_server.index.schema import open_current, upgrade
 from pacs_server.service.assemble import Node
 from pacs_server.storage.layout import FoundFile
 from pacs_server.storage.volume import Status, Volume
@@ -70,11 +71,11 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     path = node.settings.data_dir / "rebuild.db"
     url = f"sqlite:///{path}"
     upgrade(url)
-    with closing(Index.open(url)) as beside:
+    with closing(open_current(url)) as beside:
         ledger, placement = _ledger(node, beside), node.placement()
         volumes = {volume.spec.id: volume for volume in _online(node)}
         for volume in volumes.values():
-            for file in volume.walk(None):
+            for file in _as_received(volume):
                 if not ledger.holdings.holds(volume.spec.id, str(file.path)):
                     finding = adopt(volume, file, ledger, placement)
                     if finding.kind is not FindingKind.ADOPTED:
@@ -91,6 +92,12 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
+
+
+def _as_received(volume: Volume) -> Iterator[FoundFile]:
+    """The files of a volume, those of a day in the order in which they came: the first of a patient or study counts."""
+    for _, files in groupby(volume.walk(None), key=lambda file: file.day):
+        yield from sorted(files, key=lambda file: file.modified)
 
 
 def _just_received(path: PurePosixPath) -> FoundFile:

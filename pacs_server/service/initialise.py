@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
-from pacs_server.index.engine import Index
 from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.schema import upgrade
+from pacs_server.index.schema import open_current, upgrade
 from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt
 
@@ -39,7 +38,7 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
 
 
 def _add_first_volume(settings: Settings, path: Path) -> None:
-    index = Index.open(settings.database)
+    index = open_current(settings.database)
     try:
         registry = Registry(index)
         if not registry.volumes():

@@ -19,7 +19,7 @@ def test_status_tells_of_the_running_server_and_of_what_is_held(
     assert station.store(sample.path).status == SUCCESS
     told = wait_for(lambda: archive.report("status"), "a report")
     assert told["server"]["port"] == archive.port
-    assert told["held"]["instances"] >= 1
+    assert told["holdings"]["instances"] >= 1
     assert [volume["state"] for volume in told["volumes"]] == ["online"]
 
 
@@ -27,7 +27,8 @@ def test_a_study_is_shown_with_its_series_objects_and_copies(
     archive: Archive, station: Station, tmp_path: Path
 ) -> None:
     sample = write(
-        tiny(1, study="shown", PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"), tmp_path / "one.dcm"
+        tiny(1, study="shown", PatientID="SHOWN", PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"),
+        tmp_path / "one.dcm",
     )
     assert station.store(sample.path).status == SUCCESS
     view = archive.report("show", "study", sample.study_uid)

@@ -175,7 +175,7 @@ def test_pending_responses_count_down(study: dict[str, Sample], archive) -> None
         archive.add_peer(witness.aet, witness.port)
         asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
         responses = [status for status, _ in association.send_c_move(asked, witness.aet, root)]
-    assert [one.Status for one in responses][0] == 0xFF00
+    assert responses[0].Status == 0xFF00
     assert responses[-1].Status == SUCCESS
     first = responses[0]
     assert first.NumberOfRemainingSuboperations + first.NumberOfCompletedSuboperations == 5

@@ -1,0 +1,270 @@
+"""Objects on volumes: complete and flushed under their final name, or not there; a bare mount point stays empty."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+import pytest
+from support.arrivals import digest_of
+
+from pacs_server.dicom.identity import Uid
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.layout import is_temporary, object_path
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Status, Volume, VolumeSpec
+
+LIMITS = StorageLimits(write_timeout_s=2)
+DAY = date(2026, 1, 2)
+
+
+def path_of(number: int) -> PurePosixPath:
+    return object_path(DAY, "1.2", "1.3", Uid(f"1.2.3.{number}"), digest_of(str(number)))
+
+
+def volume_at(path: Path, name: str = "one", *, tier: str = "hot", domain: str = "one") -> Volume:
+    volume_id = adopt(path.resolve(), name=name)
+    volume = Volume(VolumeSpec(id=volume_id, name=name, path=path.resolve(), tier=tier, domain=domain), LIMITS)
+    assert volume.check().status is Status.ONLINE, volume.state
+    return volume
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mounts small tmpfs file systems; they are unmounted at the end."""
+    mounted: list[Path] = []
+
+    def make(name: str, size: str = "64m") -> Path:
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True)
+        if done.returncode:
+            pytest.skip("file systems cannot be mounted here; it takes root")
+        mounted.append(path)
+        return path
+
+    yield make
+    for path in mounted:
+        subprocess.run(["umount", "-l", path], capture_output=True)
+
+
+@pytest.fixture(params=["directory", "tmpfs"])
+def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
+    if request.param == "tmpfs":
+        return volume_at(request.getfixturevalue("mount")("mounted"))
+    (tmp_path / "plain").mkdir()
+    return volume_at(tmp_path / "plain")
+
+
+@pytest.fixture
+def placement(volume: Volume) -> Placement:
+    return Placement((volume,), need=1, degraded=1)
+
+
+def test_an_object_is_stored_under_its_final_name_and_read_back(placement: Placement, volume: Volume) -> None:
+    copies = placement.store(path_of(1), [b"head", b"", b"body"])
+    assert [(copy.volume_id, copy.path) for copy in copies] == [(volume.spec.id, str(path_of(1)))]
+    assert (volume.spec.path / path_of(1)).read_bytes() == b"headbody"
+    with placement.open(copies) as copy:
+        assert bytes(copy.buffer) == b"".join(copy.pieces()) == b"headbody"
+    assert placement.intact(copies, lambda buffer: bytes(buffer) == b"headbody") == 1
+    assert placement.intact(copies, lambda buffer: False) == 0
+
+
+def test_the_same_object_again_replaces_a_damaged_file(placement: Placement, volume: Volume) -> None:
+    placement.store(path_of(1), [b"content"])
+    (volume.spec.path / path_of(1)).write_bytes(b"dam")
+    placement.store(path_of(1), [b"content"])
+    assert (volume.spec.path / path_of(1)).read_bytes() == b"content"
+
+
+def test_a_large_object_streams_and_an_abandoned_one_leaves_nothing(placement: Placement, volume: Volume) -> None:
+    pieces = [os.urandom(700_000) for _ in range(12)]
+    stream = placement.stream(path_of(2).parent)
+    for piece in pieces:
+        stream.write(memoryview(piece))
+    copies = stream.finish(path_of(2))
+    with placement.open(copies) as copy:
+        assert b"".join(copy.pieces()) == b"".join(pieces)
+    abandoned = placement.stream(path_of(3).parent)
+    abandoned.write(pieces[0])
+    abandoned.abandon()
+    deadline = time.monotonic() + 5
+    while any(is_temporary(file.name) for file in volume.spec.path.rglob("*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(file.name for file in volume.spec.path.rglob("*.*") if file.is_file()) == sorted(
+        [path_of(2).name, ".pacs-volume.json"]
+    )
+
+
+def test_objects_are_walked_by_day(placement: Placement, volume: Volume) -> None:
+    placement.store(path_of(1), [b"x"])
+    later = object_path(DAY + timedelta(days=40), "1.2", "1.3", Uid("1.2.3.9"), digest_of("9"))
+    placement.store(later, [b"yy"])
+    assert [(file.path, file.day, file.size_bytes) for file in volume.walk()] == [
+        (path_of(1), DAY, 1),
+        (later, DAY + timedelta(days=40), 2),
+    ]
+    assert [file.path for file in volume.walk(DAY + timedelta(days=1))] == [later]
+    assert all(datetime.now(UTC) - file.modified < timedelta(minutes=5) for file in volume.walk())
+
+
+def test_many_threads_store_into_the_same_new_directories(placement: Placement, volume: Volume) -> None:
+    threads = [threading.Thread(target=placement.store, args=(path_of(n), [b"x" * n])) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(volume.walk())) == 40
+
+
+@pytest.mark.parametrize("plant", ["symlink", "directory", "fifo"])
+def test_what_was_planted_at_the_target_is_not_followed(
+    placement: Placement, volume: Volume, tmp_path: Path, plant: str
+) -> None:
+    target = volume.spec.path / path_of(1)
+    target.parent.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"untouched")
+    {"symlink": lambda: target.symlink_to(victim), "directory": target.mkdir, "fifo": lambda: os.mkfifo(target)}[
+        plant
+    ]()
+    try:
+        copies = placement.store(path_of(1), [b"content"])
+    except NotEnoughCopies:
+        copies = ()
+    assert victim.read_bytes() == b"untouched"
+    if copies:
+        assert target.is_file()
+        assert not target.is_symlink()
+
+
+def test_a_symlinked_directory_inside_a_volume_is_not_followed(
+    placement: Placement, volume: Volume, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (volume.spec.path / "v1").symlink_to(outside)
+    with pytest.raises(NotEnoughCopies):
+        placement.store(path_of(1), [b"content"])
+    assert list(outside.iterdir()) == []
+
+
+def test_an_unmounted_volume_goes_offline_nothing_is_written_below_it_and_it_comes_back_by_itself(
+    mount: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = mount("nas")
+    volume = volume_at(path)
+    placement = Placement((volume,), need=1, degraded=1)
+    subprocess.run(["mount", "--bind", path, mount("elsewhere")], check=True)
+    subprocess.run(["umount", "-l", path], check=True)
+    assert volume.check().status is Status.OFFLINE
+    with pytest.raises(NotEnoughCopies, match="offline"):
+        placement.store(path_of(1), [b"content"])
+    assert list(path.iterdir()) == []
+    subprocess.run(["mount", "--bind", tmp_path / "elsewhere", path], check=True)
+    assert volume.check().status is Status.ONLINE
+    placement.store(path_of(1), [b"content"])
+    subprocess.run(["umount", "-l", tmp_path / "elsewhere"], check=False)
+
+
+def test_another_export_mounted_there_is_recognised(mount: Callable[..., Path]) -> None:
+    path = mount("nas")
+    volume = volume_at(path)
+    mount("nas")  # a second, empty file system over the first
+    adopt(path.resolve(), name="other")
+    state = volume.check()
+    assert (state.status, "another volume" in state.reason) == (Status.OFFLINE, True)
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_read_only_volume_takes_nothing_and_is_still_read(mount: Callable[..., Path]) -> None:
+    path = mount("nas")
+    volume = volume_at(path)
+    placement = Placement((volume,), need=1, degraded=1)
+    copies = placement.store(path_of(1), [b"content"])
+    subprocess.run(["mount", "-o", "remount,ro", path], check=True)
+    assert volume.check().status is Status.READ_ONLY
+    with pytest.raises(NotEnoughCopies):
+        placement.store(path_of(2), [b"content"])
+    with placement.open(copies) as copy:
+        assert bytes(copy.buffer) == b"content"
+
+
+def test_a_full_volume_refuses_leaves_no_part_and_the_next_one_takes_over(mount: Callable[..., Path]) -> None:
+    small, large = (
+        volume_at(mount("small", "8m"), "small"),
+        volume_at(mount("large"), "large", tier="cold", domain="two"),
+    )
+    alone, both = Placement((small,), need=1, degraded=1), Placement((small, large), need=1, degraded=1)
+    with pytest.raises(NotEnoughCopies, match="small"):
+        alone.store(path_of(1), [bytes(10_000_000)])
+    assert [file for file in small.spec.path.rglob("*.*") if is_temporary(file.name)] == []
+    (copy,) = both.store(path_of(1), [bytes(10_000_000)])
+    assert copy.volume_id == large.spec.id
+
+
+def test_two_copies_go_to_different_fault_domains(tmp_path: Path) -> None:
+    volumes = []
+    for name, domain in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+        (tmp_path / name).mkdir()
+        volumes.append(volume_at(tmp_path / name, name, domain=domain))
+    copies = Placement(volumes, need=2, degraded=1).store(path_of(1), [b"x"])
+    domains = {volume.spec.domain for volume in volumes if volume.spec.id in {copy.volume_id for copy in copies}}
+    assert domains == {"a", "b"}
+
+
+def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) -> None:
+    volumes = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        volumes.append(volume_at(tmp_path / name, name, domain=name))
+    placement = Placement(volumes, need=2, degraded=2)
+    copies = placement.store(path_of(1), [b"content"])
+    (volumes[0].spec.path / path_of(1)).unlink()
+    with placement.open(copies) as copy:
+        assert bytes(copy.buffer) == b"content"
+    (volumes[1].spec.path / path_of(1)).unlink()
+    with pytest.raises(CopyUnreadable):
+        placement.open(copies).__enter__()
+
+
+def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answers(tmp_path: Path) -> None:
+    (tmp_path / "nas").mkdir()
+    quick = StorageLimits(write_timeout_s=0.2)
+    adopted = adopt((tmp_path / "nas").resolve(), name="nas")
+    spec = VolumeSpec(id=adopted, name="nas", path=(tmp_path / "nas").resolve(), tier="hot", domain="nas")
+    volume = Volume(spec, quick)
+    volume.check()
+    release = threading.Event()
+    for _ in range(4):
+        with pytest.raises(VolumeUnavailable):
+            volume.run(lambda _: release.wait(30))
+    began = time.monotonic()
+    with pytest.raises(VolumeUnavailable):
+        volume.run(lambda _: None)
+    assert time.monotonic() - began < 0.15
+    release.set()
+    deadline = time.monotonic() + 10
+    while volume.check().status is not Status.ONLINE and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert volume.run(lambda _: 7) == 7
+
+
+@pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])
+def test_a_place_that_cannot_be_a_volume_is_refused(tmp_path: Path, wrong: str) -> None:
+    base = tmp_path.resolve()
+    (base / "volume").mkdir()
+    (base / "volume" / "inside").mkdir()
+    (base / "file").touch()
+    (base / "link").symlink_to(base / "volume")
+    (base / "not-empty").mkdir()
+    (base / "not-empty" / "something").touch()
+    place = {"/": Path("/"), "inside": base / "volume" / "inside"}.get(wrong, base / wrong)
+    with pytest.raises(Refused):
+        adopt(place, name="new", others=[base / "volume"])

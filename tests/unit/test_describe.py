@@ -1,0 +1,103 @@
+"""What the index records of an object."""
+
+import pytest
+from support.samples import encoded, tiny
+
+from pacs_server.dicom.describe import Description, Flag, describe
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.header import HeadScanner
+from pacs_server.errors import InvalidUid, ObjectMismatch
+
+
+def described(*, syntax: str = EXPLICIT_LE, charset: str = "", issuer: str = "", **values: object) -> Description:
+    scanner = HeadScanner(syntax)
+    scanner.feed(encoded(tiny("described", **values), syntax))
+    return describe(scanner.finish(), assumed_charset=charset, default_issuer=issuer)
+
+
+def raw_value(tag: int, value: bytes, *, vr: bytes = b"UI") -> Description:
+    content = encoded(tiny("raw"))
+    keyword = tag.to_bytes(4, "big")
+    encoded_tag = keyword[1::-1] + keyword[:1:-1]
+    start = content.index(encoded_tag + vr)
+    old = int.from_bytes(content[start + 6 : start + 8], "little")
+    content = content[: start + 6] + len(value).to_bytes(2, "little") + value + content[start + 8 + old :]
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(content)
+    return describe(scanner.finish())
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE])
+def test_values_are_read_in_every_encoding(syntax: str) -> None:
+    found = described(syntax=syntax, Rows=512, InstanceNumber=7, StudyDescription="Chest ")
+    assert (found.instance["rows"], found.instance["instance_number"]) == (512, 7)
+    assert (found.study["study_description"], found.patient["patient_id"]) == ("Chest", "T-1")
+    assert found.flags == ()
+
+
+def test_a_name_is_kept_as_it_is_and_folded_for_search() -> None:
+    found = described(SpecificCharacterSet="ISO_IR 192", PatientName="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    assert found.patient["patient_name"] == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert found.patient["patient_name_ideographic"] == "山田 太郎"
+    assert found.patient["patient_name_phonetic"] == "ヤマダ タロウ"
+
+
+@pytest.mark.parametrize("value", [b"", b"../x", b"1..2", b"1.2.\0", b"abc\0", b"1" * 66, b"/abs/x"])
+def test_a_sop_instance_uid_of_another_form_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidUid):
+        raw_value(0x00080018, value)
+
+
+def test_padding_and_leading_zeros_of_a_uid_are_tolerated() -> None:
+    assert raw_value(0x00080018, b"1.2.3 ").sop_uid == "1.2.3"
+    found = raw_value(0x00080018, b"1.02.3\0\0")
+    assert found.sop_uid == "1.02.3"
+    assert Flag(kind="malformed-uid", detail="SOPInstanceUID") in found.flags
+
+
+@pytest.mark.parametrize("tag", [0x0020000D, 0x0020000E, 0x00080016])
+def test_an_empty_study_series_or_class_uid_is_refused(tag: int) -> None:
+    with pytest.raises(ObjectMismatch):
+        raw_value(tag, b"")
+
+
+@pytest.mark.parametrize("value", [b"../../etc\0", b"C:\\x", b"CON\0"])
+def test_a_study_uid_of_another_form_is_kept_and_flagged(value: bytes) -> None:
+    found = raw_value(0x0020000D, value)
+    assert found.study_uid == value.rstrip(b"\0").decode()
+    assert Flag(kind="malformed-uid", detail="StudyInstanceUID") in found.flags
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value", "column", "expected"),
+    [
+        (0x00080020, b"DA", b"00000000", "study_date", None),
+        (0x00080020, b"DA", b"20260230", "study_date", None),
+        (0x00080020, b"DA", b"2026.01.05", "study_date", "20260105"),
+        (0x00080020, b"DA", b"R8.1.5", "study_date", None),
+        (0x00080030, b"TM", b"24:00:60", "study_time", None),
+        (0x00080030, b"TM", b"10:15:30", "study_time", "101530"),
+    ],
+)
+def test_a_value_that_is_none_of_its_vr_is_empty_or_put_right_and_flagged(
+    tag: int, vr: bytes, value: bytes, column: str, expected: str | None
+) -> None:
+    found = raw_value(tag, value, vr=vr)
+    assert found.study[column] == expected
+    assert "invalid-value" in [flag.kind for flag in found.flags]
+
+
+def test_a_patient_is_issuer_and_id_and_without_id_one_of_its_own_per_study() -> None:
+    assert described().patient["identity"] == "\x1fT-1"
+    assert described(issuer="SITE").patient["identity"] == "SITE\x1fT-1"
+    assert described(issuer="SITE", IssuerOfPatientID="OWN").patient["identity"] == "OWN\x1fT-1"
+    anonymous = described(PatientID="")
+    assert anonymous.patient["identity"] == f"study\x1f{anonymous.study_uid}"
+
+
+def test_text_without_a_label_is_read_as_its_sender_is_known_to_write() -> None:
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(encoded(tiny("sjis")).replace(b"Test^Tiny ", "山田^太郎".encode("cp932") + b" "))
+    found = describe(scanner.finish(), assumed_charset="SHIFT_JIS")
+    assert found.patient["patient_name"] == "山田^太郎"
+    assert "charset-assumed" in [flag.kind for flag in found.flags]

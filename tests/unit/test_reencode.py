@@ -1,0 +1,118 @@
+"""Rewriting a data set into another native syntax leaves every value as it was."""
+
+from io import BytesIO
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.equality import differences
+from support.samples import bundled, encoded, tiny
+
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.dicom.part10 import IMPLEMENTATION_CLASS_UID, file_meta, read_file_meta
+from pacs_server.dicom.reencode import can_reencode, canonical, reencode
+from pacs_server.dicom.stored import digest_of_file, is_intact
+from pacs_server.errors import Undecodable
+
+SOURCES, TARGETS = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE), (IMPLICIT_LE, EXPLICIT_LE)
+
+
+def joined(pieces) -> bytes:
+    return b"".join(bytes(piece) for piece in pieces)
+
+
+def native_files():
+    for path in bundled():
+        try:
+            meta = read_file_meta(path.read_bytes())
+        except Undecodable:
+            continue
+        # priv_SQ holds a private sequence of defined length, which no reader of implicit VR can know for one.
+        other = ("truncated", "DICOMDIR", "priv_SQ")
+        if meta.transfer_syntax in SOURCES and not any(word in path.name for word in other):
+            yield path, meta
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_native_bundled_file_is_equal_element_by_element(tmp_path, target: str) -> None:
+    compared = 0
+    for path, meta in native_files():
+        data = path.read_bytes()[meta.data_set_offset :]
+        again = tmp_path / path.name
+        names = {"sop_class": meta.sop_class, "sop_instance": meta.sop_instance}
+        again.write_bytes(
+            file_meta(**names, transfer_syntax=target) + joined(reencode(data, meta.transfer_syntax, target))
+        )
+        assert differences(path, again) == [], path.name
+        compared += 1
+    assert compared > 50
+
+
+def test_equal_values_have_one_canonical_form_in_every_syntax() -> None:
+    dataset = tiny("canonical", Rows=300, ReferencedImageSequence=[tiny("inner"), tiny("other")], PixelData=b"\1\2\3\4")
+    dataset.BitsAllocated = 16
+    dataset["PixelData"].VR = "OW"
+    forms = {syntax: joined(canonical(encoded(dataset, syntax), syntax)) for syntax in (IMPLICIT_LE, EXPLICIT_LE)}
+    assert len(set(forms.values())) == 1
+    dataset.Rows = 301
+    assert joined(canonical(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE)) not in forms.values()
+
+
+def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
+    dataset = tiny("big", Rows=258, ImageComments="ABCD")
+    little = pydicom.dcmread(
+        BytesIO(joined(reencode(encoded(dataset, EXPLICIT_BE), EXPLICIT_BE, EXPLICIT_LE))), force=True
+    )
+    assert (little.Rows, little.ImageComments) == (258, "ABCD")
+
+
+def test_a_value_too_long_for_its_short_vr_becomes_un() -> None:
+    dataset = tiny("long")
+    dataset.add_new(0x00204000, "LT", "x" * 70_000)
+    explicit = joined(reencode(encoded(dataset, IMPLICIT_LE), IMPLICIT_LE, EXPLICIT_LE))
+    again = pydicom.dcmread(BytesIO(explicit), force=True)
+    assert (again[0x00204000].VR, len(again[0x00204000].value)) in [("UN", 70_000), ("LT", 70_000)]
+
+
+def test_only_native_syntaxes_are_rewritten_and_never_into_big_endian() -> None:
+    assert can_reencode(EXPLICIT_BE, IMPLICIT_LE)
+    assert not can_reencode(EXPLICIT_LE, EXPLICIT_BE)
+    assert not can_reencode("1.2.840.10008.1.2.4.50", EXPLICIT_LE)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_data_set_is_rewritten_or_refused_and_nothing_else(data: st.DataObject) -> None:
+    syntax = data.draw(st.sampled_from(SOURCES))
+    content = bytearray(encoded(tiny("damaged", ReferencedImageSequence=[tiny("inner")]), syntax))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        joined(reencode(bytes(content), syntax, EXPLICIT_LE))
+    except Undecodable:
+        return
+
+
+def test_our_file_meta_follows_from_the_three_uids_alone_and_pydicom_reads_it() -> None:
+    made = file_meta(sop_class="1.2.3", sop_instance="1.2.3.4", transfer_syntax=EXPLICIT_LE)
+    assert made == file_meta(sop_class="1.2.3", sop_instance="1.2.3.4", transfer_syntax=EXPLICIT_LE)
+    assert made[:128] == bytes(128)
+    meta = pydicom.dcmread(BytesIO(made)).file_meta
+    assert (meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == ("1.2.3.4", EXPLICIT_LE)
+    assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert read_file_meta(made).data_set_offset == len(made)
+
+
+def test_a_flipped_bit_in_a_stored_file_is_noticed() -> None:
+    data = encoded(tiny("stored"))
+    content = file_meta(sop_class="1.2", sop_instance="1.2.3", transfer_syntax=EXPLICIT_LE) + data
+    hasher = ObjectHasher(EXPLICIT_LE)
+    hasher.update(data)
+    assert digest_of_file((memoryview(content),))[1] == hasher.digest()
+    assert is_intact((memoryview(content),), hasher.digest())
+    damaged = bytearray(content)
+    damaged[-1] ^= 1
+    assert not is_intact((memoryview(damaged),), hasher.digest())
+    assert not is_intact((memoryview(b"nothing"),), hasher.digest())

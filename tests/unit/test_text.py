@@ -1,0 +1,159 @@
+"""Names and character sets as hospitals have them: nothing lost, everything found."""
+
+# ruff: noqa: E501 - the bytes of an example stay on their line
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pacs_server.dicom.charset import declared, decode, encode_reply
+from pacs_server.dicom.names import fold, groups, search_text
+
+IR87, IR13, IR159 = (
+    ("", "ISO 2022 IR 87"),
+    ("ISO 2022 IR 13", "ISO 2022 IR 87"),
+    ("", "ISO 2022 IR 87", "ISO 2022 IR 159"),
+)
+UTF8 = ("ISO_IR 192",)
+
+# PS3.5 annexes H to K: the bytes of the examples, their label and their text.
+EXAMPLES = {
+    "H.3.1": (IR87, "59 61 6d 61 64 61 5e 54 61 72 6f 75 3d 1b 24 42 3b 33 45 44 1b 28 42 5e 1b 24 42 42 40 4f 3a 1b 28 42 3d"
+              "1b 24 42 24 64 24 5e 24 40 1b 28 42 5e 1b 24 42 24 3f 24 6d 24 26 1b 28 42", "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "H.3.2": (IR13, "d4 cf c0 de 5e c0 db b3 3d 1b 24 42 3b 33 45 44 1b 28 4a 5e 1b 24 42 42 40 4f 3a 1b 28 4a 3d"
+              "1b 24 42 24 64 24 5e 24 40 1b 28 4a 5e 1b 24 42 24 3f 24 6d 24 26 1b 28 4a", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+    "I.2": (("", "ISO 2022 IR 149"), "48 6f 6e 67 5e 47 69 6c 64 6f 6e 67 3d 1b 24 29 43 fb f3 5e 1b 24 29 43 d1 ce d4 d7 3d"
+            "1b 24 29 43 c8 ab 5e 1b 24 29 43 b1 e6 b5 bf", "Hong^Gildong=洪^吉洞=홍^길동"),
+    "J.1": (UTF8, "57 61 6e 67 5e 58 69 61 6f 44 6f 6e 67 3d e7 8e 8b 5e e5 b0 8f e6 9d b1 3d", "Wang^XiaoDong=王^小東="),
+    "J.2": (("GB18030",), "57 61 6e 67 5e 58 69 61 6f 44 6f 6e 67 3d cd f5 5e d0 a1 b6 ab 3d", "Wang^XiaoDong=王^小东="),
+    "K.2": (("", "ISO 2022 IR 58"), "5a 68 61 6e 67 5e 58 69 61 6f 44 6f 6e 67 3d 1b 24 29 41 d5 c5 5e 1b 24 29 41 d0 a1 b6 ab 3d",
+            "Zhang^XiaoDong=张^小东="),
+}  # fmt: skip
+
+NAMES = [
+    "ヤマダ^タロウ",
+    "ﾔﾏﾀﾞ^ﾀﾛｳ",
+    "山田^太郎=やまだ^たろう",
+    "髙橋",
+    "𠮷田",
+    "渡邊",
+    "渡邉",
+    "渡辺",
+    "森^鷗外",
+    "オーノ",
+    "山田　太郎",
+    "シン",
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_standard_are_read_without_a_flag(name: str) -> None:
+    terms, codes, text = EXAMPLES[name]
+    decoded = decode(bytes.fromhex(codes), terms, vr="PN")
+    assert (decoded.text, set(decoded.flags)) == (text, set())
+
+
+@pytest.mark.parametrize(
+    ("terms", "codec", "text"),
+    [
+        (("ISO_IR 100",), "latin-1", "Buc^Jérôme"),
+        (("ISO_IR 101",), "iso8859-2", "Wałęsa"),
+        (("ISO_IR 126",), "iso8859-7", "Διονυσιος"),
+        (("ISO_IR 127",), "iso8859-6", "قباني^لنزار"),
+        (("ISO_IR 138",), "iso8859-8", "שרון^דבורה"),
+        (("ISO_IR 144",), "iso8859-5", "Люкceмбypг"),
+        (("ISO_IR 166",), "tis-620", "สมชาย"),
+        (("GBK",), "gbk", "王^小东"),
+    ],
+)
+def test_a_single_character_set_is_read_and_written(terms: tuple[str, ...], codec: str, text: str) -> None:
+    assert decode(text.encode(codec), terms, vr="PN").text == text
+    assert encode_reply([("PN", text)], terms) == (terms[0], [text.encode(codec)])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("terms", [(), ("ISO_IR 100",), ("ISO_IR 13",), IR87, IR13, IR159, UTF8], ids=str)
+def test_a_reply_reads_back_to_exactly_the_name(name: str, terms: tuple[str, ...]) -> None:
+    label, (raw,) = encode_reply([("PN", name)], terms)
+    assert decode(raw, declared(label.encode()), vr="PN").text == name
+
+
+@pytest.mark.parametrize("name", ["髙橋", "𠮷田", "①", "㈱", "ﾔﾏﾀﾞ"])
+def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
+    assert encode_reply([("PN", name)], IR87)[0] == "ISO_IR 192"
+
+
+@pytest.mark.parametrize(
+    ("raw", "terms", "assumed", "text"),
+    [
+        ("山田^太郎".encode("cp932"), (), "", "山田^太郎"),
+        ("髙橋^①".encode("cp932"), (), "SHIFT_JIS", "髙橋^①"),
+        ("山田^太郎".encode("cp932"), ("ISO_IR 100",), "", "山田^太郎"),
+        ("山田^太郎".encode(), ("ISO_IR 100",), "", "山田^太郎"),
+        ("山田^太郎".encode("cp932"), ("ISO_IR 13",), "", "山田^太郎"),
+        (b"\x1b$B;3ED\x1b(B", ("ISO 2022 IR 6",), "", "山田"),
+        (b"M\xfcller", (), "", "Müller"),
+        (b"\x1b$B;3ED\x1b(B", ("ISO 2020 IR 87",), "", "山田"),
+        ("表^能=十".encode("cp932"), ("ISO_IR 13",), "", "表^能=十"),
+    ],
+)
+def test_missing_and_wrong_labels_are_read_through_and_flagged(
+    raw: bytes, terms: tuple[str, ...], assumed: str, text: str
+) -> None:
+    decoded = decode(raw, terms, vr="PN", assumed=assumed)
+    assert decoded.text == text
+    assert decoded.flags
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([(), ("ISO_IR 100",), IR87, IR13, UTF8, ("nonsense",), ("GBK",)]))
+def test_reading_never_fails(raw: bytes, terms: tuple[str, ...]) -> None:
+    text = decode(raw, terms, vr="LO").text
+    assert "\0" not in text
+    text.encode("utf-8")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(st.characters(exclude_categories=("Cs", "Cc"))), st.sampled_from([(), IR87, IR13, UTF8, ("ISO_IR 100",)])
+)
+def test_writing_loses_no_character(text: str, terms: tuple[str, ...]) -> None:
+    label, (raw,) = encode_reply([("PN", text)], terms)
+    assert decode(raw, declared(label.encode()), vr="PN").text == text
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["ヤマダ^タロウ", "ﾔﾏﾀﾞ^ﾀﾛｳ", "やまだ^たろう", "ヤマダ　タロウ", "ヤマダ タロウ"],
+        ["オーノ", "オ−ノ", "オ—ノ", "ｵｰﾉ"],
+        ["YAMADA^TARO", "yamada^taro", "ＹＡＭＡＤＡ^ＴＡＲＯ", "Yamada Taro"],
+        ["ハットリ", "ハツトリ"],
+        ["キヤノン", "キャノン"],
+    ],
+)
+def test_these_are_one_for_search(same: list[str]) -> None:
+    assert len({fold(name) for name in same}) == 1
+
+
+@pytest.mark.parametrize(
+    "distinct",
+    [
+        ["渡邊", "渡邉", "渡辺"],
+        ["髙橋", "高橋"],
+        ["オオノ", "オーノ"],
+        ["神", "\ufa19"],
+        ["𠮷田", "吉田"],
+        ["smith-jones", "smithーjones"],
+    ],
+)
+def test_these_stay_distinct(distinct: list[str]) -> None:
+    assert len({fold(name) for name in distinct}) == len(distinct)
+
+
+def test_the_three_groups_are_told_apart_and_searched_together() -> None:
+    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert groups(name) == ("Yamada^Tarou", "山田^太郎", "やまだ^たろう")
+    assert search_text(name).count("=") == 4
+    assert fold("山田^太郎") in search_text(name)
+    assert search_text("") == search_text("^^==") == ""

@@ -62,7 +62,7 @@ def serve(invocation: Invocation) -> ExitCode:
     _upgrade_embedded(settings)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
-    click.echo(first_steps(settings))
+    click.echo(first_steps(settings, invocation.settings_path()))
     worker.serve(invocation.settings, announce=talk)
     return ExitCode.DONE
 
@@ -79,7 +79,7 @@ def _upgrade_embedded(settings: Settings) -> None:
     schema.upgrade(settings.database)
 
 
-def first_steps(settings: Settings) -> str:
+def first_steps(settings: Settings, settings_path: Path) -> str:
     """What a person may do first with this archive, as commands to copy (DCMTK's tools)."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     peer = f"-aec {settings.aet} {host} {settings.port}"
@@ -89,8 +89,14 @@ def first_steps(settings: Settings) -> str:
             f"  echoscu {peer}",
             f"  storescu {peer} +sd +r FOLDER_OR_FILE",
             f'  findscu -S {peer} -k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k StudyDate -k "PatientName=*"',
-            "  pacs ae add MYSTATION 127.0.0.1 11113   (a destination for C-MOVE)",
+            f"  {_program()} -c {settings_path} ae add MYSTATION 127.0.0.1 11113   # a destination for C-MOVE",
             f"  movescu -S {peer} -aet MYSTATION -aem MYSTATION +P 11113 "
             "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID",
         )
     )
+
+
+def _program() -> str:
+    """How this program was called, so that what is printed works when it is pasted."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m pacs_server" if called.name == "__main__.py" else str(called)

@@ -47,7 +47,8 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
     limit = archive.settings.max_find_answers
     try:
         query = parse_query(association.read_identifier(), syntax, model, assumed_charset=caller.origin.charset)
-        pending = response(command, Status.PENDING, has_data_set=True)
+        going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
+        pending = response(command, going_on, has_data_set=True)
         found = answers(archive.search, query, syntax, reply_charset=caller.charset, retrieve_aet=archive.settings.aet)
         flushed = 0.0
         for count, identifier in enumerate(found):

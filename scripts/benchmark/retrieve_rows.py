@@ -46,7 +46,7 @@ def get_row(bench: Bench) -> Iterator[Figure]:
         _fill(bench, server)
         floor = acknowledged_per_s(CT.pixel_bytes, _IMAGES * _TIMES)
         keys = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid}")
-        getscu = ["getscu", "-q", "--ignore", "+B", "-pdu", "131072", *keys, "-aec", server.aet, "127.0.0.1"]
+        getscu = ["getscu", "-q", "--ignore", "-pdu", "131072", *keys, "-aec", server.aet, "127.0.0.1"]
 
         def with_getscu() -> None:
             run([*getscu, str(server.port)], timeout_s=_TIMEOUT_S, environment=nagle(on=False))

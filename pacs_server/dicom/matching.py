@@ -33,7 +33,7 @@ MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
-_TIME_FORM: Final = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?")
+_TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _TIME_LATEST: Final = "235959.999999"
 
 

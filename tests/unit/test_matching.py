@@ -1,0 +1,141 @@
+"""Identifiers become predicates, and rows become answers that any reader understands."""
+
+from io import BytesIO
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from support.samples import encoded
+
+from pacs_server.dicom.answer import AnswerEncoder
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.matching import (
+    Between,
+    Like,
+    Model,
+    NameLike,
+    Nothing,
+    NumberIn,
+    OneOf,
+    Query,
+    parse_query,
+    query_from_keywords,
+)
+from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.errors import BadQuery
+
+SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
+
+
+def asked(level: str | None = "STUDY", **keys: object) -> Dataset:
+    dataset = Dataset()
+    if level is not None:
+        dataset.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def query(dataset: Dataset, syntax: str = IMPLICIT_LE, model: Model = Model.STUDY_ROOT) -> Query:
+    return parse_query(encoded(dataset, syntax), syntax, model)
+
+
+def predicate(keyword: str, value: str) -> object:
+    made = query_from_keywords(Level.STUDY, {keyword: value}).predicates
+    return made[0] if made else None
+
+
+@pytest.mark.parametrize("value", ["", "*", "**", " "])
+def test_a_universal_key_restricts_nothing(value: str) -> None:
+    assert predicate("PatientID", value) is None
+
+
+def test_each_kind_of_key_becomes_its_predicate() -> None:
+    assert predicate("PatientID", "1\\2") == OneOf(BY_KEYWORD["PatientID"], ("1", "2"))
+    assert predicate("PatientID", "1*") == Like(BY_KEYWORD["PatientID"], ("1*",))
+    assert predicate("StudyDate", "20260101-") == Between(BY_KEYWORD["StudyDate"], "20260101", None)
+    assert predicate("StudyTime", "1000-11") == Between(BY_KEYWORD["StudyTime"], "10", "115959.999999")
+    assert predicate("InstanceNumber", "7") == NumberIn(BY_KEYWORD["InstanceNumber"], (7,))
+    assert isinstance(predicate("PatientName", "山*"), NameLike)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("StudyDate", "--"), ("StudyDate", "2020"), ("StudyTime", "99"), ("StudyInstanceUID", "1.*"), ("Rows", "x")],
+)
+def test_a_value_that_the_vr_cannot_have_matches_nothing(keyword: str, value: str) -> None:
+    assert isinstance(predicate(keyword, value), Nothing)
+
+
+def test_an_unknown_keyword_is_named_with_the_nearest() -> None:
+    with pytest.raises(BadQuery, match="PatientName"):
+        query_from_keywords(Level.STUDY, {"PatientNam": "x"})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model"),
+    [
+        (asked(None, PatientID="1"), Model.STUDY_ROOT),
+        (asked("NONSENSE"), Model.STUDY_ROOT),
+        (asked("IMAGE"), Model.PATIENT_STUDY_ONLY),
+    ],
+)
+def test_a_wrong_level_is_refused(dataset: Dataset, model: Model) -> None:
+    with pytest.raises(BadQuery):
+        query(dataset, model=model)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_an_answer_holds_what_was_asked_in_the_syntax_of_the_context(syntax: str) -> None:
+    keys = {"PatientName": "", "StudyDate": "", "StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
+    made = query(asked(**keys, RetrieveAETitle="", RequestedProcedureDescription=""), syntax)
+    encoder = AnswerEncoder(made, syntax, reply_charset="", retrieve_aet="PACS")
+    values = {"PatientName": "山田^太郎", "StudyDate": None, "StudyInstanceUID": "1.2.3", "StudyDescription": None}
+    row = [values.get(column.keyword, 12) for column in encoder.columns]
+    content = encoder.encode(row)
+    answer = pydicom.filereader.read_dataset(BytesIO(content), syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)
+    assert (answer.SpecificCharacterSet, answer.QueryRetrieveLevel) == ("ISO_IR 192", "STUDY")
+    answer.decode()
+    assert (str(answer.PatientName), answer.StudyInstanceUID) == ("山田^太郎", "1.2.3")
+    assert (answer.NumberOfStudyRelatedInstances, answer.RetrieveAETitle) == (12, "PACS")
+    assert "RequestedProcedureDescription" in answer
+    assert [element.tag for element in answer] == sorted(element.tag for element in answer)
+
+
+def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() -> None:
+    dataset = asked(None, StudyInstanceUID="1.2", SeriesInstanceUID="1.3")
+    assert parse_retrieve(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT).level is Level.SERIES
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        asked(),
+        asked(StudyInstanceUID=""),
+        asked("SERIES", StudyInstanceUID="1.2"),
+        asked("PATIENT"),
+        asked(None),
+        asked(StudyInstanceUID="1.2", SeriesInstanceUID="1.3"),
+    ],
+    ids=str,
+)
+def test_a_retrieve_that_is_not_certain_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(BadQuery):
+        parse_retrieve(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_bytes_are_a_query_or_a_refusal(data: st.DataObject) -> None:
+    syntax = data.draw(st.sampled_from(SYNTAXES))
+    content = bytearray(encoded(asked(PatientName="A*", StudyDate="20260101-", StudyInstanceUID="1.2"), syntax))
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    for parse in (parse_query, parse_retrieve):
+        try:
+            parse(bytes(content), syntax, Model.STUDY_ROOT)
+        except BadQuery:
+            continue

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, Update, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD
@@ -21,6 +21,13 @@ from pacs_server.index.tables import copies, flags, instances, patients, series,
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
 _TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
+
+# On PostgreSQL several processes record at once, and what one adds to a study depends on what the study has: its
+# modalities, whether a series is its first. In the order of the keys, so that no two wait for each other in a circle.
+_KEEP_OTHERS_OUT: Final = text(
+    "SELECT pg_advisory_xact_lock(keys.key) FROM (SELECT DISTINCT hashtextextended(name, 0) AS key"
+    " FROM unnest(CAST(:names AS text[])) AS name ORDER BY key) AS keys"
+)
 
 _OUTCOMES: Final = {"current": Outcome.NEW, "version": Outcome.VERSION, "encoding": Outcome.ENCODING}
 
@@ -51,7 +58,8 @@ class Recorder:
     """The statements of recording, compiled once for the database."""
 
     def __init__(self, index: Index) -> None:
-        or_nothing = sqlite.insert if index.database_path else postgresql.insert
+        self._meets_others = index.database_path is None
+        or_nothing = postgresql.insert if self._meets_others else sqlite.insert
         self.find_instances = Statement(
             index,
             select(instances.c.id, instances.c.digest, instances.c.role).where(
@@ -91,6 +99,11 @@ class Recorder:
 
     def record(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """Enter the arrivals, in their order, in the transaction of this connection."""
+        if self._meets_others:
+            described = [arrival.description for arrival in arrivals]
+            names = {f"study {one.study_uid}" for one in described}
+            names |= {f"patient {one.patient['identity']}" for one in described}
+            connection.execute(_KEEP_OTHERS_OUT, {"names": [clean(name) for name in names]})
         group = _Group(self, connection)
         recorded = [group.add(arrival) for arrival in arrivals]
         group.count()

@@ -94,8 +94,6 @@ def associate(
     association = client.associate(
         "127.0.0.1", archive.port, ae_title=archive.aet, ext_neg=list(roles), evt_handlers=list(handlers)
     )
-    if not association.is_established:
-        association.join(DEADLINE_S)  # pynetdicom may hand it over before it has noted that it was rejected
     try:
         yield association
     finally:

@@ -100,8 +100,8 @@ class Instances:
                 return
 
     def _try_commit(self, group: list[_Slot]) -> None:
-        with self._index.write() as connection:
-            recorded = self._recorder.record(connection, [slot.arrival for slot in group])
+        with self._index.write_cursor() as cursor:
+            recorded = self._recorder.record(cursor, [slot.arrival for slot in group])
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, Update, bindparam, insert, select, text, update
+from sqlalchemy import Table, Update, bindparam, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
-from pacs_server.index.statements import Statement, clean, cursor_of
+from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
@@ -58,8 +58,10 @@ class Recorder:
     """The statements of recording, compiled once for the database."""
 
     def __init__(self, index: Index) -> None:
+        self._index = index
         self._meets_others = index.database_path is None
         or_nothing = postgresql.insert if self._meets_others else sqlite.insert
+        self.keep_others_out = Statement(index, _KEEP_OTHERS_OUT)
         self.find_instances = Statement(
             index,
             select(instances.c.id, instances.c.digest, instances.c.role).where(
@@ -97,14 +99,18 @@ class Recorder:
             ),
         )
 
-    def record(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
-        """Enter the arrivals, in their order, in the transaction of this connection."""
+    def prepared(self, statement: Update) -> Statement:
+        """A statement that is not among those of every object."""
+        return Statement(self._index, statement)
+
+    def record(self, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        """Enter the arrivals, in their order, in the transaction of this cursor of the driver."""
         if self._meets_others:
             described = [arrival.description for arrival in arrivals]
             names = {f"study {one.study_uid}" for one in described}
             names |= {f"patient {one.patient['identity']}" for one in described}
-            connection.execute(_KEEP_OTHERS_OUT, {"names": [clean(name) for name in names]})
-        group = _Group(self, connection)
+            self.keep_others_out.on(cursor, {"names": [clean(name) for name in names]})
+        group = _Group(self, cursor)
         recorded = [group.add(arrival) for arrival in arrivals]
         group.count()
         return recorded
@@ -122,10 +128,9 @@ def _counting(table: Table, *columns: str) -> Update:
 class _Group:
     """One group on its way into the tables; rows that several objects share are looked up once."""
 
-    def __init__(self, statements: Recorder, connection: Connection) -> None:
+    def __init__(self, statements: Recorder, cursor: Any) -> None:
         self._do = statements
-        self._connection = connection
-        self._cursor = cursor_of(connection)
+        self._cursor = cursor
         self._studies: dict[str, _Study] = {}
         self._series: dict[tuple[int, str], _Series] = {}
 
@@ -226,11 +231,11 @@ class _Group:
         """Fill what the row does not have yet; answers the telling keywords in which the two contradict."""
         missing = {column: value for column, value in arriving.items() if value is not None and row.get(column) is None}
         if missing:
-            self._connection.execute(
-                update(table)
-                .where(table.c.id == row["id"])
-                .values({column: clean(value) for column, value in missing.items()})
+            filling = (
+                update(table).where(table.c.id == bindparam("row")).values({c: bindparam(f"now_{c}") for c in missing})
             )
+            values = {"row": row["id"]} | {f"now_{column}": value for column, value in missing.items()}
+            self._do.prepared(filling).on(self._cursor, values)
             row.update(missing)
         columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
         return [keyword for keyword, column in columns if arriving.get(column) not in (None, row[column])]

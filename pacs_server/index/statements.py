@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Delete, Insert, Select, Update
+from sqlalchemy import Delete, Insert, Select, TextClause, Update
 
 from pacs_server.index.engine import Index
 
@@ -27,7 +27,10 @@ class Statement:
     """One compiled statement; its parameters are named. Values are texts, whole numbers or None."""
 
     def __init__(
-        self, index: Index, statement: Select[Any] | Insert | Update | Delete, columns: Sequence[str] | None = None
+        self,
+        index: Index,
+        statement: Select[Any] | Insert | Update | Delete | TextClause,
+        columns: Sequence[str] | None = None,
     ) -> None:
         """`columns` are those that an insert fills, each from the parameter of its name."""
         compiled = statement.compile(dialect=index.engine.dialect, column_keys=columns)
@@ -48,8 +51,3 @@ class Statement:
         """Execute on the cursor of a transaction; the driver's errors come through."""
         cursor.execute(self._sql, self._parameters(values))
         return cursor
-
-
-def cursor_of(connection: Connection) -> Any:
-    """The driver's cursor in the transaction of a connection."""
-    return connection.connection.cursor()

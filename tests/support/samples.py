@@ -4,7 +4,7 @@ They are written and compared by pydicom and DCMTK only, so that a fault of ours
 """
 
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,8 +34,11 @@ _WITHOUT_PIXELS = (
     *("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"),
     *("1.2.840.10008.1.2.7.1", "1.2.840.10008.1.2.7.2", "1.2.840.10008.1.2.7.3"),
 )
-# Not encodings of a data set (MIME and XML), or a format of its own (Papyrus); all three are retired.
-_NO_DATA_SET = ("1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2", "1.2.840.10008.1.20")
+# Not encodings of a data set (MIME and XML), a format of its own (Papyrus), or live video (PS3.22).
+_NO_DATA_SET = (
+    "1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2", "1.2.840.10008.1.20",
+    "1.2.840.10008.1.2.7.1", "1.2.840.10008.1.2.7.2", "1.2.840.10008.1.2.7.3",
+)  # fmt: skip
 
 # Their pixel data or last sequence ends early, so that no whole object can be made of them.
 TRUNCATED = ("MR_truncated.dcm", "rtplan_truncated.dcm")
@@ -160,11 +163,11 @@ def real_samples(folder: Path, *, without: Collection[str] = ()) -> list[Sample]
     return samples
 
 
-def syntax_samples(folder: Path, without: Iterable[str] = ()) -> list[Sample]:
+def syntax_samples(folder: Path) -> list[Sample]:
     """One object for each transfer syntax of the standard; compressed pixel data are two opaque fragments."""
     samples = []
     for syntax, (name, kind, *_) in UID_dictionary.items():
-        if kind != "Transfer Syntax" or syntax in _NO_DATA_SET or syntax in without:
+        if kind != "Transfer Syntax" or syntax in _NO_DATA_SET:
             continue
         dataset = tiny(syntax, study="syntaxes", sop_class=SECONDARY_CAPTURE, StudyDescription="One of each syntax")
         dataset.SeriesDescription = name[:64]

@@ -57,7 +57,7 @@ class Witness:
         provider = AE(self.aet)
         for sop_class in STORAGE_CLASSES.values():
             provider.add_supported_context(sop_class, list(self._syntaxes))
-        handlers = [(evt.EVT_C_STORE, self._store)]
+        handlers = [(evt.EVT_C_STORE, self.take)]
         server = provider.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         assert server is not None
         self.port = int(server.server_address[1])
@@ -66,7 +66,8 @@ class Witness:
         finally:
             server.shutdown()
 
-    def _store(self, event: evt.Event) -> int:
+    def take(self, event: evt.Event) -> int:
+        """Keep an object that arrives, also as a handler of an association that gets with C-GET."""
         request = event.request
         self.received.append(
             Received(

@@ -40,6 +40,12 @@ _ISSUER = click.option("--issuer", metavar="ID", help="Issuer of the patient IDs
 _CHARSET = click.option(
     "--charset", metavar="CS", help="Character set to assume where it names none, and to answer in."
 )
+_MAX_ANSWERS = click.option(
+    "--max-answers", metavar="N", help="Of one of its queries. At first 0: as the settings say."
+)
+_COMBINED = click.option(
+    "--combined-datetime", metavar="YES/NO", help="Take its range of dates and of times as one. At first: no."
+)
 
 
 @click.group(cls=Group)
@@ -55,6 +61,8 @@ def ae() -> None:
 @_FROM
 @_ISSUER
 @_CHARSET
+@_MAX_ANSWERS
+@_COMBINED
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Register a peer.
@@ -78,6 +86,8 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_FROM
 @_ISSUER
 @_CHARSET
+@_MAX_ANSWERS
+@_COMBINED
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Change what is registered about a peer.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOBODY: Final = "-"
-KEYS: Final = ("aet", "host", "port", "allow", "from", "issuer", "charset")
+KEYS: Final = ("aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime")
 
 
 def facts_of(peer: Peer) -> dict[str, object]:
@@ -31,6 +31,8 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "from": list(peer.sources),
         "issuer": peer.issuer,
         "charset": peer.charset,
+        "max_answers": peer.max_answers,
+        "combined_datetime": peer.combines_moments,
     }
 
 
@@ -56,6 +58,8 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         sources=sources,
         issuer=_line(facts.get("issuer")),
         charset=charset_term(_line(facts.get("charset"))),
+        max_answers=_count(facts.get("max_answers")),
+        combines_moments=_yes(facts.get("combined_datetime")),
     )
 
 
@@ -116,6 +120,20 @@ def _port(value: object) -> int | None:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 65_535):
         raise ValueError(f"'{printable(text)}' is not a port: a number from 1 to 65535, or '-'")
     return int(text)
+
+
+def _count(value: object) -> int:
+    text = "0" if value is None else str(value)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"'{printable(text)}' is not a number of answers: 0 for no limit of its own, or more")
+    return int(text)
+
+
+def _yes(value: object) -> bool:
+    text = str(value or "no").lower()
+    if text not in ("yes", "no", "true", "false"):
+        raise ValueError(f"'{printable(value)}' is neither yes nor no")
+    return text in ("yes", "true")
 
 
 def _rights(names: tuple[str, ...]) -> frozenset[Right]:

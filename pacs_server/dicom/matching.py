@@ -26,7 +26,7 @@ from pacs_server.dicom.attributes import (
     Matching,
 )
 from pacs_server.dicom.identifier import Element, Identifier, read_identifier
-from pacs_server.dicom.names import GROUPS, fold
+from pacs_server.dicom.names import NamePattern
 from pacs_server.errors import BadQuery
 
 MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
@@ -69,14 +69,6 @@ class Like:
 
 
 @dataclass(frozen=True, slots=True)
-class NamePattern:
-    """One name to look for, folded: `any_group` in whichever group, or `by_group` each where it is given."""
-
-    any_group: str = ""
-    by_group: tuple[str, str, str] = ("", "", "")
-
-
-@dataclass(frozen=True, slots=True)
 class NameLike:
     """The name fits one of these patterns."""
 
@@ -94,6 +86,20 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class BetweenMoments:
+    """The date in `attribute` and the time in `time` together lie between these bounds, both included.
+
+    An open end is None; without a time at a bound the whole day belongs to it. An object without a time lies neither
+    before nor after another moment of its day.
+    """
+
+    attribute: Attribute
+    time: Attribute
+    dates: tuple[str | None, str | None]
+    times: tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class NumberIn:
     """The number is one of these."""
 
@@ -108,7 +114,19 @@ class Nothing:
     attribute: Attribute
 
 
-Predicate: TypeAlias = OneOf | Like | NameLike | Between | NumberIn | Nothing
+Predicate: TypeAlias = OneOf | Like | NameLike | Between | BetweenMoments | NumberIn | Nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How keys are taken where the standard leaves it to negotiation. Source: PS3.4 section C.5.1.1.
+
+    `combines_moments`: a range of dates and one of times that belong together are one range of moments (C.2.2.2.5).
+    `takes_names_in_any_order`: the words of a name may stand in any order and be cut short ("fuzzy").
+    """
+
+    combines_moments: bool = False
+    takes_names_in_any_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +152,9 @@ class Query:
     has_unsupported_keys: bool = False
 
 
-def parse_query(identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = "") -> Query:
+def parse_query(
+    identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = "", manner: Manner = Manner()
+) -> Query:
     """Read a C-FIND identifier.
 
     Raises: BadQuery when it is damaged, or its level is missing or not one of the model.
@@ -151,14 +171,14 @@ def parse_query(identifier: bytes, transfer_syntax: str, model: Model, *, assume
             continue
         attribute = _attribute(element.tag, level)
         return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
-        predicate = _predicate(attribute, element.text) if attribute else None
+        predicate = _predicate(attribute, element.text, manner) if attribute else None
         if predicate is not None:
             predicates.append(predicate)
         elif not _is_universal(element.text) or element.has_items:
             unsupported = True
     return Query(
         level=level,
-        predicates=tuple(predicates),
+        predicates=tuple(_combined(predicates) if manner.combines_moments else predicates),
         return_keys=tuple(return_keys),
         character_set=keys.character_set,
         has_unsupported_keys=unsupported,
@@ -224,11 +244,13 @@ def _is_universal(text: str) -> bool:
     return not text.strip("* \0")
 
 
-def _predicate(attribute: Attribute, text: str) -> Predicate | None:
+def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> Predicate | None:
     """The predicate of one key, None when it restricts nothing."""
     if _is_universal(text):
         return None
     make = _BY_MATCHING.get(attribute.matching)
+    if attribute.matching is Matching.NAME and manner.takes_names_in_any_order:
+        make = _name_in_any_order
     if make is None:
         return None
     values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
@@ -251,16 +273,14 @@ def _uid(attribute: Attribute, values: Sequence[str]) -> Predicate:
     return OneOf(attribute, plain) if plain else Nothing(attribute)
 
 
-def _name(attribute: Attribute, values: Sequence[str]) -> Predicate:
-    return NameLike(attribute, tuple(_name_pattern(value) for value in values))
+def _name(attribute: Attribute, values: Sequence[str]) -> Predicate | None:
+    patterns = tuple(NamePattern.of(value) for value in values)
+    return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 
-def _name_pattern(value: str) -> NamePattern:
-    if "=" not in value:
-        return NamePattern(any_group=fold(value))
-    folded = [fold(group) for group in value.split("=")[:GROUPS]]
-    alphabetic, ideographic, phonetic = ("" if _is_universal(group) else group for group in (*folded, "", "")[:GROUPS])
-    return NamePattern(by_group=(alphabetic, ideographic, phonetic))
+def _name_in_any_order(attribute: Attribute, values: Sequence[str]) -> Predicate | None:
+    patterns = tuple(NamePattern.of(value, fuzzy=True) for value in values)
+    return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 
 def _number(attribute: Attribute, values: Sequence[str]) -> Predicate:
@@ -324,7 +344,25 @@ def _time_high(text: str) -> str | None:
     return text + _TIME_LATEST[len(text) :]
 
 
-_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], Predicate]]] = {
+def _combined(predicates: Sequence[Predicate]) -> list[Predicate]:
+    """The predicates with each pair of a range of dates and one of times as one range of moments."""
+    ranges = {predicate.attribute: predicate for predicate in predicates if isinstance(predicate, Between)}
+    kept = list(predicates)
+    for day, clock in _MOMENTS:
+        if day in ranges and clock in ranges:
+            dates, times = ranges[day], ranges[clock]
+            kept = [predicate for predicate in kept if predicate not in (dates, times)]
+            kept.append(BetweenMoments(day, clock, (dates.low, dates.high), (times.low, times.high)))
+    return kept
+
+
+_MOMENTS: Final = tuple(
+    (BY_KEYWORD[f"{name}Date"], BY_KEYWORD[f"{name}Time"])
+    for name in ("Study", "Series", "PatientBirth", "InstanceCreation", "Acquisition", "Content",
+                 "PerformedProcedureStepStart")
+)  # fmt: skip
+
+_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], Predicate | None]]] = {
     Matching.UID: _uid,
     Matching.TEXT: _text,
     Matching.NAME: _name,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 GROUPS: Final = 3
@@ -25,6 +27,9 @@ _DASHES: Final = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2500\u2501"
 _KANA: Final = _HIRAGANA | str.maketrans(_SMALL, _LARGE) | {ord(dash): "-" for dash in _DASHES}
 _LONG_VOWEL: Final = re.compile("(?<=[\u30a1-\u30fa\u30fc])-+")
 _STARS: Final = re.compile(r"\*{2,}")
+_WILDCARD: Final = re.compile(r"[*?]")
+# Wildcards stay within one group of one value.
+_IN_GROUP: Final = {"*": r"[^=\\]*", "?": r"[^=\\]"}
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -48,14 +53,6 @@ def _normalised(part: str) -> str:
     return level.translate(_NOT_DELIMITERS)
 
 
-def fold_pattern(key: str) -> str:
-    """Fold one group of a query key as `fold` does; `*` and `?` survive as wildcards, runs of `*` become one.
-
-    Full-width ＊ and ？ are wildcards too: an input method for kana types them, and no name holds them.
-    """
-    return _STARS.sub("*", fold(key))
-
-
 def groups(pn: str) -> tuple[str, str, str]:
     """The alphabetic, ideographic and phonetic group of the first value, without padding; missing ones are empty.
 
@@ -73,3 +70,64 @@ def search_text(pn: str) -> str:
     """
     values = ["=".join(("", *(fold(group) for group in groups(value)), "")) for value in pn.split("\\")]
     return "\\".join(value for value in values if value != "====")
+
+
+def grams_of_name(searched: str) -> set[str]:
+    """Every two neighbouring characters of each group in a `search_text`, the last one with a space: so each character
+    of a group begins a gram.
+    """
+    folded = [group for value in searched.split("\\") for group in value.split("=") if group]
+    return {group[start : start + 2].ljust(2) for group in folded for start in range(len(group))}
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """One name to look for, folded: `any_group` in whichever group, `by_group` each where it is given, or `words`, each
+    at the beginning of some word of the name.
+    """
+
+    any_group: str = ""
+    by_group: tuple[str, str, str] = ("", "", "")
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, key: str, *, fuzzy: bool = False) -> NamePattern:
+        """The pattern of a query key, as `fold` levels it; `*` and `?` are wildcards, runs of `*` become one.
+
+        Full-width ＊ and ？ are wildcards too: an input method for kana types them, and no name holds them.
+        `fuzzy` takes the words of the key in any order.
+        """
+        if fuzzy and not _WILDCARD.search(fold(key)):
+            return cls(words=tuple(fold(key.replace("=", " ")).split()))
+        if "=" not in key:
+            return cls(any_group=_pattern(key))
+        folded = [_pattern(group) for group in key.split("=")[:GROUPS]]
+        alphabetic, ideographic, phonetic = ("" if group == "*" else group for group in (*folded, "", "")[:GROUPS])
+        return cls(by_group=(alphabetic, ideographic, phonetic))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that have to be met, as patterns."""
+        return tuple(filter(None, (self.any_group, *self.by_group, *self.words)))
+
+    @property
+    def grams(self) -> tuple[str, ...]:
+        """Grams that every name that fits has, the most telling first; one of a single character is the beginning of
+        one. Empty when there are none.
+        """
+        runs = [run for part in self.parts for run in _WILDCARD.split(part) if run]
+        found = {gram for run in runs for gram in ([run] if len(run) == 1 else map("".join, pairwise(run)))}
+        return tuple(sorted(found, key=lambda gram: (gram.isascii(), -len(gram), gram)))
+
+    @property
+    def regex(self) -> str:
+        """What `search_text` of a name that fits contains: a regular expression of Python and of PostgreSQL alike."""
+        if self.words:
+            return "".join(f"(?=.*[= ]{re.escape(word)})" for word in self.words)
+        wanted = self.any_group or "=".join(group or "*" for group in self.by_group)
+        parts = (_IN_GROUP.get(letter) or re.escape(letter) for letter in wanted)
+        return f"={''.join(parts)}="
+
+
+def _pattern(key: str) -> str:
+    return _STARS.sub("*", fold(key))

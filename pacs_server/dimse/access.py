@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from pacs_server.archive.ingest import Origin
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.dimse.services import SERVICES
+from pacs_server.dimse.services import SERVICES, Service
 from pacs_server.index.registry import Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
@@ -34,6 +34,9 @@ from pacs_server.net.negotiate import (
 _RESOLVED_FOR_S: Final = 60
 # In what we read and write identifiers; deflated and encapsulated ones make no sense for them.
 _MESSAGE_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
+# How many of the options that may be negotiated are granted, in their order: for queries relational, combined date and
+# time, fuzzy names (PS3.4 section C.5.1.1); for retrieves relational (C.5.2.1, C.5.3.1). Zone and frames are not.
+_EXTENDED_OPTIONS: Final = {Right.FIND: 3, Right.MOVE: 1, Right.GET: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Caller:
     rights: frozenset[Right]
     charset: str
     origin: Origin
+    max_answers: int = 0
+    combines_moments: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +82,22 @@ def identify(
     if peer is None:
         if not address.is_loopback:
             return CALLING_NOT_RECOGNISED
-        return _caller(calling, frozenset(Right), "", "", rules)
+        return _caller(Peer(aet=calling, host=None, port=None, rights=frozenset(Right), sources=()), rules)
     if not any(covers(source, address) for source in peer.sources):
         return CALLING_NOT_RECOGNISED
-    return _caller(calling, peer.rights, peer.charset, peer.issuer, rules)
+    return _caller(peer, rules)
 
 
-def _caller(aet: str, rights: frozenset[Right], charset: str, issuer: str, rules: AccessRules) -> Caller:
-    assumed = charset or rules.default_charset
-    origin = Origin(aet=aet, charset=assumed, issuer=issuer or rules.default_issuer)
-    return Caller(aet=aet, rights=rights, charset=charset, origin=origin)
+def _caller(peer: Peer, rules: AccessRules) -> Caller:
+    assumed = peer.charset or rules.default_charset
+    return Caller(
+        aet=peer.aet,
+        rights=peer.rights,
+        charset=peer.charset,
+        origin=Origin(aet=peer.aet, charset=assumed, issuer=peer.issuer or rules.default_issuer),
+        max_answers=peer.max_answers,
+        combines_moments=peer.combines_moments,
+    )
 
 
 def plain_address(text: str) -> IPv4Address | IPv6Address:
@@ -121,17 +132,25 @@ def answer_contexts(
     usual_syntax: Callable[[str], str | None],
 ) -> Sequence[ContextAnswer]:
     """Accept or reject each proposed presentation context by what the caller may do."""
-    return [_answer(context, caller, rules, usual_syntax) for context in request.contexts]
+    return [
+        _answer_service(context, service, caller, request.extended.get(context.abstract_syntax, b""))
+        if (service := SERVICES.get(context.abstract_syntax))
+        else _answer_storage(context, caller, rules, usual_syntax)
+        for context in request.contexts
+    ]
 
 
-def _answer(
+def _answer_service(context: ProposedContext, service: Service, caller: Caller, asked: bytes) -> ContextAnswer:
+    if service.right not in caller.rights:
+        return _reject(context, ContextResult.USER_REJECTION)
+    known = _EXTENDED_OPTIONS.get(service.right, 0)
+    agreed = bytes(int(wish == 1 and option < known) for option, wish in enumerate(asked))
+    return replace(_accept(context, _MESSAGE_SYNTAXES, scu=True, scp=False), extended=agreed)
+
+
+def _answer_storage(
     context: ProposedContext, caller: Caller, rules: AccessRules, usual_syntax: Callable[[str], str | None]
 ) -> ContextAnswer:
-    service = SERVICES.get(context.abstract_syntax)
-    if service is not None:
-        if service.right not in caller.rights:
-            return _reject(context, ContextResult.USER_REJECTION)
-        return _accept(context, _MESSAGE_SYNTAXES, scu=True, scp=False)
     known = is_registered_class(context.abstract_syntax)
     if not is_storage_class(context.abstract_syntax) or not (known or rules.accept_private_sop_classes):
         return _reject(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)

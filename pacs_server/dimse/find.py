@@ -10,7 +10,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.lookup import answers
-from pacs_server.dicom.matching import Model, parse_query
+from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
 from pacs_server.errors import BadQuery, IndexUnavailable
@@ -43,20 +43,26 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
     association, archive, caller = session.association, session.archive, session.caller
     if not command.has_data_set:
         return Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
-    syntax = association.contexts[command.context_id].transfer_syntax
-    limit = archive.settings.max_find_answers
+    context = association.contexts[command.context_id]
+    syntax = context.transfer_syntax
+    limit = caller.max_answers or archive.settings.max_find_answers
+    manner = Manner(
+        combines_moments=caller.combines_moments or context.extended[1:2] == b"\1",
+        takes_names_in_any_order=context.extended[2:3] == b"\1",
+    )
     try:
-        query = parse_query(association.read_identifier(), syntax, model, assumed_charset=caller.origin.charset)
+        identifier = association.read_identifier()
+        query = parse_query(identifier, syntax, model, assumed_charset=caller.origin.charset, manner=manner)
         going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
         pending = response(command, going_on, has_data_set=True)
         found = answers(archive.search, query, syntax, reply_charset=caller.charset, retrieve_aet=archive.settings.aet)
         flushed = 0.0
-        for count, identifier in enumerate(found):
+        for count, answer in enumerate(found):
             if association.cancelled(command.message_id):
                 return Status.CANCEL, ""
             if limit and count >= limit:
                 return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
-            association.queue(command.context_id, pending, identifier)
+            association.queue(command.context_id, pending, answer)
             session.tally.answered += 1
             now = time.monotonic()
             if now - flushed > _COMPANY_S:

@@ -13,14 +13,15 @@ from sqlalchemy.types import NullType
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level, Matching
 from pacs_server.dicom.matching import (
     Between,
+    BetweenMoments,
     Like,
     NameLike,
-    NamePattern,
     NumberIn,
     OneOf,
     Predicate,
 )
-from pacs_server.index.tables import instances, patients, series, studies
+from pacs_server.dicom.names import NamePattern
+from pacs_server.index.tables import instances, name_grams, patients, series, studies
 
 TABLES: Final[dict[Level, Table]] = {
     Level.PATIENT: patients,
@@ -30,6 +31,8 @@ TABLES: Final[dict[Level, Table]] = {
 }
 
 _WILDCARD: Final = re.compile(r"[*?]")
+# The rarest of two grams narrows well enough; what remains is compared row by row.
+_GRAMS_ASKED: Final = 2
 _GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
@@ -40,7 +43,7 @@ _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("a
 class Fits(FunctionElement[bool]):
     """Whether a text fits a pattern of `*` and `?`, case-sensitive, by an index where the pattern has a fixed start."""
 
-    inherit_cache = True
+    inherit_cache = False  # the text of the SQL depends on the pattern
     # With a Boolean type SQLite would be asked for `(...) = 1`, which no index answers.
     type = NullType()  # type: ignore[assignment]
     name = "fits"
@@ -49,12 +52,16 @@ class Fits(FunctionElement[bool]):
         glob = pattern.replace("[", "[[]")
         like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
         start = _WILDCARD.split(pattern, maxsplit=1)[0]
+        self.has_start = bool(start)
         super().__init__(column, literal(glob), literal(like), literal(start), literal(start + _GREATEST))
 
 
 @compiles(Fits, "sqlite")
 def _fits_sqlite(element: Fits, compiler: Any, **kw: Any) -> str:
     # SQLite takes an index for a GLOB only if its start is known when the statement is prepared; the range always is.
+    if not element.has_start:
+        column, glob, *_ = element.clauses
+        return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
     column, glob, _, start, end = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"({column} >= {start} AND {column} < {end} AND {column} GLOB {glob})"
 
@@ -63,6 +70,29 @@ def _fits_sqlite(element: Fits, compiler: Any, **kw: Any) -> str:
 def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
     column, _, like, _, _ = element.clauses
     return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
+
+
+class FitsName(FunctionElement[bool]):
+    """Whether a name, as `search_text` writes it, fits a pattern: a regular expression, read row by row."""
+
+    inherit_cache = True
+    type = NullType()  # type: ignore[assignment]
+    name = "fits_name"
+
+    def __init__(self, column: ColumnElement[Any], pattern: NamePattern) -> None:
+        super().__init__(column, literal(pattern.regex))
+
+
+@compiles(FitsName, "sqlite")
+def _fits_name_sqlite(element: FitsName, compiler: Any, **kw: Any) -> str:
+    column, regex = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} REGEXP {regex})"  # the function of index/engine.py
+
+
+@compiles(FitsName, "postgresql")
+def _fits_name_postgresql(element: FitsName, compiler: Any, **kw: Any) -> str:
+    column, regex = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} ~ {regex})"
 
 
 def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
@@ -106,6 +136,8 @@ def _condition(predicate: Predicate, column: ColumnElement[Any] | None) -> Colum
         case Between(low=low, high=high):
             bounds = [column >= low if low is not None else None, column <= high if high is not None else None]
             return and_(*(bound for bound in bounds if bound is not None))
+        case BetweenMoments():
+            return _between_moments(predicate)
         case NameLike(attribute=attribute, patterns=patterns):
             return or_(*(_name_condition(attribute, pattern) for pattern in patterns))
         case _:
@@ -116,17 +148,47 @@ def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
     return Fits(column, pattern) if "*" in pattern or "?" in pattern else column == pattern
 
 
+def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
+    columns = TABLES[predicate.attribute.level].c
+    day, clock = columns[predicate.attribute.column], columns[predicate.time.column]
+    (first_day, last_day), (first_time, last_time) = predicate.dates, predicate.times
+    conditions = []
+    if first_day is not None:
+        conditions += [day >= first_day, or_(day > first_day, clock >= (first_time or ""))]
+    elif first_time is not None:
+        conditions.append(or_(day < (last_day or ""), clock >= first_time))
+    if last_day is not None:
+        conditions += [day <= last_day, or_(day < last_day, clock <= (last_time or _GREATEST))]
+    elif last_time is not None:
+        conditions.append(or_(day > (first_day or _GREATEST), clock <= last_time))
+    return and_(*conditions)
+
+
 def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement[bool]:
     if attribute is _PATIENT_NAME:
-        if pattern.any_group:
-            # Three searches by index and their union: an OR over the columns would read every patient or study.
-            found = (select(patients.c.id).where(_matches(column, pattern.any_group)) for column in _GROUP_COLUMNS)
-            return patients.c.id.in_(union(*found))
+        return _patient_name(pattern)
+    return FitsName(TABLES[attribute.level].c[f"{attribute.column}_folded"], pattern)
+
+
+def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:
+    """By the indexes of the three groups where the pattern tells how a group begins, else by the grams of the name."""
+    if pattern.any_group and not _WILDCARD.match(pattern.any_group):
+        # Three searches by index and their union: an OR over the columns would read every patient or study.
+        found = (select(patients.c.id).where(_matches(column, pattern.any_group)) for column in _GROUP_COLUMNS)
+        return patients.c.id.in_(union(*found))
+    if any(group and not _WILDCARD.match(group) for group in pattern.by_group):
         given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
         return and_(*(_matches(column, group) for column, group in given if group))
-    folded = TABLES[attribute.level].c[f"{attribute.column}_folded"]
-    groups = pattern.any_group or "=".join(group or "*" for group in pattern.by_group)
-    return Fits(folded, f"*={groups}=*")
+    having_grams = (patients.c.id.in_(_having(gram)) for gram in pattern.grams[:_GRAMS_ASKED])
+    return and_(*having_grams, FitsName(patients.c.patient_name_folded, pattern))
+
+
+def _having(gram: str) -> Select[Any]:
+    """The patients in whose name a gram stands; one of a single character is the beginning of one."""
+    if len(gram) > 1:
+        return select(name_grams.c.patient_row).where(name_grams.c.gram == gram)
+    begins = and_(name_grams.c.gram >= gram, name_grams.c.gram < gram + _GREATEST)
+    return select(name_grams.c.patient_row).where(begins)
 
 
 def answer_column(attribute: Attribute, level: Level) -> ColumnElement[Any]:

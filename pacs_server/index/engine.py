@@ -6,6 +6,7 @@ SQLite is the embedded default; PostgreSQL is for more than one machine. Nothing
 from __future__ import annotations
 
 import fcntl
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,8 +186,14 @@ def _engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     # The driver must not begin transactions by itself: a read would become a write in the middle (see _begin_sqlite).
     connection.isolation_level = None
+    connection.create_function("regexp", 2, _contains, deterministic=True)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _contains(regex: str, text: str | None) -> bool:
+    """SQLite's `text REGEXP regex`. Python's `re` keeps the compiled expressions."""
+    return text is not None and re.search(regex, text) is not None
 
 
 def _begin_sqlite(connection: Connection) -> None:

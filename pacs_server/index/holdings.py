@@ -92,7 +92,9 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             connection.execute(delete(table))
         with beside.read() as source:
             for table in CONTENT:
-                found = source.execution_options(yield_per=_BATCH).execute(select(*table.c).order_by(table.c.id))
+                found = source.execution_options(yield_per=_BATCH).execute(
+                    select(*table.c).order_by(*table.primary_key)
+                )
                 for rows in found.mappings().partitions():
                     connection.execute(insert(table), [dict(row) for row in rows])
         _continue_numbering(connection)
@@ -101,6 +103,6 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
 def _continue_numbering(connection: Connection) -> None:
     """PostgreSQL's sequences do not notice ids that were given; SQLite counts on from the greatest by itself."""
     if connection.dialect.name == "postgresql":
-        for table in CONTENT:
+        for table in (table for table in CONTENT if "id" in table.c):
             greatest = select(func.coalesce(func.max(table.c.id), 1)).scalar_subquery()
             connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), greatest)))

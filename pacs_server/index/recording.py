@@ -13,10 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description, Flag, Value
+from pacs_server.dicom.names import grams_of_name
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import copies, flags, instances, patients, series, studies
+from pacs_server.index.tables import copies, flags, instances, name_grams, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -85,8 +86,9 @@ class Recorder:
             Statement(index, insert(table).returning(table.c.id), _filled(table))
             for table in (patients, studies, series, instances)
         )
-        self.insert_copy, self.insert_flag = (
-            Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table)) for table in (copies, flags)
+        self.insert_copy, self.insert_flag, self.insert_gram = (
+            Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            for table in (copies, flags, name_grams)
         )
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
@@ -181,6 +183,7 @@ class _Group:
             patient = dict(zip(patients.c.keys(), found, strict=True))
         else:
             patient = self._insert(self._do.insert_patient, patients, dict(description.patient))
+            self._add_grams(patient)
         values = dict(description.study) | {
             "patient_row": patient["id"],
             "day": arrival.day.isoformat(),
@@ -188,6 +191,10 @@ class _Group:
         }
         row = self._insert(self._do.insert_study, studies, values)
         return _Study(row=row, patient=patient, modalities=set(), sop_classes=set(), is_new=True)
+
+    def _add_grams(self, patient: Row) -> None:
+        for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
+            self._do.insert_gram.on(self._cursor, {"gram": gram, "patient_row": patient["id"]})
 
     def _part(self, study: _Study, description: Description) -> _Series:
         key = (study.row["id"], description.series_uid)
@@ -237,6 +244,8 @@ class _Group:
             values = {"row": row["id"]} | {f"now_{column}": value for column, value in missing.items()}
             self._do.prepared(filling).on(self._cursor, values)
             row.update(missing)
+            if "patient_name_folded" in missing:
+                self._add_grams(row)
         columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
         return [keyword for keyword, column in columns if arriving.get(column) not in (None, row[column])]
 

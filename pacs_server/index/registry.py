@@ -33,7 +33,8 @@ class Right(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
-    CIDR blocks and host names it may call from.
+    CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
+    `combines_moments`: its dates and times are one range, as if it had negotiated that.
     """
 
     aet: AeTitle
@@ -43,6 +44,8 @@ class Peer:
     sources: tuple[str, ...]
     issuer: str = ""
     charset: str = ""
+    max_answers: int = 0
+    combines_moments: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,8 @@ class Registry:
             "sources": json.dumps(peer.sources),
             "issuer": peer.issuer,
             "charset": peer.charset,
+            "max_answers": peer.max_answers,
+            "combines_moments": int(peer.combines_moments),
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -144,7 +149,7 @@ class Registry:
 
 
 def _peer(row: Iterable[Any]) -> Peer:
-    aet, host, port, rights, sources, issuer, charset = row
+    aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments = row
     return Peer(
         aet=AeTitle(aet),
         host=host,
@@ -153,6 +158,8 @@ def _peer(row: Iterable[Any]) -> Peer:
         sources=tuple(json.loads(sources)),
         issuer=issuer,
         charset=charset,
+        max_answers=max_answers,
+        combines_moments=bool(combines_moments),
     )
 
 

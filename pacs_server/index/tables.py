@@ -132,6 +132,8 @@ peers: Final = Table(
     Column("sources", Text, nullable=False),
     Column("issuer", Text, nullable=False),
     Column("charset", Text, nullable=False),
+    Column("max_answers", Integer, nullable=False, server_default="0"),
+    Column("combines_moments", Integer, nullable=False, server_default="0"),
 )
 
 volumes: Final = Table(
@@ -144,10 +146,20 @@ volumes: Final = Table(
     Column("domain", Text, nullable=False),
 )
 
+# The grams of a patient's name: a search for a part of it reads these, whatever the number of patients.
+name_grams: Final = Table(
+    "name_grams",
+    metadata,
+    Column("gram", Text, primary_key=True),
+    Column("patient_row", ForeignKey("patients.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+Index("ix_name_grams_gram", name_grams.c.gram, postgresql_ops={"gram": "text_pattern_ops"}).ddl_if(dialect="postgresql")
+
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 
-CONTENT: Final = (patients, studies, series, instances, copies, flags)
+CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags)
 
 for column in (
     patients.c.patient_id,

@@ -22,6 +22,7 @@ from pynetdicom.pdu_items import (
     PresentationContextItemAC,
     PresentationContextItemRQ,
     SCP_SCU_RoleSelectionSubItem,
+    SOPClassExtendedNegotiationSubItem,
     TransferSyntaxSubItem,
     UserInformationItem,
 )
@@ -247,7 +248,7 @@ def write_request(called: str, calling: str, contexts: Sequence[ProposedContext]
         if context.scp_role is not None
     }
     items = [_request_item(context) for context in contexts]
-    pdu.variable_items = [_application_context(), *items, _own_information(max_pdu_bytes, roles, window=False)]
+    pdu.variable_items = [_application_context(), *items, _own_information(max_pdu_bytes, roles, {}, window=False)]
     return bytes(pdu.encode())
 
 
@@ -265,7 +266,8 @@ def write_acceptance(
         if answer.result == ContextResult.ACCEPTED and (answer.scu_role, answer.scp_role) != (None, None)
     }
     pdu = A_ASSOCIATE_AC()
-    information = _own_information(max_pdu_bytes, roles, window=request.asks_for_window)
+    extended = {syntax_of[answer.id]: answer.extended for answer in answers if answer.extended}
+    information = _own_information(max_pdu_bytes, roles, extended, window=request.asks_for_window)
     pdu.variable_items = [_application_context(), *(_answer_item(answer) for answer in answers), information]
     encoded = bytearray(pdu.encode())
     encoded[TITLES] = titles
@@ -311,7 +313,7 @@ def _answer_item(answer: ContextAnswer) -> PresentationContextItemAC:
 
 
 def _own_information(
-    max_pdu_bytes: int, roles: Mapping[str, tuple[bool, bool]], *, window: bool
+    max_pdu_bytes: int, roles: Mapping[str, tuple[bool, bool]], extended: Mapping[str, bytes], *, window: bool
 ) -> UserInformationItem:
     """What we say of ourselves. A role for a SOP class that is no UID of the strict form is not granted."""
     length = MaximumLengthSubItem()
@@ -330,6 +332,10 @@ def _own_information(
             role = SCP_SCU_RoleSelectionSubItem()
             role.sop_class_uid, role.scu_role, role.scp_role = name, int(scu), int(scp)
             items.append(role)
+    for name, agreed in extended.items():
+        agreement = SOPClassExtendedNegotiationSubItem()
+        agreement.sop_class_uid, agreement.service_class_application_information = name, agreed
+        items.append(agreement)
     information = UserInformationItem()
     information.user_data = [*items, version]
     return information

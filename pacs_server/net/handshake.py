@@ -99,7 +99,9 @@ def _accepted(request: AssociationRequest, answers: Sequence[ContextAnswer]) -> 
     names = {context.id: context.abstract_syntax for context in request.contexts}
     accepted = [one for one in answers if one.result == ContextResult.ACCEPTED]
     contexts = {
-        one.id: Context(one.id, names[one.id], one.transfer_syntax, one.scu_role is not False, one.scp_role is True)
+        one.id: Context(
+            one.id, names[one.id], one.transfer_syntax, one.scu_role is not False, one.scp_role is True, one.extended
+        )
         for one in accepted
     }
     return Agreement(

@@ -61,13 +61,17 @@ class ContextResult(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextAnswer:
-    """The answer to one proposed context. Roles are those granted to the requestor; None sends no role item."""
+    """The answer to one proposed context. Roles are those granted to the requestor; None sends no role item.
+
+    `extended` is the application information agreed for its SOP class; empty sends none.
+    """
 
     id: int
     result: ContextResult
     transfer_syntax: str
     scu_role: bool | None = None
     scp_role: bool | None = None
+    extended: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,16 @@ def first_offered(context: ProposedContext, wanted: Iterable[str]) -> str | None
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An accepted presentation context. `as_scp`, `as_scu`: the roles in which we may act on it."""
+    """An accepted presentation context. `as_scp`, `as_scu`: the roles in which we may act on it. `extended`: what was
+    agreed beyond that for its SOP class (PS3.7 section D.3.3.5).
+    """
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
     as_scp: bool
     as_scu: bool
+    extended: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

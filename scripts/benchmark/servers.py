@@ -6,12 +6,16 @@ import json
 import socket
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
 from benchmark.processes import Failed, Process, run, start, stop
 from benchmark.raw_association import VERIFICATION, Proposal, RawAssociation, associate_rq
 from benchmark.studies import record_studies
+from pacs_server.index.engine import Index
+from pacs_server.index.registry import Registry
+from pacs_server.settings import load
 
 _START_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.005
@@ -46,7 +50,7 @@ class Server(Protocol):
     def know_destination(self, aet: str, port: int) -> None:
         """Let it send to this AE on this machine; `start` comes later."""
 
-    def hold_studies(self, count: int, seed: int) -> None:
+    def hold_studies(self, count: int, seed: int, objects: int = 1) -> None:
         """Put studies into its index without sending them (service "index")."""
 
 
@@ -114,9 +118,10 @@ class Archive(_Started):
         """Register the AE."""
         self._pacs("-c", str(self._settings), "ae", "add", aet, "127.0.0.1", str(port))
 
-    def hold_studies(self, count: int, seed: int) -> None:
-        """Record them through the index, as a store does after its file is written."""
-        record_studies(self._settings, count=count, seed=seed)
+    def hold_studies(self, count: int, seed: int, objects: int = 1) -> None:
+        """Write them into the tables."""
+        with closing(Index.open(load(self._settings).database)) as index:
+            record_studies(index, Registry(index).volumes()[0].id, count=count, objects=objects, seed=seed)
 
     @property
     def _data(self) -> Path:
@@ -152,9 +157,9 @@ class Storescp(_Started):
         """It sends nothing. Raises: Failed always."""
         raise Failed(f"storescp cannot send to {aet} on port {port}")
 
-    def hold_studies(self, count: int, seed: int) -> None:
+    def hold_studies(self, count: int, seed: int, objects: int = 1) -> None:
         """It has no index. Raises: Failed always."""
-        raise Failed(f"storescp cannot hold {count} studies of seed {seed}")
+        raise Failed(f"storescp cannot hold {count} studies of {objects} objects, seed {seed}")
 
     @property
     def _objects(self) -> Path:

@@ -1,102 +1,200 @@
-"""Studies for the find and start rows: values from a fixed seed, recorded through the archive's own index."""
+"""Realistic studies by the million, from a fixed seed, written straight into the tables; their files do not exist."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
-import blake3
+from sqlalchemy import Connection, Table, insert, select
 
-from benchmark.raw_association import IMPLICIT_LE, element
-from pacs_server.dicom.describe import describe
-from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identity import Digest
+from pacs_server.dicom.attributes import BY_KEYWORD
+from pacs_server.dicom.charset import decode
+from pacs_server.dicom.describe import folded_columns, patient_identity
+from pacs_server.dicom.names import grams_of_name
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Arrival, CopyRow, Instances
-from pacs_server.index.registry import Registry
-from pacs_server.settings import load
+from pacs_server.index.tables import copies, instances, name_grams, patients, series, studies
 
 UNKNOWN_PATIENT_ID: Final = "NOBODY"
 NAME_PREFIX: Final = "SUZ"
+NAME_PART: Final = "*木一*"  # of 鈴木^一郎 and 青木^一郎
 
-# As many as one group commit may hold: each waits for its commit, so that many are needed to fill a group.
-_THREADS: Final = 64
-# 112 months of about 895 studies, and one study in 25 of the prefix, when there are 100,000.
+_BATCH: Final = 2_000
+_STUDIES_OF_A_PATIENT: Final = 2.5
 _FIRST_YEAR: Final = 2016
 _MONTHS: Final = 112
-_FAMILY_NAMES: Final = (
-    "SUZUKI", "SATO", "TAKAHASHI", "TANAKA", "WATANABE", "ITO", "YAMAMOTO", "NAKAMURA", "KOBAYASHI", "KATO", "YOSHIDA",
-    "YAMADA", "MUELLER", "SCHMIDT", "WEBER", "MEYER", "WAGNER", "BECKER", "HOFFMANN", "KELLER", "ANDERSON", "BROWN",
-    "CLARK", "EVANS", "GARCIA",
+_EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
+# Romaji, kanji, hiragana; as many patients have one as another, so that one in 25 begins with the prefix.
+_FAMILIES: Final = (
+    ("SUZUKI", "鈴木", "すずき"), ("SATO", "佐藤", "さとう"), ("TAKAHASHI", "高橋", "たかはし"),
+    ("TANAKA", "田中", "たなか"), ("WATANABE", "渡邊", "わたなべ"), ("ITO", "伊藤", "いとう"),
+    ("YAMAMOTO", "山本", "やまもと"), ("NAKAMURA", "中村", "なかむら"), ("KOBAYASHI", "小林", "こばやし"),
+    ("KATO", "加藤", "かとう"), ("YOSHIDA", "吉田", "よしだ"), ("YAMADA", "山田", "やまだ"), ("AOKI", "青木", "あおき"),
+    ("ONO", "大野", "おおの"), ("OTA", "太田", "おおた"),
+    *((name, "", "") for name in (
+        "MUELLER", "SCHMIDT", "WEBER", "MEYER", "WAGNER", "BECKER", "HOFFMANN", "KELLER", "ANDERSON", "BROWN",
+    )),
 )  # fmt: skip
-_GIVEN_NAMES: Final = ("TARO", "HANAKO", "JIRO", "YUKI", "ANNA", "PETER", "MARIE", "JOHN", "EMMA", "PAUL")
-_MODALITIES: Final = (("CT", "1.2.840.10008.5.1.4.1.1.2"), ("MR", "1.2.840.10008.5.1.4.1.1.4"))
-_DESCRIPTIONS: Final = ("CHEST", "ABDOMEN WITH CONTRAST", "BRAIN W/O CONTRAST", "LEFT KNEE", "FOLLOW-UP")
+_GIVEN: Final = (
+    ("TARO", "太郎", "たろう"), ("ICHIRO", "一郎", "いちろう"), ("JIRO", "次郎", "じろう"), ("HANAKO", "花子", "はなこ"),
+    ("YUKI", "由紀", "ゆき"), ("AKIRA", "明", "あきら"), ("NAOMI", "直美", "なおみ"), ("KEN", "健", "けん"),
+    ("MARI", "真理", "まり"), ("SHO", "翔", "しょう"),
+)  # fmt: skip
+_KINDS: Final = (
+    ("CT", "1.2.840.10008.5.1.4.1.1.2", 0.45), ("MR", "1.2.840.10008.5.1.4.1.1.4", 0.2),
+    ("CR", "1.2.840.10008.5.1.4.1.1.1", 0.25), ("US", "1.2.840.10008.5.1.4.1.1.6.1", 0.1),
+)  # fmt: skip
+_DESCRIPTIONS: Final = ("CHEST", "ABDOMEN WITH CONTRAST", "BRAIN W/O CONTRAST", "LEFT KNEE", "胸部単純", "頭部造影")
+_PARTS: Final = ("CHEST", "ABDOMEN", "HEAD", "KNEE")
 
 
-def record_studies(settings_path: Path, *, count: int, seed: int) -> None:
-    """Record `count` studies of one instance each, as if their files had been written; the files do not exist."""
-    index = Index.open(load(settings_path).database)
-    try:
-        volume_id = Registry(index).volumes()[0].id
-        instances = Instances(index)
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for _ in threads.map(lambda data_set: _record(instances, volume_id, data_set), _data_sets(count, seed)):
-                pass
-    finally:
-        index.close()
+def record_studies(index: Index, volume_id: str, *, count: int, objects: int, seed: int) -> None:
+    """Fill an empty index with `count` studies of `objects` instances each: one in three in two series.
+
+    Raises: IndexUnavailable; ValueError when the index is not empty.
+    """
+    with index.read() as connection:
+        if connection.execute(select(studies.c.id).limit(1)).first() is not None:
+            raise ValueError("the index holds studies already")
+    filler = _Filler(volume_id, objects, seed)
+    for first in range(1, count + 1, _BATCH):
+        with index.write() as connection:
+            filler.fill(connection, range(first, min(first + _BATCH, count + 1)))
 
 
-def _record(instances: Instances, volume_id: str, data_set: bytes) -> None:
-    scanner = HeadScanner(IMPLICIT_LE)
-    scanner.feed(data_set)
-    now = datetime.now(UTC)
-    digest = Digest(blake3.blake3(data_set).hexdigest())
-    instances.record(
-        Arrival(
-            description=describe(scanner.finish()),
-            digest=digest,
-            transfer_syntax=IMPLICIT_LE,
-            size_bytes=len(data_set),
-            copies=(CopyRow(volume_id=volume_id, path=f"v1/bench/{digest}.dcm"),),
-            received_at=now,
-            day=now.date(),
-            sender="BENCH",
-        )
-    )
+class _Filler:
+    """Makes rows with ids of its own, and writes them table by table."""
 
+    def __init__(self, volume_id: str, objects: int, seed: int) -> None:
+        self._volume_id = volume_id
+        self._objects = objects
+        self._chance = random.Random(f"studies-{seed}")
+        self._root = 10**30 + seed % 10**6 * 10**20
+        self._patient: dict[str, Any] = {}
+        self._series_id = self._instance_id = 0
+        self._rows: dict[Table, list[dict[str, Any]]] = {}
 
-def _data_sets(count: int, seed: int) -> Iterator[bytes]:
-    chance = random.Random(f"studies-{seed}")
-    for number in range(1, count + 1):
-        year, month = divmod(chance.randrange(_MONTHS), 12)
-        modality, sop_class = chance.choice(_MODALITIES)
-        uid = f"2.25.{10**30 + seed % 10**6 * 10**20 + 9 * 10**18 + number * 10**3}"
-        values = {
-            0x00080016: sop_class,
-            0x00080018: f"{uid}2",
-            0x00080020: f"{_FIRST_YEAR + year}{month + 1:02d}{chance.randint(1, 28):02d}",
-            0x00080030: f"{chance.randint(7, 19):02d}{chance.randint(0, 59):02d}00",
-            0x00080050: f"A{number:08d}",
-            0x00080060: modality,
-            0x00080090: "REFERRING^RITA",
-            0x00081030: chance.choice(_DESCRIPTIONS),
-            0x00100010: f"{chance.choice(_FAMILY_NAMES)}^{chance.choice(_GIVEN_NAMES)}",
-            0x00100020: f"P{number:07d}",
-            0x00100030: f"19{chance.randint(20, 99)}0{chance.randint(1, 9)}15",
-            0x00100040: chance.choice("MFO"),
-            0x00101010: f"{chance.randint(1, 99):03d}Y",
-            0x0020000D: uid,
-            0x0020000E: f"{uid}1",
-            0x00200010: str(number),
-            0x00200011: "1",
-            0x00200013: "1",
+    def fill(self, connection: Connection, numbers: range) -> None:
+        tables = (patients, name_grams, studies, series, instances, copies)
+        self._rows = {table: [] for table in tables}
+        for number in numbers:
+            self._study(number)
+        self._patient = {}  # the next batch begins with another patient, so that this one's counts are final
+        for table in tables:
+            connection.execute(insert(table), self._rows[table])
+
+    def _new_patient(self, number: int) -> dict[str, Any]:
+        chance, patient_id = self._chance, f"P{number:08d}"
+        name = name_of(*chance.choice(_FAMILIES), *chance.choice(_GIVEN))
+        patient: dict[str, Any] = _empty(patients) | {
+            "id": number,
+            "identity": patient_identity(patient_id, None, ""),
+            "patient_id": patient_id,
+            "patient_name": name,
+            "birth_date": f"{chance.randint(1925, 2020)}{chance.randint(1, 12):02d}{chance.randint(1, 28):02d}",
+            "sex": chance.choice("MF"),
+            **folded_columns(BY_KEYWORD["PatientName"], name),
         }
-        yield b"".join(
-            element(tag, value.encode(), b"\0" if value.startswith(("1.2.", "2.25.")) else b" ")
-            for tag, value in sorted(values.items())
-        )
+        self._rows[patients].append(patient)
+        found = grams_of_name(patient["patient_name_folded"])
+        self._rows[name_grams] += ({"gram": gram, "patient_row": number} for gram in sorted(found))
+        return patient
+
+    def _study(self, number: int) -> None:
+        chance = self._chance
+        if not self._patient or chance.random() < 1 / _STUDIES_OF_A_PATIENT:
+            self._patient = self._new_patient(number)
+        year, month = divmod(chance.randrange(_MONTHS), 12)
+        modality, sop_class = _kind(chance.random())
+        day = f"{_FIRST_YEAR + year}-{month + 1:02d}-{chance.randint(1, 28):02d}"
+        parts = 2 if self._objects > 1 and chance.random() < 1 / 3 else 1
+        uid = f"2.25.{self._root + number * 10**6}"
+        self._rows[studies].append(
+            _empty(studies) | {
+                "id": number,
+                "patient_row": self._patient["id"],
+                "study_uid": uid,
+                "study_id": str(number),
+                "study_date": day.replace("-", ""),
+                "study_time": f"{chance.randint(7, 19):02d}{chance.randint(0, 59):02d}00",
+                "accession_number": f"A{number:08d}",
+                "study_description": chance.choice(_DESCRIPTIONS),
+                "referring_physician": "REFERRING^RITA",
+                **folded_columns(BY_KEYWORD["ReferringPhysicianName"], "REFERRING^RITA"),
+                "patient_age": f"{chance.randint(1, 99):03d}Y",
+                "day": day,
+                "modalities": modality,
+                "sop_classes": sop_class,
+                "series_count": parts,
+                "instance_count": self._objects,
+                "last_received_at": f"{day}T12:00:00+00:00",
+            }
+        )  # fmt: skip
+        self._patient["study_count"] += 1
+        self._patient["series_count"] += parts
+        self._patient["instance_count"] += self._objects
+        for part in range(1, parts + 1):
+            share = self._objects // parts + (self._objects % parts if part == 1 else 0)
+            self._series(number, uid, part, share, (modality, sop_class, day))
+
+    def _series(self, study: int, uid: str, number: int, objects: int, of: tuple[str, str, str]) -> None:
+        modality, sop_class, day = of
+        self._series_id += 1
+        self._rows[series].append(
+            _empty(series) | {
+                "id": self._series_id,
+                "study_row": study,
+                "series_uid": f"{uid}{number}",
+                "modality": modality,
+                "series_number": number,
+                "series_date": day.replace("-", ""),
+                "body_part": self._chance.choice(_PARTS),
+                "station_name": f"{modality}1",
+                "instance_count": objects,
+            }
+        )  # fmt: skip
+        for instance in range(1, objects + 1):
+            self._instance_id += 1
+            sop_uid = f"{uid}{number}.{instance}"
+            self._rows[instances].append(
+                _empty(instances) | {
+                    "id": self._instance_id,
+                    "series_row": self._series_id,
+                    "sop_uid": sop_uid,
+                    "sop_class": sop_class,
+                    "instance_number": instance,
+                    "rows": 512,
+                    "columns": 512,
+                    "digest": f"{self._instance_id:064x}",
+                    "role": "current",
+                    "transfer_syntax": _EXPLICIT_LE,
+                    "size_bytes": 527_000,
+                    "received_at": f"{day}T12:00:00+00:00",
+                    "sender": "BENCH",
+                }
+            )  # fmt: skip
+            path = f"v1/{day.replace('-', '/')}/{uid}/{uid}{number}/{sop_uid}-{self._instance_id:016x}.dcm"
+            copy = {"id": self._instance_id, "instance_row": self._instance_id, "volume_id": self._volume_id}
+            self._rows[copies].append(copy | {"path": path})
+
+
+@cache
+def name_of(*parts: str) -> str:
+    """A name in romaji, kanji and hiragana, as it comes out of ISO 2022 IR 87, the character set of Japan's devices."""
+    family, kanji, kana, given, given_kanji, given_kana = parts
+    name = f"{family}^{given}"
+    if kanji:
+        name += f"={kanji}^{given_kanji}={kana}^{given_kana}"
+    return decode(name.encode("iso2022_jp"), ("", "ISO 2022 IR 87"), vr="PN").text
+
+
+def _empty(table: Table) -> dict[str, Any]:
+    return {column.name: 0 if column.name.endswith("_count") else None for column in table.c}
+
+
+def _kind(chance: float) -> tuple[str, str]:
+    for modality, sop_class, share in _KINDS:
+        if chance < share:
+            return modality, sop_class
+        chance -= share
+    return _KINDS[0][:2]

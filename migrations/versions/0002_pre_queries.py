@@ -20,6 +20,8 @@ def upgrade() -> None:
     with op.batch_alter_table("peers") as peers:
         peers.add_column(sa.Column("max_answers", sa.Integer(), nullable=False, server_default="0"))
         peers.add_column(sa.Column("combines_moments", sa.Integer(), nullable=False, server_default="0"))
+    # SQLite took it for "modality and date", and read every series of the modality for each study of the date.
+    op.drop_index("ix_series_modality", "series")
     table = op.create_table(
         "name_grams",
         sa.Column("gram", sa.Text(), nullable=False),

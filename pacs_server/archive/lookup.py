@@ -11,7 +11,13 @@ from pacs_server.index.search import Deliverable, Search
 
 
 def answers(
-    search: Search, query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str
+    search: Search,
+    query: Query,
+    transfer_syntax: str,
+    *,
+    reply_charset: str,
+    retrieve_aet: str,
+    limit: int | None = None,
 ) -> Iterator[bytes]:
     """The encoded identifiers that answer a query, one by one as rows are read; memory does not grow with their number.
 
@@ -20,7 +26,7 @@ def answers(
     """
     encoder = AnswerEncoder(query, transfer_syntax, reply_charset=reply_charset, retrieve_aet=retrieve_aet)
     encode = encoder.encode
-    for row in search.find(query, encoder.columns):
+    for row in search.find(query, encoder.columns, limit=limit):
         yield encode(row)
 
 

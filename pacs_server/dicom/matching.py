@@ -78,11 +78,10 @@ class NameLike:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The text lies between these bounds, both included; an open end is None."""
+    """The text lies between one of these pairs of bounds, both included; an open end is None."""
 
     attribute: Attribute
-    low: str | None
-    high: str | None
+    bounds: tuple[tuple[str | None, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,16 +301,16 @@ def _range(
     low_of: Callable[[str], str | None],
     high_of: Callable[[str], str | None],
 ) -> Predicate:
-    """A single value or a range, open at either end; several single dates are a list. Source: PS3.4 C.2.2.2.5."""
-    if len(values) > 1:
-        exact = tuple(value for value in values if low_of(value) is not None)
-        return OneOf(attribute, exact) if exact else Nothing(attribute)
-    found = _RANGE.fullmatch(values[0])
-    first, last = (found[1].strip(), found[2].strip()) if found else (values[0], values[0])
-    low = low_of(first) if first else None
-    high = high_of(last) if last else None
-    is_wrong = (first and low is None) or (last and high is None) or not (first or last)
-    return Nothing(attribute) if is_wrong else Between(attribute, low, high)
+    """Single values or ranges, open at either end; several are a list. Source: PS3.4 section C.2.2.2.5."""
+    bounds = []
+    for value in values:
+        found = _RANGE.fullmatch(value)
+        first, last = (found[1].strip(), found[2].strip()) if found else (value, value)
+        low = low_of(first) if first else None
+        high = high_of(last) if last else None
+        if (first or last) and (low is not None) == bool(first) and (high is not None) == bool(last):
+            bounds.append((low, high))
+    return Between(attribute, tuple(bounds)) if bounds else Nothing(attribute)
 
 
 def _date_low(text: str) -> str | None:
@@ -346,13 +345,14 @@ def _time_high(text: str) -> str | None:
 
 def _combined(predicates: Sequence[Predicate]) -> list[Predicate]:
     """The predicates with each pair of a range of dates and one of times as one range of moments."""
-    ranges = {predicate.attribute: predicate for predicate in predicates if isinstance(predicate, Between)}
+    single = (one for one in predicates if isinstance(one, Between) and len(one.bounds) == 1)
+    ranges = {predicate.attribute: predicate for predicate in single}
     kept = list(predicates)
     for day, clock in _MOMENTS:
         if day in ranges and clock in ranges:
             dates, times = ranges[day], ranges[clock]
             kept = [predicate for predicate in kept if predicate not in (dates, times)]
-            kept.append(BetweenMoments(day, clock, (dates.low, dates.high), (times.low, times.high)))
+            kept.append(BetweenMoments(day, clock, dates.bounds[0], times.bounds[0]))
     return kept
 
 

@@ -55,7 +55,14 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
         query = parse_query(identifier, syntax, model, assumed_charset=caller.origin.charset, manner=manner)
         going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
         pending = response(command, going_on, has_data_set=True)
-        found = answers(archive.search, query, syntax, reply_charset=caller.charset, retrieve_aet=archive.settings.aet)
+        found = answers(
+            archive.search,
+            query,
+            syntax,
+            reply_charset=caller.charset,
+            retrieve_aet=archive.settings.aet,
+            limit=limit + 1 if limit else None,  # one more tells whether there are more
+        )
         flushed = 0.0
         for count, answer in enumerate(found):
             if association.cancelled(command.message_id):

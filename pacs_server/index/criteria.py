@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select, union
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -31,8 +31,6 @@ TABLES: Final[dict[Level, Table]] = {
 }
 
 _WILDCARD: Final = re.compile(r"[*?]")
-# The rarest of two grams narrows well enough; what remains is compared row by row.
-_GRAMS_ASKED: Final = 2
 _GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
@@ -133,9 +131,8 @@ def _condition(predicate: Predicate, column: ColumnElement[Any] | None) -> Colum
             return column.in_(values)
         case Like(patterns=patterns):
             return or_(*(_matches(column, pattern) for pattern in patterns))
-        case Between(low=low, high=high):
-            bounds = [column >= low if low is not None else None, column <= high if high is not None else None]
-            return and_(*(bound for bound in bounds if bound is not None))
+        case Between(bounds=bounds):
+            return or_(*(_within(column, low, high) for low, high in bounds))
         case BetweenMoments():
             return _between_moments(predicate)
         case NameLike(attribute=attribute, patterns=patterns):
@@ -146,6 +143,11 @@ def _condition(predicate: Predicate, column: ColumnElement[Any] | None) -> Colum
 
 def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
     return Fits(column, pattern) if "*" in pattern or "?" in pattern else column == pattern
+
+
+def _within(column: ColumnElement[Any], low: str | None, high: str | None) -> ColumnElement[bool]:
+    at_least, at_most = (column >= low if low is not None else true()), (column <= high if high is not None else true())
+    return and_(at_least, at_most)
 
 
 def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
@@ -173,14 +175,12 @@ def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement
 def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:
     """By the indexes of the three groups where the pattern tells how a group begins, else by the grams of the name."""
     if pattern.any_group and not _WILDCARD.match(pattern.any_group):
-        # Three searches by index and their union: an OR over the columns would read every patient or study.
-        found = (select(patients.c.id).where(_matches(column, pattern.any_group)) for column in _GROUP_COLUMNS)
-        return patients.c.id.in_(union(*found))
+        return or_(*(_matches(column, pattern.any_group) for column in _GROUP_COLUMNS))
     if any(group and not _WILDCARD.match(group) for group in pattern.by_group):
         given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
         return and_(*(_matches(column, group) for column, group in given if group))
-    having_grams = (patients.c.id.in_(_having(gram)) for gram in pattern.grams[:_GRAMS_ASKED])
-    return and_(*having_grams, FitsName(patients.c.patient_name_folded, pattern))
+    having_gram = [patients.c.id.in_(_having(gram)) for gram in pattern.grams[:1]]
+    return and_(*having_gram, FitsName(patients.c.patient_name_folded, pattern))
 
 
 def _having(gram: str) -> Select[Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.sql import Join
 
 from pacs_server.dicom.attributes import Attribute, Level
-from pacs_server.dicom.matching import Query
+from pacs_server.dicom.matching import NameLike, Query
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import TABLES, answer_column, criterion
@@ -20,6 +20,7 @@ from pacs_server.index.engine import Index, translated
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 
+_FIRST_ROWS: Final = 5  # so that the first answer does not wait for 200
 _FETCH_ROWS: Final = 200
 _USUAL_SYNTAX_AGE_S: Final = 60
 _MAX_BOUND: Final = 500  # SQLite takes 32766 parameters in one statement, older releases 999
@@ -51,24 +52,26 @@ class Search:
     def find(
         self, query: Query, columns: Sequence[Attribute], *, limit: int | None = None
     ) -> Iterator[Sequence[str | int | None]]:
-        """The rows that a query selects, each with the values of `columns`; studies newest first.
+        """The rows that a query selects, each with the values of `columns`. With a limit, the newest studies.
 
         Raises: IndexUnavailable.
         """
-        statement = self.statement(query, columns)
-        yield from self._stream(statement.limit(limit) if limit else statement)
+        yield from self._stream(self.statement(query, columns, limit=limit))
 
-    def statement(self, query: Query, columns: Sequence[Attribute]) -> Select[Any]:
+    def statement(self, query: Query, columns: Sequence[Attribute], *, limit: int | None = None) -> Select[Any]:
         """The SQL of a query."""
         wanted = [answer_column(attribute, query.level) for attribute in columns] or [TABLES[query.level].c.id]
-        statement = _ordered(select(*wanted).select_from(_joined(query.level)), query.level)
-        return statement.where(*_present(query.level), *(criterion(p, query.level) for p in query.predicates))
+        statement = select(*wanted).select_from(_joined(query.level)).where(*_present(query.level))
+        statement = statement.where(*(criterion(predicate, query.level) for predicate in query.predicates))
+        return statement.order_by(*_order(query, is_limited=bool(limit))).limit(limit or None)
 
     def _stream(self, statement: Select[Any]) -> Iterator[Sequence[str | int | None]]:
         with translated(self._index), self._index.engine.connect() as connection, connection.begin():
             found = connection.execution_options(stream_results=True, max_row_buffer=_FETCH_ROWS).execute(statement)
-            while rows := found.fetchmany(_FETCH_ROWS):
+            size = _FIRST_ROWS
+            while rows := found.fetchmany(size):
                 yield from rows
+                size = min(2 * size, _FETCH_ROWS)
 
     def deliverables(self, request: RetrieveRequest) -> list[Deliverable]:
         """The current objects that a retrieve asks for, by study, series number and instance number.
@@ -154,11 +157,23 @@ def _present(level: Level) -> tuple[ColumnElement[bool], ...]:
     return (TABLES[level].c.instance_count > 0,)
 
 
-def _ordered(statement: Select[Any], level: Level) -> Select[Any]:
-    """In an order that an index gives, so that the first answer does not wait for the last."""
-    if level is Level.STUDY:
-        return statement.order_by(studies.c.study_date.desc().nulls_last(), studies.c.id.desc())
-    return statement.order_by(TABLES[level].c.id)
+def _order(query: Query, *, is_limited: bool) -> tuple[ColumnElement[Any], ...]:
+    """Newest studies first where an index gives that order, so that the first answer does not wait for the last.
+
+    Patients are found by their names in the order of the index: sorting the 40,000 studies of SUZ* among a million took
+    120 ms, the first of them unsorted 0.05 ms. Where answers are limited, the newest have to be known nevertheless.
+    """
+    if query.level is not Level.STUDY:
+        return (TABLES[query.level].c.id,) if is_limited or not _asks_for_name(query) else ()
+    newest = studies.c.study_date.desc().nulls_last(), studies.c.id.desc()
+    if not _asks_for_name(query):
+        return newest
+    # As an expression it is not read from the index of dates, which would mean to look at every study for its name.
+    return ((studies.c.study_date + "").desc().nulls_last(), newest[1]) if is_limited else ()
+
+
+def _asks_for_name(query: Query) -> bool:
+    return any(isinstance(one, NameLike) and one.attribute.level is Level.PATIENT for one in query.predicates)
 
 
 def _parts(request: RetrieveRequest) -> Iterator[RetrieveRequest]:

@@ -169,7 +169,6 @@ for column in (
     studies.c.study_date,
     studies.c.accession_number,
     series.c.series_uid,
-    series.c.modality,
 ):
     # A wildcard at the end is a prefix search, which PostgreSQL answers from an index only with this operator class.
     Index(f"ix_{column.table.name}_{column.name}", column, postgresql_ops={column.name: "text_pattern_ops"})

@@ -1,0 +1,116 @@
+"""A slow, obvious matcher over a list of data sets, as PS3.4 section C.2.2.2 reads; the index has to agree with it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
+
+from pacs_server.dicom.names import fold
+
+LEVELS = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+MOMENTS = (("StudyDate", "StudyTime"), ("ContentDate", "ContentTime"))
+_GREATEST_TIME = "235959.999999"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query: its level, its keys with their values, and whether dates and times are one range."""
+
+    level: str
+    keys: dict[str, str]
+    combines_moments: bool = False
+
+
+def found(data_sets: Sequence[Dataset], question: Question) -> set[str]:
+    """The unique keys, of the level that is asked, of the rows that match.
+
+    Keys of the row's level and above have one value in all its objects. Of a key below it, one object has to fit.
+    """
+    unique = LEVELS[question.level]
+    keys, pairs = dict(question.keys), []
+    for day, time in MOMENTS if question.combines_moments else ():
+        if is_range(keys.get(day, "")) and is_range(keys.get(time, "")):
+            pairs.append((day, time, keys.pop(day), keys.pop(time)))
+    rows: dict[str, set[str]] = {}
+    for data_set in data_sets:
+        fitting = {keyword for keyword, key in keys.items() if fits(data_set, keyword, key)}
+        fitting |= {day for day, time, days, times in pairs if _moment_fits(data_set, days, times, day, time)}
+        rows.setdefault(str(data_set[unique].value), set()).update(fitting)
+    return {row for row, fitting in rows.items() if fitting == {*keys, *(day for day, *_ in pairs)}}
+
+
+def is_range(value: str) -> bool:
+    """Whether a date or time restricts anything and is one value or one range."""
+    return bool(value) and "\\" not in value
+
+
+def fits(data_set: Dataset, keyword: str, key: str) -> bool:
+    """Whether the value of one attribute fits a key."""
+    if not key.strip("*"):
+        return True
+    wanted = [value.strip(" ") for value in key.split("\\") if value.strip(" ")]
+    if any(not value.strip("*") for value in wanted):
+        return True
+    vr = dictionary_VR("Modality" if keyword == "ModalitiesInStudy" else keyword)
+    element = data_set.get("Modality" if keyword == "ModalitiesInStudy" else keyword)
+    value = "" if element is None else str(element)
+    if vr == "PN":
+        return any(_name_fits(value, one) for one in wanted)
+    if vr == "DA":
+        return any(_between(value, one, "") for one in wanted)
+    if vr == "TM":
+        return any(_between(_time(value), one, _GREATEST_TIME) for one in wanted)
+    if vr == "IS":
+        return bool(value) and int(value) in [int(one) for one in wanted]
+    if vr == "UI":
+        return value in wanted
+    return bool(value) and any(_wildcard(one, "[^\0]").fullmatch(value) for one in wanted)
+
+
+def _wildcard(pattern: str, any_character: str) -> re.Pattern[str]:
+    parts = {"*": f"{any_character}*", "?": any_character}
+    return re.compile("".join(parts.get(letter) or re.escape(letter) for letter in pattern), re.DOTALL)
+
+
+def _name_fits(name: str, key: str) -> bool:
+    groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
+    if "=" not in key:
+        return any(group and _wildcard(fold(key), ".").fullmatch(group) for group in groups)
+    asked = [fold(group) for group in (*key.split("="), "", "")[:3]]
+    return all(_wildcard(one, ".").fullmatch(group) for one, group in zip(asked, groups, strict=True) if one.strip("*"))
+
+
+def _between(value: str, key: str, greatest: str) -> bool:
+    """A single value, or a range with one or two ends; a bound counts by its precision."""
+    if not value:
+        return False
+    first, _, last = key.partition("-") if "-" in key else (key, "", key)
+    return (not first or value >= _filled(first, greatest, "0")) and (not last or value <= _filled(last, greatest, "9"))
+
+
+def _filled(bound: str, greatest: str, digit: str) -> str:
+    if not greatest:
+        return bound
+    rest = greatest if digit == "9" else "000000.000000"
+    return bound + rest[len(bound) :]
+
+
+def _time(value: str) -> str:
+    return value + "000000.000000"[len(value) :] if value else ""
+
+
+def _moment_fits(data_set: Dataset, days: str, times: str, day: str, time: str) -> bool:
+    value, clock = str(data_set.get(day) or ""), _time(str(data_set.get(time) or ""))
+    if not value:
+        return False
+    (first_day, last_day), (first_time, last_time) = (
+        (text.partition("-")[0], text.partition("-")[2]) if "-" in text else (text, text) for text in (days, times)
+    )
+    if not clock:
+        return (not first_day or value > first_day) and (not last_day or value < last_day)
+    moment = value + clock
+    low = first_day + _filled(first_time, _GREATEST_TIME, "0")
+    high = last_day + _filled(last_time, _GREATEST_TIME, "9")
+    return (not first_day or moment >= low) and (not last_day or moment <= high)

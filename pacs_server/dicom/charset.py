@@ -132,7 +132,17 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
         assumed_text = _read_all(raw, other)
         if assumed_text is not None:
             return assumed_text, flags
-    return (text, _NO_FLAGS) if text is not None else (_guess(raw), flags)
+    if text is not None:
+        return text, _NO_FLAGS
+    return _read_uncalled(raw, repertoire) or _guess(raw), flags
+
+
+def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
+    """Bytes of a set that was declared, without the escape sequence that calls it: pydicom writes GB 2312 so."""
+    if max(_strict(raw, "utf-8") or "\0") >= "\u0800":  # two bytes of UTF-8 may be one character of the set, three not
+        return None
+    uncalled = (one for one in repertoire.sets if not one.in_g0 and one is not SETS[6])
+    return next((text for one in uncalled if (text := _read_all(raw, one)) is not None), None)
 
 
 def _read_all(raw: bytes, one: CodedSet | None) -> str | None:

@@ -82,14 +82,15 @@ class Between:
 
     attribute: Attribute
     bounds: tuple[tuple[str | None, str | None], ...]
+    is_range: bool = False  # one range, not a single value or a list
 
 
 @dataclass(frozen=True, slots=True)
 class BetweenMoments:
     """The date in `attribute` and the time in `time` together lie between these bounds, both included.
 
-    An open end is None; without a time at a bound the whole day belongs to it. An object without a time lies neither
-    before nor after another moment of its day.
+    An open end is None. A time counts only beside a date of its end, and without one the whole day belongs to it. An
+    object without a time lies neither before nor after another moment of its day.
     """
 
     attribute: Attribute
@@ -173,7 +174,7 @@ def parse_query(
         predicate = _predicate(attribute, element.text, manner) if attribute else None
         if predicate is not None:
             predicates.append(predicate)
-        elif not _is_universal(element.text) or element.has_items:
+        elif element.has_items or not (_is_universal(element.text) or _can_match(attribute)):
             unsupported = True
     return Query(
         level=level,
@@ -243,6 +244,10 @@ def _is_universal(text: str) -> bool:
     return not text.strip("* \0")
 
 
+def _can_match(attribute: Attribute | None) -> bool:
+    return attribute is not None and attribute.matching in _BY_MATCHING
+
+
 def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> Predicate | None:
     """The predicate of one key, None when it restricts nothing."""
     if _is_universal(text):
@@ -310,7 +315,8 @@ def _range(
         high = high_of(last) if last else None
         if (first or last) and (low is not None) == bool(first) and (high is not None) == bool(last):
             bounds.append((low, high))
-    return Between(attribute, tuple(bounds)) if bounds else Nothing(attribute)
+    is_range = len(values) == 1 and "-" in values[0]
+    return Between(attribute, tuple(bounds), is_range) if bounds else Nothing(attribute)
 
 
 def _date_low(text: str) -> str | None:
@@ -345,8 +351,7 @@ def _time_high(text: str) -> str | None:
 
 def _combined(predicates: Sequence[Predicate]) -> list[Predicate]:
     """The predicates with each pair of a range of dates and one of times as one range of moments."""
-    single = (one for one in predicates if isinstance(one, Between) and len(one.bounds) == 1)
-    ranges = {predicate.attribute: predicate for predicate in single}
+    ranges = {one.attribute: one for one in predicates if isinstance(one, Between) and one.is_range}
     kept = list(predicates)
     for day, clock in _MOMENTS:
         if day in ranges and clock in ranges:

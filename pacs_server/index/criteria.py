@@ -157,12 +157,8 @@ def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
     conditions = []
     if first_day is not None:
         conditions += [day >= first_day, or_(day > first_day, clock >= (first_time or ""))]
-    elif first_time is not None:
-        conditions.append(or_(day < (last_day or ""), clock >= first_time))
     if last_day is not None:
         conditions += [day <= last_day, or_(day < last_day, clock <= (last_time or _GREATEST))]
-    elif last_time is not None:
-        conditions.append(or_(day > (first_day or _GREATEST), clock <= last_time))
     return and_(*conditions)
 
 

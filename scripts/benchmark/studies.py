@@ -17,7 +17,7 @@ from pacs_server.index.tables import copies, instances, name_grams, patients, se
 
 UNKNOWN_PATIENT_ID: Final = "NOBODY"
 NAME_PREFIX: Final = "SUZ"
-NAME_PART: Final = "*木一*"  # of 鈴木^一郎 and 青木^一郎
+NAME_PART: Final = "*山田*"
 
 _BATCH: Final = 2_000
 _STUDIES_OF_A_PATIENT: Final = 2.5
@@ -36,7 +36,7 @@ _FAMILIES: Final = (
     )),
 )  # fmt: skip
 _GIVEN: Final = (
-    ("TARO", "太郎", "たろう"), ("ICHIRO", "一郎", "いちろう"), ("JIRO", "次郎", "じろう"), ("HANAKO", "花子", "はなこ"),
+    ("TARO", "太郎", "たろう"), ("ICHIRO", "一郎", "いちろう"), ("JIRO", "次郎", "じろう"), ("HANA", "花", "はな"),
     ("YUKI", "由紀", "ゆき"), ("AKIRA", "明", "あきら"), ("NAOMI", "直美", "なおみ"), ("KEN", "健", "けん"),
     ("MARI", "真理", "まり"), ("SHO", "翔", "しょう"),
 )  # fmt: skip

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
@@ -226,6 +227,7 @@ def asked(search: Search, question: Question, label: str) -> set[str]:
     return set(rows)
 
 
+@pytest.mark.timeout(600)
 def test_the_index_finds_what_the_reference_finds(index: Index) -> None:
     kind = index.engine.dialect.name
     instances, search = Instances(index), Search(index)

@@ -42,8 +42,8 @@ def found(data_sets: Sequence[Dataset], question: Question) -> set[str]:
 
 
 def is_range(value: str) -> bool:
-    """Whether a date or time restricts anything and is one value or one range."""
-    return bool(value) and "\\" not in value
+    """Whether a key is one range."""
+    return "-" in value and "\\" not in value
 
 
 def fits(data_set: Dataset, keyword: str, key: str) -> bool:
@@ -75,6 +75,8 @@ def _wildcard(pattern: str, any_character: str) -> re.Pattern[str]:
 
 
 def _name_fits(name: str, key: str) -> bool:
+    if not fold(key).strip("="):
+        return True  # nothing but delimiters
     groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
     if "=" not in key:
         return any(group and _wildcard(fold(key), ".").fullmatch(group) for group in groups)

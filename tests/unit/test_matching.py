@@ -56,8 +56,10 @@ def test_a_universal_key_restricts_nothing(value: str) -> None:
 def test_each_kind_of_key_becomes_its_predicate() -> None:
     assert predicate("PatientID", "1\\2") == OneOf(BY_KEYWORD["PatientID"], ("1", "2"))
     assert predicate("PatientID", "1*") == Like(BY_KEYWORD["PatientID"], ("1*",))
-    assert predicate("StudyDate", "20260101-") == Between(BY_KEYWORD["StudyDate"], (("20260101", None),))
-    assert predicate("StudyTime", "1000-11") == Between(BY_KEYWORD["StudyTime"], (("10", "115959.999999"),))
+    assert predicate("StudyDate", "20260101-") == Between(BY_KEYWORD["StudyDate"], (("20260101", None),), is_range=True)
+    assert predicate("StudyTime", "1000-11") == Between(
+        BY_KEYWORD["StudyTime"], (("10", "115959.999999"),), is_range=True
+    )
     assert predicate("InstanceNumber", "7") == NumberIn(BY_KEYWORD["InstanceNumber"], (7,))
     assert isinstance(predicate("PatientName", "山*"), NameLike)
 

@@ -5,7 +5,7 @@ Source: PS3.4 section C.4.1.1.3 (response identifier), PS3.5 section 7.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from pacs_server.dicom.attributes import (
@@ -13,15 +13,18 @@ from pacs_server.dicom.attributes import (
     QUERY_RETRIEVE_LEVEL,
     SPECIFIC_CHARACTER_SET,
     Attribute,
+    ItemSequence,
     Matching,
 )
 from pacs_server.dicom.charset import encode_reply
-from pacs_server.dicom.elements import LONG_VRS, encoding_of
+from pacs_server.dicom.elements import ITEM, LONG_VRS, encoding_of
+from pacs_server.dicom.items import unpack
 from pacs_server.dicom.matching import Query, ReturnKey
 
 _RETRIEVE_AET: Final = BY_KEYWORD["RetrieveAETitle"].tag
 _AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"].tag
 _MAX_SHORT_BYTES: Final = 0xFFFE
+_SHORT_LENGTH: Final = 2
 
 
 class AnswerEncoder:
@@ -43,8 +46,9 @@ class AnswerEncoder:
         }
         added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
         keys = sorted({key.tag: key for key in (*query.return_keys, *added)}.values(), key=lambda key: key.tag)
-        self.columns: tuple[Attribute, ...] = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
-        self._vrs = [attribute.vr for attribute in self.columns]
+        self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
+        self._vrs = ["SQ" if isinstance(column, ItemSequence) else column.vr for column in self.columns]
+        self._has_sequences = "SQ" in self._vrs
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
         self._steps: list[tuple[bytes, int, bytes]] = []
         self._last = self._plan(keys)
@@ -68,7 +72,9 @@ class AnswerEncoder:
     def encode(self, row: Sequence[str | int | None]) -> bytes:
         """One answer. It declares its own character set: the query's if every character fits, else UTF-8."""
         texts = ["" if value is None else value if isinstance(value, str) else str(value) for value in row]
-        if all(map(str.isascii, texts)):
+        if self._has_sequences:
+            label, values = self._encode_with_sequences(texts)
+        elif all(map(str.isascii, texts)):
             label, values = self._plain_label, [text.encode("ascii") for text in texts]
         else:
             label, values = encode_reply(list(zip(self._vrs, texts, strict=True)), self._preferred)
@@ -76,15 +82,44 @@ class AnswerEncoder:
         parts: list[bytes] = []
         for (before, size, padding), value in zip(self._steps, values, strict=True):
             padded = value + padding if len(value) & 1 else value
-            if len(padded) > _MAX_SHORT_BYTES:
+            if len(padded) > _MAX_SHORT_BYTES and size == _SHORT_LENGTH:
                 padded = _cut(padded)
             parts += (before, len(padded).to_bytes(size, self._order), padded)
         parts.append(self._last)
         return b"".join(parts)
 
+    def _encode_with_sequences(self, texts: Sequence[str]) -> tuple[str, list[bytes]]:
+        """The same with the items of sequences, whose texts take part in the choice of the character set."""
+        single: list[tuple[str, str]] = []
+        for column, text in zip(self.columns, texts, strict=True):
+            if isinstance(column, ItemSequence):
+                single += (
+                    (one.vr, value) for item in unpack(text) for one, value in zip(column.fields, item, strict=True)
+                )
+            else:
+                single.append((column.vr, text))
+        label, encoded = encode_reply(single, self._preferred)
+        left = iter(encoded)
+        return label, [
+            self._items(column, len(unpack(text)), left) if isinstance(column, ItemSequence) else next(left)
+            for column, text in zip(self.columns, texts, strict=True)
+        ]
+
+    def _items(self, sequence: ItemSequence, count: int, values: Iterator[bytes]) -> bytes:
+        parts = []
+        for _ in range(count):
+            item = b"".join(self._element(one, next(values)) for one in sequence.fields)
+            parts.append(self._encoding.write_header(ITEM, b"", len(item)) + item)
+        return b"".join(parts)
+
+    def _element(self, one: Attribute, value: bytes) -> bytes:
+        padded = value + b" " if len(value) & 1 else value
+        return self._encoding.write_header(one.tag, one.vr.encode("ascii"), len(padded)) + padded
+
 
 def _is_read(key: ReturnKey) -> bool:
-    return key.attribute is not None and key.attribute.matching is not Matching.COMPUTED
+    known = key.attribute
+    return isinstance(known, ItemSequence) or (known is not None and known.matching is not Matching.COMPUTED)
 
 
 def _cut(value: bytes) -> bytes:

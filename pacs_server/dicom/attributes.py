@@ -54,6 +54,20 @@ class Attribute:
         return self.vr in ("IS", "US", "UL")
 
 
+@dataclass(frozen=True, slots=True)
+class ItemSequence:
+    """A sequence whose items the index holds, each a row of `table`. `fields` are the texts that are kept of an item;
+    those in `searched` are found by an index.
+    """
+
+    tag: int
+    keyword: str
+    level: Level
+    table: str
+    fields: tuple[Attribute, ...]
+    searched: tuple[str, ...]
+
+
 P, S, E, I = Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE
 UID, TEXT, NAME, DATE, TIME, NUMBER, ROLLUP, COMPUTED = (
     Matching.UID, Matching.TEXT, Matching.NAME, Matching.DATE, Matching.TIME, Matching.NUMBER,
@@ -139,6 +153,30 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = tuple(
         (0x00080056, "InstanceAvailability", "CS", I, "availability", COMPUTED),
     )
 )
+
+SEQUENCES: Final = (
+    ItemSequence(
+        0x00081032, "ProcedureCodeSequence", S, "procedure_codes",
+        (
+            Attribute(0x00080100, "CodeValue", "SH", S, "code_value", TEXT),
+            Attribute(0x00080102, "CodingSchemeDesignator", "SH", S, "coding_scheme", TEXT),
+            Attribute(0x00080104, "CodeMeaning", "LO", S, "code_meaning", TEXT),
+        ),
+        ("code_value",),
+    ),
+    ItemSequence(
+        0x00400275, "RequestAttributesSequence", E, "request_attributes",
+        (
+            Attribute(0x00080050, "AccessionNumber", "SH", E, "accession_number", TEXT),
+            Attribute(0x00321060, "RequestedProcedureDescription", "LO", E, "requested_description", TEXT),
+            Attribute(0x00400007, "ScheduledProcedureStepDescription", "LO", E, "scheduled_description", TEXT),
+            Attribute(0x00400009, "ScheduledProcedureStepID", "SH", E, "scheduled_step_id", TEXT),
+            Attribute(0x00401001, "RequestedProcedureID", "SH", E, "requested_procedure_id", TEXT),
+        ),
+        ("scheduled_step_id", "requested_procedure_id"),
+    ),
+)  # fmt: skip
+SEQUENCE_BY_TAG: Final = {sequence.tag: sequence for sequence in SEQUENCES}
 
 BY_TAG: Final = {attribute.tag: attribute for attribute in ATTRIBUTES}
 BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in ATTRIBUTES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from struct import unpack_from
 from typing import Final, TypeAlias
@@ -12,12 +12,14 @@ from typing import Final, TypeAlias
 import blake3
 
 from pacs_server.dicom.attributes import (
+    SEQUENCES,
     SERIES_UID,
     SOP_CLASS,
     SOP_UID,
     SPECIFIC_CHARACTER_SET,
     STUDY_UID,
     Attribute,
+    ItemSequence,
     Level,
     Matching,
     read_attributes,
@@ -25,12 +27,14 @@ from pacs_server.dicom.attributes import (
 from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Uid, is_uid, uid_text
+from pacs_server.dicom.items import FIELD_END, ROW_END, read_items
 from pacs_server.dicom.names import fold, groups, search_text
-from pacs_server.errors import ObjectMismatch
+from pacs_server.errors import ObjectMismatch, Undecodable
 
 Value: TypeAlias = str | int | None
 
 MAX_TEXT_CHARACTERS: Final = 1024
+_MAX_ITEMS: Final = 64
 
 _BY_LEVEL: Final = {level: read_attributes(level) for level in Level}
 _TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?")
@@ -50,7 +54,10 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What the index records of one object: values by column, for each level, with the folded columns of names."""
+    """What the index records of one object: values by column, for each level, with the folded columns of names.
+
+    `items` are those of sequences that have some, by table: the texts of each in the order of its fields.
+    """
 
     patient: Mapping[str, Value]
     study: Mapping[str, Value]
@@ -61,6 +68,7 @@ class Description:
     sop_class: str
     study_uid: str
     series_uid: str
+    items: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
 
 def describe(head: Head, *, assumed_charset: str = "", default_issuer: str = "") -> Description:
@@ -92,6 +100,7 @@ def describe(head: Head, *, assumed_charset: str = "", default_issuer: str = "")
         sop_class=sop_class,
         study_uid=study_uid,
         series_uid=series_uid,
+        items={sequence.table: found for sequence in SEQUENCES if (found := reader.items(sequence))},
     )
 
 
@@ -117,7 +126,8 @@ class _Reader:
             Flag(kind=kind, detail=detail) for kind, _, detail in (f.partition(":") for f in sorted(head.flags))
         ]
         self._values = head.values
-        self._order = ">" if head.big_endian else "<"
+        self._encoding = head.encoding
+        self._order = ">" if head.encoding.big_endian else "<"
         self._charset = declared(head.values.get(SPECIFIC_CHARACTER_SET, b""))
         self._assumed = assumed_charset
 
@@ -134,6 +144,23 @@ class _Reader:
             if attribute.matching is Matching.NAME:
                 values.update(folded_columns(attribute, value))
         return values
+
+    def items(self, sequence: ItemSequence) -> tuple[tuple[str, ...], ...]:
+        """The items of a sequence as texts, without doubles."""
+        raw = self._values.get(sequence.tag)
+        if not raw:
+            return ()
+        try:
+            found = read_items(raw, self._encoding)
+        except Undecodable:
+            self.flag("invalid-value", sequence.keyword)
+            return ()
+        rows = (tuple(self._item_text(item, one) for one in sequence.fields) for item in found[:_MAX_ITEMS])
+        return tuple(dict.fromkeys(row for row in rows if any(row)))
+
+    def _item_text(self, item: Mapping[int, bytes], one: Attribute) -> str:
+        text = self._text(item.get(one.tag, b""), one)
+        return text.replace(FIELD_END, "").replace(ROW_END, "")
 
     def _read(self, raw: bytes, attribute: Attribute) -> Value:
         if attribute.vr in ("US", "UL"):

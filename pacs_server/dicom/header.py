@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pacs_server.dicom.attributes import BY_TAG, HEADER_TAGS, SERIES_UID, SOP_CLASS, SOP_UID, STUDY_UID
+from pacs_server.dicom.attributes import (
+    BY_TAG,
+    HEADER_TAGS,
+    SEQUENCE_BY_TAG,
+    SERIES_UID,
+    SOP_CLASS,
+    SOP_UID,
+    STUDY_UID,
+)
 from pacs_server.dicom.elements import (
     DEFLATED_SYNTAXES,
     IMPLICIT,
@@ -24,7 +32,8 @@ from pacs_server.dicom.elements import (
 )
 from pacs_server.errors import Undecodable
 
-_LAST_TAG: Final = max(HEADER_TAGS)
+_WANTED_TAGS: Final = HEADER_TAGS | SEQUENCE_BY_TAG.keys()
+_LAST_TAG: Final = max(_WANTED_TAGS)
 _IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
 _MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
 _INFLATE_BYTES: Final = 1 << 16
@@ -46,10 +55,10 @@ class HeadLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What was read: raw values by tag with their padding, and what was remarkable."""
+    """What was read: raw values by tag with their padding, those of sequences with their items; what was remarkable."""
 
     values: Mapping[int, bytes]
-    big_endian: bool
+    encoding: Encoding
     flags: frozenset[str]
 
 
@@ -92,9 +101,7 @@ class HeadScanner:
         """
         if self._inflater is None or not self._inflater.stopped:
             self._walk.check_end()
-        return Head(
-            values=self._walk.values, big_endian=self._walk.encoding.big_endian, flags=frozenset(self._walk.flags)
-        )
+        return Head(values=self._walk.values, encoding=self._walk.encoding, flags=frozenset(self._walk.flags))
 
 
 class _Inflater:
@@ -141,6 +148,9 @@ class _Walk:
         self._stopped = False
         # What is open and of undefined length, innermost last: the tag that closes it, and the encoding inside.
         self._open: list[tuple[int, Encoding]] = []
+        # A wanted sequence of undefined length, as far as it has arrived; None outside of one.
+        self._items: bytearray | None = None
+        self._items_of = 0
 
     def feed(self, fragment: bytes | memoryview) -> None:
         if self._stopped:
@@ -160,15 +170,31 @@ class _Walk:
             if header is None or self._is_cut(header, end):
                 self._carry = bytes(buffer[start:])
                 break
+            begun, items = start, self._items
             start = self._step(buffer, *header)
+            if items is not None:
+                self._keep_items(items, buffer[begun : min(start, end)], is_cut=start > end)
         self._skip_bytes = max(0, start - end)
         self._seen_bytes += min(start, end) - first
 
     def _is_cut(self, header: tuple[int, bytes, int, int], end: int) -> bool:
         """Whether this is a value that the index wants and that has not arrived completely."""
         tag, _, length, value = header
-        wanted = tag in HEADER_TAGS and not self._open and length <= self._limits.max_value_bytes
-        return wanted and value + length > end
+        wanted = tag in _WANTED_TAGS if not self._open else self._items is not None
+        return wanted and length <= self._limits.max_value_bytes and value + length > end
+
+    def _keep_items(self, items: bytearray, element: bytes | memoryview, *, is_cut: bool) -> None:
+        items += element
+        if is_cut or len(items) > self._limits.max_value_bytes:
+            self._flag_too_long(self._items_of)
+            self._items = None
+        elif not self._open:
+            self.values.setdefault(self._items_of, bytes(items))
+            self._items = None
+
+    def _flag_too_long(self, tag: int) -> None:
+        known = BY_TAG.get(tag) or SEQUENCE_BY_TAG.get(tag)
+        self.flags.add(f"value-too-long:{known.keyword if known else 'SpecificCharacterSet'}")
 
     def _step(self, buffer: bytes | memoryview, tag: int, vr: bytes, length: int, value: int) -> int:
         """Take one element header; answers where the next one begins, which may lie beyond the buffer."""
@@ -181,12 +207,14 @@ class _Walk:
             self.past_head = True
             self._elements = 0
         if length == UNDEFINED_LENGTH:
+            if tag in SEQUENCE_BY_TAG:
+                self._items, self._items_of = bytearray(), tag
             return self._enter(tag, vr, value, self.encoding)
         if length & 1:
             self.flags.add("odd-length")
-        if tag in HEADER_TAGS:
+        if tag in _WANTED_TAGS:
             if length > self._limits.max_value_bytes:
-                self.flags.add(f"value-too-long:{BY_TAG[tag].keyword if tag in BY_TAG else 'SpecificCharacterSet'}")
+                self._flag_too_long(tag)
             else:
                 self.values.setdefault(tag, bytes(buffer[value : value + length]))
         return value + length

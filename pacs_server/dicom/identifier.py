@@ -4,35 +4,28 @@ is looked for in it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pacs_server.dicom.attributes import BY_TAG, SPECIFIC_CHARACTER_SET
 from pacs_server.dicom.charset import declared, decode
-from pacs_server.dicom.elements import (
-    ITEM,
-    ITEM_END,
-    LONG_VRS,
-    SEQUENCE_END,
-    UNDEFINED_LENGTH,
-    Encoding,
-    encoding_of,
-)
-from pacs_server.errors import BadQuery
+from pacs_server.dicom.elements import LONG_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
+from pacs_server.dicom.items import behind_sequence, header_at, read_items
+from pacs_server.errors import BadQuery, Undecodable
 
 _MAX_ELEMENTS: Final = 2048
-_MAX_DEPTH: Final = 8
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One key. `text` is its decoded value without padding; a sequence has none, `has_items` says if it has items."""
+    """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag."""
 
     tag: int
     vr: str
     text: str = ""
-    has_items: bool = False
+    items: tuple[Mapping[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,61 +45,47 @@ def read_identifier(raw: bytes, transfer_syntax: str, *, assumed_charset: str = 
 
     Raises: BadQuery when it is damaged, has more than 2048 elements, or is nested deeper than 8 levels.
     """
-    found = _split(raw, encoding_of(transfer_syntax))
+    encoding = encoding_of(transfer_syntax)
+    try:
+        found = _split(raw, encoding)
+        items = {tag: read_items(value, encoding) for tag, (vr, value) in found.items() if vr == "SQ"}
+    except Undecodable as error:
+        raise BadQuery(f"the identifier is damaged: {error}") from error
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
+
+    def text_of(vr: str, value: bytes) -> str:
+        is_text = vr in _TEXT_VRS
+        terms, assumed = (charset, assumed_charset) if is_text else ((), "")
+        return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")
+
     elements = []
-    for tag, (vr, value, has_items) in sorted(found.items()):
-        attribute = BY_TAG.get(tag)
-        known_vr = attribute.vr if attribute else vr
-        terms = charset if known_vr in _TEXT_VRS else ()
-        assumed = assumed_charset if known_vr in _TEXT_VRS else ""
-        text = decode(value, terms, vr=known_vr, assumed=assumed).text.strip(" ")
-        elements.append(Element(tag=tag, vr=vr, text=text, has_items=has_items))
+    for tag, (vr, value) in sorted(found.items()):
+        if tag in items:
+            keys = tuple({one: text_of("LO", text) for one, text in item.items()} for item in items[tag])
+            elements.append(Element(tag=tag, vr="SQ", items=keys))
+        else:
+            attribute = BY_TAG.get(tag)
+            elements.append(Element(tag=tag, vr=vr, text=text_of(attribute.vr if attribute else vr, value)))
     return Identifier(elements=tuple(elements), character_set=charset)
 
 
-def _split(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes, bool]]:
-    """The top-level elements: VR where the syntax has one, raw value, whether it is a sequence with items."""
-    found: dict[int, tuple[str, bytes, bool]] = {}
+def _split(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
+    """The top-level elements: VR where the syntax has one, raw value, which are the items of a sequence."""
+    found: dict[int, tuple[str, bytes]] = {}
     offset = 0
     while offset < len(raw):
-        tag, vr, length, start = _header(raw, offset, encoding)
+        tag, vr, length, start = header_at(raw, offset, encoding)
+        if encoding.explicit and vr not in LONG_VRS and not vr.isalpha() and tag >> 16 != 0xFFFE:
+            raise BadQuery(f"key {tag:08x} of the identifier has no value representation")
         if length == UNDEFINED_LENGTH:
-            offset = _behind_sequence(raw, start, encoding)
-            found.setdefault(tag, ("SQ", b"", offset > start + 8))
+            offset = behind_sequence(raw, start, encoding)
+            found.setdefault(tag, ("SQ", raw[start:offset]))
         else:
             offset = start + length
             if offset > len(raw):
                 raise BadQuery(f"key {tag:08x} of the identifier is longer than the identifier")
             is_sequence = vr == b"SQ" or raw[start : start + 4] == b"\xfe\xff\x00\xe0"
-            value = b"" if is_sequence else raw[start:offset]
-            found.setdefault(tag, ("SQ" if is_sequence else vr.decode("latin-1"), value, is_sequence and length > 0))
+            found.setdefault(tag, ("SQ" if is_sequence else vr.decode("latin-1"), raw[start:offset]))
         if len(found) > _MAX_ELEMENTS:
             raise BadQuery(f"the identifier has more than {_MAX_ELEMENTS} keys")
     return found
-
-
-def _header(raw: bytes, offset: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
-    header = encoding.header(raw, offset)
-    if header is None:
-        raise BadQuery("the identifier ends inside an element")
-    if encoding.explicit and header[1] not in LONG_VRS and not header[1].isalpha() and header[0] >> 16 != 0xFFFE:
-        raise BadQuery(f"key {header[0]:08x} of the identifier has no value representation")
-    return header
-
-
-def _behind_sequence(raw: bytes, offset: int, encoding: Encoding) -> int:
-    """The offset behind the delimiter of a sequence of undefined length."""
-    closing = [SEQUENCE_END]
-    while closing:
-        tag, _, length, start = _header(raw, offset, encoding)
-        offset = start
-        if tag == closing[-1]:
-            closing.pop()
-        elif length == UNDEFINED_LENGTH:
-            closing.append(ITEM_END if tag == ITEM else SEQUENCE_END)
-        else:
-            offset += length
-        if len(closing) > 2 * _MAX_DEPTH:
-            raise BadQuery(f"the identifier is nested deeper than {_MAX_DEPTH} levels")
-    return offset

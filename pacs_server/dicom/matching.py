@@ -20,8 +20,10 @@ from pacs_server.dicom.attributes import (
     BY_TAG,
     MODALITY,
     QUERY_RETRIEVE_LEVEL,
+    SEQUENCE_BY_TAG,
     SPECIFIC_CHARACTER_SET,
     Attribute,
+    ItemSequence,
     Level,
     Matching,
 )
@@ -114,7 +116,18 @@ class Nothing:
     attribute: Attribute
 
 
-Predicate: TypeAlias = OneOf | Like | NameLike | Between | BetweenMoments | NumberIn | Nothing
+ValuePredicate: TypeAlias = OneOf | Like | NameLike | Between | BetweenMoments | NumberIn | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class HasItem:
+    """One item of the sequence fits all of these. Source: PS3.4 section C.2.2.2.6."""
+
+    sequence: ItemSequence
+    fields: tuple[ValuePredicate, ...]
+
+
+Predicate: TypeAlias = ValuePredicate | HasItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +148,7 @@ class ReturnKey:
 
     tag: int
     vr: str
-    attribute: Attribute | None
+    attribute: Attribute | ItemSequence | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +182,18 @@ def parse_query(
     for element in keys.elements:
         if element.tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
             continue
+        if sequence := SEQUENCE_BY_TAG.get(element.tag):
+            return_keys.append(ReturnKey(element.tag, "SQ", sequence))
+            wanted, known = _item_predicates(sequence, element.items)
+            predicates += [HasItem(sequence, wanted)] if wanted else []
+            unsupported |= not known
+            continue
         attribute = _attribute(element.tag, level)
         return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
         predicate = _predicate(attribute, element.text, manner) if attribute else None
         if predicate is not None:
             predicates.append(predicate)
-        elif element.has_items or not (_is_universal(element.text) or _can_match(attribute)):
+        elif any(element.items) or not (_is_universal(element.text) or _can_match(attribute)):
             unsupported = True
     return Query(
         level=level,
@@ -244,11 +263,22 @@ def _is_universal(text: str) -> bool:
     return not text.strip("* \0")
 
 
+def _item_predicates(
+    sequence: ItemSequence, items: Sequence[Mapping[int, str]]
+) -> tuple[tuple[ValuePredicate, ...], bool]:
+    """What an item has to fulfil, and whether every key with a value is one that the index holds of the items."""
+    keys = items[0] if items else {}
+    known = {field.tag for field in sequence.fields}
+    wanted = (_predicate(field, keys.get(field.tag, "")) for field in sequence.fields)
+    is_known = len(items) < 2 and all(tag in known or _is_universal(text) for tag, text in keys.items())
+    return tuple(one for one in wanted if one is not None), is_known
+
+
 def _can_match(attribute: Attribute | None) -> bool:
     return attribute is not None and attribute.matching in _BY_MATCHING
 
 
-def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> Predicate | None:
+def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> ValuePredicate | None:
     """The predicate of one key, None when it restricts nothing."""
     if _is_universal(text):
         return None
@@ -265,38 +295,38 @@ def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> Pr
     return make(attribute, wanted)
 
 
-def _text(attribute: Attribute, values: Sequence[str]) -> Predicate:
+def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     if any("*" in value or "?" in value for value in values):
         return Like(attribute, tuple(values))
     return OneOf(attribute, tuple(values))
 
 
-def _uid(attribute: Attribute, values: Sequence[str]) -> Predicate:
+def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     """A list of UIDs; a UID has no wildcards (PS3.4 section C.2.2.2.2), so one with them matches nothing."""
     plain = tuple(value for value in values if "*" not in value and "?" not in value)
     return OneOf(attribute, plain) if plain else Nothing(attribute)
 
 
-def _name(attribute: Attribute, values: Sequence[str]) -> Predicate | None:
+def _name(attribute: Attribute, values: Sequence[str]) -> ValuePredicate | None:
     patterns = tuple(NamePattern.of(value) for value in values)
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 
-def _name_in_any_order(attribute: Attribute, values: Sequence[str]) -> Predicate | None:
+def _name_in_any_order(attribute: Attribute, values: Sequence[str]) -> ValuePredicate | None:
     patterns = tuple(NamePattern.of(value, fuzzy=True) for value in values)
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 
-def _number(attribute: Attribute, values: Sequence[str]) -> Predicate:
+def _number(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     numbers = tuple(int(value) for value in values if re.fullmatch(r"[+-]?\d{1,9}", value))
     return NumberIn(attribute, numbers) if numbers else Nothing(attribute)
 
 
-def _dates(attribute: Attribute, values: Sequence[str]) -> Predicate:
+def _dates(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     return _range(attribute, values, _date_low, _date_high)
 
 
-def _times(attribute: Attribute, values: Sequence[str]) -> Predicate:
+def _times(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     return _range(attribute, [value.replace(":", "") for value in values], _time_low, _time_high)
 
 
@@ -305,7 +335,7 @@ def _range(
     values: Sequence[str],
     low_of: Callable[[str], str | None],
     high_of: Callable[[str], str | None],
-) -> Predicate:
+) -> ValuePredicate:
     """Single values or ranges, open at either end; several are a list. Source: PS3.4 section C.2.2.2.5."""
     bounds = []
     for value in values:
@@ -367,7 +397,7 @@ _MOMENTS: Final = tuple(
                  "PerformedProcedureStepStart")
 )  # fmt: skip
 
-_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], Predicate | None]]] = {
+_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], ValuePredicate | None]]] = {
     Matching.UID: _uid,
     Matching.TEXT: _text,
     Matching.NAME: _name,

@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, literal, null, or_, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, literal, null, or_, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level, Matching
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, ItemSequence, Level, Matching
+from pacs_server.dicom.items import FIELD_END, ROW_END
 from pacs_server.dicom.matching import (
     Between,
     BetweenMoments,
+    HasItem,
     Like,
     NameLike,
     NumberIn,
     OneOf,
     Predicate,
+    ValuePredicate,
 )
 from pacs_server.dicom.names import NamePattern
-from pacs_server.index.tables import instances, name_grams, patients, series, studies
+from pacs_server.index.tables import ITEM_TABLES, instances, name_grams, patients, series, studies
 
 TABLES: Final[dict[Level, Table]] = {
     Level.PATIENT: patients,
@@ -30,6 +33,7 @@ TABLES: Final[dict[Level, Table]] = {
     Level.IMAGE: instances,
 }
 
+_PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
 _WILDCARD: Final = re.compile(r"[*?]")
 _GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
@@ -95,6 +99,8 @@ def _fits_name_postgresql(element: FitsName, compiler: Any, **kw: Any) -> str:
 
 def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
     """The condition that a predicate puts on the rows of a query at this level."""
+    if isinstance(predicate, HasItem):
+        return _having_item(predicate, level)
     attribute = predicate.attribute
     if attribute is _MODALITIES:
         return _below(Level.SERIES, level, _condition(predicate, series.c.modality), at_least=Level.STUDY)
@@ -103,6 +109,17 @@ def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
         return _below(Level.IMAGE, level, is_one, at_least=Level.STUDY)
     condition = _condition(predicate, TABLES[attribute.level].c.get(attribute.column))
     return condition if attribute.level <= level else _below(attribute.level, level, condition)
+
+
+def _having_item(predicate: HasItem, level: Level) -> ColumnElement[bool]:
+    """That the row at the sequence's level, or one below the row of the query, has an item that fits."""
+    sequence = predicate.sequence
+    items = ITEM_TABLES[sequence.tag]
+    fitting = (_condition(one, items.c[one.attribute.column]) for one in predicate.fields)
+    found, at = select(items.c.owner_row).where(*fitting), sequence.level
+    while at > level:
+        found, at = select(_PARENTS[TABLES[at]]).where(TABLES[at].c.id.in_(found)), Level(at - 1)
+    return TABLES[at].c.id.in_(found)
 
 
 def _below(
@@ -116,14 +133,13 @@ def _below(
 def _chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
     """Tie the rows of a lower level to the row of an upper one, through the levels between them."""
     tables = [TABLES[Level(number)] for number in range(upper + 1, lower + 1)]
-    parents = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
     statement = statement.select_from(*tables)
     for parent, table in zip([TABLES[upper], *tables], tables, strict=False):
-        statement = statement.where(parents[table] == parent.c.id)
+        statement = statement.where(_PARENTS[table] == parent.c.id)
     return statement
 
 
-def _condition(predicate: Predicate, column: ColumnElement[Any] | None) -> ColumnElement[bool]:
+def _condition(predicate: ValuePredicate, column: ColumnElement[Any] | None) -> ColumnElement[bool]:
     if column is None:
         return false()
     match predicate:
@@ -187,12 +203,14 @@ def _having(gram: str) -> Select[Any]:
     return select(name_grams.c.patient_row).where(begins)
 
 
-def answer_column(attribute: Attribute, level: Level) -> ColumnElement[Any]:
-    """The value of an attribute in an answer at this level.
+def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnElement[Any]:
+    """The value of an attribute in an answer at this level; the items of a sequence as `dicom.items.pack` writes them.
 
     Of a lower level the value of its first row is answered, where that says something; unique keys and counts of lower
     levels are empty, because one of many would be misleading.
     """
+    if isinstance(attribute, ItemSequence):
+        return _packed(attribute, level)
     table = TABLES[attribute.level]
     if attribute.level <= level:
         return table.c[attribute.column]
@@ -200,3 +218,15 @@ def answer_column(attribute: Attribute, level: Level) -> ColumnElement[Any]:
         return null()
     first = _chain(select(table.c[attribute.column]), attribute.level, level).order_by(table.c.id).limit(1)
     return first.correlate(TABLES[level]).scalar_subquery()
+
+
+def _packed(sequence: ItemSequence, level: Level) -> ColumnElement[Any]:
+    if sequence.level > level:
+        return null()
+    items = ITEM_TABLES[sequence.tag]
+    first, *others = (items.c[field.column] for field in sequence.fields)
+    item: ColumnElement[Any] = first
+    for column in others:
+        item = item + FIELD_END + column
+    packed = select(func.aggregate_strings(item, ROW_END)).where(items.c.owner_row == TABLES[sequence.level].c.id)
+    return packed.correlate(TABLES[sequence.level]).scalar_subquery()

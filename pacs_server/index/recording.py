@@ -11,13 +11,13 @@ from typing import Any, Final
 from sqlalchemy import Table, Update, bindparam, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pacs_server.dicom.attributes import BY_KEYWORD
+from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
 from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import copies, flags, instances, name_grams, patients, series, studies
+from pacs_server.index.tables import ITEM_TABLES, copies, flags, instances, name_grams, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -90,6 +90,10 @@ class Recorder:
             Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
             for table in (copies, flags, name_grams)
         )
+        self.insert_item = {
+            tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            for tag, table in ITEM_TABLES.items()
+        }
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
         self.count_study = Statement(
@@ -151,6 +155,7 @@ class _Group:
         role = "current" if is_current else arrival.role_beside_current
         instance_row = self._insert_instance(part.row["id"], role, arrival)
         self._add_copies(instance_row, arrival)
+        self._add_items(study, part, description)
         study.last_received_at = arrival.received_at.isoformat()
         if is_current:
             _count_in(study, part, description)
@@ -233,6 +238,14 @@ class _Group:
         for copy in arrival.copies:
             values = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
             self._do.insert_copy.on(self._cursor, values)
+
+    def _add_items(self, study: _Study, part: _Series, description: Description) -> None:
+        for sequence in SEQUENCES if description.items else ():
+            owner = study.row["id"] if sequence.level is Level.STUDY else part.row["id"]
+            columns = [field.column for field in sequence.fields]
+            for item in description.items.get(sequence.table, ()):
+                values = {"owner_row": owner, **dict(zip(columns, item, strict=True))}
+                self._do.insert_item[sequence.tag].on(self._cursor, values)
 
     def _complete(self, table: Table, row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:
         """Fill what the row does not have yet; answers the telling keywords in which the two contradict."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.sql import Join
 
-from pacs_server.dicom.attributes import Attribute, Level
+from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
 from pacs_server.dicom.matching import NameLike, Query
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
@@ -50,7 +50,7 @@ class Search:
         self._lock = threading.Lock()
 
     def find(
-        self, query: Query, columns: Sequence[Attribute], *, limit: int | None = None
+        self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None
     ) -> Iterator[Sequence[str | int | None]]:
         """The rows that a query selects, each with the values of `columns`. With a limit, the newest studies.
 
@@ -58,7 +58,9 @@ class Search:
         """
         yield from self._stream(self.statement(query, columns, limit=limit))
 
-    def statement(self, query: Query, columns: Sequence[Attribute], *, limit: int | None = None) -> Select[Any]:
+    def statement(
+        self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None
+    ) -> Select[Any]:
         """The SQL of a query."""
         wanted = [answer_column(attribute, query.level) for attribute in columns] or [TABLES[query.level].c.id]
         statement = select(*wanted).select_from(_joined(query.level)).where(*_present(query.level))

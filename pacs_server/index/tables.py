@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 
-from pacs_server.dicom.attributes import Level, Matching, read_attributes
+from pacs_server.dicom.attributes import SEQUENCES, ItemSequence, Level, Matching, read_attributes
 
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -122,6 +122,26 @@ flags: Final = Table(
     UniqueConstraint("study_row", "instance_row", "kind", "detail"),
 )
 
+
+def _items(sequence: ItemSequence) -> Table:
+    """The items of a sequence, each once for the study or series in `owner_row`; texts that are not there are empty."""
+    owner = {Level.STUDY: studies, Level.SERIES: series}[sequence.level]
+    columns = [Column(field.column, Text, nullable=False) for field in sequence.fields]
+    table = Table(
+        sequence.table,
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("owner_row", ForeignKey(owner.c.id), nullable=False),
+        *columns,
+        UniqueConstraint("owner_row", *(field.column for field in sequence.fields), name=f"uq_{sequence.table}_item"),
+    )
+    for name in sequence.searched:
+        Index(f"ix_{sequence.table}_{name}", table.c[name], postgresql_ops={name: "text_pattern_ops"})
+    return table
+
+
+ITEM_TABLES: Final = {sequence.tag: _items(sequence) for sequence in SEQUENCES}
+
 peers: Final = Table(
     "peers",
     metadata,
@@ -159,7 +179,7 @@ Index("ix_name_grams_gram", name_grams.c.gram, postgresql_ops={"gram": "text_pat
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 
-CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags)
+CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags, *ITEM_TABLES.values())
 
 for column in (
     patients.c.patient_id,

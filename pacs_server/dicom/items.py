@@ -1,0 +1,86 @@
+"""The items of a sequence that is wholly here. Sequences inside of them are stepped over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pacs_server.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
+from pacs_server.errors import Undecodable
+
+MAX_DEPTH: Final = 8
+# Between the texts of an item, and between items, where several stand in one text.
+FIELD_END, ROW_END = "\x1f", "\x1e"
+
+
+def read_items(raw: bytes, encoding: Encoding) -> list[dict[int, bytes]]:
+    """The elements of each item by tag, as raw values; a delimiter at the end of `raw` may be there or not.
+
+    Raises: Undecodable when this is not a sequence of items, or one is longer than what is here.
+    Source: PS3.5 section 7.5.
+    """
+    items: list[dict[int, bytes]] = []
+    offset = 0
+    while offset < len(raw):
+        tag, _, length, offset = header_at(raw, offset, encoding)
+        if tag == SEQUENCE_END:
+            break
+        if tag != ITEM:
+            raise Undecodable(f"element {tag:08x} stands where only an item may stand")
+        values, offset = _read_item(raw, offset, len(raw) if length == UNDEFINED_LENGTH else offset + length, encoding)
+        items.append(values)
+    return items
+
+
+def _read_item(raw: bytes, offset: int, end: int, encoding: Encoding) -> tuple[dict[int, bytes], int]:
+    values: dict[int, bytes] = {}
+    while offset < end:
+        tag, _, length, start = header_at(raw, offset, encoding)
+        if tag == ITEM_END:
+            return values, start
+        if length == UNDEFINED_LENGTH:
+            offset = behind_sequence(raw, start, encoding)
+            continue
+        offset = start + length
+        values.setdefault(tag, raw[start:offset])
+    if offset > min(end, len(raw)):
+        raise Undecodable("an element runs past the end of its item")
+    return values, offset
+
+
+def header_at(raw: bytes, offset: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
+    """Tag, VR, length and value offset of the element at `offset`. Raises: Undecodable when it is cut."""
+    header = encoding.header(raw, offset)
+    if header is None:
+        raise Undecodable("it ends inside an element")
+    return header
+
+
+def behind_sequence(raw: bytes, offset: int, encoding: Encoding) -> int:
+    """The offset behind the delimiter of a sequence of undefined length whose first item stands at `offset`.
+
+    Raises: Undecodable when it does not end, or is nested deeper than 8 levels.
+    """
+    closing = [SEQUENCE_END]
+    while closing:
+        tag, _, length, start = header_at(raw, offset, encoding)
+        offset = start
+        if tag == closing[-1]:
+            closing.pop()
+        elif length == UNDEFINED_LENGTH:
+            closing.append(ITEM_END if tag == ITEM else SEQUENCE_END)
+        else:
+            offset += length
+        if len(closing) > 2 * MAX_DEPTH:
+            raise Undecodable(f"it is nested deeper than {MAX_DEPTH} levels")
+    return offset
+
+
+def pack(items: Sequence[Sequence[str]]) -> str:
+    """Items as one text."""
+    return ROW_END.join(FIELD_END.join(item) for item in items)
+
+
+def unpack(text: str) -> list[list[str]]:
+    """What `pack` put together, or the database from the rows of items."""
+    return [item.split(FIELD_END) for item in text.split(ROW_END)] if text else []

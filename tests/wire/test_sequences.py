@@ -1,0 +1,92 @@
+"""Sequence keys: procedure codes and request attributes are found by their items, and answered with them."""
+
+import pytest
+from pydicom import Dataset
+from support.dcmtk import STUDY_ROOT, Station
+from support.samples import tiny, uid, write
+from support.server import Archive
+
+SUCCESS, PENDING_OPTIONAL = 0x0000, 0xFF01
+
+
+def code(value: str, scheme: str, meaning: str = "") -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def requested(procedure: str, step: str) -> Dataset:
+    item = Dataset()
+    item.RequestedProcedureID, item.ScheduledProcedureStepID, item.AccessionNumber = procedure, step, f"ACC-{step}"
+    return item
+
+
+@pytest.fixture(scope="module")
+def filled(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("sequences")
+    kanji = {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]}
+    two_codes = [code("CHEST", "99X", "胸部"), code("ABDOMEN", "JJ1017", "腹部")]
+    write(tiny(1, study="two", PatientID="Q-1", ProcedureCodeSequence=two_codes, **kanji), folder / "1.dcm")
+    one_code = [code("CHEST", "JJ1017", "Chest")]
+    write(tiny(1, study="one", PatientID="Q-2", ProcedureCodeSequence=one_code), folder / "2.dcm")
+    for number in (1, 2):
+        steps = {"RequestAttributesSequence": [requested("RP1", f"SPS{number}")]}
+        write(tiny(number, study="steps", series=str(number), PatientID="Q-3", **steps), folder / f"3{number}.dcm")
+    assert Station(archive=archive, folder=folder).store(folder, options=["+sd"]).statuses == [SUCCESS] * 4
+    return archive
+
+
+def studies(station: Station, level: str = "STUDY", **keys: str) -> list[str]:
+    names = {uid("study", name): name for name in ("two", "one", "steps")}
+    items = {keyword.replace("__", "[0]."): value for keyword, value in keys.items()}
+    done = station.find(STUDY_ROOT, level, {"PatientID": "Q-*", "StudyInstanceUID": "", **items})
+    assert done.status == SUCCESS, done.output[-2_000:]
+    assert PENDING_OPTIONAL not in done.statuses
+    return sorted(names[row.StudyInstanceUID] for row in done.rows)
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({"ProcedureCodeSequence__CodeValue": "CHEST"}, ["one", "two"]),
+        ({"ProcedureCodeSequence__CodeValue": "CH*"}, ["one", "two"]),
+        ({"ProcedureCodeSequence__CodeValue": "chest"}, []),
+        ({"ProcedureCodeSequence__CodeMeaning": "Chest"}, ["one"]),
+        ({"RequestAttributesSequence__RequestedProcedureID": "RP1"}, ["steps"]),
+        ({"RequestAttributesSequence__ScheduledProcedureStepID": "SPS2"}, ["steps"]),
+        ({"RequestAttributesSequence__ScheduledProcedureStepID": "SPS3"}, []),
+        ({"ProcedureCodeSequence__CodeValue": ""}, ["one", "steps", "two"]),
+    ],
+)
+def test_a_study_is_found_by_an_item(filled: Archive, station: Station, keys: dict[str, str], found: list[str]) -> None:
+    assert studies(station, **keys) == found
+
+
+def test_one_item_has_to_fit_all_its_keys(filled: Archive, station: Station) -> None:
+    both = {"ProcedureCodeSequence__CodeValue": "CHEST", "ProcedureCodeSequence__CodingSchemeDesignator": "JJ1017"}
+    assert studies(station, **both) == ["one"]
+
+
+def test_a_series_is_found_by_its_own_request_and_by_the_codes_of_its_study(filled: Archive, station: Station) -> None:
+    assert studies(station, "SERIES", RequestAttributesSequence__ScheduledProcedureStepID="SPS1") == ["steps"]
+    assert studies(station, "SERIES", ProcedureCodeSequence__CodeValue="ABDOMEN") == ["two"]
+    assert studies(station, "IMAGE", RequestAttributesSequence__RequestedProcedureID="RP1") == ["steps", "steps"]
+
+
+def test_the_answer_holds_every_item_in_its_character_set(filled: Archive, station: Station) -> None:
+    keys = {"PatientID": "Q-1", "ProcedureCodeSequence": ""}
+    for charset in ("", "\\ISO 2022 IR 87", "ISO_IR 192"):
+        (row,) = station.find(STUDY_ROOT, "STUDY", keys, charset=charset).rows
+        items = {(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning) for item in row.ProcedureCodeSequence}
+        assert items == {("CHEST", "99X", "胸部"), ("ABDOMEN", "JJ1017", "腹部")}
+
+
+def test_a_key_of_an_item_that_is_not_held_is_said_to_be_unsupported(filled: Archive, station: Station) -> None:
+    keys = {"PatientID": "Q-1", "ProcedureCodeSequence[0].CodingSchemeVersion": "2"}
+    assert station.find(STUDY_ROOT, "STUDY", keys).statuses == [PENDING_OPTIONAL, SUCCESS]
+
+
+def test_the_items_survive_a_rebuild(filled: Archive, station: Station) -> None:
+    filled.pacs("index", "rebuild")
+    assert studies(station, RequestAttributesSequence__RequestedProcedureID="RP1") == ["steps"]
+    assert studies(station, ProcedureCodeSequence__CodeValue="CHEST") == ["one", "two"]

@@ -6,6 +6,7 @@ Source: PS3.4 section C.4.1.1.3 (response identifier), PS3.5 section 7.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from struct import Struct
 from typing import Final, Literal
 
 from pacs_server.dicom.attributes import (
@@ -49,6 +50,9 @@ class AnswerEncoder:
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
         self._vrs = ["SQ" if isinstance(column, ItemSequence) else column.vr for column in self.columns]
         self._has_sequences = "SQ" in self._vrs
+        order = ">" if self._encoding.big_endian else "<"
+        forms = {"US": Struct(f"{order}H"), "UL": Struct(f"{order}L")}
+        self._binary = [(place, forms[vr]) for place, vr in enumerate(self._vrs) if vr in forms]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
         self._steps: list[tuple[bytes, int, bytes]] = []
         self._last = self._plan(keys)
@@ -78,6 +82,9 @@ class AnswerEncoder:
             label, values = self._plain_label, [text.encode("ascii") for text in texts]
         else:
             label, values = encode_reply(list(zip(self._vrs, texts, strict=True)), self._preferred)
+        for place, form in self._binary:
+            number = row[place]
+            values[place] = form.pack(number) if isinstance(number, int) else b""
         values.insert(self._label_at, label.encode("ascii"))
         parts: list[bytes] = []
         for (before, size, padding), value in zip(self._steps, values, strict=True):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from struct import calcsize, iter_unpack
 from typing import Final
 
 from pacs_server.dicom.attributes import BY_TAG, SPECIFIC_CHARACTER_SET
@@ -15,6 +16,7 @@ from pacs_server.dicom.items import behind_sequence, header_at, read_items
 from pacs_server.errors import BadQuery, Undecodable
 
 _MAX_ELEMENTS: Final = 2048
+_NUMBERS: Final = {"US": "H", "UL": "L"}
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -54,6 +56,10 @@ def read_identifier(raw: bytes, transfer_syntax: str, *, assumed_charset: str = 
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
     def text_of(vr: str, value: bytes) -> str:
+        if form := _NUMBERS.get(vr):
+            form = (">" if encoding.big_endian else "<") + form
+            whole = value[: len(value) // calcsize(form) * calcsize(form)]
+            return "\\".join(str(number) for (number,) in iter_unpack(form, whole))
         is_text = vr in _TEXT_VRS
         terms, assumed = (charset, assumed_charset) if is_text else ((), "")
         return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")

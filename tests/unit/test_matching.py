@@ -141,3 +141,14 @@ def test_any_bytes_are_a_query_or_a_refusal(data: st.DataObject) -> None:
             parse(bytes(content), syntax, Model.STUDY_ROOT)
         except BadQuery:
             continue
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_binary_numbers_are_read_from_keys_and_written_to_answers(syntax: str) -> None:
+    asks = query(asked("IMAGE", Rows=512, Columns=None), syntax, Model.STUDY_ROOT)
+    assert asks.predicates == (NumberIn(BY_KEYWORD["Rows"], (512,)),)
+    encoder = AnswerEncoder(asks, syntax, reply_charset="", retrieve_aet="PACS")
+    row = [{"Rows": 512, "Columns": None}[column.keyword] for column in encoder.columns]
+    content = BytesIO(encoder.encode(row))
+    answer = pydicom.filereader.read_dataset(content, syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)
+    assert (answer.Rows, answer["Columns"].value) == (512, None)

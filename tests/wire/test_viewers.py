@@ -128,7 +128,8 @@ def check(row: Dataset, expected: dict[str, Any], returns: Iterable[str]) -> Non
 
 KPACS = (
     "PatientID PatientName StudyDate StudyTime AccessionNumber ModalitiesInStudy StudyDescription "
-    "ReferringPhysicianName PatientBirthDate PatientSex StudyInstanceUID StudyID NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances"
+    "ReferringPhysicianName PatientBirthDate PatientSex StudyInstanceUID StudyID NumberOfStudyRelatedSeries "
+    "NumberOfStudyRelatedInstances"
 )
 WEASIS = (
     "PatientName PatientID PatientSex PatientBirthDate IssuerOfPatientID StudyInstanceUID StudyDescription StudyDate "
@@ -221,8 +222,8 @@ SERIES_QUERIES = [
     below("Horos", "SERIES", {}, "SeriesDescription SeriesDate SeriesTime SeriesInstanceUID SeriesNumber "
           "NumberOfSeriesRelatedInstances Modality ReferringPhysicianName PerformingPhysicianName InstitutionName"),
     below("Oviyam", "SERIES", {"PatientID": "V-1"}, "PatientName PatientSex PatientBirthDate StudyDescription "
-          "StudyDate ReferringPhysicianName SeriesNumber SeriesInstanceUID NumberOfSeriesRelatedInstances SeriesDescription "
-          "Modality SeriesDate SeriesTime"),
+          "StudyDate ReferringPhysicianName SeriesNumber SeriesInstanceUID NumberOfSeriesRelatedInstances "
+          "SeriesDescription Modality SeriesDate SeriesTime"),
     below("Ginkgo CADx", "SERIES", {}, "SeriesInstanceUID Modality"),
     below("3D Slicer", "SERIES", {"PatientID": "V-1"}, "SeriesNumber SeriesDescription SeriesInstanceUID SeriesDate "
           "SeriesTime Modality Rows Columns NumberOfSeriesRelatedInstances", SLICER_SYNTAXES),

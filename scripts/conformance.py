@@ -1,0 +1,150 @@
+"""The tables of docs/conformance.md, made from the tables in the code: `./scripts/make_conformance` writes them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from pydicom.uid import UID
+from pynetdicom.presentation import AllStoragePresentationContexts
+
+from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, Level
+from pacs_server.dicom.coded_sets import SETS, WHOLE
+from pacs_server.dimse.services import SERVICES
+from pacs_server.dimse.status import Status
+from pacs_server.net.negotiate import READABLE_SYNTAXES
+from pacs_server.settings import NetworkLimits
+
+STATEMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "conformance.md"
+_TABLE: Final = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_MEANINGS: Final = {
+    Status.SUCCESS: "stored and findable; every answer was sent; every object was sent",
+    Status.NO_SUCH_ATTRIBUTE_VALUE: "the request holds a value that cannot be",
+    Status.PROCESSING_FAILURE: "the request cannot be worked on as it is",
+    Status.INVALID_SOP_INSTANCE: "the SOP Instance UID is empty or not a UID",
+    Status.SOP_CLASS_NOT_SUPPORTED: "the SOP class is not taken",
+    Status.UNRECOGNISED_OPERATION: "this operation is not that of the presentation context",
+    Status.OUT_OF_RESOURCES: "too few volumes, no index, or more answers than allowed: try later, or narrow the query",
+    Status.CANNOT_COUNT_MATCHES: "the objects could not be counted",
+    Status.CANNOT_PERFORM_SUB_OPERATIONS: "no object could be sent; the list of failed UIDs names them",
+    Status.MOVE_DESTINATION_UNKNOWN: "the destination is not registered; the Error Comment names it",
+    Status.DATA_SET_MISMATCH: "data set and command, or identifier and model, do not agree; the unique key is missing",
+    Status.CANNOT_UNDERSTAND: "the data set cannot be read",
+    Status.SUB_OPERATIONS_WITH_FAILURES: "some objects could not be sent; the list of failed UIDs names them",
+    Status.CANCEL: "the peer cancelled",
+    Status.PENDING: "an answer, or the counts so far",
+    Status.PENDING_OPTIONAL_KEYS: "an answer; a key with a value could not be matched",
+}
+
+
+def services() -> Iterable[tuple[str, ...]]:
+    """The SOP classes of ours besides storage."""
+    yield "SOP class", "UID", "operation", "right"
+    for uid, service in SERVICES.items():
+        yield UID(uid).name, uid, f"C-{service.right.value.upper()}", f"`{service.right.value}`"
+
+
+def storage_classes() -> Iterable[tuple[str, ...]]:
+    """The storage SOP classes that are known by name."""
+    yield "SOP class", "UID"
+    for uid in sorted(
+        {UID(context.abstract_syntax) for context in AllStoragePresentationContexts}, key=lambda one: one.name
+    ):
+        yield uid.name, str(uid)
+
+
+def transfer_syntaxes() -> Iterable[tuple[str, ...]]:
+    """The transfer syntaxes in which objects are taken and given."""
+    yield "transfer syntax", "UID"
+    for uid in sorted(
+        (UID(syntax) for syntax in READABLE_SYNTAXES), key=lambda one: [int(part) for part in one.split(".")]
+    ):
+        yield uid.name, str(uid)
+
+
+def keys(level: Level) -> Callable[[], Iterable[tuple[str, ...]]]:
+    """The keys of one level: each is matched as it says, and is a return key."""
+
+    def rows() -> Iterable[tuple[str, ...]]:
+        yield "attribute", "tag", "VR", "matching"
+        for one in sorted((one for one in ATTRIBUTES if one.level == level), key=lambda one: one.tag):
+            yield one.keyword, _tag(one.tag), one.vr, one.matching.value
+        for sequence in (sequence for sequence in SEQUENCES if sequence.level == level):
+            yield sequence.keyword, _tag(sequence.tag), "SQ", "sequence: one item fits all that is asked of it"
+            for field in sequence.fields:
+                yield f"> {field.keyword}", _tag(field.tag), field.vr, field.matching.value
+
+    return rows
+
+
+def character_sets() -> Iterable[tuple[str, ...]]:
+    """The defined terms of Specific Character Set that are read and written."""
+    yield "defined terms", "of"
+    for number in sorted(set(SETS) - {14}):
+        alone = "" if number in (58, 87, 149, 159) else f"`ISO_IR {number}`, "
+        yield f"{alone}`ISO 2022 IR {number}`", "PS3.3 tables C.12-2 to C.12-4"
+    for term in WHOLE:
+        is_standard = term not in ("SHIFT_JIS", "EUC-JP")
+        yield (
+            f"`{term}`",
+            "PS3.3 table C.12-5" if is_standard else "no term of the standard: read where assumed, not written",
+        )
+
+
+def statuses() -> Iterable[tuple[str, ...]]:
+    """The statuses that are answered."""
+    yield "status", "meaning"
+    for status in sorted(Status):
+        yield f"`{status:04X}`", _MEANINGS[status]
+
+
+def limits() -> Iterable[tuple[str, ...]]:
+    """The limits of an association."""
+    yield "setting", "default"
+    defaults = NetworkLimits()
+    for name in NetworkLimits.__dataclass_fields__:
+        yield f"`network.{name}`", f"{getattr(defaults, name):,}"
+
+
+TABLES: Final[dict[str, Callable[[], Iterable[tuple[str, ...]]]]] = {
+    "services": services,
+    "storage-classes": storage_classes,
+    "transfer-syntaxes": transfer_syntaxes,
+    **{f"keys-{level.name.lower()}": keys(level) for level in Level},
+    "character-sets": character_sets,
+    "statuses": statuses,
+    "limits": limits,
+}
+
+
+def filled(text: str) -> str:
+    """The statement with every table made anew. Raises: KeyError for a table that nobody makes."""
+    return _TABLE.sub(lambda found: f"{found[1]}{_written(TABLES[found[2]]())}{found[3]}", text)
+
+
+def _written(rows: Iterable[tuple[str, ...]]) -> str:
+    head, *body = rows
+    lines = [head, tuple("---" for _ in head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _tag(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def main() -> int:
+    """Write the tables into the statement; with --check only tell whether it is up to date."""
+    text = STATEMENT.read_text(encoding="utf-8")
+    made = filled(text)
+    if "--check" in sys.argv[1:]:
+        return 0 if made == text else 1
+    STATEMENT.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

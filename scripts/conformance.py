@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pydicom.uid import UID
+from pynetdicom import sop_class
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, Level
@@ -51,10 +52,12 @@ def services() -> Iterable[tuple[str, ...]]:
 def storage_classes() -> Iterable[tuple[str, ...]]:
     """The storage SOP classes that are known by name."""
     yield "SOP class", "UID"
-    for uid in sorted(
-        {UID(context.abstract_syntax) for context in AllStoragePresentationContexts}, key=lambda one: one.name
-    ):
-        yield uid.name, str(uid)
+    # A class that is too new for pydicom's registry has its keyword for a name.
+    keywords = {str(uid): keyword for keyword, uid in vars(sop_class).items() if isinstance(uid, sop_class.SOPClass)}
+    uids = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    names = {uid: UID(uid).name if UID(uid).name != uid else keywords[uid] for uid in uids}
+    for uid, name in sorted(names.items(), key=lambda one: (one[1], one[0])):
+        yield name, uid
 
 
 def transfer_syntaxes() -> Iterable[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
@@ -62,9 +63,8 @@ class Search:
         self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None
     ) -> Select[Any]:
         """The SQL of a query."""
-        wanted = [answer_column(attribute, query.level) for attribute in columns] or [TABLES[query.level].c.id]
-        statement = select(*wanted).select_from(_joined(query.level)).where(*_present(query.level))
-        statement = statement.where(*(criterion(predicate, query.level) for predicate in query.predicates))
+        conditions = [criterion(predicate, query.level) for predicate in query.predicates]
+        statement = _present_rows(query.level, tuple(columns)).where(*conditions)
         return statement.order_by(*_order(query, is_limited=bool(limit))).limit(limit or None)
 
     def _stream(self, statement: Select[Any]) -> Iterator[Sequence[str | int | None]]:
@@ -132,6 +132,12 @@ class Search:
         counted["versions"] = by_role.get("version", (0, 0))[0]
         counted["bytes"] = sum(int(size) for _, size in by_role.values())
         return counted
+
+
+@lru_cache(maxsize=256)  # a viewer asks for the same columns each time; building them is half of a short query
+def _present_rows(level: Level, columns: tuple[Attribute | ItemSequence, ...]) -> Select[Any]:
+    wanted = [answer_column(attribute, level) for attribute in columns] or [TABLES[level].c.id]
+    return select(*wanted).select_from(_joined(level)).where(*_present(level))
 
 
 def _joined(level: Level) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 from enum import Enum
+from functools import partial
 from typing import Final, TypeAlias
 
 from pydicom.datadict import dictionary_VR
@@ -36,6 +37,7 @@ _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 _TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
+_MAX_NAME_CHARACTERS: Final = 1024  # no longer name is held
 _TIME_LATEST: Final = "235959.999999"
 
 
@@ -284,7 +286,7 @@ def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> Va
         return None
     make = _BY_MATCHING.get(attribute.matching)
     if attribute.matching is Matching.NAME and manner.takes_names_in_any_order:
-        make = _name_in_any_order
+        make = partial(_name, fuzzy=True)
     if make is None:
         return None
     values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
@@ -307,13 +309,10 @@ def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     return OneOf(attribute, plain) if plain else Nothing(attribute)
 
 
-def _name(attribute: Attribute, values: Sequence[str]) -> ValuePredicate | None:
-    patterns = tuple(NamePattern.of(value) for value in values)
-    return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
-
-
-def _name_in_any_order(attribute: Attribute, values: Sequence[str]) -> ValuePredicate | None:
-    patterns = tuple(NamePattern.of(value, fuzzy=True) for value in values)
+def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -> ValuePredicate | None:
+    if any(len(value) > _MAX_NAME_CHARACTERS for value in values):
+        return Nothing(attribute)
+    patterns = tuple(NamePattern.of(value, fuzzy=fuzzy) for value in values)
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 

@@ -29,7 +29,7 @@ _LONG_VOWEL: Final = re.compile("(?<=[\u30a1-\u30fa\u30fc])-+")
 _STARS: Final = re.compile(r"\*{2,}")
 _WILDCARD: Final = re.compile(r"[*?]")
 # Wildcards stay within one group of one value.
-_IN_GROUP: Final = {"*": r"[^=\\]*", "?": r"[^=\\]"}
+_IN_GROUP: Final = r"[^=\\]"
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -119,14 +119,23 @@ class NamePattern:
         found = {gram for run in runs for gram in ([run] if len(run) == 1 else map("".join, pairwise(run)))}
         return tuple(sorted(found, key=lambda gram: (gram.isascii(), -len(gram), gram)))
 
-    @property
-    def regex(self) -> str:
-        """What `search_text` of a name that fits contains: a regular expression of Python and of PostgreSQL alike."""
+    def regex(self, *, atomic: bool) -> str:
+        """What `search_text` of a name that fits contains, as a regular expression.
+
+        `atomic`, for Python: what stands before a `*` is taken where it is met first and never tried again, so that a
+        key of many wildcards costs no more than its length. PostgreSQL knows no such groups, and needs none.
+        """
         if self.words:
-            return "".join(f"(?=.*[= ]{re.escape(word)})" for word in self.words)
+            return "^" + "".join(f"(?=.*[= ]{re.escape(word)})" for word in self.words)
         wanted = self.any_group or "=".join(group or "*" for group in self.by_group)
-        parts = (_IN_GROUP.get(letter) or re.escape(letter) for letter in wanted)
-        return f"={''.join(parts)}="
+        first, *others = (_literal(run) for run in wanted.split("*"))
+        opens = "(?>" if atomic else "(?:"
+        middle = "".join(f"{opens}{_IN_GROUP}*?{run})" for run in others[:-1])
+        return f"={first}{middle}" + (f"{_IN_GROUP}*{others[-1]}=" if others else "=")
+
+
+def _literal(run: str) -> str:
+    return re.escape(run).replace(r"\?", _IN_GROUP)
 
 
 def _pattern(key: str) -> str:

@@ -82,19 +82,19 @@ class FitsName(FunctionElement[bool]):
     name = "fits_name"
 
     def __init__(self, column: ColumnElement[Any], pattern: NamePattern) -> None:
-        super().__init__(column, literal(pattern.regex))
+        super().__init__(column, literal(pattern.regex(atomic=True)), literal(pattern.regex(atomic=False)))
 
 
 @compiles(FitsName, "sqlite")
 def _fits_name_sqlite(element: FitsName, compiler: Any, **kw: Any) -> str:
-    column, regex = (compiler.process(clause, **kw) for clause in element.clauses)
+    column, regex = (compiler.process(clause, **kw) for clause in list(element.clauses)[:2])
     return f"({column} REGEXP {regex})"  # the function of index/engine.py
 
 
 @compiles(FitsName, "postgresql")
 def _fits_name_postgresql(element: FitsName, compiler: Any, **kw: Any) -> str:
-    column, regex = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({column} ~ {regex})"
+    column, _, regex = element.clauses
+    return f"({compiler.process(column, **kw)} ~ {compiler.process(regex, **kw)})"
 
 
 def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:

@@ -48,10 +48,8 @@ def is_range(value: str) -> bool:
 
 def fits(data_set: Dataset, keyword: str, key: str) -> bool:
     """Whether the value of one attribute fits a key."""
-    if not key.strip("*"):
-        return True
     wanted = [value.strip(" ") for value in key.split("\\") if value.strip(" ")]
-    if any(not value.strip("*") for value in wanted):
+    if not wanted or any(not value.strip("* ") for value in wanted):
         return True
     vr = dictionary_VR("Modality" if keyword == "ModalitiesInStudy" else keyword)
     element = data_set.get("Modality" if keyword == "ModalitiesInStudy" else keyword)

@@ -1,0 +1,56 @@
+"""Patterns of names: what they ask for, and that no key makes them slow."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pacs_server.dicom.names import NamePattern, grams_of_name, search_text
+
+LETTERS = st.text(st.sampled_from("ab^"), max_size=6)
+
+
+def fits(key: str, name: str, *, fuzzy: bool = False) -> bool:
+    pattern = NamePattern.of(key, fuzzy=fuzzy)
+    searched = search_text(name)
+    answers = {bool(re.search(pattern.regex(atomic=atomic), searched)) for atomic in (True, False)}
+    assert len(answers) == 1
+    return answers.pop()
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("*田*", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("山?*", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("山*たろう", "Yamada^Tarou=山田^太郎=やまだ^たろう", False),
+        ("=*郎=*う", "Yamada^Tarou=山田^太郎=やまだ^たろう", True),
+        ("=*田=*う", "Yamada^Tarou=山田^太郎=やまだ^たろう", False),
+        ("*ab*b", "ab", False),
+        ("*ab*b", "abab", True),
+        ("a.c", "abc", False),
+        ("smith*", "Jones^Ann\\Smith^John", True),
+    ],
+)
+def test_a_pattern_stays_within_one_group(key: str, name: str, expected: bool) -> None:
+    assert fits(key, name) is expected
+
+
+@pytest.mark.parametrize("key", ["tarou yamada", "Yam^Tar", "太郎 山田", "yamada"])
+def test_fuzzy_words_stand_in_any_order(key: str) -> None:
+    assert fits(key, "Yamada^Tarou=山田^太郎", fuzzy=True)
+    assert not fits(key + " hanako", "Yamada^Tarou=山田^太郎", fuzzy=True)
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=4), LETTERS)
+def test_a_name_that_fits_has_every_gram_of_its_pattern(parts: list[str], name: str) -> None:
+    pattern = NamePattern.of("*".join(parts))
+    if pattern.parts and re.search(pattern.regex(atomic=True), search_text(name)):
+        held = grams_of_name(search_text(name))
+        assert all(any(one.startswith(gram) for one in held) for gram in pattern.grams)
+
+
+def test_a_key_of_many_wildcards_is_not_slow() -> None:
+    pattern = NamePattern.of("*a" * 200 + "*b")
+    assert not re.search(pattern.regex(atomic=True), search_text("a" * 1000))

@@ -42,6 +42,7 @@ _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
 _PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
+_UNPLAIN: Final = re.compile("[\0\x1b]")
 _REMOVED: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -226,13 +227,14 @@ def encode_reply(values: Sequence[tuple[str, str]], preferred: Sequence[str]) ->
     and lone surrogates, which are no text.
     """
     charset = reply_charset(tuple(preferred))
-    encoded: list[bytes] = []
-    for vr, text in values:
-        raw = charset.encode(vr, text)
-        if raw is None:
-            return UTF8, [encode_utf8(every) for _, every in values]
-        encoded.append(raw)
-    return charset.terms, encoded
+    # Most values of an answer are ASCII, and alike in every set.
+    encoded = [text.encode("ascii") if text.isascii() and not _UNPLAIN.search(text) else None for _, text in values]
+    left = [place for place, raw in enumerate(encoded) if raw is None]
+    written = {place: charset.encode(*values[place]) for place in left}
+    terms = UTF8 if None in written.values() else charset.terms
+    for place in left:
+        encoded[place] = encode_utf8(values[place][1]) if terms == UTF8 else written[place]
+    return terms, [raw for raw in encoded if raw is not None]
 
 
 def encode_utf8(text: str) -> bytes:

@@ -24,18 +24,15 @@ _TABLE: Final = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOT
 
 _MEANINGS: Final = {
     Status.SUCCESS: "stored and findable; every answer was sent; every object was sent",
-    Status.NO_SUCH_ATTRIBUTE_VALUE: "the request holds a value that cannot be",
     Status.PROCESSING_FAILURE: "the request cannot be worked on as it is",
     Status.INVALID_SOP_INSTANCE: "the SOP Instance UID is empty or not a UID",
-    Status.SOP_CLASS_NOT_SUPPORTED: "the SOP class is not taken",
     Status.UNRECOGNISED_OPERATION: "this operation is not that of the presentation context",
     Status.OUT_OF_RESOURCES: "too few volumes, no index, or more answers than allowed: try later, or narrow the query",
-    Status.CANNOT_COUNT_MATCHES: "the objects could not be counted",
     Status.CANNOT_PERFORM_SUB_OPERATIONS: "no object could be sent; the list of failed UIDs names them",
     Status.MOVE_DESTINATION_UNKNOWN: "the destination is not registered; the Error Comment names it",
     Status.DATA_SET_MISMATCH: "data set and command, or identifier and model, do not agree; the unique key is missing",
     Status.CANNOT_UNDERSTAND: "the data set cannot be read",
-    Status.SUB_OPERATIONS_WITH_FAILURES: "some objects could not be sent; the list of failed UIDs names them",
+    Status.SUB_OPERATIONS_WITH_FAILURES: "some objects were not sent (the failed UIDs are listed) or taken with warnings",
     Status.CANCEL: "the peer cancelled",
     Status.PENDING: "an answer, or the counts so far",
     Status.PENDING_OPTIONAL_KEYS: "an answer; a key with a value could not be matched",
@@ -144,6 +141,8 @@ def main() -> int:
     text = STATEMENT.read_text(encoding="utf-8")
     made = filled(text)
     if "--check" in sys.argv[1:]:
+        if made != text:
+            print(f"{STATEMENT.name} is not what the code does: run ./scripts/make_conformance", file=sys.stderr)
         return 0 if made == text else 1
     STATEMENT.write_text(made, encoding="utf-8")
     return 0

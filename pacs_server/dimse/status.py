@@ -24,13 +24,10 @@ class Status(IntEnum):
     """A status that we answer. Source: PS3.7 annex C; for the services the sections beside each line."""
 
     SUCCESS = 0x0000
-    NO_SUCH_ATTRIBUTE_VALUE = 0x0106  # PS3.7 C.5: invalid attribute value
     PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.12
     INVALID_SOP_INSTANCE = 0x0117  # PS3.7 C.5.8
-    SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
     UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.17
     OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 and C.4.1.1.4
-    CANNOT_COUNT_MATCHES = 0xA701  # PS3.4 C.4.2.1.5
     CANNOT_PERFORM_SUB_OPERATIONS = 0xA702  # PS3.4 C.4.2.1.5 and C.4.3.1.4
     MOVE_DESTINATION_UNKNOWN = 0xA801  # PS3.4 C.4.2.1.5
     DATA_SET_MISMATCH = 0xA900  # PS3.4 B.2.3; identifier does not match SOP class: C.4.1.1.4

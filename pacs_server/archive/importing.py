@@ -13,9 +13,7 @@ from pacs_server.archive.ingest import Declared, Reception, ingest
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, read_file_meta
 from pacs_server.errors import BadObject
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
-from pacs_server.storage.placement import Placement
 
 _PIECE_BYTES: Final = 1 << 20
 _PREAMBLE_BYTES: Final = 128
@@ -40,20 +38,14 @@ class ImportResult:
     reason: str = ""
 
 
-def import_paths(
-    paths: Iterable[Path],
-    receive: Callable[[Declared], Reception],
-    *,
-    instances: Instances,
-    placement: Placement,
-) -> Iterator[ImportResult]:
+def import_paths(paths: Iterable[Path], receive: Callable[[Declared], Reception]) -> Iterator[ImportResult]:
     """Import every file below `paths`, in order of names, without following symbolic links; one result for each.
 
     Raises: NotEnoughCopies or IndexUnavailable when the archive itself cannot take more; what was reported stays.
     """
     for path in paths:
         for file in _files_below(path):
-            yield _import_file(file, receive, instances, placement)
+            yield _import_file(file, receive)
 
 
 def _files_below(path: Path) -> Iterator[Path]:
@@ -66,23 +58,19 @@ def _files_below(path: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _import_file(
-    path: Path, receive: Callable[[Declared], Reception], instances: Instances, placement: Placement
-) -> ImportResult:
+def _import_file(path: Path, receive: Callable[[Declared], Reception]) -> ImportResult:
     if path.is_symlink() or not path.is_file():
         return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
     try:
         with path.open("rb") as file:
-            return _import_open(path, file, receive, instances, placement)
+            return _import_open(path, file, receive)
     except BadObject as refusal:
         return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=str(refusal))
     except OSError as error:
         return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=f"cannot be read: {error.strerror}")
 
 
-def _import_open(
-    path: Path, file: BinaryIO, receive: Callable[[Declared], Reception], instances: Instances, placement: Placement
-) -> ImportResult:
+def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Reception]) -> ImportResult:
     prefix = file.read(MAX_FILE_META_BYTES)
     meta = read_file_meta(prefix)
     if meta.sop_class == _MEDIA_DIRECTORY:
@@ -94,7 +82,7 @@ def _import_open(
         reception.feed(memoryview(prefix)[meta.data_set_offset :])
         while piece := file.read(_PIECE_BYTES):
             reception.feed(memoryview(piece))
-        recorded = ingest(reception, instances=instances, placement=placement)
+        recorded = ingest(reception)
     finally:
         reception.abandon()
     outcome = ImportOutcome.DUPLICATE if recorded.outcome is Outcome.DUPLICATE else ImportOutcome.STORED

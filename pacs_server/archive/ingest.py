@@ -14,6 +14,7 @@ from pacs_server.dicom.identity import Digest, ObjectHasher, Uid, uid_text
 from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
+from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import CopyUnreadable, ObjectMismatch, Undecodable
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Outcome, Recorded, StoredObject
@@ -55,6 +56,7 @@ class Reception:
         *,
         instances: Instances,
         placement: Placement,
+        vocabulary: Vocabulary,
         memory_bytes: int,
         now: datetime,
     ) -> None:
@@ -62,11 +64,12 @@ class Reception:
         self.origin = origin
         self.now = now
         self.size_bytes = 0
-        self._instances = instances
-        self._placement = placement
+        self.instances = instances
+        self.placement = placement
+        self._vocabulary = vocabulary
         self._memory_bytes = memory_bytes
         self._hasher = ObjectHasher(declared.transfer_syntax)
-        self._head = HeadScanner(declared.transfer_syntax)
+        self._head = HeadScanner(declared.transfer_syntax, vocabulary=vocabulary)
         self._chunks: list[bytes] = [
             file_meta(
                 sop_class=declared.sop_class,
@@ -93,8 +96,8 @@ class Reception:
 
     def _spill(self) -> None:
         study_uid, series_uid = (uid_text(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
-        day = self._instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
-        self._stream = self._placement.stream(series_directory(day, study_uid, series_uid))
+        day = self.instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
+        self._stream = self.placement.stream(series_directory(day, study_uid, series_uid))
         for chunk in self._chunks:
             self._stream.write(chunk)
         self._chunks.clear()
@@ -105,7 +108,10 @@ class Reception:
         Raises: Undecodable; InvalidUid or ObjectMismatch when its UIDs are missing or are not those of the command.
         """
         description = describe(
-            self._head.finish(), assumed_charset=self.origin.charset, default_issuer=self.origin.issuer
+            self._head.finish(),
+            assumed_charset=self.origin.charset,
+            default_issuer=self.origin.issuer,
+            vocabulary=self._vocabulary,
         )
         declared = self.declared
         if description.sop_uid != declared.sop_instance or description.sop_class != declared.sop_class:
@@ -123,7 +129,7 @@ class Reception:
         """
         path = object_path(day, description.study_uid, description.series_uid, description.sop_uid, digest)
         if self._stream is None:
-            return self._placement.store(path, self._chunks)
+            return self.placement.store(path, self._chunks)
         stream, self._stream = self._stream, None
         return stream.finish(path)
 
@@ -135,7 +141,7 @@ class Reception:
         self._chunks.clear()
 
 
-def ingest(reception: Reception, *, instances: Instances, placement: Placement) -> Recorded:
+def ingest(reception: Reception) -> Recorded:
     """Status 0x0000 means: the object is flushed to disk on as many volumes as the policy asks for, under its final
     name, and is in the index, findable. Nothing else is ever answered with success. Whatever happens afterwards
     (kill -9, power cut, a dead NAS, a full disk), an acknowledged object is found again, byte for byte.
@@ -144,6 +150,7 @@ def ingest(reception: Reception, *, instances: Instances, placement: Placement) 
 
     Raises: BadObject when it cannot be filed; NotEnoughCopies or IndexUnavailable when it could not be kept safe.
     """
+    instances, placement = reception.instances, reception.placement
     description = reception.describe()
     digest = reception.digest()
     known = instances.known(description.sop_uid, description.study_uid)

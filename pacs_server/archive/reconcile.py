@@ -17,6 +17,7 @@ from pacs_server.dicom.describe import describe
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
+from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUnavailable
 from pacs_server.index.holdings import HeldCopy, Holdings
 from pacs_server.index.instances import Instances
@@ -63,6 +64,7 @@ class Ledger:
     holdings: Holdings
     default_issuer: str
     default_charset: str
+    vocabulary: Vocabulary
     role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
 
 
@@ -115,14 +117,20 @@ def _arrival(opened: OpenCopy, file: FoundFile, copy: CopyRow, ledger: Ledger) -
     pieces = opened.pieces()
     first = next(pieces)
     meta = read_file_meta(first)
-    head, hasher = HeadScanner(meta.transfer_syntax), ObjectHasher(meta.transfer_syntax)
+    head = HeadScanner(meta.transfer_syntax, vocabulary=ledger.vocabulary)
+    hasher = ObjectHasher(meta.transfer_syntax)
     for piece in chain((first[meta.data_set_offset :],), pieces):
         head.feed(piece)
         hasher.update(piece)
     digest = hasher.digest()
     if not file.path.name.endswith(file_name_end(digest)):
         raise Undecodable("its content is not what its name says: damaged, or not written by this archive")
-    description = describe(head.finish(), assumed_charset=ledger.default_charset, default_issuer=ledger.default_issuer)
+    description = describe(
+        head.finish(),
+        assumed_charset=ledger.default_charset,
+        default_issuer=ledger.default_issuer,
+        vocabulary=ledger.vocabulary,
+    )
     known = ledger.instances.known(description.sop_uid, description.study_uid)
     return Arrival(
         description=description,

@@ -78,16 +78,17 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
     KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, 20260101-20260131 for dates, UIDs joined
     by a backslash.
     """
-    from pacs_server.dicom.attributes import BY_KEYWORD, Level
+    from pacs_server.dicom.attributes import Level
     from pacs_server.dicom.matching import query_from_keywords
 
     given = key_values(keys)
     chosen = Level[LEVELS[level]]
-    query = query_from_keywords(chosen, given)
-    keywords = dict.fromkeys((*(key for key in given if key in BY_KEYWORD), *_COLUMNS[level]))
-    uid_last = sorted(keywords, key=lambda keyword: BY_KEYWORD[keyword].vr == "UI")
-    attributes = [BY_KEYWORD[keyword] for keyword in uid_last]
     with invocation.node() as node:
+        vocabulary = node.vocabulary()
+        query = query_from_keywords(chosen, given, vocabulary)
+        held = vocabulary.by_keyword
+        uid_last = sorted(dict.fromkeys((*given, *_COLUMNS[level])), key=lambda keyword: held[keyword].vr == "UI")
+        attributes = [held[keyword] for keyword in uid_last]
         rows = node.search.find(query, attributes, limit=limit)
         records = _records(rows, attributes, chosen)
         names = {attribute.keyword for attribute in attributes if attribute.vr == "PN"}

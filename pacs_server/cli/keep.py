@@ -1,4 +1,4 @@
-"""`pacs reconcile` and `pacs index rebuild`: files and rows are made to agree; the files are the truth."""
+"""`pacs reconcile`: files and rows are made to agree; the files are the truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 
 if TYPE_CHECKING:
@@ -40,32 +40,11 @@ def reconcile(invocation: Invocation, since: datetime | None, *, repair: bool) -
 
     with invocation.node() as node:
         findings = reconcile_volumes(node, since=since.date() if since else None, repair=repair)
-        return _print_findings(findings, "files and rows agree", as_json=invocation.as_json)
+        return print_findings(findings, "files and rows agree", as_json=invocation.as_json)
 
 
-@click.group(cls=Group)
-def index() -> None:
-    """Work on the index as a whole."""
-
-
-@index.command(reports=True, example="pacs index rebuild")
-@pass_invocation
-def rebuild(invocation: Invocation) -> ExitCode:
-    """Make the index anew from the files of all volumes.
-
-    It is made beside the present one, and then they are swapped. Interrupted, it goes on where it was when it
-    is run again. The server may keep running.
-    """
-    from pacs_server.service.deeds import rebuild_index
-
-    with invocation.node() as node:
-        code = _print_findings(rebuild_index(node), "every file was taken in", as_json=invocation.as_json)
-        counts = node.search.counts()
-    talk(f"the index holds {counts['studies']} studies and {counts['instances']} instances")
-    return code
-
-
-def _print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool) -> ExitCode:
+def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool) -> ExitCode:
+    """Print findings as they come, then their counts; damage is an exit code of its own."""
     counts: Counter[str] = Counter()
     damage = False
 

@@ -9,7 +9,7 @@ import traceback
 import click
 
 from pacs_server import __version__
-from pacs_server.cli import ae, config, db, find, keep, node, status, storage, transfer
+from pacs_server.cli import ae, config, db, find, index, keep, node, status, storage, transfer
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, add_global_options
 from pacs_server.cli.output import talk
@@ -41,7 +41,7 @@ for command in (
     transfer.import_,
     transfer.export,
     keep.reconcile,
-    keep.index,
+    index.index,
     db.db,
 ):
     pacs.add_command(command)

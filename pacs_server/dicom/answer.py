@@ -18,7 +18,7 @@ from pacs_server.dicom.attributes import (
     Matching,
 )
 from pacs_server.dicom.charset import encode_reply
-from pacs_server.dicom.elements import ITEM, LONG_VRS, encoding_of
+from pacs_server.dicom.elements import ITEM, LONG_VRS, NUMBERS, encoding_of
 from pacs_server.dicom.items import unpack
 from pacs_server.dicom.matching import Query, ReturnKey
 
@@ -51,7 +51,7 @@ class AnswerEncoder:
         self._vrs = ["SQ" if isinstance(column, ItemSequence) else column.vr for column in self.columns]
         self._has_sequences = "SQ" in self._vrs
         order = ">" if self._encoding.big_endian else "<"
-        forms = {"US": Struct(f"{order}H"), "UL": Struct(f"{order}L")}
+        forms = {vr: Struct(order + form) for vr, form in NUMBERS.items()}
         self._binary = [(place, forms[vr]) for place, vr in enumerate(self._vrs) if vr in forms]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
         self._steps: list[tuple[bytes, int, bytes]] = []
@@ -68,7 +68,7 @@ class AnswerEncoder:
                 self._steps.append((before + header, size, b"\0" if vr == b"UI" else b" "))
                 before = b""
             else:
-                value = self._fixed.get(key.tag, b"")
+                value = self._fixed.get(key.tag) or key.text.encode("ascii", "ignore")
                 value += b" " * (len(value) % 2)
                 before += self._encoding.write_header(key.tag, vr, len(value)) + value
         return before
@@ -83,8 +83,7 @@ class AnswerEncoder:
         else:
             label, values = encode_reply(list(zip(self._vrs, texts, strict=True)), self._preferred)
         for place, form in self._binary:
-            number = row[place]
-            values[place] = form.pack(number) if isinstance(number, int) else b""
+            values[place] = b"".join(form.pack(int(number)) for number in texts[place].split("\\") if number)
         values.insert(self._label_at, label.encode("ascii"))
         parts: list[bytes] = []
         for (before, size, padding), value in zip(self._steps, values, strict=True):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
 
+from pydicom.datadict import dictionary_VM
+
 
 class Level(IntEnum):
     """A query/retrieve level, from the top down. Source: PS3.4 section C.6.1.1 and C.6.2.1."""
@@ -27,6 +29,7 @@ class Matching(Enum):
     NAME = "person name, folded, wildcard, any group"
     DATE = "single value or range"
     TIME = "single value or range, by precision"
+    MOMENT = "single value or range of dates with times, by precision, in UTC"
     NUMBER = "single value, by number"
     ROLLUP = "kept up to date in the row of its level; answered, never matched"
     COMPUTED = "made for each answer"
@@ -52,6 +55,11 @@ class Attribute:
     def is_integer(self) -> bool:
         """Whether its column holds whole numbers."""
         return self.vr in ("IS", "US", "UL")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a stored value may be several, told apart by backslashes, one of which has to match."""
+        return self.tag in _LISTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,10 @@ SEQUENCES: Final = (
     ),
 )  # fmt: skip
 SEQUENCE_BY_TAG: Final = {sequence.tag: sequence for sequence in SEQUENCES}
+
+_LISTS: Final = frozenset(
+    attribute.tag for attribute in ATTRIBUTES if attribute.is_read and dictionary_VM(attribute.tag) != "1"
+)
 
 BY_TAG: Final = {attribute.tag: attribute for attribute in ATTRIBUTES}
 BY_KEYWORD: Final = {attribute.keyword: attribute for attribute in ATTRIBUTES}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from struct import unpack_from
+from struct import calcsize, iter_unpack
 from typing import Final, TypeAlias
 
 import blake3
@@ -25,10 +25,13 @@ from pacs_server.dicom.attributes import (
     read_attributes,
 )
 from pacs_server.dicom.charset import declared, decode
+from pacs_server.dicom.elements import NUMBERS, TEXT_VRS
 from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Uid, is_uid, uid_text
 from pacs_server.dicom.items import FIELD_END, ROW_END, read_items
+from pacs_server.dicom.moments import earliest
 from pacs_server.dicom.names import fold, groups, search_text
+from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary
 from pacs_server.errors import ObjectMismatch, Undecodable
 
 Value: TypeAlias = str | int | None
@@ -41,7 +44,6 @@ _TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d
 _INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _MAX_INTEGER: Final = 2**31 - 1
-_TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +55,19 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldValue:
+    """One value of a field: as it is answered, and as it is compared with a key."""
+
+    value: str
+    sought: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """What the index records of one object: values by column, for each level, with the folded columns of names.
 
-    `items` are those of sequences that have some, by table: the texts of each in the order of its fields.
+    `items` are those of sequences that have some, by table: the texts of each in the order of its fields. `fields` are
+    the values of those fields of the site that have some.
     """
 
     patient: Mapping[str, Value]
@@ -69,9 +80,12 @@ class Description:
     study_uid: str
     series_uid: str
     items: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    fields: Mapping[Field, tuple[FieldValue, ...]] = field(default_factory=dict)
 
 
-def describe(head: Head, *, assumed_charset: str = "", default_issuer: str = "") -> Description:
+def describe(
+    head: Head, *, assumed_charset: str = "", default_issuer: str = "", vocabulary: Vocabulary = STANDARD
+) -> Description:
     """Decode the head of an object. Values that are not what their VR promises become None and are flagged.
 
     Raises: InvalidUid when the SOP Instance UID is missing or not a UID; ObjectMismatch when the SOP Class, Study or
@@ -90,12 +104,14 @@ def describe(head: Head, *, assumed_charset: str = "", default_issuer: str = "")
             reader.flag("malformed-uid", keyword)
     if sop_uid.has_leading_zero:
         reader.flag("malformed-uid", "SOPInstanceUID")
+    fields = {one: values for one in vocabulary.fields if (values := reader.field(one))}
     return Description(
         patient=patient,
         study=study,
         series=series,
         instance=levels[Level.IMAGE],
         flags=tuple(dict.fromkeys(reader.flags)),
+        fields=fields,
         sop_uid=sop_uid,
         sop_class=sop_class,
         study_uid=study_uid,
@@ -158,12 +174,29 @@ class _Reader:
         rows = (tuple(self._item_text(item, one) for one in sequence.fields) for item in found[:_MAX_ITEMS])
         return tuple(dict.fromkeys(row for row in rows if any(row)))
 
+    def field(self, field: Field) -> tuple[FieldValue, ...]:
+        """The values of a field that are what its VR promises."""
+        raw = self._values.get(field.key)
+        if not raw:
+            return ()
+        texts = self._numbers(raw, field) if field.vr in NUMBERS else self._text(raw, field)
+        values = texts.split("\\") if field.is_list else [texts]
+        sought = [(value, _sought(value, field)) for value in map(str.strip, values[:_MAX_ITEMS]) if value]
+        if not all(compared for _, compared in sought):
+            self.flag("invalid-value", field.keyword)
+        return tuple(FieldValue(value=value, sought=compared) for value, compared in sought if compared)
+
+    def _numbers(self, raw: bytes, attribute: Attribute) -> str:
+        form = self._order + NUMBERS[attribute.vr]
+        whole = raw[: len(raw) // calcsize(form) * calcsize(form)]
+        return "\\".join(str(number) for (number,) in iter_unpack(form, whole))
+
     def _item_text(self, item: Mapping[int, bytes], one: Attribute) -> str:
         text = self._text(item.get(one.tag, b""), one)
         return text.replace(FIELD_END, "").replace(ROW_END, "")
 
     def _read(self, raw: bytes, attribute: Attribute) -> Value:
-        if attribute.vr in ("US", "UL"):
+        if attribute.vr in NUMBERS:
             return self._binary(raw, attribute)
         text = self._text(raw, attribute)
         if not text:
@@ -177,17 +210,16 @@ class _Reader:
         return value
 
     def _binary(self, raw: bytes, attribute: Attribute) -> Value:
-        code, size = ("H", 2) if attribute.vr == "US" else ("L", 4)
-        if len(raw) < size:
+        first = self._numbers(raw, attribute).partition("\\")[0]
+        if not first:
             self.flag("invalid-value", attribute.keyword)
             return None
-        number: int = unpack_from(self._order + code, raw)[0]
-        return number
+        return int(first)
 
     def _text(self, raw: bytes, attribute: Attribute) -> str:
         if attribute.vr == "UI":
             return uid_text(raw)
-        if attribute.vr not in _TEXT_VRS:
+        if attribute.vr not in TEXT_VRS:
             decoded = decode(raw, (), vr=attribute.vr)
         else:
             decoded = decode(raw, self._charset, vr=attribute.vr, assumed=self._assumed)
@@ -232,6 +264,17 @@ def _integer(text: str) -> int | None:
     """The number of an IS value; None when it is none or does not fit 32 bits."""
     number = int(text) if _INTEGER_FORM.fullmatch(text) else None
     return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
+
+
+def _sought(text: str, field: Field) -> str:
+    """What keys are compared with; empty when the value is not what its VR promises."""
+    if field.vr == "PN":
+        return search_text(text)
+    if field.vr == "DT":
+        return earliest(text) or ""
+    check = _CHECKS.get(field.vr)
+    compared = check(text) if check else int(text) if field.vr in NUMBERS else text
+    return "" if compared is None else str(compared)
 
 
 _CHECKS: Final[dict[str, Callable[[str], Value]]] = {"DA": _date, "TM": _time, "IS": _integer}

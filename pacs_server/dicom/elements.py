@@ -25,6 +25,10 @@ DEFLATED_SYNTAXES: Final = frozenset({DEFLATED_LE, "1.2.840.10008.1.2.4.95", "1.
 # VRs whose explicit form has two reserved bytes and a 32-bit length (PS3.5 section 7.1.2).
 LONG_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 
+# Whole numbers, each with its form for `struct`; texts that Specific Character Set speaks of (PS3.5 section 6.2).
+NUMBERS: Final = {"SL": "l", "SS": "h", "UL": "L", "US": "H"}
+TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 

@@ -10,15 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pacs_server.dicom.attributes import (
-    BY_TAG,
-    HEADER_TAGS,
-    SEQUENCE_BY_TAG,
-    SERIES_UID,
-    SOP_CLASS,
-    SOP_UID,
-    STUDY_UID,
-)
+from pacs_server.dicom.attributes import SEQUENCE_BY_TAG, SERIES_UID, SOP_CLASS, SOP_UID, STUDY_UID
 from pacs_server.dicom.elements import (
     DEFLATED_SYNTAXES,
     IMPLICIT,
@@ -30,10 +22,9 @@ from pacs_server.dicom.elements import (
     Encoding,
     encoding_of,
 )
+from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary, reservation, reserves
 from pacs_server.errors import Undecodable
 
-_WANTED_TAGS: Final = HEADER_TAGS | SEQUENCE_BY_TAG.keys()
-_LAST_TAG: Final = max(_WANTED_TAGS)
 _IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
 _MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
 _INFLATE_BYTES: Final = 1 << 16
@@ -55,7 +46,10 @@ class HeadLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What was read: raw values by tag with their padding, those of sequences with their items; what was remarkable."""
+    """What was read: raw values by tag with their padding, those of sequences with their items; what was remarkable.
+
+    The value of a private field stands under its `key`.
+    """
 
     values: Mapping[int, bytes]
     encoding: Encoding
@@ -63,14 +57,16 @@ class Head:
 
 
 class HeadScanner:
-    """Reads the head of one data set from fragments of any size. Belongs to one thread.
+    """Reads the head of one data set from fragments of any size. Belongs to one thread. `vocabulary` says what of it.
 
     Source: PS3.5 sections 7.1 to 7.5 and A.4 (structure), A.5 (deflated).
     """
 
-    def __init__(self, transfer_syntax: str, limits: HeadLimits = HeadLimits()) -> None:
+    def __init__(
+        self, transfer_syntax: str, limits: HeadLimits = HeadLimits(), *, vocabulary: Vocabulary = STANDARD
+    ) -> None:
         self._inflater = _Inflater(limits.max_head_bytes) if transfer_syntax in DEFLATED_SYNTAXES else None
-        self._walk = _Walk(encoding_of(transfer_syntax), limits)
+        self._walk = _Walk(encoding_of(transfer_syntax), limits, vocabulary)
 
     def feed(self, fragment: bytes | memoryview) -> None:
         """Take the next bytes; no reference to them is kept.
@@ -94,6 +90,15 @@ class HeadScanner:
         """The raw value of an indexed element, as far as it was read."""
         return self._walk.values.get(tag)
 
+    @property
+    def is_past_head(self) -> bool:
+        """Whether everything that is wanted was read, as far as it is there."""
+        return self._walk.past_head
+
+    def head(self) -> Head:
+        """What was read so far."""
+        return Head(values=self._walk.values, encoding=self._walk.encoding, flags=frozenset(self._walk.flags))
+
     def finish(self) -> Head:
         """What was read of the complete data set.
 
@@ -101,7 +106,7 @@ class HeadScanner:
         """
         if self._inflater is None or not self._inflater.stopped:
             self._walk.check_end()
-        return Head(values=self._walk.values, encoding=self._walk.encoding, flags=frozenset(self._walk.flags))
+        return self.head()
 
 
 class _Inflater:
@@ -134,8 +139,12 @@ class _Inflater:
 class _Walk:
     """Goes from element to element of a native data set that arrives in fragments."""
 
-    def __init__(self, encoding: Encoding, limits: HeadLimits) -> None:
+    def __init__(self, encoding: Encoding, limits: HeadLimits, vocabulary: Vocabulary) -> None:
         self.encoding = encoding
+        self._vocabulary = vocabulary
+        self._wanted = vocabulary.wanted_tags
+        self._last_wanted = vocabulary.last_tag
+        self._private_groups = vocabulary.private_groups
         self.values: dict[int, bytes] = {}
         self.flags: set[str] = set()
         self.past_head = False
@@ -180,8 +189,20 @@ class _Walk:
     def _is_cut(self, header: tuple[int, bytes, int, int], end: int) -> bool:
         """Whether this is a value that the index wants and that has not arrived completely."""
         tag, _, length, value = header
-        wanted = tag in _WANTED_TAGS if not self._open else self._items is not None
+        wanted = self._wanted_as(tag) != 0 if not self._open else self._items is not None
         return wanted and length <= self._limits.max_value_bytes and value + length > end
+
+    def _wanted_as(self, tag: int) -> int:
+        """The key under which the value of a top-level element is kept; 0 when nobody wants it."""
+        if tag in self._wanted:
+            return tag
+        if tag >> 16 not in self._private_groups:
+            return 0
+        if reserves(tag):
+            return tag
+        creator = self.values.get(reservation(tag), b"").decode("latin-1").strip(" \0")
+        field = self._vocabulary.attribute(tag, creator) if creator else None
+        return field.key if isinstance(field, Field) else 0
 
     def _keep_items(self, items: bytearray, element: bytes | memoryview, *, is_cut: bool) -> None:
         items += element
@@ -193,8 +214,7 @@ class _Walk:
             self._items = None
 
     def _flag_too_long(self, tag: int) -> None:
-        known = BY_TAG.get(tag) or SEQUENCE_BY_TAG.get(tag)
-        self.flags.add(f"value-too-long:{known.keyword if known else 'SpecificCharacterSet'}")
+        self.flags.add(f"value-too-long:{self._vocabulary.keyword(tag)}")
 
     def _step(self, buffer: bytes | memoryview, tag: int, vr: bytes, length: int, value: int) -> int:
         """Take one element header; answers where the next one begins, which may lie beyond the buffer."""
@@ -203,7 +223,7 @@ class _Walk:
         if self._open:
             return self._step_inside(tag, vr, length, value)
         self._check_top_level(tag, vr, buffer)
-        if tag > _LAST_TAG and not self.past_head:
+        if tag > self._last_wanted and not self.past_head:
             self.past_head = True
             self._elements = 0
         if length == UNDEFINED_LENGTH:
@@ -212,11 +232,11 @@ class _Walk:
             return self._enter(tag, vr, value, self.encoding)
         if length & 1:
             self.flags.add("odd-length")
-        if tag in _WANTED_TAGS:
+        if key := self._wanted_as(tag):
             if length > self._limits.max_value_bytes:
-                self._flag_too_long(tag)
+                self._flag_too_long(key)
             else:
-                self.values.setdefault(tag, bytes(buffer[value : value + length]))
+                self.values.setdefault(key, bytes(buffer[value : value + length]))
         return value + length
 
     def _step_inside(self, tag: int, vr: bytes, length: int, value: int) -> int:

@@ -9,23 +9,26 @@ from dataclasses import dataclass
 from struct import calcsize, iter_unpack
 from typing import Final
 
-from pacs_server.dicom.attributes import BY_TAG, SPECIFIC_CHARACTER_SET
+from pacs_server.dicom.attributes import SPECIFIC_CHARACTER_SET, Attribute
 from pacs_server.dicom.charset import declared, decode
-from pacs_server.dicom.elements import LONG_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
+from pacs_server.dicom.elements import LONG_VRS, NUMBERS, TEXT_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
 from pacs_server.dicom.items import behind_sequence, header_at, read_items
+from pacs_server.dicom.vocabulary import STANDARD, Vocabulary, reservation
 from pacs_server.errors import BadQuery, Undecodable
 
 _MAX_ELEMENTS: Final = 2048
-_NUMBERS: Final = {"US": "H", "UL": "L"}
-_TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag."""
+    """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag.
+
+    `attribute` is what the index holds under its tag, or as that element of its private creator; None for nothing.
+    """
 
     tag: int
     vr: str
+    attribute: Attribute | None = None
     text: str = ""
     items: tuple[Mapping[int, str], ...] = ()
 
@@ -42,7 +45,9 @@ class Identifier:
         return next((element.text for element in self.elements if element.tag == tag), "")
 
 
-def read_identifier(raw: bytes, transfer_syntax: str, *, assumed_charset: str = "") -> Identifier:
+def read_identifier(
+    raw: bytes, transfer_syntax: str, *, assumed_charset: str = "", vocabulary: Vocabulary = STANDARD
+) -> Identifier:
     """Read an identifier; a key that comes twice counts once.
 
     Raises: BadQuery when it is damaged, has more than 2048 elements, or is nested deeper than 8 levels.
@@ -56,11 +61,11 @@ def read_identifier(raw: bytes, transfer_syntax: str, *, assumed_charset: str = 
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
     def text_of(vr: str, value: bytes) -> str:
-        if form := _NUMBERS.get(vr):
+        if form := NUMBERS.get(vr):
             form = (">" if encoding.big_endian else "<") + form
             whole = value[: len(value) // calcsize(form) * calcsize(form)]
             return "\\".join(str(number) for (number,) in iter_unpack(form, whole))
-        is_text = vr in _TEXT_VRS
+        is_text = vr in TEXT_VRS
         terms, assumed = (charset, assumed_charset) if is_text else ((), "")
         return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")
 
@@ -70,8 +75,10 @@ def read_identifier(raw: bytes, transfer_syntax: str, *, assumed_charset: str = 
             keys = tuple({one: text_of("LO", text) for one, text in item.items()} for item in items[tag])
             elements.append(Element(tag=tag, vr="SQ", items=keys))
         else:
-            attribute = BY_TAG.get(tag)
-            elements.append(Element(tag=tag, vr=vr, text=text_of(attribute.vr if attribute else vr, value)))
+            creator = found.get(reservation(tag), ("", b""))[1].decode("latin-1").strip(" \0")
+            attribute = vocabulary.attribute(tag, creator)
+            text = text_of(attribute.vr if attribute else vr, value)
+            elements.append(Element(tag=tag, vr=vr, attribute=attribute, text=text))
     return Identifier(elements=tuple(elements), character_set=charset)
 
 

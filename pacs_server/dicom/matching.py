@@ -18,7 +18,6 @@ from pydicom.datadict import dictionary_VR
 
 from pacs_server.dicom.attributes import (
     BY_KEYWORD,
-    BY_TAG,
     MODALITY,
     QUERY_RETRIEVE_LEVEL,
     SEQUENCE_BY_TAG,
@@ -29,7 +28,9 @@ from pacs_server.dicom.attributes import (
     Matching,
 )
 from pacs_server.dicom.identifier import Element, Identifier, read_identifier
+from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import NamePattern
+from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary, reserves
 from pacs_server.errors import BadQuery
 
 MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
@@ -146,11 +147,12 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class ReturnKey:
-    """One element of each answer; `attribute` is None where the index does not hold it and it is answered empty."""
+    """One element of each answer. Where the index does not hold it, `attribute` is None and `text` is answered."""
 
     tag: int
     vr: str
     attribute: Attribute | ItemSequence | None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +170,19 @@ class Query:
 
 
 def parse_query(
-    identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = "", manner: Manner = Manner()
+    identifier: bytes,
+    transfer_syntax: str,
+    model: Model,
+    *,
+    assumed_charset: str = "",
+    manner: Manner = Manner(),
+    vocabulary: Vocabulary = STANDARD,
 ) -> Query:
     """Read a C-FIND identifier.
 
     Raises: BadQuery when it is damaged, or its level is missing or not one of the model.
     """
-    keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset)
+    keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset, vocabulary=vocabulary)
     level = read_level(keys, model)
     if level is None:
         raise BadQuery("the query has no Query/Retrieve Level")
@@ -190,12 +198,15 @@ def parse_query(
             predicates += [HasItem(sequence, wanted)] if wanted else []
             unsupported |= not known
             continue
-        attribute = _attribute(element.tag, level)
+        if reserves(element.tag):
+            return_keys.append(ReturnKey(element.tag, "LO", None, element.text))
+            continue
+        attribute = _attribute(element, level)
         return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
-        predicate = _predicate(attribute, element.text, manner) if attribute else None
+        predicate = _predicate(attribute, element.text, manner) if attribute and _is_ready(attribute) else None
         if predicate is not None:
             predicates.append(predicate)
-        elif any(element.items) or not (_is_universal(element.text) or _can_match(attribute)):
+        elif any(element.items) or not (_is_universal(element.text) or _restricts_nothing(attribute)):
             unsupported = True
     return Query(
         level=level,
@@ -206,18 +217,21 @@ def parse_query(
     )
 
 
-def query_from_keywords(level: Level, keys: Mapping[str, str]) -> Query:
+def query_from_keywords(level: Level, keys: Mapping[str, str], vocabulary: Vocabulary = STANDARD) -> Query:
     """The query that a person types, as keywords and values: the same matching as on the network.
 
-    Raises: BadQuery when a keyword is not one of the index; it names the nearest.
+    Raises: BadQuery when a keyword is not one of the index, and then it names the nearest; or when it is a field whose
+    values are still being read from the files.
     """
     predicates = []
     for keyword, text in keys.items():
-        attribute = BY_KEYWORD.get(keyword)
+        attribute = vocabulary.by_keyword.get(keyword)
         if attribute is None:
-            near = get_close_matches(keyword, BY_KEYWORD, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = get_close_matches(keyword, vocabulary.by_keyword, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else "; pacs index fields add adds one"
             raise BadQuery(f"{keyword} is not an attribute that the index holds{hint}")
+        if not _is_ready(attribute):
+            raise BadQuery(f"{keyword} is still being read from the files: pacs index fields list shows how far it is")
         predicate = _predicate(attribute, text)
         if predicate is not None:
             predicates.append(predicate)
@@ -242,11 +256,16 @@ def read_level(keys: Identifier, model: Model) -> Level | None:
     return level
 
 
-def _attribute(tag: int, level: Level) -> Attribute | None:
+def _attribute(element: Element, level: Level) -> Attribute | None:
     """The attribute of a key. Modality at study level is taken for Modalities in Study, as viewers mean it (Horos)."""
-    if tag == MODALITY and level <= Level.STUDY:
+    if element.tag == MODALITY and level <= Level.STUDY:
         return MODALITIES_IN_STUDY
-    return BY_TAG.get(tag)
+    return element.attribute
+
+
+def _is_ready(attribute: Attribute) -> bool:
+    """Whether a key on it finds every object; one on a field whose values are still being read would miss some."""
+    return not isinstance(attribute, Field) or attribute.is_ready
 
 
 def _vr(element: Element, attribute: Attribute | None) -> str:
@@ -276,8 +295,9 @@ def _item_predicates(
     return tuple(one for one in wanted if one is not None), is_known
 
 
-def _can_match(attribute: Attribute | None) -> bool:
-    return attribute is not None and attribute.matching in _BY_MATCHING
+def _restricts_nothing(attribute: Attribute | None) -> bool:
+    """Whether a key on it could have restricted the answers, and did not by what its value says."""
+    return attribute is not None and attribute.matching in _BY_MATCHING and _is_ready(attribute)
 
 
 def _predicate(attribute: Attribute, text: str, manner: Manner = Manner()) -> ValuePredicate | None:
@@ -327,6 +347,16 @@ def _dates(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
 
 def _times(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     return _range(attribute, [value.replace(":", "") for value in values], _time_low, _time_high)
+
+
+def _moments(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    bounds = []
+    for first, last in filter(None, map(moments_of_range, values)):
+        low = earliest(first) if first else None
+        high = latest(last) if last else None
+        if (low is not None) == bool(first) and (high is not None) == bool(last):
+            bounds.append((low, high))
+    return Between(attribute, tuple(bounds)) if bounds else Nothing(attribute)
 
 
 def _range(
@@ -402,5 +432,6 @@ _BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], ValuePre
     Matching.NAME: _name,
     Matching.DATE: _dates,
     Matching.TIME: _times,
+    Matching.MOMENT: _moments,
     Matching.NUMBER: _number,
 }

@@ -12,6 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
+from pacs_server.dicom.wildcards import regex_of
+
 GROUPS: Final = 3
 _REMEMBERED: Final = 2048  # the names of a working day come again with each object of a study
 
@@ -120,22 +122,11 @@ class NamePattern:
         return tuple(sorted(found, key=lambda gram: (gram.isascii(), -len(gram), gram)))
 
     def regex(self, *, atomic: bool) -> str:
-        """What `search_text` of a name that fits contains, as a regular expression.
-
-        `atomic`, for Python: what stands before a `*` is taken where it is met first and never tried again, so that a
-        key of many wildcards costs no more than its length. PostgreSQL knows no such groups, and needs none.
-        """
+        """What `search_text` of a name that fits contains, as a regular expression; `atomic` for Python."""
         if self.words:
             return "^" + "".join(f"(?=.*[= ]{re.escape(word)})" for word in self.words)
         wanted = self.any_group or "=".join(group or "*" for group in self.by_group)
-        first, *others = (_literal(run) for run in wanted.split("*"))
-        opens = "(?>" if atomic else "(?:"
-        middle = "".join(f"{opens}{_IN_GROUP}*?{run})" for run in others[:-1])
-        return f"={first}{middle}" + (f"{_IN_GROUP}*{others[-1]}=" if others else "=")
-
-
-def _literal(run: str) -> str:
-    return re.escape(run).replace(r"\?", _IN_GROUP)
+        return f"={regex_of(wanted, _IN_GROUP, atomic=atomic)}="
 
 
 def _pattern(key: str) -> str:

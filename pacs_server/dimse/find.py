@@ -52,7 +52,14 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
     )
     try:
         identifier = association.read_identifier()
-        query = parse_query(identifier, syntax, model, assumed_charset=caller.origin.charset, manner=manner)
+        query = parse_query(
+            identifier,
+            syntax,
+            model,
+            assumed_charset=caller.origin.charset,
+            manner=manner,
+            vocabulary=archive.vocabulary(),
+        )
         going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
         pending = response(command, going_on, has_data_set=True)
         found = answers(

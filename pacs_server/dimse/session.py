@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Caller
-from pacs_server.index.instances import Instances
 from pacs_server.index.registry import Registry
 from pacs_server.index.search import Search
 from pacs_server.net.association import Association
@@ -17,13 +18,16 @@ from pacs_server.storage.placement import Placement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """The parts of the archive that services use. `placement` answers with the volumes and policy of this moment."""
+    """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
+    `receive` begins an object.
+    """
 
     settings: Settings
-    instances: Instances
     search: Search
     registry: Registry
     placement: Callable[[], Placement]
+    receive: Callable[[Declared, Origin], Reception]
+    vocabulary: Callable[[], Vocabulary]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,10 +5,8 @@ Source: PS3.4 annex B, PS3.7 section 9.1.1.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from pacs_server import log
-from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.archive.ingest import Declared, ingest
 from pacs_server.dicom.identity import Uid
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
@@ -48,23 +46,16 @@ def _keep(session: Session, command: Command) -> int:
     context = association.contexts[command.context_id]
     if command.affected_sop_class != context.abstract_syntax:
         raise ObjectMismatch("the command's SOP Class is not that of its presentation context")
-    placement = archive.placement()
-    reception = Reception(
-        Declared(
-            sop_class=command.affected_sop_class,
-            sop_instance=Uid(command.affected_sop_instance),
-            transfer_syntax=context.transfer_syntax,
-        ),
-        session.caller.origin,
-        instances=archive.instances,
-        placement=placement,
-        memory_bytes=archive.settings.storage.memory_per_object_bytes,
-        now=datetime.now(UTC),
+    declared = Declared(
+        sop_class=command.affected_sop_class,
+        sop_instance=Uid(command.affected_sop_instance),
+        transfer_syntax=context.transfer_syntax,
     )
+    reception = archive.receive(declared, session.caller.origin)
     try:
         for fragment in association.data_set():
             reception.feed(fragment)
-        ingest(reception, instances=archive.instances, placement=placement)
+        ingest(reception)
     finally:
         reception.abandon()
     return reception.size_bytes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, literal, null, or_, select, true
@@ -24,7 +26,9 @@ from pacs_server.dicom.matching import (
     ValuePredicate,
 )
 from pacs_server.dicom.names import NamePattern
-from pacs_server.index.tables import ITEM_TABLES, instances, name_grams, patients, series, studies
+from pacs_server.dicom.vocabulary import Field
+from pacs_server.dicom.wildcards import one_of_list
+from pacs_server.index.tables import ITEM_TABLES, extra_values, instances, name_grams, patients, series, studies
 
 TABLES: Final[dict[Level, Table]] = {
     Level.PATIENT: patients,
@@ -74,27 +78,27 @@ def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
     return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
 
 
-class FitsName(FunctionElement[bool]):
-    """Whether a name, as `search_text` writes it, fits a pattern: a regular expression, read row by row."""
+class Contains(FunctionElement[bool]):
+    """Whether a regular expression is found in a text, read row by row. Each database has its own form of it."""
 
     inherit_cache = True
     type = NullType()  # type: ignore[assignment]
-    name = "fits_name"
+    name = "contains"
 
-    def __init__(self, column: ColumnElement[Any], pattern: NamePattern) -> None:
-        super().__init__(column, literal(pattern.regex(atomic=True)), literal(pattern.regex(atomic=False)))
-
-
-@compiles(FitsName, "sqlite")
-def _fits_name_sqlite(element: FitsName, compiler: Any, **kw: Any) -> str:
-    column, regex = (compiler.process(clause, **kw) for clause in list(element.clauses)[:2])
-    return f"({column} REGEXP {regex})"  # the function of index/engine.py
+    def __init__(self, column: ColumnElement[Any], regex: Callable[[bool], str]) -> None:
+        super().__init__(column, literal(regex(True)), literal(regex(False)))
 
 
-@compiles(FitsName, "postgresql")
-def _fits_name_postgresql(element: FitsName, compiler: Any, **kw: Any) -> str:
-    column, _, regex = element.clauses
-    return f"({compiler.process(column, **kw)} ~ {compiler.process(regex, **kw)})"
+@compiles(Contains, "sqlite")
+def _contains_sqlite(element: Contains, compiler: Any, **kw: Any) -> str:
+    column, atomic, _ = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} REGEXP {atomic})"  # the function of index/engine.py
+
+
+@compiles(Contains, "postgresql")
+def _contains_postgresql(element: Contains, compiler: Any, **kw: Any) -> str:
+    column, _, plain = element.clauses
+    return f"({compiler.process(column, **kw)} ~ {compiler.process(plain, **kw)})"
 
 
 def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
@@ -102,6 +106,8 @@ def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
     if isinstance(predicate, HasItem):
         return _having_item(predicate, level)
     attribute = predicate.attribute
+    if isinstance(attribute, Field):
+        return _having_value(predicate, attribute, level)
     if attribute is _MODALITIES:
         return _below(Level.SERIES, level, _condition(predicate, series.c.modality), at_least=Level.STUDY)
     if attribute is _SOP_CLASSES:
@@ -112,11 +118,20 @@ def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
 
 
 def _having_item(predicate: HasItem, level: Level) -> ColumnElement[bool]:
-    """That the row at the sequence's level, or one below the row of the query, has an item that fits."""
     sequence = predicate.sequence
     items = ITEM_TABLES[sequence.tag]
     fitting = (_condition(one, items.c[one.attribute.column]) for one in predicate.fields)
-    found, at = select(items.c.owner_row).where(*fitting), sequence.level
+    return _owning(select(items.c.owner_row).where(*fitting), sequence.level, level)
+
+
+def _having_value(predicate: ValuePredicate, field: Field, level: Level) -> ColumnElement[bool]:
+    fitting = extra_values.c.field_id == field.row, _value_condition(predicate, extra_values.c.sought)
+    return _owning(select(extra_values.c.owner_row).where(*fitting), field.level, level)
+
+
+def _owning(owners: Select[Any], owner_level: Level, level: Level) -> ColumnElement[bool]:
+    """That the row at the owners' level, or one below the row of the query, is one of them."""
+    found, at = owners, owner_level
     while at > level:
         found, at = select(_PARENTS[TABLES[at]]).where(TABLES[at].c.id.in_(found)), Level(at - 1)
     return TABLES[at].c.id.in_(found)
@@ -140,21 +155,45 @@ def _chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
 
 
 def _condition(predicate: ValuePredicate, column: ColumnElement[Any] | None) -> ColumnElement[bool]:
+    """What a predicate demands of a column of the tables."""
     if column is None:
         return false()
     match predicate:
-        case OneOf(values=values) | NumberIn(values=values):
-            return column.in_(values)
-        case Like(patterns=patterns):
-            return or_(*(_matches(column, pattern) for pattern in patterns))
-        case Between(bounds=bounds):
-            return or_(*(_within(column, low, high) for low, high in bounds))
+        case OneOf(attribute=attribute, values=texts) | Like(attribute=attribute, patterns=texts) if attribute.is_list:
+            return or_(*(Contains(column, partial(_one_of_list, text)) for text in texts))
+        case NumberIn(values=numbers):
+            return column.in_(numbers)
         case BetweenMoments():
             return _between_moments(predicate)
         case NameLike(attribute=attribute, patterns=patterns):
             return or_(*(_name_condition(attribute, pattern) for pattern in patterns))
         case _:
+            return _value_condition(predicate, column)
+
+
+def _value_condition(predicate: ValuePredicate, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """What a predicate demands of one value, as a text."""
+    match predicate:
+        case OneOf(values=values):
+            return column.in_(values)
+        case NumberIn(values=numbers):
+            return column.in_([str(number) for number in numbers])
+        case Like(patterns=patterns):
+            return or_(*(_matches(column, pattern) for pattern in patterns))
+        case Between(bounds=bounds):
+            return or_(*(_within(column, low, high) for low, high in bounds))
+        case NameLike(patterns=patterns):
+            return or_(*(_contains_name(column, pattern) for pattern in patterns))
+        case _:
             return false()
+
+
+def _one_of_list(text: str, atomic: bool) -> str:
+    return one_of_list(text, atomic=atomic)
+
+
+def _contains_name(column: ColumnElement[Any], pattern: NamePattern) -> ColumnElement[bool]:
+    return Contains(column, lambda atomic: pattern.regex(atomic=atomic))
 
 
 def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
@@ -181,7 +220,7 @@ def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
 def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement[bool]:
     if attribute is _PATIENT_NAME:
         return _patient_name(pattern)
-    return FitsName(TABLES[attribute.level].c[f"{attribute.column}_folded"], pattern)
+    return _contains_name(TABLES[attribute.level].c[f"{attribute.column}_folded"], pattern)
 
 
 def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:
@@ -192,7 +231,7 @@ def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:
         given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
         return and_(*(_matches(column, group) for column, group in given if group))
     having_gram = [patients.c.id.in_(_having(gram)) for gram in pattern.grams[:1]]
-    return and_(*having_gram, FitsName(patients.c.patient_name_folded, pattern))
+    return and_(*having_gram, _contains_name(patients.c.patient_name_folded, pattern))
 
 
 def _having(gram: str) -> Select[Any]:
@@ -211,13 +250,29 @@ def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnEl
     """
     if isinstance(attribute, ItemSequence):
         return _packed(attribute, level)
+    if isinstance(attribute, Field):
+        return _field_values(attribute, level)
     table = TABLES[attribute.level]
     if attribute.level <= level:
         return table.c[attribute.column]
     if attribute in UNIQUE_KEY.values() or attribute.matching is Matching.ROLLUP:
         return null()
-    first = _chain(select(table.c[attribute.column]), attribute.level, level).order_by(table.c.id).limit(1)
+    return _of_first(table.c[attribute.column], attribute.level, level)
+
+
+def _of_first(column: ColumnElement[Any], lower: Level, level: Level) -> ColumnElement[Any]:
+    """A column of the first row at a lower level below the row of the query."""
+    first = _chain(select(column), lower, level).order_by(TABLES[lower].c.id).limit(1)
     return first.correlate(TABLES[level]).scalar_subquery()
+
+
+def _field_values(field: Field, level: Level) -> ColumnElement[Any]:
+    own = TABLES[field.level].c.id
+    owner = own if field.level <= level else _of_first(own, field.level, level)
+    at = TABLES[min(field.level, level)]
+    values = select(extra_values.c.value).where(extra_values.c.field_id == field.row, extra_values.c.owner_row == owner)
+    ordered = values.order_by(extra_values.c.place).correlate(at).subquery()
+    return select(func.aggregate_strings(ordered.c.value, "\\")).correlate(at).scalar_subquery()
 
 
 def _packed(sequence: ItemSequence, level: Level) -> ColumnElement[Any]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from pacs_server.index.engine import Index
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import CONTENT, copies, instances, series, studies
+from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, series, studies
 
 _BATCH: Final = 1000
 
@@ -97,6 +97,11 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
                 )
                 for rows in found.mappings().partitions():
                     connection.execute(insert(table), [dict(row) for row in rows])
+            read = [row.id for row in source.execute(select(extra_fields.c.id))]
+        # A field that was added meanwhile has its values still to come.
+        connection.execute(
+            update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)
+        )
         _continue_numbering(connection)
 
 

@@ -12,12 +12,23 @@ from sqlalchemy import Table, Update, bindparam, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
-from pacs_server.dicom.describe import Description, Flag, Value
+from pacs_server.dicom.describe import Description, FieldValue, Flag, Value
 from pacs_server.dicom.names import grams_of_name
+from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import ITEM_TABLES, copies, flags, instances, name_grams, patients, series, studies
+from pacs_server.index.tables import (
+    ITEM_TABLES,
+    copies,
+    extra_values,
+    flags,
+    instances,
+    name_grams,
+    patients,
+    series,
+    studies,
+)
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -94,6 +105,7 @@ class Recorder:
             tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
             for tag, table in ITEM_TABLES.items()
         }
+        self.insert_value = Statement(index, or_nothing(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
         self.count_study = Statement(
@@ -104,6 +116,13 @@ class Recorder:
                 last_received_at=bindparam("now_received_at"),
             ),
         )
+
+    def add_values(self, cursor: Any, field: Field, owner_row: int, values: Sequence[FieldValue]) -> None:
+        """Enter the values of a field, unless an earlier object of the same patient, study or series had some."""
+        for place, one in enumerate(values):
+            row = {"field_id": field.row, "owner_row": owner_row, "place": place, "value": one.value}
+            if self.insert_value.on(cursor, row | {"sought": one.sought}).rowcount != 1:
+                return
 
     def prepared(self, statement: Update) -> Statement:
         """A statement that is not among those of every object."""
@@ -156,6 +175,14 @@ class _Group:
         instance_row = self._insert_instance(part.row["id"], role, arrival)
         self._add_copies(instance_row, arrival)
         self._add_items(study, part, description)
+        owners = {
+            Level.PATIENT: study.patient["id"],
+            Level.STUDY: study.row["id"],
+            Level.SERIES: part.row["id"],
+            Level.IMAGE: instance_row,
+        }
+        for field, values in description.fields.items():
+            self._do.add_values(self._cursor, field, owners[field.level], values)
         study.last_received_at = arrival.received_at.isoformat()
         if is_current:
             _count_in(study, part, description)

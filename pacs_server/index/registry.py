@@ -135,7 +135,7 @@ class Registry:
                 raise Refused(f"this volume is known already, as {taken.name} at {taken.path}; nothing was changed")
             values = {"id": row.id, "name": row.name, "path": row.path, "tier": row.tier, "domain": row.domain}
             connection.execute(insert(volumes).values(values))
-            _note_change(connection)
+            note_change(connection)
 
     def policy(self) -> Policy:
         """The policy of the site. Raises: IndexUnavailable."""
@@ -143,7 +143,7 @@ class Registry:
         return Policy(**json.loads(rows[0][0])) if rows else Policy()
 
     def revision(self) -> int:
-        """A number that grows with every change of volumes or policy. Raises: IndexUnavailable."""
+        """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""
         rows = self._find_revision.rows(entry=_REVISION)
         return int(rows[0][0]) if rows else 0
 
@@ -163,7 +163,8 @@ def _peer(row: Iterable[Any]) -> Peer:
     )
 
 
-def _note_change(connection: Connection) -> None:
+def note_change(connection: Connection) -> None:
+    """Let running servers see that volumes, policy or fields are others now."""
     found = connection.execute(select(site.c.value).where(site.c.name == _REVISION)).scalar()
     if found is None:
         connection.execute(insert(site).values(name=_REVISION, value="1"))

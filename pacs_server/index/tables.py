@@ -179,7 +179,43 @@ Index("ix_name_grams_gram", name_grams.c.gram, postgresql_ops={"gram": "text_pat
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 
-CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags, *ITEM_TABLES.values())
+# Attributes that an admin added to those of dicom/attributes.py. Their ids never come again. `stage` says how far the
+# files that were here before are read for it, `read_to` up to which instance; `present_to` was the last at the time.
+extra_fields: Final = Table(
+    "extra_fields",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("keyword", Text, nullable=False, unique=True),
+    Column("tag", Integer, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("vr", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("read_to", Integer, nullable=False),
+    Column("present_to", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Their values: `place` counts those of one row of the field's level, `sought` is what keys are compared with.
+extra_values: Final = Table(
+    "extra_values",
+    metadata,
+    Column("field_id", Integer, primary_key=True),
+    Column("owner_row", Integer, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("sought", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_extra_values_field_id_sought",
+    extra_values.c.field_id,
+    extra_values.c.sought,
+    postgresql_ops={"sought": "text_pattern_ops"},
+)
+
+CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags, *ITEM_TABLES.values(), extra_values)
 
 for column in (
     patients.c.patient_id,

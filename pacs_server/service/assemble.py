@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.session import Archive
 from pacs_server.index.engine import Index
+from pacs_server.index.fields import Fields
 from pacs_server.index.instances import Instances
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.schema import open_current
@@ -21,12 +23,12 @@ from pacs_server.settings import Settings
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
 
-# How long a change of volumes or policy by an admin may stay unnoticed by a running server.
+# How long a change of volumes, policy or fields by an admin may stay unnoticed by a running server.
 _SITE_STATE_AGE_S: Final = 1.0
 
 
 class Node:
-    """Everything one process of this node works with. `placement` and `volumes` may be called from any thread."""
+    """Everything one process of this node works with. May be used from any thread."""
 
     def __init__(self, settings: Settings, index: Index) -> None:
         self.settings = settings
@@ -34,11 +36,13 @@ class Node:
         self.registry = Registry(index)
         self.instances = Instances(index)
         self.search = Search(index)
+        self.fields = Fields(index)
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._revision = -1
         self._looked_at = float("-inf")
         self._placement = Placement((), need=1, degraded=1)
+        self._vocabulary = STANDARD
 
     @classmethod
     @contextmanager
@@ -58,9 +62,21 @@ class Node:
 
         Raises: IndexUnavailable.
         """
+        self._look_at_site_state()
+        return self._placement
+
+    def vocabulary(self) -> Vocabulary:
+        """What is read from objects and can be asked for at this moment.
+
+        Raises: IndexUnavailable.
+        """
+        self._look_at_site_state()
+        return self._vocabulary
+
+    def _look_at_site_state(self) -> None:
         now = time.monotonic()
         if now - self._looked_at < _SITE_STATE_AGE_S:
-            return self._placement
+            return
         with self._lock:
             revision = self.registry.revision()
             if revision != self._revision:
@@ -71,16 +87,16 @@ class Node:
                     need=policy.need,
                     degraded=policy.degraded,
                 )
+                self._vocabulary = self.fields.vocabulary()
                 self._revision = revision
             self._looked_at = now
-        return self._placement
 
     def volumes(self) -> list[Volume]:
         """The volumes of the site, each with its present state.
 
         Raises: IndexUnavailable.
         """
-        self.placement()
+        self._look_at_site_state()
         return list(self._volumes.values())
 
     def _take_over(self, rows: list[VolumeRow]) -> None:
@@ -102,6 +118,7 @@ class Node:
             origin,
             instances=self.instances,
             placement=self.placement(),
+            vocabulary=self.vocabulary(),
             memory_bytes=self.settings.storage.memory_per_object_bytes,
             now=datetime.now(UTC),
         )
@@ -110,10 +127,11 @@ class Node:
         """The parts that services on an association use."""
         return Archive(
             settings=self.settings,
-            instances=self.instances,
             search=self.search,
             registry=self.registry,
             placement=self.placement,
+            receive=self.reception,
+            vocabulary=self.vocabulary,
         )
 
 

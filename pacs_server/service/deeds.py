@@ -12,10 +12,11 @@ from pacs_server.archive.exporting import ExportResult, export
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
 from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
-from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.errors import BadQuery, Refused
 from pacs_server.index.engine import Index
+from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.schema import open_current, upgrade
@@ -36,7 +37,7 @@ def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
     def receive(declared: Declared) -> Reception:
         return node.reception(declared, origin)
 
-    return import_paths(paths, receive, instances=node.instances, placement=node.placement())
+    return import_paths(paths, receive)
 
 
 def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[ExportResult]:
@@ -46,8 +47,9 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     """
     if not keys:
         raise BadQuery("an export needs at least one KEY=VALUE, for instance PatientID=1234")
-    levels = [attribute.level for key in keys if (attribute := BY_KEYWORD.get(key)) is not None]
-    query = query_from_keywords(max([Level.STUDY, *levels]), keys)
+    vocabulary = node.vocabulary()
+    levels = [attribute.level for key in keys if (attribute := vocabulary.by_keyword.get(key)) is not None]
+    query = query_from_keywords(max([Level.STUDY, *levels]), keys, vocabulary)
     return export(node.search, node.placement(), query, target)
 
 
@@ -72,6 +74,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     url = f"sqlite:///{path}"
     upgrade(url)
     with closing(open_current(url)) as beside:
+        copy_fields(node.index, beside)
         ledger, placement = _ledger(node, beside), node.placement()
         volumes = {volume.spec.id: volume for volume in _online(node)}
         for volume in volumes.values():
@@ -124,5 +127,6 @@ def _ledger(node: Node, index: Index) -> Ledger:
         holdings=Holdings(index),
         default_issuer=node.settings.default_issuer,
         default_charset=node.settings.default_charset,
+        vocabulary=node.vocabulary(),
         role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, placement),
     )

@@ -19,6 +19,7 @@ from pacs_server.dimse.session import Session
 from pacs_server.errors import Busy, ConfigError, PacsError
 from pacs_server.net.listener import Listener
 from pacs_server.service.assemble import Node
+from pacs_server.service.runner import Runner
 from pacs_server.settings import Settings
 
 _DRAIN_S: Final = 30.0
@@ -44,6 +45,8 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         listener = Listener(settings.host, settings.port, settings.network, provider.serve)
         address = listener.start()
         log.info("listening", aet=settings.aet, host=address[0], port=address[1], volumes=len(node.volumes()))
+        runner = Runner(node)
+        runner.start()
         announce(f"{settings.aet} listens on {address[0]}:{address[1]}")
         report = _Report(settings, address, provider)
         while not stop.wait(_REPORT_EVERY_S):
@@ -52,6 +55,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
                 _reload(load)
             _watch_volumes(node)
             report.write()
+        runner.stop()
         listener.stop()
         log.info("draining", associations=len(provider.sessions()))
         drained = listener.drain(_DRAIN_S)

@@ -16,7 +16,7 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.storage.atomic import NewFile
-from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
 from pacs_server.storage.threads import Attempt, Task
 from pacs_server.storage.volume import Status, Volume
 
@@ -106,15 +106,15 @@ class Placement:
             log.info("enough copies again", need=self.need)
         self._shortage = shortage
 
-    def open(self, copies: Iterable[NamesCopy]) -> OpenCopy:
-        """Open the best copy that can be opened.
+    def open(self, copies: Iterable[NamesCopy], *, at_once_bytes: int = WHOLE_BYTES) -> OpenCopy:
+        """Open the best copy that can be opened; one that is not longer than `at_once_bytes` is read whole.
 
         Raises: CopyUnreadable when there is none; the message says why, copy by copy.
         """
         problems: list[str] = []
         for copy in self.read_order(copies):
             try:
-                return OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
+                return OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), at_once_bytes=at_once_bytes)
             except VolumeUnavailable as error:
                 problems.append(str(error))
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
@@ -129,10 +129,15 @@ class Placement:
 
         return sorted(known, key=rank)
 
+    def can_read(self, copies: Iterable[NamesCopy]) -> bool:
+        """Whether one of the copies is on a volume that can be read now."""
+        known = (self._volumes.get(copy.volume_id) for copy in copies)
+        return any(volume is not None and volume.state.status.readable for volume in known)
+
     def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[memoryview], bool]) -> int:
         """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""
         ordered = self.read_order(copies)
-        readable = [copy for copy in ordered if self._volumes[copy.volume_id].state.status.readable]
+        readable = [copy for copy in ordered if self.can_read((copy,))]
         return sum(self._is_whole(copy, is_intact) for copy in readable)
 
     def _is_whole(self, copy: NamesCopy, is_intact: Callable[[memoryview], bool]) -> bool:

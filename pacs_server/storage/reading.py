@@ -16,27 +16,31 @@ from pacs_server.storage.atomic import Descriptor, translated
 from pacs_server.storage.threads import Attempt
 from pacs_server.storage.volume import Volume
 
-_WHOLE_BYTES: Final = 4 << 20
+WHOLE_BYTES: Final = 4 << 20
 _PIECE_BYTES: Final = 1 << 20
+_FIRST_PIECE_BYTES: Final = 64 << 10  # most heads end in it
 
 
 class OpenCopy:
     """A copy that can be read, until its context ends."""
 
-    def __init__(self, volume: Volume, path: PurePosixPath) -> None:
-        """Open a file of a volume and read it, when it is small. Raises: VolumeUnavailable when that fails."""
+    def __init__(self, volume: Volume, path: PurePosixPath, *, at_once_bytes: int = WHOLE_BYTES) -> None:
+        """Open a file of a volume and read it, when it is not longer than `at_once_bytes`.
+
+        Raises: VolumeUnavailable when that fails.
+        """
         self.volume_id = volume.spec.id
         self.path = str(path)
         self._volume = volume
         self._tree = volume.tree()
         self._what = f"{path} on volume {volume.spec.name}"
         self._file: Descriptor | None = None
-        self.size_bytes, self._whole = volume.run(partial(self._open, path))
+        self.size_bytes, self._whole = volume.run(partial(self._open, path, at_once_bytes))
 
-    def _open(self, path: PurePosixPath, attempt: Attempt) -> tuple[int, bytes | None]:
+    def _open(self, path: PurePosixPath, at_once_bytes: int, attempt: Attempt) -> tuple[int, bytes | None]:
         with translated(self._what):
             file, size_bytes = self._tree.open_file(path)
-            if size_bytes <= _WHOLE_BYTES:
+            if size_bytes <= at_once_bytes:
                 return size_bytes, _read(file, 0, size_bytes)
             if not attempt.cancelled:
                 self._file = file
@@ -61,12 +65,14 @@ class OpenCopy:
         if self._whole is not None:
             yield memoryview(self._whole)[start:]
             return
-        for offset in range(start, self.size_bytes, _PIECE_BYTES):
-            length = min(_PIECE_BYTES, self.size_bytes - offset)
+        offset, wanted = start, _FIRST_PIECE_BYTES
+        while offset < self.size_bytes:
+            length = min(wanted, self.size_bytes - offset)
             try:
                 yield memoryview(self._volume.run(partial(self._read_piece, self._opened(), offset, length)))
             except VolumeUnavailable as error:
                 raise CopyUnreadable(f"{self._what}: {error}") from error
+            offset, wanted = offset + length, _PIECE_BYTES
 
     def _read_piece(self, file: Descriptor, offset: int, length: int, _: Attempt) -> bytes:
         with translated(self._what):

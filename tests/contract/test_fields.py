@@ -1,0 +1,177 @@
+"""Fields that were added: found and answered at every level, read from what was there before, removed again."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydicom import Dataset
+from support.samples import encoded, tiny, uid
+
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
+from pacs_server.dicom.describe import FieldValue, describe
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.vocabulary import Vocabulary, new_field
+from pacs_server.errors import BadQuery, Refused, UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.fields import Fields, Stage
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Arrival
+from pacs_server.index.search import Search
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def arrival_of(data_set: Dataset, vocabulary: Vocabulary) -> Arrival:
+    raw = encoded(data_set, EXPLICIT_LE)
+    scanner, hasher = HeadScanner(EXPLICIT_LE, vocabulary=vocabulary), ObjectHasher(EXPLICIT_LE)
+    scanner.feed(raw)
+    hasher.update(raw)
+    return Arrival(
+        description=describe(scanner.finish(), vocabulary=vocabulary), digest=hasher.digest(),
+        transfer_syntax=EXPLICIT_LE, size_bytes=len(raw), copies=(), received_at=NOW, day=NOW.date(), sender="TEST",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def fields(index: Index) -> Fields:
+    return Fields(index)
+
+
+def add(fields: Fields, *named: tuple[str, Level]) -> Vocabulary:
+    """Fields that are ready, because nothing was there before."""
+    for name, level in named:
+        fields.add(new_field(name, level), NOW)
+    while field := fields.next_to_read(NOW):
+        fields.enter(field, {}, [])
+    return fields.vocabulary()
+
+
+def found(index: Index, vocabulary: Vocabulary, level: Level, **keys: str) -> list[str]:
+    query = query_from_keywords(level, keys, vocabulary)
+    return sorted(str(row[0]) for row in Search(index).find(query, (UNIQUE_KEY[level],)))
+
+
+@pytest.fixture
+def filled(index: Index, fields: Fields) -> Vocabulary:
+    vocabulary = add(
+        fields,
+        ("SoftwareVersions", Level.SERIES),
+        ("PhysiciansOfRecord", Level.STUDY),
+        ("FrameAcquisitionDateTime", Level.IMAGE),
+        ("SamplesPerPixel", Level.IMAGE),
+        ("PatientReligiousPreference", Level.PATIENT),
+    )
+    instances = Instances(index)
+    for number, version in enumerate((["1.0", "A"], ["2.0"], None), start=1):
+        data_set = tiny(
+            1, study=number, PatientID=f"P{number}", SoftwareVersions=version, SamplesPerPixel=number,
+            PhysiciansOfRecord=("山田^太郎", "Smith^John", None)[number - 1], SpecificCharacterSet="ISO_IR 192",
+            PatientReligiousPreference=("X", None, "Y")[number - 1],
+        )  # fmt: skip
+        data_set.add_new(0x00189074, "DT", f"2026010{number}120000")
+        instances.record(arrival_of(data_set, vocabulary))
+    return vocabulary
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize(
+    ("keys", "numbers"),
+    [
+        ({"SoftwareVersions": "A"}, [1]),
+        ({"SoftwareVersions": "?.0"}, [1, 2]),
+        ({"SoftwareVersions": "2.0\\A"}, [1, 2]),
+        ({"SoftwareVersions": "a"}, []),
+        ({"PhysiciansOfRecord": "smith*"}, [2]),
+        ({"PhysiciansOfRecord": "*田*"}, [1]),
+        ({"FrameAcquisitionDateTime": "20260102-"}, [2, 3]),
+        ({"FrameAcquisitionDateTime": "-20260102115959"}, [1]),
+        ({"SamplesPerPixel": "3"}, [3]),
+        ({"PatientReligiousPreference": "*Y*"}, [3]),
+        ({"PatientReligiousPreference": "*"}, [1, 2, 3]),
+        ({"SoftwareVersions": "*.0", "SamplesPerPixel": "2"}, [2]),
+    ],
+)
+def test_a_field_is_matched_at_every_level(
+    index: Index, filled: Vocabulary, level: Level, keys: dict[str, str], numbers: list[int]
+) -> None:
+    names = {
+        Level.PATIENT: [f"P{number}" for number in numbers],
+        Level.STUDY: [uid("study", number) for number in numbers],
+        Level.SERIES: [uid("series", number, "series") for number in numbers],
+        Level.IMAGE: [uid("object", number, "series", 1) for number in numbers],
+    }
+    assert found(index, filled, level, **keys) == sorted(names[level])
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_field_is_answered_with_all_its_values_at_every_level(index: Index, filled: Vocabulary, level: Level) -> None:
+    columns = [BY_KEYWORD["PatientID"], *filled.fields]
+    rows = {str(row[0]): list(row[1:]) for row in Search(index).find(query_from_keywords(level, {}), columns)}
+    assert rows["P1"] == ["1.0\\A", "山田^太郎", "20260101120000", "1", "X"]
+    assert rows["P2"] == ["2.0", "Smith^John", "20260102120000", "2", None]
+    assert rows["P3"] == [None, None, "20260103120000", "3", "Y"]
+
+
+def test_the_first_object_with_a_value_counts_for_its_series(index: Index, fields: Fields) -> None:
+    vocabulary = add(fields, ("SoftwareVersions", Level.SERIES))
+    for number, version in enumerate((None, "first", ["second", "third"])):
+        Instances(index).record(arrival_of(tiny(number, SoftwareVersions=version), vocabulary))
+    rows = list(Search(index).find(query_from_keywords(Level.SERIES, {}), vocabulary.fields))
+    assert [tuple(row) for row in rows] == [("first",)]
+
+
+def test_a_key_waits_until_what_was_there_before_is_read(index: Index, fields: Fields) -> None:
+    instances = Instances(index)
+    for number in range(3):
+        instances.record(arrival_of(tiny(number, study=number), Vocabulary()))
+    fields.add(new_field("SoftwareVersions", Level.SERIES), NOW)
+    with pytest.raises(BadQuery, match="still being read"):
+        found(index, fields.vocabulary(), Level.STUDY, SoftwareVersions="1")
+    field = fields.next_to_read(NOW)
+    assert field is not None
+    unread = fields.unread(field, 2)
+    fields.enter(field, {unread[0].owner_row: (FieldValue(value="1", sought="1"),)}, unread)
+    assert [one.unread for one in fields.progress()] == [1]
+    fields.enter(field, {}, fields.unread(field, 2))
+    fields.enter(field, {}, fields.unread(field, 2))
+    assert found(index, fields.vocabulary(), Level.STUDY, SoftwareVersions="1") == [uid("study", 0)]
+
+
+def test_what_was_on_its_way_when_a_field_was_added_is_read_an_hour_later(index: Index, fields: Fields) -> None:
+    before = fields.vocabulary()
+    vocabulary = add(fields, ("SoftwareVersions", Level.SERIES))
+    Instances(index).record(arrival_of(tiny(1, study=1), before))
+    Instances(index).record(arrival_of(tiny(1, study=2, SoftwareVersions="2"), vocabulary))
+    assert fields.next_to_read(NOW) is None
+    field = fields.next_to_read(NOW + timedelta(hours=1))
+    assert field is not None
+    assert [one.instance_row for one in fields.unread(field, 10)] == [1]
+    fields.enter(field, {}, [])
+    assert [one.stage for one in fields.progress()] == [Stage.DONE]
+    assert fields.next_to_read(NOW + timedelta(hours=2)) is None
+
+
+def test_a_field_that_is_removed_leaves_nothing_and_may_be_added_again(index: Index, filled: Vocabulary) -> None:
+    fields = Fields(index)
+    with pytest.raises(Refused, match="added already, at level series"):
+        fields.add(new_field("SoftwareVersions", Level.IMAGE), NOW)
+    for field in filled.fields:
+        fields.remove(field.keyword)
+    with pytest.raises(UnknownName):
+        fields.remove("SoftwareVersions")
+    vocabulary = add(fields, ("SoftwareVersions", Level.SERIES))
+    assert found(index, vocabulary, Level.STUDY, SoftwareVersions="A") == []
+    assert vocabulary.fields[0].row > max(field.row for field in filled.fields)
+
+
+def test_a_value_of_a_list_in_the_table_matches_by_itself(index: Index) -> None:
+    data_set = tiny(1, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], OtherPatientIDs=["A-1", "B-2"])
+    Instances(index).record(arrival_of(data_set, Vocabulary()))
+    sop = [data_set.SOPInstanceUID]
+    for value in ("PRIMARY", "ORIGINAL", "AX*", "*", "X\\AXIAL", "P?I*Y", "*I*L"):
+        assert found(index, Vocabulary(), Level.IMAGE, ImageType=value) == sop, value
+    for value in ("PRI", "O*AXIAL", "ORIGINAL*PRIMARY", "primary", "?"):
+        assert found(index, Vocabulary(), Level.IMAGE, ImageType=value) == [], value
+    assert found(index, Vocabulary(), Level.PATIENT, OtherPatientIDs="B-2") == ["T-1"]

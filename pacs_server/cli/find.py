@@ -14,7 +14,7 @@ from pacs_server.dicom.names import groups
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pacs_server.dicom.attributes import Attribute, Level
+    from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
 
 LEVELS: Final = {"patients": "PATIENT", "studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}
 
@@ -76,24 +76,23 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
     """Find patients, studies, series or instances.
 
     KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, 20260101-20260131 for dates, UIDs joined
-    by a backslash.
+    by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of a sequence.
     """
-    from pacs_server.dicom.attributes import Level
-    from pacs_server.dicom.matching import query_from_keywords
+    from pacs_server.dicom.attributes import Attribute, Level
+    from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 
     given = key_values(keys)
     chosen = Level[LEVELS[level]]
     with invocation.node() as node:
         vocabulary = node.vocabulary()
         query = query_from_keywords(chosen, given, vocabulary)
-        held = vocabulary.by_keyword
-        uid_last = sorted(dict.fromkeys((*given, *_COLUMNS[level])), key=lambda keyword: held[keyword].vr == "UI")
-        attributes = [held[keyword] for keyword in uid_last]
+        columns = dict.fromkeys(column_from_keyword(key, vocabulary) for key in (*given, *_COLUMNS[level]))
+        attributes = sorted(columns, key=lambda column: isinstance(column, Attribute) and column.vr == "UI")
         rows = node.search.find(query, attributes, limit=limit)
         records = _records(rows, attributes, chosen)
-        names = {attribute.keyword for attribute in attributes if attribute.vr == "PN"}
+        names = {column.keyword for column in attributes if isinstance(column, Attribute) and column.vr == "PN"}
         shown = records if invocation.as_json else (_readable(record, names) for record in records)
-        headings = {keyword: _HEADINGS.get(keyword, keyword) for keyword in uid_last}
+        headings = {column.keyword: _HEADINGS.get(column.keyword, column.keyword) for column in attributes}
         count = print_rows(shown, headings, as_json=invocation.as_json)
     if count == 0 or count == limit:
         talk("nothing found" if count == 0 else f"stopped after {count}, there may be more")
@@ -101,20 +100,35 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
 
 
 def _records(
-    rows: Iterator[Sequence[str | int | None]], attributes: Sequence[Attribute], level: Level
+    rows: Iterator[Sequence[str | int | None]], columns: Sequence[Attribute | ItemSequence], level: Level
 ) -> Iterator[dict[str, object]]:
     """Each row by keyword; `uid` is the UID of the entity itself."""
-    from pacs_server.dicom.attributes import UNIQUE_KEY
+    from pacs_server.dicom.attributes import UNIQUE_KEY, ItemSequence
 
     own = UNIQUE_KEY[level]
-    keywords = [attribute.keyword for attribute in attributes]
     for row in rows:
-        record: dict[str, object] = dict(zip(keywords, row, strict=True))
+        values = zip(columns, row, strict=True)
+        record: dict[str, object] = {
+            column.keyword: _items(column, str(value or "")) if isinstance(column, ItemSequence) else value
+            for column, value in values
+        }
         yield {"uid": record[own.keyword], **record} if own.vr == "UI" else record
 
 
+def _items(sequence: ItemSequence, packed: str) -> list[dict[str, str]]:
+    from pacs_server.dicom.items import unpack
+
+    keywords = [field.keyword for field in sequence.fields]
+    return [dict(zip(keywords, item, strict=True)) for item in unpack(packed)]
+
+
 def _readable(record: Mapping[str, object], names: set[str]) -> dict[str, object]:
-    return {key: readable_name(str(value)) if key in names and value else value for key, value in record.items()}
+    def shown(key: str, value: object) -> object:
+        if isinstance(value, list):
+            return "; ".join(", ".join(filter(None, item.values())) for item in value)
+        return readable_name(str(value)) if key in names and value else value
+
+    return {key: shown(key, value) for key, value in record.items()}
 
 
 def readable_name(value: str) -> str:

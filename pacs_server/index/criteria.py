@@ -14,7 +14,8 @@ from sqlalchemy.types import NullType
 
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, ItemSequence, Level, Matching
 from pacs_server.dicom.items import FIELD_END, ROW_END
-from pacs_server.dicom.matching import (
+from pacs_server.dicom.names import NamePattern
+from pacs_server.dicom.predicates import (
     Between,
     BetweenMoments,
     HasItem,
@@ -25,7 +26,6 @@ from pacs_server.dicom.matching import (
     Predicate,
     ValuePredicate,
 )
-from pacs_server.dicom.names import NamePattern
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.dicom.wildcards import one_of_list
 from pacs_server.index.tables import ITEM_TABLES, extra_values, instances, name_grams, patients, series, studies

@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.sql import Join
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-from pacs_server.dicom.matching import NameLike, Query
+from pacs_server.dicom.matching import Query
+from pacs_server.dicom.predicates import NameLike
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import TABLES, answer_column, criterion

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
 from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import copy_fields
@@ -48,8 +49,9 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     if not keys:
         raise BadQuery("an export needs at least one KEY=VALUE, for instance PatientID=1234")
     vocabulary = node.vocabulary()
-    levels = [attribute.level for key in keys if (attribute := vocabulary.by_keyword.get(key)) is not None]
-    query = query_from_keywords(max([Level.STUDY, *levels]), keys, vocabulary)
+    query = query_from_keywords(Level.STUDY, keys, vocabulary)  # refuses keys that nobody knows
+    level = max([Level.STUDY, *(column_from_keyword(key, vocabulary).level for key in keys)])
+    query = replace(query, level=level)
     return export(node.search, node.placement(), query, target)
 
 

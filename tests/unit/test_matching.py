@@ -12,18 +12,8 @@ from support.samples import encoded
 from pacs_server.dicom.answer import AnswerEncoder
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.dicom.matching import (
-    Between,
-    Like,
-    Model,
-    NameLike,
-    Nothing,
-    NumberIn,
-    OneOf,
-    Query,
-    parse_query,
-    query_from_keywords,
-)
+from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
+from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf
 from pacs_server.dicom.retrieval import parse_retrieve
 from pacs_server.errors import BadQuery
 
@@ -152,3 +142,25 @@ def test_binary_numbers_are_read_from_keys_and_written_to_answers(syntax: str) -
     content = BytesIO(encoder.encode(row))
     answer = pydicom.filereader.read_dataset(content, syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)
     assert (answer.Rows, answer["Columns"].value) == (512, None)
+
+
+def test_items_of_a_sequence_are_typed_behind_its_keyword() -> None:
+    keys = {"ProcedureCodeSequence.CodeValue": "1234", "ProcedureCodeSequence.CodeMeaning": "CT*"}
+    (found,) = query_from_keywords(Level.STUDY, keys).predicates
+    assert isinstance(found, HasItem)
+    assert [type(one) for one in found.fields] == [OneOf, Like]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("PatientNam", "x", "did you mean PatientName"),
+        ("RetrieveAETitle", "", "cannot be asked for"),
+        ("NumberOfStudyRelatedInstances", "3", "is counted and cannot be searched"),
+        ("ProcedureCodeSequence.CodeValu", "3", "did you mean CodeValue"),
+        ("Nothing", "3", "pacs index fields add"),
+    ],
+)
+def test_a_typed_key_that_cannot_be_matched_is_refused_with_the_reason(keyword: str, value: str, said: str) -> None:
+    with pytest.raises(BadQuery, match=said):
+        query_from_keywords(Level.STUDY, {keyword: value})

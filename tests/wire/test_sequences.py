@@ -90,3 +90,12 @@ def test_the_items_survive_a_rebuild(filled: Archive, station: Station) -> None:
     filled.pacs("index", "rebuild")
     assert studies(station, RequestAttributesSequence__RequestedProcedureID="RP1") == ["steps"]
     assert studies(station, ProcedureCodeSequence__CodeValue="CHEST") == ["one", "two"]
+
+
+def test_the_command_line_asks_for_items_and_shows_them(filled: Archive) -> None:
+    keys = ("ProcedureCodeSequence.CodeValue=CHEST", "ProcedureCodeSequence.CodingSchemeDesignator=99X")
+    (row,) = filled.report("find", "studies", *keys)
+    assert row["uid"] == uid("study", "two")
+    assert [item["CodeMeaning"] for item in row["ProcedureCodeSequence"]] == ["胸部", "腹部"]
+    assert "腹部" in filled.pacs("find", "studies", *keys).stdout
+    filled.pacs("find", "studies", "ProcedureCodeSequence.Nothing=1", expect=2)

@@ -1,0 +1,227 @@
+"""What one key of a query demands of one attribute, as a value. No SQL here.
+
+Source: PS3.4 section C.2.2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Final, TypeAlias
+
+from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
+from pacs_server.dicom.moments import earliest, latest, moments_of_range
+from pacs_server.dicom.names import NamePattern
+
+_SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
+_OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
+_RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
+_TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
+_MAX_NAME_CHARACTERS: Final = 1024  # no longer name is held
+_TIME_LATEST: Final = "235959.999999"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The value is one of these, exactly."""
+
+    attribute: Attribute
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The value fits one of these patterns; `*` is any text, `?` any character."""
+
+    attribute: Attribute
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NameLike:
+    """The name fits one of these patterns."""
+
+    attribute: Attribute
+    patterns: tuple[NamePattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The text lies between one of these pairs of bounds, both included; an open end is None."""
+
+    attribute: Attribute
+    bounds: tuple[tuple[str | None, str | None], ...]
+    is_range: bool = False  # one range, not a single value or a list
+
+
+@dataclass(frozen=True, slots=True)
+class BetweenMoments:
+    """The date in `attribute` and the time in `time` together lie between these bounds, both included.
+
+    An open end is None. A time counts only beside a date of its end, and without one the whole day belongs to it. An
+    object without a time lies neither before nor after another moment of its day.
+    """
+
+    attribute: Attribute
+    time: Attribute
+    dates: tuple[str | None, str | None]
+    times: tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberIn:
+    """The number is one of these."""
+
+    attribute: Attribute
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No row matches: the key's value is not one that its VR can have."""
+
+    attribute: Attribute
+
+
+ValuePredicate: TypeAlias = OneOf | Like | NameLike | Between | BetweenMoments | NumberIn | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class HasItem:
+    """One item of the sequence fits all of these. Source: PS3.4 section C.2.2.2.6."""
+
+    sequence: ItemSequence
+    fields: tuple[ValuePredicate, ...]
+
+
+Predicate: TypeAlias = ValuePredicate | HasItem
+
+
+def is_universal(text: str) -> bool:
+    """Whether a value matches everything. Source: PS3.4 section C.2.2.2.3."""
+    return not text.strip("* \0")
+
+
+def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: bool = False) -> ValuePredicate | None:
+    """The predicate of one key, None when it restricts nothing."""
+    if is_universal(text):
+        return None
+    make = _BY_MATCHING.get(attribute.matching)
+    if attribute.matching is Matching.NAME and takes_names_in_any_order:
+        make = partial(_name, fuzzy=True)
+    if make is None:
+        return None
+    values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
+    trimmed = tuple(value.strip(" \0") for value in values)
+    wanted = tuple(value for value in trimmed if value)
+    if any(is_universal(value) for value in wanted):
+        return None
+    return make(attribute, wanted)
+
+
+def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    if any("*" in value or "?" in value for value in values):
+        return Like(attribute, tuple(values))
+    return OneOf(attribute, tuple(values))
+
+
+def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    """A list of UIDs; a UID has no wildcards (PS3.4 section C.2.2.2.2), so one with them matches nothing."""
+    plain = tuple(value for value in values if "*" not in value and "?" not in value)
+    return OneOf(attribute, plain) if plain else Nothing(attribute)
+
+
+def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -> ValuePredicate | None:
+    if any(len(value) > _MAX_NAME_CHARACTERS for value in values):
+        return Nothing(attribute)
+    patterns = tuple(NamePattern.of(value, fuzzy=fuzzy) for value in values)
+    return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
+
+
+def _number(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    numbers = tuple(int(value) for value in values if re.fullmatch(r"[+-]?\d{1,9}", value))
+    return NumberIn(attribute, numbers) if numbers else Nothing(attribute)
+
+
+def _dates(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    return _range(attribute, values, _date_low, _date_high)
+
+
+def _times(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    return _range(attribute, [value.replace(":", "") for value in values], _time_low, _time_high)
+
+
+def _moments(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    bounds = []
+    for first, last in filter(None, map(moments_of_range, values)):
+        low = earliest(first) if first else None
+        high = latest(last) if last else None
+        if (low is not None) == bool(first) and (high is not None) == bool(last):
+            bounds.append((low, high))
+    return Between(attribute, tuple(bounds)) if bounds else Nothing(attribute)
+
+
+def _range(
+    attribute: Attribute,
+    values: Sequence[str],
+    low_of: Callable[[str], str | None],
+    high_of: Callable[[str], str | None],
+) -> ValuePredicate:
+    """Single values or ranges, open at either end; several are a list. Source: PS3.4 section C.2.2.2.5."""
+    bounds = []
+    for value in values:
+        found = _RANGE.fullmatch(value)
+        first, last = (found[1].strip(), found[2].strip()) if found else (value, value)
+        low = low_of(first) if first else None
+        high = high_of(last) if last else None
+        if (first or last) and (low is not None) == bool(first) and (high is not None) == bool(last):
+            bounds.append((low, high))
+    is_range = len(values) == 1 and "-" in values[0]
+    return Between(attribute, tuple(bounds), is_range) if bounds else Nothing(attribute)
+
+
+def _date_low(text: str) -> str | None:
+    digits = _OLD_DATE.sub(r"\1\2\3", text)
+    try:
+        return f"{date.fromisoformat(digits):%Y%m%d}" if len(digits) == 8 and digits.isdigit() else None
+    except ValueError:
+        return None
+
+
+_date_high = _date_low
+
+
+def _time_low(text: str) -> str | None:
+    """The least stored text of this time: `1000` also finds what is stored as `10`."""
+    if not _TIME_FORM.fullmatch(text):
+        return None
+    shortest = re.sub(r"\.0*$", "", text) if "." in text else text
+    while len(shortest) in (4, 6) and shortest.endswith("00"):
+        shortest = shortest[:-2]
+    return shortest
+
+
+def _time_high(text: str) -> str | None:
+    """The greatest stored text of this time, by its precision: `10` includes `105959.999999`."""
+    if not _TIME_FORM.fullmatch(text):
+        return None
+    if "." in text:
+        return text + "9" * (len(_TIME_LATEST) - len(text))
+    return text + _TIME_LATEST[len(text) :]
+
+
+_BY_MATCHING: Final[dict[Matching, Callable[[Attribute, Sequence[str]], ValuePredicate | None]]] = {
+    Matching.UID: _uid,
+    Matching.TEXT: _text,
+    Matching.NAME: _name,
+    Matching.DATE: _dates,
+    Matching.TIME: _times,
+    Matching.MOMENT: _moments,
+    Matching.NUMBER: _number,
+}
+
+# The matchings by which a key can restrict anything.
+SEARCHED: Final = frozenset(_BY_MATCHING)

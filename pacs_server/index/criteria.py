@@ -270,9 +270,10 @@ def _field_values(field: Field, level: Level) -> ColumnElement[Any]:
     own = TABLES[field.level].c.id
     owner = own if field.level <= level else _of_first(own, field.level, level)
     at = TABLES[min(field.level, level)]
-    values = select(extra_values.c.value).where(extra_values.c.field_id == field.row, extra_values.c.owner_row == owner)
-    ordered = values.order_by(extra_values.c.place).correlate(at).subquery()
-    return select(func.aggregate_strings(ordered.c.value, "\\")).correlate(at).scalar_subquery()
+    values = select(extra_values.c.value.label("text")).where(
+        extra_values.c.field_id == field.row, extra_values.c.owner_row == owner
+    )
+    return _joined_in_order(values.order_by(extra_values.c.place), "\\", at)
 
 
 def _packed(sequence: ItemSequence, level: Level) -> ColumnElement[Any]:
@@ -283,5 +284,14 @@ def _packed(sequence: ItemSequence, level: Level) -> ColumnElement[Any]:
     item: ColumnElement[Any] = first
     for column in others:
         item = item + FIELD_END + column
-    packed = select(func.aggregate_strings(item, ROW_END)).where(items.c.owner_row == TABLES[sequence.level].c.id)
-    return packed.correlate(TABLES[sequence.level]).scalar_subquery()
+    return _joined_in_order(
+        select(item.label("text")).where(items.c.owner_row == TABLES[sequence.level].c.id).order_by(items.c.id),
+        ROW_END,
+        TABLES[sequence.level],
+    )
+
+
+def _joined_in_order(texts: Select[Any], delimiter: str, at: Table) -> ColumnElement[Any]:
+    """The texts of a row of `at` as one, in their order: the database joins them as it meets them."""
+    ordered = texts.correlate(at).subquery()
+    return select(func.aggregate_strings(ordered.c.text, delimiter)).correlate(at).scalar_subquery()

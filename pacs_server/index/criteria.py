@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, literal, null, or_, select, true
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, exists, false, func, literal, null, or_, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -28,14 +28,7 @@ from pacs_server.dicom.predicates import (
 )
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.dicom.wildcards import one_of_list
-from pacs_server.index.tables import ITEM_TABLES, extra_values, instances, name_grams, patients, series, studies
-
-TABLES: Final[dict[Level, Table]] = {
-    Level.PATIENT: patients,
-    Level.STUDY: studies,
-    Level.SERIES: series,
-    Level.IMAGE: instances,
-}
+from pacs_server.index.tables import ITEM_TABLES, TABLES, extra_values, instances, name_grams, patients, series, studies
 
 _PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
 _WILDCARD: Final = re.compile(r"[*?]")
@@ -113,8 +106,13 @@ def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
     if attribute is _SOP_CLASSES:
         is_one = and_(instances.c.role == "current", _condition(predicate, instances.c.sop_class))
         return _below(Level.IMAGE, level, is_one, at_least=Level.STUDY)
-    condition = _condition(predicate, TABLES[attribute.level].c.get(attribute.column))
-    return condition if attribute.level <= level else _below(attribute.level, level, condition)
+    table = TABLES[attribute.level]
+    condition = _condition(predicate, table.c.get(attribute.column))
+    if attribute.level <= level:
+        return condition
+    if isinstance(predicate, NameLike):
+        return _owning(select(table.c.id).where(condition), attribute.level, level)
+    return _below(attribute.level, level, condition)
 
 
 def _having_item(predicate: HasItem, level: Level) -> ColumnElement[bool]:
@@ -220,7 +218,17 @@ def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
 def _name_condition(attribute: Attribute, pattern: NamePattern) -> ColumnElement[bool]:
     if attribute is _PATIENT_NAME:
         return _patient_name(pattern)
-    return _contains_name(TABLES[attribute.level].c[f"{attribute.column}_folded"], pattern)
+    return _name_of_few(TABLES[attribute.level].c[f"{attribute.column}_folded"], pattern)
+
+
+def _name_of_few(column: Column[Any], pattern: NamePattern) -> ColumnElement[bool]:
+    """By the different names in a column, each found in its index behind the one before: a hospital has few physicians
+    and many studies. Looking at the name of each of a million studies took 3 s.
+    """
+    least = select(func.min(column).label("name")).cte(recursive=True)
+    next_one = select(func.min(column)).where(column > least.c.name).correlate(least).scalar_subquery()
+    names = least.union_all(select(next_one).where(least.c.name.is_not(None)))
+    return column.in_(select(names.c.name).where(_contains_name(names.c.name, pattern)))
 
 
 def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:

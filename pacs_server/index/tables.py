@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 
-from pacs_server.dicom.attributes import SEQUENCES, ItemSequence, Level, Matching, read_attributes
+from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, ItemSequence, Level, Matching, read_attributes
 
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -98,6 +98,13 @@ Index(
     sqlite_where=text("role = 'current'"),
     postgresql_where=text("role = 'current'"),
 )
+
+TABLES: Final[dict[Level, Table]] = {
+    Level.PATIENT: patients,
+    Level.STUDY: studies,
+    Level.SERIES: series,
+    Level.IMAGE: instances,
+}
 
 copies: Final = Table(
     "copies",
@@ -218,6 +225,11 @@ Index(
 CONTENT: Final = (patients, name_grams, studies, series, instances, copies, flags, *ITEM_TABLES.values(), extra_values)
 
 for column in (
+    *(
+        TABLES[attribute.level].c[f"{attribute.column}_folded"]
+        for attribute in ATTRIBUTES
+        if attribute.matching is Matching.NAME and attribute.level is not Level.PATIENT
+    ),
     patients.c.patient_id,
     patients.c.patient_name_alphabetic,
     patients.c.patient_name_ideographic,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE, Buffer
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.reencode import can_reencode, reencode
+from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import PacsError
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import store
-from pacs_server.storage.placement import Placement
+from pacs_server.storage.placement import NamesCopy, Placement
 
 
 class NotAcceptable(PacsError):
@@ -20,9 +22,17 @@ class NotAcceptable(PacsError):
 
 
 def deliver(
-    item: Deliverable, association: Association, placement: Placement, *, originator: tuple[str, int] | None = None
+    item: Deliverable,
+    association: Association,
+    placement: Placement,
+    on_damage: Callable[[Deliverable, NamesCopy, str], None],
+    *,
+    originator: tuple[str, int] | None = None,
 ) -> int:
     """Send one object and return the status of the receiver's C-STORE response.
+
+    What is sent was compared with its digest a moment ago; a copy that is missing, short or has other bytes is told to
+    `on_damage`, and the next one is sent.
 
     `originator` is the AE title and message ID of the C-MOVE that asked for it (PS3.7 section 9.1.1.1).
 
@@ -30,7 +40,7 @@ def deliver(
     PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
     """
     context = choose_context(item, association)
-    with placement.open(item.copies) as copy:
+    with placement.open_whole(item.copies, partial(is_intact, digest=item.digest), partial(on_damage, item)) as copy:
         pieces = copy.pieces()
         first = next(pieces)
         start = read_file_meta(first).data_set_offset

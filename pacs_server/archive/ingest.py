@@ -170,6 +170,7 @@ def ingest(reception: Reception) -> Recorded:
         received_at=reception.now,
         day=day,
         sender=reception.origin.aet,
+        lacks_copies=placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
     )
     return instances.record(arrival)  # row; then the caller's status

@@ -1,4 +1,4 @@
-"""`pacs reconcile`: files and rows are made to agree; the files are the truth."""
+"""`pacs verify` and `pacs reconcile`: files are read and compared, with what was received and with the rows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,53 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
-from pacs_server.cli.output import print_rows, talk
+from pacs_server.cli.output import Progress, print_rows, readable_size, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pacs_server.archive.reconcile import Finding
 
+_VERIFY_HEADINGS: Final = {"volume": "VOLUME", "result": "RESULT", "path": "FILE", "detail": "DETAIL"}
 _HEADINGS: Final = {"volume": "VOLUME", "kind": "FINDING", "path": "FILE", "detail": "DETAIL"}
+
+
+@click.command(cls=Command, reports=True, example="pacs verify --volume nas1 --rate 50")
+@click.option("--volume", "names", multiple=True, metavar="NAME", help="Only this volume; may be given again.")
+@click.option("--rate", type=click.FloatRange(min=0.01), metavar="MB/S", help="Read no faster than this.")
+@pass_invocation
+def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -> ExitCode:
+    """Read every copy and compare it with what was received.
+
+    Damaged copies are put aside and replaced from a good one. Interrupted, it goes on where it was when it is run
+    again.
+
+    Ends with 12 when damage is left that cannot be repaired, with 3 when a volume could not be read.
+    """
+    from pacs_server.service.deeds import verify_volumes
+
+    progress = Progress()
+    tally: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, object]]:
+        for one in verify_volumes(node, names, bytes_per_s=rate * 1e6 if rate else None):
+            tally[one.result] += 1
+            tally["bytes"] += one.size_bytes
+            progress.show(f"{tally.total() - tally['bytes']} copies, {readable_size(tally['bytes'])} read")
+            if one.result != "good":
+                progress.clear()
+                yield {"volume": one.volume, "result": one.result, "path": one.path, "detail": one.detail}
+
+    with invocation.node() as node:
+        print_rows(rows(), _VERIFY_HEADINGS, as_json=invocation.as_json)
+    progress.clear()
+    told = ", ".join(
+        f"{tally[result]} {result}" for result in ("good", "repaired", "damaged", "not read") if tally[result]
+    )
+    talk(told or "nothing to verify")
+    if tally["damaged"]:
+        return ExitCode.DAMAGE
+    return ExitCode.PARTLY if tally["not read"] else ExitCode.DONE
 
 
 @click.command(cls=Command, reports=True, example="pacs reconcile --since 2026-01-01 --repair")

@@ -9,7 +9,7 @@ import traceback
 import click
 
 from pacs_server import __version__
-from pacs_server.cli import ae, config, db, find, index, keep, node, status, storage, transfer
+from pacs_server.cli import ae, config, db, find, index, jobs, keep, node, policy, status, storage, transfer
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, add_global_options
 from pacs_server.cli.output import talk
@@ -36,10 +36,13 @@ for command in (
     config.config,
     ae.ae,
     storage.storage,
+    policy.policy,
     find.find,
     find.show,
     transfer.import_,
     transfer.export,
+    jobs.jobs,
+    keep.verify,
     keep.reconcile,
     index.index,
     db.db,

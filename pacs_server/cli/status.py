@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -10,6 +10,9 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
 from pacs_server.cli.storage import print_volumes, volumes_of
+
+if TYPE_CHECKING:
+    from pacs_server.service.assemble import Node
 
 _ASSOCIATION_HEADINGS: Final = {
     "number": "NO",
@@ -27,7 +30,7 @@ _ASSOCIATION_HEADINGS: Final = {
 @click.command(cls=Command, reports=True, example="pacs status --json")
 @pass_invocation
 def status(invocation: Invocation) -> ExitCode:
-    """Show the server, the volumes and how much is held.
+    """Show the server, the volumes, what is held and what is owed.
 
     Ends with 13 when no server runs.
     """
@@ -38,15 +41,49 @@ def status(invocation: Invocation) -> ExitCode:
     with invocation.node() as node:
         volumes = volumes_of(node)
         holdings = node.search.counts()
+        backlog = _backlog(node)
     if invocation.as_json:
-        click.echo(as_json_text({"server": server, "volumes": volumes, "holdings": holdings}))
+        click.echo(as_json_text({"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog}))
     else:
-        _print_screen(server, volumes, holdings)
+        _print_screen(server, volumes, holdings, backlog)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
 
 
-def _print_screen(server: dict[str, Any] | None, volumes: list[dict[str, object]], holdings: dict[str, int]) -> None:
-    print_facts({"server": _server_line(server), "holdings": _holdings_line(holdings)}, as_json=False)
+def _backlog(node: Node) -> dict[str, Any]:
+    """What is not as the site wants it, and what is owed for it."""
+    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
+    want = node.policies().usual.want
+    jobs: dict[str, int] = {}
+    for (kind, _), number in node.jobs.counts().items():
+        jobs[kind] = jobs.get(kind, 0) + number
+    return {
+        "want": want,
+        "lacking_copies": node.copies.count_lacking(want=want, absent=absent),
+        "damaged_copies": node.copies.count_damaged(),
+        "jobs": jobs,
+    }
+
+
+def _backlog_line(backlog: dict[str, Any]) -> str:
+    owed = ", ".join(f"{number} {kind} jobs" for kind, number in sorted(backlog["jobs"].items()))
+    lacking, damaged = backlog["lacking_copies"], backlog["damaged_copies"]
+    if not (lacking or damaged or owed):
+        return f"none: every object has the {backlog['want']} copies that are wanted"
+    return f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
+
+
+def _print_screen(
+    server: dict[str, Any] | None,
+    volumes: list[dict[str, object]],
+    holdings: dict[str, int],
+    backlog: dict[str, Any],
+) -> None:
+    facts = {
+        "server": _server_line(server),
+        "holdings": _holdings_line(holdings),
+        "backlog": _backlog_line(backlog),
+    }
+    print_facts(facts, as_json=False)
     click.echo()
     print_volumes(volumes, as_json=False)
     associations = (server or {}).get("associations") or []

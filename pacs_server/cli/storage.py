@@ -1,17 +1,19 @@
-"""`pacs storage`: the volumes on which objects are kept."""
+"""`pacs storage`: the volumes on which objects are kept: added, listed, changed, emptied, removed, examined."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation
-from pacs_server.cli.output import print_rows, readable_size, talk
-from pacs_server.errors import Refused
+from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.output import print_facts, print_rows, readable_size, talk
+from pacs_server.errors import Refused, UnknownName
 
 if TYPE_CHECKING:
     from pacs_server.index.registry import VolumeRow
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pacs_server.storage.volume import Volume
 
 TIERS: Final = ("hot", "warm", "cold")
+_PERCENT: Final = click.IntRange(1, 100)
 
 _HEADINGS: Final = {
     "name": "VOLUME",
@@ -33,7 +36,7 @@ _HEADINGS: Final = {
 
 @click.group(cls=Group)
 def storage() -> None:
-    """Add and list the volumes on which objects are kept."""
+    """Add, show, change, empty and remove volumes."""
 
 
 @storage.command(example="pacs storage add nas1 /mnt/nas1/pacs --domain nas1")
@@ -52,6 +55,7 @@ def add(invocation: Invocation, name: str, path: Path, tier: str, domain: str | 
 
     A running server uses it within a second.
     """
+    from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeRow
     from pacs_server.storage.sentinel import adopt
 
@@ -63,7 +67,12 @@ def add(invocation: Invocation, name: str, path: Path, tier: str, domain: str | 
         place = path.absolute()
         volume_id = adopt(place, name=name, others=[Path(row.path) for row in known])
         node.registry.add_volume(VolumeRow(id=volume_id, name=name, path=str(place), tier=tier, domain=label))
+        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+        want = node.policies().greatest_want
     talk(f"added volume {name} at {place}, tier {tier}, fault domain {label}")
+    domains = {row.domain for row in known} | {label}
+    if want == 1 and len(domains) > 1:
+        talk("two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both")
     return ExitCode.DONE
 
 
@@ -74,6 +83,172 @@ def list_(invocation: Invocation) -> ExitCode:
     with invocation.node() as node:
         print_volumes(volumes_of(node), as_json=invocation.as_json)
     return ExitCode.DONE
+
+
+@storage.command(reports=True, example="pacs storage show nas1")
+@click.argument("name")
+@pass_invocation
+def show(invocation: Invocation, name: str) -> ExitCode:
+    """Show one volume, how much is on it, and what is only there."""
+    with invocation.node() as node:
+        row = _known(node, name)
+        (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
+        facts = _facts_of(volume) | {
+            "mode": row.mode.value,
+            "high_water": row.high_water,
+            "low_water": row.low_water,
+            "damaged_count": row.damaged_count,
+            "copies": node.copies.count_on(row.id),
+            "only_copies": node.copies.only_on(row.id),
+        }
+    print_facts(facts, as_json=invocation.as_json)
+    return ExitCode.DONE
+
+
+@storage.command("set", example="pacs storage set nas1 --tier warm --high-water 90 --low-water 80")
+@click.argument("name")
+@click.option("--rename", metavar="NAME", help="Another name.")
+@click.option("--path", type=click.Path(path_type=Path), help="Where it is mounted now; its sentinel has to be there.")
+@click.option("--tier", type=click.Choice(TIERS), help="How fast it is.")
+@click.option("--domain", metavar="LABEL", help="What fails together with it.")
+@click.option("--high-water", type=_PERCENT, metavar="PERCENT", help="It is full when more than this is used.")
+@click.option("--low-water", type=_PERCENT, metavar="PERCENT", help="Moving to other tiers ends when less is used.")
+@click.option("--read-only/--writable", default=None, help="Whether it takes new objects; --writable ends a drain too.")
+@click.option("--trust", is_flag=True, help="Forget the damaged copies that were counted against it.")
+@pass_invocation
+def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) -> ExitCode:
+    """Change what is known of a volume; what is not given stays.
+
+    A running server follows within a second.
+    """
+    from pacs_server.index.jobs import JobKind
+
+    with invocation.node() as node:
+        row = _known(node, name)
+        changed = _changed(row, given, trust=trust)
+        if changed == row:
+            raise click.UsageError("nothing to change was given")
+        if changed.low_water > changed.high_water:
+            raise Refused(f"the low-water mark {changed.low_water} is above the high-water mark {changed.high_water}")
+        if changed.path != row.path:
+            _check_sentinel(changed)
+        node.registry.change_volume(changed)
+        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    talk(f"changed volume {changed.name}")
+    return ExitCode.DONE
+
+
+@storage.command(example="pacs storage drain nas1 --yes")
+@click.argument("name")
+@confirmed
+@pass_invocation
+def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
+    """Have a volume emptied.
+
+    Nothing new goes to it, and what is on it gets copies elsewhere. The running server makes them; pacs storage show tells how many objects are still only there. Its files stay.
+    """
+    from pacs_server.index.jobs import JobKind
+    from pacs_server.index.registry import VolumeMode
+
+    with invocation.node() as node:
+        row = _known(node, name)
+        copies, only = node.copies.count_on(row.id), node.copies.only_on(row.id)
+        if not yes:
+            talk(f"would have the {copies} copies on {name} made elsewhere, {only} of them the only ones: --yes")
+            return ExitCode.DONE
+        node.registry.change_volume(replace(row, mode=VolumeMode.DRAINING))
+        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    talk(f"{name} is being emptied: {copies} copies, {only} of them the only ones")
+    return ExitCode.DONE
+
+
+@storage.command(example="pacs storage remove nas1 --yes")
+@click.argument("name")
+@confirmed
+@pass_invocation
+def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
+    """Forget a volume. Its files stay as they are.
+
+    Refused while an object has no good copy elsewhere: drain it first.
+    """
+    from pacs_server.index.jobs import JobKind
+
+    with invocation.node() as node:
+        row = _known(node, name)
+        if only := node.copies.only_on(row.id):
+            raise Refused(f"{only} objects have no good copy but on {name}: pacs storage drain {name} first")
+        if len(node.registry.volumes()) == 1:
+            raise Refused(f"{name} is the only volume: add another one first")
+        if not yes:
+            talk(
+                f"would forget {name} with its {node.copies.count_on(row.id)} copies; its files stay; do it with --yes"
+            )
+            return ExitCode.DONE
+        node.registry.remove_volume(row.id)
+        node.copies.forget_volume(row.id)
+        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    talk(f"forgot {name}; its files are still at {row.path}")
+    return ExitCode.DONE
+
+
+@storage.command(reports=True, example="pacs storage doctor")
+@pass_invocation
+def doctor(invocation: Invocation) -> ExitCode:
+    """Examine how the volumes are mounted.
+
+    Says what is dangerous, and what to write in fstab instead. Ends with 12 when there is something to change.
+    """
+    from pacs_server.storage.mounts import advice, mount_of
+
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    rows: list[dict[str, object]] = []
+    with invocation.node() as node:
+        for volume in node.volumes():
+            told = volume.check()
+            mount = mount_of(volume.spec.path, table)
+            if told.reason:
+                rows.append({"volume": volume.spec.name, "problem": told.reason, "remedy": "see pacs storage show"})
+            found = advice(mount) if mount else ()
+            rows += ({"volume": volume.spec.name, "problem": one.problem, "remedy": one.remedy} for one in found)
+    print_rows(rows, {"volume": "VOLUME", "problem": "PROBLEM", "remedy": "REMEDY"}, as_json=invocation.as_json)
+    if not rows:
+        talk("nothing to change")
+    return ExitCode.DAMAGE if rows else ExitCode.DONE
+
+
+def _known(node: Node, name: str) -> VolumeRow:
+    row = next((row for row in node.registry.volumes() if row.name == name), None)
+    if row is None:
+        raise UnknownName(f"no volume has the name {name}; pacs storage list shows those there are")
+    return row
+
+
+def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:
+    from pacs_server.index.registry import VolumeMode
+
+    facts = {key: value for key, value in given.items() if value is not None}
+    if "rename" in facts:
+        facts["name"] = facts.pop("rename")
+    if "path" in facts:
+        facts["path"] = str(Path(str(facts["path"])).absolute())
+    if "read_only" in facts:
+        facts["mode"] = VolumeMode.READ_ONLY if facts.pop("read_only") else VolumeMode.NORMAL
+    if trust:
+        facts["damaged_count"] = 0
+    return replace(row, **facts)  # type: ignore[arg-type]
+
+
+def _check_sentinel(row: VolumeRow) -> None:
+    """Refuse a path at which another volume, or none, is mounted."""
+    from pacs_server.errors import VolumeUnavailable
+    from pacs_server.storage.sentinel import sentinel_at
+
+    try:
+        found = sentinel_at(Path(row.path))
+    except VolumeUnavailable as error:
+        raise Refused(f"{row.path} is not volume {row.name}: {error}") from error
+    if found != row.id:
+        raise Refused(f"another volume is at {row.path} (id {found[:64]}); nothing was changed")
 
 
 def volumes_of(node: Node) -> list[dict[str, object]]:

@@ -219,7 +219,7 @@ def _send_all(
         status: int = Status.CANNOT_PERFORM_SUB_OPERATIONS
         try:
             if not broken:
-                status = deliver(item, target, placement, originator=originator)
+                status = deliver(item, target, placement, session.archive.on_damage, originator=originator)
         except (NotAcceptable, CopyUnreadable, Undecodable) as error:
             status = status_for(error)
             progress.comment = str(error)

@@ -10,16 +10,16 @@ from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Caller
 from pacs_server.index.registry import Registry
-from pacs_server.index.search import Search
+from pacs_server.index.search import Deliverable, Search
 from pacs_server.net.association import Association
 from pacs_server.settings import Settings
-from pacs_server.storage.placement import Placement
+from pacs_server.storage.placement import NamesCopy, Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `receive` begins an object.
+    `receive` begins an object, `on_damage` is told of a copy that is bad.
     """
 
     settings: Settings
@@ -28,6 +28,7 @@ class Archive:
     placement: Callable[[], Placement]
     receive: Callable[[Declared, Origin], Reception]
     vocabulary: Callable[[], Vocabulary]
+    on_damage: Callable[[Deliverable, NamesCopy, str], None]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,7 +50,8 @@ class Known:
 class Arrival:
     """An object whose file is durable and whose row is not yet there.
 
-    `role_beside_current` is the role it takes when another content is current under its UID.
+    `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
+    more are wanted than there are, so that they are owed from the same moment on.
     """
 
     description: Description
@@ -62,6 +63,7 @@ class Arrival:
     day: date
     sender: str
     role_beside_current: str = "version"
+    lacks_copies: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, Update, bindparam, insert, select, text, update
+from sqlalchemy import Table, Update, bindparam, insert, null, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
@@ -16,6 +16,7 @@ from pacs_server.dicom.describe import Description, FieldValue, Flag, Value
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JOB_COLUMNS, JobKind, entry, owing
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import (
@@ -97,15 +98,21 @@ class Recorder:
             Statement(index, insert(table).returning(table.c.id), _filled(table))
             for table in (patients, studies, series, instances)
         )
-        self.insert_copy, self.insert_flag, self.insert_gram = (
+        self.insert_flag, self.insert_gram = (
             Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
-            for table in (copies, flags, name_grams)
+            for table in (flags, name_grams)
         )
+        # A copy that was damaged and is written again is good again.
+        mended = or_nothing(copies).on_conflict_do_update(
+            index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}
+        )
+        self.insert_copy = Statement(index, mended, ["instance_row", "volume_id", "path"])
         self.insert_item = {
             tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
             for tag, table in ITEM_TABLES.items()
         }
         self.insert_value = Statement(index, or_nothing(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
+        self.owe = Statement(index, owing(index), JOB_COLUMNS)
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
         self.count_study = Statement(
@@ -164,6 +171,8 @@ class _Group:
         description = arrival.description
         held = self._do.find_instances.on(self._cursor, {"sop_uid": description.sop_uid}).fetchall()
         twin = next((row_id for row_id, digest, _ in held if digest == arrival.digest), None)
+        if arrival.lacks_copies:
+            self._owe_copies(arrival)
         if twin is not None:
             self._add_copies(twin, arrival)
             return Recorded(outcome=Outcome.DUPLICATE)
@@ -265,6 +274,11 @@ class _Group:
         for copy in arrival.copies:
             values = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
             self._do.insert_copy.on(self._cursor, values)
+
+    def _owe_copies(self, arrival: Arrival) -> None:
+        described = arrival.description
+        owed = entry(JobKind.COPY, described.study_uid, described.series_uid, "", arrival.received_at)
+        self._do.owe.on(self._cursor, owed)
 
     def _add_items(self, study: _Study, part: _Series, description: Description) -> None:
         for sequence in SEQUENCES if description.items else ():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -48,15 +48,29 @@ class Peer:
     combines_moments: bool = False
 
 
+class VolumeMode(StrEnum):
+    """What an admin lets be done with a volume."""
+
+    NORMAL = "normal"
+    READ_ONLY = "read-only"
+    DRAINING = "draining"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRow:
-    """A volume as the site knows it."""
+    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it are used, and tiers
+    are moved off until `low_water` is reached. `damaged_count` grows with each copy that was found damaged.
+    """
 
     id: str
     name: str
     path: str
     tier: str
     domain: str
+    mode: VolumeMode = VolumeMode.NORMAL
+    high_water: int = 100
+    low_water: int = 100
+    damaged_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +90,23 @@ class Policy:
                 f"a policy of want {self.want}, need {self.need}, degraded {self.degraded} contradicts itself: "
                 "1 <= degraded <= need <= want"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """The policy of the site, and by AE title those of peers with one of their own."""
+
+    usual: Policy
+    of_peers: Mapping[str, Policy]
+
+    def of(self, aet: str) -> Policy:
+        """The policy for what this peer sends."""
+        return self.of_peers.get(aet, self.usual)
+
+    @property
+    def greatest_want(self) -> int:
+        """The most copies that any of them wants."""
+        return max(policy.want for policy in (self.usual, *self.of_peers.values()))
 
 
 class Registry:
@@ -122,8 +153,8 @@ class Registry:
     def volumes(self) -> list[VolumeRow]:
         """All volumes, by name. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            rows = connection.execute(select(*volumes.c).order_by(volumes.c.name))
-            return [VolumeRow(id=r.id, name=r.name, path=r.path, tier=r.tier, domain=r.domain) for r in rows]
+            rows = connection.execute(select(*volumes.c).order_by(volumes.c.name)).mappings()
+            return [VolumeRow(**{**row, "mode": VolumeMode(row["mode"])}) for row in rows]
 
     def add_volume(self, row: VolumeRow) -> None:
         """Add a volume. Raises: Refused when its name or id is taken; IndexUnavailable."""
@@ -133,14 +164,43 @@ class Registry:
             ).first()
             if taken:
                 raise Refused(f"this volume is known already, as {taken.name} at {taken.path}; nothing was changed")
-            values = {"id": row.id, "name": row.name, "path": row.path, "tier": row.tier, "domain": row.domain}
-            connection.execute(insert(volumes).values(values))
+            connection.execute(insert(volumes).values(asdict(row)))
             note_change(connection)
 
-    def policy(self) -> Policy:
-        """The policy of the site. Raises: IndexUnavailable."""
-        rows = self._find_revision.rows(entry=_POLICY)
-        return Policy(**json.loads(rows[0][0])) if rows else Policy()
+    def change_volume(self, row: VolumeRow) -> None:
+        """Replace what is known of a volume. Raises: Refused when its new name is taken; IndexUnavailable."""
+        with self._index.write() as connection:
+            taken = select(volumes.c.id).where(volumes.c.name == row.name, volumes.c.id != row.id)
+            if connection.execute(taken).first():
+                raise Refused(f"another volume has the name {row.name}; nothing was changed")
+            connection.execute(update(volumes).where(volumes.c.id == row.id).values(asdict(row)))
+            note_change(connection)
+
+    def remove_volume(self, volume_id: str) -> None:
+        """Forget a volume. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(volumes).where(volumes.c.id == volume_id))
+            note_change(connection)
+
+    def policies(self) -> Policies:
+        """The policy of the site, and those of peers that have one of their own. Raises: IndexUnavailable."""
+        prefixed = select(site.c.name, site.c.value).where(site.c.name.startswith(_POLICY, autoescape=True))
+        with self._index.read() as connection:
+            found = {row.name: Policy(**json.loads(row.value)) for row in connection.execute(prefixed)}
+        usual = found.pop(_POLICY, Policy())
+        return Policies(usual=usual, of_peers={name.partition(":")[2]: policy for name, policy in found.items()})
+
+    def set_policy(self, policy: Policy | None, *, aet: str = "") -> None:
+        """Set the policy of the site or of one peer; None for a peer lets it follow the site's.
+
+        Raises: IndexUnavailable.
+        """
+        name = f"{_POLICY}:{aet}" if aet else _POLICY
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == name))
+            if policy is not None:
+                connection.execute(insert(site).values(name=name, value=json.dumps(asdict(policy))))
+            note_change(connection)
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

@@ -216,7 +216,8 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
         .select_from(_joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
         .where(instances.c.role == "current", and_(*conditions))
         .order_by(
-            studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id, copies.c.id
+            studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id,
+            copies.c.damage.is_not(None), copies.c.id,
         )
     )  # fmt: skip
 

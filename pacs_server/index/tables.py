@@ -106,6 +106,8 @@ TABLES: Final[dict[Level, Table]] = {
     Level.IMAGE: instances,
 }
 
+# `verified_at` is when it was last read to its end and found to be what was received; `damage` says what was wrong with
+# it when it was read last.
 copies: Final = Table(
     "copies",
     metadata,
@@ -113,7 +115,16 @@ copies: Final = Table(
     Column("instance_row", ForeignKey("instances.id"), nullable=False, index=True),
     Column("volume_id", Text, nullable=False),
     Column("path", Text, nullable=False),
+    Column("verified_at", Text),
+    Column("damage", Text),
     UniqueConstraint("volume_id", "path"),
+)
+Index("ix_copies_volume_id_verified_at", copies.c.volume_id, copies.c.verified_at)
+Index(
+    "ix_copies_damage",
+    copies.c.damage,
+    sqlite_where=text("damage IS NOT NULL"),
+    postgresql_where=text("damage IS NOT NULL"),
 )
 
 # `instance_row` is 0 where a flag is about the whole study, so that the unique constraint holds for those too.
@@ -171,6 +182,10 @@ volumes: Final = Table(
     Column("path", Text, nullable=False),
     Column("tier", Text, nullable=False),
     Column("domain", Text, nullable=False),
+    Column("mode", Text, nullable=False, server_default="normal"),
+    Column("high_water", Integer, nullable=False, server_default="100"),
+    Column("low_water", Integer, nullable=False, server_default="100"),
+    Column("damaged_count", Integer, nullable=False, server_default="0"),
 )
 
 # The grams of a patient's name: a search for a part of it reads these, whatever the number of patients.
@@ -182,6 +197,29 @@ name_grams: Final = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_name_grams_gram", name_grams.c.gram, postgresql_ops={"gram": "text_pattern_ops"}).ddl_if(dialect="postgresql")
+
+# What is owed: the same thing once for each series and target. A series is named by its UIDs, because the rows of the
+# index get other ids when it is rebuilt. `generation` grows when it is owed again while somebody works on it.
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("study_uid", Text, nullable=False),
+    Column("series_uid", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("lease_until", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    UniqueConstraint("kind", "study_uid", "series_uid", "target"),
+    sqlite_autoincrement=True,
+)
+Index("ix_jobs_state_due_at", jobs.c.state, jobs.c.due_at)
 
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))

@@ -10,17 +10,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
 
+from pacs_server import log
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.session import Archive
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
 from pacs_server.index.instances import Instances
-from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.registry import Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.schema import open_current
-from pacs_server.index.search import Search
+from pacs_server.index.search import Deliverable, Search
 from pacs_server.settings import Settings
-from pacs_server.storage.placement import Placement
+from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
 
 # How long a change of volumes, policy or fields by an admin may stay unnoticed by a running server.
@@ -37,11 +41,14 @@ class Node:
         self.instances = Instances(index)
         self.search = Search(index)
         self.fields = Fields(index)
+        self.copies = Copies(index)
+        self.jobs = Jobs(index)
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._revision = -1
         self._looked_at = float("-inf")
-        self._placement = Placement((), need=1, degraded=1)
+        self._policies = Policies(usual=Policy(), of_peers={})
+        self._placements: dict[Policy, Placement] = {}
         self._vocabulary = STANDARD
 
     @classmethod
@@ -57,13 +64,27 @@ class Node:
         finally:
             index.close()
 
-    def placement(self) -> Placement:
-        """Where objects go at this moment, by the volumes and the policy that the admin set.
+    def placement(self, aet: str = "") -> Placement:
+        """Where objects of this peer go at this moment, by the volumes and the policy that the admin set.
 
         Raises: IndexUnavailable.
         """
         self._look_at_site_state()
-        return self._placement
+        policy = self._policies.of(aet)
+        placement = self._placements.get(policy)
+        if placement is None:
+            volumes = tuple(self._volumes.values())
+            placement = Placement(volumes, want=policy.want, need=policy.need, degraded=policy.degraded)
+            self._placements[policy] = placement
+        return placement
+
+    def policies(self) -> Policies:
+        """How many copies are wanted at this moment.
+
+        Raises: IndexUnavailable.
+        """
+        self._look_at_site_state()
+        return self._policies
 
     def vocabulary(self) -> Vocabulary:
         """What is read from objects and can be asked for at this moment.
@@ -81,12 +102,7 @@ class Node:
             revision = self.registry.revision()
             if revision != self._revision:
                 self._take_over(self.registry.volumes())
-                policy = self.registry.policy()
-                self._placement = Placement(
-                    tuple(self._volumes.values()),
-                    need=policy.need,
-                    degraded=policy.degraded,
-                )
+                self._policies, self._placements = self.registry.policies(), {}
                 self._vocabulary = self.fields.vocabulary()
                 self._revision = revision
             self._looked_at = now
@@ -101,9 +117,11 @@ class Node:
 
     def _take_over(self, rows: list[VolumeRow]) -> None:
         wanted = {row.id: _spec(row) for row in rows}
-        kept = {key: volume for key, volume in self._volumes.items() if wanted.get(key) == volume.spec}
+        kept = {key: volume for key, volume in self._volumes.items() if key in wanted}
         for key, spec in wanted.items():
-            if key not in kept:
+            if key in kept and kept[key].spec.path == spec.path:
+                kept[key].change(spec)  # what it means is seen at the next look, within a second
+            else:
                 kept[key] = Volume(spec, self.settings.storage)
                 kept[key].check()
         self._volumes = kept
@@ -117,11 +135,22 @@ class Node:
             declared,
             origin,
             instances=self.instances,
-            placement=self.placement(),
+            placement=self.placement(origin.aet),
             vocabulary=self.vocabulary(),
             memory_bytes=self.settings.storage.memory_per_object_bytes,
             now=datetime.now(UTC),
         )
+
+    def note_damage(self, item: Deliverable, copy: NamesCopy, reason: str) -> None:
+        """Note that a copy was found bad while it was read, and have its whole series looked at. Never raises: whoever
+        reads has another copy to go on with.
+        """
+        log.warning("copy damaged", volume=copy.volume_id, path=copy.path, why=reason)
+        try:
+            self.copies.mark_damaged(copy.volume_id, copy.path, reason)
+            self.jobs.owe(JobKind.VERIFY, datetime.now(UTC), series=[(item.study_uid, item.series_uid)])
+        except IndexUnavailable as error:
+            log.error("damage not noted", path=copy.path, why=error)
 
     def archive(self) -> Archive:
         """The parts that services on an association use."""
@@ -132,8 +161,19 @@ class Node:
             placement=self.placement,
             receive=self.reception,
             vocabulary=self.vocabulary,
+            on_damage=self.note_damage,
         )
 
 
 def _spec(row: VolumeRow) -> VolumeSpec:
-    return VolumeSpec(id=row.id, name=row.name, path=Path(row.path), tier=row.tier, domain=row.domain)
+    return VolumeSpec(
+        id=row.id,
+        name=row.name,
+        path=Path(row.path),
+        tier=row.tier,
+        domain=row.domain,
+        is_draining=row.mode is VolumeMode.DRAINING,
+        is_closed=row.mode is VolumeMode.READ_ONLY,
+        high_water=row.high_water,
+        damaged_count=row.damaged_count,
+    )

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
+from pacs_server.archive.copies import complete
 from pacs_server.archive.exporting import ExportResult, export
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
 from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
+from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
-from pacs_server.errors import BadQuery, Refused
+from pacs_server.errors import BadQuery, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import Holdings, replace_content
@@ -63,6 +66,75 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     now = datetime.now(UTC)
     for volume in _online(node):
         yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedCopy:
+    """One copy that was verified, or a volume that could not be. `result` is good, repaired, damaged or not read."""
+
+    volume: str
+    result: str
+    path: str = ""
+    detail: str = ""
+    size_bytes: int = 0
+
+
+def verify_volumes(node: Node, names: Sequence[str], *, bytes_per_s: float | None) -> Iterator[VerifiedCopy]:
+    """Read every copy on these volumes, or on all, and repair what is damaged from good copies.
+
+    A round that was broken off goes on with what it had not read.
+
+    Raises: UnknownName when there is no volume of a name; IndexUnavailable.
+    """
+    volumes = {volume.spec.name: volume for volume in node.volumes()}
+    if unknown := [name for name in names if name not in volumes]:
+        raise UnknownName(f"no volume has the name {unknown[0]}; pacs storage list shows those there are")
+    yield from _repaired_before(node, volumes)
+    for name in names or sorted(volumes):
+        volume = volumes[name]
+        if not volume.check().status.readable:
+            yield VerifiedCopy(volume=name, result="not read", detail=volume.state.reason)
+            continue
+        began = node.copies.verification_began(volume.spec.id, datetime.now(UTC))
+        try:
+            for one in verify(volume, node.copies, before=began, clock=lambda: datetime.now(UTC)):
+                yield _told(node, volume, one)
+                if bytes_per_s:
+                    time.sleep(one.size_bytes / bytes_per_s)
+        except VolumeUnavailable as error:
+            yield VerifiedCopy(volume=name, result="not read", detail=str(error))
+            continue
+        node.copies.verification_ended(volume.spec.id)
+
+
+def _repaired_before(node: Node, volumes: Mapping[str, Volume]) -> Iterator[VerifiedCopy]:
+    """What was found damaged earlier is tried once more; it does not come up in the reading of good copies."""
+    names = {volume.spec.id: name for name, volume in volumes.items()}
+    for study_uid, series_uid in node.copies.with_damage():
+        problems = verify_series(study_uid, series_uid, node.copies, node.placement, now=datetime.now(UTC))
+        for held in node.copies.of_series(study_uid, series_uid):
+            for copy in held.copies:
+                if copy.damage:
+                    detail = "; ".join([copy.damage, *problems])
+                    volume = names.get(copy.volume_id, copy.volume_id)
+                    yield VerifiedCopy(volume=volume, result="damaged", path=copy.path, detail=detail)
+
+
+def _told(node: Node, volume: Volume, one: Verified) -> VerifiedCopy:
+    name = volume.spec.name
+    if not one.damage:
+        return VerifiedCopy(volume=name, result="good", path=one.path, size_bytes=one.size_bytes)
+    objects = node.copies.of_series(one.study_uid, one.series_uid)
+    done = complete(objects, node.copies, node.placement, now=datetime.now(UTC))
+    after = node.copies.of_series(one.study_uid, one.series_uid)
+    is_left = any(
+        copy.damage
+        for held in after
+        for copy in held.copies
+        if (copy.volume_id, copy.path) == (volume.spec.id, one.path)
+    )
+    detail = "; ".join([one.damage, *done.problems]) if is_left else one.damage
+    return VerifiedCopy(volume=name, result="damaged" if is_left else "repaired", path=one.path, detail=detail)
 
 
 def rebuild_index(node: Node) -> Iterator[Finding]:

@@ -1,44 +1,126 @@
-"""Does in the background what is owed: reads fields that were added later from the files."""
+"""Does in the background what is owed: jobs, fields that were added later, and the reading of every copy again."""
 
 from __future__ import annotations
 
+import socket
 import threading
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.backfill import backfill
-from pacs_server.errors import PacsError
+from pacs_server.archive.copies import complete
+from pacs_server.archive.scrub import verify, verify_series
+from pacs_server.errors import PacsError, VolumeUnavailable
+from pacs_server.index.jobs import Job, JobKind
 from pacs_server.service.assemble import Node
+from pacs_server.storage.volume import Volume
 
 _LOOK_EVERY_S: Final = 1.0
 _AFTER_FAILURE_S: Final = 10.0
+_JOB_THREADS: Final = 4
+_PER_TARGET: Final = 3
+_LEASE: Final = timedelta(minutes=5)
+_OBJECTS_PER_LEASE: Final = 100
+# Where nothing can be copied at the moment, trying each of a hundred thousand series in turn helps nobody.
+_ALL_WAIT: Final = timedelta(minutes=1)
 
 
 class Runner:
-    """One thread that works as long as there is work, and looks for some every second."""
+    """Threads that work as long as there is work, and look for some every second."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}"
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="runner", daemon=True)
+        duties = [("jobs", self._do_job)] * _JOB_THREADS + [("fields", self._read_fields), ("verify", self._verify)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
+            for number, (name, duty) in enumerate(duties)
+        ]
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin. What this node had under way when it was killed is taken up again.
+
+        Raises: IndexUnavailable.
+        """
+        self._node.jobs.release(self._worker)
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Begin nothing new. What is under way is small, and can be broken off anywhere."""
+        """Begin nothing new. What is under way can be broken off anywhere."""
         self._stop.set()
 
-    def _run(self) -> None:
+    def _run(self, duty: Callable[[], bool]) -> None:
         pause = 0.0
         while not self._stop.wait(pause):
             try:
-                pause = 0.0 if self._read_fields() else _LOOK_EVERY_S
+                pause = 0.0 if duty() else _LOOK_EVERY_S
             except PacsError as error:
                 log.error("background work failed", why=error)
                 pause = _AFTER_FAILURE_S
+            except Exception as error:  # noqa: BLE001 - the job loop
+                log.unexpected("background work failed", error)
+                pause = _AFTER_FAILURE_S
+
+    def _do_job(self) -> bool:
+        """Do one job; whether there was one."""
+        jobs = self._node.jobs
+        job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=_PER_TARGET)
+        if job is None:
+            return False
+        try:
+            problems = self._work(job)
+        except VolumeUnavailable as error:
+            problems = (str(error),)
+        now = datetime.now(UTC)
+        if problems:
+            jobs.failed(job, "; ".join(problems), now)
+            if job.kind is JobKind.COPY and not self._node.placement().homes(set()):
+                jobs.put_off(JobKind.COPY, now + _ALL_WAIT)
+        else:
+            jobs.done(job, now)
+        log.info("job", kind=job.kind, series=job.series_uid or None, why="; ".join(problems) or None)
+        return True
+
+    def _work(self, job: Job) -> tuple[str, ...]:
+        node, now = self._node, datetime.now(UTC)
+        match job.kind:
+            case JobKind.COPY:
+                return self._complete(job)
+            case JobKind.VERIFY:
+                return verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
+            case JobKind.SURVEY:
+                self._survey(job)
+        return ()
+
+    def _complete(self, job: Job) -> tuple[str, ...]:
+        node = self._node
+        objects = node.copies.of_series(job.study_uid, job.series_uid)
+        problems: list[str] = []
+        for start in range(0, len(objects), _OBJECTS_PER_LEASE):
+            now = datetime.now(UTC)
+            node.jobs.renew(job, now, _LEASE)
+            portion = objects[start : start + _OBJECTS_PER_LEASE]
+            problems += complete(portion, node.copies, node.placement, now=now).problems
+            if self._stop.is_set():
+                problems.append("the server was stopped")
+                break
+        return tuple(dict.fromkeys(problems))
+
+    def _survey(self, job: Job) -> None:
+        """Owe copies to every series that has too few by what the site wants now."""
+        node = self._node
+        want = node.policies().greatest_want
+        absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
+        after = -1
+        while after:
+            now = datetime.now(UTC)
+            node.jobs.renew(job, now, _LEASE)
+            lacking, after = node.copies.lacking(want=want, after=max(after, 0), absent=absent)
+            node.jobs.owe(JobKind.COPY, now, series=lacking)
 
     def _read_fields(self) -> bool:
         """Read a few objects for a field; whether there are more."""
@@ -49,3 +131,21 @@ class Runner:
     def _charset_of(self, sender: str) -> str:
         peer = self._node.registry.peer(sender)
         return (peer.charset if peer else "") or self._node.settings.default_charset
+
+    def _verify(self) -> bool:
+        """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
+        days = self._node.settings.storage.verify_every_days
+        if days:
+            for volume in self._node.volumes():
+                if volume.state.status.readable:
+                    self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
+        return False
+
+    def _verify_volume(self, volume: Volume, before: datetime) -> None:
+        node, limits = self._node, self._node.settings.storage
+        for one in verify(volume, node.copies, before=before, clock=lambda: datetime.now(UTC)):
+            if one.damage:
+                log.warning("copy damaged", volume=volume.spec.name, path=one.path, why=one.damage)
+                node.jobs.owe(JobKind.COPY, datetime.now(UTC), series=[(one.study_uid, one.series_uid)])
+            if self._stop.wait(one.size_bytes / limits.verify_bytes_per_s):
+                return

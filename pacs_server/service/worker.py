@@ -17,6 +17,7 @@ from pacs_server import log
 from pacs_server.dimse.scp import Provider
 from pacs_server.dimse.session import Session
 from pacs_server.errors import Busy, ConfigError, PacsError
+from pacs_server.index.jobs import JobKind
 from pacs_server.net.listener import Listener
 from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
@@ -49,11 +50,12 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         runner.start()
         announce(f"{settings.aet} listens on {address[0]}:{address[1]}")
         report = _Report(settings, address, provider)
+        usable: set[str] = set()
         while not stop.wait(_REPORT_EVERY_S):
             if reload.is_set():
                 reload.clear()
                 _reload(load)
-            _watch_volumes(node)
+            usable = _watch_volumes(node, usable)
             report.write()
         runner.stop()
         listener.stop()
@@ -77,12 +79,16 @@ def _reload(load: Callable[[], Settings]) -> None:
     log.info("reloaded", level=settings.log.level)
 
 
-def _watch_volumes(node: Node) -> None:
+def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
+    """Look at every volume; the ids of those that can be used now. When one is back, what waits for it is tried."""
     try:
-        for volume in node.volumes():
-            volume.check()
+        now_usable = {volume.spec.id for volume in node.volumes() if volume.check().status.readable}
+        if now_usable - usable:
+            node.jobs.wake((JobKind.COPY, JobKind.VERIFY), datetime.now(UTC))
     except PacsError as error:
         log.error("volumes not checked", why=error)
+        return usable
+    return now_usable
 
 
 @contextmanager

@@ -17,6 +17,8 @@ import blake3
 from pacs_server.dicom.identity import Digest, Uid, is_uid
 
 ROOT: Final = PurePosixPath("v1")
+# Damaged files, under the path that they had.
+QUARANTINE: Final = PurePosixPath("quarantine")
 TEMPORARY_SUFFIX: Final = ".tmp"
 # A file of this name that was not written to for so long belongs to a process that is gone.
 LITTER_AFTER: Final = timedelta(hours=1)

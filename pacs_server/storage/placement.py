@@ -6,11 +6,11 @@ below which an object is refused. A volume that fails is replaced by the next wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
@@ -36,6 +36,9 @@ class NamesCopy(Protocol):
         """The path relative to the root of the volume."""
 
 
+Named = TypeVar("Named", bound=NamesCopy)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyPlace:
     """Where a copy was written."""
@@ -47,7 +50,8 @@ class CopyPlace:
 class Placement:
     """The volumes of the site and the policy at one moment. May be used from any thread."""
 
-    def __init__(self, volumes: Sequence[Volume], *, need: int, degraded: int) -> None:
+    def __init__(self, volumes: Sequence[Volume], *, need: int, degraded: int, want: int = 1) -> None:
+        self.want = max(want, need)
         self.need = need
         self.degraded = degraded
         self._volumes = {volume.spec.id: volume for volume in volumes}
@@ -119,15 +123,67 @@ class Placement:
                 problems.append(str(error))
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 
-    def read_order(self, copies: Iterable[NamesCopy]) -> list[NamesCopy]:
+    def open_whole(
+        self,
+        copies: Iterable[NamesCopy],
+        is_whole: Callable[[Iterator[memoryview]], bool],
+        on_damage: Callable[[NamesCopy, str], None],
+    ) -> OpenCopy:
+        """Open the best copy that `is_whole`, after it was read to its end. When reading fails later nevertheless, the
+        pieces go on from the next copy. `on_damage` is told of each copy that is bad, and why.
+
+        Raises: CopyUnreadable when there is none; the message says why, copy by copy.
+        """
+        ordered = self.read_order(copies)
+        problems: list[str] = []
+        for place, copy in enumerate(ordered):
+            try:
+                opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
+                if is_whole(opened.pieces()):
+                    opened.go_on_with(partial(self.open_whole, ordered[place + 1 :], is_whole, on_damage))
+                    return opened
+                opened.close()
+                problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
+            except (VolumeUnavailable, CopyUnreadable) as error:
+                problem = str(error)
+            problems.append(problem)
+            if self._volumes[copy.volume_id].state.status.readable:
+                on_damage(copy, problem)
+        raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
+
+    def read_order(self, copies: Iterable[Named]) -> list[Named]:
         """The copies on volumes of this site, best first: volumes that can be read before others, hot before cold."""
         known = [copy for copy in copies if copy.volume_id in self._volumes]
 
-        def rank(copy: NamesCopy) -> tuple[bool, int]:
+        def rank(copy: Named) -> tuple[bool, int]:
             volume = self._volumes[copy.volume_id]
             return not volume.state.status.readable, _tier(volume)
 
         return sorted(known, key=rank)
+
+    def lacks(self, copies: Iterable[NamesCopy]) -> int:
+        """How many copies are still wanted beside these, in fault domains that have none. A volume that is draining, or
+        that the site does not know any more, counts as absent.
+        """
+        return max(0, self.want - len(self.domains(copies)))
+
+    def domains(self, copies: Iterable[NamesCopy]) -> set[str]:
+        """The fault domains of copies on volumes that are there to stay."""
+        known = (self._volumes.get(copy.volume_id) for copy in copies)
+        return {volume.spec.domain for volume in known if volume is not None and not volume.spec.is_draining}
+
+    def homes(self, used_domains: set[str]) -> list[Volume]:
+        """The volumes that could take one more copy now, best first, all in domains that have none."""
+        return [volume for volume in self._candidates() if volume.spec.domain not in used_domains]
+
+    def shortage(self, found: int) -> str:
+        """Why there are only so many copies, for a person."""
+        away = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
+        return f"{found} of {self.want} copies: {'; '.join(away) or 'there is no volume in another fault domain'}"
+
+    def volume(self, volume_id: str) -> Volume | None:
+        """A volume of the site."""
+        return self._volumes.get(volume_id)
 
     def can_read(self, copies: Iterable[NamesCopy]) -> bool:
         """Whether one of the copies is on a volume that can be read now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -24,8 +24,11 @@ _FIRST_PIECE_BYTES: Final = 64 << 10  # most heads end in it
 class OpenCopy:
     """A copy that can be read, until its context ends."""
 
-    def __init__(self, volume: Volume, path: PurePosixPath, *, at_once_bytes: int = WHOLE_BYTES) -> None:
-        """Open a file of a volume and read it, when it is not longer than `at_once_bytes`.
+    def __init__(
+        self, volume: Volume, path: PurePosixPath, *, at_once_bytes: int = WHOLE_BYTES, from_disk: bool = False
+    ) -> None:
+        """Open a file of a volume and read it, when it is not longer than `at_once_bytes`. `from_disk`: not from what
+        the kernel still remembers of it.
 
         Raises: VolumeUnavailable when that fails.
         """
@@ -35,11 +38,15 @@ class OpenCopy:
         self._tree = volume.tree()
         self._what = f"{path} on volume {volume.spec.name}"
         self._file: Descriptor | None = None
+        self._from_disk = from_disk
+        self._another: Callable[[], OpenCopy] | None = None
         self.size_bytes, self._whole = volume.run(partial(self._open, path, at_once_bytes))
 
     def _open(self, path: PurePosixPath, at_once_bytes: int, attempt: Attempt) -> tuple[int, bytes | None]:
         with translated(self._what):
             file, size_bytes = self._tree.open_file(path)
+            if self._from_disk:
+                os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)
             if size_bytes <= at_once_bytes:
                 return size_bytes, _read(file, 0, size_bytes)
             if not attempt.cancelled:
@@ -57,10 +64,14 @@ class OpenCopy:
             return memoryview(self._whole)
         return memoryview(mmap.mmap(self._opened().number, self.size_bytes, prot=mmap.PROT_READ))
 
+    def go_on_with(self, another: Callable[[], OpenCopy]) -> None:
+        """Have the rest read from another copy of the same bytes when reading this one fails."""
+        self._another = another
+
     def pieces(self, start: int = 0) -> Iterator[memoryview]:
         """The bytes from `start` to the end of the file in pieces, each read under the volume's deadline.
 
-        Raises: CopyUnreadable.
+        Raises: CopyUnreadable, also when another copy that was to go on cannot be read either.
         """
         if self._whole is not None:
             yield memoryview(self._whole)[start:]
@@ -69,9 +80,14 @@ class OpenCopy:
         while offset < self.size_bytes:
             length = min(wanted, self.size_bytes - offset)
             try:
-                yield memoryview(self._volume.run(partial(self._read_piece, self._opened(), offset, length)))
+                piece = self._volume.run(partial(self._read_piece, self._opened(), offset, length))
             except VolumeUnavailable as error:
-                raise CopyUnreadable(f"{self._what}: {error}") from error
+                if self._another is None:
+                    raise CopyUnreadable(f"{self._what}: {error}") from error
+                with self._another() as other:
+                    yield from other.pieces(offset)
+                return
+            yield memoryview(piece)
             offset, wanted = offset + length, _PIECE_BYTES
 
     def _read_piece(self, file: Descriptor, offset: int, length: int, _: Attempt) -> bytes:
@@ -89,6 +105,10 @@ class OpenCopy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reading, without waiting for the volume."""
         if self._file is not None:
             self._volume.later(partial(_drop, [self._file]))
             self._file = None

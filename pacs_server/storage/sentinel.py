@@ -36,6 +36,14 @@ def read_sentinel(tree: Tree) -> str:
         raise VolumeUnavailable(f"{SENTINEL_NAME} is damaged ({error}); restore it from a backup") from error
 
 
+def sentinel_at(path: Path) -> str:
+    """The id of the volume at a path. Raises: VolumeUnavailable when there is none."""
+    try:
+        return read_sentinel(Tree(Descriptor(os.open(path, OPEN_DIRECTORY))))
+    except OSError as error:
+        raise VolumeUnavailable(f"it cannot be opened: {error.strerror}") from error
+
+
 def _id_in(content: bytes) -> str:
     volume_id = json.loads(content)["id"]
     if not isinstance(volume_id, str):

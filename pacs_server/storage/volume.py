@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -16,12 +17,15 @@ from typing import Final, TypeVar
 from pacs_server import log
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, Tree
-from pacs_server.storage.layout import Entry, FoundFile, litter, walk
+from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, Tree, translated
+from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, litter, walk
 from pacs_server.storage.sentinel import check_writable, read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
 Answer = TypeVar("Answer")
+
+# With so many damaged copies nothing new is entrusted to a volume until a person has looked at it.
+MANY_DAMAGED: Final = 10
 
 _PROBE_TIMEOUT_S: Final = 5.0
 
@@ -31,6 +35,7 @@ class Status(StrEnum):
 
     ONLINE = "online"
     FULL = "full"
+    DRAINING = "draining"
     READ_ONLY = "read-only"
     SUSPECT = "suspect"
     OFFLINE = "offline"
@@ -38,18 +43,26 @@ class Status(StrEnum):
     @property
     def readable(self) -> bool:
         """Whether its files can be read."""
-        return self in (Status.ONLINE, Status.FULL, Status.READ_ONLY)
+        return self in (Status.ONLINE, Status.FULL, Status.DRAINING, Status.READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpec:
-    """What the site has decided about a volume. `domain` names what fails together with it."""
+    """What the site has decided about a volume. `domain` names what fails together with it.
+
+    Nothing new is written to one that `is_draining` or `is_closed`, or of which more than `high_water` percent is used.
+    `damaged_count` is how many of its copies were found damaged since an admin last trusted it.
+    """
 
     id: str
     name: str
     path: Path
     tier: str
     domain: str
+    is_draining: bool = False
+    is_closed: bool = False
+    high_water: int = 100
+    damaged_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +103,10 @@ class Volume:
     def state(self) -> VolumeState:
         """How the volume was when it was last looked at or used."""
         return self._state
+
+    def change(self, spec: VolumeSpec) -> None:
+        """Take over what the site has decided anew about this volume, whose id and path stay."""
+        self.spec = spec
 
     def tree(self) -> Tree:
         """The directories of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
@@ -197,6 +214,19 @@ class Volume:
         status, reason = Status.ONLINE, ""
         if told.f_flag & os.ST_RDONLY:
             status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"
+        elif self.spec.is_draining:
+            status, reason = Status.DRAINING, "an admin has it emptied"
+        elif self.spec.is_closed:
+            status, reason = Status.READ_ONLY, "an admin set it so"
+        elif self.spec.damaged_count >= MANY_DAMAGED:
+            status = Status.READ_ONLY
+            reason = (
+                f"{self.spec.damaged_count} damaged copies were found on it: check the disk, then "
+                f"pacs storage set {self.spec.name} --trust"
+            )
+        elif total and 100 * (total - free) > self.spec.high_water * total:
+            status = Status.FULL
+            reason = f"more than its high-water mark of {self.spec.high_water} % is used; make room or add a volume"
         elif free < reserve:
             status = Status.FULL
             reason = f"{free >> 20} MiB are free and {reserve >> 20} MiB are kept in reserve; make room or add a volume"
@@ -241,6 +271,33 @@ class Volume:
             return stat.S_ISREG(seen.st_mode) and seen.st_size >= at_least_bytes
 
         return self.run(look)
+
+    def put_aside(self, path: PurePosixPath) -> None:
+        """Move a damaged file out of the way, to `quarantine/`, if it is there. Raises: VolumeUnavailable."""
+        tree = self.tree()
+
+        def move(_: Attempt) -> None:
+            with translated(f"volume {self.spec.name}"), suppress(FileNotFoundError, NotADirectoryError):
+                source = tree.open_directory(path.parent)
+                os.stat(path.name, dir_fd=source.number, follow_symlinks=False)
+                target = tree.durable_directory(QUARANTINE / path.parent.relative_to(ROOT))
+                os.rename(path.name, path.name, src_dir_fd=source.number, dst_dir_fd=target.number)
+                tree.flush(target)
+                tree.flush(source)
+
+        self.run(move)
+
+    def remove_file(self, path: PurePosixPath) -> None:
+        """Remove a file, if it is there. Raises: VolumeUnavailable."""
+        tree = self.tree()
+
+        def remove(_: Attempt) -> None:
+            with translated(f"volume {self.spec.name}"), suppress(FileNotFoundError, NotADirectoryError):
+                directory = tree.open_directory(path.parent)
+                os.unlink(path.name, dir_fd=directory.number)
+                tree.flush(directory)
+
+        self.run(remove)
 
 
 def _entry(found: os.DirEntry[str]) -> Entry | None:

@@ -2,80 +2,21 @@
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.samples import Sample, data_set_of, tiny, write
+from support.samples import Sample, data_set_of
+from support.senders import Sender, objects
 from support.server import Archive
 
-from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.errors import PacsError
-from pacs_server.net import client
-from pacs_server.net.client import Destination
-from pacs_server.settings import NetworkLimits
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
-LIMITS = NetworkLimits(connect_timeout_s=2, response_timeout_s=20)
 SENDERS, EACH = 4, 250
 LONGER_AGO_S = 3600
-
-
-def objects(folder: Path, sender: int, count: int) -> list[Sample]:
-    chance = random.Random(sender)
-    made = []
-    for number in range(count):
-        values = {"PixelData": chance.randbytes(chance.choice((200, 4_000, 60_000))), "BitsAllocated": 8}
-        values |= {"Rows": 1, "Columns": 1, "SamplesPerPixel": 1}
-        dataset = tiny(number, study=f"study-{sender}-{number // 50}", series=number // 10, **values)
-        dataset["PixelData"].VR = "OB"
-        made.append(write(dataset, folder / f"{sender}-{number}.dcm"))
-    return made
-
-
-class Sender(threading.Thread):
-    """Sends its objects one after the other, connecting again whenever the archive is gone; notes each success."""
-
-    def __init__(self, archive: Archive, samples: list[Sample]) -> None:
-        super().__init__(daemon=True)
-        self.archive = archive
-        self.waiting = list(samples)
-        self.acknowledged: list[Sample] = []
-        self.statuses: set[int] = set()
-
-    def run(self) -> None:
-        deadline = time.monotonic() + 200
-        while self.waiting and time.monotonic() < deadline:
-            try:
-                self._send_some()
-            except PacsError:
-                time.sleep(0.05)
-
-    def _send_some(self) -> None:
-        destination = Destination(aet=Archive.aet, host="127.0.0.1", port=self.archive.port)
-        proposals = [(CT, (EXPLICIT_LE,), False)]
-        association = client.connect(destination, calling_aet="SENDER", contexts=proposals, limits=LIMITS)
-        try:
-            while self.waiting:
-                sample = self.waiting[0]
-                status = client.store(
-                    association,
-                    context_id=next(iter(association.contexts)),
-                    sop_class=CT,
-                    sop_instance=sample.sop_uid,
-                    data_set=(sample.data_set,),
-                    originator=None,
-                )
-                self.statuses.add(status)
-                if status == 0:
-                    self.acknowledged.append(self.waiting.pop(0))
-            association.release()
-        finally:
-            association.close()
 
 
 def assert_kept(archive: Archive, acknowledged: list[Sample]) -> None:
@@ -135,7 +76,7 @@ def test_a_kill_at_each_step_of_the_journey_loses_nothing_that_was_acknowledged(
     archive.start(dies_at=(step, 8))
     sender = Sender(archive, samples)
     with pytest.raises(PacsError):
-        sender._send_some()
+        sender.send_some()
     assert archive.wait_for_death() < 0
     assert len(sender.acknowledged) == 7
     archive.start()
@@ -148,6 +89,6 @@ def test_a_kill_at_each_step_of_the_journey_loses_nothing_that_was_acknowledged(
         (adopted,) = archive.report("reconcile", "--repair")
         assert adopted["kind"] == "adopted"
         assert eighth in archive.instance_uids()
-    sender._send_some()
+    sender.send_some()
     assert_kept(archive, samples)
     assert archive.report("reconcile") == []

@@ -1,0 +1,127 @@
+"""Gives objects the copies that they lack: read from a good copy, written, read back, and only then counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from pacs_server.dicom.stored import is_intact
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
+from pacs_server.index.copies import Copies, Copy, KeptObject
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.volume import Status, Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What was done for a series: copies that were written, and why others could not be, one sentence each."""
+
+    written: int
+    problems: tuple[str, ...]
+
+
+def complete(
+    objects: Sequence[KeptObject], copies: Copies, placement_for: Callable[[str], Placement], *, now: datetime
+) -> Completed:
+    """Write the copies that each of these objects lacks by the policy of its sender, and replace damaged ones.
+
+    A copy is only ever made of one that was read to its end and is what was received, and it is read back from the
+    disk before it counts. A damaged one is put aside before it is replaced, so that a person can look at it.
+
+    Raises: IndexUnavailable.
+    """
+    written = 0
+    problems: list[str] = []
+    for one in objects:
+        placement = placement_for(one.sender)
+        try:
+            written += _complete_one(one, copies, placement, now)
+        except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
+            problems.append(str(error))
+    return Completed(written=written, problems=tuple(dict.fromkeys(problems)))
+
+
+def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: datetime) -> int:
+    good = [copy for copy in one.copies if not copy.damage]
+    damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
+    if not damaged and not placement.lacks(good):
+        return 0
+    source = _intact_copy(one, good, copies, placement, now)
+    damaged = [copy for copy in damaged if copy is not source]
+    written = 0
+    for bad in damaged:
+        volume = placement.volume(bad.volume_id)
+        if volume is not None:
+            volume.put_aside(PurePosixPath(bad.path))
+            good.append(_write(one, source, volume, copies, placement, now))
+            written += 1
+    while placement.lacks(good):
+        homes = placement.homes(placement.domains(good))
+        if not homes:
+            raise NotEnoughCopies(placement.shortage(len(placement.domains(good))))
+        good.append(_write(one, source, homes[0], copies, placement, now))
+        written += 1
+    return written
+
+
+def _can_write(volume: Volume | None) -> bool:
+    return volume is not None and volume.state.status is Status.ONLINE
+
+
+def _intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Placement, now: datetime) -> Copy:
+    """The first copy that is read to its end and is what was received; those that are not are noted. When no good one
+    is left, those that were found damaged are looked at once more: a disk may have failed for a moment only.
+
+    Raises: CopyUnreadable when there is none that can be read now.
+    """
+    problems: list[str] = []
+    for copy in [*placement.read_order(good), *placement.read_order(one.copies)]:
+        volume = placement.volume(copy.volume_id)
+        if volume is None or not volume.state.status.readable:
+            problems.append(f"the copy on {volume.spec.name if volume else copy.volume_id} cannot be read now")
+            continue
+        if problem := damage_of(volume, copy.path, one.digest):
+            copies.mark_damaged(copy.volume_id, copy.path, problem)
+            good[:] = [other for other in good if other is not copy]
+            problems.append(problem)
+            continue
+        copies.mark_verified([(copy.volume_id, copy.path)], now)
+        good[:] = [copy, *(other for other in good if other is not copy)]
+        return copy
+    raise CopyUnreadable(f"{one.sop_uid}: no good copy to make another of: {'; '.join(problems) or 'none is held'}")
+
+
+def damage_of(volume: Volume, path: str, digest: str) -> str:
+    """Why a copy is not what was received, read from the disk to its end; empty when it is.
+
+    Raises: VolumeUnavailable when that cannot be told, because the volume is away or does not answer.
+    """
+    try:
+        with OpenCopy(volume, PurePosixPath(path), from_disk=True) as opened:
+            intact = is_intact(opened.pieces(), digest)
+    except (CopyUnreadable, VolumeUnavailable) as error:
+        if not volume.check().status.readable:
+            raise VolumeUnavailable(str(error)) from error
+        return str(error)
+    return "" if intact else f"{path} on volume {volume.spec.name} is not what was received"
+
+
+def _write(one: KeptObject, source: Copy, target: Volume, copies: Copies, placement: Placement, now: datetime) -> Copy:
+    path = PurePosixPath(source.path)
+    only_there = Placement((target,), need=1, degraded=1)
+    with placement.open((source,)) as opened:
+        stream = only_there.stream(path.parent)
+        try:
+            for piece in opened.pieces():
+                stream.write(piece)
+            stream.finish(path)
+        finally:
+            stream.abandon()
+    if problem := damage_of(target, source.path, one.digest):
+        raise VolumeUnavailable(f"read back after it was written: {problem}")
+    made = Copy(volume_id=target.spec.id, path=source.path, verified_at=now)
+    copies.add(one.row, made)
+    return made

@@ -1,0 +1,81 @@
+"""Reads copies again and compares them with what was received: a disk forgets silently, and tells only who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pacs_server.archive.copies import complete, damage_of
+from pacs_server.errors import VolumeUnavailable
+from pacs_server.index.copies import Copies, CopyToVerify
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.volume import Volume
+
+_PORTION: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """One copy that was read. `damage` says what is wrong with it, empty when nothing is."""
+
+    path: str
+    size_bytes: int
+    study_uid: str
+    series_uid: str
+    damage: str = ""
+
+
+def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[[], datetime]) -> Iterator[Verified]:
+    """Read the copies on a volume that were not verified since `before`, longest ago first, and note what each is.
+
+    Broken off anywhere, it goes on where it was when it is called again with the same `before`.
+
+    Raises: VolumeUnavailable when the volume goes away meanwhile; IndexUnavailable.
+    """
+    while portion := copies.least_verified(volume.spec.id, before=before, limit=_PORTION):
+        for one in portion:
+            damage = damage_of(volume, one.path, one.digest)
+            if damage:
+                copies.mark_damaged(volume.spec.id, one.path, damage)
+            else:
+                copies.mark_verified([(volume.spec.id, one.path)], clock())
+            yield _verified(one, damage)
+
+
+def _verified(one: CopyToVerify, damage: str) -> Verified:
+    return Verified(
+        path=one.path,
+        size_bytes=one.size_bytes,
+        study_uid=one.study_uid,
+        series_uid=one.series_uid,
+        damage=damage,
+    )
+
+
+def verify_series(
+    study_uid: str, series_uid: str, copies: Copies, placement_for: Callable[[str], Placement], *, now: datetime
+) -> tuple[str, ...]:
+    """Read every copy of a series that can be read now, and replace those that are damaged; the problems that are left.
+
+    Raises: IndexUnavailable.
+    """
+    problems: list[str] = []
+    for one in copies.of_series(study_uid, series_uid):
+        placement = placement_for(one.sender)
+        for copy in one.copies:
+            volume = placement.volume(copy.volume_id)
+            if volume is None or not volume.state.status.readable:
+                continue
+            try:
+                damage = damage_of(volume, copy.path, one.digest)
+            except VolumeUnavailable as error:
+                problems.append(str(error))
+                continue
+            if damage:
+                copies.mark_damaged(copy.volume_id, copy.path, damage)
+            else:
+                copies.mark_verified([(copy.volume_id, copy.path)], now)
+    completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now)
+    return tuple(dict.fromkeys([*problems, *completed.problems]))

@@ -1,0 +1,278 @@
+"""The copies of objects as rows: which objects lack some, when each was verified, what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import copies, instances, jobs, series, site, studies, volumes
+
+_BATCH: Final = 1000
+_ROUND: Final = "verification:"
+_GOOD: Final = copies.c.damage.is_(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """One copy: the volume, the path below its root, when it was last found to be whole, what was wrong with it."""
+
+    volume_id: str
+    path: str
+    verified_at: datetime | None = None
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptObject:
+    """One content that is held, with its copies. `sender` decides how many are wanted."""
+
+    row: int
+    sop_uid: str
+    digest: str
+    sender: str
+    copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyToVerify:
+    """A copy that is to be read, and the series that it belongs to."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    study_uid: str
+    series_uid: str
+
+
+class Copies:
+    """May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        make = sqlite.insert if index.database_path is not None else postgresql.insert
+        self._insert = make(copies)
+        here = copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place")
+        self._verified = Statement(
+            index, update(copies).where(*here).values(verified_at=bindparam("moment"), damage=null())
+        )
+        self._damaged = Statement(
+            index, update(copies).where(*here, _GOOD).values(verified_at=null(), damage=bindparam("reason"))
+        )
+
+    def of_series(self, study_uid: str, series_uid: str) -> list[KeptObject]:
+        """Every object of a series, versions too, with its copies. Raises: IndexUnavailable."""
+        wanted = (
+            select(
+                instances.c.id, instances.c.sop_uid, instances.c.digest, instances.c.sender,
+                copies.c.volume_id, copies.c.path, copies.c.verified_at, copies.c.damage,
+            )
+            .select_from(instances)
+            .join(series)
+            .join(studies)
+            .outerjoin(copies, copies.c.instance_row == instances.c.id)
+            .where(studies.c.study_uid == study_uid, series.c.series_uid == series_uid)
+            .order_by(instances.c.id, copies.c.id)
+        )  # fmt: skip
+        found: dict[int, KeptObject] = {}
+        with self._index.read() as connection:
+            for row in connection.execute(wanted):
+                known = found.get(row.id)
+                places = known.copies if known else ()
+                if row.volume_id is not None:
+                    places += (_copy(row),)
+                found[row.id] = KeptObject(
+                    row=row.id, sop_uid=row.sop_uid, digest=row.digest, sender=row.sender, copies=places
+                )
+        return list(found.values())
+
+    def add(self, instance_row: int, copy: Copy) -> None:
+        """Record a copy that was written and read back; one of that place is good again. Raises: IndexUnavailable."""
+        values: dict[str, Any] = {
+            "verified_at": copy.verified_at.isoformat() if copy.verified_at else None,
+            "damage": None,
+        }
+        place = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
+        statement = self._insert.values(place | values)
+        with self._index.write() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[copies.c.volume_id, copies.c.path], set_=values)
+            )
+
+    def mark_verified(self, places: Iterable[tuple[str, str]], now: datetime) -> None:
+        """Copies, by volume and path, were read to their end and are what was received. Raises: IndexUnavailable."""
+        with self._index.write_cursor() as cursor:
+            for volume_id, path in places:
+                self._verified.on(cursor, {"volume": volume_id, "place": path, "moment": now.isoformat()})
+
+    def mark_damaged(self, volume_id: str, path: str, reason: str) -> None:
+        """A copy is missing, short or has other bytes. Each time it becomes so counts against its volume.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write_cursor() as cursor:
+            values = {"volume": volume_id, "place": path, "reason": reason[:500]}
+            changed = self._damaged.on(cursor, values).rowcount
+        if changed:
+            with self._index.write() as connection:
+                counted = update(volumes).where(volumes.c.id == volume_id)
+                connection.execute(counted.values(damaged_count=volumes.c.damaged_count + 1))
+
+    def least_verified(self, volume_id: str, *, before: datetime, limit: int) -> list[CopyToVerify]:
+        """Good copies of a volume that came before `before` and were not verified since, those first that never were.
+
+        Raises: IndexUnavailable.
+        """
+        common = (
+            select(
+                copies.c.path,
+                instances.c.digest,
+                instances.c.size_bytes,
+                instances.c.received_at,
+                studies.c.study_uid,
+                series.c.series_uid,
+            )
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(copies.c.volume_id == volume_id, _GOOD)
+            .limit(limit)
+        )
+        # Those that were never verified lie in the order in which they came: the first tells whether any is old enough.
+        never = common.where(copies.c.verified_at.is_(None)).order_by(copies.c.id)
+        long_ago = common.where(copies.c.verified_at < before.isoformat()).order_by(copies.c.verified_at)
+        with self._index.read() as connection:
+            rows = [row for row in connection.execute(never) if row.received_at < before.isoformat()]
+            rows = rows or list(connection.execute(long_ago))
+        return [
+            CopyToVerify(
+                path=row.path,
+                digest=row.digest,
+                size_bytes=row.size_bytes,
+                study_uid=row.study_uid,
+                series_uid=row.series_uid,
+            )
+            for row in rows
+        ]
+
+    def with_damage(self) -> list[tuple[str, str]]:
+        """The series with a copy that is known to be damaged, by the UIDs of study and series.
+
+        Raises: IndexUnavailable.
+        """
+        named = (
+            select(studies.c.study_uid, series.c.series_uid)
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(copies.c.damage.is_not(None))
+            .distinct()
+        )
+        with self._index.read() as connection:
+            return [(row.study_uid, row.series_uid) for row in connection.execute(named)]
+
+    def verification_began(self, volume_id: str, now: datetime) -> datetime:
+        """When the present round over a volume began: now, unless an earlier one was not ended.
+
+        Raises: IndexUnavailable.
+        """
+        name = f"{_ROUND}{volume_id}"
+        with self._index.write() as connection:
+            began = connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
+            if began is None:
+                connection.execute(insert(site).values(name=name, value=now.isoformat()))
+        return datetime.fromisoformat(began) if began else now
+
+    def verification_ended(self, volume_id: str) -> None:
+        """The round over a volume is complete. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == f"{_ROUND}{volume_id}"))
+
+    def lacking(self, *, want: int, after: int, absent: Sequence[str]) -> tuple[list[tuple[str, str]], int]:
+        """Of the next 1000 series after row `after`: the UIDs of those in which an object has good copies in fewer than
+        `want` fault domains, where the volumes `absent` do not count; and the row to go on from, 0 at the end.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.read() as connection:
+            portion = select(series.c.id).where(series.c.id > after).order_by(series.c.id).limit(_BATCH)
+            rows = [row.id for row in connection.execute(portion)]
+            if not rows:
+                return [], 0
+            few = _lacking(want, absent).where(series.c.id.between(rows[0], rows[-1])).subquery()
+            named = select(studies.c.study_uid, series.c.series_uid).join_from(series, studies)
+            named = named.where(series.c.id.in_(select(few.c.series_row)))
+            found = [(row.study_uid, row.series_uid) for row in connection.execute(named)]
+        return found, rows[-1] if len(rows) == _BATCH else 0
+
+    def count_lacking(self, *, want: int, absent: Sequence[str]) -> int:
+        """How many objects, of the series for which copies are owed, have too few. Raises: IndexUnavailable."""
+        owed = select(jobs.c.id).where(
+            jobs.c.kind == JobKind.COPY,
+            jobs.c.study_uid == studies.c.study_uid,
+            jobs.c.series_uid == series.c.series_uid,
+        )
+        few = _lacking(want, absent).join(studies, studies.c.id == series.c.study_row).where(owed.exists()).subquery()
+        with self._index.read() as connection:
+            return connection.execute(select(func.count()).select_from(few)).scalar_one()
+
+    def count_damaged(self) -> int:
+        """How many copies are known to be damaged. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return connection.execute(select(func.count()).where(copies.c.damage.is_not(None))).scalar_one()
+
+    def only_on(self, volume_id: str) -> int:
+        """How many objects have no good copy but on this volume. Raises: IndexUnavailable."""
+        here = copies.alias()
+        elsewhere = select(copies.c.id).where(
+            copies.c.instance_row == here.c.instance_row, copies.c.volume_id != volume_id, _GOOD
+        )
+        counted = select(func.count(here.c.instance_row.distinct())).where(
+            here.c.volume_id == volume_id, ~elsewhere.exists()
+        )
+        with self._index.read() as connection:
+            return connection.execute(counted).scalar_one()
+
+    def count_on(self, volume_id: str) -> int:
+        """How many copies are on a volume. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return connection.execute(select(func.count()).where(copies.c.volume_id == volume_id)).scalar_one()
+
+    def forget_volume(self, volume_id: str) -> None:
+        """Remove the rows of the copies of a volume, in portions. Raises: IndexUnavailable."""
+        some = select(copies.c.id).where(copies.c.volume_id == volume_id).limit(_BATCH)
+        removed = _BATCH
+        while removed:
+            with self._index.write() as connection:
+                removed = connection.execute(delete(copies).where(copies.c.id.in_(some))).rowcount
+
+
+def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
+    """The instances, with the row of their series, whose good copies are in too few fault domains."""
+    counts: ColumnElement[int] = func.count(volumes.c.domain.distinct())
+    on_volume = (volumes.c.id == copies.c.volume_id) & volumes.c.id.not_in(list(absent))
+    return (
+        select(instances.c.id, instances.c.series_row)
+        .select_from(instances)
+        .join(series)
+        .outerjoin(copies, (copies.c.instance_row == instances.c.id) & _GOOD)
+        .outerjoin(volumes, on_volume)
+        .group_by(instances.c.id, instances.c.series_row)
+        .having(counts < want)
+    )
+
+
+def _copy(row: Any) -> Copy:
+    return Copy(
+        volume_id=row.volume_id,
+        path=row.path,
+        verified_at=datetime.fromisoformat(row.verified_at) if row.verified_at else None,
+        damage=row.damage or "",
+    )

@@ -1,0 +1,255 @@
+"""What is owed and to whom: entered in the transaction that causes it, done by whoever claims it, never forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, Insert, Row, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pacs_server.errors import UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.tables import jobs, site
+
+# Every job here keeps data safe, so it is tried for ever: after 5 s, then after ever longer, at most 10 minutes.
+_FIRST_PAUSE: Final = timedelta(seconds=5)
+_LONGEST_PAUSE: Final = timedelta(minutes=10)
+_PAUSED_KINDS: Final = "paused jobs"
+_MAX_ERROR_CHARACTERS: Final = 500
+
+
+class JobKind(StrEnum):
+    """What is to be done. With a series: for its objects; else for the whole site, or the volume in `target`."""
+
+    COPY = "copy"  # give every object of a series as many copies as it wants
+    VERIFY = "verify"  # read every copy of a series, and replace what is damaged
+    SURVEY = "survey"  # look for series that lack copies, after volumes or the policy changed
+
+
+class JobState(StrEnum):
+    """How far a job is; one that is done is no more."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as it was claimed or is listed. `error` is that of the last attempt."""
+
+    id: int
+    kind: JobKind
+    study_uid: str
+    series_uid: str
+    target: str
+    state: JobState
+    generation: int
+    attempts: int
+    due_at: datetime
+    created_at: datetime
+    worker: str
+    error: str
+
+
+class Jobs:
+    """The jobs of the site. May be used from any thread and by several processes."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def owe(
+        self, kind: JobKind, now: datetime, *, series: Iterable[tuple[str, str]] = (("", ""),), target: str = ""
+    ) -> None:
+        """Enter a job for each series, named by the UIDs of study and series, unless it is there already.
+
+        Raises: IndexUnavailable.
+        """
+        rows = [entry(kind, study, part, target, now) for study, part in series]
+        if rows:
+            with self._index.write() as connection:
+                connection.execute(owing(self._index), rows)
+
+    def claim(self, worker: str, now: datetime, *, lease: timedelta, per_target: int) -> Job | None:
+        """Take the job that waits longest. It is ours until `lease` is over, or it is `done` or `failed`.
+
+        At most `per_target` are under way for one kind and target. Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            busy = (
+                select(jobs.c.kind, jobs.c.target)
+                .where(jobs.c.state == JobState.RUNNING, jobs.c.lease_until > now.isoformat())
+                .group_by(jobs.c.kind, jobs.c.target)
+                .having(func.count() >= per_target)
+            )
+            full = connection.execute(busy).all()
+            waiting = (
+                select(*jobs.c)
+                .where(
+                    or_(
+                        (jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= now.isoformat()),
+                        (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until <= now.isoformat()),
+                    ),
+                    jobs.c.kind.not_in(_paused(connection)),
+                    *(or_(jobs.c.kind != kind, jobs.c.target != target) for kind, target in full),
+                )
+                .order_by(jobs.c.due_at, jobs.c.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            row = connection.execute(waiting).first()
+            if row is None:
+                return None
+            taken = {"state": JobState.RUNNING, "worker": worker, "lease_until": (now + lease).isoformat()}
+            connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
+        return _job(row)
+
+    def renew(self, job: Job, now: datetime, lease: timedelta) -> None:
+        """Keep a job that takes longer. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(lease_until=(now + lease).isoformat()))
+
+    def done(self, job: Job, now: datetime) -> None:
+        """Forget a job, unless it was owed again while it was done. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            mine = jobs.c.id == job.id
+            gone = connection.execute(delete(jobs).where(mine, jobs.c.generation == job.generation)).rowcount
+            if not gone:
+                again = {"state": JobState.WAITING, "attempts": 0, "due_at": now.isoformat(), "error": ""}
+                connection.execute(update(jobs).where(mine, jobs.c.state == JobState.RUNNING).values(again))
+
+    def failed(self, job: Job, error: str, now: datetime) -> None:
+        """Have a job tried again later. Raises: IndexUnavailable."""
+        pause = min(_FIRST_PAUSE * 2 ** min(job.attempts, 16), _LONGEST_PAUSE)
+        values = {
+            "state": JobState.WAITING,
+            "attempts": job.attempts + 1,
+            "due_at": (now + pause).isoformat(),
+            "error": error[:_MAX_ERROR_CHARACTERS],
+        }
+        with self._index.write() as connection:
+            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
+            connection.execute(mine.values(values))
+
+    def release(self, worker: str) -> None:
+        """Let the jobs of a worker that is gone be claimed at once. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            left = update(jobs).where(jobs.c.worker == worker, jobs.c.state == JobState.RUNNING)
+            connection.execute(left.values(state=JobState.WAITING, lease_until=""))
+
+    def put_off(self, kind: JobKind, until: datetime) -> None:
+        """Have none of a kind tried before. Raises: IndexUnavailable."""
+        earlier = jobs.c.kind == kind, jobs.c.state == JobState.WAITING, jobs.c.due_at < until.isoformat()
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*earlier).values(due_at=until.isoformat()))
+
+    def wake(self, kinds: Iterable[JobKind], now: datetime) -> None:
+        """Try jobs at once that wait after a failure: what they need has come back. Raises: IndexUnavailable."""
+        waiting = jobs.c.kind.in_(list(kinds)), jobs.c.state == JobState.WAITING, jobs.c.due_at > now.isoformat()
+        with self._index.read() as connection:
+            if not connection.execute(select(jobs.c.id).where(*waiting).limit(1)).first():
+                return
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*waiting).values(due_at=now.isoformat()))
+
+    def listed(self, *, limit: int = 1000) -> list[Job]:
+        """The jobs, those that are due first. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            rows = connection.execute(select(*jobs.c).order_by(jobs.c.due_at, jobs.c.id).limit(limit))
+            return [_job(row) for row in rows]
+
+    def one(self, job_id: int) -> Job:
+        """A job by its number. Raises: UnknownName; IndexUnavailable."""
+        with self._index.read() as connection:
+            row = connection.execute(select(*jobs.c).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise UnknownName(f"there is no job {job_id}; pacs jobs list shows those there are")
+        return _job(row)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs there are of each kind and state. Raises: IndexUnavailable."""
+        counted = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
+        with self._index.read() as connection:
+            return {(kind, state): number for kind, state, number in connection.execute(counted)}
+
+    def set_state(self, ids: Sequence[int], state: JobState, now: datetime) -> int:
+        """Pause jobs, or let them wait for their turn, due at once; answers how many. Raises: IndexUnavailable."""
+        values = {"state": state, "due_at": now.isoformat(), "attempts": 0}
+        with self._index.write() as connection:
+            chosen = jobs.c.id.in_(list(ids)), jobs.c.state != JobState.RUNNING
+            return connection.execute(update(jobs).where(*chosen).values(values)).rowcount
+
+    def drop(self, ids: Sequence[int]) -> int:
+        """Forget jobs that nobody works on; answers how many. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            chosen = jobs.c.id.in_(list(ids)), jobs.c.state != JobState.RUNNING
+            return connection.execute(delete(jobs).where(*chosen)).rowcount
+
+    def paused_kinds(self) -> set[str]:
+        """The kinds of which nothing is begun. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return _paused(connection)
+
+    def pause_kinds(self, kinds: Iterable[str]) -> None:
+        """Begin nothing of these kinds, and everything of the others. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _PAUSED_KINDS))
+            connection.execute(insert(site).values(name=_PAUSED_KINDS, value=json.dumps(sorted(kinds))))
+
+
+def entry(kind: JobKind, study_uid: str, series_uid: str, target: str, now: datetime) -> dict[str, Any]:
+    """The row of a job that is new."""
+    return {
+        "kind": kind.value,
+        "study_uid": study_uid,
+        "series_uid": series_uid,
+        "target": target,
+        "state": JobState.WAITING.value,
+        "generation": 0,
+        "attempts": 0,
+        "due_at": now.isoformat(),
+        "created_at": now.isoformat(),
+        "worker": "",
+        "lease_until": "",
+        "error": "",
+    }
+
+
+def owing(index: Index) -> Insert:
+    """The statement that enters such rows; one that is there is owed once more."""
+    make = sqlite.insert if index.database_path is not None else postgresql.insert
+    statement = make(jobs)
+    return statement.on_conflict_do_update(
+        index_elements=[jobs.c.kind, jobs.c.study_uid, jobs.c.series_uid, jobs.c.target],
+        set_={"generation": jobs.c.generation + 1},
+    )
+
+
+JOB_COLUMNS: Final = [column.name for column in jobs.c if column.name != "id"]
+
+
+def _paused(connection: Connection) -> set[str]:
+    found = connection.execute(select(site.c.value).where(site.c.name == _PAUSED_KINDS)).scalar()
+    return set(json.loads(found)) if found else set()
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        target=row.target,
+        state=JobState(row.state),
+        generation=row.generation,
+        attempts=row.attempts,
+        due_at=datetime.fromisoformat(row.due_at),
+        created_at=datetime.fromisoformat(row.created_at),
+        worker=row.worker,
+        error=row.error,
+    )

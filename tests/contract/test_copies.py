@@ -1,0 +1,195 @@
+"""Copies on real volumes: what lacks some gets them, what is damaged is replaced, and never by something damaged."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from support.samples import tiny, write
+
+from pacs_server.archive.copies import complete
+from pacs_server.archive.importing import ImportOutcome, import_paths
+from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.scrub import verify, verify_series
+from pacs_server.dicom.vocabulary import STANDARD
+from pacs_server.index.copies import Copies, KeptObject
+from pacs_server.index.engine import Index
+from pacs_server.index.instances import Instances
+from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Volume, VolumeSpec
+
+NOW = datetime.now(UTC)
+LATER = NOW + timedelta(days=1)
+
+
+class Site:
+    """An index and two volumes of different fault domains; the policy is want 2, need 1 unless told otherwise."""
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        self.index, self.folder = index, folder
+        self.copies, self.jobs, self.instances = Copies(index), Jobs(index), Instances(index)
+        self.volumes = {name: self._volume(name) for name in ("a", "b")}
+        self.samples = []
+
+    def _volume(self, name: str) -> Volume:
+        path = self.folder / name
+        path.mkdir()
+        row = VolumeRow(id=adopt(path, name=name), name=name, path=str(path), tier="hot", domain=name)
+        Registry(self.index).add_volume(row)
+        volume = Volume(VolumeSpec(id=row.id, name=name, path=path, tier="hot", domain=name), StorageLimits())
+        volume.check()
+        return volume
+
+    def placement(self, aet: str = "", *, need: int = 1, only: str = "") -> Placement:
+        volumes = [volume for name, volume in self.volumes.items() if only in ("", name)]
+        return Placement(volumes, want=2, need=need, degraded=1)
+
+    def take_in(self, count: int = 3, *, need: int = 2, only: str = "") -> None:
+        """Objects of one series; with need 2 each is on both volumes."""
+        placement = self.placement(need=need, only=only)
+
+        def receive(declared: Declared) -> Reception:
+            return Reception(
+                declared, Origin(aet="CT1"), instances=self.instances, placement=placement, vocabulary=STANDARD,
+                memory_bytes=1 << 20, now=NOW,
+            )  # fmt: skip
+
+        self.samples = [write(tiny(n, ImageComments="x" * 900 * n), self.folder / f"{n}.dcm") for n in range(count)]
+        results = list(import_paths([sample.path for sample in self.samples], receive))
+        assert {result.outcome for result in results} <= {ImportOutcome.STORED, ImportOutcome.DUPLICATE}
+
+    def objects(self) -> list[KeptObject]:
+        return self.copies.of_series(self.samples[0].study_uid, self.samples[0].series_uid)
+
+    def file(self, number: int, name: str) -> Path:
+        """The file of an object on a volume, as the index says."""
+        volume = self.volumes[name]
+        held = next(one for one in self.objects() if one.sop_uid == self.samples[number].sop_uid)
+        (path,) = [copy.path for copy in held.copies if copy.volume_id == volume.spec.id]
+        return volume.spec.path / path
+
+    def complete(self) -> tuple[int, tuple[str, ...]]:
+        done = complete(self.objects(), self.copies, self.placement, now=NOW)
+        return done.written, done.problems
+
+    def verify(self, name: str) -> list[str]:
+        found = verify(self.volumes[name], self.copies, before=LATER, clock=lambda: LATER)
+        return [one.damage for one in found]
+
+
+@pytest.fixture
+def site(index: Index, tmp_path: Path) -> Site:
+    return Site(index, tmp_path)
+
+
+def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: Site) -> None:
+    site.take_in(3, need=1, only="a")
+    assert site.jobs.counts() == {("copy", "waiting"): 1}
+    assert site.copies.count_lacking(want=2, absent=[]) == 3
+    assert site.complete() == (3, ())
+    assert site.copies.count_lacking(want=2, absent=[]) == 0
+    for number, sample in enumerate(site.samples):
+        assert site.file(number, "b").read_bytes() == site.file(number, "a").read_bytes()
+        assert site.file(number, "b").read_bytes().endswith(sample.data_set)
+    assert all(copy.verified_at for one in site.objects() for copy in one.copies)
+    assert site.complete() == (0, ())
+
+
+def test_with_enough_copies_nothing_is_owed(site: Site) -> None:
+    site.take_in(2, need=2)
+    assert site.jobs.counts() == {}
+    assert site.copies.lacking(want=2, after=0, absent=[]) == ([], 0)
+
+
+def test_a_survey_finds_the_series_that_lack_copies_now(site: Site) -> None:
+    site.take_in(2, need=2)
+    series = (site.samples[0].study_uid, site.samples[0].series_uid)
+    assert site.copies.lacking(want=3, after=0, absent=[]) == ([series], 0)
+    assert site.copies.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id]) == ([series], 0)
+    assert site.copies.only_on(site.volumes["a"].spec.id) == 0
+    site.copies.forget_volume(site.volumes["b"].spec.id)
+    assert site.copies.only_on(site.volumes["a"].spec.id) == 2
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "flipped": flip,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "deleted": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("harmed", ["a", "b"])
+@pytest.mark.parametrize("harm", sorted(HARM))
+def test_a_damaged_copy_is_found_put_aside_and_replaced(site: Site, harm: str, harmed: str) -> None:
+    site.take_in(3)
+    path = site.file(1, harmed)
+    whole = path.read_bytes()
+    HARM[harm](path)
+    assert [bool(damage) for damage in site.verify("a")] == [False, harmed == "a", False]
+    assert [bool(damage) for damage in site.verify("b")] == [False, harmed == "b", False]
+    assert site.copies.count_damaged() == 1
+    assert site.complete() == (1, ())
+    assert (path.read_bytes(), site.copies.count_damaged()) == (whole, 0)
+    put_aside = list((site.volumes[harmed].spec.path / "quarantine").rglob("*.dcm"))
+    assert len(put_aside) == (0 if harm == "deleted" else 1)
+
+
+def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site) -> None:
+    site.take_in(1)
+    for name in ("a", "b"):
+        flip(site.file(0, name))
+    before = [site.file(0, name).read_bytes() for name in ("a", "b")]
+    series = site.samples[0].study_uid, site.samples[0].series_uid
+    problems = verify_series(*series, site.copies, site.placement, now=NOW)
+    assert len(problems) == 1
+    assert "no good copy" in problems[0]
+    assert [site.file(0, name).read_bytes() for name in ("a", "b")] == before
+    assert site.copies.count_damaged() == 2
+    flip(site.file(0, "b"))  # it was a cable: the copy is good after all
+    assert verify_series(*series, site.copies, site.placement, now=NOW) == ()
+    assert site.file(0, "a").read_bytes() == site.file(0, "b").read_bytes()
+    assert site.copies.count_damaged() == 0
+
+
+def test_the_only_copy_that_was_lost_is_there_again_when_the_object_is_sent_again(site: Site) -> None:
+    site.take_in(1, need=1, only="a")
+    path = site.file(0, "a")
+    path.unlink()
+    assert [bool(damage) for damage in site.verify("a")] == [True]
+    site.take_in(1, need=1, only="a")
+    assert path.read_bytes().endswith(site.samples[0].data_set)
+    assert site.copies.count_damaged() == 0
+
+
+def test_a_volume_that_is_away_is_not_taken_for_a_damaged_one(site: Site) -> None:
+    site.take_in(1)
+    away = site.folder / "away"
+    site.volumes["b"].spec.path.rename(away)
+    site.volumes["b"].check()
+    series = site.samples[0].study_uid, site.samples[0].series_uid
+    verify_series(*series, site.copies, site.placement, now=NOW)
+    assert site.copies.count_damaged() == 0
+    assert site.jobs.counts().get((JobKind.COPY, "waiting"), 0) == 0
+
+
+def test_a_round_goes_on_where_it_was(site: Site) -> None:
+    site.take_in(3)
+    volume = site.volumes["a"]
+    began = site.copies.verification_began(volume.spec.id, LATER)
+    next(verify(volume, site.copies, before=began, clock=lambda: LATER + timedelta(minutes=1)))
+    again = site.copies.verification_began(volume.spec.id, LATER + timedelta(hours=1))
+    assert again == began
+    rest = list(verify(volume, site.copies, before=again, clock=lambda: LATER + timedelta(hours=1)))
+    assert len(rest) == 2
+    site.copies.verification_ended(volume.spec.id)
+    assert site.copies.verification_began(volume.spec.id, LATER + timedelta(days=1)) == LATER + timedelta(days=1)

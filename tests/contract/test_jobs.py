@@ -1,0 +1,112 @@
+"""What is owed: entered once for each series, claimed by one at a time, never forgotten."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pacs_server.errors import UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import Job, JobKind, Jobs, JobState
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+LEASE = timedelta(minutes=5)
+COPY, VERIFY = JobKind.COPY, JobKind.VERIFY
+
+
+@pytest.fixture
+def jobs(index: Index) -> Jobs:
+    return Jobs(index)
+
+
+def claim(jobs: Jobs, *, worker: str = "one", now: datetime = NOW, per_target: int = 10) -> Job | None:
+    return jobs.claim(worker, now, lease=LEASE, per_target=per_target)
+
+
+def series_of(job: Job | None) -> str | None:
+    return job.series_uid if job else None
+
+
+def test_a_series_is_owed_once_for_each_kind(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    jobs.owe(VERIFY, NOW, series=[("1", "1.1")])
+    assert jobs.counts() == {("copy", "waiting"): 2, ("verify", "waiting"): 1}
+
+
+def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
+    first, second = claim(jobs), claim(jobs, worker="two")
+    assert {series_of(first), series_of(second)} == {"1.1", "1.2"}
+    assert claim(jobs) is None
+    for job in (first, second):
+        assert job
+        jobs.done(job, NOW)
+    assert jobs.listed() == []
+
+
+def test_what_is_owed_again_while_it_is_done_is_done_again(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    job = claim(jobs)
+    assert job
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    assert claim(jobs) is None
+    jobs.done(job, NOW)
+    assert series_of(claim(jobs)) == "1.1"
+
+
+def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    now, pauses = NOW, []
+    for _ in range(12):
+        job = claim(jobs, now=now)
+        assert job
+        jobs.failed(job, "the NAS is away", now)
+        (waiting,) = jobs.listed()
+        assert (waiting.error, claim(jobs, now=now)) == ("the NAS is away", None)
+        pauses.append((waiting.due_at - now).total_seconds())
+        now = waiting.due_at
+    assert pauses[:4] == [5, 10, 20, 40]
+    assert pauses[-1] == max(pauses) == 600
+    jobs.wake([COPY], NOW)
+    assert claim(jobs, now=NOW)
+
+
+def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    job = claim(jobs)
+    assert job
+    jobs.renew(job, NOW + timedelta(minutes=4), LEASE)
+    assert claim(jobs, worker="two", now=NOW + timedelta(minutes=8)) is None
+    assert claim(jobs, worker="two", now=NOW + timedelta(minutes=9)) is not None
+    jobs.release("two")
+    assert claim(jobs, worker="three", now=NOW + timedelta(minutes=9)) is not None
+
+
+def test_only_so_many_are_under_way_for_one_target(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", f"1.{n}") for n in range(5)], target="nas1")
+    jobs.owe(COPY, NOW, series=[("1", "1.9")], target="nas2")
+    claimed = [claim(jobs, per_target=2) for _ in range(5)]
+    assert sorted(job.target for job in claimed if job) == ["nas1", "nas1", "nas2"]
+
+
+def test_paused_jobs_and_kinds_wait_until_they_are_resumed(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    jobs.owe(VERIFY, NOW, series=[("1", "1.2")])
+    jobs.pause_kinds(["verify"])
+    (copy,) = [job for job in jobs.listed() if job.kind is COPY]
+    assert jobs.set_state([copy.id], JobState.PAUSED, NOW) == 1
+    assert claim(jobs) is None
+    jobs.pause_kinds([])
+    assert series_of(claim(jobs)) == "1.2"
+    jobs.set_state([copy.id], JobState.WAITING, NOW)
+    assert series_of(claim(jobs)) == "1.1"
+
+
+def test_a_job_that_is_dropped_is_gone_unless_somebody_works_on_it(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
+    claimed = claim(jobs)
+    assert claimed
+    assert jobs.drop([job.id for job in jobs.listed()]) == 1
+    assert [job.id for job in jobs.listed()] == [claimed.id]
+    with pytest.raises(UnknownName, match="no job 99"):
+        jobs.one(99)

@@ -1,0 +1,77 @@
+"""Senders that go on until the archive has acknowledged everything, whatever happens to it meanwhile."""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+from support.samples import Sample, tiny, write
+from support.server import Archive
+
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.errors import PacsError
+from pacs_server.net import client
+from pacs_server.net.client import Destination
+from pacs_server.settings import NetworkLimits
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+LIMITS = NetworkLimits(connect_timeout_s=2, response_timeout_s=20)
+
+
+def objects(folder: Path, sender: int, count: int) -> list[Sample]:
+    """Objects of different sizes, in several studies and series, as files."""
+    chance = random.Random(sender)
+    made = []
+    for number in range(count):
+        values = {"PixelData": chance.randbytes(chance.choice((200, 4_000, 60_000))), "BitsAllocated": 8}
+        values |= {"Rows": 1, "Columns": 1, "SamplesPerPixel": 1}
+        dataset = tiny(number, study=f"study-{sender}-{number // 50}", series=number // 10, **values)
+        dataset["PixelData"].VR = "OB"
+        made.append(write(dataset, folder / f"{sender}-{number}.dcm"))
+    return made
+
+
+class Sender(threading.Thread):
+    """Sends its objects one after the other, connecting again whenever the archive is gone; notes each success,
+    and the longest time that one object took."""
+
+    def __init__(self, archive: Archive, samples: list[Sample]) -> None:
+        super().__init__(daemon=True)
+        self.archive = archive
+        self.waiting = list(samples)
+        self.acknowledged: list[Sample] = []
+        self.statuses: set[int] = set()
+        self.longest_s = 0.0
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 200
+        while self.waiting and time.monotonic() < deadline:
+            try:
+                self.send_some()
+            except PacsError:
+                time.sleep(0.05)
+
+    def send_some(self) -> None:
+        """Send what waits over one association."""
+        destination = Destination(aet=Archive.aet, host="127.0.0.1", port=self.archive.port)
+        proposals = [(CT, (EXPLICIT_LE,), False)]
+        association = client.connect(destination, calling_aet="SENDER", contexts=proposals, limits=LIMITS)
+        try:
+            while self.waiting:
+                sample = self.waiting[0]
+                began = time.monotonic()
+                status = client.store(
+                    association,
+                    context_id=next(iter(association.contexts)),
+                    sop_class=CT,
+                    sop_instance=sample.sop_uid,
+                    data_set=(sample.data_set,),
+                    originator=None,
+                )
+                self.longest_s = max(self.longest_s, time.monotonic() - began)
+                self.statuses.add(status)
+                if status == 0:
+                    self.acknowledged.append(self.waiting.pop(0))
+            association.release()
+        finally:
+            association.close()

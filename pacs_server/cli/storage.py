@@ -145,7 +145,8 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
 def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     """Have a volume emptied.
 
-    Nothing new goes to it, and what is on it gets copies elsewhere. The running server makes them; pacs storage show tells how many objects are still only there. Its files stay.
+    Nothing new goes to it, and what is on it gets copies elsewhere, which the running server makes. pacs storage show
+    tells how many objects are still only there. Its files stay.
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode

@@ -4,6 +4,9 @@
 
 It dies by SIGKILL when the COUNTth object reaches STEP: `received` (all bytes are here, nothing is written), `written`
 (the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent).
+
+Two other steps do not kill it, but leave one flush out, to see whether a test notices: `unflushed-file` and
+`unflushed-directory`.
 """
 
 import itertools
@@ -16,6 +19,7 @@ from typing import Any
 import pacs_server.archive.ingest as ingest
 from pacs_server.cli.main import main
 from pacs_server.index.instances import Instances
+from pacs_server.storage.atomic import Tree
 
 
 def die_at(step: str, count: int) -> None:
@@ -50,7 +54,16 @@ def die_at(step: str, count: int) -> None:
         raise SystemExit(f"unknown step {step}")
 
 
+def leave_out(step: str) -> bool:
+    if step == "unflushed-file":
+        os.fdatasync = lambda descriptor: None
+    elif step == "unflushed-directory":
+        Tree.flush = lambda self, directory: None  # type: ignore[method-assign]
+    return step.startswith("unflushed-")
+
+
 if __name__ == "__main__":
-    die_at(sys.argv[1], int(sys.argv[2]))
+    if not leave_out(sys.argv[1]):
+        die_at(sys.argv[1], int(sys.argv[2]))
     sys.argv[1:3] = []
     main()

@@ -1,0 +1,99 @@
+"""Cuts of power: of what was acknowledged, a volume that forgets whatever was not flushed forgets nothing."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.faulty_volume import FaultyVolume, mounted
+from support.samples import Sample
+from support.senders import Sender, objects
+from support.server import Archive
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
+
+LONG = bool(os.environ.get("PACS_TEST_LONG"))
+CUTS = 20
+SENDERS, EACH = 4, 1_000 if LONG else 200
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[FaultyVolume]:
+    try:
+        with mounted(tmp_path / "forgetful") as forgetful:
+            yield forgetful
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+def archive_on(volume: FaultyVolume, archive: Archive) -> Archive:
+    """The archive with this volume as its only one."""
+    archive.pacs("storage", "add", "forgetful", str(volume.path))
+    archive.pacs("storage", "remove", "first", "--yes")
+    return archive
+
+
+def cut(volume: FaultyVolume, archive: Archive) -> None:
+    """Power is lost in the middle of whatever goes on: the process dies, and the volume forgets."""
+    archive.kill()
+    volume.tell("cut")
+    volume.drop_caches()
+
+
+def missing(volume: FaultyVolume, archive: Archive, acknowledged: list[Sample]) -> list[str]:
+    """What was acknowledged and is not in the index, or not what was sent."""
+    found = archive.instance_uids()
+    files = {path.name.rpartition("-")[0]: path for path in (volume.path / "v1").rglob("*.dcm")}
+
+    def is_kept(sample: Sample) -> bool:
+        path = files.get(sample.sop_uid)
+        return sample.sop_uid in found and path is not None and path.read_bytes().endswith(sample.data_set)
+
+    return [sample.sop_uid for sample in acknowledged if not is_kept(sample)]
+
+
+def test_twenty_cuts_under_load_lose_nothing_that_was_acknowledged(
+    volume: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = archive_on(volume, new_archive())
+    archive.start()
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    senders = [Sender(archive, objects(folder, number, EACH)) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    chance = random.Random()
+    cuts = 0
+    while cuts < CUTS:
+        time.sleep(chance.uniform(0.05, 0.5))
+        cut(volume, archive)
+        cuts += 1
+        archive.start()
+        so_far = [sample for sender in senders for sample in list(sender.acknowledged)]
+        assert missing(volume, archive, so_far) == []
+    for sender in senders:
+        sender.join(300)
+    acknowledged = [sample for sender in senders for sample in sender.acknowledged]
+    assert len(acknowledged) == SENDERS * EACH
+    cut(volume, archive)
+    archive.start()
+    assert missing(volume, archive, acknowledged) == []
+
+
+@pytest.mark.parametrize("left_out", ["unflushed-file", "unflushed-directory"])
+def test_with_one_flush_left_out_the_same_cut_loses_objects(
+    volume: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path, left_out: str
+) -> None:
+    archive = archive_on(volume, new_archive())
+    archive.start(dies_at=(left_out, 0))
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    sender = Sender(archive, objects(folder, 1, 20))
+    sender.send_some()
+    assert missing(volume, archive, sender.acknowledged) == []
+    cut(volume, archive)
+    archive.start()
+    assert len(sender.acknowledged) == 20
+    assert missing(volume, archive, sender.acknowledged) != []

@@ -1,0 +1,48 @@
+"""A volume that fails when a test tells it to; faulty_program.py is the file system."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAM = Path(__file__).with_name("faulty_program.py")
+MOUNT_S = 20.0
+
+
+class FaultyVolume:
+    """The mounted file system, and how a test tells it to fail."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def tell(self, words: str) -> None:
+        """`ok`, `eio`, `hang SECONDS` or `cut`."""
+        with (self.path / ".control").open("wb", buffering=0) as control:
+            control.write(words.encode())
+
+    def drop_caches(self) -> None:
+        """Have the kernel forget what it remembers of the files, as it would after a cut."""
+        subprocess.run(["sync"], check=True)
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+@contextmanager
+def mounted(path: Path) -> Iterator[FaultyVolume]:
+    """Mount one at `path`; it is unmounted at the end. Raises: OSError where that is not possible."""
+    path.mkdir(exist_ok=True)
+    program = subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + MOUNT_S
+        while not path.is_mount():
+            if program.poll() is not None or time.monotonic() > deadline:
+                raise OSError("FUSE file systems cannot be mounted here; it takes root, /dev/fuse and libfuse3")
+            time.sleep(0.05)
+        yield FaultyVolume(path)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], capture_output=True)
+        program.kill()
+        program.wait()

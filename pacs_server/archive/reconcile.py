@@ -32,11 +32,13 @@ SETTLED_AFTER: Final = timedelta(minutes=15)
 
 
 class FindingKind(StrEnum):
-    """What was found; the last two are damage."""
+    """What was found."""
 
     UNKNOWN_FILE = "file without row"
     ADOPTED = "adopted"
     FORGOTTEN = "row of a missing copy removed"
+    LITTER = "unfinished file that nobody writes to"
+    SWEPT = "unfinished file removed"
     UNREADABLE = "file that is no object of ours"
     MISSING = "row without file"
 
@@ -74,7 +76,8 @@ def reconcile(
     """Compare one volume's files with its rows, studies of `since` and later; one finding for each difference.
 
     With `repair`, settled files without a row are adopted, and the row of a missing copy is removed when another copy
-    of the object is there. The only row of an object is never removed: it says what was lost.
+    of the object is there. The only row of an object is never removed: it says what was lost. Unfinished files that
+    nobody has written to for an hour are removed.
 
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
@@ -88,6 +91,11 @@ def reconcile(
     for held in ledger.holdings.copies_on(volume.spec.id, since=since):
         if not volume.has_file(PurePosixPath(held.path), held.size_bytes):
             yield _missing(volume, held, ledger, repair=repair)
+    for path in volume.litter(now):
+        if repair:
+            volume.remove_file(path)
+        kind = FindingKind.SWEPT if repair else FindingKind.LITTER
+        yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:

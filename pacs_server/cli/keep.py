@@ -66,7 +66,11 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
     metavar="DATE",
     help="Only studies that began to arrive on this day (UTC) or later.",
 )
-@click.option("--repair", is_flag=True, help="Adopt files that no row knows; drop the row of a copy that is gone.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour.",
+)
 @pass_invocation
 def reconcile(invocation: Invocation, since: datetime | None, *, repair: bool) -> ExitCode:
     """Compare files with rows, in both directions.

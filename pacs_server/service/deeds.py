@@ -23,6 +23,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.schema import open_current, upgrade
 from pacs_server.service.assemble import Node
 from pacs_server.storage.layout import FoundFile
@@ -66,6 +67,8 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     now = datetime.now(UTC)
     for volume in _online(node):
         yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
+    if repair:
+        node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
+    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
 
 
 def _as_received(volume: Volume) -> Iterator[FoundFile]:

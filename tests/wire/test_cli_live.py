@@ -70,6 +70,14 @@ def test_reconcile_adopts_litter_and_names_what_is_missing(archive: Archive, sta
     kinds = {one["kind"] for one in archive.report("reconcile", "--repair", expect=12)}
     assert kinds == {"row without file", "file that is no object of ours"}
     stray.unlink()
+    unfinished = second.with_name(".0123456789abcdef.tmp")
+    unfinished.write_bytes(b"half")
+    assert all(one["path"] != str(unfinished) for one in archive.report("reconcile", "--repair", expect=12))
+    os.utime(unfinished, (then, then))
+    kinds = {one["kind"] for one in archive.report("reconcile", expect=12)}
+    assert "unfinished file that nobody writes to" in kinds
+    archive.report("reconcile", "--repair", expect=12)
+    assert not unfinished.exists()
     lost = next(sample for sample in samples if first.name.startswith(sample.sop_uid))
     assert station.store(lost.path).status == SUCCESS
     assert archive.report("reconcile") == []

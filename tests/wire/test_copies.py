@@ -1,0 +1,161 @@
+"""Copies through the command line and the network: policy, damaged copies that a viewer does not notice, draining."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.dcmtk import STUDY_ROOT, Station, require
+from support.samples import Sample, data_set_of, tiny, write
+from support.server import Archive, wait_for
+
+SUCCESS = 0x0000
+
+
+@pytest.fixture
+def doubled(new_archive: Callable[..., Archive], tmp_path: Path) -> Archive:
+    """A running archive that keeps two copies, on `first` and `second`."""
+    require()
+    archive = new_archive()
+    (tmp_path / "second").mkdir()
+    told = archive.pacs("storage", "add", "second", str(tmp_path / "second"), "--domain", "second").stderr
+    assert "pacs policy set --want 2 --need 2 --degraded 1" in told
+    archive.pacs("policy", "set", "--want", "2", "--need", "2")
+    archive.start()
+    return archive
+
+
+@pytest.fixture
+def station(doubled: Archive, tmp_path: Path) -> Station:
+    return Station(archive=doubled, folder=tmp_path)
+
+
+def stored(station: Station, folder: Path, count: int = 3, **values: object) -> list[Sample]:
+    into = folder / str(values.get("study", "study"))
+    into.mkdir()
+    samples = [write(tiny(n, ImageComments="x" * 5000, **values), into / f"{n}.dcm") for n in range(count)]
+    assert set(station.store(*(sample.path for sample in samples)).statuses) == {SUCCESS}
+    return samples
+
+
+def copy_of(archive: Archive, sample: Sample, volume: str) -> Path:
+    """The file of a copy, by what `pacs show` and `pacs storage list` tell."""
+    roots = {row["name"]: Path(row["path"]) for row in archive.report("storage", "list")}
+    (part,) = archive.report("show", "study", sample.study_uid)["series"]
+    (held,) = [one for one in part["objects"] if one["uid"] == sample.sop_uid]
+    (path,) = [copy["path"] for copy in held["copies"] if copy["volume"] == volume]
+    return roots[volume] / path
+
+
+def backlog(archive: Archive) -> dict[str, object]:
+    told: dict[str, object] = archive.report("status")["backlog"]
+    return told
+
+
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "deleted"])
+def test_a_viewer_does_not_notice_a_damaged_copy_and_it_is_replaced(
+    doubled: Archive, station: Station, tmp_path: Path, harm: str
+) -> None:
+    samples = stored(station, tmp_path)
+    for volume in ("first", "second"):
+        path = copy_of(doubled, samples[1], volume)
+        whole = path.read_bytes()
+        if harm == "flipped":
+            path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        elif harm == "truncated":
+            path.write_bytes(whole[:-100])
+        else:
+            path.unlink()
+        into = tmp_path / f"got-{volume}"
+        assert station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": samples[0].study_uid}, into).code == 0
+        got = {data_set_of(file) for file in into.iterdir()}
+        assert got == {sample.data_set for sample in samples}
+        (read_first,) = [name for name in ("first", "second") if name == volume]
+        doubled.pacs("verify", "--volume", read_first)
+        assert path.read_bytes() == whole
+    wait_for(lambda: backlog(doubled)["jobs"] == {}, "the jobs to be done")
+    assert doubled.report("reconcile") == []
+
+
+def test_verify_repairs_what_it_can_and_tells_of_the_rest(doubled: Archive, station: Station, tmp_path: Path) -> None:
+    samples = stored(station, tmp_path)
+    assert doubled.report("verify") == []
+    damaged = copy_of(doubled, samples[0], "second")
+    damaged.write_bytes(b"rotten")
+    (found,) = doubled.report("verify")
+    assert (found["result"], found["volume"]) == ("repaired", "second")
+    for volume in ("first", "second"):
+        copy_of(doubled, samples[2], volume).write_bytes(b"rotten")
+    told = doubled.report("verify", expect=12)
+    assert {row["result"] for row in told} == {"damaged"}
+    assert copy_of(doubled, samples[2], "first").read_bytes() == b"rotten", "nothing is made of what is damaged"
+    assert doubled.report("verify", expect=12) != [], "it is told again"
+    assert station.store(samples[2].path).status == SUCCESS
+    wait_for(lambda: backlog(doubled)["damaged_copies"] == 0, "the object that was sent again to be whole")
+    assert doubled.report("verify") == []
+
+
+def test_a_volume_is_emptied_and_removed_without_losing_anything(
+    doubled: Archive, station: Station, tmp_path: Path
+) -> None:
+    samples = stored(station, tmp_path)
+    doubled.pacs("policy", "set", "--want", "1", "--need", "1")
+    doubled.stop()
+    doubled.start()
+    more = stored(station, tmp_path, study="single")
+    doubled.pacs("storage", "remove", "nothing", "--yes", expect=2)
+    only_there = {name: doubled.report("storage", "show", name)["only_copies"] for name in ("first", "second")}
+    assert sum(only_there.values()) == len(more)
+    drained = max(only_there, key=lambda name: only_there[name])
+    doubled.pacs("storage", "remove", drained, "--yes", expect=2)
+    doubled.pacs("storage", "drain", drained)
+    assert doubled.report("storage", "show", drained)["state"] == "online", "nothing is done without --yes"
+    doubled.pacs("storage", "drain", drained, "--yes")
+    wait_for(lambda: doubled.report("storage", "show", drained)["only_copies"] == 0, "it to be emptied", timeout_s=30)
+    doubled.pacs("storage", "remove", drained, "--yes")
+    assert [row["name"] for row in doubled.report("storage", "list")] != [drained]
+    for sample in (*samples, *more):
+        into = tmp_path / f"got-{sample.sop_uid[-6:]}"
+        keys = {"StudyInstanceUID": sample.study_uid, "SeriesInstanceUID": sample.series_uid}
+        assert station.get(STUDY_ROOT, "IMAGE", keys | {"SOPInstanceUID": sample.sop_uid}, into).code == 0
+        (file,) = into.iterdir()
+        assert data_set_of(file) == sample.data_set
+
+
+def test_a_raised_policy_makes_the_copies_that_are_missing(new_archive: Callable[..., Archive], tmp_path: Path) -> None:
+    require()
+    archive = new_archive()
+    archive.start()
+    samples = stored(Station(archive=archive, folder=tmp_path), tmp_path)
+    (tmp_path / "second").mkdir()
+    archive.pacs("storage", "add", "second", str(tmp_path / "second"), "--domain", "second")
+    archive.pacs("policy", "set", "--want", "2")
+    wait_for(lambda: (tmp_path / "second" / "v1").exists() and backlog(archive)["jobs"] == {}, "copies", timeout_s=30)
+    for sample in samples:
+        assert data_set_of(copy_of(archive, sample, "second")) == sample.data_set
+    archive.pacs("policy", "set", "--want", "3", "--peer", "STATION")
+    assert [row["want"] for row in archive.report("policy", "show")] == [2, 3]
+    wait_for(lambda: archive.report("jobs", "list"), "a third copy to be owed", timeout_s=20)
+    (job,) = wait_for(lambda: [one for one in archive.report("jobs", "list") if one["error"]], "a failure")
+    assert (job["kind"], "no volume in another fault domain" in job["error"]) == ("copy", True)
+    archive.pacs("jobs", "pause", str(job["id"]))
+    assert archive.report("jobs", "show", str(job["id"]))["state"] == "paused"
+    archive.pacs("policy", "set", "--peer", "STATION", "--as-site")
+    archive.pacs("jobs", "resume", str(job["id"]))
+    wait_for(lambda: archive.report("jobs", "list") == [], "nothing to be owed any more")
+    archive.pacs("policy", "set", "--want", "1", "--need", "2", expect=2)
+
+
+def test_below_the_floor_nothing_is_taken(doubled: Archive, station: Station, tmp_path: Path) -> None:
+    doubled.pacs("policy", "set", "--degraded", "2")
+    doubled.pacs("storage", "set", "second", "--read-only")
+    wait_for(lambda: doubled.report("storage", "show", "second")["state"] == "read-only", "the volume to be closed")
+    others = (write(tiny(n, study="before"), tmp_path / f"before-{n}.dcm") for n in range(100))
+    wait_for(lambda: station.store(next(others).path).status == 0xA700, "the running server to follow")
+    sample = write(tiny(7, study="floor"), tmp_path / "floor.dcm")
+    assert station.store(sample.path).status == 0xA700
+    assert sample.sop_uid not in doubled.instance_uids()
+    doubled.pacs("policy", "set", "--degraded", "1")
+    wait_for(lambda: station.store(sample.path).status == SUCCESS, "the lower floor to be taken")
+    assert backlog(doubled)["lacking_copies"] == 1
+    doubled.pacs("storage", "set", "second", "--writable")
+    wait_for(lambda: backlog(doubled)["lacking_copies"] == 0, "the second copy", timeout_s=30)

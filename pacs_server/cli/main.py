@@ -12,6 +12,7 @@ from pacs_server import __version__
 from pacs_server.cli import ae, config, db, find, index, jobs, keep, node, policy, status, storage, transfer
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, add_global_options
+from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
 from pacs_server.cli.output import talk
 from pacs_server.errors import ConfigError, PacsError
 
@@ -67,10 +68,12 @@ def run(arguments: list[str]) -> int:
 
     Raises: BrokenPipeError when nobody reads standard output any more.
     """
+    if is_wanted(os.environ):
+        help_in_japanese(pacs)
     try:
         result = pacs.main(arguments, prog_name="pacs", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         talk("interrupted")
@@ -89,3 +92,13 @@ def run(arguments: list[str]) -> int:
         talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")
         return ExitCode.UNEXPECTED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _show(error: click.ClickException) -> None:
+    """Print what the library found wrong with a command line, in the person's language."""
+    if not is_wanted(os.environ):
+        error.show()
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(in_japanese(error.format_message()), err=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
 import click
+
+from pacs_server.cli.japanese import in_japanese, is_wanted
+from pacs_server.cli.width import display_width
 
 IDEOGRAPHIC_SPACE: Final = "\u3000"
 
@@ -17,19 +20,6 @@ _GAP: Final = "  "
 # A table takes its column widths from this many rows and then streams, so that a million answers need no memory.
 _MEASURED_ROWS: Final = 500
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def display_width(text: str) -> int:
-    """How many columns of a terminal the text takes. Source: Unicode Standard Annex 11 (wide, full-width)."""
-    if text.isascii():
-        return len(text)
-    return sum(_character_width(character) for character in text)
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def printable(value: object) -> str:
@@ -131,8 +121,8 @@ class _Counted:
 
 
 def talk(text: str) -> None:
-    """Say something to the person at the terminal, without disturbing the data on standard output."""
-    click.echo(text, err=True)
+    """Say something to the person, in their language, without disturbing the data on standard output."""
+    click.echo(in_japanese(text) if is_wanted(os.environ) else text, err=True)
 
 
 class Progress:

@@ -33,7 +33,8 @@ def assert_no_row_lies(archive: Archive) -> None:
         then = time.time() - LONGER_AGO_S
         os.utime(path, (then, then))
     findings = archive.report("reconcile", expect=(0, 12))
-    assert [finding for finding in findings if finding["kind"] not in ("file without row",)] == []
+    harmless = ("file without row", "unfinished file that nobody writes to")
+    assert [finding for finding in findings if finding["kind"] not in harmless] == []
 
 
 def test_a_thousand_objects_from_four_senders_survive_kills_at_random_moments(

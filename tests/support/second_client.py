@@ -15,6 +15,7 @@ from support.samples import STORAGE_CLASSES, Sample
 from support.server import Archive
 
 DEADLINE_S = 30
+_ATTEMPTS = 3
 
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 
@@ -108,11 +109,27 @@ def send(archive: Archive, samples: Sequence[Sample], *, aet: str = "SECOND") ->
     statuses: dict[str, int] = {}
     for start in range(0, len(kinds), 128):
         some = kinds[start : start + 128]
-        with associate(archive, [(sop_class, [syntax]) for sop_class, syntax in some], aet=aet) as association:
-            assert association.is_established, "the archive did not accept the association"
-            for sample in samples:
-                if (sample.sop_class, sample.transfer_syntax) in some:
-                    statuses[sample.sop_uid] = send_file(association, sample.path).Status
+        chosen = [sample for sample in samples if (sample.sop_class, sample.transfer_syntax) in some]
+        for _ in range(_ATTEMPTS):
+            left = [sample for sample in chosen if sample.sop_uid not in statuses]
+            if not left:
+                break
+            with associate(archive, [(sop_class, [syntax]) for sop_class, syntax in some], aet=aet) as association:
+                assert association.is_established, "the archive did not accept the association"
+                statuses |= _send_each(association, left)
+    return statuses
+
+
+def _send_each(association: Association, samples: Sequence[Sample]) -> dict[str, int]:
+    """The statuses, up to a response that the client lost: its reactor takes one that comes at once for a request of
+    the peer ("Received unexpected C-STORE service message"), now and then on a busy machine.
+    """
+    statuses: dict[str, int] = {}
+    for sample in samples:
+        answer = send_file(association, sample.path)
+        if "Status" not in answer:
+            break
+        statuses[sample.sop_uid] = answer.Status
     return statuses
 
 

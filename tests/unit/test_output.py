@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pacs_server.cli.find import readable_name
-from pacs_server.cli.output import display_width, print_facts, print_rows, printable, readable_size, table
+from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, table
+from pacs_server.cli.width import display_width
 
 
 @pytest.mark.parametrize(

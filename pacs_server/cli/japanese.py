@@ -1,0 +1,82 @@
+"""Help and messages in Japanese, where the locale asks for it. What has no entry stays English, and data is data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from pacs_server.cli.width import display_width
+
+if TYPE_CHECKING:
+    import click
+
+_VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
+_COLUMNS: Final = 76
+_PREFIX: Final = "pacs: "
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether the locale of messages is Japanese, as POSIX finds it: the first of these variables that is not empty."""
+    return next((value for name in _VARIABLES if (value := environment.get(name))), "").startswith("ja")
+
+
+def help_in_japanese(command: click.Command) -> None:
+    """Give a command and all below it their help in Japanese."""
+    import click
+
+    text = _help_of(command.help)
+    if text is not None:
+        command.short_help = text.partition("。")[0].strip() + "。" if "。" in text else text
+        command.help = "\b\n" + "\n".join(_wrapped(text))
+    context = click.Context(command, help_option_names=["-h", "--help"])
+    for parameter in command.get_params(context):  # with the --help that the library adds
+        if isinstance(parameter, click.Option):
+            parameter.help = _help_of(parameter.help) or parameter.help
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            help_in_japanese(below)
+
+
+def _help_of(text: str | None) -> str | None:
+    from pacs_server.cli.japanese_help import HELP
+
+    return HELP.get(" ".join(text.split())) if text else None
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines of a terminal: Japanese has no spaces at which a line could end, and its letters are two columns wide."""
+    lines = [""]
+    for piece in re.findall(r"[!-~]+[ 、。)]*|.", text):
+        if display_width(lines[-1] + piece) > _COLUMNS and piece not in "、。)」":
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return lines
+
+
+def in_japanese(message: str) -> str:
+    """A message in Japanese with the same values, or as it is."""
+    if message.startswith(_PREFIX) and (rest := in_japanese(message.removeprefix(_PREFIX))):
+        whole = _translated(message)
+        return whole if whole != message else _PREFIX + rest
+    return _translated(message)
+
+
+def _translated(message: str) -> str:
+    for pattern, japanese in _templates():
+        if found := pattern.fullmatch(message):
+            return japanese.format(*found.groups())
+    return message
+
+
+@lru_cache(maxsize=1)
+def _templates() -> list[tuple[re.Pattern[str], str]]:
+    """Those that say most come first, so that "changed {}" does not take what "changed volume {}" is for."""
+    from pacs_server.cli.japanese_messages import MESSAGES
+
+    ordered = sorted(MESSAGES.items(), key=lambda one: -len(one[0].replace("{}", "")))
+    return [
+        (re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), japanese)
+        for english, japanese in ordered
+    ]

@@ -1,0 +1,177 @@
+"""The help of the commands in Japanese, by the English text, whose spaces and line ends count as one space."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HELP: Final[dict[str, str]] = {
+    "A DICOM archive: what it acknowledges, it keeps. Start with: pacs init, pacs serve, pacs ae add.":
+        "DICOM 画像保管サーバ。「成功」と応答したものは必ず残します。最初に使うコマンド: pacs init、pacs serve、pacs ae add",
+    "Show the version and exit.": "バージョンを表示して終了します。",
+    "Show this message and exit.": "この説明を表示して終了します。",
+    "Settings file; else PACS_CONFIG, else pacs.yaml in PACS_DATA, in ./pacs-data or in /etc/pacs.":
+        "設定ファイル。省略時は PACS_CONFIG、次に PACS_DATA・./pacs-data・/etc/pacs の pacs.yaml。",
+    "Print JSON instead of a table.": "表の代わりに JSON で出力します。",
+    "Make a new archive: settings file, database and a first volume.":
+        "新しいアーカイブを作ります。設定ファイル、データベース、最初のボリュームができます。",
+    "Directory of the archive; made if it is missing.": "アーカイブのディレクトリ。なければ作ります。",
+    "AE title of the archive.": "アーカイブの AE タイトル。",
+    "Address to listen on; 0.0.0.0 is every one.": "待ち受けるアドレス。0.0.0.0 はすべてのアドレス。",
+    "Port to listen on.": "待ち受けるポート。",
+    "postgresql://... for production; else SQLite in the directory.":
+        "本番では postgresql://...。省略時はディレクトリ内の SQLite。",
+    "Run the archive in the foreground. SIGTERM lets running work end; SIGHUP reads the settings again. A SQLite database "
+    "of an older release is copied beside itself and then upgraded. A PostgreSQL database is not: run pacs db upgrade.":
+        "アーカイブをフォアグラウンドで動かします。SIGTERM で処理中の作業を終えてから停止し、SIGHUP で設定を読み直します。"
+        "古い版の SQLite は隣に写しを取ってから更新します。PostgreSQL は更新しません。pacs db upgrade を実行してください。",
+    "Show the server, the volumes, what is held and what is owed. Ends with 13 when no server runs.":
+        "サーバ、ボリューム、保管量、未処理の作業を表示します。サーバが動いていなければ終了コードは 13 です。",
+    "Check and show the settings file.": "設定ファイルを確認・表示します。",
+    "Read the settings file and name every problem with its place.":
+        "設定ファイルを読み、問題をすべて、その場所とともに示します。",
+    "Show every setting with the value that applies. Passwords are not shown.":
+        "すべての設定と有効な値を表示します。パスワードは表示しません。",
+    "Also show where each value comes from.": "それぞれの値がどこから来たかも表示します。",
+    "Register peers: modalities, viewers, other archives.":
+        "接続相手(モダリティ、ビューア、ほかのアーカイブ)を登録します。",
+    "Register a peer. HOST PORT may be '- -' for one that only calls us; then it needs --from.":
+        "接続相手を登録します。こちらへ接続してくるだけの相手は HOST PORT を '- -' とし、--from を付けます。",
+    "Of echo,store,find,get,move; a comma list. At first: all.":
+        "echo,store,find,get,move から、カンマ区切りで。初期値はすべて。",
+    "Address, network or host name it may call from; repeat it. At first: HOST.":
+        "接続を許す送信元(アドレス、ネットワーク、ホスト名)。繰り返し指定できます。初期値は HOST。",
+    "Issuer of the patient IDs that it sends without one.": "発行者なしで送られてくる患者 ID の発行者。",
+    "Character set to assume where it names none, and to answer in.":
+        "文字集合の指定がないときに仮定し、応答にも使う文字集合。",
+    "Of one of its queries. At first 0: as the settings say.": "一回の検索の応答数の上限。初期値 0 は設定ファイルに従います。",
+    "Take its range of dates and of times as one. At first: no.":
+        "日付の範囲と時刻の範囲を一つの範囲として扱います。初期値は no。",
+    "Change what is registered about a peer. What is not named stays as it is; --from replaces all that it had.":
+        "接続相手の登録を変更します。指定しない項目は変わりません。--from は以前の指定をすべて置き換えます。",
+    "Its address or host name; '-' for one that only calls us.": "アドレスまたはホスト名。接続してくるだけの相手は '-'。",
+    "Its port; '-' for one that only calls us.": "ポート。接続してくるだけの相手は '-'。",
+    "List the registered peers.": "登録した接続相手の一覧を表示します。",
+    "Show one peer.": "接続相手を一つ表示します。",
+    "Forget a peer. What it sent stays.": "接続相手の登録を消します。その相手が送った画像は残ります。",
+    "Do it. Without this, only say what would be done.": "実行します。指定しなければ、何をするかを示すだけです。",
+    "Try a peer leg by leg, and say what to change. TCP, association, C-ECHO, then C-STORE of a tiny object: patient ID "
+    "PACS-TEST, the same one each time.":
+        "接続相手を段階ごとに試し、直すべき点を示します。TCP、アソシエーション、C-ECHO、最後に小さなオブジェクト"
+        "(患者 ID PACS-TEST、毎回同じもの)の C-STORE の順です。",
+    "Register the peers of a file that pacs ae export wrote. Those that would change a known peer wait for --yes.":
+        "pacs ae export が書いたファイルの接続相手を登録します。既存の登録を変えるものは --yes を付けるまで待ちます。",
+    "Write the registered peers to a YAML file. FILE may be - for standard output; pacs ae import reads it.":
+        "登録した接続相手を YAML ファイルに書き出します。FILE を - とすると標準出力へ。pacs ae import で読み込めます。",
+    "Add, show, change, empty and remove volumes.": "ボリュームを追加・表示・変更し、空にし、外します。",
+    "Adopt an existing directory as a volume. A running server uses it within a second.":
+        "既存のディレクトリをボリュームにします。動いているサーバは一秒以内に使い始めます。",
+    "How fast it is.": "速さの階層。",
+    "What fails together: volumes of one machine or disk share a label. On one device with a known volume: that volume's "
+    "label, else NAME.":
+        "一緒に故障するものの名札。同じ装置やディスクのボリュームは同じ名札にします。既知のボリュームと同じ装置なら"
+        "その名札、そうでなければ NAME。",
+    "List the volumes with their present state and free space.": "ボリュームの一覧を、現在の状態と空き容量とともに表示します。",
+    "Show one volume, how much is on it, and what is only there.":
+        "ボリュームを一つ表示します。保管量と、そこにしかないものの数も示します。",
+    "Change what is known of a volume; what is not given stays. A running server follows within a second.":
+        "ボリュームの登録を変更します。指定しない項目は変わりません。動いているサーバには一秒以内に反映されます。",
+    "Another name.": "新しい名前。",
+    "Where it is mounted now; its sentinel has to be there.": "現在のマウント先。そこに目印のファイルが必要です。",
+    "What fails together with it.": "一緒に故障するものの名札。",
+    "It is full when more than this is used.": "使用率がこれを超えると満杯とみなします。",
+    "Moving to other tiers ends when less is used.": "使用率がこれを下回ると、ほかの階層への移動を終えます。",
+    "Whether it takes new objects; --writable ends a drain too.":
+        "新しいオブジェクトを受け入れるかどうか。--writable は drain も取り消します。",
+    "Forget the damaged copies that were counted against it.": "このボリュームで数えた破損コピーの数を忘れます。",
+    "Have a volume emptied. Nothing new goes to it, and what is on it gets copies elsewhere, which the running server "
+    "makes. pacs storage show tells how many objects are still only there. Its files stay.":
+        "ボリュームを空にできるようにします。新しいものは置かず、そこにあるものは動いているサーバがほかへ複製します。"
+        "まだそこにしかない数は pacs storage show で分かります。ファイルは残ります。",
+    "Forget a volume. Its files stay as they are. Refused while an object has no good copy elsewhere: drain it first.":
+        "ボリュームの登録を消します。ファイルはそのまま残ります。ほかに正しいコピーがないオブジェクトがある間は拒否します。"
+        "先に drain してください。",
+    "Examine how the volumes are mounted. Says what is dangerous, and what to write in fstab instead. Ends with 12 when "
+    "there is something to change.":
+        "ボリュームのマウント方法を調べます。危険な点と、fstab に書くべき内容を示します。直すべき点があれば終了コードは 12 です。",
+    "Show and set how many copies objects have.": "オブジェクトのコピーの数を表示・設定します。",
+    "Show the policy of the site, and of peers that have their own. want: copies that exist in the end, in different fault "
+    "domains. need: copies that are awaited before success. degraded: the least with which an object is taken when "
+    "volumes fail.":
+        "施設の方針と、独自の方針を持つ接続相手の方針を表示します。want: 最終的に別々の故障範囲に置くコピーの数。"
+        "need: 「成功」と応答する前に待つ数。degraded: ボリュームの故障時に受け入れる最少の数。",
+    "Set the policy; what is not given stays. 1 <= degraded <= need <= want. A running server follows within a second, and "
+    "makes copies that are missing now.":
+        "方針を設定します。指定しない項目は変わりません。1 <= degraded <= need <= want。動いているサーバには一秒以内に反映され、"
+        "足りなくなったコピーを作ります。",
+    "Copies that exist in the end, in different fault domains.": "最終的に、別々の故障範囲に置くコピーの数。",
+    "Copies that are awaited before success.": "「成功」と応答する前に待つコピーの数。",
+    "The least with which an object is taken.": "受け入れる最少のコピーの数。",
+    "Only for what this peer sends.": "この相手が送るものだけ。",
+    "With --peer: let it follow the policy of the site again.": "--peer とともに。再び施設の方針に従わせます。",
+    "Find patients, studies, series or instances. KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, "
+    "20260101-20260131 for dates, UIDs joined by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of "
+    "a sequence.":
+        "患者、検査、シリーズ、インスタンスを検索します。KEY は DICOM のキーワード、VALUE は C-FIND と同じ照合です。文字列では"
+        " * と ?、日付は 20260101-20260131、UID はバックスラッシュで区切ります。シーケンスの項目は"
+        " ProcedureCodeSequence.CodeValue のように書きます。",
+    "Show at most N.": "最大 N 件を表示します。",
+    "Show everything that is held of one entity.": "一つの対象について、保管しているものをすべて表示します。",
+    "Show a study: its series, objects, copies, versions and flags.":
+        "検査を表示します。シリーズ、オブジェクト、コピー、版、注意事項を示します。",
+    "Take in DICOM files and folders. The files stay where they are; what is held already is not stored twice. Without "
+    "--json only the files that were not taken are listed.":
+        "DICOM ファイルやフォルダを取り込みます。元のファイルはそのまま残り、すでに保管しているものは二重に保管しません。"
+        "--json がなければ、取り込まなかったファイルだけを表示します。",
+    "Write objects to files, byte for byte as they were received. KEY is a DICOM keyword, matched as in pacs find; a study "
+    "is written whole unless a key is of its series or objects. Without --json only the objects that could not be written "
+    "are listed.":
+        "オブジェクトを受信したままの内容でファイルに書き出します。KEY は DICOM のキーワードで、照合は pacs find と同じです。"
+        "シリーズやオブジェクトの KEY がなければ検査全体を書き出します。--json がなければ、書き出せなかったものだけを表示します。",
+    "Folder for STUDY/SERIES/OBJECT.dcm; made if it is missing. No file there is overwritten.":
+        "STUDY/SERIES/OBJECT.dcm を置くフォルダ。なければ作ります。既存のファイルは上書きしません。",
+    "Show what is owed, and let it wait or be tried.": "未処理の作業を表示し、保留や再試行をします。",
+    "List the jobs, those that are due first.": "作業の一覧を、先に行うものから表示します。",
+    "Show one job.": "作業を一つ表示します。",
+    "Have jobs tried at once.": "作業をすぐに試します。",
+    "Every job that waits.": "待っているすべての作業。",
+    "Let jobs wait until they are resumed.": "再開するまで作業を保留します。",
+    "Every job of this kind, later ones too.": "この種類のすべての作業。後から生じるものも含みます。",
+    "Let paused jobs go on.": "保留した作業を再開します。",
+    "Every job of this kind.": "この種類のすべての作業。",
+    "Forget jobs. What they would have done stays undone.": "作業を取り消します。行うはずだったことは行われません。",
+    "Read every copy and compare it with what was received. Damaged copies are put aside and replaced from a good one. "
+    "Interrupted, it goes on where it was when it is run again. Ends with 12 when damage is left that cannot be repaired, "
+    "with 3 when a volume could not be read.":
+        "すべてのコピーを読み、受信した内容と比べます。破損したコピーは退避し、正しいコピーから作り直します。中断しても、"
+        "次の実行で続きから始めます。直せない破損が残れば終了コードは 12、読めないボリュームがあれば 3 です。",
+    "Only this volume; may be given again.": "このボリュームだけ。繰り返し指定できます。",
+    "Read no faster than this.": "これより速くは読みません。",
+    "Compare files with rows, in both directions. Changes nothing without --repair. Ends with 12 when objects are missing "
+    "or damaged. The last row of a lost object is never removed.":
+        "ファイルとインデックスを双方向に照合します。--repair がなければ何も変えません。オブジェクトが失われているか"
+        "破損していれば終了コードは 12 です。失われたオブジェクトの最後の行は決して消しません。",
+    "Only studies that began to arrive on this day (UTC) or later.": "この日(UTC)以降に届き始めた検査だけ。",
+    "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour.":
+        "行のないファイルを取り込み、なくなったコピーの行を消し、一時間以上未完のファイルを消します。",
+    "Work on the index as a whole.": "インデックス全体を扱います。",
+    "Make the index anew from the files of all volumes. It is made beside the present one, and then they are swapped. "
+    "Interrupted, it goes on where it was when it is run again. The server may keep running.":
+        "すべてのボリュームのファイルからインデックスを作り直します。現在のものの隣に作り、最後に入れ替えます。中断しても、"
+        "次の実行で続きから始めます。サーバは動かしたままでかまいません。",
+    "Add attributes to those that the index holds, and remove them.": "インデックスが持つ属性を追加し、外します。",
+    "Add an attribute, to be asked for and answered in queries. KEYWORD is that of the DICOM dictionary, a tag like "
+    "0018,0010, or a private element with its creator, like 0019xx18:GEMS_ACQU_01. What arrives from now on has it at "
+    "once. The running server reads it from the files that are here already, and matches keys on it when it is through.":
+        "検索と応答に使う属性を追加します。KEYWORD は DICOM 辞書のキーワード、0018,0010 のようなタグ、または"
+        " 0019xx18:GEMS_ACQU_01 のような作成者付きの私的要素です。これから届くものにはすぐ有効になります。すでにある"
+        "ファイルからは動いているサーバが読み取り、読み終えてから照合に使います。",
+    "Whose attribute it is.": "どの階層の属性か。",
+    "Its value representation, where the dictionary does not know it.": "値表現(VR)。辞書にないときに指定します。",
+    "List what was added, and how far it is read from the files.": "追加した属性と、ファイルの読み取りの進み具合を表示します。",
+    "Remove an attribute that was added. The files keep it.": "追加した属性を外します。ファイルには残ります。",
+    "Look at the database's schema and bring it up to date.": "データベースのスキーマを確認し、更新します。",
+    "Show the schema of the database and the one this release needs.":
+        "データベースのスキーマと、この版が必要とするスキーマを表示します。",
+    "Bring the schema up to date. A SQLite file is copied beside itself first. No server may be running.":
+        "スキーマを更新します。SQLite は先に隣へ写しを取ります。サーバを止めてから実行してください。",
+}  # fmt: skip

@@ -1,0 +1,89 @@
+"""Messages in Japanese, by the English ones; `{}` stands for a value, and `{0}`, `{1}` say where it goes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MESSAGES: Final[dict[str, str]] = {
+    "interrupted": "中断しました",
+    "nothing found": "該当するものはありません",
+    "nothing to change": "直すべき点はありません",
+    "nothing to verify": "確認するものはありません",
+    "files and rows agree": "ファイルとインデックスは一致しています",
+    "every file was taken in": "すべてのファイルを取り込みました",
+    "stopped after {}, there may be more": "{0} 件で止めました。まだあるかもしれません",
+    "pacs: unexpected: {}; this is a fault in pacs, please report the lines above":
+        "pacs: 予期しない誤り: {0}。pacs の不具合です。上の行を報告してください",
+    "made an archive in {}": "アーカイブを {0} に作りました",
+    "settings: {}; start it with: pacs -c {} serve": "設定ファイル: {0}。起動: pacs -c {1} serve",
+    "{} is good": "{0} に問題はありません",
+    "added volume {} at {}, tier {}, fault domain {}": "ボリューム {0} を {1} に追加しました。階層 {2}、故障範囲 {3}",
+    "two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both":
+        "故障範囲が二つになりました。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを両方に保管します",
+    "changed volume {}": "ボリューム {0} を変更しました",
+    "forgot {}; its files are still at {}": "{0} の登録を消しました。ファイルは {1} に残っています",
+    "{} is being emptied: {} copies, {} of them the only ones": "{0} を空にしています。コピー {1}、うち唯一のもの {2}",
+    "no volume: nothing can be stored; add one with pacs storage add":
+        "ボリュームがないため何も保管できません。pacs storage add で追加してください",
+    "no peer is registered: only this machine may call": "接続相手の登録がありません。この計算機だけが接続できます",
+    "registered {}; try it with: pacs ae test {}": "{0} を登録しました。試すには: pacs ae test {1}",
+    "registered {}": "{0} を登録しました",
+    "changed {}": "{0} を変更しました",
+    "forgot {}": "{0} の登録を消しました",
+    "removed {}": "{0} を外しました",
+    "would forget {}, which could then neither call us nor be sent to; do it with --yes":
+        "{0} の登録を消すと、その相手は接続も受信もできなくなります。実行するには --yes を付けてください",
+    "wrote {} peers to {}": "接続相手 {0} 件を {1} に書き出しました",
+    "the site: want {}, need {}, degraded {}": "施設の方針: want {0}、need {1}、degraded {2}",
+    "there are volumes in {} fault domains only, so {} copies cannot exist yet":
+        "故障範囲が {0} つしかないので、コピーを {1} つ置くことはまだできません",
+    "the index holds {} studies and {} instances": "インデックスには検査 {0} 件、インスタンス {1} 件があります",
+    "forgot {} of {} jobs": "作業 {1} 件のうち {0} 件を取り消しました",
+    "added {}, VR {}, at level {}; {} objects are to be read for it by the server":
+        "{0} を追加しました。VR {1}、階層 {2}。サーバがオブジェクト {3} 件を読み取ります",
+    "the schema is current ({}); nothing was changed": "スキーマは最新です({0})。何も変えていません",
+    "upgraded the schema from {} to {}": "スキーマを {0} から {1} に更新しました",
+    "{} stored, {} already held, {} skipped, {} refused": "保管 {0}、保管済み {1}、対象外 {2}、拒否 {3}",
+    "{} written to {}, {} not": "{1} に {0} 件を書き出しました。書き出せなかったもの {2} 件",
+    # Refusals and failures.
+    "no settings file at {}: name one with -c, or make one: pacs init":
+        "設定ファイルが {0} にありません。-c で指定するか、pacs init で作ってください",
+    "no study {} is held; pacs find studies lists those there are":
+        "検査 {0} は保管していません。pacs find studies で一覧を表示できます",
+    "no peer {} is registered; pacs ae list shows them": "接続相手 {0} は登録されていません。pacs ae list で確認できます",
+    "no volume has the name {}; pacs storage list shows those there are":
+        "{0} という名前のボリュームはありません。pacs storage list で確認できます",
+    "there is no job {}; pacs jobs list shows those there are": "作業 {0} はありません。pacs jobs list で確認できます",
+    "no field {} was added; pacs index fields list shows those there are":
+        "{0} は追加されていません。pacs index fields list で確認できます",
+    "{} is not an attribute that the index holds; did you mean {}?":
+        "{0} はインデックスにない属性です。{1} のことですか",
+    "{} is not an attribute that the index holds; pacs index fields add adds one":
+        "{0} はインデックスにない属性です。pacs index fields add で追加できます",
+    "{} is still being read from the files: pacs index fields list shows how far it is":
+        "{0} はまだファイルから読み取り中です。進み具合は pacs index fields list で分かります",
+    "{} is already an archive ({} exists); nothing was changed": "{0} はすでにアーカイブです({1} があります)。何も変えていません",
+    "another server runs on {}; stop it first, or choose another PACS_DATA":
+        "{0} では別のサーバが動いています。先に止めるか、別の PACS_DATA を選んでください",
+    "a server runs on {} (process {}): stop it before {}": "{0} でサーバが動いています(プロセス {1})。先に止めてください: {2}",
+    "the index has schema {}, this release needs {}: run pacs db upgrade":
+        "インデックスのスキーマは {0}、この版に必要なのは {1} です。pacs db upgrade を実行してください",
+    "{} objects have no good copy but on {}: pacs storage drain {} first":
+        "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} を実行してください",
+    "{} is the only volume: add another one first": "{0} は唯一のボリュームです。先に別のものを追加してください",
+    "a volume {} exists already; pacs storage list shows them": "ボリューム {0} はすでにあります。pacs storage list で確認できます",
+    "{} is not a directory; make or mount it first": "{0} はディレクトリではありません。先に作るか、マウントしてください",
+    "{} is not empty; give a directory of its own, and `pacs import` takes files in":
+        "{0} は空ではありません。専用のディレクトリを指定してください。ファイルは pacs import で取り込めます",
+    "a policy of want {}, need {}, degraded {} contradicts itself: 1 <= degraded <= need <= want":
+        "want {0}、need {1}、degraded {2} という方針は矛盾しています。1 <= degraded <= need <= want としてください",
+    "{} of at least {} copies could be written: {}": "少なくとも {1} つ必要なコピーのうち {0} つしか書けませんでした: {2}",
+    # Of the library that reads the command line.
+    "Missing argument '{}'. Choose from:{}": "引数 '{0}' がありません。次から選んでください:{1}",
+    "Missing argument '{}'.": "引数 '{0}' がありません。",
+    "Missing option '{}'.": "オプション '{0}' がありません。",
+    "No such option: {}": "オプション {0} はありません。",
+    "No such command '{}'.": "コマンド '{0}' はありません。",
+    "Got unexpected extra argument ({})": "余分な引数があります ({0})",
+    "Got unexpected extra arguments ({})": "余分な引数があります ({0})",
+}  # fmt: skip

@@ -1,0 +1,118 @@
+"""Help and messages in Japanese: complete, with the same values, and only where the locale asks for them."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import pacs_server
+from pacs_server.cli.japanese import in_japanese, is_wanted
+from pacs_server.cli.japanese_help import HELP
+from pacs_server.cli.japanese_messages import MESSAGES
+from pacs_server.cli.main import pacs
+from pacs_server.cli.width import display_width
+
+SOURCE = Path(pacs_server.__file__).parent
+OF_THE_LIBRARY = ("Missing ", "No such ", "Got unexpected ")
+
+
+def commands(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from commands(below)
+
+
+def english_texts() -> set[str]:
+    texts = set()
+    for command in commands(pacs):
+        options = [one.help for one in command.params if isinstance(one, click.Option)]
+        texts |= {" ".join(text.split()) for text in (command.help, *options) if text}
+    return texts
+
+
+def test_every_help_text_has_a_japanese_one_and_none_is_left_over() -> None:
+    assert english_texts() - HELP.keys() == set()
+    assert HELP.keys() - english_texts() - {"Show this message and exit."} == set()
+
+
+def strings_of_the_source() -> set[str]:
+    """Every text of the source, with `{}` for each value that is put in."""
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        if not path.name.startswith("japanese"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+                elif isinstance(node, ast.JoinedStr):
+                    found.add("".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values))
+    return found
+
+
+def test_every_message_is_one_of_the_source() -> None:
+    texts = strings_of_the_source()
+    # A value that is itself a choice between texts stands as one `{}` in the source.
+    loose = [re.compile(re.escape(text).replace(re.escape("{}"), ".*"), re.DOTALL) for text in texts if "{}" in text]
+
+    def is_known(message: str) -> bool:
+        return message in texts or any(one.fullmatch(message) and one.pattern.strip(".*") for one in loose)
+
+    assert [one for one in MESSAGES if not one.startswith(OF_THE_LIBRARY) and not is_known(one)] == []
+
+
+@pytest.mark.parametrize("english", sorted(MESSAGES))
+def test_a_message_keeps_all_its_values(english: str) -> None:
+    values = [f"<{number}>" for number in range(english.count("{}"))]
+    japanese = in_japanese(english.format(*values))
+    assert japanese != english.format(*values)
+    assert all(value in japanese for value in values)
+    assert re.search("[ぁ-んァ-ヶ一-龠]", japanese)
+
+
+def test_the_most_telling_template_is_taken_and_the_rest_stays_english() -> None:
+    assert in_japanese("changed volume nas1") == "ボリューム nas1 を変更しました"
+    assert in_japanese("pacs: no peer CT1 is registered; pacs ae list shows them").startswith("pacs: 接続相手 CT1")
+    assert in_japanese("something new") == "something new"
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({"LANG": "ja_JP.UTF-8"}, True),
+        ({"LANG": "ja_JP.UTF-8", "LC_ALL": "C"}, False),
+        ({"LANG": "C", "LC_MESSAGES": "ja"}, True),
+        ({"LANG": "en_US.UTF-8"}, False),
+        ({}, False),
+    ],
+)
+def test_the_locale_decides(environment: dict[str, str], wanted: bool) -> None:
+    assert is_wanted(environment) is wanted
+
+
+def said(language: str, *words: str) -> tuple[str, str, int]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PACS_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pacs_server", *words], capture_output=True, text=True, encoding="utf-8", check=False,
+        env=environment | {"LANG": language, "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    return done.stdout, done.stderr, done.returncode
+
+
+def test_a_person_reads_their_language(tmp_path: Path) -> None:
+    assert "患者、検査、シリーズ" in said("ja_JP.UTF-8", "find", "-h")[0]
+    assert "Find patients" in said("C.UTF-8", "find", "-h")[0]
+    _, told, code = said("ja_JP.UTF-8", "-c", str(tmp_path / "none.yaml"), "find")
+    assert ("引数" in told, code) == (True, 2)
+
+
+@pytest.mark.parametrize("words", [("-h",), ("storage", "-h"), ("index", "fields", "add", "-h")])
+def test_japanese_help_is_not_cut_and_fits_a_terminal(words: tuple[str, ...]) -> None:
+    help_text = said("ja_JP.UTF-8", *words)[0]
+    assert "..." not in help_text.replace("postgresql://...", "").replace("COMMAND [ARGS]...", "")
+    described = help_text.partition("\n\n")[2].partition("Options:")[0]
+    assert all(display_width(line) <= 80 for line in described.splitlines())

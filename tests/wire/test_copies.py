@@ -159,3 +159,24 @@ def test_below_the_floor_nothing_is_taken(doubled: Archive, station: Station, tm
     assert backlog(doubled)["lacking_copies"] == 1
     doubled.pacs("storage", "set", "second", "--writable")
     wait_for(lambda: backlog(doubled)["lacking_copies"] == 0, "the second copy", timeout_s=30)
+
+
+def test_a_new_server_takes_over_the_volumes_of_one_that_is_dead(
+    doubled: Archive, station: Station, new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    stored(station, tmp_path, PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192")
+    before = doubled.report("find", "studies", "PatientName=*田*"), doubled.report("find", "instances")
+    roots = {row["name"]: row["path"] for row in doubled.report("storage", "list")}
+    doubled.kill()
+    (doubled.data / "index.db").unlink()
+    fresh = new_archive()
+    for name, path in roots.items():
+        fresh.pacs("storage", "add", f"old-{name}", path, "--domain", name)
+    fresh.pacs("storage", "remove", "first", "--yes")
+    fresh.pacs("policy", "set", "--want", "2", "--need", "2")
+    fresh.pacs("index", "rebuild")
+    fresh.start()
+    assert (fresh.report("find", "studies", "PatientName=*田*"), fresh.report("find", "instances")) == before
+    wait_for(lambda: backlog(fresh)["jobs"] == {}, "the survey to find nothing that lacks", timeout_s=20)
+    assert fresh.report("verify") == []
+    assert fresh.report("reconcile") == []

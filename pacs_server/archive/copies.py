@@ -84,7 +84,7 @@ def _intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: P
             problems.append(f"the copy on {volume.spec.name if volume else copy.volume_id} cannot be read now")
             continue
         if problem := damage_of(volume, copy.path, one.digest):
-            copies.mark_damaged(copy.volume_id, copy.path, problem)
+            copies.mark_damaged(copy.volume_id, copy.path, problem, now)
             good[:] = [other for other in good if other is not copy]
             problems.append(problem)
             continue

@@ -38,7 +38,7 @@ def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[
         for one in portion:
             damage = damage_of(volume, one.path, one.digest)
             if damage:
-                copies.mark_damaged(volume.spec.id, one.path, damage)
+                copies.mark_damaged(volume.spec.id, one.path, damage, clock())
             else:
                 copies.mark_verified([(volume.spec.id, one.path)], clock())
             yield _verified(one, damage)
@@ -74,7 +74,7 @@ def verify_series(
                 problems.append(str(error))
                 continue
             if damage:
-                copies.mark_damaged(copy.volume_id, copy.path, damage)
+                copies.mark_damaged(copy.volume_id, copy.path, damage, now)
             else:
                 copies.mark_verified([(copy.volume_id, copy.path)], now)
     completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import MANY_DAMAGED, note_change
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, jobs, series, site, studies, volumes
 
@@ -112,8 +113,8 @@ class Copies:
             for volume_id, path in places:
                 self._verified.on(cursor, {"volume": volume_id, "place": path, "moment": now.isoformat()})
 
-    def mark_damaged(self, volume_id: str, path: str, reason: str) -> None:
-        """A copy is missing, short or has other bytes. Each time it becomes so counts against its volume.
+    def mark_damaged(self, volume_id: str, path: str, reason: str, now: datetime) -> None:
+        """A copy is missing, short or has other bytes. Those that are found on one day count against their volume.
 
         Raises: IndexUnavailable.
         """
@@ -122,8 +123,15 @@ class Copies:
             changed = self._damaged.on(cursor, values).rowcount
         if changed:
             with self._index.write() as connection:
+                today = now.date().isoformat()
+                goes_on = (volumes.c.damaged_on == today) | (volumes.c.damaged_count >= MANY_DAMAGED)
+                count = case((goes_on, volumes.c.damaged_count + 1), else_=1)
                 counted = update(volumes).where(volumes.c.id == volume_id)
-                connection.execute(counted.values(damaged_count=volumes.c.damaged_count + 1))
+                connection.execute(counted.values(damaged_count=count, damaged_on=today))
+                if connection.execute(select(volumes.c.damaged_count).where(volumes.c.id == volume_id)).scalar() == (
+                    MANY_DAMAGED
+                ):
+                    note_change(connection)
 
     def least_verified(self, volume_id: str, *, before: datetime, limit: int) -> list[CopyToVerify]:
         """Good copies of a volume that came before `before` and were not verified since, those first that never were.

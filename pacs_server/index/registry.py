@@ -48,6 +48,10 @@ class Peer:
     combines_moments: bool = False
 
 
+# So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
+MANY_DAMAGED: Final = 10
+
+
 class VolumeMode(StrEnum):
     """What an admin lets be done with a volume."""
 
@@ -59,7 +63,8 @@ class VolumeMode(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRow:
     """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it are used, and tiers
-    are moved off until `low_water` is reached. `damaged_count` grows with each copy that was found damaged.
+    are moved off until `low_water` is reached. `damaged_count` is how many
+    copies were found damaged on the day `damaged_on`; once they are many it stays, until an admin trusts it again.
     """
 
     id: str
@@ -71,6 +76,7 @@ class VolumeRow:
     high_water: int = 100
     low_water: int = 100
     damaged_count: int = 0
+    damaged_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,6 +186,7 @@ volumes: Final = Table(
     Column("high_water", Integer, nullable=False, server_default="100"),
     Column("low_water", Integer, nullable=False, server_default="100"),
     Column("damaged_count", Integer, nullable=False, server_default="0"),
+    Column("damaged_on", Text, nullable=False, server_default=""),
 )
 
 # The grams of a patient's name: a search for a part of it reads these, whatever the number of patients.

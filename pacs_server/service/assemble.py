@@ -20,7 +20,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
-from pacs_server.index.registry import Policies, Policy, Registry, VolumeMode, VolumeRow
+from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.settings import Settings
@@ -69,7 +69,7 @@ class Node:
 
         Raises: IndexUnavailable.
         """
-        self._look_at_site_state()
+        self.look_at_site_state()
         policy = self._policies.of(aet)
         placement = self._placements.get(policy)
         if placement is None:
@@ -83,7 +83,7 @@ class Node:
 
         Raises: IndexUnavailable.
         """
-        self._look_at_site_state()
+        self.look_at_site_state()
         return self._policies
 
     def vocabulary(self) -> Vocabulary:
@@ -91,12 +91,16 @@ class Node:
 
         Raises: IndexUnavailable.
         """
-        self._look_at_site_state()
+        self.look_at_site_state()
         return self._vocabulary
 
-    def _look_at_site_state(self) -> None:
+    def look_at_site_state(self, *, max_age_s: float = _SITE_STATE_AGE_S) -> None:
+        """Take over what an admin changed, unless that was looked at a moment ago.
+
+        Raises: IndexUnavailable.
+        """
         now = time.monotonic()
-        if now - self._looked_at < _SITE_STATE_AGE_S:
+        if now - self._looked_at < max_age_s:
             return
         with self._lock:
             revision = self.registry.revision()
@@ -112,7 +116,7 @@ class Node:
 
         Raises: IndexUnavailable.
         """
-        self._look_at_site_state()
+        self.look_at_site_state()
         return list(self._volumes.values())
 
     def _take_over(self, rows: list[VolumeRow]) -> None:
@@ -147,8 +151,9 @@ class Node:
         """
         log.warning("copy damaged", volume=copy.volume_id, path=copy.path, why=reason)
         try:
-            self.copies.mark_damaged(copy.volume_id, copy.path, reason)
-            self.jobs.owe(JobKind.VERIFY, datetime.now(UTC), series=[(item.study_uid, item.series_uid)])
+            now = datetime.now(UTC)
+            self.copies.mark_damaged(copy.volume_id, copy.path, reason, now)
+            self.jobs.owe(JobKind.VERIFY, now, series=[(item.study_uid, item.series_uid)])
         except IndexUnavailable as error:
             log.error("damage not noted", path=copy.path, why=error)
 
@@ -175,5 +180,5 @@ def _spec(row: VolumeRow) -> VolumeSpec:
         is_draining=row.mode is VolumeMode.DRAINING,
         is_closed=row.mode is VolumeMode.READ_ONLY,
         high_water=row.high_water,
-        damaged_count=row.damaged_count,
+        is_distrusted=row.damaged_count >= MANY_DAMAGED,
     )

@@ -71,6 +71,8 @@ class Runner:
         job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=_PER_TARGET)
         if job is None:
             return False
+        # A job may be owed because of what an admin changed a moment ago.
+        self._node.look_at_site_state(max_age_s=0)
         try:
             problems = self._work(job)
         except VolumeUnavailable as error:

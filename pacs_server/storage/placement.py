@@ -147,7 +147,8 @@ class Placement:
             except (VolumeUnavailable, CopyUnreadable) as error:
                 problem = str(error)
             problems.append(problem)
-            if self._volumes[copy.volume_id].state.status.readable:
+            # Whether it is this copy, or the whole volume that went away a moment ago.
+            if self._volumes[copy.volume_id].check().status.readable:
                 on_damage(copy, problem)
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 

@@ -24,9 +24,6 @@ from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
 Answer = TypeVar("Answer")
 
-# With so many damaged copies nothing new is entrusted to a volume until a person has looked at it.
-MANY_DAMAGED: Final = 10
-
 _PROBE_TIMEOUT_S: Final = 5.0
 
 
@@ -51,7 +48,7 @@ class VolumeSpec:
     """What the site has decided about a volume. `domain` names what fails together with it.
 
     Nothing new is written to one that `is_draining` or `is_closed`, or of which more than `high_water` percent is used.
-    `damaged_count` is how many of its copies were found damaged since an admin last trusted it.
+    It `is_distrusted` when too many of its copies were found damaged.
     """
 
     id: str
@@ -62,7 +59,7 @@ class VolumeSpec:
     is_draining: bool = False
     is_closed: bool = False
     high_water: int = 100
-    damaged_count: int = 0
+    is_distrusted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +215,10 @@ class Volume:
             status, reason = Status.DRAINING, "an admin has it emptied"
         elif self.spec.is_closed:
             status, reason = Status.READ_ONLY, "an admin set it so"
-        elif self.spec.damaged_count >= MANY_DAMAGED:
+        elif self.spec.is_distrusted:
             status = Status.READ_ONLY
             reason = (
-                f"{self.spec.damaged_count} damaged copies were found on it: check the disk, then "
+                "many damaged copies were found on it in one day: check the disk, then "
                 f"pacs storage set {self.spec.name} --trust"
             )
         elif total and 100 * (total - free) > self.spec.high_water * total:

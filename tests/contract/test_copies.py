@@ -193,3 +193,22 @@ def test_a_round_goes_on_where_it_was(site: Site) -> None:
     assert len(rest) == 2
     site.copies.verification_ended(volume.spec.id)
     assert site.copies.verification_began(volume.spec.id, LATER + timedelta(days=1)) == LATER + timedelta(days=1)
+
+
+def test_many_damaged_copies_of_one_day_count_against_their_volume_and_few_of_many_days_do_not(site: Site) -> None:
+    site.take_in(12)
+    registry, volume_id = Registry(site.index), site.volumes["a"].spec.id
+
+    def count() -> int:
+        return next(row.damaged_count for row in registry.volumes() if row.id == volume_id)
+
+    paths = [copy.path for one in site.objects() for copy in one.copies if copy.volume_id == volume_id]
+    for day, path in enumerate(paths[:3]):
+        site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=day))
+    assert count() == 1
+    for path in paths:
+        site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=2))
+    assert count() == 1 + 9, "what was noted before is not counted again"
+    site.copies.mark_verified([(volume_id, paths[0])], NOW)
+    site.copies.mark_damaged(volume_id, paths[0], "rotten", NOW + timedelta(days=30))
+    assert count() == 11, "it stays until a person has looked"

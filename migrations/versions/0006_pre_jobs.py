@@ -37,4 +37,4 @@ def upgrade() -> None:
         ),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_jobs_state_due_at", "jobs", ["state", "due_at"])
+    op.create_index("ix_jobs_due_at", "jobs", ["due_at"])

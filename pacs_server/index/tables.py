@@ -220,7 +220,7 @@ jobs: Final = Table(
     UniqueConstraint("kind", "study_uid", "series_uid", "target"),
     sqlite_autoincrement=True,
 )
-Index("ix_jobs_state_due_at", jobs.c.state, jobs.c.due_at)
+Index("ix_jobs_due_at", jobs.c.due_at)
 
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))

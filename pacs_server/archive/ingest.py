@@ -19,8 +19,9 @@ from pacs_server.errors import CopyUnreadable, ObjectMismatch, Undecodable
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Outcome, Recorded, StoredObject
 from pacs_server.storage.layout import object_path, series_directory
-from pacs_server.storage.placement import CopyPlace, NamesCopy, ObjectStream, Placement
+from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.writing import CopyPlace, ObjectStream
 
 _COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 

@@ -7,7 +7,6 @@ below which an object is refused. A volume that fails is replaced by the next wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Final, Protocol, TypeVar
@@ -15,13 +14,11 @@ from typing import Final, Protocol, TypeVar
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
-from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
-from pacs_server.storage.threads import Attempt, Task
 from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.writing import CopyInProgress, CopyPlace, ObjectStream, succeeds, too_few
 
 _TIERS: Final = {"hot": 0, "warm": 1, "cold": 2}
-_PIECE_BYTES: Final = 1 << 20
 
 
 class NamesCopy(Protocol):
@@ -37,14 +34,6 @@ class NamesCopy(Protocol):
 
 
 Named = TypeVar("Named", bound=NamesCopy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyPlace:
-    """Where a copy was written."""
-
-    volume_id: str
-    path: str
 
 
 class Placement:
@@ -64,7 +53,7 @@ class Placement:
 
         Raises: NotEnoughCopies when fewer volumes took it than the policy's floor; the message says which and why.
         """
-        copies = [_Copy(volume) for volume in self._candidates()]
+        copies = [CopyInProgress(volume) for volume in self._candidates()]
         written = self._on_enough(copies, lambda copy: copy.start_whole(path, chunks))
         return tuple(CopyPlace(volume_id=copy.volume.spec.id, path=str(path)) for copy in written)
 
@@ -73,7 +62,7 @@ class Placement:
 
         Raises: NotEnoughCopies.
         """
-        copies = [_Copy(volume) for volume in self._candidates()]
+        copies = [CopyInProgress(volume) for volume in self._candidates()]
         return ObjectStream(directory, self._on_enough(copies, lambda copy: copy.start_open(directory)), self.degraded)
 
     def _candidates(self) -> list[Volume]:
@@ -85,19 +74,21 @@ class Placement:
         online = [volume for volume in self._volumes.values() if volume.state.status is Status.ONLINE]
         return sorted(online, key=lambda volume: (_tier(volume), -volume.state.free_bytes.bit_length()))
 
-    def _on_enough(self, waiting: list[_Copy], start: Callable[[_Copy], None]) -> list[_Copy]:
+    def _on_enough(
+        self, waiting: list[CopyInProgress], start: Callable[[CopyInProgress], None]
+    ) -> list[CopyInProgress]:
         """Begin something on `need` volumes at the same time, replacing those that fail; those that did it."""
         problems = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
-        done: list[_Copy] = []
+        done: list[CopyInProgress] = []
         while waiting and len(done) < self.need:
             chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
             waiting = [copy for copy in waiting if copy not in chosen]
-            started = [copy for copy in chosen if _succeeds(partial(start, copy), problems)]
-            done += [copy for copy in started if _succeeds(copy.settle, problems)]
+            started = [copy for copy in chosen if succeeds(partial(start, copy), problems)]
+            done += [copy for copy in started if succeeds(copy.settle, problems)]
         if len(done) < self.degraded:
             for copy in done:
                 copy.discard()
-            raise NotEnoughCopies(_shortage(len(done), self.degraded, problems))
+            raise NotEnoughCopies(too_few(len(done), self.degraded, problems))
         self._tell(len(done), problems)
         return done
 
@@ -220,178 +211,12 @@ def _absence(volume: Volume) -> str:
     return f"volume {volume.spec.name} is {state.status}: {state.reason}"
 
 
-def _shortage(written: int, floor: int, problems: Sequence[str]) -> str:
-    why = "; ".join(problems) or "there are no more volumes; pacs storage add adds one"
-    return f"{written} of at least {floor} copies could be written: {why}"
-
-
-def _succeeds(step: Callable[[], None], problems: list[str]) -> bool:
-    try:
-        step()
-    except VolumeUnavailable as error:
-        problems.append(str(error))
-        return False
-    return True
-
-
-def _apart(copies: Sequence[_Copy], count: int, used_domains: set[str]) -> list[_Copy]:
+def _apart(copies: Sequence[CopyInProgress], count: int, used_domains: set[str]) -> list[CopyInProgress]:
     """The first `count` of them, those in domains of their own before the rest."""
     used = set(used_domains)
-    first: list[_Copy] = []
-    rest: list[_Copy] = []
+    first: list[CopyInProgress] = []
+    rest: list[CopyInProgress] = []
     for copy in copies:
         (rest if copy.volume.spec.domain in used else first).append(copy)
         used.add(copy.volume.spec.domain)
     return (first + rest)[:count]
-
-
-class _Copy:
-    """One copy on its way to one volume: at most one piece of work is under way at a time.
-
-    The unfinished file belongs to whoever works on it. It is discarded in a thread of the volume, after the work that
-    may hang: were it closed meanwhile, that work would go on in whatever file gets its descriptor next.
-    """
-
-    def __init__(self, volume: Volume) -> None:
-        self.volume = volume
-        self._file: NewFile | None = None
-        self._task: Task[None] | None = None
-
-    def start_whole(self, path: PurePosixPath, chunks: Sequence[Buffer]) -> None:
-        """Write the file from beginning to end."""
-        tree = self.volume.tree()
-
-        def work(attempt: Attempt) -> None:
-            with NewFile(tree, path.parent) as file:
-                file.write(chunks)
-                _unless_abandoned(attempt)
-                file.finish(path.name)
-
-        self._task = self.volume.start(work)
-
-    def start_open(self, directory: PurePosixPath) -> None:
-        """Make the unfinished file."""
-        tree = self.volume.tree()
-
-        def work(_: Attempt) -> None:
-            self._file = NewFile(tree, directory)
-
-        self._start(work)
-
-    def start_write(self, chunks: Sequence[Buffer]) -> None:
-        """Append to the unfinished file."""
-
-        def work(_: Attempt) -> None:
-            if self._file is not None:
-                self._file.write(chunks)
-                self._file.write_back()
-
-        self._start(work)
-
-    def start_finish(self, name: str) -> None:
-        """Give the file its final name, flushed."""
-
-        def work(attempt: Attempt) -> None:
-            _unless_abandoned(attempt)
-            if self._file is not None:
-                self._file.finish(name)
-
-        self._start(work)
-
-    def _start(self, work: Callable[[Attempt], None]) -> None:
-        self._task = self.volume.start(work, on_abandoned=self._discard_now)
-
-    def settle(self) -> None:
-        """Wait for what is under way. After a failure the copy is given up.
-
-        Raises: VolumeUnavailable.
-        """
-        task, self._task = self._task, None
-        if task is None:
-            return
-        try:
-            self.volume.wait(task)
-        except VolumeUnavailable:
-            if not task.cancelled:
-                self.discard()
-            raise
-
-    def discard(self) -> None:
-        """Leave nothing behind, as far as the volume lets us; does not wait for it."""
-        self.volume.later(self._discard_now)
-
-    def _discard_now(self) -> None:
-        if self._file is not None:
-            self._file.discard()
-
-
-def _unless_abandoned(attempt: Attempt) -> None:
-    if attempt.cancelled:
-        raise VolumeUnavailable("the attempt was abandoned")
-
-
-class ObjectStream:
-    """A large object on its way to its volumes. Belongs to one thread; ends in `finish` or `abandon`.
-
-    Pieces of 1 MiB: one is filled while another is written on all volumes. A volume that fails is dropped; it is not
-    replaced, because what it had would have to be read back from another.
-    """
-
-    def __init__(self, directory: PurePosixPath, copies: list[_Copy], degraded: int) -> None:
-        self._directory = directory
-        self._copies = copies
-        self._degraded = degraded
-        self._piece: list[bytes] = []
-        self._piece_bytes = 0
-        self._problems: list[str] = []
-
-    def write(self, chunk: Buffer) -> None:
-        """Append a chunk; the caller may use its buffer again.
-
-        Raises: NotEnoughCopies when too few volumes are left.
-        """
-        self._piece.append(bytes(chunk))
-        self._piece_bytes += len(chunk)
-        if self._piece_bytes >= _PIECE_BYTES:
-            self._send_piece()
-
-    def _send_piece(self) -> None:
-        piece, self._piece, self._piece_bytes = self._piece, [], 0
-        self._each(lambda copy: copy.start_write(piece))
-
-    def _each(self, next_step: Callable[[_Copy], None]) -> None:
-        """Wait for what each copy has under way, drop those that failed, and give the rest their next work."""
-        settled = [copy for copy in self._copies if _succeeds(copy.settle, self._problems)]
-        self._copies = []
-        for copy in settled:
-            if _succeeds(partial(next_step, copy), self._problems):
-                self._copies.append(copy)
-            else:
-                copy.discard()
-        if len(self._copies) < self._degraded:
-            raise NotEnoughCopies(_shortage(len(self._copies), self._degraded, self._problems))
-
-    def finish(self, path: PurePosixPath) -> tuple[CopyPlace, ...]:
-        """Flush every copy and give it the name of `path`, in the directory in which it was begun.
-
-        Raises: NotEnoughCopies.
-        """
-        try:
-            self._send_piece()
-            self._each(lambda copy: copy.start_finish(path.name))
-            self._each(lambda _: None)
-        except NotEnoughCopies:
-            self.abandon()
-            raise
-        copies, self._copies = self._copies, []
-        if self._problems:
-            log.warning("fewer copies than begun", copies=len(copies), why="; ".join(self._problems))
-        place = str(self._directory / path.name)
-        return tuple(CopyPlace(volume_id=copy.volume.spec.id, path=place) for copy in copies)
-
-    def abandon(self) -> None:
-        """Leave nothing behind, as far as the volumes let us. Does nothing after `finish`."""
-        copies, self._copies = self._copies, []
-        for copy in copies:
-            if _succeeds(copy.settle, self._problems):
-                copy.discard()

@@ -23,7 +23,7 @@ def upgrade() -> None:
     is_damaged = sa.text("damage IS NOT NULL")
     op.create_index("ix_copies_damage", "copies", ["damage"], sqlite_where=is_damaged, postgresql_where=is_damaged)
     op.add_column("volumes", sa.Column("mode", sa.Text(), nullable=False, server_default="normal"))
-    for name, default in (("high_water", "100"), ("low_water", "100"), ("damaged_count", "0")):
+    for name, default in (("high_water", "100"), ("damaged_count", "0")):
         op.add_column("volumes", sa.Column(name, sa.Integer(), nullable=False, server_default=default))
     op.add_column("volumes", sa.Column("damaged_on", sa.Text(), nullable=False, server_default=""))
     op.create_table(

@@ -79,7 +79,6 @@ HELP: Final[dict[str, str]] = {
     "Where it is mounted now; its sentinel has to be there.": "現在のマウント先。そこに目印のファイルが必要です。",
     "What fails together with it.": "一緒に故障するものの名札。",
     "It is full when more than this is used.": "使用率がこれを超えると満杯とみなします。",
-    "Moving to other tiers ends when less is used.": "使用率がこれを下回ると、ほかの階層への移動を終えます。",
     "Whether it takes new objects; --writable ends a drain too.":
         "新しいオブジェクトを受け入れるかどうか。--writable は drain も取り消します。",
     "Forget the damaged copies that were counted against it.": "このボリュームで数えた破損コピーの数を忘れます。",

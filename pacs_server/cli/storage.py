@@ -96,7 +96,6 @@ def show(invocation: Invocation, name: str) -> ExitCode:
         facts = _facts_of(volume) | {
             "mode": row.mode.value,
             "high_water": row.high_water,
-            "low_water": row.low_water,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
             "only_copies": node.copies.only_on(row.id),
@@ -105,14 +104,13 @@ def show(invocation: Invocation, name: str) -> ExitCode:
     return ExitCode.DONE
 
 
-@storage.command("set", example="pacs storage set nas1 --tier warm --high-water 90 --low-water 80")
+@storage.command("set", example="pacs storage set nas1 --tier warm --high-water 90")
 @click.argument("name")
 @click.option("--rename", metavar="NAME", help="Another name.")
 @click.option("--path", type=click.Path(path_type=Path), help="Where it is mounted now; its sentinel has to be there.")
 @click.option("--tier", type=click.Choice(TIERS), help="How fast it is.")
 @click.option("--domain", metavar="LABEL", help="What fails together with it.")
 @click.option("--high-water", type=_PERCENT, metavar="PERCENT", help="It is full when more than this is used.")
-@click.option("--low-water", type=_PERCENT, metavar="PERCENT", help="Moving to other tiers ends when less is used.")
 @click.option("--read-only/--writable", default=None, help="Whether it takes new objects; --writable ends a drain too.")
 @click.option("--trust", is_flag=True, help="Forget the damaged copies that were counted against it.")
 @pass_invocation
@@ -128,8 +126,6 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
         changed = _changed(row, given, trust=trust)
         if changed == row:
             raise click.UsageError("nothing to change was given")
-        if changed.low_water > changed.high_water:
-            raise Refused(f"the low-water mark {changed.low_water} is above the high-water mark {changed.high_water}")
         if changed.path != row.path:
             _check_sentinel(changed)
         node.registry.change_volume(changed)

@@ -62,9 +62,10 @@ class VolumeMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRow:
-    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it are used, and tiers
-    are moved off until `low_water` is reached. `damaged_count` is how many
-    copies were found damaged on the day `damaged_on`; once they are many it stays, until an admin trusts it again.
+    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it is used.
+
+    `damaged_count` is how many copies were found damaged on the day `damaged_on`; once they are many it stays, until an
+    admin trusts the volume again.
     """
 
     id: str
@@ -74,7 +75,6 @@ class VolumeRow:
     domain: str
     mode: VolumeMode = VolumeMode.NORMAL
     high_water: int = 100
-    low_water: int = 100
     damaged_count: int = 0
     damaged_on: str = ""
 

@@ -184,7 +184,6 @@ volumes: Final = Table(
     Column("domain", Text, nullable=False),
     Column("mode", Text, nullable=False, server_default="normal"),
     Column("high_water", Integer, nullable=False, server_default="100"),
-    Column("low_water", Integer, nullable=False, server_default="100"),
     Column("damaged_count", Integer, nullable=False, server_default="0"),
     Column("damaged_on", Text, nullable=False, server_default=""),
 )

@@ -86,8 +86,8 @@ HELP: Final[dict[str, str]] = {
     "makes. pacs storage show tells how many objects are still only there. Its files stay.":
         "ボリュームを空にできるようにします。新しいものは置かず、そこにあるものは動いているサーバがほかへ複製します。"
         "まだそこにしかない数は pacs storage show で分かります。ファイルは残ります。",
-    "Forget a volume. Its files stay as they are. Refused while an object has no good copy elsewhere: drain it first.":
-        "ボリュームの登録を消します。ファイルはそのまま残ります。ほかに正しいコピーがないオブジェクトがある間は拒否します。"
+    "Forget a volume. Its files stay as they are. Refused while an object has no good copy on another volume that can be read now, and while a server runs that may still write to it: drain it first.":
+        "ボリュームの登録を消します。ファイルはそのまま残ります。いま読めるほかのボリュームに正しいコピーがないオブジェクトがある間と、サーバがまだ書き込むかもしれない間は拒否します。"
         "先に drain してください。",
     "Examine how the volumes are mounted. Says what is dangerous, and what to write in fstab instead. Ends with 12 when "
     "there is something to change.":

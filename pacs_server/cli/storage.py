@@ -98,7 +98,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
             "high_water": row.high_water,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
-            "only_copies": node.copies.only_on(row.id),
+            "only_copies": _only_on(node, row),
         }
     print_facts(facts, as_json=invocation.as_json)
     return ExitCode.DONE
@@ -149,7 +149,7 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 
     with invocation.node() as node:
         row = _known(node, name)
-        copies, only = node.copies.count_on(row.id), node.copies.only_on(row.id)
+        copies, only = node.copies.count_on(row.id), _only_on(node, row)
         if not yes:
             talk(f"would have the {copies} copies on {name} made elsewhere, {only} of them the only ones: --yes")
             return ExitCode.DONE
@@ -166,13 +166,18 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     """Forget a volume. Its files stay as they are.
 
-    Refused while an object has no good copy elsewhere: drain it first.
+    Refused while an object has no good copy on another volume that can be read now, and while a server runs that may
+    still write to it: drain it first.
     """
     from pacs_server.index.jobs import JobKind
+    from pacs_server.index.registry import VolumeMode
+    from pacs_server.service.worker import running
 
     with invocation.node() as node:
         row = _known(node, name)
-        if only := node.copies.only_on(row.id):
+        if running(node.settings.data_dir) is not None and row.mode is not VolumeMode.DRAINING:
+            raise Refused(f"the server may be writing to {name} at this moment: pacs storage drain {name} --yes first")
+        if only := _only_on(node, row):
             raise Refused(f"{only} objects have no good copy but on {name}: pacs storage drain {name} first")
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")
@@ -218,6 +223,12 @@ def _known(node: Node, name: str) -> VolumeRow:
     if row is None:
         raise UnknownName(f"no volume has the name {name}; pacs storage list shows those there are")
     return row
+
+
+def _only_on(node: Node, row: VolumeRow) -> int:
+    """How many objects have no copy elsewhere that can be read now and is to stay."""
+    others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
+    return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().status.readable])
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

@@ -236,11 +236,11 @@ class Copies:
         with self._index.read() as connection:
             return connection.execute(select(func.count()).where(copies.c.damage.is_not(None))).scalar_one()
 
-    def only_on(self, volume_id: str) -> int:
-        """How many objects have no good copy but on this volume. Raises: IndexUnavailable."""
+    def only_on(self, volume_id: str, *, others: Sequence[str]) -> int:
+        """How many objects of this volume have no good copy on one of the others. Raises: IndexUnavailable."""
         here = copies.alias()
         elsewhere = select(copies.c.id).where(
-            copies.c.instance_row == here.c.instance_row, copies.c.volume_id != volume_id, _GOOD
+            copies.c.instance_row == here.c.instance_row, copies.c.volume_id.in_(list(others)), _GOOD
         )
         counted = select(func.count(here.c.instance_row.distinct())).where(
             here.c.volume_id == volume_id, ~elsewhere.exists()

@@ -64,9 +64,9 @@ class Holdings:
             last = rows[-1].id
 
     def copy_count(self, instance_id: int) -> int:
-        """How many copies the index knows of an object. Raises: IndexUnavailable."""
+        """How many copies of an object are not known to be damaged. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            counted = select(func.count()).where(copies.c.instance_row == instance_id)
+            counted = select(func.count()).where(copies.c.instance_row == instance_id, copies.c.damage.is_(None))
             return connection.execute(counted).scalar_one()
 
     def forget(self, volume_id: str, path: str) -> None:

@@ -128,15 +128,17 @@ class Placement:
         ordered = self.read_order(copies)
         problems: list[str] = []
         for place, copy in enumerate(ordered):
+            opened: OpenCopy | None = None
             try:
                 opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
                 if is_whole(opened.pieces()):
                     opened.go_on_with(partial(self.open_whole, ordered[place + 1 :], is_whole, on_damage))
                     return opened
-                opened.close()
                 problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
             except (VolumeUnavailable, CopyUnreadable) as error:
                 problem = str(error)
+            if opened is not None:
+                opened.close()
             problems.append(problem)
             # Whether it is this copy, or the whole volume that went away a moment ago.
             if self._volumes[copy.volume_id].check().status.readable:

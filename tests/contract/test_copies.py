@@ -110,9 +110,11 @@ def test_a_survey_finds_the_series_that_lack_copies_now(site: Site) -> None:
     series = (site.samples[0].study_uid, site.samples[0].series_uid)
     assert site.copies.lacking(want=3, after=0, absent=[]) == ([series], 0)
     assert site.copies.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id]) == ([series], 0)
-    assert site.copies.only_on(site.volumes["a"].spec.id) == 0
+    ids = {name: volume.spec.id for name, volume in site.volumes.items()}
+    assert site.copies.only_on(ids["a"], others=[ids["b"]]) == 0
+    assert site.copies.only_on(ids["a"], others=[]) == 2, "a copy on a volume that is away does not count"
     site.copies.forget_volume(site.volumes["b"].spec.id)
-    assert site.copies.only_on(site.volumes["a"].spec.id) == 2
+    assert site.copies.only_on(ids["a"], others=[ids["b"]]) == 2
 
 
 def flip(path: Path) -> None:

@@ -30,6 +30,8 @@ class JobKind(StrEnum):
     COPY = "copy"  # give every object of a series as many copies as it wants
     VERIFY = "verify"  # read every copy of a series, and replace what is damaged
     SURVEY = "survey"  # look for series that lack copies, after volumes or the policy changed
+    RELEASE = "release"  # remove the files that are copies no more from the volume in `target`
+    OPERATIONS = "operations"  # make the operations on the volume in `target` and those of the index the same
 
 
 class JobState(StrEnum):

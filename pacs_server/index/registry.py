@@ -62,7 +62,8 @@ class VolumeMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRow:
-    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it is used.
+    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it is used; rules that
+    make room on it go on until no more than `low_water` percent is.
 
     `damaged_count` is how many copies were found damaged on the day `damaged_on`; once they are many it stays, until an
     admin trusts the volume again.
@@ -75,6 +76,7 @@ class VolumeRow:
     domain: str
     mode: VolumeMode = VolumeMode.NORMAL
     high_water: int = 100
+    low_water: int = 100
     damaged_count: int = 0
     damaged_on: str = ""
 

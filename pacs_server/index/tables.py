@@ -62,6 +62,7 @@ studies: Final = Table(
     _count("series_count"),
     _count("instance_count"),
     Column("last_received_at", Text, nullable=False),
+    Column("last_read_at", Text),
     UniqueConstraint("study_uid"),
 )
 
@@ -184,6 +185,7 @@ volumes: Final = Table(
     Column("domain", Text, nullable=False),
     Column("mode", Text, nullable=False, server_default="normal"),
     Column("high_water", Integer, nullable=False, server_default="100"),
+    Column("low_water", Integer, nullable=False, server_default="100"),
     Column("damaged_count", Integer, nullable=False, server_default="0"),
     Column("damaged_on", Text, nullable=False, server_default=""),
 )
@@ -220,6 +222,81 @@ jobs: Final = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_jobs_due_at", jobs.c.due_at)
+
+# What persons decided about objects, as it also lies in a file on every volume; `content` is that file. The order of
+# operations is that of (counter, site_id): the counter of a new one is greater than all that its site knew of.
+operations: Final = Table(
+    "operations",
+    metadata,
+    Column("counter", BigInteger, primary_key=True, autoincrement=False),
+    Column("site_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("study_uid", Text, nullable=False, index=True),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+
+def _stamp() -> list[Column[object]]:
+    """The operation that decided last, as the order of operations goes."""
+    return [Column("counter", BigInteger, nullable=False), Column("site_id", Text, nullable=False)]
+
+
+# What the last operation on an object made of it: kept, trashed or purged (its tombstone). `role` is the one it had
+# before it was trashed.
+fates: Final = Table(
+    "fates",
+    metadata,
+    Column("sop_uid", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("study_uid", Text, nullable=False, index=True),
+    Column("fate", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    *_stamp(),
+)
+Index(
+    "ix_fates_trashed",
+    fates.c.at,
+    sqlite_where=text("fate = 'trashed'"),
+    postgresql_where=text("fate = 'trashed'"),
+)
+
+# Studies that must not be deleted; `state` is held or released.
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("study_uid", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    *_stamp(),
+)
+
+# Which content a person made the current one of a SOP Instance UID.
+choices: Final = Table(
+    "choices",
+    metadata,
+    Column("sop_uid", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    *_stamp(),
+)
+
+# Files that are copies no more, and are to be removed from their volume once they are due and it is there.
+releases: Final = Table(
+    "releases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("volume_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("due_at", Text, nullable=False),
+    UniqueConstraint("volume_id", "path"),
+)
+Index("ix_releases_volume_id_due_at", releases.c.volume_id, releases.c.due_at)
 
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))

@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index("ix_fates_trashed", "fates", ["at"], sqlite_where=is_trashed, postgresql_where=is_trashed)
     op.create_table(
         "holds",
-        *_texts("study_uid", "state", "at", "who", "reason"),
+        *_texts("study_uid", "at", "who", "reason"),
         sa.Column("counter", sa.BigInteger(), nullable=False),
         *_texts("site_id"),
         sa.PrimaryKeyConstraint("study_uid", name="pk_holds"),

@@ -11,14 +11,16 @@ from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher, Uid, uid_text
+from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import CopyUnreadable, ObjectMismatch, Undecodable
 from pacs_server.index.instances import Instances
-from pacs_server.index.objects import Arrival, CopyRow, Outcome, Recorded, StoredObject
+from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
 from pacs_server.storage.layout import object_path, series_directory
+from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.writing import CopyPlace, ObjectStream
@@ -156,7 +158,8 @@ def ingest(reception: Reception) -> Recorded:
     digest = reception.digest()
     known = instances.known(description.sop_uid, description.study_uid)
     twin = next((held for held in known.objects if held.digest == digest), None)
-    if twin is not None and _intact_copies(twin, placement) >= placement.need:
+    deleted = known.fates.get(digest, Fate.KEPT) is not Fate.KEPT
+    if twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need:
         reception.abandon()
         return Recorded(outcome=Outcome.DUPLICATE, flags=())
 
@@ -173,8 +176,24 @@ def ingest(reception: Reception) -> Recorded:
         sender=reception.origin.aet,
         lacks_copies=placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
+        readmission=_readmit(reception, description, digest, known) if deleted else None,
     )
     return instances.record(arrival)  # row; then the caller's status
+
+
+def _readmit(reception: Reception, description: Description, digest: Digest, known: Known) -> Operation:
+    """Decide, on every volume, that an object that was deleted is held again: so an index that is made anew knows."""
+    is_beside = any(held.role == "current" for held in known.objects)
+    operation = reception.instances.operations.draft(
+        OperationKind.READMIT,
+        description.study_uid,
+        [Content(sop_uid=description.sop_uid, digest=digest, role="version" if is_beside else "current")],
+        now=reception.now,
+        who=reception.origin.aet,
+        reason=f"received again after it was {known.fates[digest]}",
+    )
+    keep_everywhere(operation, reception.placement.volumes)
+    return operation
 
 
 def _intact_copies(held: StoredObject, placement: Placement) -> int:

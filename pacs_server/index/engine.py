@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -31,6 +31,13 @@ _PRAGMAS: Final = (
     "temp_store=MEMORY",
     "cache_size=-65536",
     "mmap_size=1073741824",
+)
+
+# On PostgreSQL several processes write at once, and what one adds to a study depends on what the study has: its
+# modalities, whether a series is its first. In the order of the keys, so that no two wait for each other in a circle.
+KEEP_OTHERS_OUT: Final = text(
+    "SELECT pg_advisory_xact_lock(keys.key) FROM (SELECT DISTINCT hashtextextended(name, 0) AS key"
+    " FROM unnest(CAST(:names AS text[])) AS name ORDER BY key) AS keys"
 )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, select
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
+from pacs_server.index.operations import Operations
 from pacs_server.index.recording import Recorder
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, studies
@@ -28,6 +29,7 @@ class Instances:
         self._waiting: deque[_Slot] = deque()
         self._committing = threading.Lock()
         self._recorder = Recorder(index)
+        self.operations = Operations(index)
         self._known_objects = Statement(
             index,
             select(
@@ -53,7 +55,11 @@ class Instances:
             if volume_id is not None:
                 places += (CopyRow(volume_id=volume_id, path=path),)
             found[row_id] = StoredObject(id=row_id, digest=digest, role=role, transfer_syntax=syntax, copies=places)
-        return Known(study_day=date.fromisoformat(days[0][0]) if days else None, objects=tuple(found.values()))
+        return Known(
+            study_day=date.fromisoformat(days[0][0]) if days else None,
+            objects=tuple(found.values()),
+            fates=self.operations.fates(sop_uid),
+        )
 
     def record(self, arrival: Arrival) -> Recorded:
         """Record an object and its copies; returns when that is committed.

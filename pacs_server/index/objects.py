@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 
 from pacs_server.dicom.describe import Description, Flag
 from pacs_server.dicom.identity import Digest
+from pacs_server.dicom.operations import Fate, Operation
 
 
 class Outcome(Enum):
@@ -17,6 +19,7 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"
     VERSION = "version"
     ENCODING = "encoding"
+    TRASHED = "in the trash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,13 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is held of an object that is about to be stored, and the day of its study if the study is known."""
+    """What is held of an object that is about to be stored, the day of its study if the study is known, and what was
+    decided about contents under its UID, by digest.
+    """
 
     study_day: date | None
     objects: tuple[StoredObject, ...]
+    fates: Mapping[str, Fate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,8 @@ class Arrival:
     """An object whose file is durable and whose row is not yet there.
 
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
-    more are wanted than there are, so that they are owed from the same moment on.
+    more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
+    was deleted. One that `is_found` lies on a volume and was sent by nobody.
     """
 
     description: Description
@@ -64,6 +71,8 @@ class Arrival:
     sender: str
     role_beside_current: str = "version"
     lacks_copies: bool = False
+    readmission: Operation | None = None
+    is_found: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,24 +8,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, Update, bindparam, insert, null, select, text, update
+from sqlalchemy import Table, Update, bindparam, insert, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
 from pacs_server.dicom.describe import Description, FieldValue, Flag, Value
 from pacs_server.dicom.names import grams_of_name
+from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.vocabulary import Field
-from pacs_server.index.engine import Index
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, JobKind, entry, owing
 from pacs_server.index.objects import Arrival, Outcome, Recorded
+from pacs_server.index.operations import fate_row, operation_row
+from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import (
     ITEM_TABLES,
     copies,
     extra_values,
+    fates,
     flags,
     instances,
     name_grams,
+    operations,
     patients,
     series,
     studies,
@@ -35,14 +41,12 @@ from pacs_server.index.tables import (
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
 _TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
 
-# On PostgreSQL several processes record at once, and what one adds to a study depends on what the study has: its
-# modalities, whether a series is its first. In the order of the keys, so that no two wait for each other in a circle.
-_KEEP_OTHERS_OUT: Final = text(
-    "SELECT pg_advisory_xact_lock(keys.key) FROM (SELECT DISTINCT hashtextextended(name, 0) AS key"
-    " FROM unnest(CAST(:names AS text[])) AS name ORDER BY key) AS keys"
-)
-
-_OUTCOMES: Final = {"current": Outcome.NEW, "version": Outcome.VERSION, "encoding": Outcome.ENCODING}
+_OUTCOMES: Final = {
+    "current": Outcome.NEW,
+    "version": Outcome.VERSION,
+    "encoding": Outcome.ENCODING,
+    TRASH: Outcome.TRASHED,
+}
 
 Row = dict[str, Any]
 
@@ -57,7 +61,6 @@ class _Study:
     sop_classes: set[str]
     new_series: int = 0
     new_instances: int = 0
-    is_new: bool = False
     last_received_at: str = ""
 
 
@@ -74,12 +77,30 @@ class Recorder:
         self._index = index
         self._meets_others = index.database_path is None
         or_nothing = postgresql.insert if self._meets_others else sqlite.insert
-        self.keep_others_out = Statement(index, _KEEP_OTHERS_OUT)
+        self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
         self.find_instances = Statement(
             index,
             select(instances.c.id, instances.c.digest, instances.c.role).where(
                 instances.c.sop_uid == bindparam("sop_uid")
             ),
+        )
+        self.find_fate = Statement(
+            index,
+            select(fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")),
+        )
+        self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
+        made = or_nothing(fates)
+        self.set_fate = Statement(
+            index,
+            made.on_conflict_do_update(
+                index_elements=[fates.c.sop_uid, fates.c.digest],
+                set_={name: made.excluded[name] for name in ("fate", "role", "at", "counter", "site_id")},
+            ),
+            fates.c.keys(),
+        )
+        self.set_role = Statement(
+            index,
+            update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
         )
         self.find_study = Statement(
             index,
@@ -168,20 +189,47 @@ class _Group:
 
     def add(self, arrival: Arrival) -> Recorded:
         """Enter one object."""
-        description = arrival.description
-        held = self._do.find_instances.on(self._cursor, {"sop_uid": description.sop_uid}).fetchall()
-        twin = next((row_id for row_id, digest, _ in held if digest == arrival.digest), None)
+        held = self._do.find_instances.on(self._cursor, {"sop_uid": arrival.description.sop_uid}).fetchall()
+        fate = self._fate(arrival)
         if arrival.lacks_copies:
             self._owe_copies(arrival)
-        if twin is not None:
+        twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (None, ""))
+        if twin is not None and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
             return Recorded(outcome=Outcome.DUPLICATE)
+        is_current = all(role != "current" for _, _, role in held)
+        role = "current" if is_current else arrival.role_beside_current
+        return self._enter(arrival, twin, TRASH if fate == Fate.TRASHED else role)
+
+    def _fate(self, arrival: Arrival) -> str | None:
+        """What was decided about this object, after it was readmitted if it was.
+
+        Raises: IndexUnavailable when it was deleted after the sender was asked to send it.
+        """
+        description = arrival.description
+        name = {"sop_uid": description.sop_uid, "digest": arrival.digest}
+        (fate,) = self._do.find_fate.on(self._cursor, name).fetchone() or (None,)
+        if (again := arrival.readmission) is not None:
+            self._do.insert_operation.on(self._cursor, operation_row(again))
+            role = again.objects[0].role
+            row = fate_row(description.study_uid, description.sop_uid, arrival.digest, Fate.KEPT, role, again)
+            self._do.set_fate.on(self._cursor, row)
+            return Fate.KEPT
+        if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.is_found):
+            raise IndexUnavailable("the object was deleted at this moment; it is taken when it is sent again")
+        return fate
+
+    def _enter(self, arrival: Arrival, twin: int | None, role: str) -> Recorded:
+        """Enter an object that is not found yet: it is new, or its row comes out of the trash."""
+        description = arrival.description
         contradictions: list[Flag] = []
         study = self._study(arrival, contradictions)
         part = self._part(study, description)
-        is_current = all(role != "current" for _, _, role in held)
-        role = "current" if is_current else arrival.role_beside_current
-        instance_row = self._insert_instance(part.row["id"], role, arrival)
+        if twin is None:
+            instance_row = self._insert_instance(part.row["id"], role, arrival)
+        else:
+            instance_row = twin
+            self._do.set_role.on(self._cursor, {"row": twin, "now_role": role})
         self._add_copies(instance_row, arrival)
         self._add_items(study, part, description)
         owners = {
@@ -193,10 +241,12 @@ class _Group:
         for field, values in description.fields.items():
             self._do.add_values(self._cursor, field, owners[field.level], values)
         study.last_received_at = arrival.received_at.isoformat()
-        if is_current:
+        if role == "current":
             _count_in(study, part, description)
         if role == "version":
             self._note(study, instance_row, Flag(kind="conflict-version"), arrival)
+        if arrival.readmission is not None:
+            self._note(study, instance_row, Flag(kind="readmitted", detail=arrival.readmission.reason), arrival)
         for flag in (*description.flags, *contradictions):
             self._note(study, 0, flag, arrival)
         return Recorded(outcome=_OUTCOMES[role], flags=(*description.flags, *contradictions))
@@ -231,7 +281,7 @@ class _Group:
             "last_received_at": arrival.received_at.isoformat(),
         }
         row = self._insert(self._do.insert_study, studies, values)
-        return _Study(row=row, patient=patient, modalities=set(), sop_classes=set(), is_new=True)
+        return _Study(row=row, patient=patient, modalities=set(), sop_classes=set())
 
     def _add_grams(self, patient: Row) -> None:
         for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
@@ -320,8 +370,9 @@ class _Group:
         touched = sorted(self._studies.values(), key=lambda study: (study.patient["id"], study.row["id"]))
         for study in touched:
             added = {"more_series_count": study.new_series, "more_instance_count": study.new_instances}
-            if any(added.values()) or study.is_new:
-                row = {"row": study.patient["id"], "more_study_count": int(study.is_new)}
+            if any(added.values()):
+                was_empty = study.row["instance_count"] == 0
+                row = {"row": study.patient["id"], "more_study_count": int(was_empty)}
                 self._do.count_patient.on(self._cursor, added | row)
         for study in touched:
             if study.last_received_at:

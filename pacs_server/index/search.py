@@ -138,10 +138,10 @@ class Search:
 @lru_cache(maxsize=256)  # a viewer asks for the same columns each time; building them is half of a short query
 def _present_rows(level: Level, columns: tuple[Attribute | ItemSequence, ...]) -> Select[Any]:
     wanted = [answer_column(attribute, level) for attribute in columns] or [TABLES[level].c.id]
-    return select(*wanted).select_from(_joined(level)).where(*_present(level))
+    return select(*wanted).select_from(joined(level)).where(*_present(level))
 
 
-def _joined(level: Level) -> Any:
+def joined(level: Level) -> Any:
     """The tables from a level up to the patient."""
     joined: Any = TABLES[level]
     for upper in reversed([above for above in Level if above < level]):
@@ -213,7 +213,7 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
             instances.c.digest, studies.c.study_uid, series.c.series_uid,
             instances.c.id, copies.c.volume_id, copies.c.path,
         )
-        .select_from(_joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
+        .select_from(joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
         .where(instances.c.role == "current", and_(*conditions))
         .order_by(
             studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id,

@@ -264,12 +264,11 @@ Index(
     postgresql_where=text("fate = 'trashed'"),
 )
 
-# Studies that must not be deleted; `state` is held or released.
+# Studies that must not be deleted.
 holds: Final = Table(
     "holds",
     metadata,
     Column("study_uid", Text, primary_key=True),
-    Column("state", Text, nullable=False),
     Column("at", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("reason", Text, nullable=False),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
@@ -24,6 +25,8 @@ TEMPORARY_SUFFIX: Final = ".tmp"
 LITTER_AFTER: Final = timedelta(hours=1)
 
 _OBJECT_SUFFIX: Final = ".dcm"
+_OPERATIONS: Final = ROOT / "ops"
+_OPERATION_NAME: Final = re.compile(r"([0-9A-Za-z]+)-([0-9]{1,19})\.json")
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _TWO_DIGITS: Final = re.compile(r"[0-9]{2}")
 
@@ -63,6 +66,29 @@ def object_path(day: date, study_uid: str, series_uid: str, sop_uid: Uid, digest
     return series_directory(day, study_uid, series_uid) / f"{Uid(sop_uid)}{file_name_end(digest)}"
 
 
+def operation_path(site_id: str, counter: int, at: datetime) -> PurePosixPath:
+    """The path of an operation, relative to the root of any volume."""
+    return _OPERATIONS / f"{at.year:04}/{at.month:02}/{site_id}-{counter:012}.json"
+
+
+def operation_files(entries_of: Lister) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
+    """Every operation's file of a volume, with the counter and the site in its name.
+
+    Raises: what `entries_of` raises.
+    """
+    for year in _directories(entries_of, _OPERATIONS, _YEAR):
+        for month in _directories(entries_of, year, _TWO_DIGITS):
+            for entry in _sorted(entries_of(month)):
+                if entry.is_file and (name := _OPERATION_NAME.fullmatch(entry.name)):
+                    yield (int(name[2]), name[1]), month / entry.name
+
+
+def object_in_name(path: PurePosixPath) -> tuple[str, str]:
+    """The SOP Instance UID and the first 16 characters of the digest in the name of an object's file."""
+    sop_uid, _, digest = path.name.removesuffix(_OBJECT_SUFFIX).rpartition("-")
+    return sop_uid, digest
+
+
 def file_name_end(digest: Digest) -> str:
     """How the file name of an object with this digest ends."""
     return f"-{digest[:16]}{_OBJECT_SUFFIX}"
@@ -94,8 +120,10 @@ def walk(entries_of: Lister, since: date | None = None) -> Iterator[FoundFile]:
 
 def litter(entries_of: Lister, now: datetime) -> Iterator[PurePosixPath]:
     """The unfinished files that nobody has written to for an hour."""
-    folders = (series for _, day in _days(entries_of, None) for series in _series_below(entries_of, day))
-    for folder in (PurePosixPath(), *folders):
+    series = (folder for _, day in _days(entries_of, None) for folder in _series_below(entries_of, day))
+    years = _directories(entries_of, _OPERATIONS, _YEAR)
+    months = (month for year in years for month in _directories(entries_of, year, _TWO_DIGITS))
+    for folder in chain((PurePosixPath(),), months, series):
         for entry in _sorted(entries_of(folder)):
             if entry.is_file and is_temporary(entry.name) and now - entry.modified > LITTER_AFTER:
                 yield folder / entry.name

@@ -175,6 +175,11 @@ class Placement:
         away = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
         return f"{found} of {self.want} copies: {'; '.join(away) or 'there is no volume in another fault domain'}"
 
+    @property
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every volume of the site."""
+        return tuple(self._volumes.values())
+
     def volume(self, volume_id: str) -> Volume | None:
         """A volume of the site."""
         return self._volumes.get(volume_id)

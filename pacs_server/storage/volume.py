@@ -18,7 +18,7 @@ from pacs_server import log
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, Tree, translated
-from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, litter, walk
+from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, litter, operation_files, walk
 from pacs_server.storage.sentinel import check_writable, read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
@@ -241,6 +241,10 @@ class Volume:
     def litter(self, now: datetime) -> Iterator[PurePosixPath]:
         """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
         return litter(self._entries, now)
+
+    def operation_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
+        """The files of operations, each with the counter and the site in its name. Raises: VolumeUnavailable."""
+        return operation_files(self._entries)
 
     def _entries(self, directory: PurePosixPath) -> list[Entry]:
         tree = self.tree()

@@ -1,0 +1,57 @@
+"""Makes the operations on a volume and those in the index the same: their union is the truth."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from pacs_server import log
+from pacs_server.dicom.operations import Operation
+from pacs_server.errors import CopyUnreadable, Undecodable, VolumeUnavailable
+from pacs_server.index.operations import Operations
+from pacs_server.storage.operations import keep, read
+from pacs_server.storage.volume import Volume
+
+
+def learn(volume: Volume, operations: Operations, *, now: datetime) -> int:
+    """Let the operations on a volume that the index does not know take effect; answers how many they were.
+
+    Raises: VolumeUnavailable when the volume cannot be read; IndexUnavailable.
+    """
+    known = operations.stamps()
+    unknown = sorted((stamp, path) for stamp, path in volume.operation_files() if stamp not in known)
+    learnt = [one for stamp, path in unknown if (one := _readable(volume, path, stamp)) is not None]
+    for one in learnt:
+        operations.record(one, missed=(), now=now)
+    return len(learnt)
+
+
+def synchronise(volume: Volume, operations: Operations, *, now: datetime) -> tuple[str, ...]:
+    """Learn what a volume knows, then write the operations that it lacks or has damaged; the problems that are left.
+
+    Raises: VolumeUnavailable when the volume cannot be read; IndexUnavailable.
+    """
+    learn(volume, operations, now=now)
+    on_volume = dict(volume.operation_files())
+    problems: list[str] = []
+    for stamp in sorted(operations.stamps()):
+        one = operations.one(stamp)
+        if stamp in on_volume and _readable(volume, on_volume[stamp], stamp) == one:
+            continue
+        try:
+            keep(one, volume)
+        except VolumeUnavailable as error:
+            problems.append(str(error))
+    return tuple(dict.fromkeys(problems))
+
+
+def _readable(volume: Volume, path: PurePosixPath, stamp: tuple[int, str]) -> Operation | None:
+    try:
+        operation = read(volume, path)
+    except (CopyUnreadable, Undecodable) as error:
+        log.warning("operation unreadable", volume=volume.spec.name, path=path, why=error)
+        return None
+    if operation.stamp != stamp:
+        log.warning("operation has another name", volume=volume.spec.name, path=path)
+        return None
+    return operation

@@ -1,0 +1,93 @@
+"""Takes objects out of sight, brings them back, and destroys them in the end: each an operation, which lies on every
+volume before it takes effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from pacs_server.dicom.operations import MAX_OBJECTS, Content, Operation, OperationKind
+from pacs_server.errors import Refused
+from pacs_server.index.operations import Operations
+from pacs_server.index.retention import Purging, Retention
+from pacs_server.index.trash import Held
+from pacs_server.storage.operations import keep_everywhere
+from pacs_server.storage.volume import Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """Who decides, when and why, and where decisions are kept."""
+
+    who: str
+    reason: str
+    now: datetime
+    operations: Operations
+    volumes: Sequence[Volume]
+
+    def decide(self, kind: OperationKind, study_uid: str, objects: Iterable[Content] = ()) -> Operation:
+        """Let an operation take effect: its file on every volume that takes it, flushed, then its rows. Killed between
+        the two, it takes effect when the volumes are read for operations next.
+
+        Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
+        """
+        operation = self.operations.draft(kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason)
+        missed = keep_everywhere(operation, self.volumes)
+        self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+        return operation
+
+
+def delete(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
+    """Put objects into the trash: they are found no more, and nothing of them is destroyed.
+
+    Raises: Refused when one of their studies is on hold, and then nothing is done; NotEnoughCopies; IndexUnavailable.
+    """
+    if held_back := sorted({one.study_uid for one in objects if one.is_held_back}):
+        raise Refused(
+            f"{len(held_back)} of the studies are on hold ({held_back[0]}), so nothing was deleted; "
+            "pacs hold list says why, pacs hold remove ends a hold"
+        )
+    yield from _decide_each(OperationKind.DELETE, objects, decider)
+
+
+def restore(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
+    """Bring objects back from the trash. Raises: NotEnoughCopies; IndexUnavailable."""
+    yield from _decide_each(OperationKind.RESTORE, objects, decider)
+
+
+def purge(objects: Sequence[Held], retention: Retention, decider: Decider) -> Iterator[Operation]:
+    """Destroy objects that are in the trash, for ever; what must still be kept is passed over.
+
+    Their files leave every volume, also one that is away now once it is back, and a tombstone stays.
+
+    Raises: Refused when the site does not destroy anything; NotEnoughCopies; IndexUnavailable.
+    """
+    if retention.purging is Purging.NEVER:
+        raise Refused("nothing is destroyed on this site: pacs retention set --purge by-hand allows it")
+    due = [one for one in objects if not kept_because(one, retention, decider.now)]
+    yield from _decide_each(OperationKind.PURGE, due, decider)
+
+
+def kept_because(one: Held, retention: Retention, now: datetime) -> str:
+    """Why an object must not be destroyed now; empty when it may be."""
+    if one.is_held_back:
+        return "its study is on hold"
+    if one.trashed_at is None:
+        return "it is not in the trash"
+    over = one.trashed_at + timedelta(days=retention.grace_days)
+    if now < over:
+        return f"it stays in the trash until {over:%Y-%m-%d}"
+    keep = one.made_on + timedelta(days=retention.keep_days)
+    if now.date() < keep:
+        return f"its study has to be kept until {keep}"
+    return ""
+
+
+def _decide_each(kind: OperationKind, objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
+    for study_uid, of_study in groupby(objects, key=lambda one: one.study_uid):
+        contents = [one.content for one in of_study]
+        for start in range(0, len(contents), MAX_OBJECTS):
+            yield decider.decide(kind, study_uid, contents[start : start + MAX_OBJECTS])

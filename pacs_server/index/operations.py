@@ -1,0 +1,179 @@
+"""Operations as rows, and what follows from them. An operation and its effect are one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pacs_server.dicom.operations import (
+    Content,
+    Fate,
+    Operation,
+    OperationKind,
+    StudyFate,
+    fate_after,
+    from_text,
+    to_text,
+)
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind, entry, owing
+from pacs_server.index.retiring import enforce
+from pacs_server.index.statements import Statement, clean
+from pacs_server.index.tables import choices, fates, holds, operations, site
+
+_SITE_ID: Final = "site id"
+_COUNTER: Final = "operation counter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A study that must not be deleted, and who says so since when."""
+
+    study_uid: str
+    at: str
+    who: str
+    reason: str
+
+
+class Operations:
+    """The operations of the site. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        make = sqlite.insert if index.database_path is not None else postgresql.insert
+        self._insert = make(operations).on_conflict_do_nothing()
+        self._fates = Statement(
+            index, select(fates.c.digest, fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"))
+        )
+
+    def draft(
+        self,
+        kind: OperationKind,
+        study_uid: str,
+        objects: Iterable[Content] = (),
+        *,
+        now: datetime,
+        who: str,
+        reason: str,
+    ) -> Operation:
+        """An operation that comes after all that are known; it has no effect until it was recorded.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            site_id = _entry(connection, _SITE_ID) or _set(connection, _SITE_ID, uuid.uuid4().hex)
+            greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
+            counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1
+            _set(connection, _COUNTER, str(counter))
+        return Operation(
+            counter=counter,
+            site_id=site_id,
+            kind=kind,
+            study_uid=clean(study_uid),
+            objects=tuple(objects),
+            at=now,
+            who=clean(who),
+            reason=clean(reason),
+        )
+
+    def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:
+        """Let an operation take effect whose file is flushed. The volumes that have no file of it are owed one.
+
+        Nothing happens when it was recorded before. Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            self.take_effect(connection, operation, now)
+            owed = [entry(JobKind.OPERATIONS, "", "", volume_id, now) for volume_id in missed]
+            if owed:
+                connection.execute(owing(self._index), owed)
+
+    def take_effect(self, connection: Connection, operation: Operation, now: datetime) -> None:
+        """The same, in the transaction of others."""
+        inserted = connection.execute(self._insert.values(operation_row(operation))).rowcount
+        if inserted:
+            known = operations.c.study_uid == operation.study_uid
+            texts = connection.execute(select(operations.c.content).where(known)).scalars()
+            fate = fate_after(map(from_text, texts))
+            self._note(connection, operation.study_uid, fate)
+            touched = [sop_uid for sop_uid, _ in fate.objects] + list(fate.choices)
+            enforce(connection, self._index, touched, now)
+
+    def _note(self, connection: Connection, study_uid: str, fate: StudyFate) -> None:
+        for table in (fates, holds):
+            connection.execute(delete(table).where(table.c.study_uid == study_uid))
+        if fate.hold is not None:
+            hold = fate.hold
+            told = {"study_uid": study_uid, "at": hold.at.isoformat(), "who": hold.who, "reason": hold.reason}
+            connection.execute(insert(holds).values(told | _stamp(hold)))
+        decided = fate.objects.items()
+        if rows := [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in decided]:
+            connection.execute(insert(fates), rows)
+        for sop_uid, (digest, by) in fate.choices.items():
+            connection.execute(delete(choices).where(choices.c.sop_uid == sop_uid))
+            connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **_stamp(by)))
+
+    def fates(self, sop_uid: str) -> dict[str, Fate]:
+        """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""
+        return {digest: Fate(fate) for digest, fate in self._fates.rows(sop_uid=str(sop_uid))}
+
+    def stamps(self) -> set[tuple[int, str]]:
+        """The counter and site of every operation that is known. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            rows = connection.execute(select(operations.c.counter, operations.c.site_id))
+            return {(counter, site_id) for counter, site_id in rows}
+
+    def one(self, stamp: tuple[int, str]) -> Operation:
+        """A known operation. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            here = operations.c.counter == stamp[0], operations.c.site_id == stamp[1]
+            return from_text(connection.execute(select(operations.c.content).where(*here)).scalar_one())
+
+    def of_study(self, study_uid: str) -> list[Operation]:
+        """What was decided about a study, first to last. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            known = select(operations.c.content).where(operations.c.study_uid == clean(study_uid))
+            found = [from_text(text) for text in connection.execute(known).scalars()]
+        return sorted(found, key=lambda operation: operation.stamp)
+
+    def holds(self) -> list[Hold]:
+        """The studies that must not be deleted. Raises: IndexUnavailable."""
+        columns = holds.c.study_uid, holds.c.at, holds.c.who, holds.c.reason
+        with self._index.read() as connection:
+            return [Hold(**row) for row in connection.execute(select(*columns).order_by(holds.c.at)).mappings()]
+
+
+def operation_row(operation: Operation) -> dict[str, Any]:
+    """The row of an operation."""
+    told = {"kind": operation.kind.value, "study_uid": operation.study_uid, "at": operation.at.isoformat()}
+    return told | {
+        "who": operation.who,
+        "reason": operation.reason,
+        "content": to_text(operation),
+        **_stamp(operation),
+    }
+
+
+def fate_row(study_uid: str, sop_uid: str, digest: str, fate: Fate, role: str, by: Operation) -> dict[str, Any]:
+    """The row that says what an operation made of an object."""
+    told = {"sop_uid": sop_uid, "digest": digest, "study_uid": study_uid, "fate": fate.value, "role": role}
+    return told | {"at": by.at.isoformat(), **_stamp(by)}
+
+
+def _stamp(operation: Operation) -> dict[str, Any]:
+    return {"counter": operation.counter, "site_id": operation.site_id}
+
+
+def _entry(connection: Connection, name: str) -> str | None:
+    return connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
+
+
+def _set(connection: Connection, name: str, value: str) -> str:
+    if not connection.execute(update(site).where(site.c.name == name).values(value=value)).rowcount:
+        connection.execute(insert(site).values(name=name, value=value))
+    return value

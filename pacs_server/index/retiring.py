@@ -1,0 +1,216 @@
+"""What operations make of rows: which content is current, what is in the trash, what is no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+
+from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.operations import Fate
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.releases import enter
+from pacs_server.index.tables import (
+    ITEM_TABLES,
+    choices,
+    copies,
+    extra_fields,
+    extra_values,
+    fates,
+    flags,
+    instances,
+    name_grams,
+    patients,
+    series,
+    studies,
+)
+
+TRASH: Final = "trash"
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One content under a SOP Instance UID, with what was decided about it."""
+
+    id: int
+    sop_uid: str
+    digest: str
+    role: str
+    series_row: int
+    study_row: int
+    study_uid: str
+    identity: str
+    fate: str | None
+    fate_role: str | None
+    chosen: str | None
+
+
+def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime) -> None:
+    """Make the rows of these SOP Instance UIDs what the operations say: current, beside it, in the trash, or gone.
+
+    The files of what was purged are owed their removal in the same transaction.
+    """
+    wanted = list(dict.fromkeys(sop_uids))
+    for start in range(0, len(wanted), _BATCH):
+        rows = _rows(connection, wanted[start : start + _BATCH])
+        if index.database_path is None:
+            names = {f"study {row.study_uid}" for row in rows} | {f"patient {row.identity}" for row in rows}
+            connection.execute(KEEP_OTHERS_OUT, {"names": sorted(names)})
+            rows = _rows(connection, wanted[start : start + _BATCH])
+        gone = [row for row in rows if row.fate == Fate.PURGED]
+        changed = _changed_roles([row for row in rows if row.fate != Fate.PURGED])
+        _set_roles(connection, changed, now)
+        _remove(connection, index, gone, now)
+        touched = {row.study_row for row in gone} | {row.study_row for row, _ in changed}
+        for study_row in sorted(touched):
+            _recount(connection, study_row)
+
+
+def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
+    found = (
+        select(
+            *instances.c["id", "sop_uid", "digest", "role", "series_row"],
+            series.c.study_row,
+            studies.c.study_uid,
+            patients.c.identity,
+            fates.c.fate,
+            fates.c.role.label("fate_role"),
+            choices.c.digest.label("chosen"),
+        )
+        .select_from(instances)
+        .join(series)
+        .join(studies)
+        .join(patients)
+        .outerjoin(fates, (fates.c.sop_uid == instances.c.sop_uid) & (fates.c.digest == instances.c.digest))
+        .outerjoin(choices, choices.c.sop_uid == instances.c.sop_uid)
+        .where(instances.c.sop_uid.in_(sop_uids))
+        .order_by(instances.c.sop_uid, instances.c.id)
+    )
+    return [_Row(*row) for row in connection.execute(found)]
+
+
+def _changed_roles(rows: Iterable[_Row]) -> list[tuple[_Row, str]]:
+    changed: list[tuple[_Row, str]] = []
+    for _, group in groupby(rows, key=lambda row: row.sop_uid):
+        contents = list(group)
+        roles = roles_of(contents)
+        changed += [(row, role) for row, role in zip(contents, roles, strict=True) if row.role != role]
+    return changed
+
+
+def roles_of(contents: Sequence[Any]) -> list[str]:
+    """The roles of the contents under one SOP Instance UID, oldest first: the one that a person chose is current, else
+    the one that is, else the oldest that was not made a version when it came back.
+    """
+    alive = [one for one in contents if one.fate != Fate.TRASHED]
+    chosen = next((one for one in alive if one.digest == one.chosen), None)
+    usual = min(alive, key=lambda one: (one.fate_role == "version", one.role != "current"), default=None)
+    current = chosen or usual
+
+    def role(one: Any) -> str:
+        if one.fate == Fate.TRASHED:
+            return TRASH
+        if one is current:
+            return "current"
+        beside = one.fate_role if one.role == TRASH else one.role
+        return "encoding" if beside == "encoding" else "version"
+
+    return [role(one) for one in contents]
+
+
+def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now: datetime) -> None:
+    """Those that stop being current first: there is never more than one."""
+    statement = update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role"))
+    for row, role in sorted(changed, key=lambda pair: pair[1] == "current"):
+        connection.execute(statement, {"row": row.id, "now_role": role})
+        if role == "version":
+            _note_conflict(connection, row, now)
+
+
+def _note_conflict(connection: Connection, row: _Row, now: datetime) -> None:
+    told = {"study_row": row.study_row, "instance_row": row.id, "kind": "conflict-version", "detail": ""}
+    known = [flags.c[name] == value for name, value in told.items()]
+    if connection.execute(select(flags.c.id).where(*known)).first() is None:
+        connection.execute(insert(flags).values(told | {"noted_at": now.isoformat()}))
+
+
+def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: datetime) -> None:
+    """Remove objects, and the series, studies and patients of which nothing is left, with all that hangs on them."""
+    ids = [row.id for row in gone]
+    of_them = copies.c.instance_row.in_(ids)
+    places = connection.execute(select(copies.c.volume_id, copies.c.path).where(of_them)).all()
+    enter(connection, index, [(row.volume_id, row.path) for row in places], reason="purged", due_at=now)
+    connection.execute(delete(copies).where(of_them))
+    connection.execute(delete(flags).where(flags.c.instance_row.in_(ids)))
+    _forget(connection, Level.IMAGE, instances, ids)
+    empty_series = _without(connection, series, {row.series_row for row in gone}, instances.c.series_row)
+    _forget(connection, Level.SERIES, series, empty_series)
+    rows = {row.study_row for row in gone}
+    patient_rows = connection.execute(select(studies.c.patient_row).where(studies.c.id.in_(rows))).scalars().all()
+    empty_studies = _without(connection, studies, rows, series.c.study_row)
+    connection.execute(delete(flags).where(flags.c.study_row.in_(empty_studies)))
+    _forget(connection, Level.STUDY, studies, empty_studies)
+    empty_patients = _without(connection, patients, set(patient_rows), studies.c.patient_row)
+    connection.execute(delete(name_grams).where(name_grams.c.patient_row.in_(empty_patients)))
+    _forget(connection, Level.PATIENT, patients, empty_patients)
+    for patient_row in sorted(set(patient_rows) - set(empty_patients)):
+        _recount_patient(connection, patient_row)
+
+
+def _without(connection: Connection, table: Table, rows: set[int], child: Any) -> list[int]:
+    """Those of the rows of a table that no row of the level below refers to."""
+    wanted = select(table.c.id).where(table.c.id.in_(rows), ~select(child).where(child == table.c.id).exists())
+    return list(connection.execute(wanted).scalars())
+
+
+def _forget(connection: Connection, level: Level, table: Table, rows: Sequence[int]) -> None:
+    """Remove rows with their values of fields and sequences: their ids may come again."""
+    if not rows:
+        return
+    of_level = select(extra_fields.c.id).where(extra_fields.c.level == level.name)
+    connection.execute(
+        delete(extra_values).where(extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level))
+    )
+    for items in ITEM_TABLES.values():
+        if next(iter(items.c.owner_row.foreign_keys)).column.table is table:
+            connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
+    connection.execute(delete(table).where(table.c.id.in_(rows)))
+
+
+def _recount(connection: Connection, study_row: int) -> None:
+    """Make the counts of a study, its series and its patient those of what is found."""
+    current = instances.c.role == "current"
+    found = select(func.count()).where(instances.c.series_row == series.c.id, current).scalar_subquery()
+    connection.execute(update(series).where(series.c.study_row == study_row).values(instance_count=found))
+    parts = connection.execute(
+        select(series.c.instance_count, series.c.modality).where(
+            series.c.study_row == study_row, series.c.instance_count > 0
+        )
+    ).all()
+    joined = select(instances.c.sop_class).distinct().join_from(instances, series)
+    classes = connection.execute(joined.where(series.c.study_row == study_row, current)).scalars()
+    values = {
+        "series_count": len(parts),
+        "instance_count": sum(part.instance_count for part in parts),
+        "modalities": "\\".join(sorted({part.modality for part in parts if part.modality})) or None,
+        "sop_classes": "\\".join(sorted(classes)) or None,
+    }
+    connection.execute(update(studies).where(studies.c.id == study_row).values(values))
+    patient = connection.execute(select(studies.c.patient_row).where(studies.c.id == study_row)).scalar()
+    if patient is not None:
+        _recount_patient(connection, patient)
+
+
+def _recount_patient(connection: Connection, patient_row: int) -> None:
+    sums = select(
+        func.count().label("study_count"),
+        func.coalesce(func.sum(studies.c.series_count), 0).label("series_count"),
+        func.coalesce(func.sum(studies.c.instance_count), 0).label("instance_count"),
+    ).where(studies.c.patient_row == patient_row, studies.c.instance_count > 0)
+    counted = dict(connection.execute(sums).mappings().one())
+    connection.execute(update(patients).where(patients.c.id == patient_row).values(counted))

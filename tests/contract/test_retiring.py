@@ -1,0 +1,276 @@
+"""Deleting on real volumes: out of sight, back again, destroyed; and what holds, resends and other volumes do to it."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from support.samples import Sample, tiny
+from support.site import LATER, NOW, Site
+
+from pacs_server.archive import retire
+from pacs_server.archive.operations import learn, synchronise
+from pacs_server.archive.retire import Decider
+from pacs_server.dicom.attributes import UNIQUE_KEY, Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.operations import Fate, OperationKind
+from pacs_server.errors import Refused
+from pacs_server.index.engine import Index
+from pacs_server.index.operations import Operations
+from pacs_server.index.retention import Purging, Retention
+from pacs_server.index.search import Search
+from pacs_server.index.tables import CONTENT, patients, releases, series, studies
+from pacs_server.index.trash import Held, Trash
+
+AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
+
+
+class Deleting(Site):
+    """A site on which things are deleted."""
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        super().__init__(index, folder)
+        self.trash, self.search = Trash(index), Search(index)
+        self.operations = self.instances.operations
+
+    def decider(self, *, only: str = "", now: object = NOW) -> Decider:
+        volumes = [volume for name, volume in self.volumes.items() if only in ("", name)]
+        return Decider(who="admin@test", reason="wrong patient", now=now, operations=self.operations, volumes=volumes)
+
+    def found(self, **keys: str) -> list[Held]:
+        return self.trash.found(query_from_keywords(Level.IMAGE, keys).predicates)
+
+    def delete(self, only: str = "", **keys: str) -> None:
+        assert list(retire.delete(self.found(**keys), self.decider(only=only)))
+
+    def restore(self) -> None:
+        assert list(retire.restore(self.trash.trashed(), self.decider()))
+
+    def purge(self, retention: Retention = AT_ONCE, *, now: object = NOW) -> int:
+        return len(list(retire.purge(self.trash.trashed(), retention, self.decider(now=now))))
+
+    def uids(self, level: Level = Level.IMAGE) -> list[str]:
+        query = query_from_keywords(level, {})
+        return sorted(str(row[0]) for row in self.search.find(query, [UNIQUE_KEY[level]]))
+
+    def counts(self) -> list[list[tuple[object, ...]]]:
+        """The counts of every patient, study and series that is there."""
+        with self.index.read() as connection:
+            return [
+                sorted(tuple(row) for row in connection.execute(select(*wanted)))
+                for wanted in (
+                    (patients.c.patient_id, patients.c.study_count, patients.c.series_count, patients.c.instance_count),
+                    (studies.c.study_uid, studies.c.series_count, studies.c.instance_count, studies.c.modalities),
+                    (series.c.series_uid, series.c.instance_count),
+                )
+            ]
+
+    def leaving(self) -> set[tuple[str, str]]:
+        with self.index.read() as connection:
+            return {(row.volume_id, row.path) for row in connection.execute(select(releases))}
+
+
+@pytest.fixture
+def site(index: Index, tmp_path: Path) -> Deleting:
+    return Deleting(index, tmp_path)
+
+
+def two_studies(site: Deleting) -> tuple[list[Sample], list[Sample]]:
+    first = site.store(*(tiny(n, study=1, series=n % 2, Modality=["CT", "SR"][n % 2]) for n in range(4)))
+    second = site.store(*(tiny(n, study=2) for n in range(2)))
+    return first, second
+
+
+def uids_of(samples: Sequence[Sample]) -> list[str]:
+    return sorted(sample.sop_uid for sample in samples)
+
+
+def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deleting) -> None:
+    first, second = two_studies(site)
+    before, all_of_them = site.counts(), site.uids()
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    assert site.uids() == uids_of(second)
+    assert site.uids(Level.STUDY) == [second[0].study_uid]
+    assert site.uids(Level.SERIES) == [second[0].series_uid]
+    assert site.counts()[0] == [("T-1", 1, 1, 2)]
+    assert len(site.trash.trashed()) == 4
+    site.restore()
+    assert (site.counts(), site.uids(), site.trash.trashed()) == (before, all_of_them, [])
+
+
+def test_one_object_is_deleted_and_the_counts_and_modalities_follow(site: Deleting) -> None:
+    first, second = two_studies(site)
+    site.delete(Modality="SR")
+    assert site.uids() == uids_of([first[0], first[2], *second])
+    assert site.counts()[1] == sorted([(first[0].study_uid, 1, 2, "CT"), (second[0].study_uid, 1, 2, "OT")])
+
+
+def test_every_operation_lies_on_every_volume_before_it_takes_effect(site: Deleting) -> None:
+    site.take_in(1)
+    site.delete(PatientID="T-1")
+    for volume in site.volumes.values():
+        ((stamp, _),) = volume.operation_files()
+        assert site.operations.one(stamp).kind is OperationKind.DELETE
+        assert site.operations.one(stamp).reason == "wrong patient"
+
+
+def test_what_is_purged_leaves_no_row_and_its_files_are_owed_their_removal(site: Deleting) -> None:
+    first, second = two_studies(site)
+    paths = {(volume.spec.id, str(file.path)) for volume in site.volumes.values() for file in volume.walk()}
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    assert site.purge() == 1
+    assert site.uids() == uids_of(second)
+    assert site.leaving() == {place for place in paths if first[0].study_uid in place[1]}
+    assert site.jobs.counts() == {("release", "waiting"): 2}
+    assert site.operations.fates(first[0].sop_uid) == {site_digest(site, first[0]): Fate.PURGED}
+
+
+def site_digest(site: Deleting, sample: Sample) -> str:
+    (digest,) = site.operations.fates(sample.sop_uid)
+    return digest
+
+
+def test_when_everything_is_purged_no_content_is_left(site: Deleting) -> None:
+    site.store(tiny(0, PatientName="Yamada^Taro=山田^太郎", SpecificCharacterSet=["", "ISO 2022 IR 87"]))
+    site.store(tiny(0, PatientID="T-2", ImageComments="another content"))
+    site.delete(StudyInstanceUID=site.found()[0].study_uid)
+    assert site.purge() == 1
+    with site.index.read() as connection:
+        assert {table.name: connection.execute(select(table)).all() for table in CONTENT} == {
+            table.name: [] for table in CONTENT
+        }
+
+
+@pytest.mark.parametrize(
+    ("retention", "days"),
+    [
+        (Retention(purging=Purging.BY_HAND, grace_days=30), 30),
+        (Retention(purging=Purging.NIGHTLY, grace_days=0, keep_days=100), 100),
+    ],
+)
+def test_nothing_is_purged_before_its_time(site: Deleting, retention: Retention, days: int) -> None:
+    site.take_in(1)
+    site.delete(PatientID="T-1")
+    assert site.purge(retention, now=NOW + timedelta(days=days, hours=-25)) == 0
+    assert site.purge(retention, now=NOW + timedelta(days=days)) == 1
+
+
+def test_by_default_nothing_is_purged_at_all(site: Deleting) -> None:
+    site.take_in(1)
+    site.delete(PatientID="T-1")
+    with pytest.raises(Refused, match="pacs retention set"):
+        site.purge(Retention(), now=NOW + timedelta(days=10_000))
+
+
+def test_a_study_on_hold_is_neither_deleted_nor_purged(site: Deleting) -> None:
+    first, _ = two_studies(site)
+    site.decider().decide(OperationKind.HOLD, first[0].study_uid)
+    with pytest.raises(Refused, match="on hold"):
+        site.delete(PatientID="T-1")
+    assert len(site.uids()) == 6
+    site.decider().decide(OperationKind.RELEASE, first[0].study_uid)
+    site.delete(PatientID="T-1")
+    assert site.uids() == []
+
+
+def test_a_hold_brings_back_what_is_in_the_trash(site: Deleting) -> None:
+    site.take_in(2)
+    site.delete(PatientID="T-1")
+    site.decider().decide(OperationKind.HOLD, site.samples[0].study_uid)
+    assert site.uids() == uids_of(site.samples)
+    assert [hold.reason for hold in site.operations.holds()] == ["wrong patient"]
+    assert site.purge() == 0
+
+
+def test_what_is_in_the_trash_comes_back_when_it_is_sent_again(site: Deleting) -> None:
+    site.take_in(3)
+    site.delete(PatientID="T-1")
+    site.store(tiny(1, ImageComments="x" * 900))
+    assert site.uids() == [site.samples[1].sop_uid]
+    assert site.counts()[0] == [("T-1", 1, 1, 1)]
+    kinds = [one.kind for one in site.operations.of_study(site.samples[0].study_uid)]
+    assert kinds == [OperationKind.DELETE, OperationKind.READMIT]
+    assert [len(list(volume.operation_files())) for volume in site.volumes.values()] == [2, 2]
+
+
+def test_what_was_purged_is_held_again_when_it_is_sent_again(site: Deleting) -> None:
+    site.take_in(2)
+    site.delete(PatientID="T-1")
+    site.purge()
+    again = site.store(tiny(0, ImageComments=""))
+    assert site.uids() == uids_of(again)
+    assert site.operations.fates(again[0].sop_uid) == {site_digest(site, again[0]): Fate.KEPT}
+
+
+def test_another_content_that_came_after_a_deletion_stays_current_when_the_first_comes_back(site: Deleting) -> None:
+    site.store(tiny(0))
+    site.delete(PatientID="T-1")
+    site.store(tiny(0, ImageComments="corrected"))
+    held = site.instances.known(site.found()[0].content.sop_uid, "").objects
+    assert [one.role for one in held] == ["trash", "current"]
+    site.restore()
+    held = site.instances.known(site.found()[0].content.sop_uid, "").objects
+    assert [one.role for one in held] == ["version", "current"]
+
+
+def test_a_person_chooses_the_version_that_is_found(site: Deleting) -> None:
+    site.store(tiny(0))
+    site.store(tiny(0, ImageComments="the right one"))
+    contents = [one.content for one in site.found()]
+    assert [one.role for one in contents] == ["current", "version"]
+    site.decider().decide(OperationKind.VERSION, site.found()[0].study_uid, [contents[1]])
+    assert [one.content.role for one in site.found()] == ["version", "current"]
+    assert site.counts()[0] == [("T-1", 1, 1, 1)]
+
+
+def test_a_volume_that_was_away_gets_the_operations_that_it_missed(site: Deleting) -> None:
+    site.take_in(1)
+    site.delete(only="a", PatientID="T-1")
+    assert list(site.volumes["b"].operation_files()) == []
+    assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+    assert list(site.volumes["b"].operation_files()) == list(site.volumes["a"].operation_files())
+
+
+def test_a_damaged_operation_is_written_again(site: Deleting) -> None:
+    site.take_in(1)
+    site.delete(PatientID="T-1")
+    ((_, path),) = site.volumes["b"].operation_files()
+    file = site.volumes["b"].spec.path / path
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"wrong", b"right"))
+    assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+    assert file.read_bytes() == whole
+
+
+def test_an_index_that_knows_no_operation_learns_them_from_a_volume_in_any_order(site: Deleting, index: Index) -> None:
+    first, second = two_studies(site)
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    site.purge()
+    site.delete(StudyInstanceUID=second[0].study_uid)
+    site.decider().decide(OperationKind.HOLD, second[0].study_uid)
+    stamps = sorted(site.operations.stamps())
+    told = [site.operations.one(stamp) for stamp in stamps]
+    forget_operations(index)
+    assert site.operations.stamps() == set()
+    other = Operations(index)
+    for operation in reversed(told):
+        other.record(operation, missed=(), now=LATER)
+    assert site.uids() == uids_of(second)
+    assert other.fates(first[0].sop_uid) == {site_digest(site, first[0]): Fate.PURGED}
+    forget_operations(index)
+    assert learn(site.volumes["a"], other, now=LATER) == 4
+    assert learn(site.volumes["a"], other, now=LATER) == 0
+    assert site.uids() == uids_of(second)
+    later = other.draft(OperationKind.RELEASE, second[0].study_uid, now=LATER, who="admin", reason="over")
+    assert later.stamp > max(stamps)
+
+
+def forget_operations(index: Index) -> None:
+    from sqlalchemy import delete
+
+    from pacs_server.index.tables import choices, fates, holds, operations, site
+
+    with index.write() as connection:
+        for table in (operations, fates, holds, choices, site):
+            connection.execute(delete(table))

@@ -22,7 +22,7 @@ from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUna
 from pacs_server.index.holdings import HeldCopy, Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, StoredObject
-from pacs_server.storage.layout import FoundFile, file_name_end
+from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.volume import Volume
@@ -39,6 +39,8 @@ class FindingKind(StrEnum):
     FORGOTTEN = "row of a missing copy removed"
     LITTER = "unfinished file that nobody writes to"
     SWEPT = "unfinished file removed"
+    PURGED = "file of a purged object"
+    REMOVED = "file of a purged object, to be removed"
     UNREADABLE = "file that is no object of ours"
     MISSING = "row without file"
 
@@ -69,25 +71,26 @@ class Ledger:
     vocabulary: Vocabulary
     role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
 
+    def accounts_for(self, volume_id: str, path: str) -> bool:
+        """Whether a row says what this file is. Raises: IndexUnavailable."""
+        return self.holdings.holds(volume_id, path) or self.holdings.is_leaving(volume_id, path)
+
 
 def reconcile(
     volume: Volume, ledger: Ledger, placement: Placement, *, since: date | None, repair: bool, now: datetime
 ) -> Iterator[Finding]:
     """Compare one volume's files with its rows, studies of `since` and later; one finding for each difference.
 
-    With `repair`, settled files without a row are adopted, and the row of a missing copy is removed when another copy
-    of the object is there. The only row of an object is never removed: it says what was lost. Unfinished files that
-    nobody has written to for an hour are removed.
+    With `repair`, settled files without a row are adopted, those of purged objects are removed instead; and the
+    row of a missing copy is removed when another copy of the object is there. The only row of an object is never
+    removed: it says what was lost. Unfinished files that nobody has written to for an hour are removed.
 
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
     for file in volume.walk(since):
-        if now - file.modified < SETTLED_AFTER or ledger.holdings.holds(volume.spec.id, str(file.path)):
+        if now - file.modified < SETTLED_AFTER or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
-        if repair:
-            yield adopt(volume, file, ledger, placement)
-        else:
-            yield Finding(kind=FindingKind.UNKNOWN_FILE, volume=volume.spec.name, path=str(file.path))
+        yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
     for held in ledger.holdings.copies_on(volume.spec.id, since=since):
         if not volume.has_file(PurePosixPath(held.path), held.size_bytes):
             yield _missing(volume, held, ledger, repair=repair)
@@ -96,6 +99,21 @@ def reconcile(
             volume.remove_file(path)
         kind = FindingKind.SWEPT if repair else FindingKind.LITTER
         yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
+
+
+def _unknown(
+    volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement, *, repair: bool, now: datetime
+) -> Finding:
+    """A file without a row: one of a purged object is removed, never adopted, whatever volume brought it back."""
+    kind = FindingKind.UNKNOWN_FILE
+    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
+        kind = FindingKind.PURGED
+        if repair:
+            ledger.holdings.release(volume.spec.id, str(file.path), now)
+            kind = FindingKind.REMOVED
+    elif repair:
+        return adopt(volume, file, ledger, placement)
+    return Finding(kind=kind, volume=volume.spec.name, path=str(file.path))
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:
@@ -150,4 +168,5 @@ def _arrival(opened: OpenCopy, file: FoundFile, copy: CopyRow, ledger: Ledger) -
         day=file.day,
         sender="",
         role_beside_current=ledger.role_beside(known.objects, meta.transfer_syntax, (copy,)),
+        is_found=True,
     )

@@ -65,10 +65,15 @@ def purge(objects: Sequence[Held], retention: Retention, decider: Decider) -> It
 
     Raises: Refused when the site does not destroy anything; NotEnoughCopies; IndexUnavailable.
     """
-    if retention.purging is Purging.NEVER:
-        raise Refused("nothing is destroyed on this site: pacs retention set --purge by-hand allows it")
+    refuse_unless_purging(retention)
     due = [one for one in objects if not kept_because(one, retention, decider.now)]
     yield from _decide_each(OperationKind.PURGE, due, decider)
+
+
+def refuse_unless_purging(retention: Retention) -> None:
+    """Raises: Refused when the site destroys nothing, which is so until an admin decides otherwise."""
+    if retention.purging is Purging.NEVER:
+        raise Refused("nothing is destroyed on this site: pacs retention set --purge by-hand allows it")
 
 
 def kept_because(one: Held, retention: Retention, now: datetime) -> str:

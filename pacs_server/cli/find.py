@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
+    from pacs_server.dicom.operations import Operation
 
 LEVELS: Final = {"patients": "PATIENT", "studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}
 
@@ -151,18 +152,40 @@ def show() -> None:
 @click.argument("uid")
 @pass_invocation
 def study(invocation: Invocation, uid: str) -> ExitCode:
-    """Show a study: its series, objects, copies, versions and flags."""
+    """Show a study, also one that was purged.
+
+    Its series, objects, copies, versions, flags, hold and history.
+    """
     from pacs_server.errors import UnknownName
     from pacs_server.index.view import study_view
 
     with invocation.node() as node:
         view = study_view(node.index, uid)
-    if view is None:
+        history = [_told(operation) for operation in node.instances.operations.of_study(uid)]
+        holds = [hold for hold in node.instances.operations.holds() if hold.study_uid == uid]
+    if view is None and not history:
         raise UnknownName(f"no study {printable(uid)[:80]} is held; pacs find studies lists those there are")
+    view = view or {"uid": uid, "patient": {}, "series": [], "flags": []}
+    view |= {"hold": holds[0].reason if holds else None, "history": history}
     if invocation.as_json:
         print_facts(view, as_json=True)
         return ExitCode.DONE
-    parts, flags = view.pop("series"), view.pop("flags")
+    _print_study(view)
+    return ExitCode.DONE
+
+
+def _told(operation: Operation) -> dict[str, object]:
+    return {
+        "at": operation.at.isoformat(timespec="seconds"),
+        "kind": operation.kind.value,
+        "objects": len(operation.objects),
+        "who": operation.who,
+        "reason": operation.reason,
+    }
+
+
+def _print_study(view: dict[str, Any]) -> None:
+    parts, flags, history = view.pop("series"), view.pop("flags"), view.pop("history")
     patient = view.pop("patient")
     patient["patient_name"] = readable_name(patient.get("patient_name", ""))
     print_facts(patient | view, as_json=False)
@@ -175,7 +198,9 @@ def study(invocation: Invocation, uid: str) -> ExitCode:
         click.echo()
         print_facts({"series": part.pop("uid")} | part, as_json=False)
         print_rows(map(_object_row, objects), _OBJECT_HEADINGS, as_json=False)
-    return ExitCode.DONE
+    if history:
+        click.echo()
+        print_rows(history, _HISTORY_HEADINGS, as_json=False)
 
 
 def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
@@ -183,6 +208,7 @@ def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
     return dict(held) | {"copies": places}
 
 
+_HISTORY_HEADINGS: Final = {"at": "WHEN", "kind": "WHAT", "objects": "OBJECTS", "who": "BY", "reason": "REASON"}
 _OBJECT_HEADINGS: Final = {
     "uid": "UID",
     "role": "ROLE",

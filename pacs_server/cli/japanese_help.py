@@ -115,8 +115,8 @@ HELP: Final[dict[str, str]] = {
         " ProcedureCodeSequence.CodeValue のように書きます。",
     "Show at most N.": "最大 N 件を表示します。",
     "Show everything that is held of one entity.": "一つの対象について、保管しているものをすべて表示します。",
-    "Show a study: its series, objects, copies, versions and flags.":
-        "検査を表示します。シリーズ、オブジェクト、コピー、版、注意事項を示します。",
+    "Show a study, also one that was purged. Its series, objects, copies, versions, flags, hold and history.":
+        "検査を表示します。完全に消去した検査の履歴も見られます。シリーズ、オブジェクト、コピー、版、印、保留、履歴を示します。",
     "Take in DICOM files and folders. The files stay where they are; what is held already is not stored twice. Without "
     "--json only the files that were not taken are listed.":
         "DICOM ファイルやフォルダを取り込みます。元のファイルはそのまま残り、すでに保管しているものは二重に保管しません。"
@@ -173,4 +173,43 @@ HELP: Final[dict[str, str]] = {
         "データベースのスキーマと、この版が必要とするスキーマを表示します。",
     "Bring the schema up to date. A SQLite file is copied beside itself first. No server may be running.":
         "スキーマを更新します。SQLite は先に隣へ写しを取ります。サーバを止めてから実行してください。",
+    "Put objects into the trash. They are found no more; nothing of them is destroyed, and pacs restore brings them back. "
+    "Keys are those of pacs find instances. A study on hold is refused.":
+        "オブジェクトをごみ箱に移します。検索では見つからなくなりますが、何も消去されず、pacs restore で戻せます。"
+        "キーは pacs find instances と同じです。保留中の検査は拒否します。",
+    "Why; it stays in the history.": "理由。履歴に残ります。",
+    "Bring objects back from the trash. Keys are those of pacs find instances.":
+        "オブジェクトをごみ箱から戻します。キーは pacs find instances と同じです。",
+    "Destroy what is in the trash, for ever. Only what was there as long as pacs retention says, whose study is old enough "
+    "and is not on hold. Off until pacs retention set --purge allows it. A tombstone stays, so that no volume that was "
+    "away brings it back.":
+        "ごみ箱の中身を完全に消去します。pacs retention の日数を過ぎ、検査が十分古く、保留中でないものだけです。"
+        "pacs retention set --purge で許可するまでは何も消しません。墓標が残るため、離れていたボリュームから戻ることはありません。",
+    "Show what was deleted and can be brought back.": "削除されたもの（戻せるもの）を表示します。",
+    "List what is in the trash, by study. When, by whom and why it was deleted.":
+        "ごみ箱に入っている検査の一覧を、いつ、だれが、なぜ削除したかとともに表示します。",
+    "Keep studies from being deleted.": "検査が削除されないように保留します。",
+    "Put studies on hold. They can be neither deleted nor purged, and what of them is in the trash comes back.":
+        "検査を保留にします。削除も消去もできなくなり、ごみ箱にある分は戻ります。",
+    "End the hold of studies.": "検査の保留を解きます。",
+    "List the studies on hold. Since when, by whom and why.":
+        "保留中の検査の一覧を、いつから、だれが、なぜとともに表示します。",
+    "Decide how long things stay in the trash, and are kept.": "ごみ箱と保管の期間を決めます。",
+    "Show what the site decided.": "この施設の決まりを表示します。",
+    "Decide; what is not given stays. A running server follows at once.":
+        "決まりを変えます。指定しない項目は変わりません。動いているサーバにもすぐ反映されます。",
+    "Whether the trash is emptied: never, by pacs purge, or by the running server as well.":
+        "ごみ箱を空にするか。never はしない、by-hand は pacs purge で、nightly は動いているサーバが夜間にも行う。",
+    "How long what was deleted stays in the trash.": "削除したものをごみ箱に置く日数。",
+    "How old a study has to be before it is destroyed.": "消去してよい検査の古さ（日数）。",
+    "Choose between contents that came under one UID.": "同じ UID で届いた異なる内容から選びます。",
+    "Make one content the current one. It is found and sent, the others are kept. DIGEST is what pacs conflicts show "
+    "prints, or the begin of it. Choosing the other one again reverses it.":
+        "一つの内容を現行のものにします。検索と送信にはそれが使われ、ほかも残ります。DIGEST は pacs conflicts show に出るもの、"
+        "またはその先頭部分です。もう一方を選び直せば元に戻ります。",
+    "Show what contradicts itself.": "食い違いを表示します。",
+    "List what contradicts itself. Other contents under one UID, patients or studies whose values differ.":
+        "食い違いの一覧を表示します。同じ UID の異なる内容、値の異なる患者や検査など。",
+    "Show the contents between which a person may choose. Of a study, or of one SOP Instance UID.":
+        "選べる内容を表示します。検査の UID か SOP Instance UID を指定します。",
 }  # fmt: skip

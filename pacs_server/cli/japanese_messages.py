@@ -86,4 +86,16 @@ MESSAGES: Final[dict[str, str]] = {
     "No such command '{}'.": "コマンド '{0}' はありません。",
     "Got unexpected extra argument ({})": "余分な引数があります ({0})",
     "Got unexpected extra arguments ({})": "余分な引数があります ({0})",
+    "nothing there is selected": "該当するものはありません",
+    "dry run: {}; do it with --yes": "試行: {0}。実行するには --yes を付けてください",
+    "{} objects of {} studies ({}) {}": "オブジェクト {0}、検査 {1} ({2}): {3}",
+    "kept: {} objects: {}": "残します: オブジェクト {0}: {1}",
+    "{} studies {}": "検査 {0}: {1}",
+    "{} of the studies are on hold ({}), so nothing was deleted; pacs hold list says why, pacs hold remove ends a hold":
+        "検査のうち {0} 件が保留中です ({1})。何も削除しませんでした。理由は pacs hold list、解除は pacs hold remove",
+    "nothing is destroyed on this site: pacs retention set --purge by-hand allows it":
+        "この施設では何も消去しません。許可するには: pacs retention set --purge by-hand",
+    "{} is the current content of {}": "{0} を {1} の現行の内容にしました",
+    "nothing is in conflict there: pacs conflicts list shows where something is":
+        "そこに食い違いはありません。pacs conflicts list で一覧が見られます",
 }  # fmt: skip

@@ -9,7 +9,22 @@ import traceback
 import click
 
 from pacs_server import __version__
-from pacs_server.cli import ae, config, db, find, index, jobs, keep, node, policy, status, storage, transfer
+from pacs_server.cli import (
+    ae,
+    config,
+    db,
+    find,
+    index,
+    jobs,
+    keep,
+    node,
+    policy,
+    retire,
+    status,
+    storage,
+    transfer,
+    version,
+)
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, add_global_options
 from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
@@ -42,6 +57,14 @@ for command in (
     find.show,
     transfer.import_,
     transfer.export,
+    retire.delete,
+    retire.restore,
+    retire.purge,
+    retire.trash,
+    retire.hold,
+    retire.retention,
+    version.version,
+    version.conflicts,
     jobs.jobs,
     keep.verify,
     keep.reconcile,

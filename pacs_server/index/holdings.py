@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from pacs_server.index.engine import Index
+from pacs_server.index.releases import enter
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, series, studies
+from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, releases, series, studies
 
 _BATCH: Final = 1000
 
@@ -30,14 +31,21 @@ class Holdings:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._find = Statement(
-            index,
-            select(copies.c.id).where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place")),
+        self._find, self._leaving = (
+            Statement(
+                index,
+                select(table.c.id).where(table.c.volume_id == bindparam("volume"), table.c.path == bindparam("place")),
+            )
+            for table in (copies, releases)
         )
 
     def holds(self, volume_id: str, path: str) -> bool:
         """Whether a row says that this file is a copy. Raises: IndexUnavailable."""
         return bool(self._find.rows(volume=volume_id, place=path))
+
+    def is_leaving(self, volume_id: str, path: str) -> bool:
+        """Whether this file is a copy no more and is about to be removed. Raises: IndexUnavailable."""
+        return bool(self._leaving.rows(volume=volume_id, place=path))
 
     def copies_on(self, volume_id: str, *, since: date | None) -> Iterator[HeldCopy]:
         """The copies of a volume, of studies that began on `since` or later, in the order in which they were recorded.
@@ -73,6 +81,11 @@ class Holdings:
         """Remove the row of one copy. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             connection.execute(delete(copies).where(copies.c.volume_id == volume_id, copies.c.path == path))
+
+    def release(self, volume_id: str, path: str, now: datetime) -> None:
+        """Owe the removal of a file that is no copy. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            enter(connection, self._index, [(volume_id, path)], reason="of a purged object", due_at=now)
 
 
 def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None]) -> None:

@@ -15,7 +15,7 @@ from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredO
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording import Recorder
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import copies, instances, studies
+from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_GROUP: Final = 256
 _ATTEMPTS: Final = 4
@@ -60,6 +60,12 @@ class Instances:
             objects=tuple(found.values()),
             fates=self.operations.fates(sop_uid),
         )
+
+    def study_of(self, instance_id: int) -> str:
+        """The Study Instance UID of an object. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            named = select(studies.c.study_uid).join_from(instances, series).join(studies)
+            return str(connection.execute(named.where(instances.c.id == instance_id)).scalar_one())
 
     def record(self, arrival: Arrival) -> Recorded:
         """Record an object and its copies; returns when that is committed.

@@ -122,6 +122,11 @@ class Operations:
         """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""
         return {digest: Fate(fate) for digest, fate in self._fates.rows(sop_uid=str(sop_uid))}
 
+    def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
+        """Whether an object was purged and did not come again. Raises: IndexUnavailable."""
+        decided = self.fates(sop_uid).items()
+        return any(fate is Fate.PURGED and digest.startswith(digest_begins) for digest, fate in decided)
+
     def stamps(self) -> set[tuple[int, str]]:
         """The counter and site of every operation that is known. Raises: IndexUnavailable."""
         with self._index.read() as connection:

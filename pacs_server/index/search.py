@@ -20,6 +20,7 @@ from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import answer_column, criterion
 from pacs_server.index.engine import Index, translated
 from pacs_server.index.objects import CopyRow
+from pacs_server.index.retiring import TRASH
 from pacs_server.index.tables import TABLES, copies, flags, instances, patients, series, studies
 
 _FIRST_ROWS: Final = 5  # so that the first answer does not wait for 200
@@ -131,6 +132,7 @@ class Search:
             counted["conflicts"] = connection.execute(conflicts).scalar_one()
         counted["instances"] = by_role.get("current", (0, 0))[0]
         counted["versions"] = by_role.get("version", (0, 0))[0]
+        counted["in trash"] = by_role.get(TRASH, (0, 0))[0]
         counted["bytes"] = sum(int(size) for _, size in by_role.values())
         return counted
 

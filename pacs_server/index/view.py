@@ -36,6 +36,41 @@ def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
         }
 
 
+def conflicts_view(index: Index) -> list[dict[str, Any]]:
+    """Every contradiction that was noted, the latest first. Raises: IndexUnavailable."""
+    noted = (
+        select(
+            studies.c.study_uid.label("uid"), patients.c.patient_id, flags.c.kind, flags.c.detail, flags.c.noted_at,
+            instances.c.sop_uid,
+        )
+        .join_from(flags, studies)
+        .join(patients)
+        .outerjoin(instances, flags.c.instance_row == instances.c.id)
+        .where(flags.c.kind.startswith("conflict-"))
+        .order_by(flags.c.noted_at.desc(), flags.c.id)
+    )  # fmt: skip
+    with index.read() as connection:
+        return [dict(row) for row in connection.execute(noted).mappings()]
+
+
+def contents_view(index: Index, uid: str) -> list[dict[str, Any]]:
+    """The contents of a study, or under one SOP Instance UID, of which there are several. Raises: IndexUnavailable."""
+    others = instances.alias()
+    another = select(others.c.id).where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
+    told = (
+        select(
+            instances.c.sop_uid, instances.c.digest, instances.c.role, instances.c.sender, instances.c.received_at,
+            instances.c.size_bytes, studies.c.study_uid,
+        )
+        .join_from(instances, series)
+        .join(studies)
+        .where((studies.c.study_uid == uid) | (instances.c.sop_uid == uid), another.exists())
+        .order_by(instances.c.sop_uid, instances.c.id)
+    )  # fmt: skip
+    with index.read() as connection:
+        return [dict(row) for row in connection.execute(told).mappings()]
+
+
 def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, Any]:
     held = connection.execute(
         select(*instances.c)

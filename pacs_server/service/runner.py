@@ -5,21 +5,26 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.backfill import backfill
 from pacs_server.archive.copies import complete
+from pacs_server.archive.operations import synchronise
+from pacs_server.archive.retire import Decider, purge
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.errors import PacsError, VolumeUnavailable
 from pacs_server.index.jobs import Job, JobKind
+from pacs_server.index.retention import Purging, retention_of
+from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
 from pacs_server.storage.volume import Volume
 
 _LOOK_EVERY_S: Final = 1.0
 _AFTER_FAILURE_S: Final = 10.0
 _JOB_THREADS: Final = 4
+_NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 _LEASE: Final = timedelta(minutes=5)
 _OBJECTS_PER_LEASE: Final = 100
@@ -34,7 +39,12 @@ class Runner:
         self._node = node
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}"
         self._stop = threading.Event()
-        duties = [("jobs", self._do_job)] * _JOB_THREADS + [("fields", self._read_fields), ("verify", self._verify)]
+        self._purged_on: date | None = None
+        duties = [("jobs", self._do_job)] * _JOB_THREADS + [
+            ("fields", self._read_fields),
+            ("verify", self._verify),
+            ("purge", self._purge),
+        ]
         self._threads = [
             threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
             for number, (name, duty) in enumerate(duties)
@@ -96,6 +106,9 @@ class Runner:
                 return verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
             case JobKind.SURVEY:
                 self._survey(job)
+            case JobKind.OPERATIONS:
+                volume = node.placement().volume(job.target)
+                return synchronise(volume, node.instances.operations, now=now) if volume is not None else ()
         return ()
 
     def _complete(self, job: Job) -> tuple[str, ...]:
@@ -133,6 +146,23 @@ class Runner:
     def _charset_of(self, sender: str) -> str:
         peer = self._node.registry.peer(sender)
         return (peer.charset if peer else "") or self._node.settings.default_charset
+
+    def _purge(self) -> bool:
+        """Once a night, destroy what was in the trash for long enough, where the site decided so."""
+        now = datetime.now().astimezone()
+        retention = retention_of(self._node.index)
+        if retention.purging is Purging.NIGHTLY and now.hour < _NIGHT_ENDS and self._purged_on != now.date():
+            decider = Decider(
+                who="server",
+                reason="its time in the trash is over",
+                now=now.astimezone(UTC),
+                operations=self._node.instances.operations,
+                volumes=self._node.volumes(),
+            )
+            for operation in purge(Trash(self._node.index).trashed(), retention, decider):
+                log.info("purged", study=operation.study_uid, objects=len(operation.objects))
+            self._purged_on = now.date()
+        return False
 
     def _verify(self) -> bool:
         """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""

@@ -83,8 +83,11 @@ def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
     """Look at every volume; the ids of those that can be used now. When one is back, what waits for it is tried."""
     try:
         now_usable = {volume.spec.id for volume in node.volumes() if volume.check().status.readable}
-        if now_usable - usable:
-            node.jobs.wake((JobKind.COPY, JobKind.VERIFY), datetime.now(UTC))
+        if came_back := now_usable - usable:
+            now = datetime.now(UTC)
+            for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
+                node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
+            node.jobs.wake(list(JobKind), now)
     except PacsError as error:
         log.error("volumes not checked", why=error)
         return usable

@@ -104,23 +104,25 @@ def reconcile(
 def _unknown(
     volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement, *, repair: bool, now: datetime
 ) -> Finding:
-    """A file without a row: one of a purged object is removed, never adopted, whatever volume brought it back."""
-    kind = FindingKind.UNKNOWN_FILE
     if ledger.instances.operations.is_purged(*object_in_name(file.path)):
-        kind = FindingKind.PURGED
         if repair:
             ledger.holdings.release(volume.spec.id, str(file.path), now)
-            kind = FindingKind.REMOVED
+        kind = FindingKind.REMOVED if repair else FindingKind.PURGED
     elif repair:
         return adopt(volume, file, ledger, placement)
+    else:
+        kind = FindingKind.UNKNOWN_FILE
     return Finding(kind=kind, volume=volume.spec.name, path=str(file.path))
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:
-    """Enter one file of a volume into the index, as if it had been received when it was written.
+    """Enter one file of a volume into the index, as if it had been received when it was written. One that
+    was purged is left alone.
 
     Raises: IndexUnavailable.
     """
+    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
+        return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=str(file.path))
     copy = CopyRow(volume_id=volume.spec.id, path=str(file.path))
     try:
         with placement.open((copy,)) as opened:

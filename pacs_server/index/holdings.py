@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from pacs_server.index.engine import Index
+from pacs_server.index.operations import enforce_all
 from pacs_server.index.releases import enter
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, releases, series, studies
@@ -88,8 +89,9 @@ class Holdings:
             enter(connection, self._index, [(volume_id, path)], reason="of a purged object", due_at=now)
 
 
-def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None]) -> None:
-    """Make the content of `index` that of `beside`, in one transaction; what the site decided stays.
+def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None], now: datetime) -> None:
+    """Make the content of `index` that of `beside`, in one transaction. What the site decided stays, and what was
+    decided about objects takes effect on the new content.
 
     `catch_up` is told the volume and path of each copy that `index` has and `beside` has not, while nobody can write,
     so that nothing that arrived meanwhile is left out.
@@ -116,6 +118,7 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)
         )
         _continue_numbering(connection)
+        enforce_all(connection, index, now)
 
 
 def _continue_numbering(connection: Connection) -> None:

@@ -29,6 +29,7 @@ from pacs_server.index.tables import choices, fates, holds, operations, site
 
 _SITE_ID: Final = "site id"
 _COUNTER: Final = "operation counter"
+_BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +152,22 @@ class Operations:
         columns = holds.c.study_uid, holds.c.at, holds.c.who, holds.c.reason
         with self._index.read() as connection:
             return [Hold(**row) for row in connection.execute(select(*columns).order_by(holds.c.at)).mappings()]
+
+
+def copy_decisions(index: Index, beside: Index) -> None:
+    """Make what was decided about objects known to an index that is made beside. Raises: IndexUnavailable."""
+    with index.read() as source, beside.write() as target:
+        for table in (operations, fates, holds, choices):
+            target.execute(delete(table))
+            found = source.execution_options(yield_per=_BATCH).execute(select(*table.c))
+            for rows in found.mappings().partitions():
+                target.execute(insert(table), [dict(row) for row in rows])
+
+
+def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
+    """Make all rows what the operations say, in the transaction in which the rows became others."""
+    decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
+    enforce(connection, index, decided, now)
 
 
 def operation_row(operation: Operation) -> dict[str, Any]:

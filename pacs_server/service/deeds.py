@@ -14,6 +14,7 @@ from pacs_server.archive.copies import complete
 from pacs_server.archive.exporting import ExportResult, export
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
+from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
@@ -24,6 +25,7 @@ from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.operations import copy_decisions
 from pacs_server.index.schema import open_current, upgrade
 from pacs_server.service.assemble import Node
 from pacs_server.storage.layout import FoundFile
@@ -66,6 +68,7 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     """
     now = datetime.now(UTC)
     for volume in _online(node):
+        learn(volume, node.instances.operations, now=now)
         yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
@@ -155,9 +158,14 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
         ledger, placement = _ledger(node, beside), node.placement()
         volumes = {volume.spec.id: volume for volume in _online(node)}
         for volume in volumes.values():
+            learn(volume, node.instances.operations, now=datetime.now(UTC))
+        copy_decisions(node.index, beside)
+        for volume in volumes.values():
             for file in _as_received(volume):
                 if not ledger.holdings.holds(volume.spec.id, str(file.path)):
                     finding = adopt(volume, file, ledger, placement)
+                    if finding.kind is FindingKind.PURGED:
+                        Holdings(node.index).release(volume.spec.id, finding.path, datetime.now(UTC))
                     if finding.kind is not FindingKind.ADOPTED:
                         yield finding
 
@@ -168,7 +176,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
                 file = _just_received(PurePosixPath(path))
                 missed.append(adopt(volumes[volume_id], file, ledger, placement))
 
-        replace_content(node.index, beside, catch_up)
+        replace_content(node.index, beside, catch_up, datetime.now(UTC))
     yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
@@ -242,7 +243,7 @@ def test_the_content_of_another_index_takes_the_place_of_this_one(
         for one in random_arrivals(7, 30):
             Instances(beside).record(one)
         missed: list[tuple[str, str]] = []
-        replace_content(index, beside, lambda volume, path: missed.append((volume, path)))
+        replace_content(index, beside, lambda volume, path: missed.append((volume, path)), datetime.now(UTC))
         assert [volume for volume, _ in missed] == ["a"]
         with index.read() as here, beside.read() as there:
             for table in (patients, studies, series, instances, copies):

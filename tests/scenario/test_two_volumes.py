@@ -12,6 +12,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from support.faulty_volume import FaultyVolume, mounted
+from support.mounts import mount, on_tmpfs, unmount
 from support.samples import Sample, data_set_of
 from support.senders import Sender, objects
 from support.server import Archive, wait_for
@@ -28,12 +29,6 @@ WRITE_TIMEOUT_S = 3
 NOISE_S = 2.0
 
 
-def mount(*words: object) -> None:
-    done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"file systems cannot be mounted here; it takes root: {done.stderr.strip()}")
-
-
 class Site:
     """An archive with the volumes `a`, which fails, and `b`; each on a mount of its own."""
 
@@ -43,15 +38,8 @@ class Site:
         self.faulty: FaultyVolume | None = None
 
     def on_tmpfs(self, name: str, size: str) -> Path:
-        """A tmpfs, bound to the path of the volume, so that it outlives its unmounting."""
-        backing, path = self.folder / f"{name}.backing", self.folder / name
-        for each in (backing, path):
-            each.mkdir()
-        mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", backing)
-        self.mounts.callback(subprocess.run, ["umount", "-l", str(backing)], capture_output=True)
-        mount("--bind", backing, path)
-        self.mounts.callback(subprocess.run, ["umount", "-l", str(path)], capture_output=True)
-        return path
+        """A tmpfs at the path of the volume, which outlives its unmounting."""
+        return on_tmpfs(self.folder, name, size, self.mounts)
 
     def begin(self) -> None:
         """Both volumes instead of the first one, two copies wanted and needed, and the server running."""
@@ -102,14 +90,8 @@ def echoing(archive: Archive) -> Iterator[list[float]]:
     thread.join(30)
 
 
-def unmount(site: Site) -> Callable[[], None]:
-    subprocess.run(["umount", "-l", str(site.a)], check=True)
-
-    def back() -> None:
-        assert list(site.a.iterdir()) == [], "something was written below the bare mount point"
-        mount("--bind", site.folder / "a.backing", site.a)
-
-    return back
+def unmounted(site: Site) -> Callable[[], None]:
+    return unmount(site.a)
 
 
 def fill(site: Site) -> Callable[[], None]:
@@ -150,7 +132,7 @@ def hang(site: Site) -> Callable[[], None]:
 
 
 FAULTS: dict[str, tuple[Callable[[Site], Callable[[], None]], str]] = {
-    "unmounted": (unmount, "tmpfs"),
+    "unmounted": (unmounted, "tmpfs"),
     "filled": (fill, "tmpfs"),
     "replaced by another export": (mount_another, "tmpfs"),
     "returning EIO": (return_eio, "fuse"),

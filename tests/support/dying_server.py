@@ -3,7 +3,8 @@
     python dying_server.py STEP COUNT [pacs arguments]
 
 It dies by SIGKILL when the COUNTth object reaches STEP: `received` (all bytes are here, nothing is written), `written`
-(the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent).
+(the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent);
+or when the COUNTth operation is `decided` (its file is on every volume, it has no effect yet) or `effective`.
 
 Two other steps do not kill it, but leave one flush out, to see whether a test notices: `unflushed-file` and
 `unflushed-directory`.
@@ -19,39 +20,31 @@ from typing import Any
 import pacs_server.archive.ingest as ingest
 from pacs_server.cli.main import main
 from pacs_server.index.instances import Instances
+from pacs_server.index.operations import Operations
 from pacs_server.storage.atomic import Tree
+
+# A step is reached before or after a call of a method.
+STEPS: dict[str, tuple[type, str, bool]] = {
+    "received": (ingest.Reception, "describe", True),
+    "written": (Instances, "record", True),
+    "recorded": (Instances, "record", False),
+    "decided": (Operations, "record", True),
+    "effective": (Operations, "record", False),
+}
 
 
 def die_at(step: str, count: int) -> None:
+    owner, name, is_before = STEPS[step]
+    method: Callable[..., Any] = getattr(owner, name)
     reached = itertools.count(1)
 
-    def perhaps_die() -> None:
+    def dying(*arguments: Any, **named: Any) -> Any:
+        result = None if is_before else method(*arguments, **named)
         if next(reached) >= count:
             os.kill(os.getpid(), signal.SIGKILL)
+        return method(*arguments, **named) if is_before else result
 
-    def before(function: Callable[..., Any]) -> Callable[..., Any]:
-        def dying(*arguments: Any, **named: Any) -> Any:
-            perhaps_die()
-            return function(*arguments, **named)
-
-        return dying
-
-    def after(function: Callable[..., Any]) -> Callable[..., Any]:
-        def dying(*arguments: Any, **named: Any) -> Any:
-            result = function(*arguments, **named)
-            perhaps_die()
-            return result
-
-        return dying
-
-    if step == "received":
-        ingest.Reception.describe = before(ingest.Reception.describe)  # type: ignore[method-assign]
-    elif step == "written":
-        Instances.record = before(Instances.record)  # type: ignore[method-assign]
-    elif step == "recorded":
-        Instances.record = after(Instances.record)  # type: ignore[method-assign]
-    else:
-        raise SystemExit(f"unknown step {step}")
+    setattr(owner, name, dying)
 
 
 def leave_out(step: str) -> bool:

@@ -19,7 +19,7 @@ START_S = 30.0
 STOP_S = 40.0
 COMMAND_S = 60.0
 
-_DYING_SERVER = Path(__file__).with_name("dying_server.py")
+DYING_SERVER = Path(__file__).with_name("dying_server.py")
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 10.0, every_s: float = 0.02) -> Any:
@@ -63,7 +63,7 @@ class Archive:
 
     def start(self, *, dies_at: tuple[str, int] | None = None) -> None:
         """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it."""
-        program = ["-m", "pacs_server"] if dies_at is None else [str(_DYING_SERVER), dies_at[0], str(dies_at[1])]
+        program = ["-m", "pacs_server"] if dies_at is None else [str(DYING_SERVER), dies_at[0], str(dies_at[1])]
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

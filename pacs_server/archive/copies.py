@@ -128,4 +128,8 @@ def _write(one: KeptObject, source: Copy, target: Volume, copies: Copies, placem
         raise VolumeUnavailable(f"read back after it was written: {problem}")
     made = Copy(volume_id=target.spec.id, path=source.path, verified_at=now)
     copies.add(one.row, made)
+    if not target.has_file(path):
+        problem = f"{path} left volume {target.spec.name} while it was written again; it is written once more later"
+        copies.mark_damaged(target.spec.id, source.path, problem, now)
+        raise VolumeUnavailable(problem)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import PurePosixPath
 
 from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
 from pacs_server.dicom.describe import Description, describe
@@ -16,7 +17,7 @@ from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.errors import CopyUnreadable, ObjectMismatch, Undecodable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, ObjectMismatch, Undecodable, VolumeUnavailable
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
 from pacs_server.storage.layout import object_path, series_directory
@@ -178,7 +179,28 @@ def ingest(reception: Reception) -> Recorded:
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted else None,
     )
-    return instances.record(arrival)  # row; then the caller's status
+    recorded = instances.record(arrival)  # row; then the caller's status
+    if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
+        _confirm(arrival, instances, placement)
+    return recorded
+
+
+def _confirm(arrival: Arrival, instances: Instances, placement: Placement) -> None:
+    """Look whether the files of an object that was here before are there: that copy may have been on its way out when
+    it was written again (archive/releasing.py).
+
+    Raises: NotEnoughCopies when one is not.
+    """
+    for copy in arrival.copies:
+        volume = placement.volume(copy.volume_id)
+        try:
+            is_there = volume is not None and volume.has_file(PurePosixPath(copy.path))
+        except VolumeUnavailable as error:
+            raise NotEnoughCopies(f"whether {copy.path} is still there is not known: {error}") from error
+        if not is_there:
+            problem = f"{copy.path} left its volume while it was stored again; it is taken when it is sent again"
+            instances.mark_missing(arrival, copy, problem)
+            raise NotEnoughCopies(problem)
 
 
 def _readmit(reception: Reception, description: Description, digest: Digest, known: Known) -> Operation:

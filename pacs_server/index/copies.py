@@ -14,7 +14,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import MANY_DAMAGED, note_change
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import copies, instances, jobs, series, site, studies, volumes
+from pacs_server.index.tables import copies, instances, jobs, releases, series, site, studies, volumes
 
 _BATCH: Final = 1000
 _ROUND: Final = "verification:"
@@ -254,12 +254,17 @@ class Copies:
             return connection.execute(select(func.count()).where(copies.c.volume_id == volume_id)).scalar_one()
 
     def forget_volume(self, volume_id: str) -> None:
-        """Remove the rows of the copies of a volume, in portions. Raises: IndexUnavailable."""
+        """Remove the rows of the copies of a volume, in portions, and what was to be removed from it.
+
+        Raises: IndexUnavailable.
+        """
         some = select(copies.c.id).where(copies.c.volume_id == volume_id).limit(_BATCH)
         removed = _BATCH
         while removed:
             with self._index.write() as connection:
                 removed = connection.execute(delete(copies).where(copies.c.id.in_(some))).rowcount
+        with self._index.write() as connection:
+            connection.execute(delete(releases).where(releases.c.volume_id == volume_id))
 
 
 def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:

@@ -7,10 +7,11 @@ from collections import deque
 from datetime import date
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, null, select, update
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording import Recorder
@@ -66,6 +67,18 @@ class Instances:
         with self._index.read() as connection:
             named = select(studies.c.study_uid).join_from(instances, series).join(studies)
             return str(connection.execute(named.where(instances.c.id == instance_id)).scalar_one())
+
+    def mark_missing(self, arrival: Arrival, copy: CopyRow, reason: str) -> None:
+        """The file of a copy that was just recorded is not there. The series is owed a look: it may be back by then.
+
+        Raises: IndexUnavailable.
+        """
+        described = arrival.description
+        here = copies.c.volume_id == copy.volume_id, copies.c.path == copy.path
+        owed = entry(JobKind.VERIFY, described.study_uid, described.series_uid, "", arrival.received_at)
+        with self._index.write() as connection:
+            connection.execute(update(copies).where(*here).values(damage=reason, verified_at=null()))
+            connection.execute(owing(self._index), [owed])
 
     def record(self, arrival: Arrival) -> Recorded:
         """Record an object and its copies; returns when that is committed.

@@ -79,8 +79,10 @@ class Jobs:
             with self._index.write() as connection:
                 connection.execute(owing(self._index), rows)
 
-    def claim(self, worker: str, now: datetime, *, lease: timedelta, per_target: int) -> Job | None:
-        """Take the job that waits longest. It is ours until `lease` is over, or it is `done` or `failed`.
+    def claim(
+        self, worker: str, now: datetime, *, lease: timedelta, per_target: int, kinds: Iterable[JobKind] = JobKind
+    ) -> Job | None:
+        """Take the job of these kinds that waits longest; ours until `lease` is over, or it is `done` or `failed`.
 
         At most `per_target` are under way for one kind and target. Raises: IndexUnavailable.
         """
@@ -101,7 +103,7 @@ class Jobs:
                         (jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= now.isoformat()),
                         (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until <= now.isoformat()),
                     ),
-                    jobs.c.kind.not_in(_paused(connection)),
+                    jobs.c.kind.in_(set(kinds) - _paused(connection)),
                     *(or_(jobs.c.kind != kind, jobs.c.target != target) for kind, target in full),
                 )
                 .order_by(jobs.c.due_at, jobs.c.id)
@@ -120,14 +122,23 @@ class Jobs:
         with self._index.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(lease_until=(now + lease).isoformat()))
 
-    def done(self, job: Job, now: datetime) -> None:
-        """Forget a job, unless it was owed again while it was done. Raises: IndexUnavailable."""
+    def done(self, job: Job, now: datetime, *, again_at: datetime | None = None) -> None:
+        """Forget a job, or have it done again at `again_at`; at once if it was owed again while it was done.
+
+        Raises: IndexUnavailable.
+        """
         with self._index.write() as connection:
             mine = jobs.c.id == job.id
-            gone = connection.execute(delete(jobs).where(mine, jobs.c.generation == job.generation)).rowcount
-            if not gone:
-                again = {"state": JobState.WAITING, "attempts": 0, "due_at": now.isoformat(), "error": ""}
-                connection.execute(update(jobs).where(mine, jobs.c.state == JobState.RUNNING).values(again))
+            unchanged = mine, jobs.c.generation == job.generation
+            again = {"state": JobState.WAITING, "attempts": 0, "error": ""}
+            if again_at is None:
+                settled = connection.execute(delete(jobs).where(*unchanged)).rowcount
+            else:
+                later = update(jobs).where(*unchanged).values(again | {"due_at": again_at.isoformat()})
+                settled = connection.execute(later).rowcount
+            if not settled:
+                at_once = update(jobs).where(mine, jobs.c.state == JobState.RUNNING)
+                connection.execute(at_once.values(again | {"due_at": now.isoformat()}))
 
     def failed(self, job: Job, error: str, now: datetime) -> None:
         """Have a job tried again later. Raises: IndexUnavailable."""

@@ -3,27 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.tables import releases
+from pacs_server.index.jobs import JobKind, JobState, entry, owing
+from pacs_server.index.tables import jobs, releases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How many files of a volume are to be removed, and when the first of them is due."""
+
+    volume_id: str
+    files: int
+    first_due_at: datetime
+
+
+class Releases:
+    """What is to leave the volumes. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def due(self, volume_id: str, now: datetime, *, limit: int) -> list[str]:
+        """The paths of files that are to be removed now, longest due first. Raises: IndexUnavailable."""
+        wanted = select(releases.c.path).where(releases.c.volume_id == volume_id, releases.c.due_at <= now.isoformat())
+        with self._index.read() as connection:
+            ordered = wanted.order_by(releases.c.due_at, releases.c.id).limit(limit)
+            return list(connection.execute(ordered).scalars())
+
+    def next_due_at(self, volume_id: str) -> datetime | None:
+        """When the first of the files of a volume is due; None when there are none. Raises: IndexUnavailable."""
+        return next((one.first_due_at for one in self.waiting() if one.volume_id == volume_id), None)
+
+    def waiting(self) -> list[Waiting]:
+        """What waits to be removed, for each volume that something waits on. Raises: IndexUnavailable."""
+        counted = select(releases.c.volume_id, func.count(), func.min(releases.c.due_at)).group_by(releases.c.volume_id)
+        with self._index.read() as connection:
+            return [
+                Waiting(volume_id=volume_id, files=files, first_due_at=datetime.fromisoformat(due_at))
+                for volume_id, files, due_at in connection.execute(counted.order_by(releases.c.volume_id))
+            ]
+
+    def settled(self, volume_id: str, path: str) -> None:
+        """Forget a file that was removed, or is a copy again. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            here = releases.c.volume_id == volume_id, releases.c.path == path
+            connection.execute(delete(releases).where(*here))
 
 
 def enter(
     connection: Connection, index: Index, places: Sequence[tuple[str, str]], *, reason: str, due_at: datetime
 ) -> None:
-    """Owe the removal of files, by volume and path, in the transaction in which they stop being copies."""
+    """Owe the removal of files, by volume and path, in the transaction in which they stop being copies. What is owed
+    already, and waits longer, is brought forward.
+    """
     if not places:
         return
     make = sqlite.insert if index.database_path is not None else postgresql.insert
+    statement = make(releases)
+    earlier = case((releases.c.due_at < statement.excluded.due_at, releases.c.due_at), else_=statement.excluded.due_at)
     rows = [
         {"volume_id": volume_id, "path": path, "reason": reason, "due_at": due_at.isoformat()}
-        for volume_id, path in places
+        for volume_id, path in sorted(places)
     ]
-    connection.execute(make(releases).on_conflict_do_nothing(), rows)
-    owed = [entry(JobKind.RELEASE, "", "", volume_id, due_at) for volume_id in sorted({place[0] for place in places})]
-    connection.execute(owing(index), owed)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[releases.c.volume_id, releases.c.path], set_={"due_at": earlier}
+        ),
+        rows,
+    )
+    volume_ids = sorted({volume_id for volume_id, _ in places})
+    connection.execute(owing(index), [entry(JobKind.RELEASE, "", "", one, due_at) for one in volume_ids])
+    waits_longer = (
+        jobs.c.kind == JobKind.RELEASE,
+        jobs.c.target.in_(volume_ids),
+        jobs.c.state == JobState.WAITING,
+        jobs.c.due_at > due_at.isoformat(),
+    )
+    connection.execute(update(jobs).where(*waits_longer).values(due_at=due_at.isoformat()))

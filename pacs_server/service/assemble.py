@@ -18,9 +18,11 @@ from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
+from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
 from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
+from pacs_server.index.releases import Releases
 from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.settings import Settings
@@ -42,6 +44,8 @@ class Node:
         self.search = Search(index)
         self.fields = Fields(index)
         self.copies = Copies(index)
+        self.holdings = Holdings(index)
+        self.releases = Releases(index)
         self.jobs = Jobs(index)
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}

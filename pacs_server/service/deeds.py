@@ -16,6 +16,7 @@ from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
 from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
+from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
@@ -69,6 +70,8 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     now = datetime.now(UTC)
     for volume in _online(node):
         learn(volume, node.instances.operations, now=now)
+        if repair:
+            put_back_unknown(volume, node.holdings)
         yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
@@ -161,11 +164,12 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
             learn(volume, node.instances.operations, now=datetime.now(UTC))
         copy_decisions(node.index, beside)
         for volume in volumes.values():
+            put_back_unknown(volume, node.holdings)
             for file in _as_received(volume):
                 if not ledger.holdings.holds(volume.spec.id, str(file.path)):
                     finding = adopt(volume, file, ledger, placement)
                     if finding.kind is FindingKind.PURGED:
-                        Holdings(node.index).release(volume.spec.id, finding.path, datetime.now(UTC))
+                        node.holdings.release(volume.spec.id, finding.path, datetime.now(UTC))
                     if finding.kind is not FindingKind.ADOPTED:
                         yield finding
 

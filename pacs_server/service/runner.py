@@ -19,6 +19,7 @@ from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.leaving import release_volume
 from pacs_server.storage.volume import Volume
 
 _LOOK_EVERY_S: Final = 1.0
@@ -83,8 +84,13 @@ class Runner:
             return False
         # A job may be owed because of what an admin changed a moment ago.
         self._node.look_at_site_state(max_age_s=0)
+        problems: tuple[str, ...] = ()
+        again_at = None
         try:
-            problems = self._work(job)
+            if job.kind is JobKind.RELEASE:
+                again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._stop.is_set)
+            else:
+                problems = self._work(job)
         except VolumeUnavailable as error:
             problems = (str(error),)
         now = datetime.now(UTC)
@@ -93,7 +99,7 @@ class Runner:
             if job.kind is JobKind.COPY and not self._node.placement().homes(set()):
                 jobs.put_off(JobKind.COPY, now + _ALL_WAIT)
         else:
-            jobs.done(job, now)
+            jobs.done(job, now, again_at=again_at)
         log.info("job", kind=job.kind, series=job.series_uid or None, why="; ".join(problems) or None)
         return True
 

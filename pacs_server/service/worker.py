@@ -87,6 +87,7 @@ def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
             now = datetime.now(UTC)
             for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
                 node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
+                node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
             node.jobs.wake(list(JobKind), now)
     except PacsError as error:
         log.error("volumes not checked", why=error)

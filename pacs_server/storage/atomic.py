@@ -13,15 +13,17 @@ import secrets
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeFull, VolumeUnavailable
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
+
+Answer = TypeVar("Answer")
 
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted FIFO must not wait for its writer.
@@ -30,6 +32,10 @@ _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_C
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IOV_MAX: Final = 1024
 _KEPT_DIRECTORIES: Final = 128
+# What a directory answers in which nothing can be made any more, because it was removed; ESTALE on NFS.
+_REMOVED: Final = frozenset({errno.ENOENT, errno.ESTALE})
+_ENTERING_TRIES: Final = 10
+_NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 # These cannot flush a directory and answer EINVAL; their servers make a name durable when they create it.
 _WITHOUT_DIRECTORY_FLUSH: Final = ("cifs", "smb", "fuse")
 _WRITEBACK_BYTES: Final = 8 << 20
@@ -112,6 +118,57 @@ class Tree:
                 return opened
         return None
 
+    def within(self, path: PurePosixPath, work: Callable[[Descriptor], Answer]) -> tuple[Descriptor, Answer]:
+        """Make something in the durable directory at `path`: that directory and the answer. Once more, from the
+        beginning, when somebody removes it at that moment, because it is empty.
+        """
+        for is_last in (*[False] * (_ENTERING_TRIES - 1), True):
+            try:
+                directory = self.durable_directory(path)
+                return directory, work(directory)
+            except OSError as error:
+                if error.errno not in _REMOVED or is_last:
+                    raise
+                with self._lock:
+                    self._kept.clear()
+        raise OSError(errno.ENOENT, f"{path} is removed again and again")
+
+    def move(self, path: PurePosixPath, target: PurePosixPath) -> bool:
+        """Give a file another place, flushed in both directories; False when it is not there."""
+        try:
+            source = self.open_directory(path.parent)
+            os.stat(path.name, dir_fd=source.number, follow_symlinks=False)
+            directory, _ = self.within(
+                target.parent,
+                lambda goal: os.rename(path.name, target.name, src_dir_fd=source.number, dst_dir_fd=goal.number),
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        self.flush(directory)
+        self.flush(source)
+        return True
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Remove a file, flushed, if it is there."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            directory = self.open_directory(path.parent)
+            os.unlink(path.name, dir_fd=directory.number)
+            self.flush(directory)
+
+    def remove_empty(self, path: PurePosixPath, *, below: PurePosixPath) -> None:
+        """Remove a directory and those above it, as far as they are empty; `below` stays."""
+        while path != below:
+            try:
+                parent = self.open_directory(path.parent)
+                os.rmdir(path.name, dir_fd=parent.number)
+                self.flush(parent)
+            except OSError as error:
+                if error.errno in _NOT_EMPTY:
+                    return
+                if error.errno not in _REMOVED:
+                    raise
+            path = path.parent
+
     def flush(self, directory: Descriptor) -> None:
         """Make the names in a directory durable."""
         try:
@@ -154,9 +211,11 @@ class NewFile:
 
     def __init__(self, tree: Tree, directory: PurePosixPath) -> None:
         self._tree = tree
-        self._directory = tree.durable_directory(directory)
         self._name = f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
-        self._file: int | None = os.open(self._name, _NEW_FILE, 0o640, dir_fd=self._directory.number)
+        self._file: int | None
+        self._directory, self._file = tree.within(
+            directory, lambda opened: os.open(self._name, _NEW_FILE, 0o640, dir_fd=opened.number)
+        )
         self._finished = False
         self._size_bytes = 0
         self._written_back = 0

@@ -20,6 +20,8 @@ from pacs_server.dicom.identity import Digest, Uid, is_uid
 ROOT: Final = PurePosixPath("v1")
 # Damaged files, under the path that they had.
 QUARANTINE: Final = PurePosixPath("quarantine")
+# Files that are copies no more, under the path that they had, for the moment before they are removed.
+LEAVING: Final = PurePosixPath("leaving")
 TEMPORARY_SUFFIX: Final = ".tmp"
 # A file of this name that was not written to for so long belongs to a process that is gone.
 LITTER_AFTER: Final = timedelta(hours=1)

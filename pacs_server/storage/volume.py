@@ -6,7 +6,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -24,6 +23,7 @@ from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
 Answer = TypeVar("Answer")
 
+_TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
 
 
@@ -231,12 +231,12 @@ class Volume:
             status, reason = Status.FULL, "no inodes are left; make room or add a volume"
         return _Seen(status=status, reason=reason, free_bytes=free, total_bytes=total)
 
-    def walk(self, since: date | None = None) -> Iterator[FoundFile]:
-        """Every object's file of the volume by day, of `since` and later.
+    def walk(self, since: date | None = None, *, below: PurePosixPath = _TOP) -> Iterator[FoundFile]:
+        """Every object's file of the volume by day, of `since` and later, or of those that lie `below` a directory.
 
         Raises: VolumeUnavailable, also when only one directory cannot be read.
         """
-        return walk(self._entries, since)
+        return walk(lambda directory: self._entries(below / directory), since)
 
     def litter(self, now: datetime) -> Iterator[PurePosixPath]:
         """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
@@ -275,30 +275,21 @@ class Volume:
 
     def put_aside(self, path: PurePosixPath) -> None:
         """Move a damaged file out of the way, to `quarantine/`, if it is there. Raises: VolumeUnavailable."""
-        tree = self.tree()
-
-        def move(_: Attempt) -> None:
-            with translated(f"volume {self.spec.name}"), suppress(FileNotFoundError, NotADirectoryError):
-                source = tree.open_directory(path.parent)
-                os.stat(path.name, dir_fd=source.number, follow_symlinks=False)
-                target = tree.durable_directory(QUARANTINE / path.parent.relative_to(ROOT))
-                os.rename(path.name, path.name, src_dir_fd=source.number, dst_dir_fd=target.number)
-                tree.flush(target)
-                tree.flush(source)
-
-        self.run(move)
+        self.change_files(lambda tree: tree.move(path, QUARANTINE / path.relative_to(ROOT)))
 
     def remove_file(self, path: PurePosixPath) -> None:
         """Remove a file, if it is there. Raises: VolumeUnavailable."""
+        self.change_files(lambda tree: tree.remove(path))
+
+    def change_files(self, change: Callable[[Tree], Answer]) -> Answer:
+        """Do something with the files in a thread of this volume. Raises: VolumeUnavailable."""
         tree = self.tree()
 
-        def remove(_: Attempt) -> None:
-            with translated(f"volume {self.spec.name}"), suppress(FileNotFoundError, NotADirectoryError):
-                directory = tree.open_directory(path.parent)
-                os.unlink(path.name, dir_fd=directory.number)
-                tree.flush(directory)
+        def work(_: Attempt) -> Answer:
+            with translated(f"volume {self.spec.name}"):
+                return change(tree)
 
-        self.run(remove)
+        return self.run(work)
 
 
 def _entry(found: os.DirEntry[str]) -> Entry | None:

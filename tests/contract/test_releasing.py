@@ -1,0 +1,276 @@
+"""Files that are copies no more leave their volume, and nothing that is stored again meanwhile leaves with them."""
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+
+import pytest
+from sqlalchemy import delete
+from support.samples import tiny
+from support.site import LATER, NOW, Site
+
+from pacs_server.archive.importing import ImportOutcome, import_paths
+from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.releasing import put_back_unknown, release, release_due
+from pacs_server.archive.scrub import verify_series
+from pacs_server.dicom.vocabulary import STANDARD
+from pacs_server.errors import NotEnoughCopies, PacsError
+from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings
+from pacs_server.index.instances import Instances
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.objects import Arrival, Recorded
+from pacs_server.index.releases import Releases, enter
+from pacs_server.index.tables import copies
+from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, NewFile, Tree
+from pacs_server.storage.leaving import set_leaving
+from pacs_server.storage.placement import Placement
+
+STEPS_OF_A_RELEASE = 5
+PAUSES_OF_A_STORE = 3
+
+
+class Releasing(Site):
+    """A site from whose volume `a` files are released."""
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        super().__init__(index, folder)
+        self.releases, self.holdings = Releases(index), Holdings(index)
+        self.a = self.volumes["a"]
+
+    def drop(self, number: int, *, due_at: object = NOW) -> str:
+        """Have a copy on `a` be one no more, as a move to another tier does it; its path."""
+        path = str(self.file(number, "a").relative_to(self.a.spec.path))
+        with self.index.write() as connection:
+            connection.execute(delete(copies).where(copies.c.volume_id == self.a.spec.id, copies.c.path == path))
+            enter(connection, self.index, [(self.a.spec.id, path)], reason="moved", due_at=due_at)
+        return path
+
+    def release(self, *, now: object = NOW) -> list[str]:
+        return list(release_due(self.a, self.releases, self.holdings, now=now))
+
+    def left(self) -> list[str]:
+        """Everything on `a` but its sentinel."""
+        found = (path.relative_to(self.a.spec.path) for path in self.a.spec.path.rglob("*"))
+        return sorted(str(path) for path in found if path.name != ".pacs-volume.json")
+
+
+@pytest.fixture
+def site(index: Index, tmp_path: Path) -> Releasing:
+    return Releasing(index, tmp_path)
+
+
+def test_a_file_that_is_a_copy_no_more_is_removed_with_the_directories_that_held_only_it(site: Releasing) -> None:
+    site.take_in(2)
+    first, second = (site.drop(number) for number in range(2))
+    assert site.release() == [first, second]
+    assert site.left() == ["v1"]
+    assert site.releases.waiting() == []
+    assert site.file(0, "b").exists()
+
+
+def test_directories_in_which_something_is_left_stay(site: Releasing) -> None:
+    site.take_in(2)
+    site.drop(0)
+    site.release()
+    assert site.file(1, "a").exists()
+    assert not (site.a.spec.path / "leaving").exists()
+
+
+def test_nothing_is_removed_before_it_is_due_and_the_job_comes_back_when_it_is(site: Releasing) -> None:
+    site.take_in(2)
+    site.drop(0, due_at=NOW)
+    later = site.drop(1, due_at=LATER)
+    (job,) = site.jobs.listed()
+    assert (job.kind, job.target, job.due_at) == (JobKind.RELEASE, site.a.spec.id, NOW)
+    claimed = site.jobs.claim("one", NOW, lease=timedelta(minutes=5), per_target=1)
+    assert claimed
+    site.release()
+    assert (site.a.spec.path / later).exists()
+    site.jobs.done(claimed, NOW, again_at=site.releases.next_due_at(site.a.spec.id))
+    (waiting,) = site.jobs.listed()
+    assert (waiting.state, waiting.due_at) == ("waiting", LATER)
+    site.release(now=LATER)
+    assert site.releases.next_due_at(site.a.spec.id) is None
+
+
+def test_what_is_owed_earlier_brings_the_job_and_the_file_forward(site: Releasing) -> None:
+    site.take_in(1)
+    path = site.drop(0, due_at=LATER)
+    with site.index.write() as connection:
+        enter(connection, site.index, [(site.a.spec.id, path)], reason="purged", due_at=NOW)
+    (job,) = site.jobs.listed()
+    assert job.due_at == NOW
+    assert site.release() == [path]
+
+
+def test_a_job_that_is_owed_more_while_it_is_done_is_done_at_once_again(site: Releasing) -> None:
+    site.take_in(2)
+    site.drop(0)
+    claimed = site.jobs.claim("one", NOW, lease=timedelta(minutes=5), per_target=1)
+    assert claimed
+    site.drop(1)
+    site.jobs.done(claimed, NOW, again_at=LATER)
+    (job,) = site.jobs.listed()
+    assert (job.state, job.due_at) == ("waiting", NOW)
+
+
+def test_a_copy_that_is_one_again_stays_wherever_its_file_was(site: Releasing) -> None:
+    site.take_in(2)
+    for number in range(2):
+        path = site.drop(number)
+        if number:
+            set_leaving(site.a, PurePosixPath(path))
+        site.complete()
+        assert site.release() == [path]
+        assert site.file(number, "a").read_bytes() == site.file(number, "b").read_bytes()
+    assert not (site.a.spec.path / "leaving").exists()
+
+
+@pytest.mark.parametrize("steps", range(STEPS_OF_A_RELEASE + 1))
+def test_a_release_that_is_broken_off_at_any_step_is_ended_by_the_next(site: Releasing, steps: int) -> None:
+    site.take_in(1)
+    path = site.drop(0)
+    for _ in itertools.islice(release(site.a, path, site.releases, site.holdings), steps):
+        pass
+    site.release()
+    assert (site.left(), site.releases.waiting()) == (["v1"], [])
+
+
+def test_what_is_leaving_and_nobody_knows_why_is_put_back(site: Releasing) -> None:
+    site.take_in(1)
+    path = site.file(0, "a")
+    place = path.relative_to(site.a.spec.path)
+    set_leaving(site.a, PurePosixPath(place))
+    assert not path.exists()
+    put_back_unknown(site.a, site.holdings)
+    assert path.exists()
+    assert not (site.a.spec.path / "leaving").exists()
+
+
+class Pausing(Instances):
+    """Does something after the file is written, and after the row is."""
+
+    def __init__(self, index: Index, pause: Callable[[int], None]) -> None:
+        super().__init__(index)
+        self.pause = pause
+
+    def record(self, arrival: Arrival) -> Recorded:
+        self.pause(1)
+        recorded = super().record(arrival)
+        self.pause(2)
+        return recorded
+
+
+def crossings() -> Iterator[tuple[int, ...]]:
+    """How many steps a release makes before the file, before the row and before the look of a store."""
+    for steps in itertools.product(range(STEPS_OF_A_RELEASE + 1), repeat=PAUSES_OF_A_STORE):
+        if sum(steps) <= STEPS_OF_A_RELEASE:
+            yield steps
+
+
+def test_an_object_that_is_acknowledged_while_its_file_leaves_has_its_file_at_whatever_steps_the_two_meet(
+    site: Releasing,
+) -> None:
+    """Each crossing is of an object of its own, and only `a` takes it."""
+    refused = acknowledged = 0
+    for number, steps in enumerate(crossings()):
+        site.samples = site.store(tiny(number, study=number), need=1, only="a")
+        path = site.drop(0)
+        leaving = release(site.a, path, site.releases, site.holdings)
+
+        def pause(at: int, leaving: Iterator[None] = leaving, steps: tuple[int, ...] = steps) -> None:
+            for _ in itertools.islice(leaving, steps[at]):
+                pass
+
+        pause(0)
+        is_acknowledged = is_stored_again(site, pause)
+        for _ in leaving:
+            pass
+        if is_acknowledged:
+            acknowledged += 1
+        else:
+            refused += 1
+            assert is_stored_again(site, lambda _: None), steps
+            assert (JobKind.VERIFY, "waiting") in site.jobs.counts(), "the row was doubted"
+            verify_series(site.samples[0].study_uid, site.samples[0].series_uid, site.copies, site.placement, now=NOW)
+        site.release()
+        assert site.file(0, "a").read_bytes().endswith(site.samples[0].data_set), steps
+        (held,) = site.objects()
+        assert [copy.damage for copy in held.copies if copy.damage] == [], steps
+    assert refused >= 1, "the two never met"
+    assert acknowledged > refused
+
+
+def is_stored_again(site: Releasing, pause: Callable[[int], None]) -> bool:
+    """Whether sending the object again is acknowledged."""
+
+    def receive(declared: Declared) -> Reception:
+        return Reception(
+            declared, Origin(aet="CT1"), instances=Pausing(site.index, pause), vocabulary=STANDARD,
+            placement=Placement([site.a], want=1, need=1, degraded=1), memory_bytes=1 << 20, now=NOW,
+        )  # fmt: skip
+
+    try:
+        (result,) = import_paths([site.samples[0].path], receive)
+    except NotEnoughCopies:
+        return False
+    return result.outcome is ImportOutcome.DUPLICATE
+
+
+class Vanishing(Tree):
+    """A tree whose new directories are removed, empty, at a given moment of their making."""
+
+    def __init__(self, root: Path, moment: int) -> None:
+        super().__init__(Descriptor(os.open(root, OPEN_DIRECTORY)))
+        self.moments = itertools.count()
+        self.moment = moment
+
+    def flush(self, directory: Descriptor) -> None:
+        super().flush(directory)
+        if next(self.moments) == self.moment:
+            for path in (PurePosixPath("v1/2026/01"), PurePosixPath("v1/2026")):
+                self.remove_empty(path, below=PurePosixPath("v1"))
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_writer_enters_a_directory_anew_that_is_removed_at_that_moment(tmp_path: Path, moment: int) -> None:
+    tree = Vanishing(tmp_path, moment)
+    directory = PurePosixPath("v1/2026/01")
+    with NewFile(tree, directory) as file:
+        file.write([b"content"])
+        file.finish("object")
+    assert (tmp_path / directory / "object").read_bytes() == b"content"
+    tree.remove(directory / "object")
+    tree.remove_empty(directory, below=PurePosixPath("v1"))
+    with NewFile(tree, directory) as file:  # what it remembers of the directories is void now
+        file.write([b"again"])
+        file.finish("object")
+    assert (tmp_path / directory / "object").read_bytes() == b"again"
+
+
+def test_writers_and_releases_that_share_directories_do_not_fail_each_other(site: Releasing) -> None:
+    placement = Placement([site.a], want=1, need=1, degraded=1)
+    paths = [PurePosixPath(f"v1/2026/01/02/1.2/1.{n % 3}/1.2.3.{n}-0123456789abcdef.dcm") for n in range(60)]
+    problems: list[Exception] = []
+
+    def write_and_release(mine: list[PurePosixPath]) -> None:
+        try:
+            for path in mine:
+                placement.store(path, [b"content"])
+                assert (site.a.spec.path / path).exists()
+                for _ in release(site.a, str(path), site.releases, site.holdings):
+                    pass
+        except (PacsError, AssertionError) as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=write_and_release, args=(paths[start::4],)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert site.left() == ["v1"]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from pacs_server.archive import retire
 from pacs_server.archive.operations import learn
+from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider, kept_because
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
@@ -19,6 +20,7 @@ from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.worker import running
 
 
 def decider(node: Node, reason: str) -> Decider:
@@ -84,8 +86,17 @@ def due(node: Node, objects: list[Held]) -> tuple[list[Held], Counter[str]]:
 
 
 def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
-    """Destroy those objects in the trash whose time is over. Raises: Refused; NotEnoughCopies; IndexUnavailable."""
-    return retire.purge(objects, retention_of(node.index), decider(node, reason))
+    """Destroy those objects in the trash whose time is over. The running server removes their files, or this when
+    none runs.
+
+    Raises: Refused; NotEnoughCopies; IndexUnavailable.
+    """
+    yield from retire.purge(objects, retention_of(node.index), decider(node, reason))
+    if running(node.settings.data_dir) is None:
+        for volume in node.volumes():
+            if volume.state.status.readable:
+                for _ in release_due(volume, node.releases, node.holdings, now=datetime.now(UTC)):
+                    pass
 
 
 def hold(node: Node, keys: Mapping[str, str], reason: str, *, ends: bool) -> Iterator[Operation]:

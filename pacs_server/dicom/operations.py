@@ -88,7 +88,7 @@ def fate_after(operations: Iterable[Operation]) -> StudyFate:
     """What holds after these operations on one study, in whichever order they became known.
 
     A hold beats a deletion: while one is in force nothing is trashed or purged, and it brings back what is in the
-    trash. What was purged comes back only by being received anew.
+    trash. Only what is in the trash is purged, and it comes back only by being received anew.
     """
     now = StudyFate()
     for one in sorted(operations, key=lambda operation: operation.stamp):
@@ -118,7 +118,7 @@ def _decide(now: StudyFate, one: Operation, content: Content) -> None:
             now.objects[name] = Fate.KEPT, content.role or role, one
         case OperationKind.DELETE if before is Fate.KEPT and now.hold is None:
             now.objects[name] = Fate.TRASHED, content.role, one
-        case OperationKind.PURGE if before is not Fate.PURGED and now.hold is None:
+        case OperationKind.PURGE if before is Fate.TRASHED and now.hold is None:
             now.objects[name] = Fate.PURGED, role, one
 
 

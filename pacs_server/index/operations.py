@@ -23,7 +23,7 @@ from pacs_server.dicom.operations import (
 )
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.retiring import enforce
+from pacs_server.index.retiring import enforce, keep_others_out
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import choices, fates, holds, operations, site
 
@@ -96,6 +96,7 @@ class Operations:
 
     def take_effect(self, connection: Connection, operation: Operation, now: datetime) -> None:
         """The same, in the transaction of others."""
+        keep_others_out(connection, self._index, operation.study_uid)
         inserted = connection.execute(self._insert.values(operation_row(operation))).rowcount
         if inserted:
             known = operations.c.study_uid == operation.study_uid

@@ -50,6 +50,14 @@ class _Row:
     chosen: str | None
 
 
+def keep_others_out(connection: Connection, index: Index, study_uid: str) -> None:
+    """Let nobody else record or decide about this study until the transaction ends; SQLite has one writer anyway."""
+    if index.database_path is None:
+        of_study = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
+        patient = [f"patient {identity}" for identity in connection.execute(of_study).scalars()]
+        connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study_uid}", *patient]})
+
+
 def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime) -> None:
     """Make the rows of these SOP Instance UIDs what the operations say: current, beside it, in the trash, or gone.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, select, text, tuple_
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content
@@ -16,7 +16,7 @@ from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.search import joined
-from pacs_server.index.tables import fates, holds, instances, operations, patients, studies
+from pacs_server.index.tables import fates, holds, instances, operations, patients, series, studies
 
 # To the letter of the partial index, so that SQLite reads the few rows of the trash and not every instance.
 _IS_TRASHED: Final = text("fates.fate = 'trashed'")
@@ -43,14 +43,15 @@ class Trash:
         self._index = index
 
     def found(self, predicates: Iterable[Predicate]) -> list[Held]:
-        """The objects that a query finds, with the other contents under their SOP Instance UIDs.
+        """The objects that a query finds, with the other contents that their studies have under their UIDs.
 
         Raises: IndexUnavailable.
         """
         conditions = [criterion(predicate, Level.IMAGE) for predicate in predicates]
-        current = select(instances.c.sop_uid).select_from(joined(Level.IMAGE))
+        current = select(instances.c.sop_uid, series.c.study_row).select_from(joined(Level.IMAGE)).correlate(None)
         wanted = current.where(instances.c.role == "current", *conditions)
-        return self._held(_contents().where(instances.c.sop_uid.in_(wanted), instances.c.role != TRASH))
+        here = tuple_(instances.c.sop_uid, series.c.study_row)
+        return self._held(_contents().where(here.in_(wanted), instances.c.role != TRASH))
 
     def trashed(self, predicates: Iterable[Predicate] = ()) -> list[Held]:
         """The objects in the trash that a query would find if they were not. Raises: IndexUnavailable."""

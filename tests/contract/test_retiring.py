@@ -1,8 +1,10 @@
 """Deleting on real volumes: out of sight, back again, destroyed; and what holds, resends and other volumes do to it."""
 
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
@@ -11,13 +13,16 @@ from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
 from pacs_server.archive.operations import learn, synchronise
+from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import UNIQUE_KEY, Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Fate, OperationKind
-from pacs_server.errors import Refused
+from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings
 from pacs_server.index.operations import Operations
+from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Search
 from pacs_server.index.tables import CONTENT, patients, releases, series, studies
@@ -214,6 +219,18 @@ def test_another_content_that_came_after_a_deletion_stays_current_when_the_first
     assert [one.role for one in held] == ["version", "current"]
 
 
+def test_what_another_study_has_under_the_same_uid_is_not_deleted_along(site: Deleting) -> None:
+    (first,) = site.store(tiny(0, study=1))
+    (other,) = site.store(tiny(0, study=2, SOPInstanceUID=first.sop_uid))
+    site.delete(StudyInstanceUID=first.study_uid)
+    assert [one.study_uid for one in site.found()] == [other.study_uid]
+    assert site.uids(Level.STUDY) == [other.study_uid]
+    site.restore()
+    assert [(one.study_uid, one.content.role) for one in site.found(StudyInstanceUID=other.study_uid)] == [
+        (other.study_uid, "current")
+    ]
+
+
 def test_a_person_chooses_the_version_that_is_found(site: Deleting) -> None:
     site.store(tiny(0))
     site.store(tiny(0, ImageComments="the right one"))
@@ -274,3 +291,54 @@ def forget_operations(index: Index) -> None:
     with index.write() as connection:
         for table in (operations, fates, holds, choices, site):
             connection.execute(delete(table))
+
+
+class Resending(threading.Thread):
+    """Sends the same objects again and again, like a modality: what is not acknowledged too."""
+
+    def __init__(self, site: Deleting, samples: Sequence[Sample]) -> None:
+        super().__init__(daemon=True)
+        self.site, self.samples = site, samples
+        self.over = threading.Event()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.over.is_set():
+                for sample in self.samples:
+                    with suppress(NotEnoughCopies, IndexUnavailable):
+                        self.site.receive([sample.path])
+        except BaseException as error:
+            self.failure = error
+
+    def end(self) -> None:
+        self.over.set()
+        self.join(60)
+        assert self.failure is None
+
+
+def remove_due(site: Deleting) -> None:
+    for volume in site.volumes.values():
+        list(release_due(volume, Releases(site.index), Holdings(site.index), now=LATER))
+
+
+def test_storing_and_destroying_the_same_objects_at_once_leaves_no_row_without_its_file(site: Deleting) -> None:
+    datasets = [tiny(n, study=n % 3) for n in range(9)]
+    samples = site.store(*datasets)
+    senders = [Resending(site, samples[half::2]) for half in (0, 1)]
+    for sender in senders:
+        sender.start()
+    for _ in range(5):
+        list(retire.delete(site.found(), site.decider()))
+        list(retire.purge(site.trash.trashed(), AT_ONCE, site.decider()))
+        remove_due(site)
+    for sender in senders:
+        sender.end()
+    site.store(*datasets)
+    remove_due(site)
+    for volume in site.volumes.values():
+        held = list(Holdings(site.index).copies_on(volume.spec.id, since=None))
+        assert [one.path for one in held if not volume.has_file(PurePosixPath(one.path), one.size_bytes)] == []
+        assert len(list(volume.walk())) == len(held) == 9
+    assert site.uids() == uids_of(samples)
+    assert site.counts()[0] == [("T-1", 3, 3, 9)]

@@ -1,5 +1,6 @@
 """An index and two volumes, without a server: what the deeds of the archive work on."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -8,7 +9,7 @@ from pydicom.dataset import Dataset
 from support.samples import Sample, tiny, write
 
 from pacs_server.archive.copies import complete
-from pacs_server.archive.importing import ImportOutcome, import_paths
+from pacs_server.archive.importing import ImportOutcome, ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.scrub import verify
 from pacs_server.dicom.vocabulary import STANDARD
@@ -55,6 +56,15 @@ class Site:
 
     def store(self, *datasets: Dataset, need: int = 2, only: str = "", now: datetime = NOW) -> list[Sample]:
         """Objects as a peer would send them, one after the other."""
+        sent = [write(one, self.folder / f"{next(self._numbers)}.dcm") for one in datasets]
+        results = self.receive([sample.path for sample in sent], need=need, only=only, now=now)
+        assert {result.outcome for result in results} <= {ImportOutcome.STORED, ImportOutcome.DUPLICATE}, results
+        return sent
+
+    def receive(
+        self, paths: Sequence[Path], *, need: int = 2, only: str = "", now: datetime = NOW
+    ) -> list[ImportResult]:
+        """Files as a peer would send them. Raises: NotEnoughCopies or IndexUnavailable for one that is not taken."""
         placement = self.placement(need=need, only=only)
 
         def receive(declared: Declared) -> Reception:
@@ -63,10 +73,7 @@ class Site:
                 memory_bytes=1 << 20, now=now,
             )  # fmt: skip
 
-        sent = [write(one, self.folder / f"{next(self._numbers)}.dcm") for one in datasets]
-        results = list(import_paths([sample.path for sample in sent], receive))
-        assert {result.outcome for result in results} <= {ImportOutcome.STORED, ImportOutcome.DUPLICATE}, results
-        return sent
+        return list(import_paths(paths, receive))
 
     def objects(self) -> list[KeptObject]:
         return self.copies.of_series(self.samples[0].study_uid, self.samples[0].series_uid)

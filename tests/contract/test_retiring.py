@@ -300,21 +300,17 @@ class Resending(threading.Thread):
         super().__init__(daemon=True)
         self.site, self.samples = site, samples
         self.over = threading.Event()
-        self.failure: BaseException | None = None
 
     def run(self) -> None:
-        try:
-            while not self.over.is_set():
-                for sample in self.samples:
-                    with suppress(NotEnoughCopies, IndexUnavailable):
-                        self.site.receive([sample.path])
-        except BaseException as error:
-            self.failure = error
+        while not self.over.is_set():
+            for sample in self.samples:
+                with suppress(NotEnoughCopies, IndexUnavailable):
+                    self.site.receive([sample.path])
 
     def end(self) -> None:
         self.over.set()
         self.join(60)
-        assert self.failure is None
+        assert not self.is_alive()
 
 
 def remove_due(site: Deleting) -> None:

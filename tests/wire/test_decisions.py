@@ -1,0 +1,107 @@
+"""What a person decides while the server runs, as viewers see it: deleted, held, restored, another version chosen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.dcmtk import STUDY_ROOT, Station, require
+from support.samples import Sample, data_set_of, tiny, write
+from support.server import Archive, wait_for
+
+SUCCESS = 0x0000
+
+
+@pytest.fixture
+def archive(new_archive: Callable[..., Archive]) -> Archive:
+    require()
+    archive = new_archive()
+    archive.start()
+    return archive
+
+
+@pytest.fixture
+def station(archive: Archive, tmp_path: Path) -> Station:
+    return Station(archive=archive, folder=tmp_path)
+
+
+def stored(station: Station, folder: Path, study: str, count: int = 2, **values: object) -> list[Sample]:
+    names = [folder / f"{study}-{n}-{len(values)}.dcm" for n in range(count)]
+    samples = [write(tiny(n, study=study, PatientID=study, **values), path) for n, path in enumerate(names)]
+    assert set(station.store(*(sample.path for sample in samples)).statuses) == {SUCCESS}
+    return samples
+
+
+def seen(station: Station, into: Path, sample: Sample) -> set[bytes]:
+    """The objects of a study that a viewer gets."""
+    station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": sample.study_uid}, into)
+    return {data_set_of(file) for file in into.iterdir()}
+
+
+def patients(station: Station) -> list[str]:
+    return sorted(row.PatientID for row in station.find(STUDY_ROOT, "STUDY", {"PatientID": ""}).rows)
+
+
+def test_a_viewer_sees_what_is_not_deleted_and_again_what_is_restored(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    first = stored(station, tmp_path, "P1")
+    stored(station, tmp_path, "P2")
+    archive.pacs("delete", "PatientID=P1", "--reason", "wrong")
+    assert patients(station) == ["P1", "P2"], "without --yes nothing happens"
+    archive.pacs("delete", "PatientID=P1", "--reason", "wrong", "--yes")
+    assert patients(station) == ["P2"]
+    assert seen(station, tmp_path / "none", first[0]) == set()
+    (row,) = archive.report("trash", "list")
+    assert (row["uid"], row["objects"], row["reason"]) == (first[0].study_uid, 2, "wrong")
+    archive.pacs("verify")
+    archive.pacs("restore", "PatientID=P1", "--reason", "it was right", "--yes")
+    assert patients(station) == ["P1", "P2"]
+    assert seen(station, tmp_path / "again", first[0]) == {sample.data_set for sample in first}
+    history = archive.report("show", "study", first[0].study_uid)["history"]
+    assert [(one["kind"], one["reason"]) for one in history] == [("delete", "wrong"), ("restore", "it was right")]
+
+
+def test_a_modality_that_sends_again_what_was_purged_finds_it_held_and_flagged(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    first = stored(station, tmp_path, "P1")
+    archive.pacs("delete", "PatientID=P1", "--reason", "wrong", "--yes")
+    archive.pacs("purge", "--yes", expect=2)
+    archive.pacs("retention", "set", "--purge", "by-hand", "--grace-days", "0")
+    archive.pacs("purge", "--yes")
+    wait_for(lambda: archive.files() == sorted((archive.volume / "v1" / "ops").rglob("*.json")), "the files to go")
+    archive.pacs("restore", "PatientID=P1", "--reason", "too late", "--yes")
+    assert patients(station) == []
+    assert set(station.store(*(sample.path for sample in first)).statuses) == {SUCCESS}
+    assert seen(station, tmp_path / "again", first[0]) == {sample.data_set for sample in first}
+    flags = archive.report("show", "study", first[0].study_uid)["flags"]
+    assert {(flag["kind"], flag["detail"]) for flag in flags} == {("readmitted", "received again after it was purged")}
+
+
+def test_a_study_on_hold_is_not_deleted(archive: Archive, station: Station, tmp_path: Path) -> None:
+    stored(station, tmp_path, "P1")
+    archive.pacs("hold", "add", "PatientID=P1", "--reason", "court case")
+    assert "on hold" in archive.pacs("delete", "PatientID=P1", "--reason", "wrong", "--yes", expect=2).stderr
+    assert [row["reason"] for row in archive.report("hold", "list")] == ["court case"]
+    assert patients(station) == ["P1"]
+    archive.pacs("hold", "remove", "PatientID=P1", "--reason", "closed")
+    assert archive.report("hold", "list") == []
+    archive.pacs("hold", "add", "PatientID=nobody", "--reason", "x", expect=2)
+
+
+def test_a_person_chooses_the_version_that_viewers_get_and_takes_it_back(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    (first,) = stored(station, tmp_path, "P1", 1)
+    (second,) = stored(station, tmp_path, "P1", 1, ImageComments="the right one")
+    assert seen(station, tmp_path / "first", first) == {first.data_set}
+    (conflict,) = archive.report("conflicts", "list")
+    assert (conflict["kind"], conflict["sop_uid"]) == ("conflict-version", first.sop_uid)
+    contents = {row["role"]: row["digest"] for row in archive.report("conflicts", "show", first.sop_uid)}
+    archive.pacs("version", "use", first.sop_uid, contents["version"][:16], "--reason", "second scan")
+    assert seen(station, tmp_path / "second", first) == {second.data_set}
+    archive.pacs("index", "rebuild")
+    assert seen(station, tmp_path / "rebuilt", first) == {second.data_set}
+    archive.pacs("version", "use", first.sop_uid, contents["current"], "--reason", "no, the first")
+    assert seen(station, tmp_path / "third", first) == {first.data_set}
+    archive.pacs("version", "use", first.sop_uid, "ffff", "--reason", "none such", expect=2)

@@ -16,7 +16,7 @@ from pacs_server.dicom.vocabulary import Field, Vocabulary, field_of
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
-from pacs_server.index.recording import Recorder
+from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.registry import note_change
 from pacs_server.index.tables import CONTENT, copies, extra_fields, extra_values, instances, series, studies
 
@@ -67,7 +67,7 @@ class Fields:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._recorder = Recorder(index)
+        self._statements = RecordingStatements(index)
 
     def vocabulary(self) -> Vocabulary:
         """What is read from objects and can be asked for at this moment. Raises: IndexUnavailable."""
@@ -190,7 +190,7 @@ class Fields:
         last = max((one.instance_row for one in read), default=0)
         with self._index.write_cursor() as cursor:
             for owner_row, values in sorted(found.items()):
-                self._recorder.add_values(cursor, field, owner_row, values)
+                self._statements.add_values(cursor, field, owner_row, values)
         with self._index.write() as connection:
             row = connection.execute(select(*extra_fields.c).where(extra_fields.c.id == field.row)).one_or_none()
             if row is None:

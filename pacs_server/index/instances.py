@@ -14,7 +14,8 @@ from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
 from pacs_server.index.operations import Operations
-from pacs_server.index.recording import Recorder
+from pacs_server.index.recording import record
+from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
@@ -29,7 +30,7 @@ class Instances:
         self._index = index
         self._waiting: deque[_Slot] = deque()
         self._committing = threading.Lock()
-        self._recorder = Recorder(index)
+        self._statements = RecordingStatements(index)
         self.operations = Operations(index)
         self._known_objects = Statement(
             index,
@@ -126,7 +127,7 @@ class Instances:
 
     def _try_commit(self, group: list[_Slot]) -> None:
         with self._index.write_cursor() as cursor:
-            recorded = self._recorder.record(cursor, [slot.arrival for slot in group])
+            recorded = record(self._statements, cursor, [slot.arrival for slot in group])
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
 

@@ -8,34 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, Update, bindparam, insert, null, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Table, bindparam, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
-from pacs_server.dicom.describe import Description, FieldValue, Flag, Value
+from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.dicom.operations import Fate
-from pacs_server.dicom.vocabulary import Field
 from pacs_server.errors import IndexUnavailable
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
-from pacs_server.index.jobs import JOB_COLUMNS, JobKind, entry, owing
+from pacs_server.index.jobs import JobKind, entry
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import fate_row, operation_row
+from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import (
-    ITEM_TABLES,
-    copies,
-    extra_values,
-    fates,
-    flags,
-    instances,
-    name_grams,
-    operations,
-    patients,
-    series,
-    studies,
-)
+from pacs_server.index.tables import patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -70,118 +56,26 @@ class _Series:
     new_instances: int = 0
 
 
-class Recorder:
-    """The statements of recording, compiled once for the database."""
+def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
+    """Enter the arrivals, in their order, in the transaction of this cursor of the driver.
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._meets_others = index.database_path is None
-        or_nothing = postgresql.insert if self._meets_others else sqlite.insert
-        self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
-        self.find_instances = Statement(
-            index,
-            select(instances.c.id, instances.c.digest, instances.c.role).where(
-                instances.c.sop_uid == bindparam("sop_uid")
-            ),
-        )
-        self.find_fate = Statement(
-            index,
-            select(fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")),
-        )
-        self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
-        made = or_nothing(fates)
-        self.set_fate = Statement(
-            index,
-            made.on_conflict_do_update(
-                index_elements=[fates.c.sop_uid, fates.c.digest],
-                set_={name: made.excluded[name] for name in ("fate", "role", "at", "counter", "site_id")},
-            ),
-            fates.c.keys(),
-        )
-        self.set_role = Statement(
-            index,
-            update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
-        )
-        self.find_study = Statement(
-            index,
-            select(*studies.c, *patients.c)
-            .join_from(studies, patients)
-            .where(studies.c.study_uid == bindparam("study_uid")),
-        )
-        self.find_patient = Statement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))
-        self.find_series = Statement(
-            index,
-            select(*series.c).where(
-                series.c.study_row == bindparam("study_row"), series.c.series_uid == bindparam("series_uid")
-            ),
-        )
-        self.insert_patient, self.insert_study, self.insert_series, self.insert_instance = (
-            Statement(index, insert(table).returning(table.c.id), _filled(table))
-            for table in (patients, studies, series, instances)
-        )
-        self.insert_flag, self.insert_gram = (
-            Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
-            for table in (flags, name_grams)
-        )
-        # A copy that was damaged and is written again is good again.
-        mended = or_nothing(copies).on_conflict_do_update(
-            index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}
-        )
-        self.insert_copy = Statement(index, mended, ["instance_row", "volume_id", "path"])
-        self.insert_item = {
-            tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
-            for tag, table in ITEM_TABLES.items()
-        }
-        self.insert_value = Statement(index, or_nothing(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
-        self.owe = Statement(index, owing(index), JOB_COLUMNS)
-        self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
-        self.count_series = Statement(index, _counting(series, "instance_count"))
-        self.count_study = Statement(
-            index,
-            _counting(studies, "series_count", "instance_count").values(
-                modalities=bindparam("now_modalities"),
-                sop_classes=bindparam("now_sop_classes"),
-                last_received_at=bindparam("now_received_at"),
-            ),
-        )
-
-    def add_values(self, cursor: Any, field: Field, owner_row: int, values: Sequence[FieldValue]) -> None:
-        """Enter the values of a field, unless an earlier object of the same patient, study or series had some."""
-        for place, one in enumerate(values):
-            row = {"field_id": field.row, "owner_row": owner_row, "place": place, "value": one.value}
-            if self.insert_value.on(cursor, row | {"sought": one.sought}).rowcount != 1:
-                return
-
-    def prepared(self, statement: Update) -> Statement:
-        """A statement that is not among those of every object."""
-        return Statement(self._index, statement)
-
-    def record(self, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
-        """Enter the arrivals, in their order, in the transaction of this cursor of the driver."""
-        if self._meets_others:
-            described = [arrival.description for arrival in arrivals]
-            names = {f"study {one.study_uid}" for one in described}
-            names |= {f"patient {one.patient['identity']}" for one in described}
-            self.keep_others_out.on(cursor, {"names": [clean(name) for name in names]})
-        group = _Group(self, cursor)
-        recorded = [group.add(arrival) for arrival in arrivals]
-        group.count()
-        return recorded
-
-
-def _filled(table: Table) -> list[str]:
-    return [column.name for column in table.c if column.name != "id"]
-
-
-def _counting(table: Table, *columns: str) -> Update:
-    added = {name: table.c[name] + bindparam(f"more_{name}") for name in columns}
-    return update(table).where(table.c.id == bindparam("row")).values(added)
+    Raises: IndexUnavailable when one was deleted meanwhile; what the driver raises.
+    """
+    if do.meets_others:
+        described = [arrival.description for arrival in arrivals]
+        names = {f"study {one.study_uid}" for one in described}
+        names |= {f"patient {one.patient['identity']}" for one in described}
+        do.keep_others_out.on(cursor, {"names": [clean(name) for name in names]})
+    group = _Group(do, cursor)
+    recorded = [group.add(arrival) for arrival in arrivals]
+    group.count()
+    return recorded
 
 
 class _Group:
     """One group on its way into the tables; rows that several objects share are looked up once."""
 
-    def __init__(self, statements: Recorder, cursor: Any) -> None:
+    def __init__(self, statements: RecordingStatements, cursor: Any) -> None:
         self._do = statements
         self._cursor = cursor
         self._studies: dict[str, _Study] = {}

@@ -1,0 +1,124 @@
+"""The statements with which objects are recorded, compiled once for the database: the hot path of storing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, Update, bindparam, insert, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pacs_server.dicom.describe import FieldValue
+from pacs_server.dicom.vocabulary import Field
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.jobs import JOB_COLUMNS, owing
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import (
+    ITEM_TABLES,
+    copies,
+    extra_values,
+    fates,
+    flags,
+    instances,
+    name_grams,
+    operations,
+    patients,
+    series,
+    studies,
+)
+
+
+class RecordingStatements:
+    """May be used from any thread, each time on the cursor of a transaction."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.meets_others = index.database_path is None
+        or_nothing = postgresql.insert if self.meets_others else sqlite.insert
+        self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
+        self.find_instances = Statement(
+            index,
+            select(instances.c.id, instances.c.digest, instances.c.role).where(
+                instances.c.sop_uid == bindparam("sop_uid")
+            ),
+        )
+        self.find_fate = Statement(
+            index,
+            select(fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")),
+        )
+        self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
+        made = or_nothing(fates)
+        self.set_fate = Statement(
+            index,
+            made.on_conflict_do_update(
+                index_elements=[fates.c.sop_uid, fates.c.digest],
+                set_={name: made.excluded[name] for name in ("fate", "role", "at", "counter", "site_id")},
+            ),
+            fates.c.keys(),
+        )
+        self.set_role = Statement(
+            index,
+            update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
+        )
+        self.find_study = Statement(
+            index,
+            select(*studies.c, *patients.c)
+            .join_from(studies, patients)
+            .where(studies.c.study_uid == bindparam("study_uid")),
+        )
+        self.find_patient = Statement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))
+        self.find_series = Statement(
+            index,
+            select(*series.c).where(
+                series.c.study_row == bindparam("study_row"), series.c.series_uid == bindparam("series_uid")
+            ),
+        )
+        self.insert_patient, self.insert_study, self.insert_series, self.insert_instance = (
+            Statement(index, insert(table).returning(table.c.id), _filled(table))
+            for table in (patients, studies, series, instances)
+        )
+        self.insert_flag, self.insert_gram = (
+            Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            for table in (flags, name_grams)
+        )
+        # A copy that was damaged and is written again is good again.
+        mended = or_nothing(copies).on_conflict_do_update(
+            index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}
+        )
+        self.insert_copy = Statement(index, mended, ["instance_row", "volume_id", "path"])
+        self.insert_item = {
+            tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            for tag, table in ITEM_TABLES.items()
+        }
+        self.insert_value = Statement(index, or_nothing(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
+        self.owe = Statement(index, owing(index), JOB_COLUMNS)
+        self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
+        self.count_series = Statement(index, _counting(series, "instance_count"))
+        self.count_study = Statement(
+            index,
+            _counting(studies, "series_count", "instance_count").values(
+                modalities=bindparam("now_modalities"),
+                sop_classes=bindparam("now_sop_classes"),
+                last_received_at=bindparam("now_received_at"),
+            ),
+        )
+
+    def add_values(self, cursor: Any, field: Field, owner_row: int, values: Sequence[FieldValue]) -> None:
+        """Enter the values of a field, unless an earlier object of the same patient, study or series had some."""
+        for place, one in enumerate(values):
+            row = {"field_id": field.row, "owner_row": owner_row, "place": place, "value": one.value}
+            if self.insert_value.on(cursor, row | {"sought": one.sought}).rowcount != 1:
+                return
+
+    def prepared(self, statement: Update) -> Statement:
+        """A statement that is not among those of every object."""
+        return Statement(self._index, statement)
+
+
+def _filled(table: Table) -> list[str]:
+    return [column.name for column in table.c if column.name != "id"]
+
+
+def _counting(table: Table, *columns: str) -> Update:
+    added = {name: table.c[name] + bindparam(f"more_{name}") for name in columns}
+    return update(table).where(table.c.id == bindparam("row")).values(added)

@@ -121,13 +121,16 @@ class NetworkLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageLimits:
-    """How objects are held while they arrive, how long a volume may take, how often and fast copies are read again."""
+    """How objects are held while they arrive, how long a volume may take, how often and fast copies are read again,
+    and how long those stay that moved away.
+    """
 
     memory_per_object_bytes: int = within(4 << 20, 1 << 16, 1 << 30)
     write_timeout_s: float = within(30.0, 0.1, 3_600.0)
     reserve_bytes: int = within(1 << 28, 0, 1 << 50)
     verify_every_days: int = within(90, 0, 3_650)
     verify_bytes_per_s: int = within(20 << 20, 1 << 16, 1 << 40)
+    release_delay_s: float = within(3_600.0, 0.0, 2_592_000.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ def upgrade() -> None:
         "releases",
         sa.Column("id", sa.Integer(), nullable=False),
         *_texts("volume_id", "path", "reason", "due_at"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_releases"),
         sa.UniqueConstraint("volume_id", "path", name="uq_releases_volume_id_path"),
     )

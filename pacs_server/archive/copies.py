@@ -49,7 +49,7 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
     damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
     if not damaged and not placement.lacks(good):
         return 0
-    source = _intact_copy(one, good, copies, placement, now)
+    source = intact_copy(one, good, copies, placement, now)
     damaged = [copy for copy in damaged if copy is not source]
     written = 0
     for bad in damaged:
@@ -60,13 +60,13 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
                 good.append(bad)
                 continue
             volume.put_aside(PurePosixPath(bad.path))
-            good.append(_write(one, source, volume, copies, placement, now))
+            good.append(write_copy(one, source, volume, copies, placement, now))
             written += 1
     while placement.lacks(good):
         homes = placement.homes(placement.domains(good))
         if not homes:
             raise NotEnoughCopies(placement.shortage(len(placement.domains(good))))
-        good.append(_write(one, source, homes[0], copies, placement, now))
+        good.append(write_copy(one, source, homes[0], copies, placement, now))
         written += 1
     return written
 
@@ -75,7 +75,7 @@ def _can_write(volume: Volume | None) -> bool:
     return volume is not None and volume.state.status is Status.ONLINE
 
 
-def _intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Placement, now: datetime) -> Copy:
+def intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Placement, now: datetime) -> Copy:
     """The first copy that is read to its end and is what was received; those that are not are noted. When no good one
     is left, those that were found damaged are looked at once more: a disk may have failed for a moment only.
 
@@ -113,7 +113,13 @@ def damage_of(volume: Volume, path: str, digest: str) -> str:
     return "" if intact else f"{path} on volume {volume.spec.name} is not what was received"
 
 
-def _write(one: KeptObject, source: Copy, target: Volume, copies: Copies, placement: Placement, now: datetime) -> Copy:
+def write_copy(
+    one: KeptObject, source: Copy, target: Volume, copies: Copies, placement: Placement, now: datetime
+) -> Copy:
+    """Write a copy of an intact one, read it back from the disk, and let it count.
+
+    Raises: CopyUnreadable; NotEnoughCopies; VolumeUnavailable; IndexUnavailable.
+    """
     path = PurePosixPath(source.path)
     only_there = Placement((target,), need=1, degraded=1)
     with placement.open((source,)) as opened:

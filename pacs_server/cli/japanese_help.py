@@ -212,4 +212,33 @@ HELP: Final[dict[str, str]] = {
         "食い違いの一覧を表示します。同じ UID の異なる内容、値の異なる患者や検査など。",
     "Show the contents between which a person may choose. Of a study, or of one SOP Instance UID.":
         "選べる内容を表示します。検査の UID か SOP Instance UID を指定します。",
+    "Tier rules that make room on it stop when this is used.": "空きを作る階層の規則が、使用率がここまで下がったら止まる値。",
+    "Move studies between fast and slow volumes.": "速いボリュームと遅いボリュームの間で検査を移します。",
+    "Say which studies move where.": "どの検査をどこへ移すかを決めます。",
+    "Add a rule. All that it asks for has to hold. A series belongs to the first rule that can move it, in the order of "
+    "their names.":
+        "規則を加えます。指定した条件をすべて満たすものが対象です。シリーズには、移せる規則のうち名前順で最初のものが当てはまります。",
+    "The tier that objects leave.": "移動元の階層。",
+    "The tier that they go to.": "移動先の階層。",
+    "Studies made, or without a date received, more than so many days ago.":
+        "検査日（なければ受信日）からこの日数を過ぎた検査。",
+    "Studies that nobody retrieved, and nothing came for, for more than so many days.":
+        "この日数を過ぎて、取り出しも追加の受信もない検査。",
+    "Series of this modality; may be repeated.": "このモダリティのシリーズ。繰り返し指定できます。",
+    "Only so much that a volume comes down to its low-water mark, longest not read first.":
+        "ボリュームの使用率が下限まで下がる分だけ。長く読まれていない検査から。",
+    "List the rules in their order.": "規則を、当てはめる順に一覧表示します。",
+    "Remove a rule. What it moved stays where it is.": "規則を取り除きます。すでに移したものはそのままです。",
+    "Show what the rules would move now. And what that does to the free space; changes nothing.":
+        "いま規則によって移るものと、空き容量がどう変わるかを表示します。何も変えません。",
+    "Move what the plan says. Broken off anywhere, it goes on when it is called again. An object is "
+    "copied, the copy read back from the disk, and only then the old one given up. Its file is removed an hour later "
+    "(storage.release_delay_s), by the running server or the next run. Ends with 3 when something was left.":
+        "計画どおりに移します。途中で切れても、もう一度実行すれば続きから進みます。オブジェクトをコピーし、ディスクから読み返して"
+        "確かめてから、元のものを手放します。元のファイルは 1 時間後 (storage.release_delay_s) に、動いているサーバか次回の実行が"
+        "消します。残ったものがあれば終了コードは 3 です。",
+    "Only what this rule moves.": "この規則が移すものだけ。",
+    "Stop before more than this has moved.": "移した量がこれを超える前に止めます。",
+    "Let the running server move each day. What the plan says, between these times; off ends it.":
+        "毎日この時間帯に、動いているサーバが計画どおりに移すようにします。off でやめます。",
 }  # fmt: skip

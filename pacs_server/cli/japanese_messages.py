@@ -98,4 +98,24 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is the current content of {}": "{0} を {1} の現行の内容にしました",
     "nothing is in conflict there: pacs conflicts list shows where something is":
         "そこに食い違いはありません。pacs conflicts list で一覧が見られます",
+    "added rule {}; pacs tier plan shows what it would move": "規則 {0} を加えました。移るものは pacs tier plan で確認できます",
+    "removed rule {}": "規則 {0} を取り除きました",
+    "a rule {} exists already; pacs tier rule remove {} removes it":
+        "規則 {0} はすでにあります。pacs tier rule remove {1} で取り除けます",
+    "no tier rule has the name {}; pacs tier rule list shows those there are":
+        "{0} という名前の規則はありません。pacs tier rule list で確認できます",
+    "rule {} would move everything at once: give it --older-than, --not-read-for, --modality or --make-room":
+        "規則 {0} ではすべてが一度に移ります。--older-than、--not-read-for、--modality、--make-room のどれかを付けてください",
+    "rule {} would move from {} to {}: name two tiers": "規則 {0} は {1} から {2} へ移すことになります。異なる二つの階層を指定してください",
+    "{} is no window: give two different times of day, like 01:00-05:00":
+        "{0} は時間帯ではありません。01:00-05:00 のように異なる二つの時刻を指定してください",
+    "the server moves by itself from {}": "サーバは {0} に自動で移します",
+    "the server does not move by itself": "サーバは自動では移しません",
+    "rule {} moves nothing: {}": "規則 {0} では何も移りません: {1}",
+    "rule {} cannot move anything: {}": "規則 {0} では何も移せません: {1}",
+    "{} objects of {} studies moved ({})": "オブジェクト {0}、検査 {1} を移しました ({2})",
+    "{} files ({}) wait to be removed, the first from {}": "ファイル {0} 個 ({1}) が削除を待っています。最初は {2} から",
+    "no file waits to be removed": "削除を待つファイルはありません",
+    "somebody moves between tiers already, by hand or at night; try again later":
+        "階層間の移動がすでに進行中です（手動または夜間）。後でもう一度試してください",
 }  # fmt: skip

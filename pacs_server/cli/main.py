@@ -22,6 +22,7 @@ from pacs_server.cli import (
     retire,
     status,
     storage,
+    tier,
     transfer,
     version,
 )
@@ -53,6 +54,7 @@ for command in (
     ae.ae,
     storage.storage,
     policy.policy,
+    tier.tier,
     find.find,
     find.show,
     transfer.import_,

@@ -60,16 +60,18 @@ def _backlog(node: Node) -> dict[str, Any]:
         "want": want,
         "lacking_copies": node.copies.count_lacking(want=want, absent=absent),
         "damaged_copies": node.copies.count_damaged(),
+        "leaving_files": sum(one.files for one in node.releases.waiting()),
         "jobs": jobs,
     }
 
 
 def _backlog_line(backlog: dict[str, Any]) -> str:
     owed = ", ".join(f"{number} {kind} jobs" for kind, number in sorted(backlog["jobs"].items()))
-    lacking, damaged = backlog["lacking_copies"], backlog["damaged_copies"]
+    lacking, damaged, leaving = (backlog[name] for name in ("lacking_copies", "damaged_copies", "leaving_files"))
     if not (lacking or damaged or owed):
         return f"none: every object has the {backlog['want']} copies that are wanted"
-    return f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
+    told = f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
+    return f"{told}, {leaving} files to be removed" if leaving else told
 
 
 def _print_screen(

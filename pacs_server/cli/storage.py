@@ -96,6 +96,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
         facts = _facts_of(volume) | {
             "mode": row.mode.value,
             "high_water": row.high_water,
+            "low_water": volume.spec.low_water,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
             "only_copies": _only_on(node, row),
@@ -111,6 +112,9 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 @click.option("--tier", type=click.Choice(TIERS), help="How fast it is.")
 @click.option("--domain", metavar="LABEL", help="What fails together with it.")
 @click.option("--high-water", type=_PERCENT, metavar="PERCENT", help="It is full when more than this is used.")
+@click.option(
+    "--low-water", type=_PERCENT, metavar="PERCENT", help="Tier rules that make room on it stop when this is used."
+)
 @click.option("--read-only/--writable", default=None, help="Whether it takes new objects; --writable ends a drain too.")
 @click.option("--trust", is_flag=True, help="Forget the damaged copies that were counted against it.")
 @pass_invocation
@@ -126,6 +130,11 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
         changed = _changed(row, given, trust=trust)
         if changed == row:
             raise click.UsageError("nothing to change was given")
+        if changed.high_water < changed.low_water < 100:  # 100 is: as the high-water mark
+            raise Refused(
+                f"a low-water mark of {changed.low_water} % above the high-water mark of {changed.high_water} % would "
+                "never be reached: give a lower one with --low-water"
+            )
         if changed.path != row.path:
             _check_sentinel(changed)
         node.registry.change_volume(changed)

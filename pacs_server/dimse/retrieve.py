@@ -231,6 +231,8 @@ def _send_all(
             progress.comment = f"association with {target.called_aet} broke: {error}"
             log.warning("move destination failed", aet=target.called_aet, why=error)
         progress.note(item, status)
+        if status == Status.SUCCESS:
+            session.archive.on_read(item)
         tally.sent += status == Status.SUCCESS
         tally.not_sent += status != Status.SUCCESS
         now = time.monotonic()

@@ -19,7 +19,8 @@ from pacs_server.storage.placement import NamesCopy, Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `receive` begins an object, `on_damage` is told of a copy that is bad.
+    `receive` begins an object, `on_damage` is told of a copy that is bad, `on_read` of
+    each object that somebody got.
     """
 
     settings: Settings
@@ -29,6 +30,7 @@ class Archive:
     receive: Callable[[Declared, Origin], Reception]
     vocabulary: Callable[[], Vocabulary]
     on_damage: Callable[[Deliverable, NamesCopy, str], None]
+    on_read: Callable[[Deliverable], None]
 
 
 @dataclass(slots=True, kw_only=True)

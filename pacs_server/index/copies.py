@@ -39,6 +39,7 @@ class KeptObject:
     sop_uid: str
     digest: str
     sender: str
+    size_bytes: int
     copies: tuple[Copy, ...]
 
 
@@ -72,7 +73,7 @@ class Copies:
         """Every object of a series, versions too, with its copies. Raises: IndexUnavailable."""
         wanted = (
             select(
-                instances.c.id, instances.c.sop_uid, instances.c.digest, instances.c.sender,
+                instances.c.id, instances.c.sop_uid, instances.c.digest, instances.c.sender, instances.c.size_bytes,
                 copies.c.volume_id, copies.c.path, copies.c.verified_at, copies.c.damage,
             )
             .select_from(instances)
@@ -90,7 +91,12 @@ class Copies:
                 if row.volume_id is not None:
                     places += (_copy(row),)
                 found[row.id] = KeptObject(
-                    row=row.id, sop_uid=row.sop_uid, digest=row.digest, sender=row.sender, copies=places
+                    row=row.id,
+                    sop_uid=row.sop_uid,
+                    digest=row.digest,
+                    sender=row.sender,
+                    size_bytes=row.size_bytes,
+                    copies=places,
                 )
         return list(found.values())
 

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, func, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
-from pacs_server.index.tables import jobs, releases
+from pacs_server.index.tables import copies, instances, jobs, releases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """How many files of a volume are to be removed, and when the first of them is due."""
+    """How many files of a volume are to be removed, what they hold, and when the first of them is due."""
 
     volume_id: str
     files: int
+    size_bytes: int
     first_due_at: datetime
 
 
@@ -42,11 +43,17 @@ class Releases:
 
     def waiting(self) -> list[Waiting]:
         """What waits to be removed, for each volume that something waits on. Raises: IndexUnavailable."""
-        counted = select(releases.c.volume_id, func.count(), func.min(releases.c.due_at)).group_by(releases.c.volume_id)
+        totals = func.count(), func.sum(releases.c.size_bytes), func.min(releases.c.due_at)
+        counted = select(releases.c.volume_id, *totals).group_by(releases.c.volume_id)
         with self._index.read() as connection:
             return [
-                Waiting(volume_id=volume_id, files=files, first_due_at=datetime.fromisoformat(due_at))
-                for volume_id, files, due_at in connection.execute(counted.order_by(releases.c.volume_id))
+                Waiting(
+                    volume_id=volume_id,
+                    files=files,
+                    size_bytes=int(size_bytes),
+                    first_due_at=datetime.fromisoformat(due_at),
+                )
+                for volume_id, files, size_bytes, due_at in connection.execute(counted.order_by(releases.c.volume_id))
             ]
 
     def settled(self, volume_id: str, path: str) -> None:
@@ -59,16 +66,27 @@ class Releases:
 def enter(
     connection: Connection, index: Index, places: Sequence[tuple[str, str]], *, reason: str, due_at: datetime
 ) -> None:
-    """Owe the removal of files, by volume and path, in the transaction in which they stop being copies. What is owed
-    already, and waits longer, is brought forward.
+    """Owe the removal of files, by volume and path, in the transaction in which they stop being copies, before their
+    rows are removed. What is owed already, and waits longer, is brought forward.
     """
     if not places:
         return
     make = sqlite.insert if index.database_path is not None else postgresql.insert
-    statement = make(releases)
+    known_size = (
+        select(instances.c.size_bytes)
+        .join_from(copies, instances)
+        .where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place"))
+    )
+    statement = make(releases).values(
+        volume_id=bindparam("volume"),
+        path=bindparam("place"),
+        reason=bindparam("why"),
+        due_at=bindparam("moment"),
+        size_bytes=func.coalesce(known_size.scalar_subquery(), 0),
+    )
     earlier = case((releases.c.due_at < statement.excluded.due_at, releases.c.due_at), else_=statement.excluded.due_at)
     rows = [
-        {"volume_id": volume_id, "path": path, "reason": reason, "due_at": due_at.isoformat()}
+        {"volume": volume_id, "place": path, "why": reason, "moment": due_at.isoformat()}
         for volume_id, path in sorted(places)
     ]
     connection.execute(

@@ -293,6 +293,7 @@ releases: Final = Table(
     Column("path", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("due_at", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("volume_id", "path"),
 )
 Index("ix_releases_volume_id_due_at", releases.c.volume_id, releases.c.due_at)

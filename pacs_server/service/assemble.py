@@ -25,6 +25,8 @@ from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry,
 from pacs_server.index.releases import Releases
 from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.tier_rules import TierRules
+from pacs_server.index.tiering import Tiering
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
@@ -46,8 +48,12 @@ class Node:
         self.copies = Copies(index)
         self.holdings = Holdings(index)
         self.releases = Releases(index)
+        self.rules = TierRules(index)
+        self.tiering = Tiering(index)
         self.jobs = Jobs(index)
         self._lock = threading.Lock()
+        self._noting = threading.Lock()
+        self._read_studies: set[str] = set()
         self._volumes: dict[str, Volume] = {}
         self._revision = -1
         self._looked_at = float("-inf")
@@ -161,6 +167,20 @@ class Node:
         except IndexUnavailable as error:
             log.error("damage not noted", path=copy.path, why=error)
 
+    def note_read(self, item: Deliverable) -> None:
+        """Remember that a study was read; it is written down later, because a retrieve must not wait for that."""
+        with self._noting:
+            self._read_studies.add(item.study_uid)
+
+    def write_down_reading(self) -> None:
+        """Write down which studies were read. What a process did not come to is of no weight: rules count in days.
+
+        Raises: IndexUnavailable.
+        """
+        with self._noting:
+            read, self._read_studies = self._read_studies, set()
+        self.tiering.note_read(sorted(read), datetime.now(UTC))
+
     def archive(self) -> Archive:
         """The parts that services on an association use."""
         return Archive(
@@ -171,6 +191,7 @@ class Node:
             receive=self.reception,
             vocabulary=self.vocabulary,
             on_damage=self.note_damage,
+            on_read=self.note_read,
         )
 
 
@@ -184,5 +205,6 @@ def _spec(row: VolumeRow) -> VolumeSpec:
         is_draining=row.mode is VolumeMode.DRAINING,
         is_closed=row.mode is VolumeMode.READ_ONLY,
         high_water=row.high_water,
+        low_water=min(row.low_water, row.high_water),
         is_distrusted=row.damaged_count >= MANY_DAMAGED,
     )

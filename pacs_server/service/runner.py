@@ -20,6 +20,7 @@ from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
 from pacs_server.service.leaving import release_volume
+from pacs_server.service.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
 _LOOK_EVERY_S: Final = 1.0
@@ -41,10 +42,13 @@ class Runner:
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}"
         self._stop = threading.Event()
         self._purged_on: date | None = None
+        self._moves = NightlyMoves(node, self._stop.is_set, lambda: datetime.now().astimezone())
         duties = [("jobs", self._do_job)] * _JOB_THREADS + [
             ("fields", self._read_fields),
             ("verify", self._verify),
             ("purge", self._purge),
+            ("reading", self._write_down_reading),
+            ("moves", self._move),
         ]
         self._threads = [
             threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
@@ -169,6 +173,17 @@ class Runner:
                 log.info("purged", study=operation.study_uid, objects=len(operation.objects))
             self._purged_on = now.date()
         return False
+
+    def _write_down_reading(self) -> bool:
+        self._node.write_down_reading()
+        return False
+
+    def _move(self) -> bool:
+        """Move a study to another tier, in the window of the site; whether there may be more.
+
+        In a thread of its own, one study after the other, so that jobs, which keep objects safe, never wait for it.
+        """
+        return self._moves.step()
 
     def _verify(self) -> bool:
         """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""

@@ -48,7 +48,8 @@ class VolumeSpec:
     """What the site has decided about a volume. `domain` names what fails together with it.
 
     Nothing new is written to one that `is_draining` or `is_closed`, or of which more than `high_water` percent is used.
-    It `is_distrusted` when too many of its copies were found damaged.
+    Rules that make room on it stop at `low_water` percent. It `is_distrusted` when too many of its copies were found
+    damaged.
     """
 
     id: str
@@ -59,6 +60,7 @@ class VolumeSpec:
     is_draining: bool = False
     is_closed: bool = False
     high_water: int = 100
+    low_water: int = 100
     is_distrusted: bool = False
 
 
@@ -203,11 +205,19 @@ class Volume:
         if (found := read_sentinel(tree)) != self.spec.id:
             raise VolumeUnavailable(f"another volume is mounted there (id {found[:64]}); mount the right one")
 
+    def takes(self, size_bytes: int) -> bool:
+        """Whether that much more fits, as far as was seen last, without filling the volume."""
+        free, total = self._state.free_bytes - size_bytes, self._state.total_bytes
+        return free >= self._reserve(total) and 100 * (total - free) <= self.spec.high_water * total
+
+    def _reserve(self, total_bytes: int) -> int:
+        # A small volume keeps a twentieth of itself, so that the reserve never is all of it.
+        return min(self._reserve_bytes, total_bytes // 20)
+
     def _room(self, tree: Tree) -> _Seen:
         told = os.fstatvfs(tree.root.number)
         free, total = told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
-        # A small volume keeps a twentieth of itself, so that the reserve never is all of it.
-        reserve = min(self._reserve_bytes, total // 20)
+        reserve = self._reserve(total)
         status, reason = Status.ONLINE, ""
         if told.f_flag & os.ST_RDONLY:
             status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"

@@ -45,8 +45,8 @@ class Releasing(Site):
         """Have a copy on `a` be one no more, as a move to another tier does it; its path."""
         path = str(self.file(number, "a").relative_to(self.a.spec.path))
         with self.index.write() as connection:
-            connection.execute(delete(copies).where(copies.c.volume_id == self.a.spec.id, copies.c.path == path))
             enter(connection, self.index, [(self.a.spec.id, path)], reason="moved", due_at=due_at)
+            connection.execute(delete(copies).where(copies.c.volume_id == self.a.spec.id, copies.c.path == path))
         return path
 
     def release(self, *, now: object = NOW) -> list[str]:
@@ -100,6 +100,8 @@ def test_nothing_is_removed_before_it_is_due_and_the_job_comes_back_when_it_is(s
 def test_what_is_owed_earlier_brings_the_job_and_the_file_forward(site: Releasing) -> None:
     site.take_in(1)
     path = site.drop(0, due_at=LATER)
+    (waiting,) = site.releases.waiting()
+    assert (waiting.files, waiting.size_bytes) == (1, len(site.samples[0].data_set))
     with site.index.write() as connection:
         enter(connection, site.index, [(site.a.spec.id, path)], reason="purged", due_at=NOW)
     (job,) = site.jobs.listed()

@@ -37,12 +37,12 @@ class Site:
         self.samples: list[Sample] = []
         self._numbers = count()
 
-    def _volume(self, name: str) -> Volume:
+    def _volume(self, name: str, tier: str = "hot") -> Volume:
         path = self.folder / name
-        path.mkdir()
-        row = VolumeRow(id=adopt(path, name=name), name=name, path=str(path), tier="hot", domain=name)
+        path.mkdir(exist_ok=True)
+        row = VolumeRow(id=adopt(path, name=name), name=name, path=str(path), tier=tier, domain=name)
         Registry(self.index).add_volume(row)
-        volume = Volume(VolumeSpec(id=row.id, name=name, path=path, tier="hot", domain=name), StorageLimits())
+        volume = Volume(VolumeSpec(id=row.id, name=name, path=path, tier=tier, domain=name), StorageLimits())
         volume.check()
         return volume
 

@@ -1,0 +1,235 @@
+"""Moves series between tiers: copied, read back, switched in the index; their old files are released later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from pacs_server.archive.copies import damage_of, intact_copy, write_copy
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
+from pacs_server.index.copies import Copies, Copy, KeptObject
+from pacs_server.index.tier_rules import TierRule
+from pacs_server.index.tiering import Leaving, Tiering, dispensable
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.volume import Volume
+
+# A copy that was read to its end so lately is good enough to let another one go for it.
+_VERIFIED_WITHIN: Final = timedelta(days=30)
+_PORTION: Final = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Room:
+    """What is planned so far: bytes that reach and leave each volume, and bytes that each has to lose yet, by id."""
+
+    writing: Counter[str] = field(default_factory=Counter)
+    leaving: Counter[str] = field(default_factory=Counter)
+    to_lose: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSeries:
+    """What a rule would do with a series: objects that move, their bytes, and the bytes that leave and reach volumes,
+    by id.
+    """
+
+    rule: TierRule
+    study_uid: str
+    series_uid: str
+    objects: int
+    size_bytes: int
+    leaving: Mapping[str, int]
+    written: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decision:
+    """For one object: the volumes that get a copy, and the copies that can go then."""
+
+    homes: tuple[Volume, ...]
+    gone: tuple[Copy, ...]
+
+
+def bytes_to_lose(volumes: Sequence[Volume], waiting: Mapping[str, int]) -> Counter[str]:
+    """How many bytes each volume is above its low-water mark, beyond those that wait to be removed from it."""
+    over: Counter[str] = Counter()
+    for volume in volumes:
+        state = volume.state
+        used = state.total_bytes - state.free_bytes - waiting.get(volume.spec.id, 0)
+        over[volume.spec.id] = max(0, used - state.total_bytes * volume.spec.low_water // 100)
+    return over
+
+
+def plan(
+    rule: TierRule,
+    series: Sequence[tuple[str, str]],
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    room: Room,
+) -> Iterator[PlannedSeries]:
+    """What a rule would do with these series, one by one; nothing is changed but `room`.
+
+    Raises: IndexUnavailable.
+    """
+    for study_uid, series_uid in series:
+        if rule.makes_room and not any(room.to_lose.values()):
+            return
+        leaving: Counter[str] = Counter()
+        written: Counter[str] = Counter()
+        objects = size_bytes = 0
+        for one in copies.of_series(study_uid, series_uid):
+            decision = _decide(one, rule, placement_for(one.sender), room.writing + written)
+            if decision is not None:
+                objects, size_bytes = objects + 1, size_bytes + one.size_bytes
+                leaving.update({copy.volume_id: one.size_bytes for copy in decision.gone})
+                written.update({volume.spec.id: one.size_bytes for volume in decision.homes})
+        if objects and (not rule.makes_room or any(room.to_lose[volume_id] for volume_id in leaving)):
+            room.writing.update(written)
+            room.leaving.update(leaving)
+            room.to_lose = Counter({one: max(0, left - leaving[one]) for one, left in room.to_lose.items()})
+            yield PlannedSeries(
+                rule=rule, study_uid=study_uid, series_uid=series_uid, objects=objects, size_bytes=size_bytes,
+                leaving=leaving, written=written,
+            )  # fmt: skip
+
+
+def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapping[str, int]) -> _Decision | None:
+    """What is to be done with an object; None when nothing of it can leave.
+
+    As many copies as it wants are made on the target tier, each in a domain of its own, as far as there are domains.
+    One of which a copy is damaged stays until that is repaired. Copies on volumes that are away do not count.
+    """
+    if any(copy.damage for copy in one.copies):
+        return None
+    held = [(copy, volume) for copy in one.copies if (volume := _readable(copy, placement)) is not None]
+    used = placement.domains(copy for copy, volume in held if volume.spec.tier == rule.target)
+    homes: list[Volume] = []
+    while len(used) < placement.want:
+        fitting = (
+            volume
+            for volume in placement.homes(used)
+            if volume.spec.tier == rule.target and volume.takes(writing.get(volume.spec.id, 0) + one.size_bytes)
+        )
+        if (home := next(fitting, None)) is None:
+            break
+        homes.append(home)
+        used.add(home.spec.domain)
+    others = placement.domains(copy for copy, volume in held if volume.spec.tier != rule.source)
+    others |= {volume.spec.domain for volume in homes}
+    leaving = [
+        (copy, None if volume.spec.is_draining else volume.spec.domain)
+        for copy, volume in held
+        if volume.spec.tier == rule.source
+    ]
+    gone = dispensable(leaving, others, placement.want)
+    return _Decision(homes=tuple(homes), gone=tuple(gone)) if gone else None
+
+
+def _readable(copy: Copy, placement: Placement) -> Volume | None:
+    volume = placement.volume(copy.volume_id)
+    return volume if volume is not None and volume.state.status.readable else None
+
+
+@dataclass(slots=True, kw_only=True)
+class Moved:
+    """What was moved: objects, bytes of them, bytes that were written; and why others were not, one sentence each."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    written_bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, other: Moved) -> None:
+        """Count what another one counted."""
+        self.objects += other.objects
+        self.size_bytes += other.size_bytes
+        self.written_bytes += other.written_bytes
+        self.problems += other.problems
+
+
+def move(
+    objects: Sequence[KeptObject],
+    rule: TierRule,
+    copies: Copies,
+    tiering: Tiering,
+    placement_for: Callable[[str], Placement],
+    *,
+    now: datetime,
+    release_after: timedelta,
+) -> Iterator[Moved]:
+    """Move these objects as the rule says; what was done after each portion. Broken off anywhere, nothing is lost, and
+    it goes on where it was when it is called again.
+
+    A copy is made of one that was read to its end, and read back from the disk. Only then old copies are copies no
+    more, as far as enough good ones remain, and their files are removed after `release_after`.
+
+    Raises: IndexUnavailable.
+    """
+    for start in range(0, len(objects), _PORTION):
+        moved = Moved()
+        leaving: list[tuple[KeptObject, Leaving]] = []
+        for one in objects[start : start + _PORTION]:
+            placement = placement_for(one.sender)
+            try:
+                if (decision := _decide(one, rule, placement, {})) is None:
+                    continue
+                _prepare(one, decision, copies, placement, now)
+            except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
+                moved.problems.append(str(error))
+                continue
+            moved.written_bytes += one.size_bytes * len(decision.homes)
+            places = tuple((copy.volume_id, copy.path) for copy in decision.gone)
+            leaving.append((one, Leaving(instance_row=one.row, places=places, want=placement.want)))
+        _switch(leaving, moved, tiering, placement_for(""), now=now, due_at=now + release_after)
+        yield moved
+
+
+def _prepare(one: KeptObject, decision: _Decision, copies: Copies, placement: Placement, now: datetime) -> None:
+    """Make the copies that an object needs, and know of enough that are to stay that they are good.
+
+    Raises: CopyUnreadable; NotEnoughCopies; VolumeUnavailable.
+    """
+    good = list(one.copies)
+    staying = [copy for copy in good if copy not in decision.gone and _readable(copy, placement) is not None]
+    if decision.homes:
+        source = intact_copy(one, good, copies, placement, now)
+        staying += [write_copy(one, source, home, copies, placement, now) for home in decision.homes]
+    since = now - _VERIFIED_WITHIN
+    known = [copy for copy in staying if copy.verified_at is not None and copy.verified_at >= since]
+    for copy in (copy for copy in staying if copy not in known):
+        volume = placement.volume(copy.volume_id)
+        if len(placement.domains(known)) >= placement.want or volume is None:
+            continue
+        if problem := damage_of(volume, copy.path, one.digest):
+            copies.mark_damaged(copy.volume_id, copy.path, problem, now)
+            raise CopyUnreadable(problem)
+        copies.mark_verified([(copy.volume_id, copy.path)], now)
+        known.append(copy)
+
+
+def _switch(
+    leaving: Sequence[tuple[KeptObject, Leaving]],
+    moved: Moved,
+    tiering: Tiering,
+    placement: Placement,
+    *,
+    now: datetime,
+    due_at: datetime,
+) -> None:
+    if not leaving:
+        return
+    standing = {volume.spec.id for volume in placement.volumes if volume.state.status.readable}
+    gone = set(
+        tiering.switch(
+            [one for _, one in leaving], standing=standing, verified_since=now - _VERIFIED_WITHIN, due_at=due_at
+        )
+    )
+    for one, planned in leaving:
+        if gone.isdisjoint(planned.places):
+            moved.problems.append(f"{one.sop_uid} stays: too few of its other copies are known to be good")
+        else:
+            moved.objects += 1
+            moved.size_bytes += one.size_bytes

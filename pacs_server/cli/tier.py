@@ -1,0 +1,299 @@
+"""`pacs tier`: rules by which studies move to other volumes, what they would move, and the moving."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_size, talk
+from pacs_server.cli.storage import TIERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pacs_server.index.releases import Waiting
+    from pacs_server.index.tier_rules import TierRule
+    from pacs_server.service.assemble import Node
+    from pacs_server.service.tiers import StudyMove
+
+_RULE_HEADINGS: Final = {
+    "name": "RULE",
+    "source": "FROM",
+    "target": "TO",
+    "older_than_days": "OLDER THAN",
+    "not_read_for_days": "NOT READ FOR",
+    "modalities": "MODALITY",
+    "makes_room": "MAKES ROOM",
+}
+_PLAN_HEADINGS: Final = {
+    "rule": "RULE",
+    "uid": "STUDY",
+    "series": "SERIES",
+    "objects": "OBJECTS",
+    "size": "SIZE",
+    "from_volumes": "FROM",
+    "to_volumes": "TO",
+}
+_ROOM_HEADINGS: Final = {"name": "VOLUME", "tier": "TIER", "before": "FREE NOW", "after": "FREE THEN"}
+_MOVED_HEADINGS: Final = {"rule": "RULE", "uid": "STUDY", "objects": "OBJECTS", "size": "SIZE", "problem": "PROBLEM"}
+_DAYS: Final = click.IntRange(min=0, max=365_000)
+
+
+@click.group(cls=Group)
+def tier() -> None:
+    """Move studies between fast and slow volumes."""
+
+
+@tier.group(cls=Group)
+def rule() -> None:
+    """Say which studies move where."""
+
+
+@rule.command(example="pacs tier rule add old --from hot --to cold --older-than 365 --not-read-for 90")
+@click.argument("name")
+@click.option("--from", "source", type=click.Choice(TIERS), required=True, help="The tier that objects leave.")
+@click.option("--to", "target", type=click.Choice(TIERS), required=True, help="The tier that they go to.")
+@click.option("--older-than", "older_than_days", type=_DAYS, metavar="DAYS",
+              help="Studies made, or without a date received, more than so many days ago.")  # fmt: skip
+@click.option("--not-read-for", "not_read_for_days", type=_DAYS, metavar="DAYS",
+              help="Studies that nobody retrieved, and nothing came for, for more than so many days.")  # fmt: skip
+@click.option("--modality", "modalities", multiple=True, metavar="CS", help="Series of this modality; may be repeated.")
+@click.option("--make-room", "makes_room", is_flag=True,
+              help="Only so much that a volume comes down to its low-water mark, longest not read first.")  # fmt: skip
+@pass_invocation
+def add(invocation: Invocation, /, name: str, source: str, target: str, **asked: Any) -> ExitCode:
+    """Add a rule.
+
+    All that it asks for has to hold. A series belongs to the first rule that can move it, in the order of their names.
+    """
+    from pacs_server.index.tier_rules import TierRule
+
+    made = TierRule(name=name, source=source, target=target, **asked)
+    with invocation.node() as node:
+        node.rules.add(made)
+    talk(f"added rule {name}; pacs tier plan shows what it would move")
+    return ExitCode.DONE
+
+
+@rule.command("list", reports=True, example="pacs tier rule list --json")
+@pass_invocation
+def list_(invocation: Invocation) -> ExitCode:
+    """List the rules in their order."""
+    with invocation.node() as node:
+        rules, window = node.rules.all(), node.rules.window()
+    print_rows([asdict(one) for one in rules], _RULE_HEADINGS, as_json=invocation.as_json)
+    talk(f"the server moves by itself from {window}" if window else "the server does not move by itself")
+    return ExitCode.DONE
+
+
+@rule.command(example="pacs tier rule remove old")
+@click.argument("name")
+@pass_invocation
+def remove(invocation: Invocation, name: str) -> ExitCode:
+    """Remove a rule. What it moved stays where it is."""
+    with invocation.node() as node:
+        node.rules.remove(name)
+    talk(f"removed rule {name}")
+    return ExitCode.DONE
+
+
+@tier.command(reports=True, example="pacs tier plan --json")
+@pass_invocation
+def plan(invocation: Invocation) -> ExitCode:
+    """Show what the rules would move now.
+
+    And what that does to the free space; changes nothing.
+    """
+    from pacs_server.archive.tiering import Room
+    from pacs_server.service.tiers import chosen_rules, planned
+
+    with invocation.node() as node:
+        rules = chosen_rules(node, None)
+        moves = list(planned(node, rules, Room()))
+        told = _told_plan(node, rules, moves)
+    if invocation.as_json:
+        click.echo(as_json_text(told))
+    else:
+        _print_plan(told)
+    return ExitCode.DONE
+
+
+@tier.command(reports=True, example="pacs tier run --rule old --limit-bytes 1099511627776 --yes")
+@click.option("--rule", "name", metavar="NAME", help="Only what this rule moves.")
+@click.option("--limit-bytes", type=click.IntRange(min=1), metavar="N", help="Stop before more than this has moved.")
+@confirmed
+@pass_invocation
+def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, yes: bool) -> ExitCode:
+    """Move what the plan says.
+
+    Broken off anywhere, it goes on when it is called again. An object is copied, the copy read back from the disk, and
+    only then the old one given up. Its file is removed an hour later (storage.release_delay_s), by the running server
+    or the next run. Ends with 3 when something was left.
+    """
+    from pacs_server.archive.tiering import Room
+    from pacs_server.service import tiers
+
+    with invocation.node() as node:
+        rules = tiers.chosen_rules(node, name)
+        room = Room()
+        moves = tiers.planned(node, rules, room)
+        for hindered, why in _hindrances(node, rules).items():
+            talk(f"rule {hindered} cannot move anything: {why}")
+        if not yes:
+            _say_what_would_move(list(moves))
+            return ExitCode.DONE
+        with tiers.moving_alone(node):
+            left = _move_all(invocation, node, moves, room, limit_bytes)
+            for problem in tiers.release_what_is_due(node, f"{socket.gethostname()}:{node.settings.data_dir}:tier"):
+                talk(f"not removed: {problem}")
+            talk(_waiting_line(node.releases.waiting()))
+    return ExitCode.PARTLY if left else ExitCode.DONE
+
+
+@tier.command(example="pacs tier window 01:00-05:00")
+@click.argument("hours", metavar="HH:MM-HH:MM|off")
+@pass_invocation
+def window(invocation: Invocation, hours: str) -> ExitCode:
+    """Let the running server move each day.
+
+    What the plan says, between these times; off ends it.
+    """
+    from pacs_server.index.tier_rules import Window
+
+    chosen = None if hours == "off" else Window.parse(hours)
+    with invocation.node() as node:
+        node.rules.set_window(chosen)
+    talk(f"the server moves by itself from {chosen}" if chosen else "the server does not move by itself")
+    return ExitCode.DONE
+
+
+def _move_all(
+    invocation: Invocation, node: Node, moves: Iterator[StudyMove], room: Any, limit_bytes: int | None
+) -> bool:
+    """Move one study after the other; whether something was left."""
+    from pacs_server.service.tiers import move_study
+
+    counts: Counter[str] = Counter()
+    progress = Progress()
+
+    def rows() -> Iterator[dict[str, object]]:
+        for study in moves:
+            if limit_bytes is not None and counts["bytes"] + study.size_bytes > limit_bytes:
+                counts["left"] += 1
+                return
+            progress.show(f"{counts['studies']} studies, {readable_size(counts['bytes'])} moved, now {study.study_uid}")
+            moved = move_study(node, study, is_stopped=lambda: False)
+            room.writing.clear()  # it is on the volumes now, and they were looked at
+            problem = "; ".join(dict.fromkeys(moved.problems))
+            counts.update(studies=1, objects=moved.objects, bytes=moved.size_bytes, left=int(bool(problem)))
+            progress.clear()
+            yield {
+                "rule": study.rule.name,
+                "uid": study.study_uid,
+                "objects": moved.objects,
+                "size_bytes": moved.size_bytes,
+                "size": readable_size(moved.size_bytes),
+                "problem": problem,
+            }
+
+    print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json)
+    progress.clear()
+    talk(f"{counts['objects']} objects of {counts['studies']} studies moved ({readable_size(counts['bytes'])})")
+    return counts["left"] > 0
+
+
+def _say_what_would_move(moves: Sequence[StudyMove]) -> None:
+    objects, size = sum(one.objects for one in moves), sum(one.size_bytes for one in moves)
+    deed = f"{objects} objects of {len(moves)} studies ({readable_size(size)}) would move; pacs tier plan lists them"
+    talk(f"dry run: {deed}; do it with --yes")
+
+
+def _hindrances(node: Node, rules: Sequence[TierRule]) -> dict[str, str]:
+    from pacs_server.service.tiers import hindrance
+
+    return {rule.name: why for rule in rules if (why := hindrance(node, rule))}
+
+
+def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]) -> dict[str, Any]:
+    volumes = {volume.spec.id: volume for volume in node.volumes()}
+    waiting = {one.volume_id: one for one in node.releases.waiting()}
+    leaving = sum((one.leaving for one in moves), Counter[str]())
+    written = sum((one.written for one in moves), Counter[str]())
+    rate = node.rules.bytes_per_s()
+
+    def names(ids: Counter[str]) -> list[str]:
+        return sorted(volumes[one].spec.name for one in ids)
+
+    return {
+        "studies": [
+            {
+                "rule": one.rule.name,
+                "uid": one.study_uid,
+                "series": len(one.series),
+                "objects": one.objects,
+                "size_bytes": one.size_bytes,
+                "from_volumes": names(one.leaving),
+                "to_volumes": names(one.written),
+            }
+            for one in moves
+        ],
+        "hindrances": _hindrances(node, rules),
+        "idle_rules": [one.name for one in rules if one.name not in {move.rule.name for move in moves}],
+        "size_bytes": sum(one.size_bytes for one in moves),
+        "written_bytes": written.total(),
+        "duration_s": round(written.total() / rate, 1) if rate else None,
+        "volumes": [
+            {
+                "name": volume.spec.name,
+                "tier": volume.spec.tier,
+                "free_bytes": volume.state.free_bytes,
+                "free_bytes_after": volume.state.free_bytes
+                + leaving[volume.spec.id]
+                + (waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0)
+                - written[volume.spec.id],
+                "waiting_bytes": waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0,
+            }
+            for volume in volumes.values()
+        ],
+    }
+
+
+def _print_plan(told: dict[str, Any]) -> None:
+    studies = told["studies"]
+    print_rows([one | {"size": readable_size(one["size_bytes"])} for one in studies], _PLAN_HEADINGS, as_json=False)
+    duration = told["duration_s"]
+    facts = {
+        "studies": len(studies),
+        "objects": sum(one["objects"] for one in studies),
+        "size": readable_size(told["size_bytes"]),
+        "time": "not known yet" if duration is None else f"about {duration:.0f} s, as fast as moves were of late",
+        "waiting": f"{readable_size(waits)} to be removed" if (waits := _waiting_bytes(told)) else "",
+    }
+    print_facts(facts, as_json=False)
+    click.echo()
+    rows = [
+        one | {"before": readable_size(one["free_bytes"]), "after": readable_size(one["free_bytes_after"])}
+        for one in told["volumes"]
+    ]
+    print_rows(rows, _ROOM_HEADINGS, as_json=False)
+    for name in told["idle_rules"]:
+        why = told["hindrances"].get(name, "nothing that it means can move now")
+        talk(f"rule {name} moves nothing: {why}")
+
+
+def _waiting_bytes(told: dict[str, Any]) -> int:
+    return sum(one["waiting_bytes"] for one in told["volumes"])
+
+
+def _waiting_line(waiting: Sequence[Waiting]) -> str:
+    if not waiting:
+        return "no file waits to be removed"
+    files, size = sum(one.files for one in waiting), sum(one.size_bytes for one in waiting)
+    first = min(one.first_due_at for one in waiting).astimezone()
+    return f"{files} files ({readable_size(size)}) wait to be removed, the first from {first:%Y-%m-%d %H:%M}"

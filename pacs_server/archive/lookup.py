@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pacs_server.dicom.answer import AnswerEncoder
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import Query
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.index.search import Deliverable, Search
@@ -28,6 +29,17 @@ def answers(
     encode = encoder.encode
     for row in search.find(query, encoder.columns, limit=limit):
         yield encode(row)
+
+
+def moved_copies(search: Search, item: Deliverable) -> Deliverable | None:
+    """The same object with the copies that it has by now; None when they are those that were known already. A retrieve
+    may take longer than a copy stays that moved to another tier after it was looked up.
+
+    Raises: IndexUnavailable.
+    """
+    request = RetrieveRequest(level=Level.IMAGE, study_uids=(item.study_uid,), sop_uids=(item.sop_uid,))
+    found = (one for one in search.deliverables(request) if one.digest == item.digest)
+    return next((one for one in found if not set(one.copies) <= set(item.copies)), None)
 
 
 def deliverables(search: Search, request: RetrieveRequest) -> list[Deliverable]:

@@ -23,11 +23,16 @@ _PORTION: Final = 100
 
 @dataclass(slots=True, kw_only=True)
 class Room:
-    """What is planned so far: bytes that reach and leave each volume, and bytes that each has to lose yet, by id."""
+    """What is planned so far: bytes that reach and leave each volume, and bytes that each has to lose yet, by id.
+
+    `staying` counts, by rule, the objects that it means and that cannot move: the target has no room, too few copies
+    would remain, or one is damaged.
+    """
 
     writing: Counter[str] = field(default_factory=Counter)
     leaving: Counter[str] = field(default_factory=Counter)
     to_lose: Counter[str] = field(default_factory=Counter)
+    staying: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,8 @@ def plan(
                 objects, size_bytes = objects + 1, size_bytes + one.size_bytes
                 leaving.update({copy.volume_id: one.size_bytes for copy in decision.gone})
                 written.update({volume.spec.id: one.size_bytes for volume in decision.homes})
+            else:
+                room.staying[rule.name] += _lies_on(one, rule.source, placement_for(one.sender))
         if objects and (not rule.makes_room or any(room.to_lose[volume_id] for volume_id in leaving)):
             room.writing.update(written)
             room.leaving.update(leaving)
@@ -126,6 +133,11 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
     ]
     gone = dispensable(leaving, others, placement.want)
     return _Decision(homes=tuple(homes), gone=tuple(gone)) if gone else None
+
+
+def _lies_on(one: KeptObject, tier: str, placement: Placement) -> bool:
+    volumes = (placement.volume(copy.volume_id) for copy in one.copies)
+    return any(volume is not None and volume.spec.tier == tier for volume in volumes)
 
 
 def _readable(copy: Copy, placement: Placement) -> Volume | None:

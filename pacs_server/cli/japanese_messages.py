@@ -112,6 +112,8 @@ MESSAGES: Final[dict[str, str]] = {
     "the server moves by itself from {}": "サーバは {0} に自動で移します",
     "the server does not move by itself": "サーバは自動では移しません",
     "rule {} moves nothing: {}": "規則 {0} では何も移りません: {1}",
+    "rule {} cannot move {} objects: too few copies would remain, the target has no room, or a copy is damaged":
+        "規則 {0} ではオブジェクト {1} 件を移せません。コピーが足りなくなる、移動先に空きがない、またはコピーが壊れています",
     "rule {} cannot move anything: {}": "規則 {0} では何も移せません: {1}",
     "{} objects of {} studies moved ({})": "オブジェクト {0}、検査 {1} を移しました ({2})",
     "{} files ({}) wait to be removed, the first from {}": "ファイル {0} 個 ({1}) が削除を待っています。最初は {2} から",

@@ -17,6 +17,7 @@ from pacs_server.cli.storage import TIERS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pacs_server.archive.tiering import Room
     from pacs_server.index.releases import Waiting
     from pacs_server.index.tier_rules import TierRule
     from pacs_server.service.assemble import Node
@@ -115,8 +116,9 @@ def plan(invocation: Invocation) -> ExitCode:
 
     with invocation.node() as node:
         rules = chosen_rules(node, None)
-        moves = list(planned(node, rules, Room()))
-        told = _told_plan(node, rules, moves)
+        room = Room()
+        moves = list(planned(node, rules, room))
+        told = _told_plan(node, rules, moves, room)
     if invocation.as_json:
         click.echo(as_json_text(told))
     else:
@@ -174,7 +176,7 @@ def window(invocation: Invocation, hours: str) -> ExitCode:
 
 
 def _move_all(
-    invocation: Invocation, node: Node, moves: Iterator[StudyMove], room: Any, limit_bytes: int | None
+    invocation: Invocation, node: Node, moves: Iterator[StudyMove], room: Room, limit_bytes: int | None
 ) -> bool:
     """Move one study after the other; whether something was left."""
     from pacs_server.service.tiers import move_study
@@ -220,11 +222,10 @@ def _hindrances(node: Node, rules: Sequence[TierRule]) -> dict[str, str]:
     return {rule.name: why for rule in rules if (why := hindrance(node, rule))}
 
 
-def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]) -> dict[str, Any]:
+def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove], room: Room) -> dict[str, Any]:
     volumes = {volume.spec.id: volume for volume in node.volumes()}
     waiting = {one.volume_id: one for one in node.releases.waiting()}
-    leaving = sum((one.leaving for one in moves), Counter[str]())
-    written = sum((one.written for one in moves), Counter[str]())
+    leaving, written = room.leaving, room.writing
     rate = node.rules.bytes_per_s()
 
     def names(ids: Counter[str]) -> list[str]:
@@ -245,6 +246,7 @@ def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]
         ],
         "hindrances": _hindrances(node, rules),
         "idle_rules": [one.name for one in rules if one.name not in {move.rule.name for move in moves}],
+        "staying_objects": dict(room.staying),
         "size_bytes": sum(one.size_bytes for one in moves),
         "written_bytes": written.total(),
         "duration_s": round(written.total() / rate, 1) if rate else None,
@@ -283,8 +285,15 @@ def _print_plan(told: dict[str, Any]) -> None:
     ]
     print_rows(rows, _ROOM_HEADINGS, as_json=False)
     for name in told["idle_rules"]:
-        why = told["hindrances"].get(name, "nothing that it means can move now")
-        talk(f"rule {name} moves nothing: {why}")
+        why = told["hindrances"].get(name, "it means nothing that is there")
+        if name in told["hindrances"] or not told["staying_objects"].get(name):
+            talk(f"rule {name} moves nothing: {why}")
+    for name, number in told["staying_objects"].items():
+        if name not in told["hindrances"] and number:
+            talk(
+                f"rule {name} cannot move {number} objects: too few copies would remain, the target has no room, or a "
+                "copy is damaged"
+            )
 
 
 def _waiting_bytes(told: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypedDict
 
 from pacs_server import log
 from pacs_server.archive.deliver import NotAcceptable, contexts_for, deliver
-from pacs_server.archive.lookup import deliverables
+from pacs_server.archive.lookup import deliverables, moved_copies
 from pacs_server.dicom.elements import encoding_of
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.matching import Model
@@ -34,6 +34,7 @@ from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
 from pacs_server.net.message import Command, response
+from pacs_server.storage.placement import Placement
 
 _PENDING_EVERY_S: Final = 0.1
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3, PS3.7 annex C.4
@@ -219,8 +220,8 @@ def _send_all(
         status: int = Status.CANNOT_PERFORM_SUB_OPERATIONS
         try:
             if not broken:
-                status = deliver(item, target, placement, session.archive.on_damage, originator=originator)
-        except (NotAcceptable, CopyUnreadable, Undecodable) as error:
+                status = _deliver(session, item, target, placement, originator)
+        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
             status = status_for(error)
             progress.comment = str(error)
             log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
@@ -240,6 +241,21 @@ def _send_all(
             last_pending = now
             requester.respond(response(command, Status.PENDING, **progress.counts()), command.context_id)
     return False
+
+
+def _deliver(
+    session: Session,
+    item: Deliverable,
+    target: Association,
+    placement: Placement,
+    originator: tuple[str, int] | None,
+) -> int:
+    try:
+        return deliver(item, target, placement, session.archive.on_damage, originator=originator)
+    except CopyUnreadable:
+        if (moved := moved_copies(session.archive.search, item)) is None:
+            raise
+        return deliver(moved, target, session.archive.placement(), session.archive.on_damage, originator=originator)
 
 
 def _finish(session: Session, command: Command, progress: Progress, *, cancelled: bool) -> None:

@@ -163,6 +163,7 @@ class NightlyMoves:
         self._moves: Iterator[StudyMove] | None = None
         self._room = Room()
         self._rests_until = 0.0
+        self._rests_beside: object = None
 
     def step(self) -> bool:
         """Move the next study, if it is the time for that; at the end of the window it is broken off. Whether there may
@@ -174,13 +175,17 @@ class NightlyMoves:
         if window is None or not window.contains(self._clock().time()):
             self._moves, self._rests_until = None, 0.0
             return False
-        if time.monotonic() < self._rests_until:
+        if time.monotonic() < self._rests_until and self._rests_beside == self._circumstances():
             return False
         try:
             with moving_alone(self._node):
                 return self._move_next(lambda: self._is_stopped() or not window.contains(self._clock().time()))
         except Busy:
             return False
+
+    def _circumstances(self) -> object:
+        """What lets more be moved when it changes: the rules, and how the volumes are."""
+        return self._node.rules.all(), {one.spec: one.state.status for one in self._node.volumes()}
 
     def _move_next(self, is_over: Callable[[], bool]) -> bool:
         if self._moves is None:
@@ -189,6 +194,7 @@ class NightlyMoves:
         study = next(self._moves, None)
         if study is None:
             self._moves, self._rests_until = None, time.monotonic() + _NOTHING_LEFT_S
+            self._rests_beside = self._circumstances()
             return False
         moved = move_study(self._node, study, is_stopped=is_over)
         self._room.writing.clear()  # it is on the volumes now, and they were looked at

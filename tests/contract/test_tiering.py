@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
-from support.samples import tiny
+from support.samples import Sample, tiny
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
@@ -26,6 +26,9 @@ from pacs_server.index.tables import copies, studies, volumes
 from pacs_server.index.tier_rules import TierRule, TierRules, Window
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.index.trash import Trash
+from pacs_server.service.assemble import Node
+from pacs_server.service.tiers import NightlyMoves, moving_alone
+from pacs_server.settings import Settings
 from pacs_server.storage.placement import Placement
 
 OLD = TierRule(name="old", source="hot", target="cold", older_than_days=30)
@@ -69,6 +72,10 @@ class Tiers(Site):
         names = {volume.spec.id: name for name, volume in self.volumes.items()}
         held = next(one for one in self.objects() if one.sop_uid == self.samples[number].sop_uid)
         return sorted(names[copy.volume_id] for copy in held.copies)
+
+    def where_is(self, sample: Sample) -> list[str]:
+        self.samples = [sample]
+        return self.where()
 
     def verified(self, name: str, days_ago: int) -> None:
         """Make the copies on a volume ones that were verified so long ago."""
@@ -389,3 +396,32 @@ def test_an_object_that_goes_while_it_is_moved_is_no_problem_of_the_others(site:
     (moved,) = move(objects, OLD, site.copies, site.tiering, site.placement, now=LATER, release_after=HOUR)
     assert moved.objects == 1
     assert len(moved.problems) == 1
+
+
+def test_the_server_moves_a_study_at_a_time_in_its_window_and_stops_at_its_end(site: Tiers, tmp_path: Path) -> None:
+    site.add("c")
+    samples = site.store(*(tiny(n, study=n) for n in range(3)), only="a", need=1)
+    node = Node(Settings(data_dir=tmp_path, database=site.index.shown_url), site.index)
+    clock = [datetime(2026, 1, 2, 0, 59, tzinfo=UTC)]
+    nightly = NightlyMoves(node, lambda: False, lambda: clock[0])
+
+    def moved() -> int:
+        return sum(site.where_is(sample) == ["c"] for sample in samples)
+
+    assert (nightly.step(), moved()) == (False, 0), "no window"
+    node.rules.add(OLD)
+    node.rules.set_window(Window.parse("01:00-05:00"))
+    assert (nightly.step(), moved()) == (False, 0), "too early"
+    clock[0] = clock[0].replace(hour=1)
+    assert (nightly.step(), moved()) == (True, 1)
+    with moving_alone(node):
+        assert (nightly.step(), moved()) == (False, 1), "somebody moves by hand"
+    assert (nightly.step(), moved()) == (True, 2)
+    clock[0] = clock[0].replace(hour=5)
+    assert (nightly.step(), moved()) == (False, 2), "too late"
+    clock[0] = clock[0].replace(hour=1)
+    assert [nightly.step() for _ in range(3)] == [True, False, False]
+    samples += site.store(tiny(9, study=9), only="a", need=1)
+    assert (nightly.step(), moved()) == (False, 3), "it rests when nothing is left"
+    node.rules.add(TierRule(name="ot", source="hot", target="cold", modalities=("OT",)))
+    assert (nightly.step(), moved()) == (True, 4), "and looks at once when something changed"

@@ -4,7 +4,10 @@
 
 It dies by SIGKILL when the COUNTth object reaches STEP: `received` (all bytes are here, nothing is written), `written`
 (the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent);
-or when the COUNTth operation is `decided` (its file is on every volume, it has no effect yet) or `effective`.
+or when the COUNTth operation is `decided` (its file is on every volume, it has no effect yet) or `effective`;
+or when the COUNTth object on its way to another tier is `chosen` (nothing is copied yet), `copied`, `switching` (its
+copies are not yet others) or `switched`; or when the COUNTth file that is released is `leaving` (still at its place),
+`set aside`, `removed` or `released` (nothing of it is owed any more).
 
 Two other steps do not kill it, but leave one flush out, to see whether a test notices: `unflushed-file` and
 `unflushed-directory`.
@@ -17,19 +20,29 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import pacs_server.archive.ingest as ingest
+from pacs_server.archive import ingest, releasing, tiering
 from pacs_server.cli.main import main
 from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
+from pacs_server.index.releases import Releases
+from pacs_server.index.tiering import Tiering
 from pacs_server.storage.atomic import Tree
 
-# A step is reached before or after a call of a method.
-STEPS: dict[str, tuple[type, str, bool]] = {
+# A step is reached before or after a call of a method or function.
+STEPS: dict[str, tuple[Any, str, bool]] = {
     "received": (ingest.Reception, "describe", True),
     "written": (Instances, "record", True),
     "recorded": (Instances, "record", False),
     "decided": (Operations, "record", True),
     "effective": (Operations, "record", False),
+    "chosen": (tiering, "intact_copy", True),
+    "copied": (tiering, "write_copy", False),
+    "switching": (Tiering, "switch", True),
+    "switched": (Tiering, "switch", False),
+    "leaving": (releasing, "set_leaving", True),
+    "set aside": (releasing, "set_leaving", False),
+    "removed": (releasing, "remove_left", False),
+    "released": (Releases, "settled", False),
 }
 
 

@@ -244,3 +244,26 @@ def test_a_study_that_was_retrieved_was_read(site: Site) -> None:
         return [one["uid"] for one in site.archive.report("tier", "plan")["studies"]]
 
     wait_for(lambda: order_now() == order[::-1], "the reading to be written down", timeout_s=DEADLINE_S)
+
+
+def test_a_low_water_mark_above_the_high_one_is_refused_and_follows_it_otherwise(site: Site) -> None:
+    site.archive.pacs("storage", "set", "first", "--high-water", "80")
+    assert site.archive.report("storage", "show", "first")["low_water"] == 80
+    refused = site.archive.pacs("storage", "set", "first", "--low-water", "85", expect=2)
+    assert "--low-water" in refused.stderr
+    site.archive.pacs("storage", "set", "first", "--low-water", "60")
+    assert site.archive.report("storage", "show", "first")["low_water"] == 60
+
+
+def test_a_rule_that_cannot_move_anything_says_why(site: Site) -> None:
+    site.take_in("one")
+    site.archive.pacs("policy", "set", "--want", "3")
+    site.add_rule()
+    site.archive.pacs("tier", "rule", "add", "warm", "--from", "hot", "--to", "warm", "--older-than", "30")
+    said = site.archive.pacs("tier", "plan").stderr
+    assert f"rule old cannot move {COUNT} objects: too few copies would remain" in said
+    assert "rule warm moves nothing: there is no volume of tier warm; pacs storage add" in said
+    site.archive.pacs("storage", "set", "cold", "--read-only")
+    said = site.archive.pacs("tier", "run", "--rule", "old").stderr
+    assert "no volume of tier cold takes anything now: cold is read-only" in said
+    site.archive.pacs("tier", "run", "--rule", "none", expect=2)

@@ -107,12 +107,13 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
     """What is to be done with an object; None when nothing of it can leave.
 
     As many copies as it wants are made on the target tier, each in a domain of its own, as far as there are domains.
-    One of which a copy is damaged stays until that is repaired. Copies on volumes that are away do not count.
+    One of which a copy is damaged stays until that is repaired. Copies on volumes that are away, or cannot be relied
+    on, do not count.
     """
     if any(copy.damage for copy in one.copies):
         return None
     held = [(copy, volume) for copy in one.copies if (volume := _readable(copy, placement)) is not None]
-    used = placement.domains(copy for copy, volume in held if volume.spec.tier == rule.target)
+    used = {volume.spec.domain for _, volume in held if volume.spec.tier == rule.target and _can_be_relied_on(volume)}
     homes: list[Volume] = []
     while len(used) < placement.want:
         fitting = (
@@ -124,15 +125,20 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
             break
         homes.append(home)
         used.add(home.spec.domain)
-    others = placement.domains(copy for copy, volume in held if volume.spec.tier != rule.source)
+    others = {volume.spec.domain for _, volume in held if volume.spec.tier != rule.source and _can_be_relied_on(volume)}
     others |= {volume.spec.domain for volume in homes}
     leaving = [
-        (copy, None if volume.spec.is_draining else volume.spec.domain)
+        (copy, volume.spec.domain if _can_be_relied_on(volume) else None)
         for copy, volume in held
         if volume.spec.tier == rule.source
     ]
     gone = dispensable(leaving, others, placement.want)
     return _Decision(homes=tuple(homes), gone=tuple(gone)) if gone else None
+
+
+def _can_be_relied_on(volume: Volume) -> bool:
+    """Whether a copy on it is a reason to let another one go: not when it is emptied, or many were found damaged."""
+    return not (volume.spec.is_draining or volume.spec.is_distrusted)
 
 
 def _lies_on(one: KeptObject, tier: str, placement: Placement) -> bool:
@@ -169,7 +175,7 @@ def move(
     tiering: Tiering,
     placement_for: Callable[[str], Placement],
     *,
-    now: datetime,
+    clock: Callable[[], datetime],
     release_after: timedelta,
 ) -> Iterator[Moved]:
     """Move these objects as the rule says; what was done after each portion. Broken off anywhere, nothing is lost, and
@@ -181,7 +187,7 @@ def move(
     Raises: IndexUnavailable.
     """
     for start in range(0, len(objects), _PORTION):
-        moved = Moved()
+        moved, now = Moved(), clock()
         leaving: list[tuple[KeptObject, Leaving]] = []
         for one in objects[start : start + _PORTION]:
             placement = placement_for(one.sender)
@@ -195,7 +201,7 @@ def move(
             moved.written_bytes += one.size_bytes * len(decision.homes)
             places = tuple((copy.volume_id, copy.path) for copy in decision.gone)
             leaving.append((one, Leaving(instance_row=one.row, places=places, want=placement.want)))
-        _switch(leaving, moved, tiering, placement_for(""), now=now, due_at=now + release_after)
+        _switch(leaving, moved, tiering, placement_for(""), now=now, due_at=clock() + release_after)
         yield moved
 
 
@@ -213,7 +219,7 @@ def _prepare(one: KeptObject, decision: _Decision, copies: Copies, placement: Pl
     known = [copy for copy in staying if copy.verified_at is not None and copy.verified_at >= since]
     for copy in (copy for copy in staying if copy not in known):
         volume = placement.volume(copy.volume_id)
-        if len(placement.domains(known)) >= placement.want or volume is None:
+        if volume is None or not _can_be_relied_on(volume) or len(placement.domains(known)) >= placement.want:
             continue
         if problem := damage_of(volume, copy.path, one.digest):
             copies.mark_damaged(copy.volume_id, copy.path, problem, now)
@@ -233,7 +239,7 @@ def _switch(
 ) -> None:
     if not leaving:
         return
-    standing = {volume.spec.id for volume in placement.volumes if volume.state.status.readable}
+    standing = {one.spec.id for one in placement.volumes if one.state.status.readable and _can_be_relied_on(one)}
     gone = set(
         tiering.switch(
             [one for _, one in leaving], standing=standing, verified_since=now - _VERIFIED_WITHIN, due_at=due_at

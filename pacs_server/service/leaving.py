@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,7 +12,8 @@ from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.jobs import Job
 from pacs_server.service.assemble import Node
 
-_FILES_PER_LEASE: Final = 100
+# One file takes some calls, each of which a slow volume may take half a minute for.
+_RENEW_EVERY_S: Final = 30.0
 
 
 def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callable[[], bool]) -> datetime | None:
@@ -27,9 +29,11 @@ def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
     if not volume.state.status.readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
     released = release_due(volume, node.releases, node.holdings, now=datetime.now(UTC))
-    for number, _ in enumerate(released, start=1):
+    renewed = time.monotonic()
+    for _ in released:
         if is_stopped():
             break
-        if number % _FILES_PER_LEASE == 0:
+        if time.monotonic() - renewed >= _RENEW_EVERY_S:
             node.jobs.renew(job, datetime.now(UTC), lease)
+            renewed = time.monotonic()
     return node.releases.next_due_at(job.target)

@@ -121,7 +121,7 @@ def move_study(node: Node, study: StudyMove, *, is_stopped: Callable[[], bool]) 
     for one in study.series:
         parts = move(
             node.copies.of_series(one.study_uid, one.series_uid), study.rule, node.copies, node.tiering,
-            node.placement, now=datetime.now(UTC),
+            node.placement, clock=lambda: datetime.now(UTC),
             release_after=timedelta(seconds=node.settings.storage.release_delay_s),
         )  # fmt: skip
         began = time.monotonic()

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, move, plan
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
-from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
@@ -23,7 +23,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import VolumeMode
 from pacs_server.index.releases import Releases
 from pacs_server.index.tables import copies, studies, volumes
-from pacs_server.index.tier_rules import TierRule, TierRules, Window
+from pacs_server.index.tier_rules import TierRule, Window
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
@@ -62,7 +62,7 @@ class Tiers(Site):
         for study_uid, series_uid in self.series(rule):
             objects = self.copies.of_series(study_uid, series_uid)
             for part in move(
-                objects, rule, self.copies, self.tiering, self.placement, now=NOW, release_after=HOUR
+                objects, rule, self.copies, self.tiering, self.placement, clock=lambda: NOW, release_after=HOUR
             ):  # fmt: skip
                 whole.add(part)
         return whole
@@ -88,55 +88,6 @@ class Tiers(Site):
 @pytest.fixture
 def site(index: Index, tmp_path: Path) -> Tiers:
     return Tiers(index, tmp_path)
-
-
-def test_rules_are_kept_in_the_order_of_their_names_until_they_are_removed(index: Index) -> None:
-    rules = TierRules(index)
-    ct = TierRule(name="ct", source="hot", target="warm", modalities=("CT", "PT"), not_read_for_days=7)
-    for rule in (OLD, ct):
-        rules.add(rule)
-    assert rules.all() == [ct, OLD]
-    with pytest.raises(Refused, match="exists already"):
-        rules.add(OLD)
-    rules.remove("old")
-    assert rules.all() == [ct]
-    with pytest.raises(UnknownName, match="old"):
-        rules.remove("old")
-
-
-@pytest.mark.parametrize("values", [{"target": "hot"}, {"older_than_days": None}])
-def test_a_rule_that_moves_nowhere_or_everything_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(Refused, match="rule old"):
-        TierRule(**({"name": "old", "source": "hot", "target": "cold", "older_than_days": 30} | values))  # type: ignore[arg-type]
-
-
-def test_the_window_is_kept_and_may_go_over_midnight(index: Index) -> None:
-    rules = TierRules(index)
-    assert rules.window() is None
-    rules.set_window(Window.parse("22:30-05:00"))
-    window = rules.window()
-    assert window
-    assert [window.contains(time(*at)) for at in ((22, 29), (22, 30), (0, 0), (4, 59), (5, 0))] == [
-        False, True, True, True, False,
-    ]  # fmt: skip
-    rules.set_window(Window.parse("01:00-05:00"))
-    rules.set_window(None)
-    assert rules.window() is None
-    for text in ("1-5", "25:00-26:00", "03:00-03:00", "03:00", ""):
-        with pytest.raises(Refused, match="no window"):
-            Window.parse(text)
-
-
-def test_the_rate_is_that_of_recent_moves_and_not_known_before_there_was_one(index: Index) -> None:
-    rules = TierRules(index)
-    assert rules.bytes_per_s() is None
-    rules.note_moved(0, 5.0)
-    assert rules.bytes_per_s() is None
-    rules.note_moved(1000, 10.0)
-    assert rules.bytes_per_s() == 100
-    for _ in range(50):
-        rules.note_moved(36_000, 3600.0)
-    assert rules.bytes_per_s() == pytest.approx(10, rel=0.01)
 
 
 def test_the_age_of_a_study_is_that_of_its_date_else_of_its_receipt(site: Tiers) -> None:
@@ -387,13 +338,27 @@ def test_a_volume_that_is_away_does_not_hinder_the_rest_and_its_files_move_later
     assert site.where() == ["c"]
 
 
+def test_a_volume_on_which_many_copies_were_damaged_is_left_but_not_relied_on(site: Tiers) -> None:
+    site.want = 2
+    site.add("c")
+    site.take_in(1)
+    for name in ("a", "c"):
+        volume = site.volumes[name]
+        volume.change(replace(volume.spec, is_distrusted=True))
+        volume.check()
+    assert site.plan() == []
+    site.add("d")
+    site.move()
+    assert site.where() == ["b", "d"], "the copy on b is needed beside that on d"
+
+
 def test_an_object_that_goes_while_it_is_moved_is_no_problem_of_the_others(site: Tiers) -> None:
     site.add("c")
     site.take_in(2, need=1, only="a")
     objects = site.objects()
     with site.index.write() as connection:
         connection.execute(delete(copies).where(copies.c.instance_row == objects[0].row))
-    (moved,) = move(objects, OLD, site.copies, site.tiering, site.placement, now=LATER, release_after=HOUR)
+    (moved,) = move(objects, OLD, site.copies, site.tiering, site.placement, clock=lambda: LATER, release_after=HOUR)
     assert moved.objects == 1
     assert len(moved.problems) == 1
 

@@ -17,7 +17,7 @@ from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, jobs, releases, series, site, studies, volumes
 
 _BATCH: Final = 1000
-_ROUND: Final = "verification:"
+ROUND: Final = "verification:"
 _GOOD: Final = copies.c.damage.is_(None)
 
 
@@ -71,6 +71,13 @@ class Copies:
 
     def of_series(self, study_uid: str, series_uid: str) -> list[KeptObject]:
         """Every object of a series, versions too, with its copies. Raises: IndexUnavailable."""
+        return self._kept((studies.c.study_uid == study_uid) & (series.c.series_uid == series_uid))
+
+    def of_objects(self, sop_uids: Sequence[str]) -> list[KeptObject]:
+        """Every object under a few hundred SOP Instance UIDs, with its copies. Raises: IndexUnavailable."""
+        return self._kept(instances.c.sop_uid.in_(sop_uids))
+
+    def _kept(self, condition: ColumnElement[bool]) -> list[KeptObject]:
         wanted = (
             select(
                 instances.c.id, instances.c.sop_uid, instances.c.digest, instances.c.sender, instances.c.size_bytes,
@@ -80,7 +87,7 @@ class Copies:
             .join(series)
             .join(studies)
             .outerjoin(copies, copies.c.instance_row == instances.c.id)
-            .where(studies.c.study_uid == study_uid, series.c.series_uid == series_uid)
+            .where(condition)
             .order_by(instances.c.id, copies.c.id)
         )  # fmt: skip
         found: dict[int, KeptObject] = {}
@@ -102,16 +109,21 @@ class Copies:
 
     def add(self, instance_row: int, copy: Copy) -> None:
         """Record a copy that was written and read back; one of that place is good again. Raises: IndexUnavailable."""
-        values: dict[str, Any] = {
-            "verified_at": copy.verified_at.isoformat() if copy.verified_at else None,
-            "damage": None,
-        }
-        place = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
-        statement = self._insert.values(place | values)
+        self.add_all([(instance_row, copy)])
+
+    def add_all(self, made: Iterable[tuple[int, Copy]]) -> None:
+        """Record such copies, each with the row of its object, in one transaction. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=[copies.c.volume_id, copies.c.path], set_=values)
-            )
+            for instance_row, copy in made:
+                values: dict[str, Any] = {
+                    "verified_at": copy.verified_at.isoformat() if copy.verified_at else None,
+                    "damage": None,
+                }
+                place = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
+                statement = self._insert.values(place | values)
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=[copies.c.volume_id, copies.c.path], set_=values)
+                )
 
     def mark_verified(self, places: Iterable[tuple[str, str]], now: datetime) -> None:
         """Copies, by volume and path, were read to their end and are what was received. Raises: IndexUnavailable."""
@@ -197,7 +209,7 @@ class Copies:
 
         Raises: IndexUnavailable.
         """
-        name = f"{_ROUND}{volume_id}"
+        name = f"{ROUND}{volume_id}"
         with self._index.write() as connection:
             began = connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
             if began is None:
@@ -207,7 +219,7 @@ class Copies:
     def verification_ended(self, volume_id: str) -> None:
         """The round over a volume is complete. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == f"{_ROUND}{volume_id}"))
+            connection.execute(delete(site).where(site.c.name == f"{ROUND}{volume_id}"))
 
     def lacking(self, *, want: int, after: int, absent: Sequence[str]) -> tuple[list[tuple[str, str]], int]:
         """Of the next 1000 series after row `after`: the UIDs of those in which an object has good copies in fewer than

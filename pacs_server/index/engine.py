@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import re
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,8 @@ class Index:
         parsed = parse_url(url)
         path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         if path is not None:
+            if not path.parent.is_dir():
+                raise ConfigError(f"the folder of the SQLite file {path} is not there: make it, or mount it")
             _refuse_network_file_system(path)
         return cls(_engine(parsed), path)
 
@@ -82,6 +85,18 @@ class Index:
             yield connection
 
     @contextmanager
+    def read_at_one_moment(self) -> Iterator[Connection]:
+        """A connection whose statements all see the state of the first one, however long it takes and whoever writes.
+
+        Raises: IndexUnavailable.
+        """
+        with translated(self), self.engine.connect() as connection:
+            if self.database_path is None:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction, committed at the end; when the block raises, nothing of it remains.
 
@@ -89,7 +104,7 @@ class Index:
         """
         with (
             translated(self),
-            self._alone(),
+            self.alone(),
             self._writer.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
             connection.begin(),
         ):
@@ -101,7 +116,7 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self._alone():
+        with translated(self), self.alone():
             connection = self._writer.raw_connection()
             try:
                 cursor = connection.cursor()
@@ -113,7 +128,8 @@ class Index:
                 connection.close()  # rolls back what was not committed
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Keep every other writer of a SQLite file waiting, those of other processes too."""
         if self._lock_file is None:
             yield
             return
@@ -205,6 +221,18 @@ def _contains(regex: str, text: str | None) -> bool:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite file while others write to it, as it is at one moment.
+
+    Raises: IndexUnavailable.
+    """
+    try:
+        with closing(sqlite3.connect(source)) as opened, closing(sqlite3.connect(target)) as copy:
+            opened.backup(copy)
+    except sqlite3.Error as error:
+        raise IndexUnavailable(f"{source} could not be copied to {target}: {error}") from error
 
 
 def _refuse_network_file_system(path: Path) -> None:

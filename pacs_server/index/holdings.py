@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import enforce_all
 from pacs_server.index.releases import enter
+from pacs_server.index.snapshot import continue_numbering, copy_rows
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, releases, series, studies
 
@@ -107,23 +108,11 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             connection.execute(delete(table))
         with beside.read() as source:
             for table in CONTENT:
-                found = source.execution_options(yield_per=_BATCH).execute(
-                    select(*table.c).order_by(*table.primary_key)
-                )
-                for rows in found.mappings().partitions():
-                    connection.execute(insert(table), [dict(row) for row in rows])
+                copy_rows(source, connection, table)
             read = [row.id for row in source.execute(select(extra_fields.c.id))]
         # A field that was added meanwhile has its values still to come.
         connection.execute(
             update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)
         )
-        _continue_numbering(connection)
+        continue_numbering(connection, CONTENT)
         enforce_all(connection, index, now)
-
-
-def _continue_numbering(connection: Connection) -> None:
-    """PostgreSQL's sequences do not notice ids that were given; SQLite counts on from the greatest by itself."""
-    if connection.dialect.name == "postgresql":
-        for table in (table for table in CONTENT if "id" in table.c):
-            greatest = select(func.coalesce(func.max(table.c.id), 1)).scalar_subquery()
-            connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), greatest)))

@@ -27,7 +27,7 @@ from pacs_server.index.retiring import enforce, keep_others_out
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import choices, fates, holds, operations, site
 
-_SITE_ID: Final = "site id"
+SITE_ID: Final = "site id"
 _COUNTER: Final = "operation counter"
 _BATCH: Final = 1000
 
@@ -68,7 +68,7 @@ class Operations:
         Raises: IndexUnavailable.
         """
         with self._index.write() as connection:
-            site_id = _entry(connection, _SITE_ID) or _set(connection, _SITE_ID, uuid.uuid4().hex)
+            site_id = _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1
             _set(connection, _COUNTER, str(counter))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from pacs_server.errors import PacsError, SchemaMismatch
-from pacs_server.index.engine import Index, translated
+from pacs_server.index.engine import Index, copy_sqlite, translated
 
 
 def _config() -> Config:
@@ -27,6 +27,14 @@ def _config() -> Config:
 def head() -> str:
     """The revision of this release."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def knows(revision: str) -> bool:
+    """Whether a revision is that of this release or of one before it."""
+    try:
+        return ScriptDirectory.from_config(_config()).get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def _revision(index: Index) -> str | None:
@@ -64,21 +72,19 @@ def open_current(url: str) -> Index:
 def upgrade(url: str) -> None:
     """Bring a database to the schema of this release; a SQLite file that has one already is copied beside itself first.
 
-    Raises: ConfigError; IndexUnavailable.
+    Raises: SchemaMismatch when it is that of a newer release; ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
         found = _revision(index)
         if found == head():
             return
-        if index.database_path is not None and found is not None:
-            _copy_beside(index.database_path, found)
+        if found is not None and not knows(found):
+            raise SchemaMismatch(
+                f"the index has schema {found} of a newer release: install that release or a later one"
+            )
+        if (path := index.database_path) is not None and found is not None:
+            copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
         config = _config()
         with index.write() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-
-
-def _copy_beside(path: Path, revision: str) -> None:
-    target = path.with_name(f"{path.name}.before-{revision}")
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)

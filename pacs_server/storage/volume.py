@@ -246,17 +246,18 @@ class Volume:
 
         Raises: VolumeUnavailable, also when only one directory cannot be read.
         """
-        return walk(lambda directory: self._entries(below / directory), since)
+        return walk(lambda directory: self.entries(below / directory), since)
 
     def litter(self, now: datetime) -> Iterator[PurePosixPath]:
         """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
-        return litter(self._entries, now)
+        return litter(self.entries, now)
 
     def operation_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
         """The files of operations, each with the counter and the site in its name. Raises: VolumeUnavailable."""
-        return operation_files(self._entries)
+        return operation_files(self.entries)
 
-    def _entries(self, directory: PurePosixPath) -> list[Entry]:
+    def entries(self, directory: PurePosixPath) -> list[Entry]:
+        """What is in a directory; one that does not exist has nothing in it. Raises: VolumeUnavailable."""
         tree = self.tree()
 
         def list_it(_: Attempt) -> list[Entry]:

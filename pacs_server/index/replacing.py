@@ -1,0 +1,137 @@
+"""The whole content of a database replaced by that of another: after a disaster, from a snapshot."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import delete, func, insert, select
+
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.copies import ROUND
+from pacs_server.index.engine import Index
+from pacs_server.index.operations import SITE_ID
+from pacs_server.index.registry import VolumeRow, note_change
+from pacs_server.index.schema import current, open_current, upgrade
+from pacs_server.index.snapshot import make_whole, replace_all, sqlite_url
+from pacs_server.index.tables import copies, instances, jobs, releases, site, volumes
+
+_RESTORING: Final = "restoring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """What the database tells that is to be replaced: its volumes, and the restore that was broken off, if one was."""
+
+    volumes: tuple[VolumeRow, ...] = ()
+    restoring: str = ""
+
+
+def present(url: str) -> Present:
+    """What can be learnt from a database, whatever its schema; from one that is missing or destroyed, nothing.
+
+    Raises: ConfigError; IndexUnavailable when a PostgreSQL cannot be reached.
+    """
+    with closing(Index.open(url)) as index:
+        path = index.database_path
+        if path is not None and not path.exists():
+            return Present()
+        try:
+            if current(url) is None:
+                return Present()
+            named = select(*(volumes.c[name] for name in ("id", "name", "path", "tier", "domain")))
+            with index.read() as connection:
+                rows = tuple(VolumeRow(**row) for row in connection.execute(named.order_by("name")).mappings())
+                restoring = connection.execute(select(site.c.value).where(site.c.name == _RESTORING)).scalar()
+        except IndexUnavailable:
+            if path is None:
+                raise
+            return Present()
+    return Present(volumes=rows, restoring=restoring or "")
+
+
+def count_without(index: Index, volume_ids: Collection[str]) -> int:
+    """How many objects have no copy on one of these volumes. Raises: IndexUnavailable."""
+    here = select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.volume_id.in_(volume_ids))
+    with index.read() as connection:
+        return connection.execute(select(func.count()).select_from(instances).where(~here.exists())).scalar_one()
+
+
+def settle(index: Index, present_volumes: Sequence[VolumeRow], gone: Collection[str], *, restoring: str) -> None:
+    """Make these the volumes of a snapshot, and forget what was on, or owed to, those that are gone.
+
+    It is marked as under way until `settled`. It becomes another site: what the former one decided after the snapshot
+    may be on some volume, and its numbers must never be given twice.
+
+    Raises: IndexUnavailable.
+    """
+    with index.write() as connection:
+        for table in (copies, releases):
+            connection.execute(delete(table).where(table.c.volume_id.in_(gone)))
+        connection.execute(delete(jobs).where(jobs.c.target.in_(gone)))
+        connection.execute(delete(volumes))
+        connection.execute(insert(volumes), [asdict(row) for row in present_volumes])
+        no_more = [_RESTORING, SITE_ID, *(f"{ROUND}{volume_id}" for volume_id in gone)]
+        connection.execute(delete(site).where(site.c.name.in_(no_more)))
+        connection.execute(insert(site).values(name=_RESTORING, value=restoring))
+        note_change(connection)
+
+
+def settled(index: Index) -> None:
+    """Everything that can be brought back was. Raises: IndexUnavailable."""
+    with index.write() as connection:
+        connection.execute(delete(site).where(site.c.name == _RESTORING))
+
+
+def install(prepared: Path, url: str, *, keep_as: str) -> Path | None:
+    """Make the content of a database that of a prepared SQLite file of this release, whole or not at all.
+
+    A SQLite file is replaced by the prepared one, which lies beside it; the former one is kept there too, under a name
+    that ends in `keep_as`, and its path is answered. A PostgreSQL database is filled anew in one transaction.
+
+    Raises: ConfigError; SchemaMismatch; IndexUnavailable.
+    """
+    make_whole(prepared)
+    with closing(Index.open(url)) as index:
+        if index.database_path is not None:
+            with index.alone():
+                return _swap(prepared, index.database_path, keep_as)
+    upgrade(url)
+    with closing(open_current(url)) as index, closing(open_current(sqlite_url(prepared))) as source:
+        replace_all(index, source)
+    return None
+
+
+def _swap(prepared: Path, path: Path, keep_as: str) -> Path | None:
+    """Put a file where another is, which never is not there. A log that belongs to the former one must not stay: SQLite
+    would take it for that of the new one.
+    """
+    kept = path.with_name(f"{path.name}.{keep_as}")
+    try:
+        with prepared.open("rb") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            kept.hardlink_to(path)
+        for end in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + end).rename(kept.with_name(kept.name + end))
+        prepared.replace(path)
+        _flush_directory(path.parent)
+    except OSError as error:
+        raise IndexUnavailable(f"{path} could not be replaced: {error.strerror}; it is as it was") from error
+    return kept if kept.exists() else None
+
+
+def _flush_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
+from pacs_server.storage.carrying import carry
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.volume import Status, Volume
@@ -121,15 +122,7 @@ def write_copy(
     Raises: CopyUnreadable; NotEnoughCopies; VolumeUnavailable; IndexUnavailable.
     """
     path = PurePosixPath(source.path)
-    only_there = Placement((target,), need=1, degraded=1)
-    with placement.open((source,)) as opened:
-        stream = only_there.stream(path.parent)
-        try:
-            for piece in opened.pieces():
-                stream.write(piece)
-            stream.finish(path)
-        finally:
-            stream.abandon()
+    carry(path, one.digest, (source,), placement, Placement((target,), need=1, degraded=1))
     if problem := damage_of(target, source.path, one.digest):
         raise VolumeUnavailable(f"read back after it was written: {problem}")
     made = Copy(volume_id=target.spec.id, path=source.path, verified_at=now)

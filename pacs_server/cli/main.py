@@ -11,6 +11,7 @@ import click
 from pacs_server import __version__
 from pacs_server.cli import (
     ae,
+    backup,
     config,
     db,
     find,
@@ -70,6 +71,8 @@ for command in (
     jobs.jobs,
     keep.verify,
     keep.reconcile,
+    backup.backup,
+    backup.restore_backup,
     index.index,
     db.db,
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pacs_server.index.tables import peers, site, volumes
 
 _POLICY: Final = "policy"
 _REVISION: Final = "revision"
+_BACKED_UP: Final = "backup "
 
 
 class Right(StrEnum):
@@ -209,6 +211,19 @@ class Registry:
             if policy is not None:
                 connection.execute(insert(site).values(name=name, value=json.dumps(asdict(policy))))
             note_change(connection)
+
+    def last_backups(self) -> dict[str, str]:
+        """Where this archive was backed up to, and when that last succeeded. Raises: IndexUnavailable."""
+        named = select(site.c.name, site.c.value).where(site.c.name.startswith(_BACKED_UP, autoescape=True))
+        with self._index.read() as connection:
+            return {row.name.removeprefix(_BACKED_UP): row.value for row in connection.execute(named)}
+
+    def note_backup(self, path: str, taken_at: datetime) -> None:
+        """A backup of that moment is complete at a path. Raises: IndexUnavailable."""
+        name = f"{_BACKED_UP}{path}"
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == name))
+            connection.execute(insert(site).values(name=name, value=taken_at.isoformat(timespec="seconds")))
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +14,11 @@ from typing import Any, Final
 from pacs_server import log
 from pacs_server.dimse.scp import Provider
 from pacs_server.dimse.session import Session
-from pacs_server.errors import Busy, ConfigError, PacsError
+from pacs_server.errors import ConfigError, PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.net.listener import Listener
 from pacs_server.service.assemble import Node
+from pacs_server.service.locks import instance_lock, is_serving
 from pacs_server.service.runner import Runner
 from pacs_server.settings import Settings
 
@@ -41,7 +40,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
     signal.signal(signal.SIGHUP, lambda *_: reload.set())
     settings = load()
     log.configure(settings.log.level, settings.log.file)
-    with _instance_lock(settings.data_dir), Node.open(settings) as node:
+    with instance_lock(settings.data_dir), Node.open(settings) as node:
         provider = Provider(node.archive())
         listener = Listener(settings.host, settings.port, settings.network, provider.serve)
         address = listener.start()
@@ -95,17 +94,6 @@ def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
     return now_usable
 
 
-@contextmanager
-def _instance_lock(data_dir: Path) -> Iterator[None]:
-    """Hold the kernel lock that says a server runs on this data directory; it ends with the process in any case."""
-    with (data_dir / "serve.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA") from error
-        yield
-
-
 class _Report:
     """What the running server tells of itself to `pacs status`, in a small file that is replaced every second."""
 
@@ -156,13 +144,7 @@ def _report_path(data_dir: Path) -> Path:
 
 def running(data_dir: Path) -> dict[str, Any] | None:
     """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
-    try:
-        with (data_dir / "serve.lock").open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
-    except BlockingIOError:
-        pass
-    except OSError:
+    if not is_serving(data_dir):
         return None
     try:
         told = json.loads(_report_path(data_dir).read_text(encoding="utf-8"))

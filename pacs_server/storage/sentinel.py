@@ -6,12 +6,15 @@ import json
 import os
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pacs_server.errors import Refused, VolumeUnavailable
 from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, NewFile, Tree
+from pacs_server.storage.layout import ROOT
 
 SENTINEL_NAME: Final = ".pacs-volume.json"
 _MAX_BYTES: Final = 4096
@@ -42,6 +45,26 @@ def sentinel_at(path: Path) -> str:
         return read_sentinel(Tree(Descriptor(os.open(path, OPEN_DIRECTORY))))
     except OSError as error:
         raise VolumeUnavailable(f"it cannot be opened: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What is at a path: the volume of an id, or without one perhaps an empty directory that could become one."""
+
+    volume_id: str = ""
+    is_empty: bool = False
+    has_objects: bool = False
+
+
+def place_at(path: Path) -> Place:
+    """What is at a path where a volume may be."""
+    with suppress(VolumeUnavailable):
+        return Place(volume_id=sentinel_at(path), has_objects=(path / ROOT).is_dir())
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except OSError:
+        return Place()
+    return Place(is_empty=SENTINEL_NAME not in names and not _content(names))
 
 
 def _id_in(content: bytes) -> str:
@@ -93,9 +116,13 @@ def _has_sentinel(tree: Tree, path: Path) -> bool:
         names = {entry.name for entry in entries}
     if SENTINEL_NAME in names:
         return True
-    if any(name not in _NOT_CONTENT and not name.startswith(".") for name in names):
+    if _content(names):
         raise Refused(f"{path} is not empty; give a directory of its own, and `pacs import` takes files in")
     return False
+
+
+def _content(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in _NOT_CONTENT and not name.startswith(".")]
 
 
 def _write(tree: Tree, content: dict[str, str]) -> None:

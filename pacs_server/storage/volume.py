@@ -45,7 +45,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpec:
-    """What the site has decided about a volume. `domain` names what fails together with it.
+    """What the site has decided about a volume. `domain` names what fails together with it. One without an `id` is read
+    whatever its sentinel says, if it has any.
 
     Nothing new is written to one that `is_draining` or `is_closed`, or of which more than `high_water` percent is used.
     Rules that make room on it stop at `low_water` percent. It `is_distrusted` when too many of its copies were found
@@ -202,7 +203,7 @@ class Volume:
         return Tree(Descriptor(os.open(self.spec.path, OPEN_DIRECTORY)))
 
     def _identify(self, tree: Tree) -> None:
-        if (found := read_sentinel(tree)) != self.spec.id:
+        if self.spec.id and (found := read_sentinel(tree)) != self.spec.id:
             raise VolumeUnavailable(f"another volume is mounted there (id {found[:64]}); mount the right one")
 
     def takes(self, size_bytes: int) -> bool:

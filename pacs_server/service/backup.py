@@ -1,0 +1,210 @@
+"""Backups and what is made of them, wired to the index, the volumes and the locks of this archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pacs_server.archive.backup import Checked, Material, back_up, check, note_check
+from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_volumes
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, SchemaMismatch, Undecodable
+from pacs_server.index.engine import parse_url
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import Registry
+from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
+from pacs_server.index.schema import knows, open_current, upgrade
+from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
+from pacs_server.service.assemble import Node
+from pacs_server.service.locks import backup_lock, instance_lock
+from pacs_server.settings import Settings, StorageLimits
+from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of
+from pacs_server.storage.carrying import Carried
+from pacs_server.storage.sentinel import adopt, place_at
+
+_SNAPSHOT: Final = "backup-snapshot.db"
+
+
+def run_backup(
+    node: Node, settings_path: Path, target: Path, *, with_objects: bool, is_new: bool, now: datetime
+) -> Iterator[Carried]:
+    """Back this archive up to a directory, which is made if it is missing, while the server may be running. With
+    objects, one result for each. `is_new` allows to begin at a place where there was a backup before, on another disk.
+
+    Raises: Refused when the directory cannot be used; Busy; NotEnoughCopies; VolumeUnavailable; IndexUnavailable.
+    """
+    directory = _directory_for_writing(node, target, is_new=is_new)
+    snapshot = node.settings.data_dir / _SNAPSHOT
+    with backup_lock(node.settings.data_dir):
+        try:
+            take_snapshot(node.index, snapshot)
+            material = Material(
+                snapshot=snapshot,
+                settings=settings_path.read_bytes(),
+                taken_at=now,
+                copies=node.copies,
+                placement=node.placement,
+            )
+            yield from back_up(material, directory, stamp_of(now), with_objects=with_objects)
+        finally:
+            discard(snapshot)
+    node.registry.note_backup(str(directory.volume.spec.path), now)
+
+
+def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:
+    path = target.resolve()
+    if not place_at(path).volume_id:
+        last = node.registry.last_backups().get(str(path))
+        if last is not None and not is_new:
+            raise Refused(
+                f"{path} holds no backup, but did so on {last}: is it mounted? "
+                "To begin anew there, on another disk, say --new"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
+    volumes = [Path(row.path) for row in node.registry.volumes()]
+    return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
+
+
+def backups_in(target: Path) -> Iterator[tuple[str, Summary | None, str]]:
+    """The runs in a directory: what is told of each, None when it was broken off, and what is wrong with that.
+
+    Raises: VolumeUnavailable.
+    """
+    directory = BackupDirectory(target.resolve(), StorageLimits())
+    for stamp in directory.stamps():
+        try:
+            yield stamp, directory.summary(stamp), ""
+        except (Undecodable, CopyUnreadable) as error:
+            yield stamp, None, str(error)
+
+
+class Verification:
+    """The reading of one run. `remark` says in the end when its result could not be noted there."""
+
+    def __init__(self, target: Path, stamp: str) -> None:
+        """Find the run, the newest that is complete without a name.
+
+        Raises: UnknownName; Undecodable; VolumeUnavailable; CopyUnreadable.
+        """
+        self._directory = BackupDirectory(target.resolve(), StorageLimits())
+        self.summary = self._directory.chosen(stamp)
+        self.remark = ""
+
+    def files(self) -> Iterator[Checked]:
+        """Read everything that belongs to the run, and note there whether it is whole.
+
+        Raises: VolumeUnavailable.
+        """
+        damaged: list[str] = []
+        for one in check(self._directory, self.summary):
+            if one.damage:
+                damaged.append(one.path)
+            yield one
+        try:
+            note_check(self._directory, self.summary, damaged, now=datetime.now(UTC))
+        except NotEnoughCopies as error:
+            self.remark = str(error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a restore would do; `lacking` counts objects without a copy on a volume that is there. One that `goes_on`
+    was broken off, and its index and volumes are in place already.
+    """
+
+    summary: Summary
+    volumes: Sequence[VolumePlan]
+    lacking: int
+    goes_on: bool = False
+
+
+class Restore:
+    """A restore that can be looked at before it is done. `kept` is in the end where the former SQLite file is."""
+
+    def __init__(self, settings: Settings, directory: BackupDirectory, plan: Plan, prepared: Path | None) -> None:
+        self.plan = plan
+        self.kept: Path | None = None
+        self._settings = settings
+        self._directory = directory
+        self._prepared = prepared
+
+    @classmethod
+    @contextmanager
+    def of(cls, settings: Settings, target: Path, stamp: str) -> Iterator[Restore]:
+        """Read a backup for the archive of these settings. No server can start until the context ends.
+
+        Raises: Busy while a server runs; Refused; UnknownName; SchemaMismatch; CopyUnreadable; Undecodable;
+        ConfigError; VolumeUnavailable; IndexUnavailable.
+        """
+        directory = BackupDirectory(target.resolve(), settings.storage)
+        summary = directory.chosen(stamp)
+        if not knows(summary.schema):
+            raise SchemaMismatch(
+                f"the backup has schema {summary.schema} of a newer release: install {summary.release}"
+            )
+        with instance_lock(settings.data_dir):
+            there = present(settings.database)
+            if there.restoring == summary.digests[INDEX]:
+                with closing(open_current(settings.database)) as index:
+                    lacking = count_without(index, [row.id for row in there.volumes])
+                yield cls(settings, directory, Plan(summary=summary, volumes=(), lacking=lacking, goes_on=True), None)
+                return
+            prepared = _beside_the_index(settings)
+            try:
+                yield cls(settings, directory, _prepare(directory, summary, there, prepared), prepared)
+            finally:
+                discard(prepared)
+
+    def do(self, *, now: datetime) -> Iterator[Carried]:
+        """Put the index in place, settle the volumes, and bring back the objects that they lack; one result for each.
+
+        Broken off anywhere, another restore of the same run goes on.
+
+        Raises: Refused; NotEnoughCopies; VolumeUnavailable; ConfigError; IndexUnavailable.
+        """
+        if self._prepared is not None:
+            self._settle(self._prepared)
+            self.kept = install(self._prepared, self._settings.database, keep_as=f"before-restore-{stamp_of(now)}")
+        with Node.open(self._settings) as node:
+            yield from bring_back(self._directory, self.plan.summary.stamp, node.copies, node.placement)
+            node.jobs.owe(JobKind.SURVEY, now)
+            for volume in node.volumes():
+                node.jobs.owe(JobKind.OPERATIONS, now, target=volume.spec.id)
+            settled(node.index)
+
+    def _settle(self, prepared: Path) -> None:
+        rows = [plan.row for plan in self.plan.volumes if plan.becomes is not Becomes.GONE]
+        rows = [row if row.id else replace(row, id=adopt(Path(row.path), name=row.name)) for row in rows]
+        if not rows:
+            raise Refused("no volume of the backup is there, and no other one: mount them, or begin with pacs init")
+        gone = [plan.former_id for plan in self.plan.volumes if plan.becomes.is_gone]
+        with closing(open_current(sqlite_url(prepared))) as index:
+            settle(index, rows, gone, restoring=self.plan.summary.digests[INDEX])
+
+
+def _beside_the_index(settings: Settings) -> Path:
+    """Where an index is prepared: on the file system of the one that it replaces."""
+    url = parse_url(settings.database)
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "")
+        return path.with_name(f"{path.name}.restoring")
+    return settings.data_dir / "restoring.db"
+
+
+def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepared: Path) -> Plan:
+    try:
+        discard(prepared)
+        directory.fetch(part(summary.stamp, INDEX), prepared, summary.digests[INDEX])
+    except OSError as error:
+        raise Refused(f"{prepared} cannot be written: {error.strerror}; make room there") from error
+    upgrade(sqlite_url(prepared))
+    with closing(open_current(sqlite_url(prepared))) as index:
+        volumes = plan_volumes(Registry(index).volumes(), there.volumes, lambda path: place_at(Path(path)))
+        stays = [plan.row.id for plan in volumes if not plan.becomes.is_gone]
+        return Plan(summary=summary, volumes=volumes, lacking=count_without(index, stays))

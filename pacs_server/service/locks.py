@@ -1,0 +1,54 @@
+"""Kernel locks of a data directory: they end with the process that holds them, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pacs_server.errors import Busy, ConfigError
+
+
+@contextmanager
+def instance_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one server, or what must not run beside it, of a data directory. Raises: Busy; ConfigError."""
+    with _alone(_server(data_dir), f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA"):
+        yield
+
+
+@contextmanager
+def backup_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one backup of a data directory. Raises: Busy; ConfigError."""
+    with _alone(data_dir / "backup.lock", f"another backup of {data_dir} is under way; wait until it has ended"):
+        yield
+
+
+def is_serving(data_dir: Path) -> bool:
+    """Whether somebody holds the instance lock."""
+    try:
+        with _server(data_dir).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _server(data_dir: Path) -> Path:
+    return data_dir / "serve.lock"
+
+
+@contextmanager
+def _alone(path: Path, refusal: str) -> Iterator[None]:
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; is data_dir right, and there?") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(refusal) from error
+        yield

@@ -51,11 +51,11 @@ def plan_volumes(
 ) -> list[VolumePlan]:
     """What becomes of the volumes of a backup, where `present` are those that this archive knows now.
 
-    One that is there, by its sentinel, stays, wherever it is. What is at the path of one that is gone takes its place,
+    One that is at a known path, by its sentinel, stays. What is at the path of one that is gone takes its place,
     with its name and all. Another volume of this archive is added when one is gone for good, or when it holds objects.
     """
     ids = {row.id for row in backed_up}
-    found = {place_at(row.path).volume_id: row for row in present}
+    found = {place_at(row.path).volume_id: row for row in (*backed_up, *present)}
     plans = [_plan(row, ids, found, place_at(row.path)) for row in backed_up]
     used = {plan.row.id for plan in plans}
     is_short = any(plan.becomes is Becomes.GONE for plan in plans)

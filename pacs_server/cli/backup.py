@@ -63,10 +63,11 @@ def backup() -> None:
 @click.option("--new", "is_new", is_flag=True, help="Begin on another disk at a place where there was a backup.")
 @pass_invocation
 def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bool) -> ExitCode:
-    """Back up the index, the settings, the operations and a list of all objects, as they are at one moment.
+    """Back up the archive as it is at one moment.
 
-    The server may keep running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that are not
-    there yet when it is run again. Password files are not copied.
+    That is its index, its settings, its operations and a list of all objects. The server may keep running. Nothing in
+    DIR is ever removed. Interrupted, it goes on with the objects that are not there yet when it is run again. Password
+    files are not copied.
 
     Lists the objects that could not be read, and ends with 3 if there are any.
     """

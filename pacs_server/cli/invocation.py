@@ -130,6 +130,12 @@ class Group(click.Group):
         """Print the example of the first command."""
         next(iter(self.commands.values())).format_epilog(ctx, formatter)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their first sentences whole, however long the longest name is."""
+        named = [(name, self.commands[name].get_short_help_str(formatter.width)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(named)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which a person meets them, not by letter."""
         return list(self.commands)

@@ -152,6 +152,35 @@ HELP: Final[dict[str, str]] = {
     "Only studies that began to arrive on this day (UTC) or later.": "この日(UTC)以降に届き始めた検査だけ。",
     "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour.":
         "行のないファイルを取り込み、なくなったコピーの行を消し、一時間以上未完のファイルを消します。",
+    "Back up the archive, and see whether a backup is whole.": "アーカイブをバックアップし、正しく読めるかを確かめます。",
+    "Back up the archive as it is at one moment. That is its index, its settings, its operations and a list of all "
+    "objects. The server may keep running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that "
+    "are not there yet when it is run again. Password files are not copied. Lists the objects that could not be read, and "
+    "ends with 3 if there are any.":
+        "ある時点のアーカイブをバックアップします。インデックス、設定、操作の記録、全オブジェクトの一覧です。サーバは動かしたままでかまいません。"
+        "DIR にあるものは決して消しません。中断しても、次の実行で、まだないオブジェクトから続けます。パスワードのファイルは"
+        "写しません。読めなかったオブジェクトを表示し、あれば終了コードは 3 です。",
+    "Where backups are kept; made if it is missing.": "バックアップを置くディレクトリ。なければ作ります。",
+    "Also every object that is not there yet.": "まだそこにないオブジェクトもすべて写します。",
+    "Begin on another disk at a place where there was a backup.":
+        "以前バックアップがあった場所で、別のディスクに新しく始めます。",
+    "Read a whole backup and compare it with what was backed up. A backup that was not verified says so when it is listed "
+    "or restored. Works without an archive. Lists what is damaged, and ends with 12 if anything is. The next pacs backup "
+    "run --objects replaces damaged objects.":
+        "バックアップをすべて読み、書いたときの内容と比べます。確かめていないバックアップは、一覧や復元のときにそう示します。"
+        "アーカイブがなくても使えます。破損したものを表示し、あれば終了コードは 12 です。破損したオブジェクトは、次の"
+        " pacs backup run --objects が置き換えます。",
+    "Not the newest that is complete, but this one.": "完了した最新のものではなく、これを使います。",
+    "List the runs in a directory, and when each was verified. Works without an archive.":
+        "ディレクトリ内のバックアップと、それぞれを確かめた日時の一覧を表示します。アーカイブがなくても使えます。",
+    "Bring the archive back from a backup. Its index takes the place of that of the settings file, which stays as it is. "
+    "Volumes that are there are kept; objects that no volume has are copied back from DIR. No server may be running. "
+    "Interrupted, it goes on when it is run again. Without --yes lists what becomes of the volumes. With it, lists the "
+    "objects that DIR does not hold either, and ends with 12 if there are any.":
+        "バックアップからアーカイブを復元します。設定ファイルはそのままで、そのインデックスを入れ替えます。残っているボリュームは"
+        "そのまま使い、どのボリュームにもないオブジェクトを DIR から写し戻します。サーバを止めてから実行してください。"
+        "中断しても、次の実行で続きから始めます。--yes がなければ、ボリュームがどうなるかを表示します。--yes を付けると、"
+        "DIR にもないオブジェクトを表示し、あれば終了コードは 12 です。",
     "Work on the index as a whole.": "インデックス全体を扱います。",
     "Make the index anew from the files of all volumes. It is made beside the present one, and then they are swapped. "
     "Interrupted, it goes on where it was when it is run again. The server may keep running.":

@@ -45,7 +45,35 @@ MESSAGES: Final[dict[str, str]] = {
     "upgraded the schema from {} to {}": "スキーマを {0} から {1} に更新しました",
     "{} stored, {} already held, {} skipped, {} refused": "保管 {0}、保管済み {1}、対象外 {2}、拒否 {3}",
     "{} written to {}, {} not": "{1} に {0} 件を書き出しました。書き出せなかったもの {2} 件",
+    "backed up to {}, run {}, not verified: pacs backup verify {}":
+        "{0} に {1} としてバックアップしました。まだ確かめていません: pacs backup verify {2}",
+    "{} objects copied, {} were there, {} unreadable": "オブジェクト: 写したもの {0}、すでにあったもの {1}、読めなかったもの {2}",
+    "run {} is whole": "バックアップ {0} は完全です",
+    "run {} is damaged: {} files": "バックアップ {0} は破損しています: {1} 個のファイル",
+    "that could not be noted there: {}": "その結果を書き込めませんでした: {0}",
+    "the backup {} was never verified; pacs backup verify reads it":
+        "バックアップ {0} は一度も確かめられていません。pacs backup verify で確かめられます",
+    "the restore of {} was broken off after its index was in place; it goes on":
+        "{0} の復元は、インデックスを入れ替えた後で中断されていました。続きを行います",
+    "run {}: {} studies, {} objects, {} to copy back": "バックアップ {0}: 検査 {1} 件、オブジェクト {2} 件、写し戻すもの {3} 件",
+    "nothing was changed; a volume that is only not mounted should be mounted first; do it with --yes":
+        "何も変えていません。マウントしていないだけのボリュームは、先にマウントしてください。実行するには --yes を付けてください",
+    "the former index is kept at {}": "以前のインデックスは {0} に残してあります",
+    "restored: {} objects are there, {} copied back, {} lost":
+        "復元しました。オブジェクト: 残っていたもの {0}、写し戻したもの {1}、失われたもの {2}",
+    "start the server, then run pacs reconcile --repair: it takes in what arrived after the backup":
+        "サーバを起動してから pacs reconcile --repair を実行してください。バックアップの後に届いたものを取り込みます",
     # Refusals and failures.
+    "{} holds no backup, but did so on {}: is it mounted? To begin anew there, on another disk, say --new":
+        "{0} にバックアップがありません。{1} にはありました。マウントされていますか。別のディスクに新しく始めるには --new を付けてください",
+    "{} has no complete backup; is the right directory mounted there?":
+        "{0} に完了したバックアップがありません。正しいディレクトリがマウントされていますか",
+    "{} has no run {}; pacs backup list shows those there are":
+        "{0} に {1} というバックアップはありません。pacs backup list で確認できます",
+    "another backup of {} is under way; wait until it has ended":
+        "{0} の別のバックアップが進行中です。終わるまでお待ちください",
+    "no volume of the backup is there, and no other one: mount them, or begin with pacs init":
+        "バックアップのボリュームも、ほかのボリュームもありません。マウントするか、pacs init から始めてください",
     "no settings file at {}: name one with -c, or make one: pacs init":
         "設定ファイルが {0} にありません。-c で指定するか、pacs init で作ってください",
     "no study {} is held; pacs find studies lists those there are":

@@ -70,6 +70,7 @@ def make_whole(path: Path) -> None:
             connection.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         raise IndexUnavailable(f"{path}: {error}") from error
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def discard(path: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
+from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnreadable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.registry import VolumeMode, VolumeRow
@@ -120,6 +121,9 @@ def _bring_one(
     told = Carried(sop_uid=one.sop_uid, path=one.path, size_bytes=one.size_bytes, result=Result.PRESENT)
     if _is_there(kept.copies, one.size_bytes, placement):
         return told
+    if unknown := _where_no_row_says(one, placement):
+        made += [(kept.row, copy) for copy in unknown]
+        return told
     source = CopyPlace(volume_id=directory.volume.spec.id, path=one.path)
     try:
         places = carry(PurePosixPath(one.path), one.digest, (source,), directory.placement, placement)
@@ -133,3 +137,11 @@ def _is_there(copies: Iterable[Copy], size_bytes: int, placement: Placement) -> 
     readable = [copy for copy in copies if not copy.damage and placement.can_read((copy,))]
     volumes = [(placement.volume(copy.volume_id), copy.path) for copy in readable]
     return any(volume is not None and volume.has_file(PurePosixPath(path), size_bytes) for volume, path in volumes)
+
+
+def _where_no_row_says(one: Listed, placement: Placement) -> list[Copy]:
+    """The copies on volumes to which the object was moved after the backup, or written by a restore that was killed."""
+    readable = [volume for volume in placement.volumes if volume.state.status.readable]
+    there = [volume for volume in readable if volume.has_file(PurePosixPath(one.path), one.size_bytes)]
+    copies = [Copy(volume_id=volume.spec.id, path=one.path) for volume in there]
+    return [copy for copy in copies if placement.intact((copy,), lambda buffer: is_intact((buffer,), one.digest))]

@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, insert, select
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import ROUND
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.operations import SITE_ID
 from pacs_server.index.registry import VolumeRow, note_change
 from pacs_server.index.schema import current, open_current, upgrade
@@ -65,15 +66,16 @@ def count_without(index: Index, volume_ids: Collection[str]) -> int:
 def settle(index: Index, present_volumes: Sequence[VolumeRow], gone: Collection[str], *, restoring: str) -> None:
     """Make these the volumes of a snapshot, and forget what was on, or owed to, those that are gone.
 
-    It is marked as under way until `settled`. It becomes another site: what the former one decided after the snapshot
-    may be on some volume, and its numbers must never be given twice.
+    No file is to be removed any more: what was to leave a volume then may have been received again since. It becomes
+    another site: what the former one decided after the snapshot may be on some volume, and its numbers must never be
+    given twice. It is marked as under way until `settled`.
 
     Raises: IndexUnavailable.
     """
     with index.write() as connection:
-        for table in (copies, releases):
-            connection.execute(delete(table).where(table.c.volume_id.in_(gone)))
-        connection.execute(delete(jobs).where(jobs.c.target.in_(gone)))
+        connection.execute(delete(copies).where(copies.c.volume_id.in_(gone)))
+        connection.execute(delete(releases))
+        connection.execute(delete(jobs).where(jobs.c.target.in_(gone) | (jobs.c.kind == JobKind.RELEASE)))
         connection.execute(delete(volumes))
         connection.execute(insert(volumes), [asdict(row) for row in present_volumes])
         no_more = [_RESTORING, SITE_ID, *(f"{ROUND}{volume_id}" for volume_id in gone)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pacs_server.archive.backup import Checked, Material, back_up, check, note_check
+from pacs_server.archive.operations import learn
 from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_volumes
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, SchemaMismatch, Undecodable
 from pacs_server.index.engine import parse_url
@@ -172,6 +173,9 @@ class Restore:
             self._settle(self._prepared)
             self.kept = install(self._prepared, self._settings.database, keep_as=f"before-restore-{stamp_of(now)}")
         with Node.open(self._settings) as node:
+            for volume in node.volumes():
+                if volume.state.status.readable:
+                    learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back
             yield from bring_back(self._directory, self.plan.summary.stamp, node.copies, node.placement)
             node.jobs.owe(JobKind.SURVEY, now)
             for volume in node.volumes():

@@ -20,6 +20,7 @@ from support.house import NOW, House, damages, dump, flip
 from support.samples import data_set_of, tiny
 
 from pacs_server.archive import retire
+from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import OperationKind
@@ -35,7 +36,7 @@ from pacs_server.errors import (
 from pacs_server.index import schema
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Peer, Policy
+from pacs_server.index.registry import Peer, Policy, VolumeRow
 from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
 from pacs_server.index.tables import instances, site
 from pacs_server.index.trash import Trash
@@ -44,6 +45,7 @@ from pacs_server.service.deeds import reconcile_volumes
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.storage.backup import BackupDirectory, Summary, part
 from pacs_server.storage.carrying import Result
+from pacs_server.storage.sentinel import adopt
 
 Urls = Callable[[], str]
 
@@ -534,6 +536,68 @@ def test_a_manifest_cannot_name_files_outside_of_its_directory(house: House, tar
             list(directory.listed(stamp))
 
 
+def decide_on_first(house: House, *kinds: OperationKind) -> None:
+    """Decisions about the first object that is found, or else is in the trash."""
+    with house.node() as node:
+        held = (Trash(node.index).found([]) or Trash(node.index).trashed())[0]
+        for kind in kinds:
+            decider_of(node).decide(kind, held.study_uid, [held.content])
+
+
+def test_what_was_destroyed_after_the_backup_does_not_come_back(house: House, target: Path) -> None:
+    samples = house.take_in(*(tiny(n) for n in range(2)))
+    house.back_up(target)
+    decide_on_first(house, OperationKind.DELETE, OperationKind.PURGE)
+    (gone,) = house.volume.rglob(f"{samples[0].sop_uid}-*")
+    gone.unlink()
+    assert [(one.sop_uid, one.result) for one in house.restore(target)] == [(samples[1].sop_uid, Result.PRESENT)]
+    assert not gone.exists()
+
+
+def test_a_file_that_was_to_be_removed_and_was_received_again_after_the_backup_is_not_removed(
+    house: House, target: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    decide_on_first(house, OperationKind.DELETE, OperationKind.PURGE)
+    house.back_up(target)
+    house.take_in(tiny(1))
+    (path,) = house.volume.rglob(f"{sample.sop_uid}-*")
+    house.restore(target)
+    with house.node() as node:
+        (volume,) = node.volumes()
+        assert list(release_due(volume, node.releases, node.holdings, now=NOW + timedelta(days=99))) == []
+        assert path.exists()
+        make_old(house.volume)
+        assert [one.kind.value for one in reconcile_volumes(node, since=None, repair=True)] == ["adopted"]
+
+
+def test_an_object_that_was_moved_to_another_volume_after_the_backup_is_found_there(
+    house: House, target: Path, tmp_path: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    cold = tmp_path / "cold"
+    cold.mkdir()
+    with house.node() as node:
+        node.registry.add_volume(
+            VolumeRow(id=adopt(cold, name="cold"), name="cold", path=str(cold), tier="cold", domain="cold")
+        )
+    house.back_up(target, objects=False)
+    (house.volume / "v1").rename(cold / "v1")
+    (told,) = house.restore(target)
+    assert (told.sop_uid, told.result) == (sample.sop_uid, Result.PRESENT)
+    with house.node() as node:
+        volumes = {volume.spec.id: volume.spec.name for volume in node.volumes()}
+        (held,) = node.copies.of_objects([sample.sop_uid])
+    assert "cold" in {volumes[copy.volume_id] for copy in held.copies}
+
+
+def make_old(volume: Path) -> None:
+    """Let the files look as if nothing had been written for an hour, so that they count as settled."""
+    then = time.time() - timedelta(hours=1).total_seconds()
+    for path in volume.rglob("*.dcm"):
+        os.utime(path, (then, then))
+
+
 def test_what_arrived_after_the_backup_is_found_on_the_volume_again(house: House, target: Path) -> None:
     house.take_in(*(tiny(n) for n in range(3)))
     house.back_up(target)
@@ -541,9 +605,7 @@ def test_what_arrived_after_the_backup_is_found_on_the_volume_again(house: House
     before = house.dump()
     house.restore(target)
     assert len(house.dump()["instances"]) == 3
-    then = time.time() - timedelta(hours=1).total_seconds()
-    for path in house.volume.rglob("*.dcm"):
-        os.utime(path, (then, then))
+    make_old(house.volume)
     with house.node() as node:
         assert [one.kind.value for one in reconcile_volumes(node, since=None, repair=True)] == ["adopted"]
     after = house.dump()

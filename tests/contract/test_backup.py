@@ -404,6 +404,21 @@ def later_peer() -> Peer:
     return Peer(aet=AeTitle("LATER"), host=None, port=None, rights=frozenset(), sources=())
 
 
+def test_a_log_that_the_former_index_left_is_not_taken_for_one_of_the_restored(tmp_path: Path, target: Path) -> None:
+    house = House(tmp_path / "data", sqlite_url(tmp_path / "index.db"))
+    house.take_in(tiny(1))
+    house.back_up(target)
+    before = house.dump()
+    log = tmp_path / "index.db-wal"
+    with house.node() as node:
+        node.registry.save_peer(later_peer())
+        left = log.read_bytes()
+    log.write_bytes(left)
+    (tmp_path / "index.db").unlink()
+    house.restore(target)
+    assert house.dump() == before
+
+
 def test_an_object_that_nobody_has_is_told_and_its_row_stays(house: House, target: Path) -> None:
     samples = house.take_in(*(tiny(n) for n in range(3)))
     house.back_up(target)

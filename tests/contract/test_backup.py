@@ -41,7 +41,7 @@ from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
 from pacs_server.index.tables import instances, site
 from pacs_server.index.trash import Trash
 from pacs_server.service.backup import Restore, Verification, backups_in, run_backup
-from pacs_server.service.deeds import reconcile_volumes
+from pacs_server.service.deeds import import_files, reconcile_volumes, verify_volumes
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.storage.backup import BackupDirectory, Summary, part
 from pacs_server.storage.carrying import Result
@@ -444,6 +444,19 @@ def test_a_damaged_object_of_the_backup_is_not_brought_back(house: House, target
     assert told.result is Result.MISSING
     assert not list(house.volume.rglob("*.dcm")), "nor anything unfinished of it"
     assert sample.sop_uid == told.sop_uid
+
+
+def test_the_only_copy_that_was_damaged_is_brought_back_from_its_file_in_the_backup(house: House, target: Path) -> None:
+    house.take_in(tiny(1))
+    house.back_up(target)
+    (path,) = house.volume.rglob("*.dcm")
+    whole = path.read_bytes()
+    flip(path)
+    with house.node() as node:
+        assert [one.result for one in verify_volumes(node, (), bytes_per_s=None)] == ["damaged"]
+        list(import_files(node, [target / path.relative_to(house.volume)]))
+        assert next(iter(verify_volumes(node, (), bytes_per_s=None))).result == "good"
+    assert path.read_bytes() == whole
 
 
 def test_a_restore_that_was_broken_off_goes_on_and_keeps_what_arrived_meanwhile(house: House, target: Path) -> None:

@@ -24,7 +24,8 @@ from pacs_server.storage.layout import object_path, series_directory
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
-from pacs_server.storage.writing import CopyPlace, ObjectStream
+from pacs_server.storage.streaming import ObjectStream
+from pacs_server.storage.writing import CopyPlace
 
 _COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 
@@ -102,8 +103,7 @@ class Reception:
         study_uid, series_uid = (uid_text(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
         day = self.instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
         self._stream = self.placement.stream(series_directory(day, study_uid, series_uid))
-        for chunk in self._chunks:
-            self._stream.write(chunk)
+        self._stream.begin(self._chunks)
         self._chunks.clear()
 
     def describe(self) -> Description:

@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pacs_server.dicom.elements import Buffer
 from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import FileMeta, read_file_meta
 from pacs_server.errors import Undecodable
+
+
+class FileHasher:
+    """The digest of a DICOM file that comes in pieces, the first at least 64 KiB or the whole meta information."""
+
+    def __init__(self) -> None:
+        self._meta: FileMeta | None = None
+        self._hasher = ObjectHasher("")
+
+    def update(self, piece: Buffer) -> None:
+        """Add the next bytes of the file. Raises: Undecodable when it does not begin as one."""
+        if self._meta is None:
+            self._meta = read_file_meta(piece)
+            self._hasher = ObjectHasher(self._meta.transfer_syntax)
+            piece = memoryview(piece)[self._meta.data_set_offset :]
+        self._hasher.update(piece)
+
+    @property
+    def meta(self) -> FileMeta:
+        """The meta information. Raises: Undecodable when there was no piece."""
+        if self._meta is None:
+            raise Undecodable("the file is empty")
+        return self._meta
+
+    def digest(self) -> Digest:
+        """The digest of everything added so far."""
+        return self._hasher.digest()
 
 
 def digest_of_file(pieces: Iterable[memoryview]) -> tuple[FileMeta, Digest]:
@@ -14,16 +42,10 @@ def digest_of_file(pieces: Iterable[memoryview]) -> tuple[FileMeta, Digest]:
 
     Raises: Undecodable when it is not a DICOM file.
     """
-    hasher: ObjectHasher | None = None
+    hasher = FileHasher()
     for piece in pieces:
-        if hasher is None:
-            meta = read_file_meta(piece)
-            hasher = ObjectHasher(meta.transfer_syntax)
-            piece = piece[meta.data_set_offset :]
         hasher.update(piece)
-    if hasher is None:
-        raise Undecodable("the file is empty")
-    return meta, hasher.digest()
+    return hasher.meta, hasher.digest()
 
 
 def is_intact(pieces: Iterable[memoryview], digest: str) -> bool:

@@ -28,7 +28,8 @@ Answer = TypeVar("Answer")
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted FIFO must not wait for its writer.
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Readable too: a copy that is begun late takes from it what it missed.
+_NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IOV_MAX: Final = 1024
 _KEPT_DIRECTORIES: Final = 128
@@ -76,10 +77,14 @@ def file_system_type(directory: Descriptor) -> str:
 
 
 class Tree:
-    """The directories below one volume root, opened and made durable on demand. May be used from any thread."""
+    """The directories below one volume root, opened and made durable on demand. May be used from any thread.
 
-    def __init__(self, root: Descriptor) -> None:
+    `on_leftover` is told of unfinished files that could not be removed.
+    """
+
+    def __init__(self, root: Descriptor, on_leftover: Callable[[PurePosixPath], None] = lambda _: None) -> None:
         self.root = root
+        self.on_leftover = on_leftover
         self.file_system = file_system_type(root)
         self._lax = self.file_system.startswith(_WITHOUT_DIRECTORY_FLUSH)
         self._kept: OrderedDict[PurePosixPath, tuple[Descriptor, tuple[int, int]]] = OrderedDict()
@@ -211,12 +216,14 @@ class NewFile:
 
     def __init__(self, tree: Tree, directory: PurePosixPath) -> None:
         self._tree = tree
+        self._path = directory
         self._name = f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         self._file: int | None
         self._directory, self._file = tree.within(
             directory, lambda opened: os.open(self._name, _NEW_FILE, 0o640, dir_fd=opened.number)
         )
-        self._finished = False
+        self._final_name = ""
+        self._discarded = False
         self._size_bytes = 0
         self._written_back = 0
         self._flushed = 0
@@ -238,6 +245,13 @@ class NewFile:
         """Make what was written so far durable."""
         os.fdatasync(self._descriptor())
         self._flushed = self._size_bytes
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes of what was written, at `offset`; also after it was finished."""
+        if not self._final_name:
+            return read_fully(self._descriptor(), offset, length)
+        finished = Descriptor(os.open(self._final_name, _OPEN_FILE, dir_fd=self._directory.number))
+        return read_fully(finished.number, offset, length)
 
     def write_back(self) -> None:
         """Keep what is not yet on the disk small, for a file that grows large; to be called now and then.
@@ -274,24 +288,42 @@ class NewFile:
             # An NFS server whose answer was lost is asked again, and has already renamed it.
             if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino != inode:
                 raise
-        self._finished = True
+        self._final_name = name
         self._tree.flush(self._directory)
 
     def discard(self) -> None:
-        """Remove an unfinished file, as far as that is possible; a finished one stays."""
+        """Remove an unfinished file; a finished one stays. One that cannot be removed now is left over for later."""
         if self._file is not None:
             with suppress(OSError):
                 os.close(self._file)
             self._file = None
-        if not self._finished:
-            self._finished = True
-            with suppress(OSError):  # an hour later it counts as litter
-                os.unlink(self._name, dir_fd=self._directory.number)
+        if self._final_name or self._discarded:
+            return
+        self._discarded = True
+        try:
+            os.unlink(self._name, dir_fd=self._directory.number)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._tree.on_leftover(self._path / self._name)
 
     def _descriptor(self) -> int:
         if self._file is None:
             raise OSError(errno.EBADF, "the file is finished")
         return self._file
+
+
+def read_fully(descriptor: int, offset: int, length: int) -> bytes:
+    """Exactly `length` bytes at `offset`. Raises: OSError, also when the file ends before."""
+    pieces = []
+    while length:
+        piece = os.pread(descriptor, length, offset)
+        if not piece:
+            raise OSError(errno.EIO, "the file is shorter than it was")
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _write_fully(descriptor: int, chunks: list[Buffer]) -> int:

@@ -6,7 +6,8 @@ below which an object is refused. A volume that fails is replaced by the next wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Final, Protocol, TypeVar
@@ -15,8 +16,9 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
+from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Status, Volume
-from pacs_server.storage.writing import CopyInProgress, CopyPlace, ObjectStream, succeeds, too_few
+from pacs_server.storage.writing import CopyInProgress, CopyPlace, patience_s, succeeds, too_few
 
 _TIERS: Final = {"hot": 0, "warm": 1, "cold": 2}
 
@@ -62,8 +64,14 @@ class Placement:
 
         Raises: NotEnoughCopies.
         """
-        copies = [CopyInProgress(volume) for volume in self._candidates()]
-        return ObjectStream(directory, self._on_enough(copies, lambda copy: copy.start_open(directory)), self.degraded)
+        waiting = [CopyInProgress(volume) for volume in self._candidates()]
+        copies = self._on_enough(waiting, lambda copy: copy.start_open(directory))
+        return ObjectStream(directory, copies, need=self.need, degraded=self.degraded, another=self._another)
+
+    def _another(self, alive: Sequence[CopyInProgress], tried: Collection[str]) -> CopyInProgress | None:
+        """A copy beside those that are alive, on the best volume that was not tried."""
+        untried = [CopyInProgress(volume) for volume in self._candidates() if volume.spec.id not in tried]
+        return next(iter(_apart(untried, 1, {copy.volume.spec.domain for copy in alive})), None)
 
     def _candidates(self) -> list[Volume]:
         """The volumes that can take an object: hot before cold, then those with most room.
@@ -77,14 +85,21 @@ class Placement:
     def _on_enough(
         self, waiting: list[CopyInProgress], start: Callable[[CopyInProgress], None]
     ) -> list[CopyInProgress]:
-        """Begin something on `need` volumes at the same time, replacing those that fail; those that did it."""
+        """Begin something on `need` volumes at the same time, replacing those that fail; those that did it.
+
+        Once there are as many as the floor, replacements get what is left of one deadline and a second.
+        """
+        until = time.monotonic() + patience_s(waiting)
         problems = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
         done: list[CopyInProgress] = []
         while waiting and len(done) < self.need:
+            limit_s = until - time.monotonic() if len(done) >= self.degraded else float("inf")
+            if limit_s <= 0:
+                break
             chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
             waiting = [copy for copy in waiting if copy not in chosen]
             started = [copy for copy in chosen if succeeds(partial(start, copy), problems)]
-            done += [copy for copy in started if succeeds(copy.settle, problems)]
+            done += [copy for copy in started if succeeds(partial(copy.settle, limit_s), problems)]
         if len(done) < self.degraded:
             for copy in done:
                 copy.discard()

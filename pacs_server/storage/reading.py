@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pacs_server.errors import CopyUnreadable, VolumeUnavailable
-from pacs_server.storage.atomic import Descriptor, translated
+from pacs_server.storage.atomic import Descriptor, read_fully, translated
 from pacs_server.storage.threads import Attempt
 from pacs_server.storage.volume import Volume
 
@@ -48,7 +47,7 @@ class OpenCopy:
             if self._from_disk:
                 os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)
             if size_bytes <= at_once_bytes:
-                return size_bytes, _read(file, 0, size_bytes)
+                return size_bytes, read_fully(file.number, 0, size_bytes)
             if not attempt.cancelled:
                 self._file = file
             return size_bytes, None
@@ -92,7 +91,7 @@ class OpenCopy:
 
     def _read_piece(self, file: Descriptor, offset: int, length: int, _: Attempt) -> bytes:
         with translated(self._what):
-            return _read(file, offset, length)
+            return read_fully(file.number, offset, length)
 
     def _opened(self) -> Descriptor:
         if self._file is None:
@@ -117,16 +116,3 @@ class OpenCopy:
 def _drop(last_reference: list[Descriptor]) -> None:
     """Close a file in a thread of its volume: on some network file systems that waits for the server."""
     last_reference.clear()
-
-
-def _read(file: Descriptor, offset: int, length: int) -> bytes:
-    """Exactly `length` bytes at `offset`. Raises: OSError, also when the file ends before."""
-    pieces = []
-    while length:
-        piece = os.pread(file.number, length, offset)
-        if not piece:
-            raise OSError(errno.EIO, "the file is shorter than when it was opened")
-        pieces.append(piece)
-        offset += len(piece)
-        length -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -125,15 +125,18 @@ class Threads:
         self._under_way += 1
         self._queue.put(task)
 
-    def wait(self, task: Task[Answer]) -> Answer:
-        """The answer of a task.
+    def wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
+        """The answer of a task, which is abandoned at its deadline, or after `at_most_s` if that is sooner.
 
         Raises: Overdue at the deadline; VolumeFull or VolumeUnavailable when the work failed.
         """
-        if not task.finished.acquire(timeout=max(0.0, task.deadline - time.monotonic())):
+        left_s = task.deadline - time.monotonic()
+        if not task.finished.acquire(timeout=max(0.0, min(left_s, at_most_s))):
             with self._lock:
                 if not task.is_over:
                     task.cancelled = True
+                    if at_most_s < left_s:
+                        raise VolumeUnavailable(f"volume {self._name} was not waited for any longer")
                     if task.began:  # one that only waited in the queue hangs nowhere
                         task.stuck = True
                         self._stuck += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,6 +26,8 @@ Answer = TypeVar("Answer")
 
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
+# Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
+_MAX_LEFTOVERS: Final = 10_000
 
 
 class Status(StrEnum):
@@ -95,6 +98,7 @@ class Volume:
         self._state = VolumeState(status=Status.OFFLINE, reason="not looked at yet", since=datetime.now(UTC))
         self._told: Status | None = None
         self._tree: Tree | None = None
+        self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
         self._changing = threading.Lock()
         self._probe: Task[_Seen] | None = None
@@ -121,13 +125,14 @@ class Volume:
         """
         return self._threads.start(work, self.timeout_s, on_abandoned=on_abandoned)
 
-    def wait(self, task: Task[Answer]) -> Answer:
-        """The answer of a task. One that is overdue makes the volume suspect until `check` finds that it answers.
+    def wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
+        """The answer of a task, which is abandoned when it is overdue, or after `at_most_s`. One that is overdue makes
+        the volume suspect until `check` finds that it answers.
 
         Raises: VolumeUnavailable when it failed, or was not done in time and is abandoned.
         """
         try:
-            return self._threads.wait(task)
+            return self._threads.wait(task, at_most_s)
         except Overdue as overdue:
             self._take(_Seen(status=Status.SUSPECT, reason=str(overdue)))
             raise
@@ -149,7 +154,19 @@ class Volume:
         """
         with self._checking:
             self._take(self._look_within_deadline())
+        if self._leftovers and self._tree is not None:
+            self.later(partial(self._sweep, self._tree))
         return self._state
+
+    def _sweep(self, tree: Tree) -> None:
+        """Remove what could not be removed while the volume failed, up to the first that fails again."""
+        while self._leftovers:
+            path = self._leftovers.popleft()
+            try:
+                tree.remove(path)
+            except OSError:
+                self._leftovers.append(path)
+                raise
 
     def _look_within_deadline(self) -> _Seen:
         if self._probe is not None and not self._probe.is_over:
@@ -200,7 +217,7 @@ class Volume:
             opened = os.fstat(self._tree.root.number)
             if (opened.st_dev, opened.st_ino) == (here.st_dev, here.st_ino):
                 return self._tree
-        return Tree(Descriptor(os.open(self.spec.path, OPEN_DIRECTORY)))
+        return Tree(Descriptor(os.open(self.spec.path, OPEN_DIRECTORY)), self._leftovers.append)
 
     def _identify(self, tree: Tree) -> None:
         if self.spec.id and (found := read_sentinel(tree)) != self.spec.id:

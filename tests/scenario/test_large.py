@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.dcmtk import STUDY_ROOT, Receiver, Station
+from support.faulty_volume import mounted
 from support.samples import encoded, tiny, uid
 from support.server import Archive, resident_bytes, wait_for
 
@@ -33,6 +34,26 @@ def large_object() -> Iterator[bytes]:
     yield b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
+def store(archive: Archive, data_set: Iterator[bytes]) -> int:
+    """Send the object over an association of its own; the status, when there is one."""
+    destination = Destination(aet=Archive.aet, host="127.0.0.1", port=archive.port)
+    contexts: list[tuple[str, tuple[str, ...], bool]] = [(CT, (EXPLICIT_LE,), False)]
+    association = client.connect(destination, calling_aet="VIDEO", contexts=contexts, limits=NetworkLimits())
+    try:
+        status = client.store(
+            association,
+            context_id=next(iter(association.contexts)),
+            sop_class=CT,
+            sop_instance=uid("object", "large", "series", "large"),
+            data_set=data_set,
+            originator=None,
+        )
+        association.release()
+        return status
+    finally:
+        association.close()
+
+
 def test_a_large_object_streams_in_and_out_with_little_memory(
     new_archive: Callable[..., Archive], tmp_path: Path, receive: Callable[..., Receiver]
 ) -> None:
@@ -49,20 +70,7 @@ def test_a_large_object_streams_in_and_out_with_little_memory(
             hasher.update(piece)
             yield piece
 
-    destination = Destination(aet=Archive.aet, host="127.0.0.1", port=archive.port)
-    association = client.connect(
-        destination, calling_aet="VIDEO", contexts=[(CT, (EXPLICIT_LE,), False)], limits=NetworkLimits()
-    )
-    status = client.store(
-        association,
-        context_id=next(iter(association.contexts)),
-        sop_class=CT,
-        sop_instance=uid("object", "large", "series", "large"),
-        data_set=sent(),
-        originator=None,
-    )
-    association.release()
-    assert status == 0
+    assert store(archive, sent()) == 0
     (path,) = archive.files()
     assert path.name.endswith(f"-{hasher.digest()[:16]}.dcm")
     assert resident_bytes(archive.pid) - before < MAY_HOLD_BYTES
@@ -85,21 +93,42 @@ def test_the_sender_hanging_up_in_the_middle_leaves_nothing(new_archive: Callabl
                 raise ConnectionError("the modality is switched off")
             yield piece
 
-    destination = Destination(aet=Archive.aet, host="127.0.0.1", port=archive.port)
     for _ in range(5):
-        association = client.connect(
-            destination, calling_aet="VIDEO", contexts=[(CT, (EXPLICIT_LE,), False)], limits=NetworkLimits()
-        )
         with pytest.raises(ConnectionError):
-            client.store(
-                association,
-                context_id=next(iter(association.contexts)),
-                sop_class=CT,
-                sop_instance=uid("object", "large", "series", "large"),
-                data_set=cut_off(),
-                originator=None,
-            )
-        association.close()
+            store(archive, cut_off())
     wait_for(lambda: archive.files() == [], "the temporary files to be gone")
     assert archive.instance_uids() == set()
     assert archive.stop() == 0
+
+
+@pytest.mark.parametrize("fault", ["eio", "hang 10"])
+def test_a_volume_that_fails_in_the_middle_is_replaced_before_the_object_is_acknowledged(
+    new_archive: Callable[..., Archive], tmp_path: Path, fault: str
+) -> None:
+    archive = new_archive(storage={"write_timeout_s": 3})
+    try:
+        with mounted(tmp_path / "faulty") as faulty:
+            for name, tier in (("faulty", "hot"), ("good", "hot"), ("spare", "cold")):
+                (tmp_path / name).mkdir(exist_ok=True)
+                archive.pacs("storage", "add", name, str(tmp_path / name), "--domain", name, "--tier", tier)
+            archive.pacs("storage", "remove", "first", "--yes")
+            archive.pacs("policy", "set", "--want", "2", "--need", "2", "--degraded", "2")
+            archive.start()
+
+            def failing() -> Iterator[bytes]:
+                for number, piece in enumerate(large_object()):
+                    if number == SIZE_MIB // 2:
+                        faulty.tell(fault)
+                    yield piece
+
+            before = resident_bytes(archive.pid)
+            assert store(archive, failing()) == 0
+            assert resident_bytes(archive.pid) - before < MAY_HOLD_BYTES
+            files = {name: list((tmp_path / name / "v1").rglob("*.dcm")) for name in ("good", "spare")}
+            assert [len(found) for found in files.values()] == [1, 1]
+            faulty.tell("ok")
+            wait_for(lambda: not list(faulty.path.rglob(".*.tmp")), "the unfinished file to be gone", timeout_s=60)
+            assert "2 good" in archive.pacs("verify").stderr
+            assert archive.stop() == 0
+    except OSError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,246 @@
+"""A volume that fails in the middle of a large object is replaced within it, and nothing of the first attempt stays."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+
+import pytest
+from support.faulty_volume import FaultyVolume, mounted
+from support.mounts import on_tmpfs
+from support.server import wait_for
+
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.dicom.identity import ObjectHasher, Uid
+from pacs_server.dicom.part10 import file_meta
+from pacs_server.dicom.stored import is_intact
+from pacs_server.errors import NotEnoughCopies
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.layout import is_temporary, object_path
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.streaming import ObjectStream
+from pacs_server.storage.volume import Status, Volume, VolumeSpec
+
+TIMEOUT_S = 2.0
+HANG_S = 4.0
+DAY = date(2026, 1, 2)
+SIZE_MIB = 2_048 if os.environ.get("PACS_TEST_LONG") else 50
+CHUNK = os.urandom(100_000)
+META = file_meta(sop_class="1.2.840.10008.5.1.4.1.1.2", sop_instance="1.2.3.1", transfer_syntax=EXPLICIT_LE)
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class LargeObject:
+    """A file of ours of that many MiB, with something to be done when half of it was sent, or all."""
+
+    def __init__(self, size_mib: int = SIZE_MIB) -> None:
+        self.count = (size_mib << 20) // len(CHUNK)
+        hasher = ObjectHasher(EXPLICIT_LE)
+        for number in range(self.count):
+            hasher.update(self.chunk(number))
+        self.digest = hasher.digest()
+        self.path = object_path(DAY, "1.2", "1.3", Uid("1.2.3.1"), self.digest)
+
+    def chunk(self, number: int) -> bytes:
+        return number.to_bytes(4, "big") + CHUNK[4:]
+
+    def send(self, stream: ObjectStream, fault: Callable[[], object], *, at: str = "middle") -> None:
+        stream.begin([META])
+        for number in range(self.count):
+            if at == "middle" and number == self.count // 2:
+                fault()
+            stream.write(self.chunk(number))
+        if at == "end":
+            fault()
+
+
+def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = TIMEOUT_S) -> Volume:
+    path.mkdir(exist_ok=True)
+    spec = VolumeSpec(
+        id=adopt(path.resolve(), name=path.name), name=path.name, path=path.resolve(), tier=tier, domain=path.name
+    )
+    volume = Volume(spec, StorageLimits(write_timeout_s=timeout_s))
+    assert volume.check().status is Status.ONLINE, volume.state
+    return volume
+
+
+def temporary_files(volume: Volume) -> list[Path]:
+    return [file for file in volume.spec.path.rglob(".*") if is_temporary(file.name)]
+
+
+def wait_until_clean(*volumes: Volume) -> None:
+    """Nothing unfinished is on these volumes once they answer."""
+
+    def is_clean() -> bool:
+        looked_at = [volume.check().status is not Status.OFFLINE for volume in volumes]
+        return all(looked_at) and not any(temporary_files(volume) for volume in volumes)
+
+    wait_for(is_clean, "the unfinished files to be gone", timeout_s=30, every_s=0.1)
+
+
+def assert_whole(placement: Placement, large: LargeObject, *, copies: int) -> None:
+    held = [volume for volume in placement.volumes if (volume.spec.path / large.path).exists()]
+    assert len(held) >= copies
+    for volume in held:
+        with (volume.spec.path / large.path).open("rb") as file:
+            assert is_intact(iter(lambda: memoryview(file.read(1 << 20)), b""), large.digest)
+
+
+@pytest.fixture
+def mounts() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, mounts: ExitStack) -> FaultyVolume:
+    try:
+        return mounts.enter_context(mounted(tmp_path / "faulty"))
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def flushes_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails when a descriptor is flushed after its flush failed."""
+    flush, failed, again = os.fdatasync, set[int](), list[int]()
+
+    def watched(descriptor: int) -> None:
+        inode = os.fstat(descriptor).st_ino
+        if inode in failed:
+            again.append(descriptor)
+        try:
+            flush(descriptor)
+        except OSError:
+            failed.add(inode)
+            raise
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    yield
+    assert again == []
+
+
+@pytest.mark.usefixtures("flushes_once")
+@pytest.mark.parametrize("at", ["middle", "end"])
+@pytest.mark.parametrize("fault", ["eio", f"hang {HANG_S}"])
+def test_a_volume_that_fails_within_a_large_object_is_replaced_by_another(
+    faulty: FaultyVolume, tmp_path: Path, fault: str, at: str
+) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=2, degraded=2)
+    large = LargeObject()
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: faulty.tell(fault), at=at)
+    copies = stream.finish(large.path)
+    assert {copy.volume_id for copy in copies} == {volume.spec.id for volume in volumes[1:]}
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=2)
+
+
+@pytest.mark.usefixtures("flushes_once")
+def test_a_volume_that_fills_within_a_large_object_is_replaced_by_another(tmp_path: Path, mounts: ExitStack) -> None:
+    small = on_tmpfs(tmp_path, "small", f"{SIZE_MIB // 2}m", mounts)
+    volumes = [volume_at(small), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=2, degraded=2)
+    large = LargeObject()
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: None)
+    copies = stream.finish(large.path)
+    assert {copy.volume_id for copy in copies} == {volume.spec.id for volume in volumes[1:]}
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=2)
+
+
+def test_without_another_volume_it_goes_on_with_fewer_copies(faulty: FaultyVolume, tmp_path: Path) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good")]
+    placement = Placement(volumes, need=2, degraded=1)
+    large = LargeObject(20)
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: faulty.tell("eio"))
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [volumes[1].spec.id]
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=1)
+
+
+def test_without_another_volume_it_is_refused_below_the_floor(faulty: FaultyVolume, tmp_path: Path) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good")]
+    large = LargeObject(20)
+    stream = Placement(volumes, need=2, degraded=2).stream(large.path.parent)
+    with pytest.raises(NotEnoughCopies, match="1 of at least 2 copies"):
+        large.send(stream, lambda: faulty.tell("eio"))
+    stream.abandon()
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+
+
+def test_what_is_still_in_memory_survives_the_only_volume(tmp_path: Path, mounts: ExitStack) -> None:
+    small = on_tmpfs(tmp_path, "small", "2m", mounts)
+    volumes = [volume_at(small), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=1, degraded=1)
+    large = LargeObject(8)
+    stream = placement.stream(large.path.parent)
+    stream.begin([META, *(large.chunk(number) for number in range(large.count // 2))])
+    for number in range(large.count // 2, large.count):
+        stream.write(large.chunk(number))
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [volumes[1].spec.id]
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=1)
+
+
+def test_when_nobody_has_it_any_more_it_is_refused(faulty: FaultyVolume, tmp_path: Path) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "spare", tier="cold")]
+    large = LargeObject(20)
+    stream = Placement(volumes, need=1, degraded=1).stream(large.path.parent)
+    with pytest.raises(NotEnoughCopies):
+        large.send(stream, lambda: faulty.tell("eio"))
+    stream.abandon()
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+    assert list(volumes[1].walk()) == []
+
+
+def test_a_copy_that_was_read_back_damaged_is_no_copy_nor_is_its_source(faulty: FaultyVolume, tmp_path: Path) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=2, degraded=1)
+    large = LargeObject(20)
+
+    def fail_and_forget() -> None:
+        (unfinished,) = temporary_files(volumes[1])
+        with unfinished.open("r+b") as file:
+            file.seek(1 << 20)
+            file.write(b"rot")
+        faulty.tell("eio")
+
+    stream = placement.stream(large.path.parent)
+    large.send(stream, fail_and_forget)
+    with pytest.raises(NotEnoughCopies, match="read back from good is not what was written"):
+        stream.finish(large.path)
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+    assert not any(list(volume.walk()) for volume in volumes)
+
+
+def test_a_replacement_that_hangs_too_is_given_up_after_a_second(
+    faulty: FaultyVolume, tmp_path: Path, mounts: ExitStack
+) -> None:
+    also_faulty = mounts.enter_context(mounted(tmp_path / "also"))
+    timeout_s = 4.0
+    first, good = volume_at(faulty.path, timeout_s=timeout_s), volume_at(tmp_path / "good", timeout_s=timeout_s)
+    second = volume_at(also_faulty.path, tier="cold", timeout_s=timeout_s)
+    large = LargeObject(20)
+    stream = Placement([first, good, second], need=2, degraded=1).stream(large.path.parent)
+
+    def hang() -> None:
+        faulty.tell("hang 60")
+        also_faulty.tell("hang 60")
+
+    began = time.monotonic()
+    large.send(stream, hang)
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [good.spec.id]
+    assert time.monotonic() - began < 2 * timeout_s  # of which one is for the first volume

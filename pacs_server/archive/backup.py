@@ -190,7 +190,7 @@ def _check_part(directory: BackupDirectory, path: PurePosixPath, digest: str) ->
     try:
         damage = "" if directory.digest_of(path) == digest else "it is not what was backed up"
     except (CopyUnreadable, VolumeUnavailable) as error:
-        if not directory.volume.check().status.readable:
+        if not directory.volume.check().is_readable:
             raise
         damage = str(error)
     return Checked(path=str(path), damage=damage)

@@ -85,7 +85,7 @@ def intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Pl
     problems: list[str] = []
     for copy in [*placement.read_order(good), *placement.read_order(one.copies)]:
         volume = placement.volume(copy.volume_id)
-        if volume is None or not volume.state.status.readable:
+        if volume is None or not volume.state.is_readable:
             problems.append(f"the copy on {volume.spec.name if volume else copy.volume_id} cannot be read now")
             continue
         if problem := damage_of(volume, copy.path, one.digest):
@@ -108,7 +108,7 @@ def damage_of(volume: Volume, path: str, digest: str) -> str:
         with OpenCopy(volume, PurePosixPath(path), from_disk=True) as opened:
             intact = is_intact(opened.pieces(), digest)
     except (CopyUnreadable, VolumeUnavailable) as error:
-        if not volume.check().status.readable:
+        if not volume.check().is_readable:
             raise VolumeUnavailable(str(error)) from error
         return str(error)
     return "" if intact else f"{path} on volume {volume.spec.name} is not what was received"

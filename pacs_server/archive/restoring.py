@@ -141,7 +141,7 @@ def _is_there(copies: Iterable[Copy], size_bytes: int, placement: Placement) -> 
 
 def _where_no_row_says(one: Listed, placement: Placement) -> list[Copy]:
     """The copies on volumes to which the object was moved after the backup, or written by a restore that was killed."""
-    readable = [volume for volume in placement.volumes if volume.state.status.readable]
+    readable = [volume for volume in placement.volumes if volume.state.is_readable]
     there = [volume for volume in readable if volume.has_file(PurePosixPath(one.path), one.size_bytes)]
     copies = [Copy(volume_id=volume.spec.id, path=one.path) for volume in there]
     return [copy for copy in copies if placement.intact((copy,), lambda buffer: is_intact((buffer,), one.digest))]

@@ -66,7 +66,7 @@ def verify_series(
         placement = placement_for(one.sender)
         for copy in one.copies:
             volume = placement.volume(copy.volume_id)
-            if volume is None or not volume.state.status.readable:
+            if volume is None or not volume.state.is_readable:
                 continue
             try:
                 damage = damage_of(volume, copy.path, one.digest)

@@ -148,7 +148,7 @@ def _lies_on(one: KeptObject, tier: str, placement: Placement) -> bool:
 
 def _readable(copy: Copy, placement: Placement) -> Volume | None:
     volume = placement.volume(copy.volume_id)
-    return volume if volume is not None and volume.state.status.readable else None
+    return volume if volume is not None and volume.state.is_readable else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -239,7 +239,7 @@ def _switch(
 ) -> None:
     if not leaving:
         return
-    standing = {one.spec.id for one in placement.volumes if one.state.status.readable and _can_be_relied_on(one)}
+    standing = {one.spec.id for one in placement.volumes if one.state.is_readable and _can_be_relied_on(one)}
     gone = set(
         tiering.switch(
             [one for _, one in leaving], standing=standing, verified_since=now - _VERIFIED_WITHIN, due_at=due_at

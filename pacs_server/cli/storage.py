@@ -26,6 +26,7 @@ _PERCENT: Final = click.IntRange(1, 100)
 _HEADINGS: Final = {
     "name": "VOLUME",
     "state": "STATE",
+    "since": "SINCE",
     "free": "FREE",
     "tier": "TIER",
     "domain": "DOMAIN",
@@ -237,7 +238,7 @@ def _known(node: Node, name: str) -> VolumeRow:
 def _only_on(node: Node, row: VolumeRow) -> int:
     """How many objects have no copy elsewhere that can be read now and is to stay."""
     others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
-    return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().status.readable])
+    return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:
@@ -285,7 +286,7 @@ def print_volumes(volumes: Sequence[dict[str, object]], *, as_json: bool) -> Non
 
 def _facts_of(volume: Volume) -> dict[str, object]:
     state = volume.check()
-    readable = state.status.readable
+    readable = state.is_readable
     return {
         "name": volume.spec.name,
         "state": state.status.value,

@@ -27,6 +27,7 @@ from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
+from pacs_server.service.standing import remembered
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
@@ -132,11 +133,12 @@ class Node:
     def _take_over(self, rows: list[VolumeRow]) -> None:
         wanted = {row.id: _spec(row) for row in rows}
         kept = {key: volume for key, volume in self._volumes.items() if key in wanted}
+        before = remembered(self.settings.data_dir)
         for key, spec in wanted.items():
             if key in kept and kept[key].spec.path == spec.path:
                 kept[key].change(spec)  # what it means is seen at the next look, within a second
             else:
-                kept[key] = Volume(spec, self.settings.storage)
+                kept[key] = Volume(spec, self.settings.storage, before.get(key))
                 kept[key].check()
         self._volumes = kept
 

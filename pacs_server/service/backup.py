@@ -174,7 +174,7 @@ class Restore:
             self.kept = install(self._prepared, self._settings.database, keep_as=f"before-restore-{stamp_of(now)}")
         with Node.open(self._settings) as node:
             for volume in node.volumes():
-                if volume.state.status.readable:
+                if volume.state.is_readable:
                     learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back
             yield from bring_back(self._directory, self.plan.summary.stamp, node.copies, node.placement)
             node.jobs.owe(JobKind.SURVEY, now)

@@ -33,7 +33,7 @@ def decider(node: Node, reason: str) -> Decider:
     now = datetime.now(UTC)
     volumes = node.volumes()
     for volume in volumes:
-        if volume.check().status.readable:
+        if volume.check().is_readable:
             learn(volume, node.instances.operations, now=now)
     return Decider(
         who=f"{_user()}@{socket.gethostname()}",
@@ -94,7 +94,7 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
     yield from retire.purge(objects, retention_of(node.index), decider(node, reason))
     if running(node.settings.data_dir) is None:
         for volume in node.volumes():
-            if volume.state.status.readable:
+            if volume.state.is_readable:
                 for _ in release_due(volume, node.releases, node.holdings, now=datetime.now(UTC)):
                     pass
 

@@ -30,7 +30,7 @@ from pacs_server.index.operations import copy_decisions
 from pacs_server.index.schema import open_current, upgrade
 from pacs_server.service.assemble import Node
 from pacs_server.storage.layout import FoundFile
-from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.volume import Volume
 
 _IMPORTER = "IMPORT"
 
@@ -101,7 +101,7 @@ def verify_volumes(node: Node, names: Sequence[str], *, bytes_per_s: float | Non
     yield from _repaired_before(node, volumes)
     for name in names or sorted(volumes):
         volume = volumes[name]
-        if not volume.check().status.readable:
+        if not volume.check().is_readable:
             yield VerifiedCopy(volume=name, result="not read", detail=volume.state.reason)
             continue
         began = node.copies.verification_began(volume.spec.id, datetime.now(UTC))
@@ -202,7 +202,7 @@ def _online(node: Node) -> list[Volume]:
     volumes = node.volumes()
     for volume in volumes:
         state = volume.check()
-        if state.status not in (Status.ONLINE, Status.READ_ONLY, Status.FULL):
+        if not state.is_readable:
             raise Refused(
                 f"volume {volume.spec.name} is {state.status} ({state.reason}); bring it back first, "
                 "because its files cannot be told from missing ones"

@@ -26,7 +26,7 @@ def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
         if node.releases.next_due_at(job.target) is not None:
             raise VolumeUnavailable(f"no volume has the id {job.target}, and files on it are to be removed")
         return None
-    if not volume.state.status.readable:
+    if not volume.state.is_readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
     released = release_due(volume, node.releases, node.holdings, now=datetime.now(UTC))
     renewed = time.monotonic()

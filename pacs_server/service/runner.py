@@ -190,7 +190,7 @@ class Runner:
         days = self._node.settings.storage.verify_every_days
         if days:
             for volume in self._node.volumes():
-                if volume.state.status.readable:
+                if volume.state.is_readable:
                     self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
         return False
 

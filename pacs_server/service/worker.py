@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,9 @@ from pacs_server.net.listener import Listener
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock, is_serving
 from pacs_server.service.runner import Runner
+from pacs_server.service.standing import note
 from pacs_server.settings import Settings
+from pacs_server.storage.volume import VolumeState
 
 _DRAIN_S: Final = 30.0
 _REPORT_EVERY_S: Final = 1.0
@@ -49,12 +51,12 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         runner.start()
         announce(f"{settings.aet} listens on {address[0]}:{address[1]}")
         report = _Report(settings, address, provider)
-        usable: set[str] = set()
+        states: Mapping[str, VolumeState] = {}
         while not stop.wait(_REPORT_EVERY_S):
             if reload.is_set():
                 reload.clear()
                 _reload(load)
-            usable = _watch_volumes(node, usable)
+            states = _watch_volumes(node, states)
             report.write()
         runner.stop()
         listener.stop()
@@ -78,11 +80,12 @@ def _reload(load: Callable[[], Settings]) -> None:
     log.info("reloaded", level=settings.log.level)
 
 
-def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
-    """Look at every volume; the ids of those that can be used now. When one is back, what waits for it is tried."""
+def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:
+    """Look at every volume, and note how it is; the states by id. When one is back, what waits for it is tried."""
     try:
-        now_usable = {volume.spec.id for volume in node.volumes() if volume.check().status.readable}
-        if came_back := now_usable - usable:
+        states = {volume.spec.id: volume.check() for volume in node.volumes()}
+        usable = {key for key, state in states.items() if state.is_readable}
+        if came_back := usable - {key for key, state in before.items() if state.is_readable}:
             now = datetime.now(UTC)
             for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
                 node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
@@ -90,8 +93,10 @@ def _watch_volumes(node: Node, usable: set[str]) -> set[str]:
             node.jobs.wake(list(JobKind), now)
     except PacsError as error:
         log.error("volumes not checked", why=error)
-        return usable
-    return now_usable
+        return before
+    if {key: state.since for key, state in states.items()} != {key: state.since for key, state in before.items()}:
+        note(node.settings.data_dir, states)
+    return states
 
 
 class _Report:

@@ -106,7 +106,7 @@ class BackupDirectory:
         """
         self.volume = Volume(VolumeSpec(id=volume_id, name=str(path), path=path, tier="cold", domain="backup"), limits)
         self.placement = Placement((self.volume,), need=1, degraded=1)
-        if not (state := self.volume.check()).status.readable:
+        if not (state := self.volume.check()).is_readable:
             raise VolumeUnavailable(f"{path} cannot be read: {state.reason}; is it mounted?")
 
     @classmethod

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnreadable, VolumeUnavailable
 from pacs_server.storage.placement import NamesCopy, Placement
-from pacs_server.storage.writing import CopyPlace, ObjectStream
+from pacs_server.storage.streaming import ObjectStream
+from pacs_server.storage.writing import CopyPlace
 
 
 class Result(StrEnum):

@@ -12,7 +12,7 @@ from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.layout import operation_path
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.threads import Attempt
-from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.volume import Volume
 
 _MAX_BYTES: Final = 8 << 20
 
@@ -43,7 +43,7 @@ def keep(operation: Operation, volume: Volume) -> None:
 
     Raises: VolumeUnavailable.
     """
-    if volume.state.status in (Status.OFFLINE, Status.SUSPECT):
+    if not volume.state.is_readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
     tree, path = volume.tree(), operation_path(operation.site_id, operation.counter, operation.at)
     content = to_text(operation).encode()

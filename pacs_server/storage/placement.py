@@ -156,17 +156,17 @@ class Placement:
                 opened.close()
             problems.append(problem)
             # Whether it is this copy, or the whole volume that went away a moment ago.
-            if self._volumes[copy.volume_id].check().status.readable:
+            if self._volumes[copy.volume_id].check().is_readable:
                 on_damage(copy, problem)
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 
     def read_order(self, copies: Iterable[Named]) -> list[Named]:
-        """The copies on volumes of this site, best first: volumes that can be read before others, hot before cold."""
+        """The copies on volumes of this site, best first: those that can be read, not suspect, hot before cold."""
         known = [copy for copy in copies if copy.volume_id in self._volumes]
 
-        def rank(copy: Named) -> tuple[bool, int]:
+        def rank(copy: Named) -> tuple[bool, bool, int]:
             volume = self._volumes[copy.volume_id]
-            return not volume.state.status.readable, _tier(volume)
+            return not volume.state.is_readable, volume.state.status is Status.SUSPECT, _tier(volume)
 
         return sorted(known, key=rank)
 
@@ -202,7 +202,7 @@ class Placement:
     def can_read(self, copies: Iterable[NamesCopy]) -> bool:
         """Whether one of the copies is on a volume that can be read now."""
         known = (self._volumes.get(copy.volume_id) for copy in copies)
-        return any(volume is not None and volume.state.status.readable for volume in known)
+        return any(volume is not None and volume.state.is_readable for volume in known)
 
     def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[memoryview], bool]) -> int:
         """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""

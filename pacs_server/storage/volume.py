@@ -40,11 +40,6 @@ class Status(StrEnum):
     SUSPECT = "suspect"
     OFFLINE = "offline"
 
-    @property
-    def readable(self) -> bool:
-        """Whether its files can be read."""
-        return self in (Status.ONLINE, Status.FULL, Status.DRAINING, Status.READ_ONLY)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSpec:
@@ -70,9 +65,14 @@ class VolumeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeState:
-    """How a volume is, why, and since when; sizes in bytes as last seen."""
+    """How a volume is, why, and since when; sizes in bytes as last seen.
+
+    `is_readable` tells whether its files can be read. That is so unless it is offline or does not answer; one that is
+    suspect because of many damaged copies is read, after those that nothing is known against.
+    """
 
     status: Status
+    is_readable: bool
     reason: str
     since: datetime
     free_bytes: int = 0
@@ -82,6 +82,7 @@ class VolumeState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
     status: Status
+    is_readable: bool = True
     reason: str = ""
     free_bytes: int = 0
     total_bytes: int = 0
@@ -90,12 +91,16 @@ class _Seen:
 class Volume:
     """One volume, which may be down. May be used from any thread; what touches its files happens in its own threads."""
 
-    def __init__(self, spec: VolumeSpec, limits: StorageLimits) -> None:
+    def __init__(self, spec: VolumeSpec, limits: StorageLimits, remembered: VolumeState | None = None) -> None:
+        """`remembered` is how it was when this node last looked at it, perhaps in an earlier process."""
         self.spec = spec
         self.timeout_s = limits.write_timeout_s
         self._reserve_bytes = limits.reserve_bytes
         self._threads = Threads(spec.name)
-        self._state = VolumeState(status=Status.OFFLINE, reason="not looked at yet", since=datetime.now(UTC))
+        self._state = VolumeState(
+            status=Status.OFFLINE, is_readable=False, reason="not looked at yet", since=datetime.now(UTC)
+        )
+        self._remembered = remembered
         self._told: Status | None = None
         self._tree: Tree | None = None
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
@@ -134,7 +139,7 @@ class Volume:
         try:
             return self._threads.wait(task, at_most_s)
         except Overdue as overdue:
-            self._take(_Seen(status=Status.SUSPECT, reason=str(overdue)))
+            self._take(_Seen(status=Status.SUSPECT, is_readable=False, reason=str(overdue)))
             raise
 
     def run(self, work: Work[Answer]) -> Answer:
@@ -170,24 +175,27 @@ class Volume:
 
     def _look_within_deadline(self) -> _Seen:
         if self._probe is not None and not self._probe.is_over:
-            return _Seen(status=Status.SUSPECT, reason="it does not answer; is its server or disk alive?")
+            reason = "it does not answer; is its server or disk alive?"
+            return _Seen(status=Status.SUSPECT, is_readable=False, reason=reason)
         thorough = self._threads.stuck > 0
         try:
             self._probe = self._threads.start(partial(self._look, thorough), _PROBE_TIMEOUT_S, is_probe=True)
             seen = self._threads.wait(self._probe)
         except VolumeUnavailable as error:
-            return _Seen(status=Status.SUSPECT, reason=str(error))
-        if thorough and seen.status.readable:
+            return _Seen(status=Status.SUSPECT, is_readable=False, reason=str(error))
+        if thorough and seen.is_readable:
             self._threads.excuse_stuck()
         return seen
 
     def _take(self, seen: _Seen) -> None:
         with self._changing:
-            before = self._state
+            before, self._remembered = self._remembered or self._state, None
+            is_same = (before.status, before.is_readable) == (seen.status, seen.is_readable)
             self._state = VolumeState(
                 status=seen.status,
+                is_readable=seen.is_readable,
                 reason=seen.reason,
-                since=before.since if before.status is seen.status else datetime.now(UTC),
+                since=before.since if is_same else datetime.now(UTC),
                 free_bytes=seen.free_bytes,
                 total_bytes=seen.total_bytes,
             )
@@ -206,7 +214,7 @@ class Volume:
         except (OSError, VolumeUnavailable) as error:
             self._tree = None
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            return _Seen(status=Status.OFFLINE, reason=f"{self.spec.path}: {reason}")
+            return _Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
         self._tree = tree
         return seen
 
@@ -244,7 +252,7 @@ class Volume:
         elif self.spec.is_closed:
             status, reason = Status.READ_ONLY, "an admin set it so"
         elif self.spec.is_distrusted:
-            status = Status.READ_ONLY
+            status = Status.SUSPECT
             reason = (
                 "many damaged copies were found on it in one day: check the disk, then "
                 f"pacs storage set {self.spec.name} --trust"

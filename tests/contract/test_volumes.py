@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ from support.arrivals import digest_of
 
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
+from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.placement import Placement
@@ -234,6 +236,35 @@ def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) 
         placement.open(copies).__enter__()
 
 
+def test_a_distrusted_volume_is_suspect_takes_nothing_and_is_read_after_others(tmp_path: Path) -> None:
+    volumes = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        volumes.append(volume_at(tmp_path / name, name, domain=name))
+    placement = Placement(volumes, need=2, degraded=1)
+    copies = placement.store(path_of(1), [b"content"])
+    volumes[0].change(replace(volumes[0].spec, is_distrusted=True))
+    state = volumes[0].check()
+    assert (state.status, state.is_readable) == (Status.SUSPECT, True)
+    assert [copy.volume_id for copy in placement.store(path_of(2), [b"x"])] == [volumes[1].spec.id]
+    assert [copy.volume_id for copy in placement.read_order(copies)] == [volumes[1].spec.id, volumes[0].spec.id]
+    (volumes[1].spec.path / path_of(1)).unlink()
+    with placement.open(copies) as copy:
+        assert bytes(copy.buffer) == b"content"
+
+
+def test_since_when_a_volume_is_as_it_is_outlives_the_process(tmp_path: Path) -> None:
+    (tmp_path / "nas").mkdir()
+    first = volume_at(tmp_path / "nas")
+    note(tmp_path, {first.spec.id: first.state})
+    again = Volume(first.spec, LIMITS, remembered(tmp_path)[first.spec.id])
+    assert again.check().since == first.state.since
+    changed = Volume(replace(first.spec, is_draining=True), LIMITS, remembered(tmp_path)[first.spec.id])
+    assert changed.check().since > first.state.since
+    (tmp_path / "volumes.json").write_text('{"half": ')
+    assert remembered(tmp_path) == {}
+
+
 def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answers(tmp_path: Path) -> None:
     (tmp_path / "nas").mkdir()
     quick = StorageLimits(write_timeout_s=0.2)
@@ -245,6 +276,7 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     for _ in range(4):
         with pytest.raises(VolumeUnavailable):
             volume.run(lambda _: release.wait(30))
+    assert (volume.state.status, volume.state.is_readable) == (Status.SUSPECT, False)
     began = time.monotonic()
     with pytest.raises(VolumeUnavailable):
         volume.run(lambda _: None)

@@ -161,6 +161,35 @@ def test_below_the_floor_nothing_is_taken(doubled: Archive, station: Station, tm
     wait_for(lambda: backlog(doubled)["lacking_copies"] == 0, "the second copy", timeout_s=30)
 
 
+def test_a_volume_with_many_damaged_copies_is_suspect_and_still_read_until_a_person_trusts_it(
+    doubled: Archive, station: Station, tmp_path: Path
+) -> None:
+    samples = stored(station, tmp_path, count=12)
+    for path in (tmp_path / "second" / "v1").rglob("*.dcm"):
+        if not path.name.startswith(samples[0].sop_uid):
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+    next(doubled.volume.rglob(f"{samples[0].sop_uid}-*")).unlink()
+    doubled.pacs("verify", "--volume", "second")
+
+    def told() -> dict[str, str]:
+        facts: dict[str, str] = doubled.report("storage", "show", "second")
+        return facts
+
+    wait_for(lambda: told()["state"] == "suspect", "the volume to be distrusted")
+    assert "pacs storage set second --trust" in told()["reason"]
+    assert station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": samples[0].study_uid}, tmp_path / "got").code == 0
+    assert {data_set_of(file) for file in (tmp_path / "got").iterdir()} == {sample.data_set for sample in samples}
+    noted = doubled.data / "volumes.json"
+    wait_for(lambda: "suspect" in noted.read_text(), "the server to note it")
+    since = told()["since"]
+    doubled.kill()
+    doubled.start()
+    assert told()["since"] == since
+    doubled.pacs("storage", "set", "second", "--trust")
+    assert told()["state"] == "online"
+    wait_for(lambda: backlog(doubled)["damaged_copies"] == 0, "the damaged copies to be replaced", timeout_s=30)
+
+
 def test_a_new_server_takes_over_the_volumes_of_one_that_is_dead(
     doubled: Archive, station: Station, new_archive: Callable[..., Archive], tmp_path: Path
 ) -> None:

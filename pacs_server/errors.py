@@ -40,6 +40,14 @@ class BadQuery(PacsError):
     """The identifier of a query or retrieve cannot be answered."""
 
 
+class TooLarge(BadQuery):
+    """The data set of a request is larger, or names more objects, than is worked on at once: ask in parts."""
+
+
+class MissingAttribute(BadQuery):
+    """The data set of a request lacks an attribute without which it says nothing."""
+
+
 class ProtocolViolation(PacsError):
     """The peer broke the upper layer or DIMSE protocol; the association is aborted."""
 

@@ -122,7 +122,7 @@ class NetworkLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageLimits:
     """How objects are held while they arrive, how long a volume may take, how often and fast copies are read again,
-    and how long those stay that moved away.
+    how long those stay that moved away, and how long Storage Commitment waits for a volume.
     """
 
     memory_per_object_bytes: int = within(4 << 20, 1 << 16, 1 << 30)
@@ -131,6 +131,7 @@ class StorageLimits:
     verify_every_days: int = within(90, 0, 3_650)
     verify_bytes_per_s: int = within(20 << 20, 1 << 16, 1 << 40)
     release_delay_s: float = within(3_600.0, 0.0, 2_592_000.0)
+    commitment_wait_s: float = within(600.0, 0.0, 86_400.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

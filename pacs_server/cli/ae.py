@@ -28,7 +28,9 @@ _HEADINGS: Final = {
     "issuer": "ISSUER",
     "charset": "CHARSET",
 }
-_ALLOW = click.option("--allow", metavar="RIGHTS", help="Of echo,store,find,get,move; a comma list. At first: all.")
+_ALLOW = click.option(
+    "--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."
+)
 _FROM = click.option(
     "--from",
     "sources",

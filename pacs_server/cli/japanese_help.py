@@ -36,8 +36,8 @@ HELP: Final[dict[str, str]] = {
         "接続相手(モダリティ、ビューア、ほかのアーカイブ)を登録します。",
     "Register a peer. HOST PORT may be '- -' for one that only calls us; then it needs --from.":
         "接続相手を登録します。こちらへ接続してくるだけの相手は HOST PORT を '- -' とし、--from を付けます。",
-    "Of echo,store,find,get,move; a comma list. At first: all.":
-        "echo,store,find,get,move から、カンマ区切りで。初期値はすべて。",
+    "Of echo,store,find,get,move,commit; a comma list. At first: all.":
+        "echo,store,find,get,move,commit から、カンマ区切りで。初期値はすべて。",
     "Address, network or host name it may call from; repeat it. At first: HOST.":
         "接続を許す送信元(アドレス、ネットワーク、ホスト名)。繰り返し指定できます。初期値は HOST。",
     "Issuer of the patient IDs that it sends without one.": "発行者なしで送られてくる患者 ID の発行者。",
@@ -270,4 +270,14 @@ HELP: Final[dict[str, str]] = {
     "Stop before more than this has moved.": "移した量がこれを超える前に止めます。",
     "Let the running server move each day. What the plan says, between these times; off ends it.":
         "毎日この時間帯に、動いているサーバが計画どおりに移すようにします。off でやめます。",
+    "Storage Commitment: who vouches for which objects.": "ストレージコミットメント。どのオブジェクトの保管を誰が保証するか。",
+    "Ask a peer whether it keeps every object of a study safely. Ends with 3 unless it says so of every one.":
+        "検査のすべてのオブジェクトを確かに保管しているか、相手に尋ねます。すべてについて保証されなければ終了コードは 3 です。",
+    "The peer that is asked.": "尋ねる相手。",
+    "Wait so long for its report; a later one is taken in by the running server.":
+        "報告を待つ時間。それより遅い報告は動いているサーバが受け取ります。",
+    "List the transactions, the latest first. In: a peer asked us. Out: we asked it.":
+        "トランザクションの一覧を新しい順に表示します。in は相手からの依頼、out はこちらからの依頼です。",
+    "Show the objects of a transaction that nobody vouches for, and why.":
+        "トランザクションのうち保管が保証されないオブジェクトと、その理由を表示します。",
 }  # fmt: skip

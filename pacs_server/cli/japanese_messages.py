@@ -148,4 +148,11 @@ MESSAGES: Final[dict[str, str]] = {
     "no file waits to be removed": "削除を待つファイルはありません",
     "somebody moves between tiers already, by hand or at night; try again later":
         "階層間の移動がすでに進行中です（手動または夜間）。後でもう一度試してください",
+    "{} has not reported yet; pacs commit show {} tells when it has":
+        "{0} からの報告はまだありません。届いたかどうかは pacs commit show {1} で分かります",
+    "{} does not vouch for {} objects: pacs commit show {}":
+        "{0} はオブジェクト {1} 件の保管を保証していません。pacs commit show {2} を見てください",
+    "{}, {}, {}: {} of {} objects failed": "{0}、{1}、{2}: オブジェクト {4} 件のうち {3} 件は保証されません",
+    "there is no transaction {}; pacs commit list shows those there are":
+        "トランザクション {0} はありません。pacs commit list で確認できます",
 }  # fmt: skip

@@ -12,6 +12,7 @@ from pacs_server import __version__
 from pacs_server.cli import (
     ae,
     backup,
+    commit,
     config,
     db,
     find,
@@ -68,6 +69,7 @@ for command in (
     retire.retention,
     version.version,
     version.conflicts,
+    commit.commit,
     jobs.jobs,
     keep.verify,
     keep.reconcile,

@@ -54,7 +54,7 @@ def read_identifier(
     """
     encoding = encoding_of(transfer_syntax)
     try:
-        found = _split(raw, encoding)
+        found = top_level(raw, encoding)
         items = {tag: read_items(value, encoding) for tag, (vr, value) in found.items() if vr == "SQ"}
     except Undecodable as error:
         raise BadQuery(f"the identifier is damaged: {error}") from error
@@ -82,8 +82,11 @@ def read_identifier(
     return Identifier(elements=tuple(elements), character_set=charset)
 
 
-def _split(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
-    """The top-level elements: VR where the syntax has one, raw value, which are the items of a sequence."""
+def top_level(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
+    """The top-level elements by tag: VR where the syntax has one, raw value, which are the items of a sequence.
+
+    Raises: BadQuery or Undecodable when it is damaged; BadQuery when there are more than 2048.
+    """
     found: dict[int, tuple[str, bytes]] = {}
     offset = 0
     while offset < len(raw):

@@ -145,7 +145,13 @@ def _answer_service(context: ProposedContext, service: Service, caller: Caller, 
         return _reject(context, ContextResult.USER_REJECTION)
     known = _EXTENDED_OPTIONS.get(service.right, 0)
     agreed = bytes(int(wish == 1 and option < known) for option, wish in enumerate(asked))
-    return replace(_accept(context, _MESSAGE_SYNTAXES, scu=True, scp=False), extended=agreed)
+    if service.right is not Right.COMMIT:
+        return replace(_accept(context, _MESSAGE_SYNTAXES, scu=True, scp=False), extended=agreed)
+    # Whom we asked for commitment reports on an association of its own, in the role of SCP (PS3.4 section J.3.3).
+    scu, scp = context.scu_role is not False, context.scp_role is True
+    if not (scu or scp):
+        return _reject(context, ContextResult.USER_REJECTION)
+    return _accept(context, _MESSAGE_SYNTAXES, scu=scu, scp=scp)
 
 
 def _answer_storage(

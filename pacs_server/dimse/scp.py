@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pacs_server import log
 from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify
+from pacs_server.dimse.commit import handle_commit, next_command, settle_report
 from pacs_server.dimse.find import handle_find
 from pacs_server.dimse.retrieve import handle_get, handle_move
 from pacs_server.dimse.services import SERVICES
@@ -83,7 +84,7 @@ class Provider:
         self._open[number] = session
         self.served += 1
         try:
-            while (command := association.receive()) is not None:
+            while (command := next_command(session)) is not None:
                 _dispatch(session, command)
         except PacsError:
             raise
@@ -92,6 +93,7 @@ class Provider:
             raise
         finally:
             association.close()
+            self._archive.requests.close(session.caller.aet, session.requester)
         return "released"
 
     def _log_end(self, session: Session | None, number: int, address: str, ending: str, seconds: float) -> None:
@@ -121,6 +123,11 @@ def _dispatch(session: Session, command: Command) -> None:
 
     Source: PS3.7 section 9.3 (DIMSE-C protocol).
     """
+    if (
+        command.is_response
+    ):  # of all that we ask on the association of a peer, only reports are answered in their own time
+        settle_report(session, command)
+        return
     context = session.association.contexts[command.context_id]
     service = SERVICES.get(context.abstract_syntax)
     if service is None:
@@ -128,6 +135,8 @@ def _dispatch(session: Session, command: Command) -> None:
             handle_store(session, command)
         else:
             _answer_status(session, command, Status.UNRECOGNISED_OPERATION)
+    elif service.right is Right.COMMIT:
+        handle_commit(session, command)
     elif command.field != _OPERATION[service.right]:
         _answer_status(session, command, Status.UNRECOGNISED_OPERATION)
     elif service.model is None:

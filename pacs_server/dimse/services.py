@@ -9,6 +9,7 @@ from pacs_server.dicom.matching import Model
 from pacs_server.index.registry import Right
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +20,11 @@ class Service:
     model: Model | None = None
 
 
-# Source: PS3.4 section A.4 (Verification), C.6.1.3, C.6.2.3 and C.6.3.3 (Query/Retrieve; the last one is retired).
+# Source: PS3.4 section A.4 (Verification), J.3 (Storage Commitment Push Model), C.6.1.3, C.6.2.3 and C.6.3.3
+# (Query/Retrieve; the last one is retired).
 SERVICES: Final[dict[str, Service]] = {
     VERIFICATION: Service(right=Right.ECHO),
+    STORAGE_COMMITMENT: Service(right=Right.COMMIT),
     "1.2.840.10008.5.1.4.1.2.1.1": Service(right=Right.FIND, model=Model.PATIENT_ROOT),
     "1.2.840.10008.5.1.4.1.2.1.2": Service(right=Right.MOVE, model=Model.PATIENT_ROOT),
     "1.2.840.10008.5.1.4.1.2.1.3": Service(right=Right.GET, model=Model.PATIENT_ROOT),

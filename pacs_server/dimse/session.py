@@ -9,6 +9,8 @@ from datetime import datetime
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Caller
+from pacs_server.dimse.reporting import OpenRequests, Requester
+from pacs_server.index.commitments import Commitments
 from pacs_server.index.registry import Registry
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.net.association import Association
@@ -19,8 +21,8 @@ from pacs_server.storage.placement import NamesCopy, Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `receive` begins an object, `on_damage` is told of a copy that is bad, `on_read` of
-    each object that somebody got.
+    `receive` begins an object, `on_damage` is told of a copy that is bad, `on_read` of each object that somebody got,
+    `requests` are those that wait for a report.
     """
 
     settings: Settings
@@ -31,6 +33,8 @@ class Archive:
     vocabulary: Callable[[], Vocabulary]
     on_damage: Callable[[Deliverable, NamesCopy, str], None]
     on_read: Callable[[Deliverable], None]
+    commitments: Commitments
+    requests: OpenRequests
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,3 +59,4 @@ class Session:
     archive: Archive
     since: datetime
     tally: Tally = field(default_factory=Tally)
+    requester: Requester = field(default_factory=Requester)

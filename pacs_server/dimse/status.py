@@ -12,9 +12,11 @@ from pacs_server.errors import (
     CopyUnreadable,
     IndexUnavailable,
     InvalidUid,
+    MissingAttribute,
     NotEnoughCopies,
     ObjectMismatch,
     PacsError,
+    TooLarge,
     Undecodable,
     VolumeUnavailable,
 )
@@ -25,8 +27,16 @@ class Status(IntEnum):
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.12
+    NO_SUCH_INSTANCE = 0x0112  # PS3.7 10.1.4.1.10
+    NO_SUCH_EVENT = 0x0113  # PS3.7 10.1.1.1.8
+    INVALID_ARGUMENT = 0x0115  # PS3.7 10.1.4.1.10
     INVALID_SOP_INSTANCE = 0x0117  # PS3.7 C.5.8
+    NO_SUCH_CLASS = 0x0118  # PS3.7 10.1.4.1.10
+    MISSING_ATTRIBUTE = 0x0120  # PS3.7 annex C.5; for N-ACTION it says more than 0115 would
+    NO_SUCH_ACTION = 0x0123  # PS3.7 10.1.4.1.10
+    DUPLICATE_TRANSACTION = 0x0131  # PS3.3 C.14.1.1
     UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.17
+    RESOURCE_LIMITATION = 0x0213  # PS3.7 10.1.4.1.10
     OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 and C.4.1.1.4
     CANNOT_PERFORM_SUB_OPERATIONS = 0xA702  # PS3.4 C.4.2.1.5 and C.4.3.1.4
     MOVE_DESTINATION_UNKNOWN = 0xA801  # PS3.4 C.4.2.1.5
@@ -56,3 +66,16 @@ _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
 def status_for(error: PacsError) -> Status:
     """The status that tells a peer of an error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Status.PROCESSING_FAILURE)
+
+
+# Of the services with N- operations, whose statuses are others for the same reasons.
+_OF_NORMALISED: Final[tuple[tuple[type[PacsError], Status], ...]] = (
+    (TooLarge, Status.RESOURCE_LIMITATION),
+    (MissingAttribute, Status.MISSING_ATTRIBUTE),
+    (BadQuery, Status.INVALID_ARGUMENT),
+)
+
+
+def normalised_status_for(error: PacsError) -> Status:
+    """The status that tells a peer of an error of its N- operation."""
+    return next((status for kind, status in _OF_NORMALISED if isinstance(error, kind)), Status.PROCESSING_FAILURE)

@@ -36,8 +36,10 @@ class KeptObject:
     """One content that is held, with its copies. `sender` decides how many are wanted."""
 
     row: int
+    sop_class: str
     sop_uid: str
     digest: str
+    role: str
     sender: str
     size_bytes: int
     copies: tuple[Copy, ...]
@@ -74,13 +76,17 @@ class Copies:
         return self._kept((studies.c.study_uid == study_uid) & (series.c.series_uid == series_uid))
 
     def of_objects(self, sop_uids: Sequence[str]) -> list[KeptObject]:
-        """Every object under a few hundred SOP Instance UIDs, with its copies. Raises: IndexUnavailable."""
+        """Every content under a few hundred SOP Instance UIDs, versions and what is in the trash too, with its copies.
+
+        Raises: IndexUnavailable.
+        """
         return self._kept(instances.c.sop_uid.in_(sop_uids))
 
     def _kept(self, condition: ColumnElement[bool]) -> list[KeptObject]:
         wanted = (
             select(
-                instances.c.id, instances.c.sop_uid, instances.c.digest, instances.c.sender, instances.c.size_bytes,
+                instances.c.id, instances.c.sop_class, instances.c.sop_uid, instances.c.digest, instances.c.role,
+                instances.c.sender, instances.c.size_bytes,
                 copies.c.volume_id, copies.c.path, copies.c.verified_at, copies.c.damage,
             )
             .select_from(instances)
@@ -99,8 +105,10 @@ class Copies:
                     places += (_copy(row),)
                 found[row.id] = KeptObject(
                     row=row.id,
+                    sop_class=row.sop_class or "",
                     sop_uid=row.sop_uid,
                     digest=row.digest,
+                    role=row.role,
                     sender=row.sender,
                     size_bytes=row.size_bytes,
                     copies=places,

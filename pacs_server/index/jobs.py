@@ -25,13 +25,14 @@ _MAX_ERROR_CHARACTERS: Final = 500
 
 
 class JobKind(StrEnum):
-    """What is to be done. With a series: for its objects; else for the whole site, or the volume in `target`."""
+    """What is to be done. With a series: for its objects; else for the site, or the volume or peer in `target`."""
 
     COPY = "copy"  # give every object of a series as many copies as it wants
     VERIFY = "verify"  # read every copy of a series, and replace what is damaged
     SURVEY = "survey"  # look for series that lack copies, after volumes or the policy changed
     RELEASE = "release"  # remove the files that are copies no more from the volume in `target`
     OPERATIONS = "operations"  # make the operations on the volume in `target` and those of the index the same
+    COMMIT = "commit"  # report to the peer in `target` what it asked storage commitment for
 
 
 class JobState(StrEnum):

@@ -30,6 +30,7 @@ class Right(StrEnum):
     FIND = "find"
     GET = "get"
     MOVE = "move"
+    COMMIT = "commit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

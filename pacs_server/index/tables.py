@@ -298,6 +298,37 @@ releases: Final = Table(
 )
 Index("ix_releases_volume_id_due_at", releases.c.volume_id, releases.c.due_at)
 
+# Transactions of Storage Commitment: `direction` in is of a peer that asks us, out of one that we ask. `content` is the
+# same for the same objects; `asked` counts how often it was asked, so that an answer belongs to one asking.
+commitments: Final = Table(
+    "commitments",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("direction", Text, nullable=False),
+    Column("aet", Text, nullable=False),
+    Column("transaction_uid", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked_at", Text, nullable=False, index=True),
+    Column("asked", Integer, nullable=False),
+    Column("objects", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("settled_at", Text, nullable=False),
+    UniqueConstraint("direction", "aet", "transaction_uid"),
+    sqlite_autoincrement=True,
+)
+
+# Their objects. `reason` is empty while it is not known what becomes of one, 0 for one that is committed to. When a
+# transaction is settled only those that failed stay.
+commitment_items: Final = Table(
+    "commitment_items",
+    metadata,
+    Column("commitment_id", ForeignKey("commitments.id"), primary_key=True),
+    Column("sop_uid", Text, primary_key=True),
+    Column("sop_class", Text, primary_key=True),
+    Column("reason", Integer),
+)
+
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 

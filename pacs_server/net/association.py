@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import BadQuery, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import PeerAborted, PeerTimedOut, ProtocolViolation, TooLarge
 from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
 from pacs_server.net.handshake import accept
 from pacs_server.net.message import Command, CommandField, MessageReader
@@ -59,6 +59,7 @@ class Association:
         self._received_bytes = 0  # of the present data set
         self._empty_parts = 0
         self._message_id = 0
+        self._asked: set[int] = set()  # our requests whose responses come out of `receive`
         self._ahead: Command | None = None  # a request that came while another one was worked on
         self._release_asked = False
         self._cancels: set[int] = set()
@@ -69,7 +70,8 @@ class Association:
     # --- receiving ---
 
     def receive(self, timeout_s: float | None = None) -> Command | None:
-        """The next request; None after the peer released the association. What is left of a data set is skipped.
+        """The next request, or the response to one of `ask`; None after the peer released the association. What is left
+        of a data set is skipped.
 
         `timeout_s` is by default the idle time-out of the settings.
         """
@@ -88,10 +90,23 @@ class Association:
                 self._count_stale_cancel()
                 continue
             self._connection.mark_idle(False)
-            if command.is_response:
+            if command.is_response and command.responded_to not in self._asked:
                 self._violated(f"a {command.field.name} came that answers nothing")
             self._stale_cancels = 0
+            self._asked.discard(command.responded_to)
             return command
+
+    def stays_quiet(self, wait_s: float) -> bool:
+        """Wait until something comes that `receive` would take, at most `wait_s`; whether nothing did.
+
+        What is left of a data set is skipped before.
+        """
+        self.flush()
+        self.drain()
+        if self._ahead is not None or self._release_asked:
+            return False
+        self._connection.mark_idle(True)
+        return self._connection.is_quiet(wait_s)
 
     def receive_response(self, message_id: int) -> Command:
         """The response to our request with this message ID; a C-CANCEL that comes first is kept for `cancelled`."""
@@ -136,18 +151,19 @@ class Association:
         for _ in self.data_set():
             pass
 
-    def read_identifier(self) -> bytes:
-        """The whole data set of the last command.
+    def read_identifier(self, max_bytes: int | None = None) -> bytes:
+        """The whole data set of the last command; `max_bytes` is by default `max_identifier_bytes` of the settings.
 
-        Raises: BadQuery when it is larger than `max_identifier_bytes`; it was read to its end nevertheless.
+        Raises: TooLarge when it is larger than that; it was read to its end nevertheless.
         """
+        most = self._limits.max_identifier_bytes if max_bytes is None else max_bytes
         parts, size = [], 0
         for part in self.data_set():
             size += len(part)
-            if size <= self._limits.max_identifier_bytes:
+            if size <= most:
                 parts.append(bytes(part))
-        if size > self._limits.max_identifier_bytes:
-            raise BadQuery(f"the identifier has {size} bytes; at most {self._limits.max_identifier_bytes} are read")
+        if size > most:
+            raise TooLarge(f"the identifier has {size} bytes; at most {most} are read")
         return b"".join(parts)
 
     def cancelled(self, message_id: int) -> bool:
@@ -250,6 +266,12 @@ class Association:
         except (PeerTimedOut, PeerAborted) as error:
             self._ended(error)
             raise
+
+    def ask(self, context_id: int, command: bytes, data_set: bytes, message_id: int) -> None:
+        """Send a request whose response comes out of `receive`, whatever the peer sends before it."""
+        self._asked.add(message_id)
+        self._connection.mark_idle(False)
+        self.respond(command, context_id, data_set)
 
     def next_message_id(self) -> int:
         """The message ID for our next request, 1 to 65535."""

@@ -1,6 +1,6 @@
-"""Associations that we request: connect, echo, store.
+"""Associations that we request: connect, echo, store, ask for an action, report an event.
 
-Source: PS3.8 section 7.1, PS3.7 sections 9.1.1 and 9.1.5.
+Source: PS3.8 section 7.1, PS3.7 sections 9.1.1, 9.1.5, 10.1.1 and 10.1.4.
 """
 
 from __future__ import annotations
@@ -139,3 +139,48 @@ def store(
     )
     association.send(context_id, command, data_set)
     return association.receive_response(message_id).status
+
+
+def action(
+    association: Association, *, context_id: int, sop_class: str, sop_instance: str, action_type: int, data_set: bytes
+) -> int:
+    """Send an N-ACTION and return the status of its response.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 10.3.5.
+    """
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.N_ACTION_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        requested_sop_class=sop_class,
+        requested_sop_instance=sop_instance,
+        action_type=action_type,
+    )
+    association.respond(command, context_id, data_set)
+    return association.receive_response(message_id).status
+
+
+def event_report(
+    association: Association, *, context_id: int, sop_class: str, sop_instance: str, event_type: int, data_set: bytes
+) -> int:
+    """Send an N-EVENT-REPORT and return the status of its response.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 10.3.1.
+    """
+    message_id = association.next_message_id()
+    command = event_report_command(message_id, sop_class, sop_instance, event_type)
+    association.respond(command, context_id, data_set)
+    return association.receive_response(message_id).status
+
+
+def event_report_command(message_id: int, sop_class: str, sop_instance: str, event_type: int) -> bytes:
+    """The command set of an N-EVENT-REPORT with a data set."""
+    return encode_command(
+        CommandField.N_EVENT_REPORT_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=sop_class,
+        affected_sop_instance=sop_instance,
+        event_type=event_type,
+    )

@@ -126,6 +126,10 @@ class Connection:
             event = self._reader.next()
         return event
 
+    def is_quiet(self, wait_s: float) -> bool:
+        """Wait until something comes, at most `wait_s`; whether nothing did."""
+        return not self._reader.mid_pdu and not self._poll.poll(wait_s * 1_000)
+
     def _wait_until(self, deadline: float) -> None:
         """Set how long the next receive may block. Raises: PeerTimedOut when the deadline has passed."""
         left = deadline - time.monotonic()

@@ -32,6 +32,7 @@ _AFFECTED_CLASS, _REQUESTED_CLASS = 0x0002, 0x0003
 _MESSAGE_ID, _RESPONDED_TO = 0x0110, 0x0120
 _MOVE_DESTINATION, _PRIORITY, _STATUS, _COMMENT = 0x0600, 0x0700, 0x0900, 0x0902
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE = 0x1000, 0x1001
+_EVENT_TYPE, _ACTION_TYPE = 0x1002, 0x1008
 _REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
 _ORIGINATOR, _ORIGINATOR_MESSAGE = 0x1030, 0x1031
 
@@ -86,6 +87,8 @@ class Command:
     priority: int = 0
     status: int = 0
     error_comment: str = ""
+    event_type: int = 0
+    action_type: int = 0
 
     @property
     def is_response(self) -> bool:
@@ -177,6 +180,8 @@ def decode_command(encoded: bytes, context_id: int) -> Command:
         priority=_number(values, _PRIORITY),
         status=_number(values, _STATUS),
         error_comment=_text(values, _COMMENT),
+        event_type=_number(values, _EVENT_TYPE),
+        action_type=_number(values, _ACTION_TYPE),
     )
 
 
@@ -231,6 +236,8 @@ def encode_command(
     priority: int | None = None,
     status: int | None = None,
     comment: str = "",
+    event_type: int | None = None,
+    action_type: int | None = None,
     remaining: int | None = None,
     completed: int | None = None,
     failed: int | None = None,
@@ -253,6 +260,8 @@ def encode_command(
         _padded(_COMMENT, _plain(comment)) if comment else b"",
         _uid(_AFFECTED_INSTANCE, affected_sop_instance),
         _uid(_REQUESTED_INSTANCE, requested_sop_instance),
+        _short(_EVENT_TYPE, event_type),
+        _short(_ACTION_TYPE, action_type),
         _short(_REMAINING, remaining),
         _short(_COMPLETED, completed),
         _short(_FAILED, failed),
@@ -276,7 +285,7 @@ def response(
 ) -> bytes:
     """The command set that answers `request` with `status`; the counts belong to C-GET and C-MOVE.
 
-    Source: PS3.7 section 9.3 (each response names the request's message ID, SOP class and, if any, instance).
+    Source: PS3.7 sections 9.3 and 10.3 (each response names the request's message ID, SOP class and, if any, instance).
     """
     return encode_command(
         CommandField(request.field | _RESPONSE_BIT),

@@ -13,8 +13,10 @@ from typing import Final, Self
 from pacs_server import log
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
+from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.commitments import Commitments
 from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
@@ -52,6 +54,8 @@ class Node:
         self.rules = TierRules(index)
         self.tiering = Tiering(index)
         self.jobs = Jobs(index)
+        self.commitments = Commitments(index)
+        self.requests = OpenRequests()
         self._lock = threading.Lock()
         self._noting = threading.Lock()
         self._read_studies: set[str] = set()
@@ -194,6 +198,8 @@ class Node:
             vocabulary=self.vocabulary,
             on_damage=self.note_damage,
             on_read=self.note_read,
+            commitments=self.commitments,
+            requests=self.requests,
         )
 
 

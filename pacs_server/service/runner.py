@@ -19,6 +19,7 @@ from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.leaving import release_volume
 from pacs_server.service.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
@@ -114,6 +115,8 @@ class Runner:
                 return self._complete(job)
             case JobKind.VERIFY:
                 return verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
+            case JobKind.COMMIT:
+                return settle_commitments(node, job, lease=_LEASE, is_stopped=self._stop.is_set)
             case JobKind.SURVEY:
                 self._survey(job)
             case JobKind.OPERATIONS:

@@ -1,0 +1,116 @@
+"""Storage Commitment: says of an object that it is kept safely only after its copies were read back from the disks.
+
+A device deletes its images because of what is said here, so every doubt is a no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from pacs_server.archive.copies import complete, damage_of
+from pacs_server.dicom.commitment import Reason, Reference
+from pacs_server.errors import VolumeUnavailable
+from pacs_server.index.copies import Copies, Copy, KeptObject
+from pacs_server.net.negotiate import is_storage_class
+from pacs_server.storage.placement import Placement
+
+COMMITTED = 0
+_CURRENT, _IN_TRASH = "current", "trash"
+
+
+def read_back(
+    references: Sequence[Reference],
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    *,
+    since: datetime,
+    clock: Callable[[], datetime],
+) -> dict[Reference, int]:
+    """Read every copy of these objects that was not read since `since`, complete what is missing or damaged, and say
+    what becomes of each object: `COMMITTED`, or the reason why not.
+
+    `COMMITTED` is said of an object only if it is held under this class and not in the trash, and as many copies as the
+    policy of its sender wants, in distinct fault domains, were read to their end since `since` and are what was
+    received. Where several contents came under one UID that is so for each of them: nobody knows which one the
+    requester means. `Reason.RESOURCE_LIMITATION` may change when a volume comes back; the other reasons do not.
+
+    Raises: IndexUnavailable.
+    """
+    uids = list({one.sop_uid for one in references})
+    for held in _kept(copies, uids).values():
+        _read_copies(held, copies, placement_for, since, clock())
+    # What is missing is made from copies that were just read, and read back by whoever writes it.
+    everything = [one for held in _kept(copies, uids).values() for one in held]
+    complete(everything, copies, placement_for, now=clock())
+    return stand(references, copies, placement_for, since=since)
+
+
+def stand(
+    references: Sequence[Reference], copies: Copies, placement_for: Callable[[str], Placement], *, since: datetime
+) -> dict[Reference, int]:
+    """Like `read_back`, but by what is known of the copies, reading none.
+
+    Raises: IndexUnavailable.
+    """
+    kept = _kept(copies, list({one.sop_uid for one in references}))
+    return {one: _outcome(one, kept.get(one.sop_uid, []), placement_for, since) for one in references}
+
+
+def _kept(copies: Copies, uids: Sequence[str]) -> Mapping[str, list[KeptObject]]:
+    """The contents under each UID that are not in the trash."""
+    found: dict[str, list[KeptObject]] = {}
+    for one in copies.of_objects(uids):
+        if one.role != _IN_TRASH:
+            found.setdefault(one.sop_uid, []).append(one)
+    return found
+
+
+def _read_copies(
+    held: Sequence[KeptObject],
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    since: datetime,
+    now: datetime,
+) -> None:
+    good: list[tuple[str, str]] = []
+    for one in held:
+        placement = placement_for(one.sender)
+        for copy in one.copies:
+            volume = placement.volume(copy.volume_id)
+            if volume is None or not volume.state.is_readable or _was_read(copy, since):
+                continue
+            try:
+                damage = damage_of(volume, copy.path, one.digest)
+            except VolumeUnavailable:
+                continue  # what cannot be read is not committed to
+            if damage:
+                copies.mark_damaged(copy.volume_id, copy.path, damage, now)
+            else:
+                good.append((copy.volume_id, copy.path))
+    copies.mark_verified(good, now)
+
+
+def _was_read(copy: Copy, since: datetime) -> bool:
+    return not copy.damage and copy.verified_at is not None and copy.verified_at >= since
+
+
+def _outcome(
+    reference: Reference, held: Sequence[KeptObject], placement_for: Callable[[str], Placement], since: datetime
+) -> int:
+    current = next((one for one in held if one.role == _CURRENT), None)
+    if current is None:
+        known = is_storage_class(reference.sop_class)
+        return Reason.NO_SUCH_OBJECT if known else Reason.CLASS_NOT_SUPPORTED
+    if current.sop_class != reference.sop_class:
+        return Reason.CLASS_CONFLICT
+    outcomes = [_state_of(one, placement_for(one.sender), since) for one in held]
+    return next((one for one in outcomes if one != COMMITTED), COMMITTED)
+
+
+def _state_of(one: KeptObject, placement: Placement, since: datetime) -> int:
+    if not placement.lacks([copy for copy in one.copies if _was_read(copy, since)]):
+        return COMMITTED
+    # With every copy found bad no volume that comes back helps; a copy that was not read may be good.
+    hopeless = all(copy.damage for copy in one.copies)
+    return Reason.PROCESSING_FAILURE if hopeless else Reason.RESOURCE_LIMITATION

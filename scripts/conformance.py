@@ -16,6 +16,7 @@ from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, Level
 from pacs_server.dicom.coded_sets import SETS, WHOLE
 from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.status import Status
+from pacs_server.index.registry import Right
 from pacs_server.net.negotiate import READABLE_SYNTAXES
 from pacs_server.settings import NetworkLimits
 
@@ -23,8 +24,16 @@ STATEMENT: Final = Path(__file__).resolve().parents[1] / "docs" / "conformance.m
 _TABLE: Final = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _MEANINGS: Final = {
-    Status.SUCCESS: "stored and findable; every answer was sent; every object was sent",
+    Status.SUCCESS: "stored and findable; every answer or object was sent; the transaction is recorded",
     Status.PROCESSING_FAILURE: "the request cannot be worked on as it is",
+    Status.NO_SUCH_INSTANCE: "N-ACTION, N-EVENT-REPORT: not the well-known instance of Storage Commitment",
+    Status.NO_SUCH_EVENT: "N-EVENT-REPORT: the event type is neither 1 nor 2",
+    Status.INVALID_ARGUMENT: "N-ACTION, N-EVENT-REPORT: a damaged data set, a UID that is none, an unknown transaction",
+    Status.NO_SUCH_CLASS: "N-ACTION, N-EVENT-REPORT: not the SOP class of Storage Commitment",
+    Status.MISSING_ATTRIBUTE: "N-ACTION, N-EVENT-REPORT: no Transaction UID, no object, or an object without its UIDs",
+    Status.NO_SUCH_ACTION: "N-ACTION: the action type is not 1",
+    Status.DUPLICATE_TRANSACTION: "N-ACTION: this peer used the Transaction UID for other objects",
+    Status.RESOURCE_LIMITATION: "N-ACTION, N-EVENT-REPORT: more objects in one transaction than are worked on at once",
     Status.INVALID_SOP_INSTANCE: "the SOP Instance UID is empty or not a UID",
     Status.UNRECOGNISED_OPERATION: "this operation is not that of the presentation context",
     Status.OUT_OF_RESOURCES: "too few volumes, no index, or too many answers: try later, or narrow the query",
@@ -43,7 +52,8 @@ def services() -> Iterable[tuple[str, ...]]:
     """The SOP classes of ours besides storage."""
     yield "SOP class", "UID", "operation", "right"
     for uid, service in SERVICES.items():
-        yield UID(uid).name, uid, f"C-{service.right.value.upper()}", f"`{service.right.value}`"
+        operation = "N-ACTION, N-EVENT-REPORT" if service.right is Right.COMMIT else f"C-{service.right.value.upper()}"
+        yield UID(uid).name, uid, operation, f"`{service.right.value}`"
 
 
 def storage_classes() -> Iterable[tuple[str, ...]]:

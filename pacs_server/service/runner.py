@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from pacs_server import log
@@ -27,6 +28,10 @@ from pacs_server.storage.volume import Volume
 _LOOK_EVERY_S: Final = 1.0
 _AFTER_FAILURE_S: Final = 10.0
 _JOB_THREADS: Final = 4
+# Reports wait for consoles that are slow or off; what keeps objects safe does not wait with them.
+_COMMITMENT_THREADS: Final = 2
+_COMMITMENTS: Final = frozenset({JobKind.COMMIT})
+_KEEPING: Final = frozenset(JobKind) - _COMMITMENTS
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 _LEASE: Final = timedelta(minutes=5)
@@ -44,7 +49,9 @@ class Runner:
         self._stop = threading.Event()
         self._purged_on: date | None = None
         self._moves = NightlyMoves(node, self._stop.is_set, lambda: datetime.now().astimezone())
-        duties = [("jobs", self._do_job)] * _JOB_THREADS + [
+        duties: list[tuple[str, Callable[[], bool]]] = [
+            *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
+            *[("commitments", partial(self._do_job, _COMMITMENTS))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
             ("verify", self._verify),
             ("purge", self._purge),
@@ -81,10 +88,10 @@ class Runner:
                 log.unexpected("background work failed", error)
                 pause = _AFTER_FAILURE_S
 
-    def _do_job(self) -> bool:
-        """Do one job; whether there was one."""
+    def _do_job(self, kinds: Collection[JobKind]) -> bool:
+        """Do one job of these kinds; whether there was one."""
         jobs = self._node.jobs
-        job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=_PER_TARGET)
+        job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=_PER_TARGET, kinds=kinds)
         if job is None:
             return False
         # A job may be owed because of what an admin changed a moment ago.

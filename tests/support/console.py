@@ -31,12 +31,13 @@ class Told:
 
 
 class Console:
-    """`reports` are those that arrived; each is answered with `status`."""
+    """`reports` are those that arrived; each is answered with `status`, but the first `loses` break their association."""
 
-    def __init__(self, aet: str = "CONSOLE", *, status: int = 0x0000, port: int = 0) -> None:
+    def __init__(self, aet: str = "CONSOLE", *, status: int = 0x0000, loses: int = 0) -> None:
         self.aet = aet
         self.status = status
-        self.port = port or free_port()
+        self.loses = loses
+        self.port = free_port()
         self.reports: list[Told] = []
         self._lock = threading.Lock()
 
@@ -55,6 +56,8 @@ class Console:
         )
         with self._lock:
             self.reports.append(told)
+            if len(self.reports) <= self.loses:
+                event.assoc.abort()
         return told.answered, None
 
     @contextmanager

@@ -127,6 +127,21 @@ def test_a_report_that_is_not_acknowledged_with_success_is_sent_again(archive: A
     assert (set(refused), last) == ({0x0110}, 0x0000)
 
 
+def test_a_report_whose_acknowledgement_was_lost_comes_again_on_another_association(
+    archive: Archive, tmp_path: Path
+) -> None:
+    samples = stored(archive, tmp_path, "losing", 1)
+    with Console("LOSING", loses=1).listening() as console:
+        archive.add_peer(console.aet, console.port)
+        with console.associated(archive) as association:
+            assert request(association, transaction("1.2.3.11", named(samples))) == 0x0000
+            wait_for(lambda: len(console.of("1.2.3.11")) == 2, "the second report", timeout_s=60)
+        wait_for(lambda: settled(archive, "1.2.3.11") == "reported", "the transaction to be over", timeout_s=60)
+    lost, again = console.of("1.2.3.11")
+    assert (lost.calling_aet, again.calling_aet) == ("LOSING", "PACS")
+    assert (lost.committed, again.committed) == ((samples[0].sop_uid,),) * 2
+
+
 def test_the_jobs_tell_what_to_do_for_a_console_without_an_address(archive: Archive, tmp_path: Path) -> None:
     samples = stored(archive, tmp_path, "nowhere", 1)
     console = Console("NOWHERE")

@@ -31,7 +31,7 @@ class Told:
 
 
 class Console:
-    """`reports` are those that arrived; each is answered with `status`, but the first `loses` break their association."""
+    """`reports` are those that arrived; each is answered with `status`, the first `loses` by a broken association."""
 
     def __init__(self, aet: str = "CONSOLE", *, status: int = 0x0000, loses: int = 0) -> None:
         self.aet = aet

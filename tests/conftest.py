@@ -26,8 +26,8 @@ def new_archive(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
     """Makes archives that belong to one test; they are not started. Whatever runs is killed at the end."""
     made: list[Archive] = []
 
-    def make(**settings: object) -> Archive:
-        made.append(Archive(tmp_path / f"archive-{len(made)}", settings=settings))
+    def make(*, aet: str = Archive.aet, **settings: object) -> Archive:
+        made.append(Archive(tmp_path / f"archive-{len(made)}", settings=settings, aet=aet))
         return made[-1]
 
     yield make

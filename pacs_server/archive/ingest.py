@@ -64,10 +64,12 @@ class Reception:
         vocabulary: Vocabulary,
         memory_bytes: int,
         now: datetime,
+        routes: tuple[str, ...] = (),
     ) -> None:
         self.declared = declared
         self.origin = origin
         self.now = now
+        self.routes = routes
         self.size_bytes = 0
         self.instances = instances
         self.placement = placement
@@ -178,6 +180,7 @@ def ingest(reception: Reception) -> Recorded:
         lacks_copies=placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted else None,
+        routes=reception.routes,
     )
     recorded = instances.record(arrival)  # row; then the caller's status
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:

@@ -48,6 +48,9 @@ _MAX_ANSWERS = click.option(
 _COMBINED = click.option(
     "--combined-datetime", metavar="YES/NO", help="Take its range of dates and of times as one. At first: no."
 )
+_ASSOCIATIONS = click.option(
+    "--associations", metavar="N", help="With how many at once objects are sent to it. At first: 1."
+)
 
 
 @click.group(cls=Group)
@@ -65,6 +68,7 @@ def ae() -> None:
 @_CHARSET
 @_MAX_ANSWERS
 @_COMBINED
+@_ASSOCIATIONS
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Register a peer.
@@ -90,6 +94,7 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_CHARSET
 @_MAX_ANSWERS
 @_COMBINED
+@_ASSOCIATIONS
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Change what is registered about a peer.

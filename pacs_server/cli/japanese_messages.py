@@ -155,4 +155,26 @@ MESSAGES: Final[dict[str, str]] = {
     "{}, {}, {}: {} of {} objects failed": "{0}、{1}、{2}: オブジェクト {4} 件のうち {3} 件は保証されません",
     "there is no transaction {}; pacs commit list shows those there are":
         "トランザクション {0} はありません。pacs commit list で確認できます",
+    "queued {} objects for {}": "{1} への送信待ちに {0} 件を入れました",
+    "{} sent to {}, {} refused": "{1} に {0} 件送信しました。拒否 {2} 件",
+    "what waits is tried at once; {} that were refused are sent once more":
+        "待っているものをすぐに送ります。拒否されていた {0} 件も送り直します",
+    "would forget {} objects that were to be sent to {}; do it with --yes":
+        "{1} への送信待ち {0} 件を取り消します。実行するには --yes を付けてください",
+    "forgot {} objects that were to be sent to {}": "{1} への送信待ち {0} 件を取り消しました",
+    "nothing is held with {}; pacs find shows what is": "{0} に該当するものは保管していません。pacs find で確認できます",
+    "no server runs here; it stays queued, and is sent once one does: pacs serve":
+        "サーバが動いていません。送信待ちに残り、動けば送られます: pacs serve",
+    "{}; it stays queued and is tried again: pacs send list": "{0}。送信待ちに残り、再び送ります: pacs send list",
+    "added route {}; what it would do with what is held: pacs route test {}":
+        "転送ルート {0} を追加しました。保管中のものでの動きは: pacs route test {1}",
+    "nothing is forwarded by itself; pacs route add makes a route":
+        "自動では何も転送していません。pacs route add でルートを作れます",
+    "there is no route {}; pacs route list shows those there are":
+        "転送ルート {0} はありません。pacs route list で確認できます",
+    "would forget route {} and what it has queued; do it with --yes":
+        "転送ルート {0} と送信待ちを消します。実行するには --yes を付けてください",
+    "forgot route {}; {} objects that it had queued are not sent":
+        "転送ルート {0} を消しました。送信待ちだった {1} 件は送りません",
+    "route {} {}": "転送ルート {0}: {1}",
 }  # fmt: skip

@@ -27,7 +27,7 @@ _HEADINGS: Final = {
     "target": "TARGET",
     "error": "LAST ERROR",
 }
-_KINDS: Final = click.Choice(("copy", "verify", "survey", "release", "operations", "commit"))
+_KINDS: Final = click.Choice(("copy", "verify", "survey", "release", "operations", "commit", "route", "send"))
 
 
 @click.group(cls=Group)

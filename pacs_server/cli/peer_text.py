@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOBODY: Final = "-"
-KEYS: Final = ("aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime")
+KEYS: Final = (
+    "aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime", "associations",
+)  # fmt: skip
+MAX_ASSOCIATIONS: Final = 16
 
 
 def facts_of(peer: Peer) -> dict[str, object]:
@@ -33,6 +36,7 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "charset": peer.charset,
         "max_answers": peer.max_answers,
         "combined_datetime": peer.combines_moments,
+        "associations": peer.associations,
     }
 
 
@@ -60,6 +64,7 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         charset=charset_term(_line(facts.get("charset"))),
         max_answers=_count(facts.get("max_answers")),
         combines_moments=_yes(facts.get("combined_datetime")),
+        associations=_associations(facts.get("associations")),
     )
 
 
@@ -126,6 +131,13 @@ def _count(value: object) -> int:
     text = "0" if value is None else str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise ValueError(f"'{printable(text)}' is not a number of answers: 0 for no limit of its own, or more")
+    return int(text)
+
+
+def _associations(value: object) -> int:
+    text = "1" if value is None else str(value)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_ASSOCIATIONS):
+        raise ValueError(f"'{printable(text)}' is not a number of associations: from 1 to {MAX_ASSOCIATIONS}")
     return int(text)
 
 

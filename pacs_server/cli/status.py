@@ -62,15 +62,19 @@ def _backlog(node: Node) -> dict[str, Any]:
         "damaged_copies": node.copies.count_damaged(),
         "leaving_files": sum(one.files for one in node.releases.waiting()),
         "jobs": jobs,
+        "sends": node.sendings.open_counts(),
     }
 
 
 def _backlog_line(backlog: dict[str, Any]) -> str:
     owed = ", ".join(f"{number} {kind} jobs" for kind, number in sorted(backlog["jobs"].items()))
     lacking, damaged, leaving = (backlog[name] for name in ("lacking_copies", "damaged_copies", "leaving_files"))
-    if not (lacking or damaged or owed):
+    sends = backlog["sends"]
+    if not (lacking or damaged or owed or any(sends.values())):
         return f"none: every object has the {backlog['want']} copies that are wanted"
     told = f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
+    if any(sends.values()):
+        told += f", {sends['waiting']} objects to send, {sends['dead']} refused by their destination (pacs send list)"
     return f"{told}, {leaving} files to be removed" if leaving else told
 
 

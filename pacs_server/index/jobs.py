@@ -9,7 +9,20 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import UnknownName
@@ -17,7 +30,8 @@ from pacs_server.index.engine import Index
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import jobs, site
 
-# Every job here keeps data safe, so it is tried for ever: after 5 s, then after ever longer, at most 10 minutes.
+# Every job here keeps data safe or was promised to a destination, so it is tried for ever: after 5 s, then after ever
+# longer, at most 10 minutes.
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _PAUSED_KINDS: Final = "paused jobs"
@@ -33,6 +47,12 @@ class JobKind(StrEnum):
     RELEASE = "release"  # remove the files that are copies no more from the volume in `target`
     OPERATIONS = "operations"  # make the operations on the volume in `target` and those of the index the same
     COMMIT = "commit"  # report to the peer in `target` what it asked storage commitment for
+    ROUTE = "route"  # look which objects of a series the route in `target` forwards
+    SEND = "send"  # send what waits of a series for the destination in `target`
+
+
+# What is worked on apart, so that no destination, dead or slow, ever holds up what keeps data safe.
+FORWARDING: Final = frozenset({JobKind.ROUTE, JobKind.SEND})
 
 
 class JobState(StrEnum):
@@ -66,7 +86,7 @@ class Jobs:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._any = Statement(index, select(jobs.c.id).where(jobs.c.due_at <= bindparam("moment")).limit(1))
+        self._any: dict[frozenset[JobKind], Statement] = {}
 
     def owe(
         self, kind: JobKind, now: datetime, *, series: Iterable[tuple[str, str]] = (("", ""),), target: str = ""
@@ -81,13 +101,22 @@ class Jobs:
                 connection.execute(owing(self._index), rows)
 
     def claim(
-        self, worker: str, now: datetime, *, lease: timedelta, per_target: int, kinds: Iterable[JobKind] = JobKind
+        self,
+        worker: str,
+        now: datetime,
+        *,
+        lease: timedelta,
+        per_target: int,
+        kinds: Iterable[JobKind] = JobKind,
+        target: str | None = None,
     ) -> Job | None:
         """Take the job of these kinds that waits longest; ours until `lease` is over, or it is `done` or `failed`.
 
-        At most `per_target` are under way for one kind and target. Raises: IndexUnavailable.
+        At most `per_target` are under way for one kind and target; with a `target`, only jobs of that one are taken.
+        Raises: IndexUnavailable.
         """
-        if not self._any.rows(moment=now.isoformat()):
+        kinds = frozenset(kinds)
+        if not self._due(kinds).rows(moment=now.isoformat()):
             return None  # the usual answer, every second; it takes no lock
         with self._index.write() as connection:
             busy = (
@@ -102,10 +131,11 @@ class Jobs:
                 .where(
                     or_(
                         (jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= now.isoformat()),
-                        (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until <= now.isoformat()),
+                        _lease_is_over(now.isoformat()),
                     ),
-                    jobs.c.kind.in_(set(kinds) - _paused(connection)),
-                    *(or_(jobs.c.kind != kind, jobs.c.target != target) for kind, target in full),
+                    jobs.c.kind.in_(kinds - _paused(connection)),
+                    *(() if target is None else (jobs.c.target == target,)),
+                    *(or_(jobs.c.kind != kind, jobs.c.target != busy_one) for kind, busy_one in full),
                 )
                 .order_by(jobs.c.due_at, jobs.c.id)
                 .limit(1)
@@ -118,13 +148,35 @@ class Jobs:
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
         return _job(row)
 
+    def _due(self, kinds: frozenset[JobKind]) -> Statement:
+        """Whether there is a job to take; jobs of other kinds, however many are due, are not looked at."""
+        if kinds not in self._any:
+            is_one = or_(*(jobs.c.kind == kind.value for kind in sorted(kinds)))
+            free = or_(jobs.c.state == JobState.WAITING.value, _lease_is_over(bindparam("moment")))
+            due = select(jobs.c.id).where(is_one, jobs.c.due_at <= bindparam("moment"), free).limit(1)
+            self._any[kinds] = Statement(self._index, due)
+        return self._any[kinds]
+
+    def due_targets(self, kind: JobKind, now: datetime) -> dict[str, int]:
+        """How many jobs of a kind can be taken now, for each target that has some. Raises: IndexUnavailable."""
+        free = or_(jobs.c.state == JobState.WAITING, _lease_is_over(now.isoformat()))
+        due = select(jobs.c.target, func.count()).where(jobs.c.kind == kind, jobs.c.due_at <= now.isoformat(), free)
+        if not self._due(frozenset({kind})).rows(moment=now.isoformat()):
+            return {}
+        with self._index.read() as connection:
+            if kind in _paused(connection):
+                return {}
+            return {target: number for target, number in connection.execute(due.group_by(jobs.c.target))}
+
     def renew(self, job: Job, now: datetime, lease: timedelta) -> None:
         """Keep a job that takes longer. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(lease_until=(now + lease).isoformat()))
 
-    def done(self, job: Job, now: datetime, *, again_at: datetime | None = None) -> None:
-        """Forget a job, or have it done again at `again_at`; at once if it was owed again while it was done.
+    def done(
+        self, job: Job, now: datetime, *, again_at: datetime | None = None, settle: timedelta = timedelta()
+    ) -> None:
+        """Forget a job, or have it done again at `again_at`; after `settle` if it was owed again while it was done.
 
         Raises: IndexUnavailable.
         """
@@ -138,19 +190,25 @@ class Jobs:
                 later = update(jobs).where(*unchanged).values(again | {"due_at": again_at.isoformat()})
                 settled = connection.execute(later).rowcount
             if not settled:
-                at_once = update(jobs).where(mine, jobs.c.state == JobState.RUNNING)
-                connection.execute(at_once.values(again | {"due_at": now.isoformat()}))
+                soon = update(jobs).where(mine, jobs.c.state == JobState.RUNNING)
+                connection.execute(soon.values(again | {"due_at": (now + settle).isoformat()}))
 
     def failed(self, job: Job, error: str, now: datetime) -> None:
         """Have a job tried again later. Raises: IndexUnavailable."""
-        pause = min(_FIRST_PAUSE * 2 ** min(job.attempts, 16), _LONGEST_PAUSE)
-        values = {
-            "state": JobState.WAITING,
-            "attempts": job.attempts + 1,
-            "due_at": (now + pause).isoformat(),
-            "error": error[:_MAX_ERROR_CHARACTERS],
-        }
         with self._index.write() as connection:
+            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
+            connection.execute(mine.values(_after_failure(job.attempts, error, now)))
+
+    def failed_for_target(self, job: Job, error: str, now: datetime) -> None:
+        """Have a job, and with it all of its kind and target that are due before, tried again later: not one of them
+        would fare better. The pause follows from the one of them that failed most often. Raises: IndexUnavailable.
+        """
+        alike = jobs.c.kind == job.kind, jobs.c.target == job.target
+        with self._index.write() as connection:
+            waiting = jobs.c.state == JobState.WAITING
+            attempts = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
+            values = _after_failure(max(attempts, job.attempts), error, now)
+            connection.execute(update(jobs).where(*alike, waiting, jobs.c.due_at < values["due_at"]).values(values))
             mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
             connection.execute(mine.values(values))
 
@@ -174,6 +232,22 @@ class Jobs:
                 return
         with self._index.write() as connection:
             connection.execute(update(jobs).where(*waiting).values(due_at=now.isoformat()))
+
+    def wake_target(self, kind: JobKind, target: str, now: datetime, *, only_failed: bool = False) -> None:
+        """Try the jobs of a kind and target at once, or those of them that failed. Raises: IndexUnavailable."""
+        waiting = [jobs.c.kind == kind, jobs.c.target == target, jobs.c.state == JobState.WAITING]
+        later = [*waiting, jobs.c.due_at > now.isoformat(), *([jobs.c.attempts > 0] if only_failed else [])]
+        with self._index.read() as connection:
+            if not connection.execute(select(jobs.c.id).where(*later).limit(1)).first():
+                return
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*later).values(due_at=now.isoformat(), error=""))
+
+    def drop_target(self, kind: JobKind, target: str) -> None:
+        """Forget the jobs of a kind and target that nobody works on. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            alike = jobs.c.kind == kind, jobs.c.target == target, jobs.c.state != JobState.RUNNING
+            connection.execute(delete(jobs).where(*alike))
 
     def listed(self, *, limit: int = 1000) -> list[Job]:
         """The jobs, those that are due first. Raises: IndexUnavailable."""
@@ -249,6 +323,20 @@ def owing(index: Index) -> Insert:
 
 
 JOB_COLUMNS: Final = [column.name for column in jobs.c if column.name != "id"]
+
+
+def _after_failure(attempts: int, error: str, now: datetime) -> dict[str, Any]:
+    pause = min(_FIRST_PAUSE * 2 ** min(attempts, 16), _LONGEST_PAUSE)
+    return {
+        "state": JobState.WAITING,
+        "attempts": attempts + 1,
+        "due_at": (now + pause).isoformat(),
+        "error": error[:_MAX_ERROR_CHARACTERS],
+    }
+
+
+def _lease_is_over(moment: Any) -> ColumnElement[bool]:
+    return and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until <= moment)
 
 
 def _paused(connection: Connection) -> set[str]:

@@ -73,6 +73,7 @@ class Arrival:
     lacks_copies: bool = False
     readmission: Operation | None = None
     is_found: bool = False
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

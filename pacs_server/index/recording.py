@@ -80,6 +80,7 @@ class _Group:
         self._cursor = cursor
         self._studies: dict[str, _Study] = {}
         self._series: dict[tuple[int, str], _Series] = {}
+        self._routed: set[tuple[str, str, str]] = set()
 
     def add(self, arrival: Arrival) -> Recorded:
         """Enter one object."""
@@ -137,6 +138,7 @@ class _Group:
         study.last_received_at = arrival.received_at.isoformat()
         if role == "current":
             _count_in(study, part, description)
+            self._owe_routes(arrival)
         if role == "version":
             self._note(study, instance_row, Flag(kind="conflict-version"), arrival)
         if arrival.readmission is not None:
@@ -223,6 +225,15 @@ class _Group:
         described = arrival.description
         owed = entry(JobKind.COPY, described.study_uid, described.series_uid, "", arrival.received_at)
         self._do.owe.on(self._cursor, owed)
+
+    def _owe_routes(self, arrival: Arrival) -> None:
+        """Have routes looked at that may forward this object, once for each series of the group."""
+        described = arrival.description
+        for route in arrival.routes:
+            if (key := (route, described.study_uid, described.series_uid)) not in self._routed:
+                self._routed.add(key)
+                owed = entry(JobKind.ROUTE, described.study_uid, described.series_uid, route, arrival.received_at)
+                self._do.owe.on(self._cursor, owed)
 
     def _add_items(self, study: _Study, part: _Series, description: Description) -> None:
         for sequence in SEQUENCES if description.items else ():

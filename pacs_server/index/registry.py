@@ -37,7 +37,8 @@ class Right(StrEnum):
 class Peer:
     """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
     CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
-    `combines_moments`: its dates and times are one range, as if it had negotiated that.
+    `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
+    at once we send to it.
     """
 
     aet: AeTitle
@@ -49,6 +50,7 @@ class Peer:
     charset: str = ""
     max_answers: int = 0
     combines_moments: bool = False
+    associations: int = 1
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -150,6 +152,7 @@ class Registry:
             "charset": peer.charset,
             "max_answers": peer.max_answers,
             "combines_moments": int(peer.combines_moments),
+            "associations": peer.associations,
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -233,7 +236,7 @@ class Registry:
 
 
 def _peer(row: Iterable[Any]) -> Peer:
-    aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments = row
+    aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations = row
     return Peer(
         aet=AeTitle(aet),
         host=host,
@@ -244,6 +247,7 @@ def _peer(row: Iterable[Any]) -> Peer:
         charset=charset,
         max_answers=max_answers,
         combines_moments=bool(combines_moments),
+        associations=associations,
     )
 
 

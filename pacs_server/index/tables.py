@@ -173,6 +173,7 @@ peers: Final = Table(
     Column("charset", Text, nullable=False),
     Column("max_answers", Integer, nullable=False, server_default="0"),
     Column("combines_moments", Integer, nullable=False, server_default="0"),
+    Column("associations", Integer, nullable=False, server_default="1"),
 )
 
 volumes: Final = Table(
@@ -222,6 +223,38 @@ jobs: Final = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_jobs_due_at", jobs.c.due_at)
+Index("ix_jobs_kind_due_at", jobs.c.kind, jobs.c.due_at)
+
+# What is to be sent to a destination, and what became of it. What was sent stays, so that no rule sends it again; an
+# object is named by what it is, because rows of the index get other ids when it is rebuilt. `route` is empty for what a
+# person asked for.
+sendings: Final = Table(
+    "sendings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("destination", Text, nullable=False),
+    Column("study_uid", Text, nullable=False),
+    Column("series_uid", Text, nullable=False),
+    Column("sop_uid", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("owed_at", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    UniqueConstraint("destination", "sop_uid", "digest"),
+    sqlite_autoincrement=True,
+)
+Index("ix_sendings_destination_study_uid", sendings.c.destination, sendings.c.study_uid)
+Index(
+    "ix_sendings_open",
+    sendings.c.destination,
+    sendings.c.state,
+    sendings.c.series_uid,
+    sqlite_where=text("state <> 'sent'"),
+    postgresql_where=text("state <> 'sent'"),
+)
 
 # What persons decided about objects, as it also lies in a file on every volume; `content` is that file. The order of
 # operations is that of (counter, site_id): the counter of a new one is greater than all that its site knew of.

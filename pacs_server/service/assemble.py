@@ -25,8 +25,11 @@ from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
 from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.releases import Releases
+from pacs_server.index.routes import Route, Routes
 from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.sendings import Sendings
+from pacs_server.index.studies import Studies
 from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
 from pacs_server.service.standing import remembered
@@ -34,7 +37,7 @@ from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
 
-# How long a change of volumes, policy or fields by an admin may stay unnoticed by a running server.
+# How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server.
 _SITE_STATE_AGE_S: Final = 1.0
 
 
@@ -56,6 +59,9 @@ class Node:
         self.jobs = Jobs(index)
         self.commitments = Commitments(index)
         self.requests = OpenRequests()
+        self.sendings = Sendings(index)
+        self.studies = Studies(index)
+        self.route_rules = Routes(index)
         self._lock = threading.Lock()
         self._noting = threading.Lock()
         self._read_studies: set[str] = set()
@@ -64,6 +70,7 @@ class Node:
         self._looked_at = float("-inf")
         self._policies = Policies(usual=Policy(), of_peers={})
         self._placements: dict[Policy, Placement] = {}
+        self._routes: dict[str, Route] = {}
         self._vocabulary = STANDARD
 
     @classmethod
@@ -109,6 +116,14 @@ class Node:
         self.look_at_site_state()
         return self._vocabulary
 
+    def routes(self) -> dict[str, Route]:
+        """What is forwarded by itself at this moment, by the names of the routes.
+
+        Raises: IndexUnavailable.
+        """
+        self.look_at_site_state()
+        return self._routes
+
     def look_at_site_state(self, *, max_age_s: float = _SITE_STATE_AGE_S) -> None:
         """Take over what an admin changed, unless that was looked at a moment ago.
 
@@ -122,6 +137,7 @@ class Node:
             if revision != self._revision:
                 self._take_over(self.registry.volumes())
                 self._policies, self._placements = self.registry.policies(), {}
+                self._routes = self.route_rules.all()
                 self._vocabulary = self.fields.vocabulary()
                 self._revision = revision
             self._looked_at = now
@@ -159,6 +175,7 @@ class Node:
             vocabulary=self.vocabulary(),
             memory_bytes=self.settings.storage.memory_per_object_bytes,
             now=datetime.now(UTC),
+            routes=tuple(route.name for route in self.routes().values() if route.may_take_from(origin.aet)),
         )
 
     def note_damage(self, item: Deliverable, copy: NamesCopy, reason: str) -> None:

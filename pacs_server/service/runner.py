@@ -16,7 +16,7 @@ from pacs_server.archive.operations import synchronise
 from pacs_server.archive.retire import Decider, purge
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.errors import PacsError, VolumeUnavailable
-from pacs_server.index.jobs import Job, JobKind
+from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
@@ -31,7 +31,7 @@ _JOB_THREADS: Final = 4
 # Reports wait for consoles that are slow or off; what keeps objects safe does not wait with them.
 _COMMITMENT_THREADS: Final = 2
 _COMMITMENTS: Final = frozenset({JobKind.COMMIT})
-_KEEPING: Final = frozenset(JobKind) - _COMMITMENTS
+_KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 _LEASE: Final = timedelta(minutes=5)

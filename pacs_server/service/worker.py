@@ -18,6 +18,7 @@ from pacs_server.errors import ConfigError, PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.net.listener import Listener
 from pacs_server.service.assemble import Node
+from pacs_server.service.forwarder import Forwarder
 from pacs_server.service.locks import instance_lock, is_serving
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
@@ -25,6 +26,7 @@ from pacs_server.settings import Settings
 from pacs_server.storage.volume import VolumeState
 
 _DRAIN_S: Final = 30.0
+_FORWARDING_S: Final = 5.0
 _REPORT_EVERY_S: Final = 1.0
 
 
@@ -47,8 +49,9 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         listener = Listener(settings.host, settings.port, settings.network, provider.serve)
         address = listener.start()
         log.info("listening", aet=settings.aet, host=address[0], port=address[1], volumes=len(node.volumes()))
-        runner = Runner(node)
+        runner, forwarder = Runner(node), Forwarder(node)
         runner.start()
+        forwarder.start()
         announce(f"{settings.aet} listens on {address[0]}:{address[1]}")
         report = _Report(settings, address, provider)
         states: Mapping[str, VolumeState] = {}
@@ -59,9 +62,10 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
             states = _watch_volumes(node, states)
             report.write()
         runner.stop()
+        forwarder.stop()
         listener.stop()
         log.info("draining", associations=len(provider.sessions()))
-        drained = listener.drain(_DRAIN_S)
+        drained = listener.drain(_DRAIN_S) and forwarder.ended(_FORWARDING_S)
         report.remove()
         log.info("stopped", drained=drained)
     if not drained:

@@ -188,7 +188,7 @@ class Receiver:
             str(program("storescp")),
             "-d",
             "-dhl",
-            "-pm",
+            *(() if "-xf" in self._options else ("-pm",)),  # a profile says itself which classes are taken
             "+B",
             *self._options,
             "-aet",

@@ -37,7 +37,15 @@ class Archive:
 
     aet = "PACS"
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        settings: Mapping[str, object] | None = None,
+        aet: str = aet,
+    ) -> None:
+        self.aet = aet
         self.data = folder / "data"
         self.config = self.data / "pacs.yaml"
         self.log = folder / "server.log"

@@ -1,0 +1,148 @@
+"""Sends objects to a destination on our own account, over one association that is kept from one series to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Self
+
+from pacs_server import log
+from pacs_server.archive.deliver import NotAcceptable, contexts_for, deliver
+from pacs_server.errors import (
+    CopyUnreadable,
+    PeerAborted,
+    PeerTimedOut,
+    ProtocolViolation,
+    Undecodable,
+)
+from pacs_server.index.search import Deliverable
+from pacs_server.net.association import Association
+from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
+from pacs_server.settings import NetworkLimits
+from pacs_server.storage.placement import NamesCopy, Placement
+
+# Taken, with or without a remark. Source: PS3.7 annex C.4, PS3.4 section B.2.3.
+_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
+# Processing failure, resource limitation, out of resources: the same object may be taken later.
+_LATER: Final = frozenset({0x0110, 0x0213})
+
+
+class Verdict(Enum):
+    """What became of one object."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"  # for good: the same object would be refused again
+    LATER = "later"  # it may be taken when it is sent again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One object that was sent, or not. With `ends`, sending more of them now is no use."""
+
+    item: Deliverable
+    verdict: Verdict
+    reason: str = ""
+    ends: bool = False
+
+
+class Line:
+    """An association to one destination, requested when there is something to send, and again when that needs
+    presentation contexts which were not proposed. Belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        calling_aet: str,
+        limits: NetworkLimits,
+        on_damage: Callable[[Deliverable, NamesCopy, str], None],
+    ) -> None:
+        self.destination = destination
+        self._calling_aet = calling_aet
+        self._limits = limits
+        self._on_damage = on_damage
+        self._association: Association | None = None
+        self._proposed: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def send(self, items: Sequence[Deliverable], placement: Placement) -> Iterator[Delivery]:
+        """Send objects, one after the other, and tell of each as soon as it is acknowledged or refused.
+
+        An object that the destination has acknowledged and that is sent once more, because that was not noted any
+        more, does no harm: it is the same object.
+
+        Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation without an association.
+        """
+        for portion in _portions(items):
+            association = self._associated(portion)
+            for item in portion:
+                delivery = self._deliver(item, association, placement)
+                yield delivery
+                if delivery.ends:
+                    return
+
+    def _deliver(self, item: Deliverable, association: Association, placement: Placement) -> Delivery:
+        try:
+            status = deliver(item, association, placement, self._on_damage)
+        except (NotAcceptable, Undecodable) as error:
+            return Delivery(item=item, verdict=Verdict.REFUSED, reason=str(error))
+        except CopyUnreadable as error:
+            return Delivery(item=item, verdict=Verdict.LATER, reason=str(error))
+        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+            self._close()
+            return Delivery(item=item, verdict=Verdict.LATER, reason=f"the association broke: {error}", ends=True)
+        return verdict_of(item, status)
+
+    def _associated(self, portion: Sequence[Deliverable]) -> Association:
+        needed = contexts_for(portion)
+        if self._association is not None and needed.items() <= self._proposed.items():
+            return self._association
+        self.release()
+        together = self._proposed | needed
+        self._proposed = together if len(together) <= MAX_CONTEXTS else needed
+        contexts = [(kind[0], syntaxes, False) for kind, syntaxes in self._proposed.items()]
+        self._association = connect(
+            self.destination, calling_aet=self._calling_aet, contexts=contexts, limits=self._limits
+        )
+        return self._association
+
+    def release(self) -> None:
+        """End the association, if there is one."""
+        if self._association is not None:
+            try:
+                self._association.release()
+            except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+                log.warning("destination did not release", aet=self.destination.aet, why=error)
+            self._close()
+
+    def _close(self) -> None:
+        if self._association is not None:
+            self._association.close()
+            self._association = None
+
+
+def verdict_of(item: Deliverable, status: int) -> Delivery:
+    """What the status of a C-STORE response means for sending it again. Source: PS3.4 section B.2.3, PS3.7 annex C."""
+    told = f"the destination answered status {status:04X}"
+    if status == 0 or status in _WARNINGS or status & 0xF000 == 0xB000:
+        return Delivery(item=item, verdict=Verdict.TAKEN)
+    if status in _LATER or status & 0xFF00 == 0xA700:
+        return Delivery(item=item, verdict=Verdict.LATER, reason=told, ends=True)
+    return Delivery(item=item, verdict=Verdict.REFUSED, reason=told)
+
+
+def _portions(items: Sequence[Deliverable]) -> Iterator[Sequence[Deliverable]]:
+    """Halves until the presentation contexts of each part fit in one association (PS3.8 section 9.3.2.2)."""
+    if len(contexts_for(items)) <= MAX_CONTEXTS:
+        yield items
+    else:
+        middle = len(items) // 2
+        yield from _portions(items[:middle])
+        yield from _portions(items[middle:])

@@ -1,0 +1,139 @@
+"""What a person sends, and the routes that an admin keeps, from the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from pacs_server.archive.routing import Explained, explain_route, selection
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.routes import Route, Window
+from pacs_server.index.sendings import Selection, SendState, Urgency
+from pacs_server.index.studies import series_column
+from pacs_server.service.assemble import Node
+from pacs_server.service.worker import running
+
+_LOOK_EVERY_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """What was queued for one destination."""
+
+    destination: str
+    sop_uids: list[str]
+
+
+def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queued:
+    """Queue what has exactly these values for a destination, also what was sent there before.
+
+    Raises: UnknownName when nothing has them, or the destination has no address; BadQuery when a value has a wildcard,
+    or a patient ID names patients of two issuers; IndexUnavailable.
+    """
+    refuse_unless_sendable(node, aet)
+    if any(set(value) & set("*?\\") or not value for value in keys.values()):
+        raise BadQuery("what is to be sent is named exactly: no wildcard, no list, and not empty")
+    query = query_from_keywords(Level.PATIENT, keys)
+    if "PatientID" in keys:
+        columns = BY_KEYWORD["PatientID"], BY_KEYWORD["IssuerOfPatientID"]
+        if len(issuers := [row[1] or "none" for row in node.search.find(query, columns)]) > 1:
+            raise BadQuery(
+                f"the patient ID names patients of several issuers ({', '.join(map(str, issuers))}): --issuer"
+            )
+    entered = node.sendings.owe(Selection(predicates=query.predicates), aet, now, urgency=Urgency.AGAIN)
+    if not entered:
+        named = ", ".join(f"{key}={value}" for key, value in keys.items())
+        raise UnknownName(f"nothing is held with {named}; pacs find shows what is")
+    node.jobs.wake_target(JobKind.SEND, aet, now, only_failed=True)
+    return Queued(destination=aet, sop_uids=entered)
+
+
+def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
+    """How far it is, again and again until nothing of it waits.
+
+    Raises: PeerUnreachable when no server runs here that would send, or the destination failed; it stays queued.
+    """
+    while (progress := node.sendings.progress(queued.destination, queued.sop_uids))[SendState.WAITING]:
+        yield progress
+        if running(node.settings.data_dir) is None:
+            raise PeerUnreachable("no server runs here; it stays queued, and is sent once one does: pacs serve")
+        backlog = next(one for one in node.sendings.backlogs() if one.destination == queued.destination)
+        if backlog.is_failing:
+            raise PeerUnreachable(f"{backlog.error}; it stays queued and is tried again: pacs send list")
+        time.sleep(_LOOK_EVERY_S)
+    yield progress
+
+
+def retry(node: Node, aet: str, now: datetime) -> int:
+    """Send at once what waits after a failure, and what was refused for good, for one destination or all; how many
+    had been refused. Raises: IndexUnavailable.
+    """
+    revived = node.sendings.revive(aet, now)
+    for backlog in node.sendings.backlogs():
+        if aet in ("", backlog.destination):
+            node.jobs.wake_target(JobKind.SEND, backlog.destination, now)
+    return revived
+
+
+def add_route(node: Node, route: Route) -> None:
+    """Keep a new route. Raises: Refused when its name is taken; UnknownName, BadQuery when it could never send."""
+    if route.name in node.route_rules.all():
+        raise Refused(f"there is a route {route.name} already; remove it first, or choose another name")
+    for aet in route.to:
+        refuse_unless_sendable(node, aet)
+    if route.window:
+        Window.of(route.window)
+    for keyword in route.priors_like:
+        series_column(keyword)
+    selection(route, node.vocabulary())
+    node.route_rules.save(route)
+
+
+def set_paused(node: Node, name: str, *, is_paused: bool, now: datetime) -> None:
+    """Let a route wait, or go on; what it has queued waits with it. Raises: UnknownName."""
+    route = node.route_rules.one(name)
+    node.route_rules.save(replace(route, is_paused=is_paused))
+    if not is_paused:
+        node.jobs.wake_target(JobKind.ROUTE, name, now)
+        for aet in route.to:
+            node.jobs.wake_target(JobKind.SEND, aet, now)
+
+
+def remove_route(node: Node, name: str) -> int:
+    """Forget a route and what it has queued; how many objects that were. Raises: UnknownName."""
+    node.route_rules.one(name)
+    node.route_rules.remove(name)
+    node.jobs.drop_target(JobKind.ROUTE, name)
+    return node.sendings.forget(route=name)
+
+
+def explain(node: Node, name: str, study_uids: Sequence[str], now: datetime, *, limit: int) -> Iterator[Explained]:
+    """What a route would do with these studies, or with those that are held since last.
+
+    Raises: UnknownName when there is no such route or study; BadQuery; IndexUnavailable.
+    """
+    route = node.route_rules.one(name)
+    for uid in study_uids:
+        if node.studies.last_received_at(uid) is None:
+            raise UnknownName(f"no study {uid} is held; pacs find studies lists those there are")
+    for uid in study_uids or node.studies.newest(limit=limit):
+        yield from explain_route(
+            route, uid, sendings=node.sendings, studies=node.studies, vocabulary=node.vocabulary(), now=now
+        )
+
+
+def refuse_unless_sendable(node: Node, aet: str) -> None:
+    """Raises: UnknownName when no peer of that title is registered with an address."""
+    peer = node.registry.peer(aet)
+    if peer is None:
+        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+    if peer.host is None:
+        raise UnknownName(
+            f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P"
+        )

@@ -247,6 +247,6 @@ def _value_digest(copy: OpenCopy) -> Digest:
     """Equal for objects whose values are equal, in whichever uncompressed syntax they are written."""
     meta = read_file_meta(copy.buffer)
     hasher = ObjectHasher(IMPLICIT_LE)
-    for piece in canonical(copy.buffer[meta.data_set_offset :], meta.transfer_syntax):
+    for piece in canonical((copy.buffer[meta.data_set_offset :],), meta.transfer_syntax):
         hasher.update(piece)
     return hasher.digest()

@@ -1,24 +1,27 @@
 """Rewrites a native data set into another native transfer syntax: values stay byte for byte, only headers change.
 
-Sequences and items come out with undefined length, so nothing has to be held back; large values pass through as views.
+Sequences and items come out with undefined length, so nothing has to be held back; values pass through as views of the
+pieces that came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from pydicom.datadict import dictionary_VR
 
 from pacs_server.dicom.elements import (
-    EXPLICIT_BE,
+    DEFLATED_LE,
+    DEFLATED_SYNTAXES,
     EXPLICIT_LE,
     IMPLICIT,
     IMPLICIT_LE,
     ITEM,
     ITEM_END,
     LONG_VRS,
+    NATIVE_SYNTAXES,
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED_LENGTH,
@@ -26,14 +29,16 @@ from pacs_server.dicom.elements import (
     Encoding,
     encoding_of,
 )
+from pacs_server.dicom.forward import Forward, deflated, inflated, skip_value
 from pacs_server.errors import Undecodable
 
-_SOURCES: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
-_TARGETS: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE})
+_TARGETS: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE})
 _MAX_DEPTH: Final = 64
 _SWAP_BYTES: Final = 1 << 20
 _MAX_SHORT_BYTES: Final = 0xFFFE
+_MAX_NOTED_BYTES: Final = 64
 
+_IMAGE_GROUP: Final = 0x0028
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _BITS_ALLOCATED: Final = 0x00280100
 
@@ -45,21 +50,48 @@ _NUMBER_BYTES: Final = {
 }  # fmt: skip
 
 
+# The offset at which a level of defined length ends, or None; the delimiter that closes it; the encoding inside.
+_Level: TypeAlias = tuple[int | None, int, Encoding]
+
+
+class Amendment(Protocol):
+    """What is done at the top level of a data set while it is rewritten.
+
+    `changed` are the tags, ascending, each with its VR, whose values `change` decides; `dropped` are left out.
+    """
+
+    changed: Mapping[int, bytes]
+    dropped: frozenset[int]
+
+    def note(self, tag: int, value: bytes) -> None:
+        """Look at a short value of group 0028 that stays as it is; numbers are little endian."""
+
+    def change(self, tag: int, value: bytes | None) -> bytes | None:
+        """The new value of a tag, by the one it has, None when it is not there; None leaves it out."""
+
+    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
+        """Take the value of Pixel Data, of that length, and answer what stands for the element, header too."""
+
+
 def can_reencode(source: str, target: str) -> bool:
     """Whether a data set in `source` can be rewritten into `target` without touching pixels."""
-    return source in _SOURCES and target in _TARGETS
+    return source in NATIVE_SYNTAXES and target in _TARGETS
 
 
-def reencode(data_set: Buffer, source: str, target: str) -> Iterator[Buffer]:
+def reencode(
+    data_set: Iterable[Buffer], source: str, target: str, amendment: Amendment | None = None
+) -> Iterator[Buffer]:
     """The data set in another syntax, piece by piece. Group lengths are left out, because they would be wrong.
 
-    Raises: Undecodable when the data set is damaged or nested deeper than 64 levels.
-    Source: PS3.5 sections 7.1, 7.5, A.1 to A.3.
+    Raises: Undecodable when the data set is damaged or nested deeper than 64 levels; where it is cut or its deflated
+    data are damaged, that is found on the way. Source: PS3.5 sections 7.1, 7.5, A.1 to A.5.
     """
-    return _Rewriter(data_set, encoding_of(source), encoding_of(target)).pieces()
+    elements = Forward(inflated(data_set, source))
+    pieces = _Rewriter(elements, encoding_of(source), encoding_of(target), amendment).pieces()
+    return deflated(pieces) if target in DEFLATED_SYNTAXES else pieces
 
 
-def canonical(data_set: Buffer, source: str) -> Iterator[Buffer]:
+def canonical(data_set: Iterable[Buffer], source: str) -> Iterator[Buffer]:
     """One form for equal values: Implicit VR Little Endian without group lengths.
 
     Raises: Undecodable.
@@ -70,69 +102,121 @@ def canonical(data_set: Buffer, source: str) -> Iterator[Buffer]:
 class _Rewriter:
     """Walks one data set with an explicit stack: for each open level where it ends and what closes it."""
 
-    def __init__(self, data_set: Buffer, source: Encoding, target: Encoding) -> None:
-        self._view = memoryview(data_set)
-        self._source = source
+    def __init__(
+        self, elements: Forward, source: Encoding, target: Encoding, amendment: Amendment | None = None
+    ) -> None:
+        self._elements = elements
         self._target = target
+        self._amendment = amendment
+        self._to_change = dict(amendment.changed) if amendment else {}
+        self._levels: list[_Level] = [(None, 0, source)]
         self._is_signed = False
         self._bits_allocated = 16
 
     def pieces(self) -> Iterator[Buffer]:
-        # (offset at which a level of defined length ends, or None; the delimiter that closes it; encoding inside)
-        levels: list[tuple[int | None, int, Encoding]] = [(len(self._view), 0, self._source)]
-        offset = 0
+        levels, elements = self._levels, self._elements
         while levels:
             end, closes, encoding = levels[-1]
-            if end is not None and offset >= end:
-                if offset > end:
-                    raise Undecodable("an item or sequence ends inside an element")
+            if self._has_ended(end, closes):
                 levels.pop()
                 if closes:
                     yield self._target.write_header(closes, b"", 0)
                 continue
-            tag, vr, length, offset = self._header(encoding, offset)
-            if tag == closes and end is None:
-                levels.pop()
-                yield self._target.write_header(closes, b"", 0)
-            elif tag == ITEM and closes == SEQUENCE_END:
-                levels.append((_end(offset, length), ITEM_END, encoding))
-                yield self._target.write_header(ITEM, b"", UNDEFINED_LENGTH)
-            elif closes == SEQUENCE_END or tag >> 16 == 0xFFFE:
-                raise Undecodable(f"element {tag:08x} stands where it may not stand")
-            else:
-                vr = vr or _dictionary_vr(tag)
-                if vr == b"SQ" or length == UNDEFINED_LENGTH:
-                    levels.append((_end(offset, length), SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding))
-                    yield self._target.write_header(tag, b"SQ", UNDEFINED_LENGTH)
-                else:
-                    yield from self._element(tag, vr, offset, length, encoding)
-                    offset += length
+            tag, vr, length = elements.header(encoding)
+            instead = None
+            if len(levels) == 1:
+                yield from self._missing(before=tag)
+                instead = self._instead(tag, length, encoding)
+            if instead is None:
+                instead = self._element(tag, vr, length, levels[-1])
+            yield from instead
             if len(levels) > 2 * _MAX_DEPTH:
                 raise Undecodable(f"sequences are nested deeper than {_MAX_DEPTH} levels")
+        yield from self._missing(before=1 << 32)
 
-    def _header(self, encoding: Encoding, offset: int) -> tuple[int, bytes, int, int]:
-        header = encoding.header(self._view, offset)
-        if header is None:
-            raise Undecodable("the data set ends inside an element header")
-        if header[2] != UNDEFINED_LENGTH and header[3] + header[2] > len(self._view):
-            raise Undecodable(f"element {header[0]:08x} ends beyond the data set")
-        return header
+    def _element(self, tag: int, vr: bytes, length: int, level: _Level) -> Iterator[Buffer]:
+        """Rewrite an element whose header was taken; what is nested in it becomes a level of its own."""
+        end, closes, encoding = level
+        if tag == closes and end is None:
+            self._levels.pop()
+            yield self._target.write_header(closes, b"", 0)
+        elif tag == ITEM and closes == SEQUENCE_END:
+            self._levels.append((self._end(length), ITEM_END, encoding))
+            yield self._target.write_header(ITEM, b"", UNDEFINED_LENGTH)
+        elif closes == SEQUENCE_END or tag >> 16 == 0xFFFE:
+            raise Undecodable(f"element {tag:08x} stands where it may not stand")
+        elif length == UNDEFINED_LENGTH and tag == PIXEL_DATA:
+            raise Undecodable("compressed pixel data stand where only uncompressed ones may stand")
+        elif (vr := vr or _dictionary_vr(tag)) == b"SQ" or length == UNDEFINED_LENGTH:
+            self._levels.append((self._end(length), SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding))
+            yield self._target.write_header(tag, b"SQ", UNDEFINED_LENGTH)
+        else:
+            yield from self._value(tag, vr, length, encoding)
 
-    def _element(self, tag: int, vr: bytes, offset: int, length: int, encoding: Encoding) -> Iterator[Buffer]:
+    def _end(self, length: int) -> int | None:
+        return None if length == UNDEFINED_LENGTH else self._elements.offset + length
+
+    def _has_ended(self, end: int | None, closes: int) -> bool:
+        if end is None:
+            return not closes and self._elements.at_end
+        if self._elements.offset > end:
+            raise Undecodable("an item or sequence ends inside an element")
+        return self._elements.offset == end
+
+    def _instead(self, tag: int, length: int, encoding: Encoding) -> Iterator[Buffer] | None:
+        """What stands for an element of the top level; None when it stays and its value is yet to be taken."""
+        amendment, elements = self._amendment, self._elements
+        if amendment is None:
+            return None
+        if tag == PIXEL_DATA:
+            return amendment.pixels(elements, length)
+        if tag in amendment.dropped:
+            skip_value(elements, encoding, length)
+            return iter(())
+        if tag in self._to_change and length <= _MAX_SHORT_BYTES:
+            value = amendment.change(tag, bytes(elements.read(length)))
+            return self._written(tag, self._to_change.pop(tag), value)
+        if tag >> 16 == _IMAGE_GROUP and length <= _MAX_NOTED_BYTES:
+            value = bytes(elements.peek(length))
+            amendment.note(tag, value[::-1] if encoding.big_endian and length == 2 else value)
+        return None
+
+    def _missing(self, *, before: int) -> Iterator[Buffer]:
+        """The elements to be changed that are not there, up to a tag."""
+        for tag in [tag for tag in self._to_change if tag < before]:
+            vr = self._to_change.pop(tag)
+            if self._amendment is not None:
+                yield from self._written(tag, vr, self._amendment.change(tag, None))
+
+    def _written(self, tag: int, vr: bytes, value: bytes | None) -> Iterator[Buffer]:
+        if value is not None:
+            yield self._target.write_header(tag, vr, len(value)) + value
+
+    def _value(self, tag: int, vr: bytes, length: int, encoding: Encoding) -> Iterator[Buffer]:
         if tag & 0xFFFF == 0:
+            self._elements.skip(length)
             return
-        value = self._view[offset : offset + length]
         if tag in (_PIXEL_REPRESENTATION, _BITS_ALLOCATED) and length >= 2:
-            number = int.from_bytes(value[:2], "big" if encoding.big_endian else "little")
+            number = int.from_bytes(self._elements.peek(2), "big" if encoding.big_endian else "little")
             self._note(tag, number)
         vr = self._definite_vr(tag, vr)
         if self._target.explicit and length > _MAX_SHORT_BYTES and vr not in LONG_VRS:
             vr = b"UN"  # PS3.5 section 6.2.2 note 1
         yield self._target.write_header(tag, vr, length)
         if encoding.big_endian and vr in _NUMBER_BYTES:
-            yield from _swapped(value, _NUMBER_BYTES[vr])
+            yield from self._swapped(length, _NUMBER_BYTES[vr])
         else:
-            yield value
+            yield from self._elements.pieces(length)
+
+    def _swapped(self, length: int, size: int) -> Iterator[bytes]:
+        """The next numbers in the other byte order, a bounded piece at a time."""
+        for start in range(0, length - length % size, _SWAP_BYTES):
+            piece = self._elements.read(min(_SWAP_BYTES, length - length % size - start))
+            swapped = bytearray(len(piece))
+            for index in range(size):
+                swapped[index::size] = piece[size - 1 - index :: size]
+            yield bytes(swapped)
+        yield from map(bytes, self._elements.pieces(length % size))
 
     def _note(self, tag: int, number: int) -> None:
         if tag == _PIXEL_REPRESENTATION:
@@ -151,10 +235,6 @@ class _Rewriter:
         return b"OW" if b"OW" in vr else vr[:2]
 
 
-def _end(offset: int, length: int) -> int | None:
-    return None if length == UNDEFINED_LENGTH else offset + length
-
-
 @lru_cache(maxsize=8192)
 def _dictionary_vr(tag: int) -> bytes:
     """The VR of an element of implicit encoding; private and unknown ones are UN, private creators LO."""
@@ -167,16 +247,3 @@ def _dictionary_vr(tag: int) -> bytes:
         return dictionary_VR(tag).encode("ascii")
     except KeyError:
         return b"UN"
-
-
-def _swapped(value: memoryview, size: int) -> Iterator[bytes]:
-    """The numbers of a value in the other byte order, a bounded piece at a time."""
-    whole = len(value) - len(value) % size
-    for start in range(0, whole, _SWAP_BYTES):
-        piece = value[start : min(start + _SWAP_BYTES, whole)]
-        swapped = bytearray(len(piece))
-        for index in range(size):
-            swapped[index::size] = piece[size - 1 - index :: size]
-        yield bytes(swapped)
-    if whole < len(value):
-        yield bytes(value[whole:])

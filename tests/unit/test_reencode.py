@@ -43,7 +43,7 @@ def test_every_native_bundled_file_is_equal_element_by_element(tmp_path, target:
         again = tmp_path / path.name
         names = {"sop_class": meta.sop_class, "sop_instance": meta.sop_instance}
         again.write_bytes(
-            file_meta(**names, transfer_syntax=target) + joined(reencode(data, meta.transfer_syntax, target))
+            file_meta(**names, transfer_syntax=target) + joined(reencode((data,), meta.transfer_syntax, target))
         )
         assert differences(path, again) == [], path.name
         compared += 1
@@ -54,16 +54,16 @@ def test_equal_values_have_one_canonical_form_in_every_syntax() -> None:
     dataset = tiny("canonical", Rows=300, ReferencedImageSequence=[tiny("inner"), tiny("other")], PixelData=b"\1\2\3\4")
     dataset.BitsAllocated = 16
     dataset["PixelData"].VR = "OW"
-    forms = {syntax: joined(canonical(encoded(dataset, syntax), syntax)) for syntax in (IMPLICIT_LE, EXPLICIT_LE)}
+    forms = {syntax: joined(canonical((encoded(dataset, syntax),), syntax)) for syntax in (IMPLICIT_LE, EXPLICIT_LE)}
     assert len(set(forms.values())) == 1
     dataset.Rows = 301
-    assert joined(canonical(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE)) not in forms.values()
+    assert joined(canonical((encoded(dataset, EXPLICIT_LE),), EXPLICIT_LE)) not in forms.values()
 
 
 def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
     dataset = tiny("big", Rows=258, ImageComments="ABCD")
     little = pydicom.dcmread(
-        BytesIO(joined(reencode(encoded(dataset, EXPLICIT_BE), EXPLICIT_BE, EXPLICIT_LE))), force=True
+        BytesIO(joined(reencode((encoded(dataset, EXPLICIT_BE),), EXPLICIT_BE, EXPLICIT_LE))), force=True
     )
     assert (little.Rows, little.ImageComments) == (258, "ABCD")
 
@@ -71,7 +71,7 @@ def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
 def test_a_value_too_long_for_its_short_vr_becomes_un() -> None:
     dataset = tiny("long")
     dataset.add_new(0x00204000, "LT", "x" * 70_000)
-    explicit = joined(reencode(encoded(dataset, IMPLICIT_LE), IMPLICIT_LE, EXPLICIT_LE))
+    explicit = joined(reencode((encoded(dataset, IMPLICIT_LE),), IMPLICIT_LE, EXPLICIT_LE))
     again = pydicom.dcmread(BytesIO(explicit), force=True)
     assert (again[0x00204000].VR, len(again[0x00204000].value)) in [("UN", 70_000), ("LT", 70_000)]
 
@@ -90,7 +90,7 @@ def test_a_damaged_data_set_is_rewritten_or_refused_and_nothing_else(data: st.Da
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        joined(reencode(bytes(content), syntax, EXPLICIT_LE))
+        joined(reencode((bytes(content),), syntax, EXPLICIT_LE))
     except Undecodable:
         return
 

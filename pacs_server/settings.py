@@ -135,6 +135,16 @@ class StorageLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TranscodingLimits:
+    """What putting objects into another transfer syntax may take: processes, memory and time for a frame, disk."""
+
+    processes: int = within(2, 1, 256)
+    memory_bytes: int = within(2 << 30, 1 << 26, 1 << 40)
+    frame_timeout_s: float = within(60.0, 0.1, 3_600.0)
+    cache_bytes: int = within(10 << 30, 0, 1 << 50)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
 
@@ -159,6 +169,7 @@ class Settings:
     max_find_answers: int = within(0, 0, 1 << 31)
     network: NetworkLimits = field(default_factory=NetworkLimits)
     storage: StorageLimits = field(default_factory=StorageLimits)
+    transcoding: TranscodingLimits = field(default_factory=TranscodingLimits)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
 

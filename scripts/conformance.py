@@ -14,6 +14,9 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 
 from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, Level
 from pacs_server.dicom.coded_sets import SETS, WHOLE
+from pacs_server.dicom.elements import EXPLICIT_LE, NATIVE_SYNTAXES
+from pacs_server.dicom.reencode import can_reencode
+from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
 from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.status import Status
 from pacs_server.index.registry import Right
@@ -76,6 +79,13 @@ def transfer_syntaxes() -> Iterable[tuple[str, ...]]:
         yield uid.name, str(uid)
 
 
+def transcoding() -> Iterable[tuple[str, ...]]:
+    """The syntaxes out of which objects are transcoded, and whether into them too."""
+    yield "out of", "UID", "into"
+    for uid in (*sorted(NATIVE_SYNTAXES), *DECODABLE):
+        yield UID(uid).name, uid, "yes" if uid in ENCODABLE or can_reencode(EXPLICIT_LE, uid) else "no"
+
+
 def keys(level: Level) -> Callable[[], Iterable[tuple[str, ...]]]:
     """The keys of one level: each is matched as it says, and is a return key."""
 
@@ -124,6 +134,7 @@ TABLES: Final[dict[str, Callable[[], Iterable[tuple[str, ...]]]]] = {
     "services": services,
     "storage-classes": storage_classes,
     "transfer-syntaxes": transfer_syntaxes,
+    "transcoding": transcoding,
     **{f"keys-{level.name.lower()}": keys(level) for level in Level},
     "character-sets": character_sets,
     "statuses": statuses,

@@ -1,4 +1,5 @@
-"""Operations, what they made of objects, files that are to leave a volume, and what tiers are decided by.
+"""Operations, what they made of objects, files that are to leave a volume, what tiers are decided by, and the transfer
+syntax that a peer wants.
 
 Runs pre: a release before it finds nothing in the trash, because nothing is there, and moves and removes nothing.
 """
@@ -59,3 +60,4 @@ def upgrade() -> None:
     op.create_index("ix_releases_volume_id_due_at", "releases", ["volume_id", "due_at"])
     op.add_column("studies", sa.Column("last_read_at", sa.Text()))
     op.add_column("volumes", sa.Column("low_water", sa.Integer(), nullable=False, server_default="100"))
+    op.add_column("peers", sa.Column("syntax", sa.Text(), nullable=False, server_default=""))

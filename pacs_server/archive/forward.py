@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Self
 
 from pacs_server import log
-from pacs_server.archive.deliver import NotAcceptable, contexts_for, deliver
+from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
 from pacs_server.errors import (
     CopyUnreadable,
     PeerAborted,
@@ -20,7 +20,6 @@ from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
 from pacs_server.settings import NetworkLimits
-from pacs_server.storage.placement import NamesCopy, Placement
 
 # Taken, with or without a remark. Source: PS3.7 annex C.4, PS3.4 section B.2.3.
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
@@ -57,12 +56,14 @@ class Line:
         *,
         calling_aet: str,
         limits: NetworkLimits,
-        on_damage: Callable[[Deliverable, NamesCopy, str], None],
+        sender: Sender,
+        preferred: str = "",
     ) -> None:
         self.destination = destination
         self._calling_aet = calling_aet
         self._limits = limits
-        self._on_damage = on_damage
+        self._sender = sender
+        self._preferred = preferred
         self._association: Association | None = None
         self._proposed: dict[tuple[str, str], tuple[str, ...]] = {}
 
@@ -72,7 +73,7 @@ class Line:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def send(self, items: Sequence[Deliverable], placement: Placement) -> Iterator[Delivery]:
+    def send(self, items: Sequence[Deliverable]) -> Iterator[Delivery]:
         """Send objects, one after the other, and tell of each as soon as it is acknowledged or refused.
 
         An object that the destination has acknowledged and that is sent once more, because that was not noted any
@@ -80,17 +81,17 @@ class Line:
 
         Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation without an association.
         """
-        for portion in _portions(items):
+        for portion in _portions(items, self._preferred):
             association = self._associated(portion)
             for item in portion:
-                delivery = self._deliver(item, association, placement)
+                delivery = self._deliver(item, association)
                 yield delivery
                 if delivery.ends:
                     return
 
-    def _deliver(self, item: Deliverable, association: Association, placement: Placement) -> Delivery:
+    def _deliver(self, item: Deliverable, association: Association) -> Delivery:
         try:
-            status = deliver(item, association, placement, self._on_damage)
+            status = deliver(item, association, self._sender, preferred=self._preferred)
         except (NotAcceptable, Undecodable) as error:
             return Delivery(item=item, verdict=Verdict.REFUSED, reason=str(error))
         except CopyUnreadable as error:
@@ -101,7 +102,7 @@ class Line:
         return verdict_of(item, status)
 
     def _associated(self, portion: Sequence[Deliverable]) -> Association:
-        needed = contexts_for(portion)
+        needed = contexts_for(portion, self._preferred)
         if self._association is not None and needed.items() <= self._proposed.items():
             return self._association
         self.release()
@@ -138,11 +139,11 @@ def verdict_of(item: Deliverable, status: int) -> Delivery:
     return Delivery(item=item, verdict=Verdict.REFUSED, reason=told)
 
 
-def _portions(items: Sequence[Deliverable]) -> Iterator[Sequence[Deliverable]]:
+def _portions(items: Sequence[Deliverable], preferred: str) -> Iterator[Sequence[Deliverable]]:
     """Halves until the presentation contexts of each part fit in one association (PS3.8 section 9.3.2.2)."""
-    if len(contexts_for(items)) <= MAX_CONTEXTS:
+    if len(contexts_for(items, preferred)) <= MAX_CONTEXTS:
         yield items
     else:
         middle = len(items) // 2
-        yield from _portions(items[:middle])
-        yield from _portions(items[middle:])
+        yield from _portions(items[:middle], preferred)
+        yield from _portions(items[middle:], preferred)

@@ -27,6 +27,7 @@ _HEADINGS: Final = {
     "from": "FROM",
     "issuer": "ISSUER",
     "charset": "CHARSET",
+    "syntax": "SYNTAX",
 }
 _ALLOW = click.option(
     "--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."
@@ -51,6 +52,12 @@ _COMBINED = click.option(
 _ASSOCIATIONS = click.option(
     "--associations", metavar="N", help="With how many at once objects are sent to it. At first: 1."
 )
+_SYNTAX = click.option(
+    "--syntax",
+    metavar="TS",
+    help="Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
+    "At first: as it is.",
+)
 
 
 @click.group(cls=Group)
@@ -69,6 +76,7 @@ def ae() -> None:
 @_MAX_ANSWERS
 @_COMBINED
 @_ASSOCIATIONS
+@_SYNTAX
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Register a peer.
@@ -95,6 +103,7 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_MAX_ANSWERS
 @_COMBINED
 @_ASSOCIATIONS
+@_SYNTAX
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
     """Change what is registered about a peer.

@@ -38,6 +38,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.PacsError: ExitCode.UNEXPECTED,
     errors.BadObject: ExitCode.REFUSED,
     errors.Undecodable: ExitCode.DAMAGE,
+    errors.Unconvertible: ExitCode.REFUSED,
     errors.BadQuery: ExitCode.REFUSED,
     errors.ProtocolViolation: ExitCode.UNREACHABLE,
     errors.PeerAborted: ExitCode.UNREACHABLE,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from pacs_server.cli.output import printable
+from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Peer, Right
 from pacs_server.settings import charset_term, host_name, site_aet
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NOBODY: Final = "-"
 KEYS: Final = (
     "aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime", "associations",
+    "syntax",
 )  # fmt: skip
 MAX_ASSOCIATIONS: Final = 16
 
@@ -37,6 +39,7 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "max_answers": peer.max_answers,
         "combined_datetime": peer.combines_moments,
         "associations": peer.associations,
+        "syntax": _syntax_name(peer.syntax),
     }
 
 
@@ -65,6 +68,7 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         max_answers=_count(facts.get("max_answers")),
         combines_moments=_yes(facts.get("combined_datetime")),
         associations=_associations(facts.get("associations")),
+        syntax=_syntax(_line(facts.get("syntax"))),
     )
 
 
@@ -146,6 +150,19 @@ def _yes(value: object) -> bool:
     if text not in ("yes", "no", "true", "false"):
         raise ValueError(f"'{printable(value)}' is neither yes nor no")
     return text in ("yes", "true")
+
+
+def _syntax(text: str) -> str:
+    """The UID of a transfer syntax that can be compressed into; nothing, or '-', is none."""
+    uid = ENCODABLE_BY_NAME.get(text, "" if text == NOBODY else text)
+    if uid and uid not in ENCODABLE:
+        offered = ", ".join(ENCODABLE_BY_NAME)
+        raise ValueError(f"'{printable(text)}' is not a transfer syntax to compress into; offered are {offered}, '-'")
+    return uid
+
+
+def _syntax_name(uid: str) -> str:
+    return next((name for name, known in ENCODABLE_BY_NAME.items() if known == uid), uid)
 
 
 def _rights(names: tuple[str, ...]) -> frozenset[Right]:

@@ -49,6 +49,7 @@ class Caller:
     origin: Origin
     max_answers: int = 0
     combines_moments: bool = False
+    syntax: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,7 @@ def _caller(peer: Peer, rules: AccessRules) -> Caller:
         origin=Origin(aet=peer.aet, charset=assumed, issuer=peer.issuer or rules.default_issuer),
         max_answers=peer.max_answers,
         combines_moments=peer.combines_moments,
+        syntax=peer.syntax,
     )
 
 

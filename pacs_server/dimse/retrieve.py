@@ -5,18 +5,18 @@ Source: PS3.4 sections C.4.2 and C.4.3, PS3.7 sections 9.1.3 and 9.1.4.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias, TypedDict
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
 
 from pacs_server import log
-from pacs_server.archive.deliver import NotAcceptable, contexts_for, deliver
+from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
 from pacs_server.archive.lookup import deliverables, moved_copies
-from pacs_server.dicom.elements import encoding_of
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.matching import Model
 from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.dimse.progress import Counts, Progress, RequesterGone, Watch, failed_list
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
 from pacs_server.errors import (
@@ -30,65 +30,14 @@ from pacs_server.errors import (
     ProtocolViolation,
     Undecodable,
 )
+from pacs_server.index.registry import Peer
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
 from pacs_server.net.message import Command, response
-from pacs_server.storage.placement import Placement
 
-_PENDING_EVERY_S: Final = 0.1
-_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3, PS3.7 annex C.4
-_FAILED_UID_LIST: Final = 0x00080058
-_MAX_UI_BYTES: Final = 65534
-_MAX_COUNT: Final = 65535  # the counts of PS3.7 table 9.1-3 are US
-
-Send: TypeAlias = Callable[[Deliverable], int]
-
-
-class Counts(TypedDict, total=False):
-    """The numbers of sub-operations that a response tells; a final one leaves out those that remain."""
-
-    remaining: int
-    completed: int
-    failed: int
-    warning: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one retrieve has come."""
-
-    remaining: int
-    completed: int = 0
-    warning: int = 0
-    failed_uids: list[str] = field(default_factory=list)
-    comment: str = ""
-
-    def note(self, item: Deliverable, status: int) -> None:
-        """Count one sub-operation by the status of its C-STORE response."""
-        self.remaining -= 1
-        if status == Status.SUCCESS:
-            self.completed += 1
-        elif status in _WARNINGS:
-            self.warning += 1
-        else:
-            self.failed_uids.append(item.sop_uid)
-
-    def counts(self) -> Counts:
-        """The four counts of a response."""
-        return {
-            "remaining": min(self.remaining, _MAX_COUNT),
-            "completed": min(self.completed, _MAX_COUNT),
-            "failed": min(len(self.failed_uids), _MAX_COUNT),
-            "warning": min(self.warning, _MAX_COUNT),
-        }
-
-    def final_status(self) -> Status:
-        """The status that ends the retrieve when it was not cancelled."""
-        if not self.failed_uids:
-            return Status.SUB_OPERATIONS_WITH_FAILURES if self.warning else Status.SUCCESS
-        nothing_arrived = not self.completed and not self.warning
-        return Status.CANNOT_PERFORM_SUB_OPERATIONS if nothing_arrived else Status.SUB_OPERATIONS_WITH_FAILURES
+_CONNECTIONS: Final = 2  # to one destination for one part: it may drop the first
+_BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 
 
 def handle_get(session: Session, command: Command, model: Model) -> None:
@@ -97,10 +46,15 @@ def handle_get(session: Session, command: Command, model: Model) -> None:
     Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
     """
     items = _find_items(session, command, model)
-    if items is not None:
-        progress = Progress(remaining=len(items))
-        cancelled = _send_all(session, command, items, progress, session.association, originator=None)
-        _finish(session, command, progress, cancelled=cancelled)
+    if items is None:
+        return
+    progress = Progress(remaining=len(items))
+    try:
+        work = _Work(session, command, progress, session.caller.syntax, None)
+        cancelled = _send_all(work, deque(items), session.association)
+    except RequesterGone as gone:
+        raise gone.error from gone
+    _finish(session, command, progress, cancelled=cancelled)
 
 
 def handle_move(session: Session, command: Command, model: Model) -> None:
@@ -111,17 +65,22 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     items = _find_items(session, command, model)
     if items is None:
         return
-    destination = _destination(session, command.move_destination)
-    if destination is None:
+    peer = _destination(session, command.move_destination)
+    if peer is None or peer.host is None or peer.port is None:
         title = command.move_destination
         comment = f"Move destination {title} unknown: pacs ae add {title} HOST PORT"
         _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
         return
+    destination = Destination(aet=peer.aet, host=peer.host, port=peer.port)
     progress = Progress(remaining=len(items))
+    work = _Work(session, command, progress, peer.syntax, (session.caller.aet, command.message_id))
     cancelled = False
-    for batch in _batches(items):
-        if not cancelled:
-            cancelled = _move_batch(session, command, batch, progress, destination)
+    try:
+        for batch in _batches(items, peer.syntax):
+            if not cancelled:
+                cancelled = _move_batch(work, batch, destination)
+    except RequesterGone as gone:
+        raise gone.error from gone
     _finish(session, command, progress, cancelled=cancelled)
 
 
@@ -141,23 +100,20 @@ def _find_items(session: Session, command: Command, model: Model) -> list[Delive
         return None
 
 
-def _destination(session: Session, title: str) -> Destination | None:
+def _destination(session: Session, title: str) -> Peer | None:
     try:
-        peer = session.archive.registry.peer(AeTitle(title))
+        return session.archive.registry.peer(AeTitle(title))
     except ValueError:
         return None
-    if peer is None or peer.host is None or peer.port is None:
-        return None
-    return Destination(aet=peer.aet, host=peer.host, port=peer.port)
 
 
-def _batches(items: Sequence[Deliverable]) -> Iterator[list[Deliverable]]:
+def _batches(items: Sequence[Deliverable], preferred: str) -> Iterator[list[Deliverable]]:
     """Cut the objects so that the contexts of each part fit in one association (at most 128, PS3.8 section 9.3.2.2)."""
     batch: list[Deliverable] = []
     kinds: set[tuple[str, str]] = set()
     for item in items:
         kind = (item.sop_class, item.transfer_syntax)
-        if kind not in kinds and len(contexts_for([*_one_of_each(batch), item])) > MAX_CONTEXTS:
+        if kind not in kinds and len(contexts_for([*_one_of_each(batch), item], preferred)) > MAX_CONTEXTS:
             yield batch
             batch, kinds = [], set()
         kinds.add(kind)
@@ -170,92 +126,116 @@ def _one_of_each(items: Sequence[Deliverable]) -> list[Deliverable]:
     return list({(item.sop_class, item.transfer_syntax): item for item in items}.values())
 
 
-def _move_batch(
-    session: Session, command: Command, batch: list[Deliverable], progress: Progress, destination: Destination
-) -> bool:
-    """Send one part over one association to the destination; answers whether the requester cancelled."""
-    settings = session.archive.settings
-    proposals = [(kind[0], syntaxes, False) for kind, syntaxes in contexts_for(_one_of_each(batch)).items()]
+class _Work:
+    """One retrieve on its way: what sending takes, and who is told of it."""
+
+    def __init__(
+        self,
+        session: Session,
+        command: Command,
+        progress: Progress,
+        preferred: str,
+        originator: tuple[str, int] | None,
+    ) -> None:
+        self.archive, self.tally, self.progress = session.archive, session.tally, progress
+        self.watch = Watch(session, command, progress)
+        self._sender = Sender(
+            placement=self.archive.placement,
+            transcoder=self.archive.transcoder,
+            on_damage=self.archive.on_damage,
+            meanwhile=self.watch.meanwhile,
+        )
+        self.preferred = preferred
+        self._originator = originator
+
+    def send(self, item: Deliverable, target: Association) -> None:
+        """Send one object, count what became of it, and tell the requester now and then.
+
+        Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
+        """
+        try:
+            status = self._deliver(item, target)
+        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
+            status = status_for(error)
+            self.progress.comment = str(error)
+            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
+        self.count(item, status)
+
+    def _deliver(self, item: Deliverable, target: Association) -> int:
+        give = partial(
+            deliver, association=target, sender=self._sender, originator=self._originator, preferred=self.preferred
+        )
+        try:
+            return give(item)
+        except CopyUnreadable:
+            if (moved := moved_copies(self.archive.search, item)) is None:
+                raise
+            return give(moved)
+
+    def count(self, item: Deliverable, status: int) -> None:
+        """Note what became of an object."""
+        self.progress.note(item, status)
+        if status == Status.SUCCESS:
+            self.archive.on_read(item)
+        self.tally.sent += status == Status.SUCCESS
+        self.tally.not_sent += status != Status.SUCCESS
+        self.watch.tell()
+
+
+def _move_batch(work: _Work, batch: list[Deliverable], destination: Destination) -> bool:
+    """Send one part to the destination; answers whether the requester cancelled. When the destination drops the
+    association, the object that was on its way and the rest are sent over another one, once.
+    """
+    waiting = deque(batch)
+    for _ in range(_CONNECTIONS):
+        target = _connect(work, batch, destination)
+        if target is None:
+            break
+        try:
+            cancelled = _send_all(work, waiting, target)
+            _release(target, destination.aet)
+        except _BROKEN as error:
+            work.progress.comment = f"association with {destination.aet} broke: {error}"
+            log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
+        else:
+            return cancelled
+        finally:
+            target.close()
+    for item in waiting:
+        work.count(item, Status.CANNOT_PERFORM_SUB_OPERATIONS)
+    return False
+
+
+def _connect(work: _Work, batch: list[Deliverable], destination: Destination) -> Association | None:
+    settings = work.archive.settings
+    proposed = contexts_for(_one_of_each(batch), work.preferred)
+    proposals = [(kind[0], syntaxes, False) for kind, syntaxes in proposed.items()]
     try:
-        target = connect(destination, calling_aet=settings.aet, contexts=proposals, limits=settings.network)
-    except (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, ProtocolViolation) as error:
+        return connect(destination, calling_aet=settings.aet, contexts=proposals, limits=settings.network)
+    except (PeerUnreachable, PeerRejected, *_BROKEN) as error:
         log.warning("move destination failed", aet=destination.aet, why=error)
-        progress.comment = f"{destination.aet} cannot be reached: {error}"
-        for item in batch:
-            progress.note(item, Status.CANNOT_PERFORM_SUB_OPERATIONS)
-        return False
-    try:
-        originator = (session.caller.aet, command.message_id)
-        cancelled = _send_all(session, command, batch, progress, target, originator=originator)
-        _release(target, destination.aet)
-        return cancelled
-    finally:
-        target.close()
+        work.progress.comment = f"{destination.aet} cannot be reached: {error}"
+        return None
 
 
 def _release(target: Association, aet: str) -> None:
     try:
         target.release()
-    except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+    except _BROKEN as error:
         log.warning("move destination did not release", aet=aet, why=error)
 
 
-def _send_all(
-    session: Session,
-    command: Command,
-    items: Sequence[Deliverable],
-    progress: Progress,
-    target: Association,
-    *,
-    originator: tuple[str, int] | None,
-) -> bool:
-    """Send each object to `target`, with Pending to the requester meanwhile; answers whether that one cancelled."""
-    requester, tally = session.association, session.tally
-    placement = session.archive.placement()
-    last_pending = 0.0
-    broken = False
-    for item in items:
-        if requester.cancelled(command.message_id):
+def _send_all(work: _Work, waiting: deque[Deliverable], target: Association) -> bool:
+    """Send each object to `target` and take it from `waiting`; answers whether the requester cancelled.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
+    """
+    while waiting:
+        if work.watch.cancelled():
             return True
-        status: int = Status.CANNOT_PERFORM_SUB_OPERATIONS
-        try:
-            if not broken:
-                status = _deliver(session, item, target, placement, originator)
-        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
-            status = status_for(error)
-            progress.comment = str(error)
-            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
-        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
-            if target is requester:
-                raise
-            broken = True
-            progress.comment = f"association with {target.called_aet} broke: {error}"
-            log.warning("move destination failed", aet=target.called_aet, why=error)
-        progress.note(item, status)
-        if status == Status.SUCCESS:
-            session.archive.on_read(item)
-        tally.sent += status == Status.SUCCESS
-        tally.not_sent += status != Status.SUCCESS
-        now = time.monotonic()
-        if progress.remaining and now - last_pending >= _PENDING_EVERY_S:
-            last_pending = now
-            requester.respond(response(command, Status.PENDING, **progress.counts()), command.context_id)
+        work.send(waiting[0], target)
+        waiting.popleft()
     return False
-
-
-def _deliver(
-    session: Session,
-    item: Deliverable,
-    target: Association,
-    placement: Placement,
-    originator: tuple[str, int] | None,
-) -> int:
-    try:
-        return deliver(item, target, placement, session.archive.on_damage, originator=originator)
-    except CopyUnreadable:
-        if (moved := moved_copies(session.archive.search, item)) is None:
-            raise
-        return deliver(moved, target, session.archive.placement(), session.archive.on_damage, originator=originator)
 
 
 def _finish(session: Session, command: Command, progress: Progress, *, cancelled: bool) -> None:
@@ -289,15 +269,3 @@ def _end(
         **(counts or {}),
         why=comment or None,
     )
-
-
-def failed_list(uids: Sequence[str], transfer_syntax: str) -> bytes:
-    """The identifier that names the objects that failed, as many as one element can hold.
-
-    Source: PS3.4 section C.4.2.1.4.2 (Failed SOP Instance UID List).
-    """
-    value = "\\".join(uids).encode("latin-1")
-    if len(value) > _MAX_UI_BYTES:
-        value = value[: value.rindex(b"\\", 0, _MAX_UI_BYTES)]
-    value += b"\0" * (len(value) % 2)
-    return encoding_of(transfer_syntax).write_header(_FAILED_UID_LIST, b"UI", len(value)) + value

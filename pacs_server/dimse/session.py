@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Caller
 from pacs_server.dimse.reporting import OpenRequests, Requester
@@ -27,6 +28,7 @@ class Archive:
 
     settings: Settings
     search: Search
+    transcoder: Transcoder
     registry: Registry
     placement: Callable[[], Placement]
     receive: Callable[[Declared, Origin], Reception]

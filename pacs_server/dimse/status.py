@@ -17,6 +17,7 @@ from pacs_server.errors import (
     ObjectMismatch,
     PacsError,
     TooLarge,
+    Unconvertible,
     Undecodable,
     VolumeUnavailable,
 )
@@ -59,6 +60,7 @@ _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
     (VolumeUnavailable, Status.OUT_OF_RESOURCES),
     (IndexUnavailable, Status.OUT_OF_RESOURCES),
     (CopyUnreadable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
+    (Unconvertible, Status.CANNOT_PERFORM_SUB_OPERATIONS),
     (NotAcceptable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
 )
 

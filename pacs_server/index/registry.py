@@ -38,7 +38,7 @@ class Peer:
     """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
     CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
     `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
-    at once we send to it.
+    at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, or empty.
     """
 
     aet: AeTitle
@@ -51,6 +51,7 @@ class Peer:
     max_answers: int = 0
     combines_moments: bool = False
     associations: int = 1
+    syntax: str = ""
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -153,6 +154,7 @@ class Registry:
             "max_answers": peer.max_answers,
             "combines_moments": int(peer.combines_moments),
             "associations": peer.associations,
+            "syntax": peer.syntax,
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -236,7 +238,9 @@ class Registry:
 
 
 def _peer(row: Iterable[Any]) -> Peer:
-    aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations = row
+    (
+        aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations, syntax,
+    ) = row  # fmt: skip
     return Peer(
         aet=AeTitle(aet),
         host=host,
@@ -248,6 +252,7 @@ def _peer(row: Iterable[Any]) -> Peer:
         max_answers=max_answers,
         combines_moments=bool(combines_moments),
         associations=associations,
+        syntax=syntax,
     )
 
 

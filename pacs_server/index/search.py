@@ -16,6 +16,7 @@ from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
 from pacs_server.dicom.matching import Query
 from pacs_server.dicom.predicates import NameLike
 from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.transcoding import common_syntax
 from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import answer_column, criterion
 from pacs_server.index.engine import Index, translated
@@ -99,7 +100,8 @@ class Search:
         return [_deliverable_of(row, places[row_id]) for row_id, row in found.items()]
 
     def usual_syntax(self, sop_class: str) -> str | None:
-        """The transfer syntax that most objects of a class have here, as it was at most a minute ago.
+        """The transfer syntax that most objects of a class have here, of those into which the others can be put; as it
+        was at most a minute ago.
 
         Raises: IndexUnavailable.
         """
@@ -115,9 +117,13 @@ class Search:
         newest = newest.where(instances.c.role == "current").order_by(instances.c.id.desc()).limit(20_000)
         sample = newest.subquery()
         counted = select(sample.c.sop_class, sample.c.transfer_syntax, func.count().label("number"))
-        counted = counted.group_by(sample.c.sop_class, sample.c.transfer_syntax).order_by(func.count())
+        counted = counted.group_by(sample.c.sop_class, sample.c.transfer_syntax).order_by(func.count().desc())
+        found: dict[str, list[str]] = {}
         with self._index.read() as connection:
-            return {row.sop_class: row.transfer_syntax for row in connection.execute(counted)}
+            for row in connection.execute(counted):
+                found.setdefault(row.sop_class, []).append(row.transfer_syntax)
+        usual = {sop_class: common_syntax(syntaxes) for sop_class, syntaxes in found.items()}
+        return {sop_class: syntax for sop_class, syntax in usual.items() if syntax is not None}
 
     def counts(self) -> dict[str, int]:
         """How much is held, for `status`. Raises: IndexUnavailable."""

@@ -174,6 +174,7 @@ peers: Final = Table(
     Column("max_answers", Integer, nullable=False, server_default="0"),
     Column("combines_moments", Integer, nullable=False, server_default="0"),
     Column("associations", Integer, nullable=False, server_default="1"),
+    Column("syntax", Text, nullable=False, server_default=""),
 )
 
 volumes: Final = Table(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
@@ -108,13 +108,16 @@ class Association:
         self._connection.mark_idle(True)
         return self._connection.is_quiet(wait_s)
 
-    def receive_response(self, message_id: int) -> Command:
-        """The response to our request with this message ID; a C-CANCEL that comes first is kept for `cancelled`."""
+    def receive_response(self, message_id: int, meanwhile: Callable[[], None] | None = None) -> Command:
+        """The response to our request with this message ID; a C-CANCEL that comes first is kept for `cancelled`.
+
+        `meanwhile` is called twice a second while it is waited for.
+        """
         self.flush()
         while True:
             if self._ahead is not None or self._release_asked:
                 self._violated("a request or release came before the response that is due")
-            command = self._next_command(self._limits.response_timeout_s)
+            command = self._next_command(self._limits.response_timeout_s, meanwhile)
             if command is None:
                 self._violated("a release came before the response that is due")
             if command.field == CommandField.C_CANCEL_RQ:
@@ -203,21 +206,21 @@ class Association:
         if self._stale_cancels > MAX_STALE_CANCELS:
             self._violated("too many C-CANCEL for requests that are not being worked on")
 
-    def _next_command(self, wait_s: float) -> Command | None:
+    def _next_command(self, wait_s: float, meanwhile: Callable[[], None] | None = None) -> Command | None:
         """The next command; None when the peer asks for release."""
         while not self._release_asked:
-            found = self._step(self._limits.pdu_timeout_s if self._reader.in_command else wait_s)
+            found = self._step(self._limits.pdu_timeout_s if self._reader.in_command else wait_s, meanwhile)
             if isinstance(found, Command):
                 self._received_bytes = self._empty_parts = 0
                 return found
         return None
 
-    def _step(self, wait_s: float) -> Command | memoryview | None:
+    def _step(self, wait_s: float, meanwhile: Callable[[], None] | None = None) -> Command | memoryview | None:
         """What the next event brings. Sends the A-ABORT when it, or its absence, breaks the protocol."""
         if not self._open:
             raise PeerAborted("the association has ended")
         try:
-            return self._understand(self._connection.next_event(wait_s))
+            return self._understand(self._connection.next_event(wait_s, meanwhile=meanwhile))
         except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
             self._ended(error)
             raise
@@ -257,6 +260,11 @@ class Association:
         finally:
             if self._outbox.mid_message:  # the pieces could not be read to their end: nobody can go on from here
                 self._abort(BY_USER, AbortReason.NOT_SPECIFIED)
+
+    @property
+    def is_mid_message(self) -> bool:
+        """Whether part of a message is out, so that nothing else may be sent before the rest of it."""
+        return self._outbox.mid_message
 
     def _write(self, buffers: list[Buffer]) -> None:
         if not self._open:

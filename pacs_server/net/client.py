@@ -6,7 +6,7 @@ Source: PS3.8 section 7.1, PS3.7 sections 9.1.1, 9.1.5, 10.1.1 and 10.1.4.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,10 +119,12 @@ def store(
     sop_instance: str,
     data_set: Iterable[Buffer],
     originator: tuple[str, int] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> int:
     """Send one object and return the status of the C-STORE response. The pieces of `data_set` are sent uncopied.
 
-    `originator`: the AE title and message ID of the C-MOVE that asked for it.
+    `originator`: the AE title and message ID of the C-MOVE that asked for it. `meanwhile` is called with each piece,
+    and twice a second while the response is waited for.
 
     Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke, the latter also when the peer
     takes no PDU of 4096 bytes. Source: PS3.7 section 9.3.1.
@@ -137,8 +139,14 @@ def store(
         priority=_MEDIUM,
         originator=originator,
     )
-    association.send(context_id, command, data_set)
-    return association.receive_response(message_id).status
+    association.send(context_id, command, _with_turns(data_set, meanwhile) if meanwhile else data_set)
+    return association.receive_response(message_id, meanwhile).status
+
+
+def _with_turns(data_set: Iterable[Buffer], meanwhile: Callable[[], None]) -> Iterator[Buffer]:
+    for piece in data_set:
+        meanwhile()
+        yield piece
 
 
 def action(

@@ -28,6 +28,7 @@ BY_USER: Final = 0
 BY_PROVIDER: Final = 2
 
 _BUFFERS_PER_CALL: Final = 512  # below IOV_MAX, 1024
+_TURN_S: Final = 0.5  # how often `meanwhile` has a turn
 _TIMEVAL: Final = Struct("@ll")
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
@@ -88,10 +89,10 @@ class Connection:
 
     # --- receiving ---
 
-    def next_event(self, wait_s: float, *, whole: bool = False) -> Event:
+    def next_event(self, wait_s: float, *, whole: bool = False, meanwhile: Callable[[], None] | None = None) -> Event:
         """The next event. Its first byte may take `wait_s`, its PDU `pdu_timeout_s` from there.
 
-        With `whole`, all of it must be here within `wait_s`.
+        With `whole`, all of it must be here within `wait_s`. `meanwhile` is called twice a second until then.
         Raises: BadPdu; PeerAborted when the connection ended; PeerTimedOut.
         """
         event = self._reader.next()
@@ -101,11 +102,13 @@ class Connection:
         while True:
             begun = self._pdu_deadline()
             deadline = last if begun is None else min(begun, last) if whole else begun
-            self._wait_until(deadline)
+            self._wait_until(deadline, _TURN_S if meanwhile else self._limits.pdu_timeout_s)
             self._receive()
             event = self._reader.next()
             if event is not None:
                 return event
+            if meanwhile:
+                meanwhile()
 
     def _pdu_deadline(self) -> float | None:
         """When the PDU that has begun must be whole; None when none has begun."""
@@ -130,15 +133,15 @@ class Connection:
         """Wait until something comes, at most `wait_s`; whether nothing did."""
         return not self._reader.mid_pdu and not self._poll.poll(wait_s * 1_000)
 
-    def _wait_until(self, deadline: float) -> None:
-        """Set how long the next receive may block. Raises: PeerTimedOut when the deadline has passed."""
+    def _wait_until(self, deadline: float, step_s: float) -> None:
+        """Set how long the next receive may block, at most a step. Raises: PeerTimedOut once the deadline is over."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise PeerTimedOut(
                 "the peer took too long to send " + ("a whole PDU" if self._reader.mid_pdu else "anything")
             )
-        # Waiting in steps of the PDU time-out saves setting the option for each change of phase.
-        left = max(min(left, self._limits.pdu_timeout_s), 0.001)
+        # Waiting in steps of one length saves setting the option for each change of phase.
+        left = max(min(left, step_s), 0.001)
         if not 0.5 * left <= self._receive_timeout_s <= 1.05 * left:
             self._set_timeout(socket.SO_RCVTIMEO, left)
             self._receive_timeout_s = left

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from pacs_server import log
 from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive
@@ -62,6 +63,9 @@ class Node:
         self.sendings = Sendings(index)
         self.studies = Studies(index)
         self.route_rules = Routes(index)
+        self.transcoder = Transcoder(
+            settings.transcoding, settings.data_dir, reserve_bytes=settings.storage.reserve_bytes
+        )
         self._lock = threading.Lock()
         self._noting = threading.Lock()
         self._read_studies: set[str] = set()
@@ -82,7 +86,11 @@ class Node:
         """
         index = open_current(settings.database)
         try:
-            yield cls(settings, index)
+            node = cls(settings, index)
+            try:
+                yield node
+            finally:
+                node.transcoder.close()
         finally:
             index.close()
 
@@ -209,6 +217,7 @@ class Node:
         return Archive(
             settings=self.settings,
             search=self.search,
+            transcoder=self.transcoder,
             registry=self.registry,
             placement=self.placement,
             receive=self.reception,

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final
 
 from pacs_server import log
+from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Line, Verdict
 from pacs_server.archive.routing import apply_route
 from pacs_server.dicom.attributes import Level
@@ -141,8 +142,13 @@ class Forwarder:
         try:
             peer = node.registry.peer(target)
             destination = Destination(aet=target, host=(peer and peer.host) or "", port=(peer and peer.port) or 0)
+            sender = Sender(placement=node.placement, transcoder=node.transcoder, on_damage=node.note_damage)
             with Line(
-                destination, calling_aet=node.settings.aet, limits=node.settings.network, on_damage=node.note_damage
+                destination,
+                calling_aet=node.settings.aet,
+                limits=node.settings.network,
+                sender=sender,
+                preferred=peer.syntax if peer else "",
             ) as line:
                 at_once = peer.associations if peer else 1
                 wakes = True
@@ -245,7 +251,7 @@ class _Series:
         for content in by_content.keys() - {(item.sop_uid, item.digest) for item in items}:
             gone = "it was deleted, or another version became the current one, before it was sent"
             self._results.append((by_content[content], SendState.DEAD, gone))
-        for delivery in self._line.send(items, self._node.placement()) if items else ():
+        for delivery in self._line.send(items) if items else ():
             one = by_content[delivery.item.sop_uid, delivery.item.digest]
             self._results.append((one, _STATES[delivery.verdict], delivery.reason))
             if delivery.verdict is Verdict.REFUSED:

@@ -3,7 +3,7 @@
 import pytest
 
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.dimse.retrieve import Progress, failed_list
+from pacs_server.dimse.progress import Progress, failed_list
 from pacs_server.dimse.status import Status
 from pacs_server.index.search import Deliverable
 

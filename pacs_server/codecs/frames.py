@@ -1,0 +1,161 @@
+"""One frame out of and into each codec. Imported by the child process only: numpy and imagecodecs are loaded here.
+
+Native pixels are little endian, the samples of a pixel side by side.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import numpy
+
+# By name: imagecodecs loads each codec when it is first asked for, and the child opens no file once it works.
+from imagecodecs import (
+    htj2k_decode,
+    jpeg2k_decode,
+    jpeg2k_encode,
+    jpeg8_decode,
+    jpeg8_encode,
+    jpegls_decode,
+    jpegls_encode,
+    packbits_decode,
+    packbits_encode,
+)
+
+from pacs_server.dicom.recoding import Codec, Recoding
+
+Pixels = numpy.ndarray[Any, numpy.dtype[Any]]
+
+_RLE_HEADER: Final = struct.Struct("<16L")
+_SELECTION_VALUE: Final = 1  # predictor of JPEG Lossless, First-Order Prediction (PS3.5 section A.4.1)
+
+
+class Unsuitable(Exception):
+    """These pixels cannot be coded so without loss."""
+
+
+def recode(recoding: Recoding, frame: bytes) -> bytes:
+    """The frame in its new coding.
+
+    Raises: Unsuitable; what the codecs raise for a frame that is damaged: ValueError, RuntimeError or MemoryError.
+    """
+    pixels = _decoded(recoding, frame)
+    if recoding.encode is Codec.NATIVE:
+        return pixels.tobytes()
+    if recoding.encode is Codec.RLE:
+        return _encode_rle(recoding, pixels)
+    return _encoded(recoding, pixels)
+
+
+def _decoded(recoding: Recoding, frame: bytes) -> Pixels:
+    """Pixels as (row, column, sample) of unsigned numbers of the size that the data set allocates."""
+    shape = (recoding.rows, recoding.columns, recoding.samples)
+    kind = numpy.dtype(f"<u{recoding.bits_allocated // 8}")
+    match recoding.decode:
+        case Codec.NATIVE:
+            pixels = numpy.frombuffer(frame[: recoding.native_bytes], dtype=kind)
+            if recoding.is_planar:
+                return numpy.moveaxis(pixels.reshape(recoding.samples, *shape[:2]), 0, -1)
+            return pixels.reshape(shape)
+        case Codec.RLE:
+            return _decode_rle(recoding, frame, kind).reshape(shape)
+        case Codec.JPEG:
+            decoded = _decode_jpeg(frame, recoding, "YCBCR" if recoding.is_ycc else "RGB")
+        case Codec.JPEG_LOSSLESS:
+            decoded = _decode_jpeg(frame, recoding, "RGB")  # whatever its colours are, they stay
+        case Codec.JPEG_LS:
+            decoded = jpegls_decode(frame)
+        case Codec.JPEG_2000:
+            decoded = jpeg2k_decode(frame, planar=False)
+        case Codec.HTJ2K:
+            decoded = htj2k_decode(frame, planar=False)
+    if decoded.shape != (shape if recoding.samples > 1 else shape[:2]):
+        raise ValueError(f"the decoder made an image of {decoded.shape}")
+    return _as_allocated(recoding, decoded, kind).reshape(shape)
+
+
+def _decode_jpeg(frame: bytes, recoding: Recoding, colours: str) -> Pixels:
+    if recoding.samples == 1:
+        return jpeg8_decode(frame)
+    return jpeg8_decode(frame, colorspace=colours, outcolorspace="RGB")
+
+
+def _as_allocated(recoding: Recoding, decoded: Pixels, kind: numpy.dtype[Any]) -> Pixels:
+    """The decoder's numbers in as many bits as the data set allocates, their sign in all of those that are free.
+
+    JPEG and JPEG-LS code no sign, and some JPEG 2000 say nothing of theirs: what the data set says holds.
+    """
+    if decoded.dtype.kind == "i" or not recoding.is_signed or recoding.precision >= recoding.bits_allocated:
+        return decoded.astype(f"<i{kind.itemsize}" if decoded.dtype.kind == "i" else kind).view(kind)
+    free = recoding.bits_allocated - recoding.precision
+    widened = (decoded.astype(kind) << free).view(f"<i{kind.itemsize}")
+    return (widened >> free).view(kind)
+
+
+def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
+    stored, extended = _stored_bits(recoding, pixels if recoding.samples > 1 else pixels[:, :, 0])
+    bits = recoding.bits_stored
+    if recoding.encode is Codec.JPEG_LS:
+        # CharLS codes all bits that are allocated here, so the sign has to stand in those that are not stored.
+        return bytes(jpegls_encode(extended.view(stored.dtype)))
+    if recoding.encode is Codec.JPEG_LOSSLESS:
+        colours = "RGB" if recoding.samples == 3 else None
+        return bytes(
+            jpeg8_encode(
+                stored,
+                lossless=True,
+                predictor=_SELECTION_VALUE,
+                bitspersample=bits,
+                colorspace=colours,
+                outcolorspace=colours,
+            )
+        )
+    return bytes(jpeg2k_encode(extended, level=0, codecformat="j2k", reversible=True, mct=False, bitspersample=bits))
+
+
+def _stored_bits(recoding: Recoding, pixels: Pixels) -> tuple[Pixels, Pixels]:
+    """The stored bits with zeros above them, and as the numbers that they are.
+
+    Raises: Unsuitable when something else stands in the bits above (an overlay, once), because it would be lost.
+    """
+    pixels = numpy.ascontiguousarray(pixels)
+    stored = pixels & ((1 << recoding.bits_stored) - 1)
+    is_same = stored == pixels
+    extended = stored
+    if recoding.is_signed:
+        free = stored.dtype.itemsize * 8 - recoding.bits_stored
+        extended = (stored << free).view(f"<i{stored.dtype.itemsize}") >> free
+        is_same |= extended.view(stored.dtype) == pixels
+    if not is_same.all():
+        raise Unsuitable("something stands in the bits above those that are stored, and would be lost")
+    return stored, extended
+
+
+def _decode_rle(recoding: Recoding, frame: bytes, kind: numpy.dtype[Any]) -> Pixels:
+    """Source: PS3.5 annex G: a segment for each byte of each sample, the most significant first."""
+    count, *offsets = _RLE_HEADER.unpack_from(frame)
+    if count != recoding.samples * kind.itemsize:
+        raise ValueError(f"a frame has {count} RLE segments instead of {recoding.samples * kind.itemsize}")
+    size = recoding.rows * recoding.columns
+    pixels = numpy.empty((size, recoding.samples, kind.itemsize), dtype="u1")
+    for segment in range(count):
+        end = offsets[segment + 1] if segment + 1 < count else len(frame)
+        plane = packbits_decode(frame[offsets[segment] : end])
+        sample, significance = divmod(segment, kind.itemsize)
+        pixels[:, sample, kind.itemsize - 1 - significance] = numpy.frombuffer(plane, dtype="u1", count=size)
+    return pixels.view(kind)
+
+
+def _encode_rle(recoding: Recoding, pixels: Pixels) -> bytes:
+    planes = pixels.view("u1").reshape(recoding.rows, recoding.columns, recoding.samples, -1)
+    depth = planes.shape[3]
+    if recoding.samples * depth > 15:
+        raise Unsuitable(f"{recoding.samples} samples of {8 * depth} bits need more segments than RLE has")
+    segments = []
+    for sample in range(recoding.samples):
+        for byte in reversed(range(depth)):
+            coded = packbits_encode(numpy.ascontiguousarray(planes[:, :, sample, byte]), axis=-1)
+            segments.append(bytes(coded) + b"\0" * (len(coded) % 2))
+    offsets = [_RLE_HEADER.size + sum(map(len, segments[:number])) for number in range(len(segments))]
+    return _RLE_HEADER.pack(len(segments), *offsets, *([0] * (15 - len(offsets)))) + b"".join(segments)

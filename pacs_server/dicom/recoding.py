@@ -1,0 +1,53 @@
+"""One frame of pixels and what is to be done with it, as values that the codec processes share with the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from pacs_server.dicom.elements import Buffer
+
+
+class Codec(StrEnum):
+    """How the pixels of a frame are coded; NATIVE: not at all."""
+
+    NATIVE = "native"
+    JPEG = "jpeg"
+    JPEG_LOSSLESS = "jpeg-lossless"
+    JPEG_LS = "jpeg-ls"
+    JPEG_2000 = "jpeg-2000"
+    HTJ2K = "htj2k"
+    RLE = "rle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recoding:
+    """One frame to be decoded and encoded again. Native frames have their samples pixel by pixel when they come out;
+    `is_planar`: one plane after the other when they go in. `is_ycc`: the colours of a JPEG are to be made RGB.
+    """
+
+    decode: Codec
+    encode: Codec
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    is_signed: bool
+    precision: int = 0
+    is_planar: bool = False
+    is_ycc: bool = False
+
+    @property
+    def native_bytes(self) -> int:
+        """The size of the frame when it is not compressed."""
+        return self.rows * self.columns * self.samples * self.bits_allocated // 8
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain values."""
+        return asdict(self)
+
+
+Recode: TypeAlias = Callable[[Recoding, Buffer], bytes]

@@ -1,0 +1,87 @@
+"""What was transcoded is kept, found again, made anew when it is damaged, and never in the way."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pacs_server.codecs.cache import Cache, NoRoom
+from pacs_server.errors import Undecodable
+
+SYNTAX = "1.2.840.10008.1.2"
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+DATA = [b"12345", b"67890" * 1_000]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "transcoded"
+
+
+def cache(folder: Path, *, max_bytes: int = 1 << 20, reserve_bytes: int = 0) -> Cache:
+    return Cache(folder, max_bytes=max_bytes, reserve_bytes=reserve_bytes)
+
+
+def keep(where: Cache, digest: str) -> bytes:
+    return b"".join(where.keep(digest, SYNTAX, DATA))
+
+
+def found(where: Cache, digest: str) -> bytes | None:
+    pieces = where.find(digest, SYNTAX)
+    return None if pieces is None else b"".join(pieces)
+
+
+def test_what_is_kept_is_given_back_at_once_and_found_again_by_the_next_process(folder: Path) -> None:
+    assert keep(cache(folder), A) == b"".join(DATA)
+    assert found(cache(folder), A) == b"".join(DATA)
+    assert found(cache(folder), B) is None
+    assert cache(folder).find(A, "1.2.3") is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "cut to the digest"])
+def test_a_damaged_file_is_not_found_and_is_removed(folder: Path, damage: str) -> None:
+    keep(cache(folder), A)
+    (file,) = folder.iterdir()
+    content = bytearray(file.read_bytes())
+    content[3] ^= 1
+    damaged = {"flip": content, "cut": content[:-1], "empty": b"", "cut to the digest": content[-64:]}
+    file.write_bytes(damaged[damage])
+    assert found(cache(folder), A) is None
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_used_longest_ago_makes_room(folder: Path) -> None:
+    small = cache(folder, max_bytes=12_000)
+    for age, digest in ((30, A), (20, B)):
+        keep(small, digest)
+        os.utime(folder / f"{digest}-{SYNTAX}", (age, age))
+    assert found(small, A) is not None  # used now, so B is the one to go
+    keep(small, C)
+    assert [found(small, digest) is not None for digest in (A, B, C)] == [True, False, True]
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_bytes": 100}, {"max_bytes": 0}, {"reserve_bytes": 1 << 60}], ids=["small", "none", "full disk"]
+)
+def test_what_has_no_room_is_not_kept_and_leaves_nothing(folder: Path, limits: dict[str, int]) -> None:
+    with pytest.raises(NoRoom):
+        keep(cache(folder, **limits), A)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_is_no_room(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(NoRoom):
+        keep(cache(tmp_path / "cache" / "transcoded"), A)
+
+
+def test_what_cannot_be_made_leaves_nothing(folder: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"begun"
+        raise Undecodable("broken")
+
+    with pytest.raises(Undecodable):
+        cache(folder).keep(A, SYNTAX, broken())
+    assert list(folder.iterdir()) == []

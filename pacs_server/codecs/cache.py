@@ -85,6 +85,12 @@ class Cache:
         self._make_room(size + _DIGEST_BYTES)
         return _pieces(file, size)
 
+    def forget(self, digest: str) -> None:
+        """Remove whatever was made of an object."""
+        with contextlib.suppress(OSError):
+            for path in list(self._directory.glob(f"{digest}-*")):
+                path.unlink(missing_ok=True)
+
     def _write(self, file: BinaryIO, transfer_syntax: str, pieces: Iterable[Buffer]) -> int:
         hasher = ObjectHasher(transfer_syntax)
         size, look_at = 0, 0

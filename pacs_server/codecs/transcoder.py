@@ -56,6 +56,10 @@ class Transcoder:
             log.debug("not cached", digest=digest, why=reason)
         return _begun(make())
 
+    def forget(self, digest: str) -> None:
+        """Remove what was made of an object that is destroyed."""
+        self._cache.forget(digest)
+
     def _pieces(
         self, data_set: Callable[[], Iterable[Buffer]], source: str, target: str, meanwhile: Meanwhile
     ) -> Generator[Buffer, None, None]:

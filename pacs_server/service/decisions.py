@@ -91,7 +91,10 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
 
     Raises: Refused; NotEnoughCopies; IndexUnavailable.
     """
-    yield from retire.purge(objects, retention_of(node.index), decider(node, reason))
+    for operation in retire.purge(objects, retention_of(node.index), decider(node, reason)):
+        for content in operation.objects:
+            node.transcoder.forget(content.digest)
+        yield operation
     if running(node.settings.data_dir) is None:
         for volume in node.volumes():
             if volume.state.is_readable:

@@ -180,6 +180,8 @@ class Runner:
                 volumes=self._node.volumes(),
             )
             for operation in purge(Trash(self._node.index).trashed(), retention, decider):
+                for content in operation.objects:
+                    self._node.transcoder.forget(content.digest)
                 log.info("purged", study=operation.study_uid, objects=len(operation.objects))
             self._purged_on = now.date()
         return False

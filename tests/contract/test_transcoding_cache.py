@@ -39,6 +39,14 @@ def test_what_is_kept_is_given_back_at_once_and_found_again_by_the_next_process(
     assert cache(folder).find(A, "1.2.3") is None
 
 
+def test_nothing_is_left_of_an_object_that_is_to_be_forgotten(folder: Path) -> None:
+    for digest in (A, B):
+        keep(cache(folder), digest)
+    cache(folder).forget(A)
+    assert (found(cache(folder), A), found(cache(folder), B)) == (None, b"".join(DATA))
+    cache(folder / "not there").forget(A)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "cut to the digest"])
 def test_a_damaged_file_is_not_found_and_is_removed(folder: Path, damage: str) -> None:
     keep(cache(folder), A)

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,13 +26,14 @@ from support.pictures import (
     LOSSLESS,
     LS,
     RLE,
+    Kind,
     picture,
     pixels_of,
     values_of,
 )
 from support.samples import SECONDARY_CAPTURE, Sample, bundled, data_set_of, part10, tiny, uid, write
 from support.second_client import Received, Witness, associate, identifier, send
-from support.server import Archive, wait_for
+from support.server import Archive, resident_bytes, wait_for
 
 MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -298,6 +300,37 @@ def test_pending_goes_out_while_one_object_takes_long(new_archive: Callable[...,
     assert len([one for one in pending if one.NumberOfRemainingSuboperations == 2]) >= 2
     assert (last.NumberOfCompletedSuboperations, last.NumberOfFailedSuboperations) == (1, 1)
     assert "longer than 13 s" in archive.log_text()
+
+
+@pytest.mark.scenario
+def test_memory_is_that_of_frames_however_large_the_object_is(
+    new_archive: Callable[..., Archive], receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    kind = Kind(stored=12, allocated=16, frames=80, rows=1_024, columns=1_024)
+    plain = write(picture(kind, "long", study="long"), tmp_path / "plain.dcm").path
+    ENCODERS[RLE](plain, tmp_path / "coded.dcm")
+    archive = new_archive()
+    archive.start()
+    station = Station(archive=archive, folder=tmp_path)
+    assert station.send(tmp_path / "coded.dcm").code == 0
+    receiver = receive("LONG", "+xi")
+    archive.add_peer("LONG", receiver.port)
+    before, samples, done = resident_bytes(archive.pid), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            samples.append(resident_bytes(archive.pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    moved = station.move(STUDY_ROOT, "LONG", "STUDY", {"StudyInstanceUID": uid("study", "long")})
+    done.set()
+    watching.join()
+    assert moved.status == SUCCESS
+    (received,) = receiver.objects().values()
+    assert pydicom.dcmread(received, stop_before_pixels=True).NumberOfFrames == 80
+    assert received.stat().st_size > 160 << 20
+    assert max(samples) - before < 48 << 20
 
 
 class Dropper(Witness):

@@ -5,7 +5,7 @@ Rebuilding an index is the same deed against an empty one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
-from pacs_server.dicom.describe import describe
+from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUnavailable
@@ -76,6 +76,19 @@ class Ledger:
         return self.holdings.holds(volume_id, path) or self.holdings.is_leaving(volume_id, path)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundObject:
+    """The object in one file of a volume; the file was read to its end and is what its name says."""
+
+    volume: str
+    file: FoundFile
+    copy: CopyRow
+    description: Description
+    digest: Digest
+    transfer_syntax: str
+    size_bytes: int
+
+
 def reconcile(
     volume: Volume, ledger: Ledger, placement: Placement, *, since: date | None, repair: bool, now: datetime
 ) -> Iterator[Finding]:
@@ -119,18 +132,41 @@ def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement)
     """Enter one file of a volume into the index, as if it had been received when it was written. One that
     was purged is left alone.
 
+    Raises: VolumeUnavailable when the volume is away; IndexUnavailable.
+    """
+    found = examine(volume, file, ledger, placement)
+    return found if isinstance(found, Finding) else enter([found], ledger)[0]
+
+
+def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> FoundObject | Finding:
+    """Read one file of a volume to its end: the object in it, or why there is none to enter. May be called from any
+    thread.
+
+    Raises: VolumeUnavailable when the volume is away: then nothing is known about the file; IndexUnavailable.
+    """
+    path = str(file.path)
+    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
+        return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=path)
+    try:
+        with placement.open((CopyRow(volume_id=volume.spec.id, path=path),)) as opened:
+            return _object_in(opened, volume, file, ledger)
+    except (BadObject, CopyUnreadable) as error:
+        if isinstance(error, CopyUnreadable) and not volume.check().is_readable:
+            raise VolumeUnavailable(str(error)) from error
+        return Finding(kind=FindingKind.UNREADABLE, volume=volume.spec.name, path=path, detail=str(error))
+
+
+def enter(found: Sequence[FoundObject], ledger: Ledger) -> list[Finding]:
+    """Enter objects into the index, in this order and in one transaction. Contents under one UID that differ are not
+    entered together: what the second is depends on the first.
+
     Raises: IndexUnavailable.
     """
-    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
-        return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=str(file.path))
-    copy = CopyRow(volume_id=volume.spec.id, path=str(file.path))
-    try:
-        with placement.open((copy,)) as opened:
-            arrival = _arrival(opened, file, copy, ledger)
-    except (BadObject, CopyUnreadable, VolumeUnavailable) as error:
-        return Finding(kind=FindingKind.UNREADABLE, volume=volume.spec.name, path=copy.path, detail=str(error))
-    recorded = ledger.instances.record(arrival)
-    return Finding(kind=FindingKind.ADOPTED, volume=volume.spec.name, path=copy.path, detail=recorded.outcome.value)
+    recorded = ledger.instances.record_in_order([_arrival(one, ledger) for one in found])
+    return [
+        Finding(kind=FindingKind.ADOPTED, volume=one.volume, path=one.copy.path, detail=done.outcome.value)
+        for one, done in zip(found, recorded, strict=True)
+    ]
 
 
 def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:
@@ -141,7 +177,7 @@ def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) ->
     return Finding(kind=kind, volume=volume.spec.name, path=held.path)
 
 
-def _arrival(opened: OpenCopy, file: FoundFile, copy: CopyRow, ledger: Ledger) -> Arrival:
+def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger) -> FoundObject:
     pieces = opened.pieces()
     first = next(pieces)
     meta = read_file_meta(first)
@@ -159,16 +195,29 @@ def _arrival(opened: OpenCopy, file: FoundFile, copy: CopyRow, ledger: Ledger) -
         default_issuer=ledger.default_issuer,
         vocabulary=ledger.vocabulary,
     )
-    known = ledger.instances.known(description.sop_uid, description.study_uid)
-    return Arrival(
+    return FoundObject(
+        volume=volume.spec.name,
+        file=file,
+        copy=CopyRow(volume_id=volume.spec.id, path=str(file.path)),
         description=description,
         digest=digest,
         transfer_syntax=meta.transfer_syntax,
         size_bytes=opened.size_bytes - meta.data_set_offset,
-        copies=(copy,),
-        received_at=file.modified,
-        day=file.day,
+    )
+
+
+def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:
+    description = found.description
+    known = ledger.instances.known(description.sop_uid, description.study_uid)
+    return Arrival(
+        description=description,
+        digest=found.digest,
+        transfer_syntax=found.transfer_syntax,
+        size_bytes=found.size_bytes,
+        copies=(found.copy,),
+        received_at=found.file.modified,
+        day=found.file.day,
         sender="",
-        role_beside_current=ledger.role_beside(known.objects, meta.transfer_syntax, (copy,)),
+        role_beside_current=ledger.role_beside(known.objects, found.transfer_syntax, (found.copy,)),
         is_found=True,
     )

@@ -79,7 +79,7 @@ def reconcile(invocation: Invocation, since: datetime | None, *, repair: bool) -
 
     Ends with 12 when objects are missing or damaged. The last row of a lost object is never removed.
     """
-    from pacs_server.service.deeds import reconcile_volumes
+    from pacs_server.service.reconciling import reconcile_volumes
 
     with invocation.node() as node:
         findings = reconcile_volumes(node, since=since.date() if since else None, repair=repair)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
@@ -93,11 +94,17 @@ class Instances:
         with self._committing:
             while not slot.done:
                 self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))])
-        if slot.error is not None:
-            raise slot.error
-        if slot.recorded is None:
-            raise IndexUnavailable("the object was not recorded")
-        return slot.recorded
+        return slot.outcome()
+
+    def record_in_order(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        """Record objects, the first of them first; returns when that is committed, for all of them at once.
+
+        Raises: IndexUnavailable, like `record`; some of them may be recorded then.
+        """
+        slots = [_Slot(arrival) for arrival in arrivals]
+        with self._committing:
+            self._commit(slots)
+        return [slot.outcome() for slot in slots]
 
     def _commit(self, group: list[_Slot]) -> None:
         """Commit a group; if that fails, one by one, so that one object never fails another."""
@@ -142,3 +149,11 @@ class _Slot:
         self.done = False
         self.error: IndexUnavailable | None = None
         self.recorded: Recorded | None = None
+
+    def outcome(self) -> Recorded:
+        """What became of it. Raises: IndexUnavailable."""
+        if self.error is not None:
+            raise self.error
+        if self.recorded is None:
+            raise IndexUnavailable("the object was not recorded")
+        return self.recorded

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from itertools import groupby
-from pathlib import Path, PurePosixPath
+from datetime import UTC, datetime
+from pathlib import Path
 
 from pacs_server.archive.copies import complete
 from pacs_server.archive.exporting import ExportResult, export
 from pacs_server.archive.importing import ImportResult, import_paths
-from pacs_server.archive.ingest import Declared, Origin, Reception, role_beside
-from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt, reconcile
-from pacs_server.archive.releasing import put_back_unknown
+from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
-from pacs_server.errors import BadQuery, Refused, UnknownName, VolumeUnavailable
-from pacs_server.index.engine import Index
-from pacs_server.index.fields import copy_fields
-from pacs_server.index.holdings import Holdings, replace_content
-from pacs_server.index.instances import Instances
-from pacs_server.index.jobs import JobKind
-from pacs_server.index.operations import copy_decisions
-from pacs_server.index.schema import open_current, upgrade
+from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.service.assemble import Node
-from pacs_server.storage.layout import FoundFile
 from pacs_server.storage.volume import Volume
 
 _IMPORTER = "IMPORT"
@@ -60,21 +47,6 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     level = max([Level.STUDY, *(column_from_keyword(key, vocabulary).level for key in keys)])
     query = replace(query, level=level)
     return export(node.search, node.placement(), query, target)
-
-
-def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterator[Finding]:
-    """Compare every volume that is online with the index.
-
-    Raises: Refused when a volume is not online, because its files cannot be told from missing ones.
-    """
-    now = datetime.now(UTC)
-    for volume in _online(node):
-        learn(volume, node.instances.operations, now=now)
-        if repair:
-            put_back_unknown(volume, node.holdings)
-        yield from reconcile(volume, _ledger(node, node.index), node.placement(), since=since, repair=repair, now=now)
-    if repair:
-        node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,79 +116,3 @@ def _told(node: Node, volume: Volume, one: Verified) -> VerifiedCopy:
     )
     detail = "; ".join([one.damage, *done.problems]) if is_left else one.damage
     return VerifiedCopy(volume=name, result="damaged" if is_left else "repaired", path=one.path, detail=detail)
-
-
-def rebuild_index(node: Node) -> Iterator[Finding]:
-    """Make the content of the index anew from the files of all volumes, beside the present one, then swap them.
-
-    Interrupted, it goes on where it was when it is called again. What arrives meanwhile is kept.
-
-    Raises: Refused when a volume is not online; IndexUnavailable.
-    """
-    path = node.settings.data_dir / "rebuild.db"
-    url = f"sqlite:///{path}"
-    upgrade(url)
-    with closing(open_current(url)) as beside:
-        copy_fields(node.index, beside)
-        ledger, placement = _ledger(node, beside), node.placement()
-        volumes = {volume.spec.id: volume for volume in _online(node)}
-        for volume in volumes.values():
-            learn(volume, node.instances.operations, now=datetime.now(UTC))
-        copy_decisions(node.index, beside)
-        for volume in volumes.values():
-            put_back_unknown(volume, node.holdings)
-            for file in _as_received(volume):
-                if not ledger.holdings.holds(volume.spec.id, str(file.path)):
-                    finding = adopt(volume, file, ledger, placement)
-                    if finding.kind is FindingKind.PURGED:
-                        node.holdings.release(volume.spec.id, finding.path, datetime.now(UTC))
-                    if finding.kind is not FindingKind.ADOPTED:
-                        yield finding
-
-        missed: list[Finding] = []
-
-        def catch_up(volume_id: str, path: str) -> None:
-            if volume_id in volumes:
-                file = _just_received(PurePosixPath(path))
-                missed.append(adopt(volumes[volume_id], file, ledger, placement))
-
-        replace_content(node.index, beside, catch_up, datetime.now(UTC))
-    yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
-    for leftover in path.parent.glob(path.name + "*"):
-        leftover.unlink()
-    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-
-
-def _as_received(volume: Volume) -> Iterator[FoundFile]:
-    """The files of a volume, those of a day in the order in which they came: the first of a patient or study counts."""
-    for _, files in groupby(volume.walk(None), key=lambda file: file.day):
-        yield from sorted(files, key=lambda file: file.modified)
-
-
-def _just_received(path: PurePosixPath) -> FoundFile:
-    year, month, day = (int(part) for part in path.parts[1:4])
-    return FoundFile(path=path, day=date(year, month, day), size_bytes=0, modified=datetime.now(UTC))
-
-
-def _online(node: Node) -> list[Volume]:
-    volumes = node.volumes()
-    for volume in volumes:
-        state = volume.check()
-        if not state.is_readable:
-            raise Refused(
-                f"volume {volume.spec.name} is {state.status} ({state.reason}); bring it back first, "
-                "because its files cannot be told from missing ones"
-            )
-    return volumes
-
-
-def _ledger(node: Node, index: Index) -> Ledger:
-    placement = node.placement()
-    return Ledger(
-        instances=Instances(index),
-        holdings=Holdings(index),
-        default_issuer=node.settings.default_issuer,
-        default_charset=node.settings.default_charset,
-        vocabulary=node.vocabulary(),
-        role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, placement),
-    )

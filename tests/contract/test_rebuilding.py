@@ -1,0 +1,180 @@
+"""An index made anew from two volumes says what the former one said, and never more than the files do."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from support.faulty_volume import mounted
+from support.house import NOW, House, flip
+from support.samples import tiny
+
+from pacs_server.archive.reconcile import Finding, FindingKind
+from pacs_server.errors import VolumeUnavailable
+from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
+from pacs_server.index.tables import copies, instances, patients, series, studies
+from pacs_server.service.assemble import Node
+from pacs_server.service.rebuilding import files_as_received, rebuild_index
+from pacs_server.storage.sentinel import adopt, sentinel_at
+
+
+class TwoVolumes(House):
+    """An archive with the volumes `first` and `second`, and two copies of everything unless one of them is closed."""
+
+    def __init__(self, folder: Path, url: str, second: Path) -> None:
+        super().__init__(folder, url)
+        self.second = second
+        with self.node() as node:
+            row = VolumeRow(
+                id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second"
+            )
+            node.registry.add_volume(row)
+            node.registry.set_policy(Policy(want=2, need=2, degraded=1))
+
+    def close(self, *names: str) -> None:
+        """Let nothing new be written to these, and only to these."""
+        with self.node() as node:
+            for row in node.registry.volumes():
+                mode = VolumeMode.READ_ONLY if row.name in names else VolumeMode.NORMAL
+                node.registry.change_volume(
+                    VolumeRow(id=row.id, name=row.name, path=row.path, tier=row.tier, domain=row.domain, mode=mode)
+                )
+
+    def files(self) -> list[Path]:
+        return sorted(path for root in (self.volume, self.second) for path in (root / "v1").rglob("*.dcm"))
+
+    def said(self) -> list[tuple[object, ...]]:
+        """What the index says of every copy, without the numbers of its rows."""
+        wanted = (
+            select(
+                patients.c.patient_id, patients.c.patient_name, studies.c.study_uid, studies.c.day,
+                studies.c.study_description, studies.c.instance_count, series.c.series_uid, instances.c.sop_uid,
+                instances.c.digest, instances.c.role, copies.c.volume_id, copies.c.path,
+            )
+            .select_from(copies).join(instances).join(series).join(studies).join(patients)
+        )  # fmt: skip
+        with self.node() as node, node.index.read() as connection:
+            return sorted(tuple(row) for row in connection.execute(wanted))
+
+    def rebuilt(self) -> list[Finding]:
+        with self.node() as node:
+            return list(rebuild_index(node))
+
+
+@pytest.fixture
+def mounts() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def house(tmp_path: Path, new_url: Callable[[], str]) -> TwoVolumes:
+    (tmp_path / "second").mkdir()
+    return TwoVolumes(tmp_path / "data", new_url(), tmp_path / "second")
+
+
+def came_in_this_order(house: TwoVolumes, before: set[Path], second: int) -> set[Path]:
+    """Let the files that are not among those before have come at that second; all there are."""
+    then = (NOW + timedelta(seconds=second)).timestamp()
+    now = set(house.files())
+    for path in now - before:
+        os.utime(path, (then, then))
+    return now
+
+
+def test_what_came_first_is_the_first_again_on_whichever_volume_it_lies(house: TwoVolumes) -> None:
+    known: set[Path] = set()
+    house.close("first")
+    house.take_in(tiny(1, PatientID="P", PatientName="First^Name", StudyDescription="first"))
+    known = came_in_this_order(house, known, 1)
+    house.close("second")
+    house.take_in(tiny(1, PatientID="P", PatientName="Second^Name", StudyDescription="second", ImageComments="other"))
+    house.take_in(tiny(2, PatientID="P", PatientName="Second^Name", StudyDescription="second"))
+    known = came_in_this_order(house, known, 2)
+    house.close()
+    house.take_in(*(tiny(number, study=number % 3, PatientID=f"P{number % 3 // 2}") for number in range(10, 40)))
+    came_in_this_order(house, known, 3)
+    before = house.said()
+    assert {row[1] for row in before} >= {"First^Name"}
+    assert house.rebuilt() == []
+    assert house.said() == before
+    assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_files_come_in_the_order_in_which_they_were_written_over_all_volumes(house: TwoVolumes) -> None:
+    house.take_in(*(tiny(number, study=number) for number in range(6)))
+    for second, path in enumerate(sorted(house.files(), key=lambda path: (path.name, str(path)))):
+        then = (NOW + timedelta(seconds=second)).timestamp()
+        os.utime(path, (then, then))
+    with house.node() as node:
+        ordered = [file.modified for _, file in files_as_received(node.volumes())]
+    assert ordered == sorted(ordered)
+    assert len(ordered) == 12
+
+
+def test_a_damaged_second_copy_is_told_and_never_counted(house: TwoVolumes) -> None:
+    (sample, *_) = house.take_in(tiny(1), tiny(2))
+    (bad,) = [path for path in (house.second / "v1").rglob("*.dcm") if path.name.startswith(f"{sample.sop_uid}-")]
+    flip(bad)
+    before = house.said()
+    (finding,) = house.rebuilt()
+    assert (finding.kind, finding.volume) == (FindingKind.UNREADABLE, "second")
+    place = (sentinel_at(house.second), str(bad.relative_to(house.second)))
+    assert house.said() == [row for row in before if row[-2:] != place]
+    assert len(house.said()) == 3
+
+
+def broken_off_at_the_first_finding(node: Node) -> Iterator[Finding]:
+    findings = rebuild_index(node)
+    assert next(findings).kind is FindingKind.UNREADABLE
+    return findings
+
+
+def plant_rubbish(house: TwoVolumes) -> Path:
+    """A file in the middle that is none of ours, so that a rebuild pauses there."""
+    files = sorted(house.files(), key=lambda path: path.stat().st_mtime)
+    rubbish = files[len(files) // 2].with_name("1.2.3-0123456789abcdef.dcm")
+    rubbish.write_bytes(b"rubbish")
+    then = files[len(files) // 2].stat().st_mtime
+    os.utime(rubbish, (then, then))
+    return rubbish
+
+
+def test_broken_off_anywhere_it_goes_on_and_ends_with_the_same(house: TwoVolumes) -> None:
+    house.take_in(*(tiny(number, study=number // 50, PatientID=f"P{number // 100}") for number in range(300)))
+    before = house.said()
+    rubbish = plant_rubbish(house)
+    for _ in range(2):
+        with house.node() as node:
+            broken_off_at_the_first_finding(node).close()  # type: ignore[attr-defined]
+        assert house.said() == before
+    rubbish.unlink()
+    assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was(
+    tmp_path: Path, new_url: Callable[[], str], mounts: ExitStack
+) -> None:
+    try:
+        faulty = mounts.enter_context(mounted(tmp_path / "second"))
+    except OSError as error:
+        pytest.skip(str(error))
+    house = TwoVolumes(tmp_path / "data", new_url(), faulty.path)
+    house.take_in(*(tiny(number, study=number // 50) for number in range(300)))
+    before = house.said()
+    rubbish = plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        faulty.tell("eio")
+        with pytest.raises(VolumeUnavailable):
+            list(findings)
+    faulty.tell("ok")
+    assert house.said() == before
+    rubbish.unlink()
+    assert house.rebuilt() == []
+    assert house.said() == before

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from pacs_server.index.tables import metadata
+from pacs_server.index.site_tables import metadata
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

@@ -14,7 +14,8 @@ from pacs_server.dicom.commitment import Failure, Reference, Report, Request
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
-from pacs_server.index.tables import commitment_items, commitments, instances, jobs, series, studies
+from pacs_server.index.site_tables import commitment_items, commitments, jobs
+from pacs_server.index.tables import instances, series, studies
 
 _COMMITTED: Final = 0
 

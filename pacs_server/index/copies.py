@@ -13,8 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import MANY_DAMAGED, note_change
+from pacs_server.index.site_tables import jobs, releases, site, volumes
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import copies, instances, jobs, releases, series, site, studies, volumes
+from pacs_server.index.tables import copies, instances, series, studies
 
 _BATCH: Final = 1000
 ROUND: Final = "verification:"

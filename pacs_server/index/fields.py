@@ -18,7 +18,8 @@ from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.registry import note_change
-from pacs_server.index.tables import CONTENT, copies, extra_fields, extra_values, instances, series, studies
+from pacs_server.index.site_tables import extra_fields
+from pacs_server.index.tables import CONTENT, copies, extra_values, instances, series, studies
 
 # An object that was on its way when a field was added was described without it, and is read once more after this.
 _SETTLED_AFTER: Final = timedelta(hours=1)

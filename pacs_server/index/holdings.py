@@ -12,9 +12,10 @@ from sqlalchemy import bindparam, delete, func, select, update
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import enforce_all
 from pacs_server.index.releases import enter
+from pacs_server.index.site_tables import extra_fields, releases
 from pacs_server.index.snapshot import continue_numbering, copy_rows
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import CONTENT, copies, extra_fields, instances, releases, series, studies
+from pacs_server.index.tables import CONTENT, copies, instances, series, studies
 
 _BATCH: Final = 1000
 

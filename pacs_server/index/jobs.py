@@ -27,8 +27,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import jobs, site
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import jobs, site
 
 # Every job here keeps data safe or was promised to a destination, so it is tried for ever: after 5 s, then after ever
 # longer, at most 10 minutes.

@@ -24,8 +24,8 @@ from pacs_server.dicom.operations import (
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
+from pacs_server.index.site_tables import choices, fates, holds, operations, site
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import choices, fates, holds, operations, site
 
 SITE_ID: Final = "site id"
 _COUNTER: Final = "operation counter"

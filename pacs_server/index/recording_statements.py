@@ -12,16 +12,15 @@ from pacs_server.dicom.describe import FieldValue
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
+from pacs_server.index.site_tables import fates, operations
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import (
     ITEM_TABLES,
     copies,
     extra_values,
-    fates,
     flags,
     instances,
     name_grams,
-    operations,
     patients,
     series,
     studies,

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import peers, site, volumes
 
 _POLICY: Final = "policy"
 _REVISION: Final = "revision"

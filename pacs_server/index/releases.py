@@ -11,7 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
-from pacs_server.index.tables import copies, instances, jobs, releases
+from pacs_server.index.site_tables import jobs, releases
+from pacs_server.index.tables import copies, instances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,9 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.operations import SITE_ID
 from pacs_server.index.registry import VolumeRow, note_change
 from pacs_server.index.schema import current, open_current, upgrade
+from pacs_server.index.site_tables import jobs, releases, site, volumes
 from pacs_server.index.snapshot import make_whole, replace_all, sqlite_url
-from pacs_server.index.tables import copies, instances, jobs, releases, site, volumes
+from pacs_server.index.tables import copies, instances
 
 _RESTORING: Final = "restoring"
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select
 
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
-from pacs_server.index.tables import site
+from pacs_server.index.site_tables import site
 
 _NAME: Final = "retention"
 

@@ -14,13 +14,11 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Fate
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.releases import enter
+from pacs_server.index.site_tables import choices, extra_fields, fates
 from pacs_server.index.tables import (
     ITEM_TABLES,
-    choices,
     copies,
-    extra_fields,
     extra_values,
-    fates,
     flags,
     instances,
     name_grams,

@@ -14,7 +14,7 @@ from sqlalchemy import delete, insert, select
 from pacs_server.errors import BadQuery, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import note_change
-from pacs_server.index.tables import site
+from pacs_server.index.site_tables import site
 
 _PREFIX: Final = "route:"
 _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")

@@ -30,7 +30,8 @@ from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
 from pacs_server.index.search import joined
-from pacs_server.index.tables import instances, jobs, sendings, series, studies
+from pacs_server.index.site_tables import jobs, sendings
+from pacs_server.index.tables import instances, series, studies
 
 _ROWS_AT_ONCE: Final = 500  # so that recording waits only a moment for a large study to be entered
 _MAX_REASON_CHARACTERS: Final = 300

@@ -17,7 +17,8 @@ from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index, copy_sqlite
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.schema import upgrade
-from pacs_server.index.tables import copies, instances, metadata, operations, patients, series, studies
+from pacs_server.index.site_tables import operations
+from pacs_server.index.tables import copies, instances, metadata, patients, series, studies
 
 _BATCH: Final = 1000
 _COUNTED: Final = (patients, studies, series, instances, operations)

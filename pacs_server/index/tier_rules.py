@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.tables import site
+from pacs_server.index.site_tables import site
 
 _RULE: Final = "tier rule:"
 _WINDOW: Final = "tier window"

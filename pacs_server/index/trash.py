@@ -16,7 +16,8 @@ from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.search import joined
-from pacs_server.index.tables import fates, holds, instances, operations, patients, series, studies
+from pacs_server.index.site_tables import fates, holds, operations
+from pacs_server.index.tables import instances, patients, series, studies
 
 # To the letter of the partial index, so that SQLite reads the few rows of the trash and not every instance.
 _IS_TRASHED: Final = text("fates.fate = 'trashed'")

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from pacs_server.index.engine import Index
-from pacs_server.index.tables import copies, flags, instances, patients, series, studies, volumes
+from pacs_server.index.site_tables import volumes
+from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 
 
 def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:

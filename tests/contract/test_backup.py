@@ -37,8 +37,9 @@ from pacs_server.index import schema
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Peer, Policy, VolumeRow
+from pacs_server.index.site_tables import site
 from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
-from pacs_server.index.tables import instances, site
+from pacs_server.index.tables import instances
 from pacs_server.index.trash import Trash
 from pacs_server.service.backup import Restore, Verification, backups_in, run_backup
 from pacs_server.service.deeds import import_files, verify_volumes

@@ -25,7 +25,8 @@ from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Search
-from pacs_server.index.tables import CONTENT, patients, releases, series, studies
+from pacs_server.index.site_tables import releases
+from pacs_server.index.tables import CONTENT, patients, series, studies
 from pacs_server.index.trash import Held, Trash
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
@@ -286,7 +287,7 @@ def test_an_index_that_knows_no_operation_learns_them_from_a_volume_in_any_order
 def forget_operations(index: Index) -> None:
     from sqlalchemy import delete
 
-    from pacs_server.index.tables import choices, fates, holds, operations, site
+    from pacs_server.index.site_tables import choices, fates, holds, operations, site
 
     with index.write() as connection:
         for table in (operations, fates, holds, choices, site):

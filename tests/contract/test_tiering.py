@@ -22,7 +22,8 @@ from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import VolumeMode
 from pacs_server.index.releases import Releases
-from pacs_server.index.tables import copies, studies, volumes
+from pacs_server.index.site_tables import volumes
+from pacs_server.index.tables import copies, studies
 from pacs_server.index.tier_rules import TierRule, Window
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.index.trash import Trash

@@ -15,7 +15,8 @@ from support.samples import Sample, write
 from pacs_server.archive.importing import ImportOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.index.engine import Index
-from pacs_server.index.tables import CONTENT, choices, copies, extra_fields, fates, holds, operations, peers
+from pacs_server.index.site_tables import choices, extra_fields, fates, holds, operations, peers
+from pacs_server.index.tables import CONTENT, copies
 from pacs_server.service.assemble import Node
 from pacs_server.service.backup import Restore, Verification, run_backup
 from pacs_server.service.deeds import import_files

@@ -24,6 +24,7 @@ def main() -> None:
     """Serve the pipes on standard input and output. Arguments: bytes of memory, seconds of processor time a frame."""
     memory_bytes, cpu_s = int(sys.argv[1]), int(sys.argv[2])
     _limit(memory_bytes)
+    _write(ANSWER.pack(Outcome.DONE, 0))  # ready
     while (request := read_request(sys.stdin.buffer.read)) is not None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         resource.setrlimit(

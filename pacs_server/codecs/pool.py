@@ -24,6 +24,7 @@ Meanwhile = Callable[[], None]
 
 _STEP_S: Final = 0.5  # how often somebody who waits for a frame is given a turn
 _READ_BYTES: Final = 1 << 20
+_START_S: Final = 60.0
 # Of what a codec makes of a frame and what it needs beside it: never a reason to believe a child that tells of more.
 _OVERHEAD_BYTES: Final = 1 << 20
 
@@ -73,8 +74,10 @@ class Pool:
         """End every child, also one that works."""
         with self._lock:
             self._closed = True
-            while self._all:
-                self._all.pop().end()
+            while self._idle:
+                self._idle.pop().end()
+            for child in self._all:
+                child.kill()
 
 
 class _Child:
@@ -92,11 +95,12 @@ class _Child:
             # One processor each: several frames at once come from several children.
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
-        assert_pipes = self._process.stdin, self._process.stdout
-        self._to, self._from = (pipe.fileno() for pipe in assert_pipes if pipe is not None)
+        pipes = self._process.stdin, self._process.stdout
+        self._to, self._from = (pipe.fileno() for pipe in pipes if pipe is not None)
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
         self.is_usable = True
+        self._has_started = False
 
     @property
     def is_alive(self) -> bool:
@@ -110,18 +114,32 @@ class _Child:
         cannot be coded so without loss; whatever `meanwhile` raises.
         """
         self.is_usable = False
-        deadline = time.monotonic() + self._limits.frame_timeout_s
-        waiting = [memoryview(piece).cast("B") for piece in encode_request(recoding, frame)]
+        if not self._has_started:  # loading numpy takes 0.4 s, on a busy machine far longer: no frame pays for it
+            self._exchange([], _START_S, "the decoder took longer than {:g} s to start", 0, meanwhile)
+            self._has_started = True
+        request = [memoryview(piece).cast("B") for piece in encode_request(recoding, frame)]
+        too_long = "a frame took longer than {:g} s to be decoded"
+        most_bytes = 2 * recoding.native_bytes + _OVERHEAD_BYTES
+        answer = self._exchange(request, self._limits.frame_timeout_s, too_long, most_bytes, meanwhile)
+        self.is_usable = True
+        return _content(answer)
+
+    def _exchange(
+        self, waiting: list[memoryview], timeout_s: float, too_long: str, most_bytes: int, meanwhile: Meanwhile
+    ) -> bytearray:
+        """Write a request and read the answer to it, of at most so many bytes. Raises: Undecodable."""
+        deadline = time.monotonic() + timeout_s
         answer = bytearray()
         wanted = ANSWER.size
         poll = select.poll()
         poll.register(self._from, select.POLLIN)
-        poll.register(self._to, select.POLLOUT)
+        if waiting:
+            poll.register(self._to, select.POLLOUT)
         while len(answer) < wanted:
             left = deadline - time.monotonic()
             if left <= 0:
                 self.end()
-                raise Undecodable(f"a frame took longer than {self._limits.frame_timeout_s:g} s to be decoded")
+                raise Undecodable(too_long.format(timeout_s))
             ready = dict(poll.poll(1_000 * min(left, _STEP_S)))
             if not ready:
                 meanwhile()
@@ -130,9 +148,8 @@ class _Child:
             if self._from in ready:
                 answer += self._received()
                 if len(answer) >= ANSWER.size:
-                    wanted = ANSWER.size + self._told_bytes(answer, recoding)
-        self.is_usable = True
-        return _content(answer)
+                    wanted = ANSWER.size + self._told_bytes(answer, most_bytes)
+        return answer
 
     def _written(self, waiting: list[memoryview]) -> bool:
         """Write what the pipe takes; whether that was all. A child that reads no more is noticed when it is read."""
@@ -150,17 +167,21 @@ class _Child:
         self.end()
         raise Undecodable(f"the decoder {_ending(self._process.returncode)} by a frame")
 
-    def _told_bytes(self, answer: bytearray, recoding: Recoding) -> int:
+    def _told_bytes(self, answer: bytearray, most_bytes: int) -> int:
         _, size = ANSWER.unpack_from(answer)
-        if size > 2 * recoding.native_bytes + _OVERHEAD_BYTES:
+        if size > most_bytes:
             self.end()
-            raise Undecodable(f"the decoder made {size} bytes of a frame of {recoding.native_bytes}")
+            raise Undecodable(f"the decoder tells of {size} bytes where {most_bytes} are the most that can be")
         return int(size)
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
-        self.is_usable = False
+    def kill(self) -> None:
+        """End the process; whoever borrowed it sees that, and closes the pipes. From any thread."""
         self._process.kill()
+
+    def end(self) -> None:
+        """End the process, whatever it does, and close the pipes."""
+        self.is_usable = False
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

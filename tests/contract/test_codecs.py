@@ -189,6 +189,15 @@ def test_children_end_with_the_pool() -> None:
     assert not is_running(pid)
 
 
+def test_a_child_at_work_ends_with_the_pool_too(running: Pool) -> None:
+    recode(running)
+    pid = pid_of(running)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(Undecodable, match="SIGKILL"):
+        recode(running, meanwhile=running.close)
+    assert not is_running(pid)
+
+
 def test_no_child_outlives_a_server_that_was_killed() -> None:
     program = (
         "import time; from pacs_server.codecs.pool import Pool; from pacs_server.settings import TranscodingLimits\n"

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from pacs_server.archive import retire
 from pacs_server.archive.operations import learn
-from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider, kept_because
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
@@ -20,6 +19,7 @@ from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.tiers import release_what_is_due
 from pacs_server.service.worker import running
 
 
@@ -96,10 +96,7 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
             node.transcoder.forget(content.digest)
         yield operation
     if running(node.settings.data_dir) is None:
-        for volume in node.volumes():
-            if volume.state.is_readable:
-                for _ in release_due(volume, node.releases, node.holdings, now=datetime.now(UTC)):
-                    pass
+        release_what_is_due(node, f"{socket.gethostname()}:{node.settings.data_dir}:purge")
 
 
 def hold(node: Node, keys: Mapping[str, str], reason: str, *, ends: bool) -> Iterator[Operation]:

@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,12 +25,15 @@ def _program(name: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a running cluster, without a database name; it listens on a socket in a directory of its own."""
+def postgres_url() -> Iterator[str]:
+    """The URL of a running cluster, without a database name; it listens on a socket in a directory of its own.
+
+    Not in pytest's directory: another pytest that begins closes that to other users, and the cluster ends.
+    """
     initdb, server = _program("initdb"), _program("postgres")
     if initdb is None or server is None:
         pytest.skip("PostgreSQL's initdb and postgres are not installed")
-    home = Path(tmp_path_factory.mktemp("pg", numbered=True))
+    home = Path(tempfile.mkdtemp(prefix="pacs-pg-"))
     become = _unprivileged(home)
     data = home / "data"
     made = subprocess.run(
@@ -49,6 +53,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         running.terminate()
         running.wait(timeout=30)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _unprivileged(home: Path) -> list[str]:

@@ -4,6 +4,7 @@
 
 It dies by SIGKILL when the COUNTth object reaches STEP: `received` (all bytes are here, nothing is written), `written`
 (the file is flushed under its final name, there is no row) or `recorded` (the row is committed, no status was sent);
+when the COUNTth copy that was owed is `read back` (its file is whole, it has no row) or `counted`;
 or when the COUNTth operation is `decided` (its file is on every volume, it has no effect yet) or `effective`;
 or when the COUNTth object on its way to another tier is `chosen` (nothing is copied yet), `copied`, `switching` (its
 copies are not yet others) or `switched`; or when the COUNTth file that is released is `leaving` (still at its place),
@@ -22,6 +23,7 @@ from typing import Any
 
 from pacs_server.archive import ingest, releasing, tiering
 from pacs_server.cli.main import main
+from pacs_server.index.copies import Copies
 from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
@@ -33,6 +35,8 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "received": (ingest.Reception, "describe", True),
     "written": (Instances, "record", True),
     "recorded": (Instances, "record", False),
+    "read back": (Copies, "add", True),
+    "counted": (Copies, "add", False),
     "decided": (Operations, "record", True),
     "effective": (Operations, "record", False),
     "chosen": (tiering, "intact_copy", True),

@@ -2,12 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from support import dcmtk
 from support.dcmtk import Receiver, Station
-from support.server import Archive
+from support.server import LONG, Archive
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Notes what a scenario at full length has shown, a line each in build/evidence.txt, so that runs can be compared:
+    docs/evidence.md has those of the last one.
+    """
+
+    def note(**figures: object) -> None:
+        if LONG:
+            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            folder = request.config.rootpath / "build"
+            folder.mkdir(exist_ok=True)
+            with (folder / "evidence.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} {request.node.name}: {told}\n")
+
+    return note
 
 
 @pytest.fixture(scope="module")

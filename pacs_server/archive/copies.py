@@ -50,6 +50,8 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
     damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
     if not damaged and not placement.lacks(good):
         return 0
+    if not damaged:
+        _homes(good, placement)  # while a volume is away nothing is read in vain, object by object
     source = intact_copy(one, good, copies, placement, now)
     damaged = [copy for copy in damaged if copy is not source]
     written = 0
@@ -64,12 +66,17 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
             good.append(write_copy(one, source, volume, copies, placement, now))
             written += 1
     while placement.lacks(good):
-        homes = placement.homes(placement.domains(good))
-        if not homes:
-            raise NotEnoughCopies(placement.shortage(len(placement.domains(good))))
-        good.append(write_copy(one, source, homes[0], copies, placement, now))
+        good.append(write_copy(one, source, _homes(good, placement)[0], copies, placement, now))
         written += 1
     return written
+
+
+def _homes(good: Sequence[Copy], placement: Placement) -> list[Volume]:
+    """The volumes that could take one more copy beside these. Raises: NotEnoughCopies when there is none."""
+    used = placement.domains(good)
+    if homes := placement.homes(used):
+        return homes
+    raise NotEnoughCopies(placement.shortage(len(used)))
 
 
 def _can_write(volume: Volume | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.faulty_volume import FaultyVolume, mounted
 from support.mounts import on_tmpfs
-from support.server import wait_for
+from support.server import LONG, wait_for
 
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher, Uid
@@ -24,10 +24,9 @@ from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Status, Volume, VolumeSpec
 
-TIMEOUT_S = 2.0
-HANG_S = 4.0
+TIMEOUT_S, HANG_S = (10.0, 20.0) if LONG else (2.0, 4.0)
 DAY = date(2026, 1, 2)
-SIZE_MIB = 2_048 if os.environ.get("PACS_TEST_LONG") else 50
+SIZE_MIB = 2_048 if LONG else 50
 CHUNK = os.urandom(100_000)
 META = file_meta(sop_class="1.2.840.10008.5.1.4.1.1.2", sop_instance="1.2.3.1", transfer_syntax=EXPLICIT_LE)
 
@@ -226,21 +225,28 @@ def test_a_copy_that_was_read_back_damaged_is_no_copy_nor_is_its_source(faulty: 
     assert not any(list(volume.walk()) for volume in volumes)
 
 
+@pytest.mark.parametrize("way", ["streamed", "at once"])
 def test_a_replacement_that_hangs_too_is_given_up_after_a_second(
-    faulty: FaultyVolume, tmp_path: Path, mounts: ExitStack
+    faulty: FaultyVolume, tmp_path: Path, mounts: ExitStack, way: str
 ) -> None:
     also_faulty = mounts.enter_context(mounted(tmp_path / "also"))
     timeout_s = 4.0
     first, good = volume_at(faulty.path, timeout_s=timeout_s), volume_at(tmp_path / "good", timeout_s=timeout_s)
     second = volume_at(also_faulty.path, tier="cold", timeout_s=timeout_s)
+    placement = Placement([first, good, second], need=2, degraded=1)
     large = LargeObject(20)
-    stream = Placement([first, good, second], need=2, degraded=1).stream(large.path.parent)
 
     def hang() -> None:
         faulty.tell("hang 60")
         also_faulty.tell("hang 60")
 
     began = time.monotonic()
-    large.send(stream, hang)
-    assert [copy.volume_id for copy in stream.finish(large.path)] == [good.spec.id]
+    if way == "streamed":
+        stream = placement.stream(large.path.parent)
+        large.send(stream, hang)
+        copies = stream.finish(large.path)
+    else:
+        hang()
+        copies = placement.store(large.path, [META])
+    assert [copy.volume_id for copy in copies] == [good.spec.id]
     assert time.monotonic() - began < 2 * timeout_s  # of which one is for the first volume

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from support.samples import Sample, data_set_of
 from support.senders import Sender, objects
-from support.server import Archive
+from support.server import LONG, Archive
 
 from pacs_server.errors import PacsError
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
-SENDERS, EACH = 4, 250
+SENDERS, EACH = 4, 2_500 if LONG else 250
+MOST_KILLS = 60 if LONG else 6
 LONGER_AGO_S = 3600
 
 
@@ -38,7 +39,7 @@ def assert_no_row_lies(archive: Archive) -> None:
 
 
 def test_a_thousand_objects_from_four_senders_survive_kills_at_random_moments(
-    new_archive: Callable[..., Archive], tmp_path: Path
+    new_archive: Callable[..., Archive], tmp_path: Path, evidence: Callable[..., None]
 ) -> None:
     archive = new_archive()
     archive.start()
@@ -49,13 +50,13 @@ def test_a_thousand_objects_from_four_senders_survive_kills_at_random_moments(
         sender.start()
     chance = random.Random()
     kills = 0
-    while any(sender.is_alive() for sender in senders) and kills < 6:
+    while any(sender.is_alive() for sender in senders) and kills < MOST_KILLS:
         time.sleep(chance.uniform(0.05, 0.6))
         archive.kill()
         kills += 1
         archive.start()
     for sender in senders:
-        sender.join(200)
+        sender.join(2_000)
     acknowledged = [sample for sender in senders for sample in sender.acknowledged]
     assert len(acknowledged) == SENDERS * EACH
     assert kills >= 1
@@ -64,6 +65,7 @@ def test_a_thousand_objects_from_four_senders_survive_kills_at_random_moments(
     assert_kept(archive, acknowledged)
     assert_no_row_lies(archive)
     assert archive.stop() == 0
+    evidence(kills=kills + 1, acknowledged=len(acknowledged), lost=0)
 
 
 @pytest.mark.parametrize("step", ["received", "written", "recorded"])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from support.samples import Sample, data_set_of, tiny, write
-from support.server import Archive, wait_for
+from support.server import LONG, Archive, wait_for
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000)]
 
-OBJECTS, PER_SERIES = 360, 40
+OBJECTS, PER_SERIES = (3_600 if LONG else 360), 40
 LONGER_AGO_S = 7_200
 # Where it dies by itself: between the file and the row of a copy, and right after the row; None: at any moment.
 DEATHS = [("read back", 5), None, ("read back", 30), ("counted", 20), None, ("read back", 1), None]
@@ -53,7 +53,7 @@ def grow_old(*volumes: Path) -> None:
 
 
 def test_copies_that_are_owed_are_made_in_spite_of_kills_at_any_step(
-    new_archive: Callable[..., Archive], tmp_path: Path
+    new_archive: Callable[..., Archive], tmp_path: Path, evidence: Callable[..., None]
 ) -> None:
     archive = new_archive()
     samples = filled(archive, tmp_path / "in")
@@ -66,7 +66,9 @@ def test_copies_that_are_owed_are_made_in_spite_of_kills_at_any_step(
         assert len(copies_in(second)) < OBJECTS, "it was killed in the middle, or this shows nothing"
     archive.start()
     healed = {"lacking_copies": 0, "damaged_copies": 0, "jobs": {}}
-    wait_for(lambda: archive.report("status")["backlog"].items() >= healed.items(), "two copies of each", timeout_s=300)
+    wait_for(
+        lambda: archive.report("status")["backlog"].items() >= healed.items(), "two copies of each", timeout_s=1_200
+    )
     assert archive.stop() == 0
     for volume in (archive.volume, second):
         files = {path.name.rpartition("-")[0]: path for path in copies_in(volume)}
@@ -80,3 +82,4 @@ def test_copies_that_are_owed_are_made_in_spite_of_kills_at_any_step(
     assert archive.report("reconcile") == []
     left = [path for volume in (archive.volume, second) for path in volume.rglob(".*.tmp")]
     assert left == []
+    evidence(objects=OBJECTS, kills=len(DEATHS), litter=len(found))

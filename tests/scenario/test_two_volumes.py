@@ -1,6 +1,5 @@
 """Two volumes, want 2, need 2, degraded 1, four senders; one volume fails under load, in each way in which one can."""
 
-import os
 import subprocess
 import threading
 import time
@@ -15,18 +14,15 @@ from support.faulty_volume import FaultyVolume, mounted
 from support.mounts import mount, on_tmpfs, unmount
 from support.samples import Sample, data_set_of
 from support.senders import Sender, objects
-from support.server import Archive, wait_for
+from support.server import LONG, Archive, wait_for
 
 from pacs_server.storage.sentinel import adopt
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 600)]
 
-LONG = bool(os.environ.get("PACS_TEST_LONG"))
 SENDERS, EACH = 4, 1_250 if LONG else 60
 HANG_S = 60 if LONG else 10
 WRITE_TIMEOUT_S = 3
-# Of one object and of one C-ECHO; what a busy machine adds comes on top.
-NOISE_S = 2.0
 
 
 class Site:
@@ -141,7 +137,9 @@ FAULTS: dict[str, tuple[Callable[[Site], Callable[[], None]], str]] = {
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_a_volume_that_fails_under_load_loses_nothing_and_heals(site: Site, tmp_path: Path, fault: str) -> None:
+def test_a_volume_that_fails_under_load_loses_nothing_and_heals(
+    site: Site, tmp_path: Path, fault: str, evidence: Callable[..., None]
+) -> None:
     fail, kind = FAULTS[fault]
     if kind == "tmpfs":
         site.on_tmpfs("a", "4g" if LONG else "64m")
@@ -169,13 +167,21 @@ def test_a_volume_that_fails_under_load_loses_nothing_and_heals(site: Site, tmp_
         wait_for(lambda: site.state("a") != "online", "the volume to be found wanting", timeout_s=30)
         back()
         for sender in senders:
-            sender.join(300)
+            sender.join(2_000)
     acknowledged = [sample for sender in senders for sample in sender.acknowledged]
     assert len(acknowledged) == SENDERS * EACH
     assert set().union(*(sender.statuses for sender in senders)) == {0}
-    assert max(sender.longest_s for sender in senders) < WRITE_TIMEOUT_S + 1 + NOISE_S
-    assert max(echoes) < 1 + NOISE_S
+    assert max(sender.longest_s for sender in senders) < WRITE_TIMEOUT_S + 1
+    assert max(echoes) < 1
+    back_at = time.monotonic()
     heals(site, acknowledged)
+    evidence(
+        objects=len(acknowledged),
+        longest_wait_s=round(max(sender.longest_s for sender in senders), 2),
+        longest_echo_s=round(max(echoes), 2),
+        echoes=len(echoes),
+        healed_after_s=round(time.monotonic() - back_at),
+    )
 
 
 def heals(site: Site, acknowledged: list[Sample]) -> None:
@@ -188,13 +194,18 @@ def heals(site: Site, acknowledged: list[Sample]) -> None:
 
     healed = {"want": 2, "lacking_copies": 0, "damaged_copies": 0, "jobs": {}}
     try:
-        wait_for(lambda: backlog() == healed, "every object to have two copies", timeout_s=120, every_s=0.5)
+        wait_for(
+            lambda: backlog().items() >= healed.items(),
+            "every object to have two copies",
+            timeout_s=1_200 if LONG else 120,
+            every_s=0.5,
+        )
     except AssertionError as error:
         raise AssertionError(f"{error}: {backlog()}, {site.archive.report('jobs', 'list')[:3]}") from error
     for name in ("a", "b"):
         files = site.files(name)
         wrong = [s.sop_uid for s in acknowledged if data_set_of(files[s.sop_uid]) != s.data_set]
         assert wrong == []
-    assert site.archive.pacs("verify").returncode == 0
+    assert site.archive.pacs("verify", timeout_s=600).returncode == 0
     assert site.archive.stop() == 0
     assert "Traceback" not in site.archive.log_text(), site.archive.log_text()[-4_000:]

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from support.samples import Sample, tiny, write
-from support.server import Archive
+from support.server import LONG, Archive
 
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.errors import PacsError
@@ -15,6 +15,7 @@ from pacs_server.net.client import Destination
 from pacs_server.settings import NetworkLimits
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+GIVE_UP_S = 2_000 if LONG else 200
 LIMITS = NetworkLimits(connect_timeout_s=2, response_timeout_s=20)
 
 
@@ -44,7 +45,7 @@ class Sender(threading.Thread):
         self.longest_s = 0.0
 
     def run(self) -> None:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + GIVE_UP_S
         while self.waiting and time.monotonic() < deadline:
             try:
                 self.send_some()

@@ -15,6 +15,9 @@ import yaml
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+# Scenarios at full length, by ./scripts/test --long
+LONG = bool(os.environ.get("PACS_TEST_LONG"))
+
 START_S = 30.0
 STOP_S = 40.0
 COMMAND_S = 60.0

@@ -14,7 +14,7 @@ from support.faulty_volume import FaultyVolume, mounted
 from support.mounts import mount, on_tmpfs, unmount
 from support.samples import Sample, data_set_of
 from support.senders import Sender, objects
-from support.server import LONG, Archive, wait_for
+from support.server import COMMAND_S, LONG, Archive, wait_for
 
 from pacs_server.storage.sentinel import adopt
 
@@ -50,8 +50,11 @@ class Site:
         return {path.name.rpartition("-")[0]: path for path in (self.folder / name / "v1").rglob("*.dcm")}
 
     def state(self, name: str) -> str:
-        """The state of a volume, as the command line tells it."""
-        return next(row["state"] for row in self.archive.report("storage", "list") if row["name"] == name)
+        """The state of a volume, as the command line tells it. The kernel ends no process before a call into FUSE is
+        over that has reached its program, so a command that looked at a hanging volume stays as long as that hangs.
+        """
+        listed = self.archive.report("storage", "list", timeout_s=HANG_S + COMMAND_S)
+        return next(row["state"] for row in listed if row["name"] == name)
 
 
 @pytest.fixture

@@ -136,9 +136,9 @@ class Archive:
         """Run `pacs` on this archive. It has to end with the exit code `expect`, or one of them."""
         return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s)
 
-    def report(self, *arguments: str, expect: int | Sequence[int] = 0) -> Any:
+    def report(self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S) -> Any:
         """What `pacs ... --json` prints."""
-        return json.loads(self.pacs(*arguments, "--json", expect=expect).stdout)
+        return json.loads(self.pacs(*arguments, "--json", expect=expect, timeout_s=timeout_s).stdout)
 
     def add_peer(self, aet: str, port: int, *options: str, host: str = "127.0.0.1") -> None:
         """Register a peer of this machine; the server may be running."""

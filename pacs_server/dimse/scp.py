@@ -74,6 +74,7 @@ class Provider:
             if isinstance(verdict, Rejection):
                 rejections.append(verdict)
                 return verdict
+            self._archive.take_over_changes()
             callers.append(verdict)
             return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
 

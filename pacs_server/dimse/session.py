@@ -22,14 +22,15 @@ from pacs_server.storage.placement import NamesCopy, Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `receive` begins an object, `on_damage` is told of a copy that is bad, `on_read` of each object that somebody got,
-    `requests` are those that wait for a report.
+    `take_over_changes` looks at once for what an admin changed, `receive` begins an object, `on_damage` is told of a
+    copy that is bad, `on_read` of each object that somebody got, `requests` are those that wait for a report.
     """
 
     settings: Settings
     search: Search
     transcoder: Transcoder
     registry: Registry
+    take_over_changes: Callable[[], None]
     placement: Callable[[], Placement]
     receive: Callable[[Declared, Origin], Reception]
     vocabulary: Callable[[], Vocabulary]

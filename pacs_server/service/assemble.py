@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -38,7 +39,8 @@ from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
 
-# How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server.
+# How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server; each
+# association begins with what holds at that moment.
 _SITE_STATE_AGE_S: Final = 1.0
 
 
@@ -219,6 +221,7 @@ class Node:
             search=self.search,
             transcoder=self.transcoder,
             registry=self.registry,
+            take_over_changes=partial(self.look_at_site_state, max_age_s=0),
             placement=self.placement,
             receive=self.reception,
             vocabulary=self.vocabulary,

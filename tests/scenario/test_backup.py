@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,10 +35,7 @@ def objects_below(folder: Path) -> int:
 def killed_when(archive: Archive, words: list[str], folder: Path, more: int) -> bool:
     """Run a command and kill it once it has put so many more objects into a folder; whether that came in time."""
     wanted = objects_below(folder) + more
-    running = subprocess.Popen(
-        [sys.executable, "-m", "pacs_server", "-c", str(archive.config), *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    running = archive.begin(*words)
     wait_for(
         lambda: running.poll() is not None or objects_below(folder) >= wanted, "objects to appear", timeout_s=COMMAND_S
     )

@@ -1,8 +1,5 @@
 """Deletion on a running site: what was purged stays so, whatever was away or killed meanwhile; all else stays too."""
 
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.mounts import on_tmpfs, unmount
 from support.samples import Sample, data_set_of, tiny, write
-from support.server import DYING_SERVER, Archive, wait_for
+from support.server import Archive, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
@@ -105,9 +102,7 @@ def test_a_new_server_that_takes_over_the_volumes_does_not_bring_back_what_was_p
 def test_a_deletion_that_is_killed_ends_the_same_when_it_is_run_again(site: Site, command: str, step: str) -> None:
     if command == "purge":
         site.archive.pacs("delete", "PatientID=gone", "--reason", "wrong patient", "--yes")
-    words = ["PatientID=gone", "--reason", "wrong patient", "--yes"]
-    dying = [sys.executable, str(DYING_SERVER), step, "1", "-c", str(site.archive.config), command, *words]
-    assert subprocess.run(dying, capture_output=True).returncode == -signal.SIGKILL
+    site.archive.pacs_dying(step, 1, command, "PatientID=gone", "--reason", "wrong patient", "--yes")
     site.archive.start()
     site.purge()
     site.assert_only_the_rest_is_left()

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,11 +45,6 @@ def logical_dump(archive: Archive) -> list[object]:
     return [*rows, shown]
 
 
-def rebuild(archive: Archive) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "index", "rebuild"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 def test_a_rebuild_that_is_killed_again_and_again_ends_with_the_same_index(
     new_archive: Callable[..., Archive], tmp_path: Path, evidence: Callable[..., None]
 ) -> None:
@@ -61,8 +54,8 @@ def test_a_rebuild_that_is_killed_again_and_again_ends_with_the_same_index(
     chance = random.Random()
     killed = 0
     for _ in range(KILLS):
-        running = rebuild(archive)
-        time.sleep(chance.uniform(0.5, 2.5))
+        running = archive.begin("index", "rebuild")
+        time.sleep(chance.uniform(0.1, OBJECTS / 400))
         running.send_signal(signal.SIGKILL)
         killed += running.wait() == -signal.SIGKILL
         assert logical_dump(archive) == before, "the present index stays as it is until the new one is complete"

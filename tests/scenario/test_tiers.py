@@ -1,9 +1,6 @@
 """Moves between tiers as whole processes: killed at each step, while somebody retrieves, without a volume, at night."""
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelMove
 from support.mounts import on_tmpfs, unmount
 from support.samples import Sample, data_set_of, tiny, write
-from support.server import DYING_SERVER, Archive, wait_for
+from support.server import Archive, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
@@ -88,9 +85,8 @@ def test_a_move_that_is_killed_at_any_step_ends_the_same_when_it_is_run_again(si
     site.take_in("one")
     site.take_in("two")
     site.add_rule()
-    count = "2" if step in ("switching", "switched") else "8"  # of those there is one for each series
-    dying = [sys.executable, str(DYING_SERVER), step, count, "-c", str(site.archive.config), "tier", "run", "--yes"]
-    assert subprocess.run(dying, capture_output=True).returncode == -signal.SIGKILL
+    count = 2 if step in ("switching", "switched") else 8  # of those there is one for each series
+    site.archive.pacs_dying(step, count, "tier", "run", "--yes")
     site.archive.pacs("tier", "run", "--yes")
     site.assert_everything_is_cold()
 

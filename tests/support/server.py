@@ -5,15 +5,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
+from support.processes import Pacs
 
 # Scenarios at full length, by ./scripts/test --long
 LONG = bool(os.environ.get("PACS_TEST_LONG"))
@@ -21,8 +22,6 @@ LONG = bool(os.environ.get("PACS_TEST_LONG"))
 START_S = 30.0
 STOP_S = 40.0
 COMMAND_S = 60.0
-
-DYING_SERVER = Path(__file__).with_name("dying_server.py")
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 10.0, every_s: float = 0.02) -> Any:
@@ -54,7 +53,7 @@ class Archive:
         self.log = folder / "server.log"
         self.host = host
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Pacs | None = None
         folder.mkdir(parents=True, exist_ok=True)
         _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0"])
         if settings:
@@ -74,21 +73,13 @@ class Archive:
 
     def start(self, *, dies_at: tuple[str, int] | None = None) -> None:
         """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it."""
-        program = ["-m", "pacs_server"] if dies_at is None else [str(DYING_SERVER), dies_at[0], str(dies_at[1])]
         begin = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *program, "-c", str(self.config), "serve"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(),
-            )
+        self._process = Pacs(["-c", str(self.config), "serve"], out=self.log, dies_at=dies_at)
         self.port = wait_for(lambda: self._announced_port(begin), "the server to listen", timeout_s=START_S)
         wait_for(self._answers, "the server to answer a C-ECHO", timeout_s=START_S)
 
     def _announced_port(self, begin: int) -> int | None:
-        told = self.log.read_bytes()[begin:].decode(errors="replace")
+        told = self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
         if not self.is_running():
             raise AssertionError(f"the server ended while it started:\n{told[-4_000:]}")
         found = re.search(rf"{self.aet} listens on \S+:(\d+)$", told, re.MULTILINE)
@@ -122,7 +113,7 @@ class Archive:
     def kill(self) -> None:
         """End it by SIGKILL, at whatever it does."""
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
     def wait_for_death(self, timeout_s: float = COMMAND_S) -> int:
@@ -135,6 +126,14 @@ class Archive:
     ) -> subprocess.CompletedProcess[str]:
         """Run `pacs` on this archive. It has to end with the exit code `expect`, or one of them."""
         return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s)
+
+    def pacs_dying(self, step: str, count: int, *arguments: str) -> None:
+        """Run a command that is killed when the object of that number reaches a step of dying_server.py."""
+        _run(["-c", str(self.config), *arguments], expect=-signal.SIGKILL, dies_at=(step, count))
+
+    def begin(self, *arguments: str) -> Pacs:
+        """Begin a command whose output nobody reads."""
+        return Pacs(["-c", str(self.config), *arguments], out=Path(os.devnull))
 
     def report(self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S) -> Any:
         """What `pacs ... --json` prints."""
@@ -165,23 +164,23 @@ def resident_bytes(pid: int, kind: str = "RssAnon") -> int:
     raise AssertionError(f"process {pid} tells no {kind}")
 
 
-def _environment() -> dict[str, str]:
-    """The environment without what a developer has set for an archive or for DCMTK."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PACS_", "TCP_", "DCM"))}
-
-
 def _run(
-    arguments: Sequence[str], *, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
+    arguments: Sequence[str],
+    *,
+    expect: int | Sequence[int] = 0,
+    timeout_s: float = COMMAND_S,
+    dies_at: tuple[str, int] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pacs_server", *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=timeout_s,
-        env=_environment(),
-        check=False,
-    )
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = Pacs(arguments, out=out, err=err, dies_at=dies_at)
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        done = subprocess.CompletedProcess(
+            arguments, code, *(path.read_text(encoding="utf-8") if path.exists() else "" for path in (out, err))
+        )
     expected = (expect,) if isinstance(expect, int) else expect
     assert done.returncode in expected, f"pacs {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
     return done

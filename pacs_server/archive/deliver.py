@@ -13,7 +13,7 @@ from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, NA
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import is_intact
-from pacs_server.dicom.transcoding import ENCODABLE, can_convert
+from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.errors import PacsError, Unconvertible
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
@@ -150,11 +150,15 @@ def _fits(stored: str, target: str) -> bool:
 def contexts_for(items: Iterable[Deliverable], preferred: str = "") -> dict[tuple[str, str], tuple[str, ...]]:
     """What to propose to a destination, by (SOP class, what for): the preferred syntax and each stored one alone, and
     where objects can be converted one context with the two little endian syntaxes that every receiver understands at
-    least one of, and one with those that compress without loss, for a receiver that takes nothing else.
+    least one of, and one with those that compress without loss, for a receiver that takes nothing else. Where
+    UNCOMPRESSED is preferred, nothing but the two is proposed for what can be put into them.
     """
     proposals: dict[tuple[str, str], tuple[str, ...]] = {}
     for item in items:
         stored = item.transfer_syntax
+        if preferred == UNCOMPRESSED and (stored in _UNCOMPRESSED or can_convert(stored, EXPLICIT_LE)):
+            proposals[item.sop_class, "uncompressed"] = _UNCOMPRESSED
+            continue
         if preferred and can_convert(stored, preferred):
             proposals[item.sop_class, "preferred"] = (preferred,)
         proposals[item.sop_class, stored] = (stored,)

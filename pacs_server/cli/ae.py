@@ -56,7 +56,7 @@ _SYNTAX = click.option(
     "--syntax",
     metavar="TS",
     help="Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
-    "At first: as it is.",
+    "With uncompressed, offer it nothing else. At first: as it is.",
 )
 
 

@@ -47,9 +47,9 @@ HELP: Final[dict[str, str]] = {
     "Take its range of dates and of times as one. At first: no.":
         "日付の範囲と時刻の範囲を一つの範囲として扱います。初期値は no。",
     "Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
-    "At first: as it is.":
+    "With uncompressed, offer it nothing else. At first: as it is.":
         "非圧縮で保管しているものを jpeg-lossless、jpeg-ls、jpeg-2000、rle、または UID で指定した転送構文で送ります。"
-        "初期値は保管されているまま。",
+        "uncompressed とすると非圧縮だけを提案します。初期値は保管されているまま。",
     "Change what is registered about a peer. What is not named stays as it is; --from replaces all that it had.":
         "接続相手の登録を変更します。指定しない項目は変わりません。--from は以前の指定をすべて置き換えます。",
     "Its address or host name; '-' for one that only calls us.": "アドレスまたはホスト名。接続してくるだけの相手は '-'。",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from pacs_server.cli.output import printable
-from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME
+from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Peer, Right
 from pacs_server.settings import charset_term, host_name, site_aet
@@ -153,11 +153,11 @@ def _yes(value: object) -> bool:
 
 
 def _syntax(text: str) -> str:
-    """The UID of a transfer syntax that can be compressed into; nothing, or '-', is none."""
+    """The UID of a transfer syntax that can be compressed into, or UNCOMPRESSED; nothing, or '-', is none."""
     uid = ENCODABLE_BY_NAME.get(text, "" if text == NOBODY else text)
-    if uid and uid not in ENCODABLE:
-        offered = ", ".join(ENCODABLE_BY_NAME)
-        raise ValueError(f"'{printable(text)}' is not a transfer syntax to compress into; offered are {offered}, '-'")
+    if uid and uid != UNCOMPRESSED and uid not in ENCODABLE:
+        offered = ", ".join((*ENCODABLE_BY_NAME, UNCOMPRESSED))
+        raise ValueError(f"'{printable(text)}' is not a transfer syntax to send in; offered are {offered}, '-'")
     return uid
 
 

@@ -57,6 +57,9 @@ ENCODABLE_BY_NAME: Final = {
     "jpeg-2000": f"{_JPEG}90",
     "rle": "1.2.840.10008.1.2.5",
 }
+# The name under which everything that can be is sent without compression, with one context for each SOP class: GDCM's
+# receiver, 3.0.21 and 3.2.6, reads all objects in the syntax of the last context that it accepted.
+UNCOMPRESSED: Final = "uncompressed"
 # Their pixels have lost something; in those of the second set they may have.
 _LOSSY: Final = frozenset({f"{_JPEG}50", f"{_JPEG}51"})
 _MAYBE_LOSSY: Final = frozenset({f"{_JPEG}81", f"{_JPEG}91", f"{_JPEG}203"})

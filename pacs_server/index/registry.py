@@ -38,7 +38,8 @@ class Peer:
     """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
     CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
     `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
-    at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, or empty.
+    at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, `uncompressed`
+    when it can take nothing else, or empty.
     """
 
     aet: AeTitle

@@ -158,21 +158,25 @@ def test_a_symlinked_directory_inside_a_volume_is_not_followed(
 
 
 def test_an_unmounted_volume_goes_offline_nothing_is_written_below_it_and_it_comes_back_by_itself(
-    mount: Callable[..., Path], tmp_path: Path
+    mount: Callable[..., Path],
 ) -> None:
     path = mount("nas")
     volume = volume_at(path)
     placement = Placement((volume,), need=1, degraded=1)
-    subprocess.run(["mount", "--bind", path, mount("elsewhere")], check=True)
+    placement.store(path_of(0), [b"content"])
+    device, elsewhere = path.stat().st_dev, mount("elsewhere")
+    subprocess.run(["cp", "-a", f"{path}/.", elsewhere], check=True)
     subprocess.run(["umount", "-l", path], check=True)
     assert volume.check().status is Status.OFFLINE
     with pytest.raises(NotEnoughCopies, match="offline"):
         placement.store(path_of(1), [b"content"])
     assert list(path.iterdir()) == []
-    subprocess.run(["mount", "--bind", tmp_path / "elsewhere", path], check=True)
+    subprocess.run(["mount", "--bind", elsewhere, path], check=True)
+    assert path.stat().st_dev != device, "mounted again, a NAS has another device number"
     assert volume.check().status is Status.ONLINE
     placement.store(path_of(1), [b"content"])
-    subprocess.run(["umount", "-l", tmp_path / "elsewhere"], check=False)
+    assert len(list(volume.walk())) == 2
+    subprocess.run(["umount", "-l", path], check=True)
 
 
 def test_another_export_mounted_there_is_recognised(mount: Callable[..., Path]) -> None:

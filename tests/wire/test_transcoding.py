@@ -13,17 +13,14 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 from support import dcmtk, pictures
 from support.dcmtk import STUDY_ROOT, Receiver, Station
+from support.mixed_study import COMPRESSED, UNCOMPRESSED, coded, file_of, is_right, mixed_study
 from support.pictures import (
     BASELINE,
     BIG,
-    DEFLATED,
     ENCODERS,
     EXPLICIT,
-    HTJ2K,
     IMPLICIT,
-    J2K,
     KINDS,
-    LOSSLESS,
     LS,
     RLE,
     Kind,
@@ -31,62 +28,22 @@ from support.pictures import (
     pixels_of,
     values_of,
 )
-from support.samples import SECONDARY_CAPTURE, Sample, bundled, data_set_of, part10, tiny, uid, write
-from support.second_client import Received, Witness, associate, identifier, send
+from support.samples import SECONDARY_CAPTURE, Sample, bundled, tiny, uid, write
+from support.second_client import Witness, associate, identifier, send
 from support.server import Archive, resident_bytes, wait_for
 
 MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 SUCCESS, SOME_FAILED = 0x0000, 0xB000
-CODED = {EXPLICIT: "12 bits", IMPLICIT: "RGB", LOSSLESS: "12 bits", LS: "16 bits", RLE: "RGB", J2K: "three frames"}
-CODED |= {HTJ2K: "RGB", DEFLATED: "8 bits"}
-UNCOMPRESSED = (EXPLICIT, IMPLICIT, DEFLATED)
-COMPRESSED = (LOSSLESS, LS, J2K, RLE)
-
-
-def coded(syntax: str, kind: str, folder: Path, **values: object) -> Sample:
-    """An object of a kind of image in a syntax, coded by a program that is not ours."""
-    name = f"{syntax}-{kind}"
-    dataset = picture(KINDS[kind], name, series=syntax, **values)
-    path = folder / f"{name}.dcm"
-    if syntax not in ENCODERS:
-        return write(dataset, path, syntax)
-    plain = write(dataset, folder / "plain" / f"{name}.dcm")
-    ENCODERS[syntax](plain.path, path)
-    dataset = pydicom.dcmread(path)
-    dataset.SOPClassUID = SECONDARY_CAPTURE  # GDCM makes another of it where there are several frames
-    return write(dataset, path, syntax)
 
 
 @pytest.fixture(scope="module")
 def study(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sample]:
     """By transfer syntax: an object of each, all in one study."""
     folder = tmp_path_factory.mktemp("mixed")
-    samples = {syntax: coded(syntax, kind, folder, study="mixed") for syntax, kind in CODED.items()}
+    samples = mixed_study(folder)
     assert set(send(archive, list(samples.values())).values()) == {SUCCESS}
     return samples
-
-
-def file_of(received: Received, folder: Path, sop_class: str = SECONDARY_CAPTURE) -> Path:
-    path = folder / f"{received.sop_uid}.dcm"
-    path.write_bytes(
-        part10(
-            received.data_set,
-            sop_class=sop_class,
-            sop_uid=received.sop_uid,
-            transfer_syntax=received.transfer_syntax,
-        )
-    )
-    return path
-
-
-def is_right(sample: Sample, path: Path) -> bool:
-    """Whether a received file is the object as it was, or has all of its pixels."""
-    syntax = str(pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
-    if syntax == sample.transfer_syntax:
-        return data_set_of(path) == sample.data_set
-    seen = pydicom.dcmread(path) if syntax in UNCOMPRESSED else pictures.decoded(path)
-    return bool((values_of(seen) == pixels_of(KINDS[CODED[sample.transfer_syntax]])).all())
 
 
 @pytest.mark.parametrize("accepted", [*UNCOMPRESSED, *COMPRESSED])

@@ -84,14 +84,15 @@ def upgrade(url: str) -> None:
         if (path := index.database_path) is not None and found is not None:
             copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
         with index.write() as connection:
-            _migrate(connection)
+            migrate(connection, head())
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str) -> None:
+    """Bring a database to the schema of a revision that is newer than its own."""
     # Here because loading it takes a third of a second, and only this needs it.
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from sqlalchemy import insert, select, text
 from support.faulty_volume import mounted
 from support.house import NOW, House, damages, dump, flip
@@ -33,10 +32,10 @@ from pacs_server.errors import (
     UnknownName,
     VolumeUnavailable,
 )
-from pacs_server.index import schema
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Peer, Policy, VolumeRow
+from pacs_server.index.schema import migrate, open_current
 from pacs_server.index.site_tables import site
 from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
 from pacs_server.index.tables import instances
@@ -108,7 +107,7 @@ def test_a_snapshot_holds_every_row_in_one_file(house: House, tmp_path: Path) ->
         take_snapshot(node.index, path)  # one that was left is replaced
         expected = dump(node.index)
     assert [file.name for file in tmp_path.glob("snapshot.db*")] == ["snapshot.db"]
-    with closing(schema.open_current(sqlite_url(path))) as copy:
+    with closing(open_current(sqlite_url(path))) as copy:
         assert dump(copy) == expected
         assert row_counts(copy)["instances"] == 8
 
@@ -532,16 +531,13 @@ def test_a_backup_of_an_older_release_is_brought_to_the_schema_of_this_one(
     directory = BackupDirectory(target, house.settings.storage)
     (stamp,) = directory.stamps()
     old = tmp_path / "old.db"
-    with closing(Index.open(sqlite_url(old))) as index:
-        config = schema._config()
-        with index.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "0006_pre_jobs")
-            connection.execute(text('INSERT INTO site VALUES (\'policy\', \'{"want": 3, "need": 2, "degraded": 1}\')'))
-            connection.execute(
-                text("INSERT INTO volumes (id, name, path, tier, domain) VALUES ('old', 'first', :path, 'warm', 'x')"),
-                {"path": str(house.volume)},
-            )
+    with closing(Index.open(sqlite_url(old))) as index, index.write() as connection:
+        migrate(connection, "0006_pre_jobs")
+        connection.execute(text('INSERT INTO site VALUES (\'policy\', \'{"want": 3, "need": 2, "degraded": 1}\')'))
+        connection.execute(
+            text("INSERT INTO volumes (id, name, path, tier, domain) VALUES ('old', 'first', :path, 'warm', 'x')"),
+            {"path": str(house.volume)},
+        )
     digest = directory.put(part(stamp, "index.db"), [old.read_bytes()])
     summary = directory.summary(stamp)
     assert summary is not None

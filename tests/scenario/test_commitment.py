@@ -47,7 +47,7 @@ def test_a_requester_that_is_offline_for_a_while_gets_exactly_one_report_of_exac
         archive.start()
         assert console.ask(archive, "1.2.3.100", [MISSING]) == 0x0000
         console.first_report("1.2.3.100")  # reported after the other one would have been
-        assert archive.report("jobs", "list") == []
+        wait_for(lambda: archive.report("jobs", "list") == [], "nothing to be owed any more")
     assert (report.event_type, report.failed) == (2, {MISSING[1]: 0x0112})
     assert set(report.committed) == {one.sop_uid for one in samples}
     assert len(console.of(TRANSACTION)) == 1
@@ -102,7 +102,7 @@ def test_a_volume_that_is_away_is_waited_for_and_then_it_is_a_no(
     archive.start()
     samples = stored(archive, tmp_path, 3)
     away = second.rename(tmp_path / "away")
-    wait_for(lambda: is_away(archive), "the volume to be seen as away", timeout_s=60)
+    wait_for(lambda: "name=second status=offline" in archive.log_text(), "the server to see it away", timeout_s=60)
     with Console().listening() as console:
         archive.add_peer(console.aet, console.port)
         assert console.ask(archive, TRANSACTION, named(samples)) == 0x0000
@@ -114,10 +114,6 @@ def test_a_volume_that_is_away_is_waited_for_and_then_it_is_a_no(
     wanted = {} if comes_back else {one.sop_uid: LIMITED for one in samples}
     assert report.failed == wanted
     assert len(report.committed) == (3 if comes_back else 0)
-
-
-def is_away(archive: Archive) -> bool:
-    return any(row["state"] == "offline" for row in archive.report("storage", "list"))
 
 
 def test_a_copy_that_rotted_on_the_disk_is_never_vouched_for(

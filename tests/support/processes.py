@@ -2,28 +2,30 @@
 second in place of two seconds, of which a run of all tests has a thousand.
 """
 
-import multiprocessing
+import multiprocessing.context
 import os
-import pkgutil
 import runpy
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
-import pacs_server
+import pytest
 
 DYING_SERVER = Path(__file__).with_name("dying_server.py")
 
 
-def _modules() -> list[str]:
-    """What a command may load, and nothing that is started by being loaded."""
-    ours = [one.name for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server.")]
-    return ["alembic.command", "alembic.config", *(name for name in ours if not name.endswith("__main__"))]
-
-
-_FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(_modules())
+@cache
+def _forking() -> multiprocessing.context.ForkServerContext:
+    """The process that is forked from, which finds its modules by PYTHONPATH alone."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.preload"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(DYING_SERVER.parent.parent))
+        ensure_running()
+    return context
 
 
 class Pacs:
@@ -36,7 +38,7 @@ class Pacs:
     ) -> None:
         program = ["pacs"] if dies_at is None else [str(DYING_SERVER), dies_at[0], str(dies_at[1])]
         self._words = words
-        self._process = _FORKED.Process(
+        self._process = _forking().Process(
             target=_run, args=([*program, *words], environment(), str(Path.cwd()), str(out), str(err or out))
         )
         self._process.start()

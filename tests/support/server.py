@@ -12,9 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification
 from support.processes import Pacs
+
+from pacs_server.dicom.elements import IMPLICIT_LE
+from pacs_server.errors import PacsError
+from pacs_server.net import client
+from pacs_server.net.client import Destination
+from pacs_server.settings import NetworkLimits
+
+VERIFICATION = "1.2.840.10008.1.1"
 
 # Scenarios at full length, by ./scripts/test --long
 LONG = bool(os.environ.get("PACS_TEST_LONG"))
@@ -72,29 +78,40 @@ class Archive:
         return self._process.pid
 
     def start(self, *, dies_at: tuple[str, int] | None = None) -> None:
-        """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it."""
+        """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it; what is
+        owed is begun before that answer, so it may be dead already.
+        """
         begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = Pacs(["-c", str(self.config), "serve"], out=self.log, dies_at=dies_at)
-        self.port = wait_for(lambda: self._announced_port(begin), "the server to listen", timeout_s=START_S)
-        wait_for(self._answers, "the server to answer a C-ECHO", timeout_s=START_S)
 
-    def _announced_port(self, begin: int) -> int | None:
-        told = self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
-        if not self.is_running():
-            raise AssertionError(f"the server ended while it started:\n{told[-4_000:]}")
-        found = re.search(rf"{self.aet} listens on \S+:(\d+)$", told, re.MULTILINE)
-        return int(found[1]) if found else None
+        def is_up() -> bool:
+            if not self.is_running():
+                assert dies_at, f"the server ended while it started:\n{self._told_since(begin)[-4_000:]}"
+                return True
+            found = re.search(rf"{self.aet} listens on \S+:(\d+)$", self._told_since(begin), re.MULTILINE)
+            self.port = int(found[1]) if found else 0
+            return bool(found) and self._answers()
+
+        wait_for(is_up, "the server to answer a C-ECHO", timeout_s=START_S)
+
+    def _told_since(self, begin: int) -> str:
+        return self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
 
     def _answers(self) -> bool:
-        client = AE("STARTING")
-        client.add_requested_context(Verification)
-        client.acse_timeout = client.dimse_timeout = client.connection_timeout = 5
-        association = client.associate("127.0.0.1", self.port, ae_title=self.aet)
-        if not association.is_established:
+        destination = Destination(aet=self.aet, host="127.0.0.1", port=self.port)
+        limits = NetworkLimits(connect_timeout_s=5, association_timeout_s=5, response_timeout_s=5)
+        try:
+            association = client.connect(
+                destination, calling_aet="STARTING", contexts=[(VERIFICATION, (IMPLICIT_LE,), False)], limits=limits
+            )
+            try:
+                status = client.echo(association)
+                association.release()
+            finally:
+                association.close()
+        except PacsError:
             return False
-        status = association.send_c_echo()
-        association.release()
-        return "Status" in status and status.Status == 0
+        return status == 0
 
     def is_running(self) -> bool:
         """Whether the process lives."""

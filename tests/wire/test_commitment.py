@@ -42,7 +42,7 @@ def test_a_console_that_waits_is_told_on_its_own_association(archive: Archive, t
     assert (told.event_type, set(told.committed), told.failed) == (1, {one.sop_uid for one in samples}, {})
     assert told.data_set.RetrieveAETitle == "PACS"
     wait_for(lambda: settled(archive, "1.2.3.1") == "reported", "the transaction to be over")
-    assert archive.report("jobs", "list") == []
+    wait_for(lambda: archive.report("jobs", "list") == [], "nothing to be owed any more")
 
 
 def test_a_console_may_go_on_storing_while_it_waits(archive: Archive, tmp_path: Path) -> None:

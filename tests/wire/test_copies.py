@@ -180,7 +180,7 @@ def test_a_volume_with_many_damaged_copies_is_suspect_and_still_read_until_a_per
     assert station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": samples[0].study_uid}, tmp_path / "got").code == 0
     assert {data_set_of(file) for file in (tmp_path / "got").iterdir()} == {sample.data_set for sample in samples}
     noted = doubled.data / "volumes.json"
-    wait_for(lambda: "suspect" in noted.read_text(), "the server to note it")
+    wait_for(lambda: noted.exists() and "suspect" in noted.read_text(), "the server to note it")
     since = told()["since"]
     doubled.kill()
     doubled.start()

@@ -1,0 +1,13 @@
+"""What every process of processes.py has loaded when it is forked: all that a command may load, as `pacs` loads it."""
+
+import importlib
+import pkgutil
+import sys
+
+import pacs_server
+
+sys.modules["numpy"] = None  # type: ignore[assignment]  # as cli/main.py has it
+importlib.import_module("alembic.command")
+for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server."):
+    if one.name.removeprefix("pacs_server.") not in ("__main__", "codecs.child", "codecs.frames"):
+        importlib.import_module(one.name)

@@ -12,8 +12,14 @@ from pacs_server.dicom.elements import EXPLICIT, ITEM, PIXEL_DATA, SEQUENCE_END,
 from pacs_server.dicom.forward import Forward
 from pacs_server.errors import Undecodable
 
-# How a codestream begins: JPEG and JPEG-LS, JPEG 2000, and JPEG 2000 in the file format that some writers leave it in.
-_BEGINNINGS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+# How a codestream begins: JPEG and JPEG-LS, JPEG 2000, and JPEG 2000 in the file format that some writers leave it in;
+# RLE with the number of its segments, 1 to 15, and the place of the first one (PS3.5 section G.5).
+_BEGINNINGS: Final = (
+    b"\xff\xd8\xff",
+    b"\xff\x4f\xff\x51",
+    b"\0\0\0\x0cjP  ",
+    *(bytes((segments, 0, 0, 0, 64, 0, 0, 0)) for segments in range(1, 16)),
+)
 _LONGEST_BEGINNING_BYTES: Final = 8
 _TABLE_ENTRY_BYTES: Final = 4
 
@@ -22,8 +28,8 @@ def read_frames(elements: Forward, count: int, *, max_bytes: int) -> Iterator[by
     """Take the value of encapsulated pixel data and answer its `count` frames, one after the other.
 
     A fragment that begins like a codestream begins a frame, whatever the offset table says: tables are often missing
-    and sometimes wrong. Where codestreams have no such beginning (RLE), the table decides, and without one each
-    fragment is a frame.
+    and sometimes wrong. Where codestreams have no such beginning, the table decides, and without one each fragment is
+    a frame.
 
     Raises: Undecodable when there are more or fewer frames, or one is larger than `max_bytes`.
     """
@@ -36,7 +42,7 @@ def read_frames(elements: Forward, count: int, *, max_bytes: int) -> Iterator[by
         if begins_visibly is None:
             begins_visibly = beginning.startswith(_BEGINNINGS)
         is_next = beginning.startswith(_BEGINNINGS) if begins_visibly else (not table or position in table)
-        if frame and count > 1 and is_next:
+        if frame and (count > 1 or begins_visibly) and is_next:
             yield b"".join(frame)
             frame, size, found = [], 0, found + 1
         size += length

@@ -120,8 +120,8 @@ class _PixelConversion:
     def note(self, tag: int, value: bytes) -> None:
         """Keep the numbers that describe pixels."""
         if tag == _FRAMES:
-            text = value.strip(b" \0")
-            self._numbers[tag] = int(text) if text.isdigit() else 1
+            text = value.strip(b" \0") or b"1"
+            self._numbers[tag] = int(text) if text.isdigit() else 0
         elif len(value) == 2:
             self._numbers[tag] = int.from_bytes(value, "little")
 
@@ -179,7 +179,8 @@ class _PixelConversion:
             is_signed=number(_SIGNED, 0) == 1,
             is_planar=self._decode is Codec.NATIVE and self._samples > 1 and number(_PLANAR, 0) == 1,
         )
-        if not recoding.native_bytes or not 0 < bits_stored <= bits_allocated or self._samples not in (1, 3):
+        fits = 0 < bits_stored <= bits_allocated and self._samples in (1, 3)
+        if not recoding.native_bytes or not fits or number(_FRAMES, 1) < 1:
             raise Undecodable("its attributes do not describe an image that can be transcoded")
         if recoding.native_bytes > self._max_frame_bytes:
             raise Undecodable(f"a frame of {recoding.native_bytes} bytes is larger than is transcoded")
@@ -200,11 +201,13 @@ class _PixelConversion:
 
     def _frames(self, elements: Forward, length: int, recoding: Recoding, count: int) -> Iterator[bytes]:
         if self._source in NATIVE_SYNTAXES:
-            if length == UNDEFINED_LENGTH or length < recoding.native_bytes * count:
-                raise Undecodable(f"its pixel data are shorter than {count} frames")
+            size = recoding.native_bytes * count
+            # What is no whole frame is padding, which some write.
+            if length == UNDEFINED_LENGTH or not size <= length < size + recoding.native_bytes:
+                raise Undecodable(f"its pixel data are not those of {count} frames of {recoding.native_bytes} bytes")
             for _ in range(count):
                 yield self._recode(recoding, elements.read(recoding.native_bytes))
-            elements.skip(length - recoding.native_bytes * count)
+            elements.skip(length - size)
             return
         if length != UNDEFINED_LENGTH:
             raise Undecodable("its pixel data are not in fragments, as its transfer syntax demands")

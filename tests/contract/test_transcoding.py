@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import generate_fragments
+from pydicom.tag import Tag
 from support import pictures
 from support.pictures import (
     BASELINE,
@@ -103,7 +105,7 @@ def test_a_lossy_jpeg_is_decoded_like_dcmtk_does_and_says_that_it_was_lossy(
     path: Path, tmp_path: Path, running: Pool
 ) -> None:
     ours = pydicom.dcmread(transcoded(path, EXPLICIT, tmp_path / "ours.dcm", running))
-    pictures._by_dcmtk("dcmdjpeg", "+cp")(path, tmp_path / "theirs.dcm")
+    pictures.by_dcmtk("dcmdjpeg", "+cp")(path, tmp_path / "theirs.dcm")
     theirs = pydicom.dcmread(tmp_path / "theirs.dcm")
     assert ours.LossyImageCompression == "01"
     assert ours.PhotometricInterpretation == ("RGB" if ours.SamplesPerPixel == 3 else theirs.PhotometricInterpretation)
@@ -131,6 +133,21 @@ def test_frames_in_many_fragments_without_offset_table_are_put_together(
     dataset.PixelData = b"".join(item(part) for part in (b"", *(part for frame in frames for part in thirds(frame))))
     cut = write(dataset, tmp_path / "cut.dcm", syntax).path
     assert (values_of(decoded(transcoded(cut, EXPLICIT, tmp_path / "made.dcm", running))) == pixels_of(kind)).all()
+
+
+@pytest.mark.parametrize("number", [None, "1", "2", "0", "1A"])
+@pytest.mark.parametrize("syntax", [EXPLICIT, LS, J2K, RLE])
+def test_no_frame_is_left_out_because_another_number_is_claimed(
+    syntax: str, number: str | None, tmp_path: Path, running: Pool
+) -> None:
+    path = stored(KINDS["three frames"], syntax, tmp_path)
+    dataset = pydicom.dcmread(path)
+    del dataset.NumberOfFrames
+    if number is not None:
+        dataset.add(RawDataElement(Tag("NumberOfFrames"), "IS", len(number), number.encode(), 0, False, True))
+    wrong = write(dataset, tmp_path / "wrong.dcm", syntax).path
+    with pytest.raises(Undecodable):
+        transcoded(wrong, LOSSLESS if syntax == RLE else RLE, tmp_path / "made.dcm", running)
 
 
 def thirds(frame: bytes) -> list[bytes]:

@@ -104,7 +104,7 @@ def values_of(dataset: Dataset) -> numpy.ndarray:
     return (array << free) >> free
 
 
-def _by_dcmtk(name: str, *options: str) -> Callable[[Path, Path], None]:
+def by_dcmtk(name: str, *options: str) -> Callable[[Path, Path], None]:
     def run(source: Path, target: Path) -> None:
         if program(name) is None:
             pytest.skip(f"DCMTK is not installed: no {name}")
@@ -145,18 +145,18 @@ def _into_htj2k(source: Path, target: Path) -> None:
 
 
 ENCODERS: dict[str, Callable[[Path, Path], None]] = {
-    LOSSLESS: _by_dcmtk("dcmcjpeg", "+e1"),
-    LOSSLESS_57: _by_dcmtk("dcmcjpeg", "+el", "+sv", "6"),
-    LS: _by_dcmtk("dcmcjpls"),
-    RLE: _by_dcmtk("dcmcrle"),
+    LOSSLESS: by_dcmtk("dcmcjpeg", "+e1"),
+    LOSSLESS_57: by_dcmtk("dcmcjpeg", "+el", "+sv", "6"),
+    LS: by_dcmtk("dcmcjpls"),
+    RLE: by_dcmtk("dcmcrle"),
     J2K: partial(_by_gdcm, syntax=gdcm.TransferSyntax.JPEG2000Lossless),
     HTJ2K: _into_htj2k,
 }
 DECODERS: dict[str, Callable[[Path, Path], None]] = {
-    LOSSLESS: _by_dcmtk("dcmdjpeg", "+cn"),
-    LOSSLESS_57: _by_dcmtk("dcmdjpeg", "+cn"),
-    LS: _by_dcmtk("dcmdjpls"),
-    RLE: _by_dcmtk("dcmdrle"),
+    LOSSLESS: by_dcmtk("dcmdjpeg", "+cn"),
+    LOSSLESS_57: by_dcmtk("dcmdjpeg", "+cn"),
+    LS: by_dcmtk("dcmdjpls"),
+    RLE: by_dcmtk("dcmdrle"),
     J2K: partial(_by_gdcm, syntax=gdcm.TransferSyntax.ExplicitVRLittleEndian),
     EXPLICIT: lambda source, target: shutil.copy(source, target) and None,
     IMPLICIT: lambda source, target: shutil.copy(source, target) and None,

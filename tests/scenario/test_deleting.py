@@ -47,6 +47,9 @@ class Site:
     def assert_only_the_rest_is_left(self, *names: str) -> None:
         kept = {sample.sop_uid: sample.data_set for sample in self.kept}
         assert self.archive.instance_uids() == kept.keys()
+        # A file on its way out is in neither place for whoever lists both meanwhile.
+        left = lambda: self.archive.report("status")["backlog"]["leaving_files"]  # noqa: E731
+        wait_for(lambda: left() == 0, "nothing to be on its way out", timeout_s=60)
         for name in names or self.roots:
             wait_for(lambda: self.files(name).keys() == kept.keys(), f"nothing else on {name}", timeout_s=60)  # noqa: B023
             assert {uid: data_set_of(path) for uid, path in self.files(name).items()} == kept

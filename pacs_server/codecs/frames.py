@@ -23,6 +23,7 @@ from imagecodecs import (
     packbits_encode,
 )
 
+from pacs_server.dicom.codestream import unmarked
 from pacs_server.dicom.recoding import Codec, Recoding
 
 Pixels = numpy.ndarray[Any, numpy.dtype[Any]]
@@ -101,16 +102,15 @@ def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
         return bytes(jpegls_encode(extended.view(stored.dtype)))
     if recoding.encode is Codec.JPEG_LOSSLESS:
         colours = "RGB" if recoding.samples == 3 else None
-        return bytes(
-            jpeg8_encode(
-                stored,
-                lossless=True,
-                predictor=_SELECTION_VALUE,
-                bitspersample=bits,
-                colorspace=colours,
-                outcolorspace=colours,
-            )
+        coded = jpeg8_encode(
+            stored,
+            lossless=True,
+            predictor=_SELECTION_VALUE,
+            bitspersample=bits,
+            colorspace=colours,
+            outcolorspace=colours,
         )
+        return unmarked(bytes(coded)) if recoding.stays_ycc else bytes(coded)
     return bytes(jpeg2k_encode(extended, level=0, codecformat="j2k", reversible=True, mct=False, bitspersample=bits))
 
 

@@ -58,6 +58,24 @@ def read_jpeg(frame: bytes) -> Codestream:
     raise Undecodable("a frame is no JPEG codestream: it has no frame header")
 
 
+def unmarked(frame: bytes) -> bytes:
+    """A JPEG codestream that was marked as RGB, without any mark: the data set alone speaks of its colours, as it must
+    where they are YCbCr that is not to be converted. Source: PS3.5 section 8.2.1.
+    """
+    made, offset = bytearray(frame[:2]), 2
+    while (marker := frame[offset + 1]) != _START_OF_SCAN:
+        end = offset + 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
+        segment = bytearray(frame[offset:end])
+        if marker in _START_OF_FRAME:
+            segment[10:19:3] = b"\1\2\3"
+        if marker != _ADOBE:
+            made += segment
+        offset = end
+    scan = bytearray(frame[offset:])
+    scan[5:11:2] = b"\1\2\3"
+    return bytes(made + scan)
+
+
 def _is_ycc(adobe_transform: int, names: bytes, *, is_jfif: bool) -> bool | None:
     """As libjpeg decides it, but None where nothing tells."""
     if adobe_transform >= 0:

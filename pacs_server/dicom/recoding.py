@@ -25,7 +25,8 @@ class Codec(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recoding:
     """One frame to be decoded and encoded again. Native frames have their samples pixel by pixel when they come out;
-    `is_planar`: one plane after the other when they go in. `is_ycc`: the colours of a JPEG are to be made RGB.
+    `is_planar`: one plane after the other when they go in. `is_ycc`: the colours of a JPEG are to be made RGB;
+    `stays_ycc`: the colours are not RGB and stay what they are.
     """
 
     decode: Codec
@@ -39,6 +40,7 @@ class Recoding:
     precision: int = 0
     is_planar: bool = False
     is_ycc: bool = False
+    stays_ycc: bool = False
 
     @property
     def native_bytes(self) -> int:

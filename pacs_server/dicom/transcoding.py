@@ -116,6 +116,7 @@ class _PixelConversion:
         self._max_frame_bytes = max_frame_bytes
         self._numbers: dict[int, int] = {}
         self._photometric = ""
+        self._becomes_rgb = False
 
     def note(self, tag: int, value: bytes) -> None:
         """Keep the numbers that describe pixels."""
@@ -147,7 +148,8 @@ class _PixelConversion:
         """
         self._photometric = name = value.decode("latin-1").strip(" \0")
         was_transformed = self._decode is Codec.JPEG or name in ("YBR_RCT", "YBR_ICT")
-        return b"RGB " if self._samples == 3 and self._decode is not Codec.NATIVE and was_transformed else value
+        self._becomes_rgb = self._samples == 3 and self._decode is not Codec.NATIVE and was_transformed
+        return b"RGB " if self._becomes_rgb else value
 
     def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
         """Pixel Data in the other syntax."""
@@ -178,6 +180,7 @@ class _PixelConversion:
             bits_stored=bits_stored,
             is_signed=number(_SIGNED, 0) == 1,
             is_planar=self._decode is Codec.NATIVE and self._samples > 1 and number(_PLANAR, 0) == 1,
+            stays_ycc=self._photometric.startswith("YBR") and not self._becomes_rgb,
         )
         fits = 0 < bits_stored <= bits_allocated and self._samples in (1, 3)
         if not recoding.native_bytes or not fits or number(_FRAMES, 1) < 1:

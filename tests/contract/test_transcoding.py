@@ -34,6 +34,7 @@ from support.pictures import (
 from support.samples import bundled, is_storable, write
 
 from pacs_server.codecs.pool import Pool
+from pacs_server.dicom.codestream import read_jpeg
 from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
 from pacs_server.errors import Unconvertible, Undecodable
 
@@ -133,6 +134,17 @@ def test_frames_in_many_fragments_without_offset_table_are_put_together(
     dataset.PixelData = b"".join(item(part) for part in (b"", *(part for frame in frames for part in thirds(frame))))
     cut = write(dataset, tmp_path / "cut.dcm", syntax).path
     assert (values_of(decoded(transcoded(cut, EXPLICIT, tmp_path / "made.dcm", running))) == pixels_of(kind)).all()
+
+
+def test_a_jpeg_of_ycc_pixels_does_not_claim_that_they_are_rgb(tmp_path: Path, running: Pool) -> None:
+    kind = Kind(stored=8, allocated=8, samples=3, photometric="YBR_FULL")
+    before = write(picture(kind, "ycc"), tmp_path / "ycc.dcm").path
+    made = transcoded(before, LOSSLESS, tmp_path / "made.dcm", running)
+    assert (values_of(decoded(made)) == values_of(pydicom.dcmread(before))).all()
+    assert read_jpeg(pictures.frames(made)[0]).is_ycc is None
+    seen, original = pydicom.dcmread(made), pydicom.dcmread(before)
+    seen.pixel_array_options(decoding_plugin="gdcm")
+    assert (seen.pixel_array == original.pixel_array).all(), "what a viewer shows"
 
 
 @pytest.mark.parametrize("number", [None, "1", "2", "0", "1A"])

@@ -15,7 +15,7 @@ from pacs_server.archive.copies import complete
 from pacs_server.archive.operations import synchronise
 from pacs_server.archive.retire import Decider, purge
 from pacs_server.archive.scrub import verify, verify_series
-from pacs_server.errors import PacsError, VolumeUnavailable
+from pacs_server.errors import PacsError
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
@@ -103,7 +103,7 @@ class Runner:
                 again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._stop.is_set)
             else:
                 problems = self._work(job)
-        except VolumeUnavailable as error:
+        except PacsError as error:  # noted at once, where the index can be written; otherwise the lease ends
             problems = (str(error),)
         now = datetime.now(UTC)
         if problems:

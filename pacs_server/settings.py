@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -167,11 +168,17 @@ class Settings:
     default_issuer: str = ""
     default_charset: str = field(default="", metadata={"check": charset_term})
     max_find_answers: int = within(0, 0, 1 << 31)
+    workers: int = within(0, 0, 64)
     network: NetworkLimits = field(default_factory=NetworkLimits)
     storage: StorageLimits = field(default_factory=StorageLimits)
     transcoding: TranscodingLimits = field(default_factory=TranscodingLimits)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
+
+    @property
+    def workers_here(self) -> int:
+        """How many processes serve associations: one for each processor, unless a number is set."""
+        return self.workers or os.cpu_count() or 1
 
     def overridden(self) -> dict[str, str]:
         """The settings that an environment variable changed for this run, each with that variable."""

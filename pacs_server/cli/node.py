@@ -57,14 +57,14 @@ def serve(invocation: Invocation) -> ExitCode:
     A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
     run pacs db upgrade.
     """
-    from pacs_server.service import worker
+    from pacs_server.service import supervisor
 
     settings = invocation.settings()
     _upgrade_embedded(settings)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
     click.echo(first_steps(settings, invocation.settings_path()))
-    worker.serve(invocation.settings, announce=talk)
+    supervisor.serve(invocation.settings, announce=talk)
     return ExitCode.DONE
 
 

@@ -34,7 +34,7 @@ def status(invocation: Invocation) -> ExitCode:
 
     Ends with 13 when no server runs.
     """
-    from pacs_server.service.worker import running
+    from pacs_server.service.telling import running
 
     settings = invocation.settings()
     server = running(settings.data_dir)

@@ -181,7 +181,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode
-    from pacs_server.service.worker import running
+    from pacs_server.service.telling import running
 
     with invocation.node() as node:
         row = _known(node, name)

@@ -90,6 +90,14 @@ class OpenRequests:
             if self._requesters.get((aet, transaction_uid)) is requester:
                 del self._requesters[aet, transaction_uid]
 
+    def awaited(self) -> dict[str, set[str]]:
+        """The transactions that are waited for, by AE title."""
+        found: dict[str, set[str]] = {}
+        with self._lock:
+            for aet, transaction_uid in self._requesters:
+                found.setdefault(aet, set()).add(transaction_uid)
+        return found
+
     def close(self, aet: str, requester: Requester) -> None:
         """This association has ended."""
         for transaction_uid in list(requester.awaits):

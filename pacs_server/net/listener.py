@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
 from pacs_server import log
 from pacs_server.errors import ConfigError
 from pacs_server.net.connection import IncomingSocket
+from pacs_server.net.seats import NEGOTIATING, Seats
 from pacs_server.settings import NetworkLimits
 
 BACKLOG: Final = 1024
-# Connections beyond the places for associations: those that have not sent their request yet.
-NEGOTIATING: Final = 64
 STACK_BYTES: Final = 512 * 1024
 
 _SHORTAGE_PAUSE_S: Final = 0.1
@@ -38,55 +35,31 @@ class Listener:
     `serve` gets the connection, the peer's address and a number for the log; it must not raise.
     """
 
-    def __init__(self, host: str, port: int, limits: NetworkLimits, serve: Serve) -> None:
-        self._host = host
-        self._port = port
+    def __init__(
+        self, listening: socket.socket, limits: NetworkLimits, serve: Serve, *, seats: Seats, numbers: Iterator[int]
+    ) -> None:
+        self._socket = listening
         self._limits = limits
         self._serve = serve
-        self._numbers = itertools.count(1)
+        self._seats = seats
+        self._numbers = numbers
         self._changed = threading.Condition()
         self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
-        self._per_address: Counter[str] = Counter()
         self._seated: set[int] = set()
         self._stopping = threading.Event()
         self._complained_at = float("-inf")
-        self._socket: socket.socket | None = None
 
-    @property
-    def open_connections(self) -> int:
-        """How many connections are open now."""
-        return len(self._visitors)
-
-    def start(self) -> tuple[str, int]:
-        """Listen, and answer with the address; port 0 asks the system for one.
-
-        Raises: ConfigError when the address cannot be listened on.
-        """
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            self._socket = socket.socket(family, socket.SOCK_STREAM)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind(address)
-            self._socket.listen(BACKLOG)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror}; choose another host or port, "
-                "or stop what uses it"
-            ) from error
-        host, port = self._socket.getsockname()[:2]
-        threading.Thread(target=self._accept_all, args=(self._socket,), name="accept", daemon=True).start()
-        return str(host), int(port)
+    def start(self) -> None:
+        """Begin to accept."""
+        threading.Thread(target=self._accept_all, name="accept", daemon=True).start()
 
     def stop(self) -> None:
         """Accept no more connections."""
         self._stopping.set()
-        if self._socket is not None:
-            # Wakes the thread that waits in accept; closing alone would not.
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+        # Wakes the thread that waits in accept, and those of other processes; closing alone would not.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until every connection has ended; one that waits for its peer's next request is ended now.
@@ -107,12 +80,12 @@ class Listener:
 
     # --- the accept thread ---
 
-    def _accept_all(self, listening: socket.socket) -> None:
+    def _accept_all(self) -> None:
         while not self._stopping.is_set():
             try:
-                accepted, peer = listening.accept()
+                accepted, peer = self._socket.accept()
             except OSError as error:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or error.errno == errno.EINVAL:  # another process has shut it down
                     return
                 # A peer that has already gone is no matter; without free descriptors waiting is all one can do.
                 if error.errno != errno.ECONNABORTED:
@@ -124,18 +97,17 @@ class Listener:
     def _admit(self, visitor: IncomingSocket, address: str) -> None:
         number = next(self._numbers)
         with self._changed:
-            if self._per_address[address] >= self._limits.max_connections_per_address:
-                visitor.close()
-                self._complain("too many connections from one address", address=address)
-                return
             if len(self._visitors) >= self._limits.max_associations + NEGOTIATING and not self._make_room():
                 visitor.close()
                 self._complain("too many connections", address=address)
                 return
+            if not self._seats.arrive(address):
+                visitor.close()
+                self._complain("too many connections from one address", address=address)
+                return
             visitor.seat = lambda: self._seat(number)
             visitor.idle = True
             self._visitors[number] = (visitor, address)
-            self._per_address[address] += 1
         self._start_thread(visitor, address, number)
 
     def _make_room(self) -> bool:
@@ -176,7 +148,7 @@ class Listener:
 
     def _seat(self, number: int) -> bool:
         with self._changed:
-            if len(self._seated) >= self._limits.max_associations:
+            if not self._seats.sit():
                 return False
             self._seated.add(number)
             return True
@@ -185,8 +157,26 @@ class Listener:
         visitor.close()
         with self._changed:
             del self._visitors[number]
-            self._seated.discard(number)
-            self._per_address[address] -= 1
-            if not self._per_address[address]:
-                del self._per_address[address]
+            self._seats.leave(address)
+            if number in self._seated:
+                self._seated.remove(number)
+                self._seats.stand()
             self._changed.notify_all()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 asks the system for one.
+
+    Raises: ConfigError when the address cannot be listened on.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port, or stop what uses it"
+        ) from error
+    return listening

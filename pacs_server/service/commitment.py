@@ -49,8 +49,11 @@ _BROKEN: Final = (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, Prot
 _STOPPED: Final = "the server was stopped"
 
 
-def settle_commitments(node: Node, job: Job, *, lease: timedelta, is_stopped: Callable[[], bool]) -> tuple[str, ...]:
-    """Decide every transaction of the peer of a job and report it to the peer; the problems that are left.
+def settle_commitments(
+    node: Node, job: Job, *, lease: timedelta, is_stopped: Callable[[], bool], is_ours: Callable[[Commitment], bool]
+) -> tuple[tuple[str, ...], bool]:
+    """Decide every transaction of the peer of a job that is ours, and report it to the peer; the problems that are
+    left, and whether there are others.
 
     A transaction is over when the peer has acknowledged its report with success, and never before.
 
@@ -62,10 +65,13 @@ def settle_commitments(node: Node, job: Job, *, lease: timedelta, is_stopped: Ca
         return not is_stopped()
 
     problems: dict[tuple[int, int], str] = {}
-    while left := [one for one in node.commitments.due(job.target) if (one.id, one.asked) not in problems]:
-        for one in left:  # what is asked meanwhile does not wait for what failed before
+    while True:
+        left = [one for one in node.commitments.due(job.target) if (one.id, one.asked) not in problems]
+        ours = [one for one in left if is_ours(one)]
+        for one in ours:  # what is asked meanwhile does not wait for what failed before
             problems[one.id, one.asked] = _settle(node, one, goes_on)
-    return tuple(dict.fromkeys(problem for problem in problems.values() if problem))
+        if not ours:
+            return tuple(dict.fromkeys(problem for problem in problems.values() if problem)), bool(left)
 
 
 def _settle(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> str:

@@ -19,8 +19,8 @@ from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.telling import running
 from pacs_server.service.tiers import release_what_is_due
-from pacs_server.service.worker import running
 
 
 def decider(node: Node, reason: str) -> Decider:

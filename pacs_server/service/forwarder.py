@@ -32,9 +32,8 @@ from pacs_server.index.search import Deliverable
 from pacs_server.index.sendings import Sending, SendState
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
+from pacs_server.service.duties import Duties
 
-_LOOK_EVERY_S: Final = 1.0
-_AFTER_FAILURE_S: Final = 10.0
 # An object of gigabytes over a slow line takes long; what this node had under way is released when it starts.
 _LEASE: Final = timedelta(minutes=30)
 _RENEW_AFTER: Final = timedelta(minutes=1)
@@ -56,12 +55,8 @@ class Forwarder:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:forwarding"
-        self._stop = threading.Event()
         self._senders: dict[str, list[threading.Thread]] = {}
-        self._duties = [
-            threading.Thread(target=self._run, args=(duty,), name=name, daemon=True)
-            for duty, name in ((self._route, "routes"), (self._call_senders, "senders"))
-        ]
+        self._duties = Duties("forwarding", [("routes", self._route), ("senders", self._call_senders)])
 
     def start(self) -> None:
         """Begin. What this node was sending when it was killed is taken up again.
@@ -69,36 +64,22 @@ class Forwarder:
         Raises: IndexUnavailable.
         """
         self._node.jobs.release(self._worker)
-        for thread in self._duties:
-            thread.start()
+        self._duties.start()
 
     def stop(self) -> None:
         """Begin nothing new."""
-        self._stop.set()
+        self._duties.stop()
 
     def ended(self, timeout_s: float) -> bool:
         """Wait for what is under way, and its notes; whether it ended. What did not can be broken off anywhere: what is
         not noted as acknowledged is sent again.
         """
         deadline = time.monotonic() + timeout_s
-        for threads in (self._duties, chain.from_iterable(self._senders.values())):
-            for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
-                if thread.is_alive():
-                    return False
-        return True
-
-    def _run(self, duty: Callable[[], bool]) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            try:
-                pause = 0.0 if duty() else _LOOK_EVERY_S
-            except PacsError as error:
-                log.error("forwarding failed", why=error)
-                pause = _AFTER_FAILURE_S
-            except Exception as error:  # noqa: BLE001 - the job loop
-                log.unexpected("forwarding failed", error)
-                pause = _AFTER_FAILURE_S
+        for thread in chain.from_iterable(self._senders.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                return False
+        return self._duties.ended(deadline)
 
     def _route(self) -> bool:
         """Look at one series for one route; whether there was one."""
@@ -152,7 +133,7 @@ class Forwarder:
             ) as line:
                 at_once = peer.associations if peer else 1
                 wakes = True
-                while not self._stop.is_set() and self._send_one(target, line, at_once, wakes=wakes):
+                while not self._duties.is_stopped() and self._send_one(target, line, at_once, wakes=wakes):
                     wakes = False
         except PacsError as error:
             log.error("sending failed", to=target, why=error)
@@ -171,7 +152,7 @@ class Forwarder:
             return False
         try:
             _refuse_without_address(line.destination)
-            sent, problems = _Series(self._node, job, line, self._stop).send()
+            sent, problems = _Series(self._node, job, line, self._duties.is_stopped).send()
         except (*_NO_ASSOCIATION, UnknownName) as error:
             log.warning("destination failed", to=target, why=error)
             jobs.failed_for_target(job, str(error), datetime.now(UTC))
@@ -206,11 +187,11 @@ def _refuse_without_address(destination: Destination) -> None:
 class _Series:
     """What of one series waits for one destination, on its way there."""
 
-    def __init__(self, node: Node, job: Job, line: Line, stop: threading.Event) -> None:
+    def __init__(self, node: Node, job: Job, line: Line, is_stopped: Callable[[], bool]) -> None:
         self._node = node
         self._job = job
         self._line = line
-        self._stop = stop
+        self._is_stopped = is_stopped
         self._tried: set[int] = set()
         self._results: list[tuple[Sending, SendState, str]] = []
         self._noted_at = time.monotonic()
@@ -234,7 +215,7 @@ class _Series:
         return sent, tuple(dict.fromkeys(problems))
 
     def _next_portion(self) -> list[Sending]:
-        if self._stop.is_set():
+        if self._is_stopped():
             return []
         now = datetime.now(UTC)
         closed = [route.name for route in self._node.routes().values() if route.opens_at(now) != now]
@@ -259,7 +240,7 @@ class _Series:
             if len(self._results) >= _NOTED_AT_ONCE or time.monotonic() - self._noted_at >= _NOTED_EVERY_S:
                 self._note()
             yield delivery.verdict, delivery.reason, delivery.ends
-            if self._stop.is_set():
+            if self._is_stopped():
                 return
 
     def _held(self, waiting: list[Sending]) -> list[Deliverable]:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from pacs_server.errors import Busy, ConfigError
+
+_PATIENCE_S: Final = 3.0
+_LOOK_EVERY_S: Final = 0.05
 
 
 @contextmanager
 def instance_lock(data_dir: Path) -> Iterator[None]:
-    """Be the one server, or what must not run beside it, of a data directory. Raises: Busy; ConfigError."""
-    with _alone(_server(data_dir), f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA"):
+    """Be the one server, or what must not run beside it, of a data directory. Raises: Busy; ConfigError.
+
+    The processes of a server that was killed hold it for a moment longer: that is waited for.
+    """
+    with _alone(
+        _server(data_dir),
+        f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA",
+        patience_s=_PATIENCE_S,
+    ):
         yield
 
 
@@ -41,14 +53,19 @@ def _server(data_dir: Path) -> Path:
 
 
 @contextmanager
-def _alone(path: Path, refusal: str) -> Iterator[None]:
+def _alone(path: Path, refusal: str, *, patience_s: float = 0.0) -> Iterator[None]:
     try:
         file = path.open("a")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; is data_dir right, and there?") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(refusal) from error
+        ends_at = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= ends_at:
+                    raise Busy(refusal) from error
+                time.sleep(_LOOK_EVERY_S)
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -21,16 +20,17 @@ from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import settle_commitments
+from pacs_server.service.duties import Duties
 from pacs_server.service.leaving import release_volume
 from pacs_server.service.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
-_LOOK_EVERY_S: Final = 1.0
-_AFTER_FAILURE_S: Final = 10.0
 _JOB_THREADS: Final = 4
 # Reports wait for consoles that are slow or off; what keeps objects safe does not wait with them.
 _COMMITMENT_THREADS: Final = 2
 _COMMITMENTS: Final = frozenset({JobKind.COMMIT})
+# A console that waits on its association is told there, by the process that serves it.
+_WAITS_THERE: Final = timedelta(seconds=5)
 _KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
@@ -46,22 +46,18 @@ class Runner:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}"
-        self._stop = threading.Event()
         self._purged_on: date | None = None
-        self._moves = NightlyMoves(node, self._stop.is_set, lambda: datetime.now().astimezone())
         duties: list[tuple[str, Callable[[], bool]]] = [
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
-            *[("commitments", partial(self._do_job, _COMMITMENTS))] * _COMMITMENT_THREADS,
+            *[("commitments", partial(self._do_job, _COMMITMENTS, _WAITS_THERE))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
             ("verify", self._verify),
             ("purge", self._purge),
             ("reading", self._write_down_reading),
             ("moves", self._move),
         ]
-        self._threads = [
-            threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
-            for number, (name, duty) in enumerate(duties)
-        ]
+        self._duties = Duties("background work", duties)
+        self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
 
     def start(self) -> None:
         """Begin. What this node had under way when it was killed is taken up again.
@@ -69,29 +65,17 @@ class Runner:
         Raises: IndexUnavailable.
         """
         self._node.jobs.release(self._worker)
-        for thread in self._threads:
-            thread.start()
+        self._duties.start()
 
     def stop(self) -> None:
         """Begin nothing new. What is under way can be broken off anywhere."""
-        self._stop.set()
+        self._duties.stop()
 
-    def _run(self, duty: Callable[[], bool]) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            try:
-                pause = 0.0 if duty() else _LOOK_EVERY_S
-            except PacsError as error:
-                log.error("background work failed", why=error)
-                pause = _AFTER_FAILURE_S
-            except Exception as error:  # noqa: BLE001 - the job loop
-                log.unexpected("background work failed", error)
-                pause = _AFTER_FAILURE_S
-
-    def _do_job(self, kinds: Collection[JobKind]) -> bool:
-        """Do one job of these kinds; whether there was one."""
+    def _do_job(self, kinds: Collection[JobKind], overdue: timedelta = timedelta()) -> bool:
+        """Do one job of these kinds that is due for so long; whether there was one."""
         jobs = self._node.jobs
-        job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=_PER_TARGET, kinds=kinds)
+        moment = datetime.now(UTC) - overdue
+        job = jobs.claim(self._worker, moment, lease=_LEASE, per_target=_PER_TARGET, kinds=kinds)
         if job is None:
             return False
         # A job may be owed because of what an admin changed a moment ago.
@@ -100,7 +84,9 @@ class Runner:
         again_at = None
         try:
             if job.kind is JobKind.RELEASE:
-                again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._stop.is_set)
+                again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
+            elif job.kind is JobKind.COMMIT:
+                problems, again_at = self._commit(job)
             else:
                 problems = self._work(job)
         except PacsError as error:  # noted at once, where the index can be written; otherwise the lease ends
@@ -122,14 +108,23 @@ class Runner:
                 return self._complete(job)
             case JobKind.VERIFY:
                 return verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
-            case JobKind.COMMIT:
-                return settle_commitments(node, job, lease=_LEASE, is_stopped=self._stop.is_set)
             case JobKind.SURVEY:
                 self._survey(job)
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
                 return synchronise(volume, node.instances.operations, now=now) if volume is not None else ()
         return ()
+
+    def _commit(self, job: Job) -> tuple[tuple[str, ...], datetime | None]:
+        """Settle what nobody waits for on an association any more; when to look for the rest."""
+        problems, is_left = settle_commitments(
+            self._node,
+            job,
+            lease=_LEASE,
+            is_stopped=self._duties.is_stopped,
+            is_ours=lambda one: one.asked_at <= datetime.now(UTC) - _WAITS_THERE,
+        )
+        return problems, datetime.now(UTC) if is_left else None
 
     def _complete(self, job: Job) -> tuple[str, ...]:
         node = self._node
@@ -140,7 +135,7 @@ class Runner:
             node.jobs.renew(job, now, _LEASE)
             portion = objects[start : start + _OBJECTS_PER_LEASE]
             problems += complete(portion, node.copies, node.placement, now=now).problems
-            if self._stop.is_set():
+            if self._duties.is_stopped():
                 problems.append("the server was stopped")
                 break
         return tuple(dict.fromkeys(problems))
@@ -212,5 +207,5 @@ class Runner:
             if one.damage:
                 log.warning("copy damaged", volume=volume.spec.name, path=one.path, why=one.damage)
                 node.jobs.owe(JobKind.COPY, datetime.now(UTC), series=[(one.study_uid, one.series_uid)])
-            if self._stop.wait(one.size_bytes / limits.verify_bytes_per_s):
+            if self._duties.pause(one.size_bytes / limits.verify_bytes_per_s):
                 return

@@ -17,7 +17,7 @@ from pacs_server.index.routes import Route, Window
 from pacs_server.index.sendings import Selection, SendState, Urgency
 from pacs_server.index.studies import series_column
 from pacs_server.service.assemble import Node
-from pacs_server.service.worker import running
+from pacs_server.service.telling import running
 
 _LOOK_EVERY_S: Final = 0.5
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,6 +61,7 @@ class Archive:
         self.host = host
         self.port = 0
         self._process: Pacs | None = None
+        self._family: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
         _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0"])
         if settings:
@@ -73,7 +75,7 @@ class Archive:
 
     @property
     def pid(self) -> int:
-        """The process that serves."""
+        """The process that was started, and has started the others."""
         assert self._process is not None, "the server was not started"
         return self._process.pid
 
@@ -93,6 +95,7 @@ class Archive:
             return bool(found) and self._answers()
 
         wait_for(is_up, "the server to answer a C-ECHO", timeout_s=START_S)
+        self._family = descendants(self.pid)
 
     def _told_since(self, begin: int) -> str:
         return self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
@@ -128,15 +131,19 @@ class Archive:
             self.kill()
 
     def kill(self) -> None:
-        """End it by SIGKILL, at whatever it does."""
+        """End all of its processes by SIGKILL, at whatever they do."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+            for pid in [self.pid, *descendants(self.pid)]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.wait_for_death()
 
     def wait_for_death(self, timeout_s: float = COMMAND_S) -> int:
-        """The exit code of a process that ends by itself."""
+        """The exit code of a server that ends by itself, once all of its processes have ended."""
         assert self._process is not None, "the server was not started"
-        return self._process.wait(timeout_s)
+        code = self._process.wait(timeout_s)
+        wait_for(lambda: not any(map(lives, self._family)), "the other processes to end", timeout_s=timeout_s)
+        return code
 
     def pacs(
         self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
@@ -173,12 +180,37 @@ class Archive:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
-def resident_bytes(pid: int, kind: str = "RssAnon") -> int:
-    """Memory of a process: RssAnon is what it holds itself, VmHWM the most that it ever held, with mapped files."""
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and not yet seen end."""
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    return [one for child in children(pid) for one in (child, *descendants(child))]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a server holds itself, all of its processes together without those of the codecs."""
+    return sum(_resident_bytes(one) for one in (pid, *children(pid)))
+
+
+def _resident_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{kind}:"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) << 10
-    raise AssertionError(f"process {pid} tells no {kind}")
+    raise AssertionError(f"process {pid} does not tell its memory")
 
 
 def _run(

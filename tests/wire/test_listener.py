@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from support import rude
 from support.rude import Peer
-from support.small_archive import USUAL, Archive, call, served, wait_until
+from support.small_archive import USUAL, Archive, call, served, started, wait_until
 
 from pacs_server.errors import (
     PacsError,
@@ -16,7 +16,6 @@ from pacs_server.errors import (
     PeerUnreachable,
 )
 from pacs_server.net import client
-from pacs_server.net.listener import Listener
 from pacs_server.settings import NetworkLimits
 
 
@@ -82,8 +81,7 @@ def test_silent_connections_make_room_for_one_that_speaks(serving: Callable[[Net
 
 def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
     archive = Archive(USUAL)
-    listener = Listener("127.0.0.1", 0, USUAL, archive.serve)
-    archive.address = listener.start()
+    listener = started(archive, USUAL)
     with Peer(archive.address) as idle, Peer(archive.address) as busy:
         idle.associate()
         busy.associate(*rude.ECHO_AND_CT)
@@ -102,8 +100,7 @@ def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
 
 def test_nothing_is_accepted_after_stop() -> None:
     archive = Archive(USUAL)
-    listener = Listener("127.0.0.1", 0, USUAL, archive.serve)
-    archive.address = listener.start()
+    listener = started(archive, USUAL)
     listener.stop()
     assert listener.drain(5)
     with pytest.raises(PeerUnreachable):

@@ -1,0 +1,95 @@
+"""The places for associations, and the connections by address, which all processes of a server share.
+
+Each process writes its own part of the memory and looks at all of them. A kernel lock makes looking and taking one
+step; it ends with the process that holds it, and what a dead process held is given back by whoever started it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from pacs_server.settings import NetworkLimits
+
+# Connections of a process beyond the places for associations: those that have not sent their request yet.
+NEGOTIATING: Final = 64
+_WORD_BYTES: Final = 8
+_FREE: Final = 0
+
+
+class Seats:
+    """The part of one process. May be used from any of its threads."""
+
+    def __init__(self, limits: NetworkLimits, *, processes: int = 1) -> None:
+        self._limits = limits
+        self.processes = processes
+        # How many sit, then an address for each connection; those that were asked to end may still be there.
+        self._part = 1 + 2 * (limits.max_associations + NEGOTIATING)
+        self._memory = mmap.mmap(-1, processes * self._part * _WORD_BYTES)
+        self._words = memoryview(self._memory).cast("Q")
+        self._lock_file, path = tempfile.mkstemp()
+        Path(path).unlink()
+        self._lock = threading.Lock()
+        self._begin = 0
+
+    def take_part(self, process: int) -> None:
+        """Use that part from now on. Called once in each process, before it has threads."""
+        self._lock = threading.Lock()
+        self._begin = process * self._part
+
+    def give_back(self, process: int) -> None:
+        """Free what a process held that has ended."""
+        begin = process * self._part
+        self._words[begin : begin + self._part] = memoryview(bytes(self._part * _WORD_BYTES)).cast("Q")
+
+    def arrive(self, address: str) -> bool:
+        """Count a connection; False, and not counted, when there are as many from that address as there may be."""
+        word = _word(address)
+        with self._alone():
+            if self._words.tolist().count(word) >= self._limits.max_connections_per_address:
+                return False
+            self._words[self._place_of(_FREE)] = word
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was counted has ended."""
+        with self._alone():
+            self._words[self._place_of(_word(address))] = _FREE
+
+    def sit(self) -> bool:
+        """Take a place for an association; False when all are taken."""
+        with self._alone():
+            if sum(self._words[:: self._part]) >= self._limits.max_associations:
+                return False
+            self._words[self._begin] += 1
+        return True
+
+    def stand(self) -> None:
+        """Give a place back."""
+        with self._alone():
+            self._words[self._begin] -= 1
+
+    def _place_of(self, word: int) -> int:
+        first = self._begin + 1
+        return first + self._words[first : self._begin + self._part].tolist().index(word)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._lock:
+            fcntl.lockf(self._lock_file, fcntl.LOCK_EX)  # of the process, whoever opened the file
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
+
+
+def _word(address: str) -> int:
+    """An address in one word, never 0; two of them are the same once in 10^19."""
+    return int.from_bytes(blake2b(address.encode(), digest_size=_WORD_BYTES).digest(), "little") | 1

@@ -1,0 +1,61 @@
+"""Threads that do what there is to do, look again every second, and go on after whatever failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from pacs_server import log
+from pacs_server.errors import PacsError
+
+_LOOK_EVERY_S: Final = 1.0
+_AFTER_FAILURE_S: Final = 10.0
+
+
+class Duties:
+    """A thread for each duty: a function that does one thing, and answers whether there may be more."""
+
+    def __init__(self, what: str, duties: Iterable[tuple[str, Callable[[], bool]]]) -> None:
+        self._what = what
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
+            for number, (name, duty) in enumerate(duties)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._stop.set()
+
+    def is_stopped(self) -> bool:
+        """Whether nothing new may begin; a duty that takes long looks now and then."""
+        return self._stop.is_set()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so long, less when it is stopped; whether it is."""
+        return self._stop.wait(seconds)
+
+    def ended(self, deadline: float) -> bool:
+        """Wait for what is under way until a moment of the monotonic clock; whether it ended."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, duty: Callable[[], bool]) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            try:
+                pause = 0.0 if duty() else _LOOK_EVERY_S
+            except PacsError as error:
+                log.error(f"{self._what} failed", why=error)
+                pause = _AFTER_FAILURE_S
+            except Exception as error:  # noqa: BLE001 - the job loop
+                log.unexpected(f"{self._what} failed", error)
+                pause = _AFTER_FAILURE_S

@@ -1,0 +1,56 @@
+"""The process that does in the background what is owed: it serves no associations, and slows none down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from pacs_server import log
+from pacs_server.errors import PacsError
+from pacs_server.index.jobs import JobKind
+from pacs_server.service.assemble import Node
+from pacs_server.service.forwarder import Forwarder
+from pacs_server.service.runner import Runner
+from pacs_server.service.standing import note
+from pacs_server.settings import Settings
+from pacs_server.storage.volume import VolumeState
+
+_LOOK_EVERY_S: Final = 1.0
+_FORWARDING_S: Final = 5.0
+
+
+def keep_house(settings: Settings, is_stopped: Callable[[float], bool]) -> bool:
+    """Work until `is_stopped`, which waits for so many seconds, is true; whether what was under way ended.
+
+    Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
+    """
+    with Node.open(settings) as node:
+        runner, forwarder = Runner(node), Forwarder(node)
+        runner.start()
+        forwarder.start()
+        states: Mapping[str, VolumeState] = {}
+        while not is_stopped(_LOOK_EVERY_S):
+            states = _watch_volumes(node, states)
+        runner.stop()
+        forwarder.stop()
+        return forwarder.ended(_FORWARDING_S)
+
+
+def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:
+    """Look at every volume, and note how it is; the states by id. When one is back, what waits for it is tried."""
+    try:
+        states = {volume.spec.id: volume.check() for volume in node.volumes()}
+        usable = {key for key, state in states.items() if state.is_readable}
+        if came_back := usable - {key for key, state in before.items() if state.is_readable}:
+            now = datetime.now(UTC)
+            for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
+                node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
+                node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
+            node.jobs.wake(list(JobKind), now)
+    except PacsError as error:
+        log.error("volumes not checked", why=error)
+        return before
+    if {key: state.since for key, state in states.items()} != {key: state.since for key, state in before.items()}:
+        note(node.settings.data_dir, states)
+    return states

@@ -1,0 +1,241 @@
+"""Runs the archive in the foreground: one instance per data directory, drained on SIGTERM, reloaded on SIGHUP.
+
+The supervisor binds the socket and keeps the processes alive that accept from it, and the one that keeps house. It has
+one thread, reads nothing that comes from outside, and opens neither index nor volumes, so that it outlives all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeAlias
+
+from pacs_server import log
+from pacs_server.errors import ConfigError, PacsError
+from pacs_server.index.schema import open_current
+from pacs_server.net.listener import listen
+from pacs_server.net.seats import Seats
+from pacs_server.service.housekeeping import keep_house
+from pacs_server.service.locks import instance_lock
+from pacs_server.service.manager import Manager
+from pacs_server.service.telling import forget_workers, server_teller
+from pacs_server.service.worker import DRAIN_S, serve_associations
+from pacs_server.settings import Settings
+
+# A process that gives no sign for so long is stuck: it looks at its volumes, with deadlines, between two of them.
+_SILENT_S: Final = 120.0
+_LOOK_S: Final = 1.0
+# One that ends at once is not started again in the same moment.
+_BEGIN_AGAIN_S: Final = 1.0
+_END_S: Final = DRAIN_S + 5.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+Work: TypeAlias = Callable[[Callable[[float], bool]], bool]
+
+
+def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running operations end, at most 30 s.
+
+    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told one
+    line once associations are accepted.
+
+    Raises: Busy when another server runs on this data directory; ConfigError, IndexUnavailable or SchemaMismatch.
+    """
+    settings = load()
+    log.configure(settings.log.level, settings.log.file)
+    with instance_lock(settings.data_dir):
+        open_current(settings.database).close()
+        manager = Manager()
+        listening = manager.socket() or listen(settings.host, settings.port)
+        host, port = listening.getsockname()[:2]
+        seats = Seats(settings.network, processes=settings.workers_here)
+        works = [
+            (f"worker {number}", partial(serve_associations, settings, listening, seats, number))
+            for number in range(settings.workers_here)
+        ]
+        forget_workers(settings.data_dir)
+        teller = server_teller(settings.data_dir)
+        crew = Crew(load, listening, seats, [*works, ("housekeeping", partial(keep_house, settings))])
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            crew.begin()
+            log.info("listening", aet=settings.aet, host=host, port=port, processes=len(works))
+            teller.tell(
+                {
+                    "pid": os.getpid(),
+                    "aet": settings.aet,
+                    "host": host,
+                    "port": port,
+                    "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            manager.tell("READY=1")
+            announce(f"{settings.aet} listens on {host}:{port}")
+            crew.watch(manager)
+            manager.tell("STOPPING=1")
+            drained = crew.end()
+        finally:
+            crew.kill()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            teller.forget()
+            forget_workers(settings.data_dir)
+        log.info("stopped", drained=drained)
+
+
+class Crew:
+    """The processes of a server. All of it belongs to the one thread of the supervisor."""
+
+    def __init__(
+        self, load: Callable[[], Settings], listening: socket.socket, seats: Seats, works: list[tuple[str, Work]]
+    ) -> None:
+        self._load = load
+        self._listening = listening
+        self._seats = seats
+        self._works = works
+        self._signs = memoryview(mmap.mmap(-1, 8 * len(works))).cast("d")  # when each gave a sign last
+        self._begun_at = [float("-inf")] * len(works)
+        self._pids: dict[int, int] = {}  # number by process
+        # Its other end is closed by the kernel when the supervisor is killed.
+        self._alive, self._held = os.pipe()
+
+    def begin(self) -> None:
+        """Start every process, and wait until each has begun.
+
+        Raises: ConfigError when one ends instead; its log line says why.
+        """
+        gc.collect()
+        gc.freeze()  # what all share is not copied for its reference counts
+        for number in range(len(self._works)):
+            self._fork(number)
+        while not all(self._signs):
+            signal.sigtimedwait(_SIGNALS, 0.02)
+            if self._reap():
+                raise ConfigError("a process of the server ended while it started; the log says why")
+
+    def watch(self, manager: Manager) -> None:
+        """Replace what dies or is stuck, until SIGTERM or SIGINT."""
+        while True:
+            told = signal.sigtimedwait(_SIGNALS, _LOOK_S)
+            if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
+                return
+            if told is not None and told.si_signo == signal.SIGHUP:
+                _reload(self._load)
+                self._signal_all(signal.SIGHUP)
+            self._reap()
+            self._kill_stuck()
+            for number in set(range(len(self._works))) - set(self._pids.values()):
+                if time.monotonic() - self._begun_at[number] >= _BEGIN_AGAIN_S:
+                    self._fork(number)
+            manager.tell("WATCHDOG=1")
+
+    def end(self) -> bool:
+        """Let every process end what it does; whether all did in time, and what they did too."""
+        self._signal_all(signal.SIGTERM)
+        ends_at = time.monotonic() + _END_S
+        drained = True
+        while self._pids and time.monotonic() < ends_at:
+            signal.sigtimedwait(_SIGNALS, _LOOK_S)
+            drained = self._reap() == 0 and drained
+        return drained and not self._pids
+
+    def kill(self) -> None:
+        """End what is left at once."""
+        self._signal_all(signal.SIGKILL)
+        while self._pids:
+            self._forget(os.wait()[0])
+
+    def _signal_all(self, number: int) -> None:
+        for pid in self._pids:
+            os.kill(pid, number)
+
+    def _reap(self) -> int:
+        """Forget the processes that have ended; how many of them did not end well."""
+        failed = 0
+        while self._pids:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            code = os.waitstatus_to_exitcode(status)
+            name = self._forget(pid)
+            if code:
+                failed += 1
+                log.error("process ended", process=name, pid=pid, code=code)
+        return failed
+
+    def _forget(self, pid: int) -> str:
+        number = self._pids.pop(pid)
+        self._signs[number] = 0.0
+        name, _ = self._works[number]
+        if number < self._seats.processes:
+            self._seats.give_back(number)
+        return name
+
+    def _kill_stuck(self) -> None:
+        for pid, number in self._pids.items():
+            if time.monotonic() - max(self._signs[number], self._begun_at[number]) > _SILENT_S:
+                log.error("process is stuck", process=self._works[number][0], pid=pid)
+                os.kill(pid, signal.SIGKILL)
+
+    def _fork(self, number: int) -> None:
+        self._begun_at[number] = time.monotonic()
+        pid = os.fork()
+        if pid:
+            self._pids[pid] = number
+            return
+        code = 1
+        try:
+            code = self._be(number)
+        except PacsError as error:
+            log.error("process cannot work", process=self._works[number][0], why=error)
+        except Exception as error:  # noqa: BLE001 - the top of a process
+            log.unexpected("process failed", error, process=self._works[number][0])
+        finally:
+            # Threads that hang on a dead volume or a silent peer must not keep the process. What they had not
+            # acknowledged, their peers will send again.
+            os._exit(code)
+
+    def _be(self, number: int) -> int:
+        """In the new process: work, and answer with the exit code."""
+        os.close(self._held)
+        threading.Thread(target=_end_with, args=(self._alive,), name="supervisor", daemon=True).start()
+        stop, reload = threading.Event(), threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the supervisor gets it too, and says what to do
+        signal.signal(signal.SIGHUP, lambda *_: reload.set())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if number < self._seats.processes:
+            self._seats.take_part(number)
+
+        def is_stopped(wait_s: float) -> bool:
+            self._signs[number] = time.monotonic()
+            if reload.is_set():
+                reload.clear()
+                _reload(self._load)
+            return stop.wait(wait_s)
+
+        _, work = self._works[number]
+        return 0 if work(is_stopped) else 1
+
+
+def _end_with(alive: int) -> None:
+    """End at once when the supervisor is gone: another may be started, and must find the socket free."""
+    os.read(alive, 1)
+    os._exit(1)
+
+
+def _reload(load: Callable[[], Settings]) -> None:
+    try:
+        settings = load()
+    except ConfigError as error:
+        log.error("settings not reloaded", why=error)
+        return
+    log.configure(settings.log.level, settings.log.file)
+    log.info("reloaded", level=settings.log.level)

@@ -1,0 +1,99 @@
+"""What the processes of a running server tell of themselves to `pacs status`, in small files that are replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pacs_server.dimse.scp import Provider
+from pacs_server.dimse.session import Session
+from pacs_server.service.locks import is_serving
+
+_SERVER: Final = "serve.json"
+_WORKER: Final = "serve-{}.json"
+_WORKERS: Final = "serve-*.json"
+
+
+class Teller:
+    """One file. Written only when there is something new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = ""
+
+    def tell(self, facts: Mapping[str, Any]) -> None:
+        """Replace what was told."""
+        text = json.dumps(facts)
+        if text != self._written:
+            partial = self._path.with_suffix(".part")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._path)
+            self._written = text
+
+    def forget(self) -> None:
+        """Tell nothing any more."""
+        self._path.unlink(missing_ok=True)
+
+
+def server_teller(data_dir: Path) -> Teller:
+    """Of the server as a whole: its process, its address, since when."""
+    return Teller(data_dir / _SERVER)
+
+
+def worker_teller(data_dir: Path, number: int) -> Teller:
+    """Of one of the processes that serve associations."""
+    return Teller(data_dir / _WORKER.format(number))
+
+
+def forget_workers(data_dir: Path) -> None:
+    """Remove what workers told that were killed."""
+    for path in data_dir.glob(_WORKERS):
+        path.unlink(missing_ok=True)
+
+
+def of_associations(provider: Provider) -> dict[str, Any]:
+    """How many associations a process served, and those that are open now."""
+    return {
+        "served": provider.served,
+        "associations": [_told(number, session) for number, session in provider.sessions()],
+    }
+
+
+def _told(number: int, session: Session) -> dict[str, Any]:
+    tally = session.tally
+    return {
+        "number": number,
+        "calling_aet": session.association.calling_aet,
+        "address": session.association.peer_address,
+        "since": session.since.isoformat(timespec="seconds"),
+        "doing": tally.doing,
+        "stored": tally.stored,
+        "refused": tally.refused,
+        "answered": tally.answered,
+        "sent": tally.sent,
+    }
+
+
+def running(data_dir: Path) -> dict[str, Any] | None:
+    """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
+    if not is_serving(data_dir):
+        return None
+    server = _read(data_dir / _SERVER)
+    if not server:
+        return {}
+    workers = [_read(path) for path in sorted(data_dir.glob(_WORKERS))]
+    associations = [one for worker in workers for one in worker.get("associations", ())]
+    return server | {
+        "served": sum(worker.get("served", 0) for worker in workers),
+        "associations": sorted(associations, key=lambda one: int(one["number"])),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

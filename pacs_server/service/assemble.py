@@ -166,7 +166,9 @@ class Node:
         before = remembered(self.settings.data_dir)
         for key, spec in wanted.items():
             if key in kept and kept[key].spec.path == spec.path:
-                kept[key].change(spec)  # what it means is seen at the next look, within a second
+                if kept[key].spec != spec:
+                    kept[key].change(spec)
+                    kept[key].check()
             else:
                 kept[key] = Volume(spec, self.settings.storage, before.get(key))
                 kept[key].check()

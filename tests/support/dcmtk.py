@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import pydicom
 import pytest
 from pydicom.charset import convert_encodings, encode_string
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from support.server import Archive, wait_for
 
@@ -222,9 +224,12 @@ class Receiver:
 
 
 def objects_in(folder: Path) -> dict[str, Path]:
-    """The DICOM files of a folder, by the SOP Instance UID in their file meta information."""
-    files = (path for path in sorted(folder.iterdir()) if path.is_file())
-    return {str(read_file_meta_info(path).MediaStorageSOPInstanceUID): path for path in files}
+    """The DICOM files of a folder, by the SOP Instance UID in their file meta information; none that is only begun."""
+    found = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with suppress(InvalidDicomError, AttributeError):
+            found[str(read_file_meta_info(path).MediaStorageSOPInstanceUID)] = path
+    return found
 
 
 def free_port() -> int:

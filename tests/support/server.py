@@ -182,10 +182,11 @@ class Archive:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and not yet seen end."""
-    try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-    except OSError:
-        return []
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, thread.read_text(encoding="ascii").split())
+    return found
 
 
 def descendants(pid: int) -> list[int]:

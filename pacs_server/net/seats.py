@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -22,6 +23,8 @@ from pacs_server.settings import NetworkLimits
 NEGOTIATING: Final = 64
 _WORD_BYTES: Final = 8
 _FREE: Final = 0
+_PATIENCE_S: Final = 0.5
+_LOOK_EVERY_S: Final = 0.0005
 
 
 class Seats:
@@ -83,11 +86,24 @@ class Seats:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with self._lock:
-            fcntl.lockf(self._lock_file, fcntl.LOCK_EX)  # of the process, whoever opened the file
+            self._lock_out_others()
             try:
                 yield
             finally:
                 fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
+
+    def _lock_out_others(self) -> None:
+        """A record lock belongs to the process, whoever opened the file. One that is frozen while it holds it holds up
+        nobody: then one place too many may be taken.
+        """
+        ends_at = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < ends_at:
+            try:
+                fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOOK_EVERY_S)
+            else:
+                return
 
 
 def _word(address: str) -> int:

@@ -10,8 +10,8 @@ or when the COUNTth object on its way to another tier is `chosen` (nothing is co
 copies are not yet others) or `switched`; or when the COUNTth file that is released is `leaving` (still at its place),
 `set aside`, `removed` or `released` (nothing of it is owed any more).
 
-Two other steps do not kill it, but leave one flush out, to see whether a test notices: `unflushed-file` and
-`unflushed-directory`.
+Other steps do not kill it: `unflushed-file` and `unflushed-directory` leave one flush out, to see whether a test
+notices, and `impatient` has the supervisor take a process for stuck that gave no sign for 3 s.
 """
 
 import itertools
@@ -28,6 +28,7 @@ from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
 from pacs_server.index.tiering import Tiering
+from pacs_server.service import supervisor
 from pacs_server.storage.atomic import Tree
 
 # A step is reached before or after a call of a method or function.
@@ -71,7 +72,9 @@ def leave_out(step: str) -> bool:
         os.fdatasync = lambda descriptor: None
     elif step == "unflushed-directory":
         Tree.flush = lambda self, directory: None  # type: ignore[method-assign]
-    return step.startswith("unflushed-")
+    elif step == "impatient":
+        supervisor._SILENT_S = 3.0  # type: ignore[misc]
+    return step.startswith(("unflushed-", "impatient"))
 
 
 if __name__ == "__main__":

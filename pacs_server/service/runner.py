@@ -53,7 +53,6 @@ class Runner:
             ("fields", self._read_fields),
             ("verify", self._verify),
             ("purge", self._purge),
-            ("reading", self._write_down_reading),
             ("moves", self._move),
         ]
         self._duties = Duties("background work", duties)
@@ -179,10 +178,6 @@ class Runner:
                     self._node.transcoder.forget(content.digest)
                 log.info("purged", study=operation.study_uid, objects=len(operation.objects))
             self._purged_on = now.date()
-        return False
-
-    def _write_down_reading(self) -> bool:
-        self._node.write_down_reading()
         return False
 
     def _move(self) -> bool:

@@ -14,7 +14,7 @@ from pacs_server.errors import PacsError
 from pacs_server.net.listener import Listener
 from pacs_server.net.seats import Seats
 from pacs_server.service.assemble import Node
-from pacs_server.service.consoles import Consoles
+from pacs_server.service.attendant import Attendant
 from pacs_server.service.telling import of_associations, worker_teller
 from pacs_server.settings import Settings
 
@@ -35,14 +35,14 @@ def serve_associations(
         provider = Provider(node.archive())
         numbers = itertools.count(number + 1, settings.workers_here)
         listener = Listener(listening, settings.network, provider.serve, seats=seats, numbers=numbers)
-        consoles = Consoles(node, f"worker-{number}")
+        attendant = Attendant(node, f"worker-{number}")
         listener.start()
-        consoles.start()
+        attendant.start()
         threading.Thread(target=_watch_volumes, args=(node,), name="volumes", daemon=True).start()
         teller = worker_teller(settings.data_dir, number)
         while not is_stopped(LOOK_EVERY_S):
             teller.tell(of_associations(provider))
-        consoles.stop()
+        attendant.stop()
         listener.stop()
         log.info("draining", associations=len(provider.sessions()))
         drained = listener.drain(DRAIN_S)

@@ -1,4 +1,6 @@
-"""Reports of Storage Commitment to the consoles that wait for them on associations of this process."""
+"""What only the process that serves an association can do for it in the background: report Storage Commitment to a
+console that waits, and write down what was read.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,14 @@ _LEASE: Final = timedelta(minutes=5)
 _THREADS: Final = 2
 
 
-class Consoles:
+class Attendant:
     """Does the jobs of consoles that wait here; those of all others are done by the process that keeps house."""
 
     def __init__(self, node: Node, name: str) -> None:
         self._node = node
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:{name}"
-        self._duties = Duties("commitment", [("commitments", self._settle_one)] * _THREADS)
+        duties = [("commitments", self._settle_one)] * _THREADS
+        self._duties = Duties("attending", [*duties, ("reading", self._write_down_reading)])
 
     def start(self) -> None:
         """Begin. What this process had under way when it was killed is taken up again. Raises: IndexUnavailable."""
@@ -33,6 +36,10 @@ class Consoles:
     def stop(self) -> None:
         """Begin nothing new."""
         self._duties.stop()
+
+    def _write_down_reading(self) -> bool:
+        self._node.write_down_reading()
+        return False
 
     def _settle_one(self) -> bool:
         """Settle what one console waits for here; whether there was something."""

@@ -23,6 +23,7 @@ _DIGEST_BYTES: Final = 64
 _UNFINISHED: Final = ".part"
 _LOOK_EVERY_BYTES: Final = 16 << 20
 _KEPT_SHARE: Final = 0.9  # making room for many at once saves looking at every file for each
+_LOOK_EVERY_SHARE: Final = 1 / 64  # of what it may hold; other processes add to it as well
 
 
 class NoRoom(Exception):
@@ -37,7 +38,7 @@ class Cache:
         self._max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
-        self._size_bytes: int | None = None  # not known until it was looked
+        self._unseen_bytes = max_bytes  # what may have been added since this process looked; at first it has to look
 
     def find(self, digest: str, transfer_syntax: str) -> Iterator[bytes] | None:
         """The data set that was made of an object, compared with its own digest a moment ago; None when it is not here.
@@ -129,18 +130,18 @@ class Cache:
     def _make_room(self, added_bytes: int) -> None:
         """Forget what was used longest ago, and what an earlier process left unfinished, when it is too much."""
         with self._lock:
-            if self._size_bytes is not None:
-                self._size_bytes += added_bytes
-                if self._size_bytes <= self._max_bytes:
-                    return
+            self._unseen_bytes += added_bytes
+            if self._unseen_bytes < self._max_bytes * _LOOK_EVERY_SHARE:
+                return
             found = sorted(self._found(), reverse=True)
-            self._size_bytes = sum(size for _, size, _ in found)
-            goal = self._max_bytes * _KEPT_SHARE if self._size_bytes > self._max_bytes else self._max_bytes
-            while found and self._size_bytes > goal:
+            size_bytes = sum(size for _, size, _ in found)
+            goal = self._max_bytes * _KEPT_SHARE if size_bytes > self._max_bytes else self._max_bytes
+            while found and size_bytes > goal:
                 _, size, path = found.pop()
                 with contextlib.suppress(OSError):
                     path.unlink()
-                self._size_bytes -= size
+                size_bytes -= size
+            self._unseen_bytes = 0
 
     def _found(self) -> Iterator[tuple[float, int, Path]]:
         """When each file was used last, its size and its path."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 import time
@@ -81,9 +82,17 @@ class Listener:
     # --- the accept thread ---
 
     def _accept_all(self) -> None:
+        # For those that wait in accept the kernel wakes one process for a connection, and that may be frozen; so all
+        # are woken, and the first that runs takes it.
+        self._socket.setblocking(False)
+        comes = select.poll()
+        comes.register(self._socket, select.POLLIN)
         while not self._stopping.is_set():
+            comes.poll()
             try:
                 accepted, peer = self._socket.accept()
+            except BlockingIOError:
+                continue  # another process was faster
             except OSError as error:
                 if self._stopping.is_set() or error.errno == errno.EINVAL:  # another process has shut it down
                     return

@@ -1,13 +1,10 @@
-"""Runs the migrations on the connection that index/schema.py hands over, inside its transaction."""
+"""Runs the migrations on the connection of index/schema.py, in its transaction, in which nobody else writes."""
 
 from alembic import context
 
 from pacs_server.index.site_tables import metadata
 
 connection = context.config.attributes["connection"]
-if connection.dialect.name == "postgresql":
-    # Two nodes that upgrade at once: the second waits, and finds the work done.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7250113)")
 context.configure(
     connection=connection,
     target_metadata=metadata,

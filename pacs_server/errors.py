@@ -132,3 +132,11 @@ class IndexUnavailable(PacsError):
     """The database cannot be reached or refused the transaction."""
 
     retryable = True
+
+
+class IndexUnreachable(IndexUnavailable):
+    """The database is away, or does not answer in time: whatever else is asked of it now would fail as well."""
+
+
+class IndexConflict(IndexUnavailable):
+    """Others changed the same rows at the same moment; the same transaction may succeed at once."""

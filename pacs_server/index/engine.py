@@ -17,13 +17,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
 _POOLED_CONNECTIONS: Final = 16
-_CONNECT_TIMEOUT_S: Final = 10
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -42,6 +42,12 @@ KEEP_OTHERS_OUT: Final = text(
 )
 
 
+# All who write hold it shared, who must be the only one holds it alone: the bulk of the index is about to be replaced.
+_WRITING: Final = 7250113
+_WRITE_BESIDE_OTHERS: Final = f"SELECT pg_advisory_xact_lock_shared({_WRITING})"
+_WRITE_ALONE: Final = f"SELECT pg_advisory_xact_lock({_WRITING})"
+
+
 class Index:
     """The open database. May be used from any thread; a connection belongs to one thread and one unit of work."""
 
@@ -50,7 +56,7 @@ class Index:
         self.database_path = database_path
         # SQLite's page cache belongs to a connection and is void once another one has written. When writing went
         # around in the pool, each commit of one object read 14 pages back from the log.
-        self._writer = engine if database_path is None else _engine(engine.url, connections=1)
+        self._writer = engine if database_path is None else _sqlite_engine(engine.url, connections=1)
         self._writing = threading.Lock()
         # Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
         self._lock_file = database_path.with_name(database_path.name + ".lock").open("a") if database_path else None
@@ -68,7 +74,7 @@ class Index:
             if not path.parent.is_dir():
                 raise ConfigError(f"the folder of the SQLite file {path} is not there: make it, or mount it")
             _refuse_network_file_system(path)
-        return cls(_engine(parsed), path)
+        return cls(postgresql_engine(parsed) if path is None else _sqlite_engine(parsed), path)
 
     @property
     def shown_url(self) -> str:
@@ -93,7 +99,7 @@ class Index:
         with translated(self), self.engine.connect() as connection:
             if self.database_path is None:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            with connection.begin():
+            with connection.begin(), self._without_haste(connection):
                 yield connection
 
     @contextmanager
@@ -102,8 +108,25 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
+        with translated(self), self._writing_connection() as connection:
+            if self.database_path is None:
+                connection.exec_driver_sql(_WRITE_BESIDE_OTHERS)
+            yield connection
+
+    @contextmanager
+    def write_alone(self) -> Iterator[Connection]:
+        """Like `write`, while nobody else writes, on whatever machine; takes as long as it takes.
+
+        Raises: IndexUnavailable, also when the outcome of the commit is not known.
+        """
+        with translated(self), self._writing_connection() as connection, self._without_haste(connection):
+            if self.database_path is None:
+                connection.exec_driver_sql(_WRITE_ALONE)
+            yield connection
+
+    @contextmanager
+    def _writing_connection(self) -> Iterator[Connection]:
         with (
-            translated(self),
             self.alone(),
             self._writer.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
             connection.begin(),
@@ -111,21 +134,26 @@ class Index:
             yield connection
 
     @contextmanager
+    def _without_haste(self, connection: Connection) -> Iterator[None]:
+        """Let the statements of a transaction take as long as they take."""
+        if self.database_path is not None:
+            yield
+            return
+        connection.exec_driver_sql(WITHOUT_HASTE)
+        with connection.connection.dbapi_connection.without_haste():  # type: ignore[union-attr]
+            yield
+
+    @contextmanager
     def write_cursor(self) -> Iterator[Any]:
         """Like `write`, but the driver's own cursor: the hot path of recording.
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self.alone():
-            connection = self._writer.raw_connection()
-            try:
-                cursor = connection.cursor()
-                if self.database_path is not None:
-                    cursor.execute("BEGIN IMMEDIATE")
-                yield cursor
-                connection.commit()
-            finally:
-                connection.close()  # rolls back what was not committed
+        with translated(self), self.alone(), _raw(self._writer) as connection:
+            cursor = connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE" if self.database_path is not None else _WRITE_BESIDE_OTHERS)
+            yield cursor
+            connection.commit()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -145,21 +173,31 @@ class Index:
 
         Raises: IndexUnavailable.
         """
-        with translated(self):
-            connection = self.engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                cursor.execute(sql, parameters)
-                return list(cursor.fetchall())
-            finally:
-                connection.close()
+        with translated(self), _raw(self.engine) as connection:
+            cursor = connection.cursor()
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
 
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
-        self._writer.dispose()
+        for engine in (self.engine, self._writer):
+            engine.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+@contextmanager
+def _raw(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """A connection of the driver; what was not committed is rolled back at the end."""
+    connection = engine.raw_connection()
+    try:
+        yield connection
+    except engine.dialect.loaded_dbapi.Error as error:
+        if engine.dialect.is_disconnect(error, connection.dbapi_connection, None):
+            connection.invalidate(error)
+        raise
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -170,7 +208,8 @@ def translated(index: Index) -> Iterator[None]:
         yield
     except (SQLAlchemyError, driver.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
-        raise IndexUnavailable(f"the index at {index.shown_url} failed: {type(reason).__name__}: {reason}") from error
+        kind = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
+        raise kind(f"the index at {index.shown_url} failed: {type(reason).__name__}: {str(reason).strip()}") from error
 
 
 def parse_url(url: str) -> URL:
@@ -188,21 +227,17 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def _engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
-    is_sqlite = url.get_backend_name() == "sqlite"
-    arguments = {"check_same_thread": False} if is_sqlite else {"connect_timeout": _CONNECT_TIMEOUT_S}
+def _sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=connections,
         pool_use_lifo=True,
         max_overflow=-1,
-        pool_pre_ping=not is_sqlite,
-        connect_args=arguments,
+        connect_args={"check_same_thread": False},
     )
-    if is_sqlite:
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

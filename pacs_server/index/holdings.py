@@ -101,7 +101,7 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
     Raises: IndexUnavailable; nothing is changed then.
     """
     known = Holdings(beside)
-    with index.write() as connection:
+    with index.write_alone() as connection:
         for volume_id, path in connection.execute(select(copies.c.volume_id, copies.c.path)).all():
             if not known.holds(volume_id, path):
                 catch_up(volume_id, path)

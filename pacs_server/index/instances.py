@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Final
 
 from sqlalchemy import bindparam, null, select, update
 
-from pacs_server.errors import IndexUnavailable
+from pacs_server.errors import IndexConflict, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
@@ -21,7 +21,7 @@ from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_GROUP: Final = 256
-_ATTEMPTS: Final = 4
+_ATTEMPTS: Final = 8
 
 
 class Instances:
@@ -109,25 +109,36 @@ class Instances:
     def _commit(self, group: list[_Slot]) -> None:
         """Commit a group; if that fails, one by one, so that one object never fails another."""
         try:
-            self._try_commit(group)
-        except IndexUnavailable:
-            for slot in group:
-                self._commit_alone(slot)
+            try:
+                self._try_commit(group)
+            except IndexUnreachable:
+                raise
+            except IndexUnavailable:
+                for slot in group:
+                    self._commit_alone(slot)
+        except IndexUnreachable as error:
+            _fail(group, error)
         except BaseException:
-            for slot in group:
-                slot.error = slot.error or IndexUnavailable("the group of this object failed unexpectedly")
+            _fail(group, IndexUnavailable("the group of this object failed unexpectedly"))
             raise
         finally:
             for slot in group:
                 slot.done = True
 
     def _commit_alone(self, slot: _Slot) -> None:
-        """Two processes may meet at a new patient or study; the second finds the first's row when it tries again."""
+        """Two processes may meet at a new object; the second finds the first's row when it tries again.
+
+        Raises: IndexUnreachable: then the others would only wait in vain, too.
+        """
         for _ in range(_ATTEMPTS):
             try:
                 self._try_commit([slot])
+            except IndexUnreachable:
+                raise
             except IndexUnavailable as error:
                 slot.error = error
+                if not isinstance(error, IndexConflict):
+                    return
             else:
                 slot.error = None
                 return
@@ -137,6 +148,13 @@ class Instances:
             recorded = record(self._statements, cursor, [slot.arrival for slot in group])
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
+
+
+def _fail(group: Iterable[_Slot], error: IndexUnavailable) -> None:
+    """Have those fail of which nothing is known yet, each with an error of its own thread."""
+    for slot in group:
+        if slot.recorded is None and slot.error is None:
+            slot.error = type(error)(str(error))
 
 
 class _Slot:

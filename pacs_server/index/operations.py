@@ -21,7 +21,7 @@ from pacs_server.dicom.operations import (
     from_text,
     to_text,
 )
-from pacs_server.index.engine import Index
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
 from pacs_server.index.site_tables import choices, fates, holds, operations, site
@@ -68,6 +68,8 @@ class Operations:
         Raises: IndexUnavailable.
         """
         with self._index.write() as connection:
+            if self._index.database_path is None:
+                connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})  # a number is given once
             site_id = _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Integer, Text, bindparam, cast, delete, insert, select, update
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused, UnknownName
@@ -259,8 +259,6 @@ def _peer(row: Iterable[Any]) -> Peer:
 
 def note_change(connection: Connection) -> None:
     """Let running servers see that volumes, policy or fields are others now."""
-    found = connection.execute(select(site.c.value).where(site.c.name == _REVISION)).scalar()
-    if found is None:
+    next_one = cast(cast(site.c.value, Integer) + 1, Text)  # by the database: two nodes may count at the same time
+    if not connection.execute(update(site).where(site.c.name == _REVISION).values(value=next_one)).rowcount:
         connection.execute(insert(site).values(name=_REVISION, value="1"))
-    else:
-        connection.execute(update(site).where(site.c.name == _REVISION).values(value=str(int(found) + 1)))

@@ -60,7 +60,7 @@ def present(url: str) -> Present:
 def count_without(index: Index, volume_ids: Collection[str]) -> int:
     """How many objects have no copy on one of these volumes. Raises: IndexUnavailable."""
     here = select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.volume_id.in_(volume_ids))
-    with index.read() as connection:
+    with index.read_at_one_moment() as connection:
         return connection.execute(select(func.count()).select_from(instances).where(~here.exists())).scalar_one()
 
 

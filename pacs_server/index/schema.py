@@ -8,7 +8,8 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from pacs_server.errors import PacsError, SchemaMismatch
-from pacs_server.index.engine import Index, copy_sqlite, translated
+from pacs_server.index.engine import Index, copy_sqlite
+from pacs_server.index.postgresql import WAIT_LITTLE_FOR_TABLES, refuse_unfit
 
 
 def _migrations() -> Path:
@@ -35,10 +36,16 @@ def knows(revision: str) -> bool:
 
 
 def _revision(index: Index) -> str | None:
-    with translated(index), index.engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    with index.read() as connection:
+        if index.database_path is None:
+            refuse_unfit(connection)
+        return _revision_in(connection)
+
+
+def _revision_in(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def current(url: str) -> str | None:
@@ -71,19 +78,25 @@ def open_current(url: str) -> Index:
 def upgrade(url: str) -> None:
     """Bring a database to the schema of this release; a SQLite file that has one already is copied beside itself first.
 
+    Of several that do so at once, on whatever machines, one does it, and the others find it done.
+
     Raises: SchemaMismatch when it is that of a newer release; ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
-        found = _revision(index)
-        if found == head():
+        if _revision(index) == head():
             return
-        if found is not None and not knows(found):
-            raise SchemaMismatch(
-                f"the index has schema {found} of a newer release: install that release or a later one"
-            )
-        if (path := index.database_path) is not None and found is not None:
-            copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
-        with index.write() as connection:
+        with index.write_alone() as connection:
+            found = _revision_in(connection)
+            if found == head():
+                return
+            if found is not None and not knows(found):
+                raise SchemaMismatch(
+                    f"the index has schema {found} of a newer release: install that release or a later one"
+                )
+            if (path := index.database_path) is None:
+                connection.exec_driver_sql(WAIT_LITTLE_FOR_TABLES)
+            elif found is not None:
+                copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
             migrate(connection, head())
 
 

@@ -86,7 +86,7 @@ def replace_all(index: Index, source: Index) -> None:
     Raises: IndexUnavailable; nothing is changed then.
     """
     tables = metadata.sorted_tables
-    with index.write() as connection, source.read_at_one_moment() as rows:
+    with index.write_alone() as connection, source.read_at_one_moment() as rows:
         for table in reversed(tables):
             connection.execute(delete(table))
         for table in tables:
@@ -111,7 +111,7 @@ def continue_numbering(connection: Connection, tables: Iterable[Table]) -> None:
 
 def row_counts(index: Index) -> dict[str, int]:
     """How many rows the tables have that a person asks about, by their names. Raises: IndexUnavailable."""
-    with index.read() as connection:
+    with index.read_at_one_moment() as connection:
         return {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in _COUNTED
         }

@@ -1,0 +1,109 @@
+"""What PostgreSQL needs that SQLite does not: limits on how long anything may take, and texts that compare alike."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import TimeoutError as NoneIsFree
+from sqlalchemy.pool import QueuePool
+
+from pacs_server.errors import ConfigError, IndexConflict, IndexUnavailable, IndexUnreachable
+
+# Of each host of the URL in turn; one that is switched off answers nothing at all.
+_CONNECT_S: Final = 10
+# An association waits for every statement. Twice what the slowest query among a million studies takes.
+_STATEMENT_S: Final = 30
+_LOCK_S: Final = 15
+# A transaction that nobody goes on with holds locks. A C-FIND whose peer takes the answers slowly is one, too.
+_IDLE_S: Final = 300
+_POOLED_CONNECTIONS: Final = 16
+# A server takes 100 by default, of all nodes together; who comes to more than these waits for one to be free.
+_MOST_CONNECTIONS: Final = 48
+_FREE_CONNECTION_S: Final = 15
+
+_OPTIONS: Final = {
+    "statement_timeout": _STATEMENT_S * 1000,
+    "lock_timeout": _LOCK_S * 1000,
+    "idle_in_transaction_session_timeout": _IDLE_S * 1000,
+    # So that a node that vanishes does not keep its locks for two hours.
+    "tcp_keepalives_idle": 20,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
+_KEEPALIVES: Final = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
+
+WITHOUT_HASTE: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+)
+
+# Who waits to change a table has all others wait behind it, those who only read, too.
+WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
+
+# serialization_failure, deadlock_detected, unique_violation: the other one has committed, or will have.
+_CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
+_READ_ONLY: Final = "25006"  # read_only_sql_transaction
+
+# Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
+_QUALITIES: Final = text(
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype, lower('Ä') = 'ä' AS knows_letters,"
+    " 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' < U&'\\+10FFFF' AS by_bytes"
+    " FROM pg_database WHERE datname = current_database()"
+)
+
+
+def postgresql_engine(url: URL) -> Engine:
+    """An engine whose connections are given up when the server does not answer."""
+    from pacs_server.index.watch import Entrance, WatchedCursor  # here because of psycopg2, which SQLite does not need
+
+    return create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=_POOLED_CONNECTIONS,
+        pool_use_lifo=True,
+        max_overflow=_MOST_CONNECTIONS - _POOLED_CONNECTIONS,
+        pool_timeout=_FREE_CONNECTION_S,
+        pool_pre_ping=True,
+        connect_args={
+            **_arguments(url),
+            "connection_factory": Entrance().connection,
+            "cursor_factory": WatchedCursor,
+        },
+    )
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """Time-outs, as far as the URL itself does not say otherwise."""
+    options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+    usual: dict[str, Any] = {"connect_timeout": _CONNECT_S, **_KEEPALIVES}
+    return {name: value for name, value in usual.items() if name not in url.query} | {
+        "options": f"{options} {url.query.get('options', '')}".strip(),
+    }
+
+
+def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailable]:
+    """Which of our errors an error of the driver or of the pool is."""
+    state = getattr(reason, "pgcode", None)
+    if state in _CONFLICTS:
+        return IndexConflict
+    if state == _READ_ONLY:
+        engine.dispose()  # it was demoted: the next connection goes to the server that took its place
+        return IndexUnreachable
+    is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
+    return IndexUnreachable if is_away else IndexUnavailable
+
+
+def refuse_unfit(connection: Connection) -> None:
+    """Refuse a database in which texts are not UTF-8, not ordered by their bytes, or letters only those of ASCII.
+
+    Raises: ConfigError.
+    """
+    found = connection.execute(_QUALITIES).one()
+    if found.encoding == "UTF8" and found.by_bytes and found.knows_letters:
+        return
+    raise ConfigError(
+        f"the PostgreSQL database has encoding {found.encoding}, collation {found.datcollate} and ctype "
+        f"{found.datctype}; it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
+        "createdb -T template0 -E UTF8 --locale=C.UTF-8 NAME (or --lc-collate=C --lc-ctype=en_US.UTF-8)"
+    )

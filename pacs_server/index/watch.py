@@ -1,0 +1,150 @@
+"""Ends every wait for a PostgreSQL that does not answer, however it fails to: stopped, or cut off without a word.
+
+The server keeps its own time-outs, so one that is stopped keeps none; and to the kernel its connections are well.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, wraps
+from typing import Any, Final
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+# Longer than the time-outs that the server keeps (postgresql.py).
+ANSWER_S = 40.0
+_LOOK_EVERY_S: Final = 0.5
+# Where somebody has just waited in vain for a connection, nobody else does for so long.
+_WAITED_S: Final = 1.0
+_SHUT_S: Final = 5.0
+
+
+class Entrance:
+    """The way to one database. Shut for a moment when somebody has waited there in vain, so that a queue of others does
+    not wait one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._shut_until = -math.inf
+
+    def connection(self, dsn: str, **arguments: Any) -> WatchedConnection:
+        """Connect. Raises: psycopg2.OperationalError."""
+        began = time.monotonic()
+        if began < self._shut_until:
+            raise psycopg2.OperationalError("the server did not answer a moment ago")
+        try:
+            return WatchedConnection(dsn, **arguments)
+        except psycopg2.OperationalError:
+            if time.monotonic() - began > _WAITED_S:
+                self._shut_until = time.monotonic() + _SHUT_S
+            raise
+
+
+class _Watch:
+    """The questions that are open, each with its deadline, and a thread that looks at them."""
+
+    def __init__(self) -> None:
+        self._asked: dict[WatchedConnection, float] = {}
+        threading.Thread(target=self._run, name="database-watch", daemon=True).start()
+
+    def begin(self, connection: WatchedConnection) -> None:
+        self._asked[connection] = time.monotonic() + ANSWER_S
+
+    def end(self, connection: WatchedConnection) -> None:
+        self._asked.pop(connection, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            now = time.monotonic()
+            for connection, deadline in self._asked.copy().items():
+                if now >= deadline:
+                    connection.cut()
+
+
+@cache
+def _watch() -> _Watch:
+    return _Watch()
+
+
+def _watched(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a connection or cursor that asks the server, as one that waits no longer than `ANSWER_S`."""
+
+    @wraps(method)
+    def asking(self: Any, *arguments: Any, **named: Any) -> Any:
+        connection = self if isinstance(self, WatchedConnection) else self.connection
+        with connection.asking():
+            return method(self, *arguments, **named)
+
+    return asking
+
+
+class WatchedConnection(Connection):  # type: ignore[misc]
+    """A connection of psycopg2 whose statements are watched."""
+
+    _was_cut = False
+    _is_in_haste = True
+
+    def __init__(self, dsn: str, **arguments: Any) -> None:
+        super().__init__(dsn, **arguments)
+        # A descriptor of our own: libpq closes its one when the server has gone, and its number may be another's then.
+        self._socket = socket.socket(fileno=os.dup(self.fileno()))
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Wait for the server's answer. Raises: psycopg2.OperationalError when there is none."""
+        if not self._is_in_haste:
+            yield
+            return
+        watch = _watch()
+        watch.begin(self)
+        try:
+            yield
+        except psycopg2.OperationalError as error:
+            if self._was_cut:
+                raise psycopg2.OperationalError(f"the server did not answer within {ANSWER_S:g} s") from error
+            raise
+        finally:
+            watch.end(self)
+
+    @contextmanager
+    def without_haste(self) -> Iterator[None]:
+        """Wait as long as it takes."""
+        self._is_in_haste = False
+        try:
+            yield
+        finally:
+            self._is_in_haste = True
+
+    def cut(self) -> None:
+        """End the wait of whoever uses it, from another thread."""
+        self._was_cut = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    commit = _watched(Connection.commit)
+    rollback = _watched(Connection.rollback)
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+        super().close()
+
+
+class WatchedCursor(Cursor):  # type: ignore[misc]
+    """A cursor on such a connection; what its methods do is psycopg2's."""
+
+    execute = _watched(Cursor.execute)
+    executemany = _watched(Cursor.executemany)
+    # Only those of a cursor that the server keeps ask it anything.
+    fetchone = _watched(Cursor.fetchone)
+    fetchmany = _watched(Cursor.fetchmany)
+    fetchall = _watched(Cursor.fetchall)

@@ -24,6 +24,7 @@ from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engi
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
 _POOLED_CONNECTIONS: Final = 16
+_SEVERAL_HOSTS: Final = re.compile(r"^(postgresql[^:]*://(?:[^@/?]*@)?)([^@/?]+,[^@/?]+)(/[^?]*)(?:\?(.*))?$")
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -209,14 +210,15 @@ def translated(index: Index) -> Iterator[None]:
     except (SQLAlchemyError, driver.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         kind = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
-        raise kind(f"the index at {index.shown_url} failed: {type(reason).__name__}: {str(reason).strip()}") from error
+        told = " ".join(str(reason).split())
+        raise kind(f"the index at {index.shown_url} failed: {type(reason).__name__}: {told}") from error
 
 
 def parse_url(url: str) -> URL:
     """The parts of a database URL. Raises: ConfigError when it is none, or of another kind of database."""
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
+        parsed = make_url(_SEVERAL_HOSTS.sub(_hosts_as_parameters, url))
+    except (ArgumentError, ValueError) as error:
         raise ConfigError(
             "the database URL cannot be read; it looks like sqlite:///PATH or postgresql://..."
         ) from error
@@ -225,6 +227,12 @@ def parse_url(url: str) -> URL:
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigError(f"database {parsed.drivername} is not supported: use sqlite:///PATH or postgresql://...")
     return parsed
+
+
+def _hosts_as_parameters(found: re.Match[str]) -> str:
+    """postgresql://USER@A:1,B:2/NAME?REST, as libpq writes it, in the form that SQLAlchemy reads."""
+    user, hosts, name, rest = found.groups()
+    return f"{user}{name}?{'&'.join(f'host={host}' for host in hosts.split(','))}{'&' if rest else ''}{rest or ''}"
 
 
 def _sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:

@@ -46,11 +46,11 @@ _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 _READ_ONLY: Final = "25006"  # read_only_sql_transaction
 
 # Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
-_QUALITIES: Final = text(
-    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype, lower('Ä') = 'ä' AS knows_letters,"
-    " 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' < U&'\\+10FFFF' AS by_bytes"
-    " FROM pg_database WHERE datname = current_database()"
+_KIND: Final = text(
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype FROM pg_database"
+    " WHERE datname = current_database()"
 )
+_COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' < '\U0010ffff' AND lower('Ä') = 'ä'")
 
 
 def postgresql_engine(url: URL) -> Engine:
@@ -99,11 +99,11 @@ def refuse_unfit(connection: Connection) -> None:
 
     Raises: ConfigError.
     """
-    found = connection.execute(_QUALITIES).one()
-    if found.encoding == "UTF8" and found.by_bytes and found.knows_letters:
+    kind = connection.execute(_KIND).one()
+    if kind.encoding == "UTF8" and connection.execute(_COMPARES).scalar():
         return
     raise ConfigError(
-        f"the PostgreSQL database has encoding {found.encoding}, collation {found.datcollate} and ctype "
-        f"{found.datctype}; it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
+        f"the PostgreSQL database has encoding {kind.encoding}, collation {kind.datcollate} and ctype {kind.datctype}; "
+        "it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
         "createdb -T template0 -E UTF8 --locale=C.UTF-8 NAME (or --lc-collate=C --lc-ctype=en_US.UTF-8)"
     )

@@ -1,0 +1,320 @@
+"""Several writers, and a database that goes away, hangs or compares otherwise: what PostgreSQL has and SQLite has not.
+
+Where both databases promise the same, both are asked.
+"""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, func, select, text
+from support.arrivals import arrival
+from support.postgres import Cluster
+from support.racing import race
+from support.server import wait_for
+
+from pacs_server.dicom.operations import OperationKind
+from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
+from pacs_server.index import watch
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
+from pacs_server.index.holdings import replace_content
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Outcome
+from pacs_server.index.operations import Operations
+from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.index.schema import upgrade
+from pacs_server.index.tables import copies, instances, patients, studies
+
+PROCESSES, ROUNDS = 4, 15
+
+
+@pytest.fixture
+def url(postgres_url: Callable[[], str]) -> str:
+    """A database with the schema of this release."""
+    made = postgres_url()
+    upgrade(made)
+    return made
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Instances]:
+    with closing(Index.open(url)) as index:
+        yield Instances(index)
+
+
+class Doing(threading.Thread):
+    """Something that is done beside the test; its error is kept."""
+
+    def __init__(self, deed: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._deed = deed
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._deed()
+        except Exception as error:  # noqa: BLE001 - told to the test's own thread
+            self.error = error
+
+    def outcome(self) -> Any:
+        self.join(60)
+        assert not self.is_alive(), "it waits for ever"
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+@contextmanager
+def holding_the_study(url: str, study: str = "1.2.3") -> Iterator[None]:
+    """Another session that records in a study and does not come to an end."""
+    engine = create_engine(parse_url(url))
+    with engine.connect() as connection, connection.begin():
+        connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study}"]})
+        yield
+    engine.dispose()
+
+
+def waiting_backend(cluster: Cluster, url: str) -> int:
+    """The process of the server that waits for a lock, or for a standby, in a database."""
+    waits = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event_type IN ('Lock', 'IPC') AND state = 'active'"
+        f" AND datname = '{database_of(url)}'"
+    )
+    pid: int = wait_for(lambda: cluster.execute(waits), "a statement that waits")
+    return pid
+
+
+def database_of(url: str) -> str:
+    return url.rpartition("/")[2] if "?" not in url else url.partition("?")[0].rpartition("/")[2]
+
+
+def test_processes_that_meet_at_new_patients_studies_and_objects_all_record_them(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    upgrade(url)
+    told = race(url, PROCESSES, ROUNDS)
+    for number in range(ROUNDS):
+        same, elsewhere, other = (Counter(one[3 * number + n] for one in told) for n in range(3))
+        assert same == elsewhere == {str(Outcome.NEW): 1, str(Outcome.DUPLICATE): PROCESSES - 1}
+        assert other == {str(Outcome.NEW): 1, str(Outcome.VERSION): PROCESSES - 1}
+    with closing(Index.open(url)) as index, index.read() as connection:
+        counted = {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (patients, instances, copies)
+        }
+        assert counted == {
+            "patients": ROUNDS,
+            "instances": ROUNDS * (2 + PROCESSES),
+            "copies": 3 * ROUNDS * PROCESSES,
+        }
+        current = select(func.count()).where(instances.c.role == "current")
+        rolled_up = select(func.sum(studies.c.instance_count))
+        assert connection.execute(current).scalar() == connection.execute(rolled_up).scalar() == 3 * ROUNDS
+
+
+def test_no_number_of_an_operation_is_given_twice_and_no_change_of_the_site_goes_uncounted(
+    index: Index, new_url: Callable[[], str]
+) -> None:
+    registries = [Registry(index) for _ in range(6)]
+    registries[0].add_volume(VolumeRow(id="v", name="v", path="/v", tier="hot", domain="v"))
+    before = registries[0].revision()
+    drawn: list[int] = []
+
+    def decide(number: int) -> None:
+        for n in range(5):
+            drafted = Operations(index).draft(OperationKind.HOLD, "1.2.3", now=datetime.now(UTC), who="x", reason="y")
+            drawn.append(drafted.counter)
+            name = f"v{number}-{n}"
+            registries[number].add_volume(VolumeRow(id=name, name=name, path=f"/{name}", tier="hot", domain="v"))
+
+    for each in [Doing(lambda number=number: decide(number)) for number in range(6)]:  # type: ignore[misc]
+        each.outcome()
+    assert sorted(drawn) == list(range(1, 31))
+    assert registries[0].revision() == before + 30
+
+
+def test_what_is_recorded_while_the_content_is_exchanged_is_not_lost(index: Index, new_url: Callable[[], str]) -> None:
+    objects = Instances(index)
+    objects.record(arrival("1.2.3.1"))
+    url = new_url()
+    upgrade(url)
+    arriving: list[Doing] = []
+
+    def catch_up(_volume: str, _path: str) -> None:
+        arriving.append(Doing(lambda: objects.record(arrival("1.2.3.2"))))
+        arriving[0].join(1)  # it waits until the exchange is over, or would be lost
+
+    with closing(Index.open(url)) as beside:
+        replace_content(index, beside, catch_up, datetime.now(UTC))
+    assert arriving[0].outcome().outcome is Outcome.NEW
+    assert len(objects.known("1.2.3.2", "1.2.3").objects) == 1
+
+
+def test_connections_that_were_ended_while_nobody_used_them_are_not_noticed(cluster: Cluster, url: str) -> None:
+    with opened(url) as objects:
+        objects.record(arrival("1.2.3.1"))
+        ended = cluster.execute(
+            f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database_of(url)}'"
+        )
+        assert ended >= 1
+        assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+        assert len(objects.known("1.2.3.1", "1.2.3").objects) == 1
+
+
+def test_a_connection_that_ends_before_the_commit_leaves_nothing(cluster: Cluster, url: str) -> None:
+    with opened(url) as objects:
+        with holding_the_study(url):
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
+            cluster.execute(f"SELECT pg_terminate_backend({waiting_backend(cluster, url)})")
+            with pytest.raises(IndexUnreachable):
+                doing.outcome()
+        assert objects.known("1.2.3.1", "1.2.3").objects == ()
+        assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
+
+
+def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it_done(
+    cluster: Cluster, url: str
+) -> None:
+    """The server has committed and waits for a standby that never answers: nobody is told."""
+    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    with opened(url) as objects:
+        try:
+            cluster.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1", volume="a")))
+            cluster.execute(f"SELECT pg_terminate_backend({waiting_backend(cluster, url)})")
+            with pytest.raises(IndexUnreachable):
+                doing.outcome()
+        finally:
+            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cluster.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "", "the setting")
+        assert objects.record(arrival("1.2.3.1", volume="b")).outcome is Outcome.DUPLICATE
+        (held,) = objects.known("1.2.3.1", "1.2.3").objects
+        assert [copy.volume_id for copy in held.copies] == ["a", "b"]
+
+
+def test_nobody_waits_for_ever_for_a_server_that_is_stopped(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "ANSWER_S", 1.0)
+    with opened(url) as objects:
+        with holding_the_study(url):
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
+            pid = waiting_backend(cluster, url)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(IndexUnreachable, match="did not answer within 1 s"):
+                    doing.outcome()
+                assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW, "the lock of the stopped one")
+
+
+def test_a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit(url: str) -> None:
+    with opened(f"{url}&options=-c lock_timeout=300") as objects, holding_the_study(url):
+        with pytest.raises(IndexUnavailable, match="lock timeout"):
+            objects.record(arrival("1.2.3.1"))
+        assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
+
+
+def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were each of its objects tried by itself, the last would wait for hours."""
+    with opened(url) as objects:
+        group = [arrival(f"1.2.3.{n}") for n in range(50)]
+        with holding_the_study(url):
+            doing = Doing(lambda: objects.record_in_order(group))
+            pid = waiting_backend(cluster, url)
+            monkeypatch.setattr(Instances, "_commit_alone", pytest.fail)
+            cluster.execute(f"SELECT pg_terminate_backend({pid})")
+            with pytest.raises(IndexUnreachable):
+                doing.outcome()
+        assert [one.outcome for one in objects.record_in_order(group)] == [Outcome.NEW] * 50
+
+
+def test_a_queue_does_not_wait_one_after_the_other_for_a_server_that_takes_no_connections(
+    cluster: Cluster, url: str
+) -> None:
+    with closing(Index.open(f"{url}&connect_timeout=2")) as index:
+        with cluster.frozen():
+            with pytest.raises(IndexUnreachable, match="timeout expired"):
+                index.rows("SELECT 1", ())
+            for _ in range(100):
+                with pytest.raises(IndexUnreachable, match="a moment ago"):
+                    index.rows("SELECT 1", ())
+
+        def answers() -> bool:
+            try:
+                return index.rows("SELECT 1", ()) == [(1,)]
+            except IndexUnreachable:
+                return False
+
+        wait_for(answers, "the way to be open again")
+
+
+@pytest.mark.parametrize(
+    "made_with",
+    [
+        "LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'SQL_ASCII' LOCALE 'C'",
+        "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C.UTF-8'",
+    ],
+)
+def test_a_database_whose_texts_would_compare_otherwise_is_refused_with_the_way_to_make_one(
+    cluster: Cluster, made_with: str
+) -> None:
+    name = f"unfit_{abs(hash(made_with))}"
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE template0 {made_with}")
+    with pytest.raises(ConfigError, match=r"createdb -T template0 -E UTF8 --locale=C\.UTF-8"):
+        upgrade(cluster.url(name))
+    assert cluster.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'patients'", name) == 0
+
+
+def test_a_database_ordered_by_bytes_with_a_ctype_of_a_language_will_do(cluster: Cluster) -> None:
+    cluster.execute("CREATE DATABASE fit TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'")
+    upgrade(cluster.url("fit"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://pacs@127.0.0.1:1,localhost:1/{name}?host={home}:5432",
+        "postgresql://pacs@/{name}?host=/nowhere:1&host={home}:5432",
+    ],
+    ids=["as libpq writes it", "as parameters"],
+)
+def test_a_url_of_several_hosts_finds_the_one_that_answers(cluster: Cluster, url: str, form: str) -> None:
+    several = form.format(name=database_of(url), home=cluster.home)
+    with opened(f"{several}&target_session_attrs=read-write") as objects:
+        assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
+
+
+def test_a_server_that_was_made_read_only_is_left_for_the_one_that_can_be_written(cluster: Cluster, url: str) -> None:
+    name = database_of(url)
+    with opened(f"{url}&target_session_attrs=read-write") as objects:
+        objects.record(arrival("1.2.3.1"))
+        cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with opened(url) as going_on, pytest.raises(IndexUnreachable, match="read-only"):
+            going_on.record(arrival("1.2.3.2"))  # as sessions do whose server is demoted
+        cluster.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+
+
+def test_a_query_that_takes_too_long_is_ended_and_one_that_may_is_not(url: str) -> None:
+    with closing(Index.open(f"{url}&options=-c statement_timeout=200")) as index:
+        with pytest.raises(IndexUnavailable, match="statement timeout"), index.read() as connection:
+            connection.execute(text("SELECT pg_sleep(5)"))
+        with index.read_at_one_moment() as connection:
+            connection.execute(text("SELECT pg_sleep(0.5)"))
+        with index.write_alone() as connection:
+            connection.execute(text("SELECT pg_sleep(0.5)"))

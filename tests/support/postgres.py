@@ -1,0 +1,146 @@
+"""PostgreSQL clusters of our own: started, stopped, killed, followed by a standby, on a socket in a directory each."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+from support.server import wait_for
+
+from pacs_server.index.engine import parse_url
+
+_LOCALE = ("-E", "UTF8", "--locale=C.UTF-8")
+_OPTIONS = ("listen_addresses=", "fsync=off", "max_wal_senders=4")
+
+
+def _program(name: str) -> str | None:
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(installed[-1]) if installed else shutil.which(name)
+
+
+def required(name: str) -> str:
+    """The path of one of PostgreSQL's programs; without it the test is skipped."""
+    found = _program(name)
+    if found is None:
+        pytest.skip(f"PostgreSQL's {name} is not installed")
+    return found
+
+
+class Cluster:
+    """One server with its data. Its socket is in `home`, under the port 5432."""
+
+    def __init__(self) -> None:
+        # Not in pytest's directory: another pytest that begins closes that to other users, and the cluster ends.
+        self.home = Path(tempfile.mkdtemp(prefix="pacs-pg-"))
+        self._somebody = _somebody(self.home)
+        self._data = self.home / "data"
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def new(cls) -> Iterator["Cluster"]:
+        """A cluster that runs and is empty."""
+        cluster = cls()
+        try:
+            cluster._make(required("initdb"), "-U", "pacs", "-A", "trust", *_LOCALE, "-D")
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.remove()
+
+    @contextmanager
+    def standby(self) -> Iterator["Cluster"]:
+        """A standby, without which this one commits nothing any more."""
+        copy = Cluster()
+        try:
+            copy._make(
+                required("pg_basebackup"), "-h", str(self.home), "-U", "pacs", "-R", "-X", "stream", "-c", "fast", "-D"
+            )
+            copy.start()
+            self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            self.execute("SELECT pg_reload_conf()")
+            told = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+            wait_for(lambda: self.execute(told), "the standby to follow")
+            yield copy
+        finally:
+            copy.remove()
+
+    def _make(self, *command: str) -> None:
+        words = [*command, str(self._data)]
+        made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **self._somebody)
+        if made.returncode:
+            pytest.skip(f"{Path(command[0]).name} does not run here: {made.stderr.strip()[-200:]}")
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://pacs@/{database}?host={self.home}"
+
+    def start(self) -> None:
+        """Run, and return when it answers."""
+        words = [required("postgres"), "-D", str(self._data), "-k", str(self.home)]
+        words += [word for option in _OPTIONS for word in ("-c", option)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._running = subprocess.Popen(words, **quiet, **self._somebody)
+        wait_for(self._answers, "PostgreSQL to answer", timeout_s=60, every_s=0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.execute("SELECT 1"))
+        except OperationalError:
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT rolls back what is open, SIGQUIT ends it like a power cut. Nothing when it does not run."""
+        if self._running is not None:
+            self._running.send_signal(how)
+            self._running.wait(timeout=30)
+            self._running = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The process that accepts connections is stopped, so that none is answered."""
+        assert self._running is not None, "it does not run"
+        self._running.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._running.send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it, and remove its data."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def execute(self, sql: str, database: str = "postgres") -> Any:
+        """The first value that a statement answers, each in a transaction of its own; None when it answers nothing."""
+        engine = create_engine(parse_url(self.url(database)), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                done = connection.execute(text(sql))
+                return done.scalar() if done.returns_rows else None
+        finally:
+            engine.dispose()
+
+
+def _somebody(home: Path) -> dict[str, Any]:
+    """How to start a program as somebody else, because PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {"cwd": home}
+    users = {entry.pw_name: entry for entry in pwd.getpwall()}
+    user = users.get("postgres") or users.get("nobody")
+    if user is None:
+        pytest.skip("PostgreSQL does not run as root, and there is no user to change to")
+    os.chown(home, user.pw_uid, user.pw_gid)
+    for parent in home.parents:
+        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return {"cwd": home, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -1,0 +1,212 @@
+"""Every schema that ever was becomes that of this release, with what it holds, whoever else upgrades meanwhile."""
+
+import re
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
+from support.arrivals import arrival
+from support.server import wait_for
+
+from pacs_server.errors import SchemaMismatch
+from pacs_server.index import schema
+from pacs_server.index.engine import Index
+from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Outcome
+from pacs_server.index.schema import current, head, migrate, open_current, upgrade
+from pacs_server.index.site_tables import metadata
+
+VERSIONS = Path(__file__).parents[2] / "migrations" / "versions"
+REVISIONS = sorted(path.stem for path in VERSIONS.glob("[0-9]*.py"))
+ROWS = 3
+
+# What the catalogue of a database tells of its tables, whatever order their columns have.
+CATALOGUE = {
+    "sqlite": (
+        'SELECT m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk'
+        " FROM sqlite_master m JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table'",
+        'SELECT m.name, f."from", f."table", f."to", f.on_delete'
+        " FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'",
+        'SELECT m.name, i."unique", i.partial, x.seqno, x.name, m.sql FROM sqlite_master t'
+        " JOIN pragma_index_list(t.name) i JOIN pragma_index_xinfo(i.name) x JOIN sqlite_master m ON m.name = i.name",
+        "SELECT name, sql LIKE '%AUTOINCREMENT%', sql LIKE '%WITHOUT ROWID%' FROM sqlite_master WHERE type = 'table'",
+    ),
+    "postgresql": (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+        " WHERE table_schema = 'public'",
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace",
+    ),
+}
+
+
+def catalogue(url: str) -> set[str]:
+    with closing(Index.open(url)) as index, index.read() as connection:
+        told = {
+            re.sub(r"\s+", " ", str(tuple(row)))
+            for question in CATALOGUE[connection.dialect.name]
+            for row in connection.execute(text(question.replace("::", "\\:\\:")))
+        }
+    return {line for line in told if "alembic_version" not in line and "sqlite_sequence" not in line}
+
+
+def made_with(url: str, revision: str) -> None:
+    with closing(Index.open(url)) as index, index.write_alone() as connection:
+        migrate(connection, revision)
+
+
+def reflected(connection: Connection) -> list[Table]:
+    """The tables that are there, those that others refer to first."""
+    found = MetaData()
+    found.reflect(connection)
+    return [table for table in found.sorted_tables if table.name != "alembic_version"]
+
+
+def fill(connection: Connection, tables: list[Table], first: int = 1) -> None:
+    """Rows as a release of that schema could have written them: it knows of these columns and of no others."""
+    for table in tables:
+        rows = [{column.name: _value(column, n) for column in table.c} for n in range(first, first + ROWS)]
+        connection.execute(insert(table), rows)
+
+
+def _value(column: Any, n: int) -> Any:
+    if column.foreign_keys or column.type.python_type is int:
+        return n
+    if column.name == "role":
+        return "current"
+    return f"{column.name} {n} 山田"
+
+
+def held(connection: Connection, tables: list[Table]) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        table.name: [tuple(row) for row in connection.execute(select(*table.c).order_by(*table.primary_key))]
+        for table in tables
+    }
+
+
+def test_the_tables_of_the_code_are_those_that_the_migrations_make(new_url: Callable[[], str]) -> None:
+    migrated, declared = new_url(), new_url()
+    upgrade(migrated)
+    with closing(Index.open(declared)) as index, index.write() as connection:
+        metadata.create_all(connection)
+    assert catalogue(migrated) == catalogue(declared)
+    if migrated.startswith("postgresql"):  # Alembic misreads SQLite's empty defaults, and indexes of one database alone
+        with closing(Index.open(migrated)) as index, index.read() as connection:
+            compared = {"compare_type": True, "compare_server_default": True}
+            assert compare_metadata(MigrationContext.configure(connection, opts=compared), metadata) == []
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_filled_database_of_each_schema_is_upgraded_with_everything_it_holds(
+    new_url: Callable[[], str], revision: str
+) -> None:
+    url = new_url()
+    made_with(url, revision)
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            tables = reflected(connection)
+            fill(connection, tables)
+            before = held(connection, tables)
+        upgrade(url)
+        assert current(url) == head()
+        with index.read() as connection:
+            after = held(connection, tables)
+            assert {name: after[name] for name in before} | {"name_grams": []} == before | {"name_grams": []}
+            assert set(before.get("name_grams", ())) <= set(after.get("name_grams", ()))
+    with closing(open_current(url)) as index:
+        # Ids go on behind those that are taken, as they would have; a sequence has to be told on PostgreSQL.
+        if index.database_path is None:
+            _count_on(index)
+        assert Instances(index).record(arrival("1.2.3.4")).outcome is Outcome.NEW
+
+
+def _count_on(index: Index) -> None:
+    with index.write() as connection:
+        for table in inspect(connection).get_table_names():
+            if table != "alembic_version" and any(c["name"] == "id" for c in inspect(connection).get_columns(table)):
+                connection.execute(
+                    text(
+                        f"SELECT setval(s, 1000) FROM pg_get_serial_sequence('{table}', 'id') AS s WHERE s IS NOT NULL"
+                    )
+                )
+
+
+@pytest.mark.parametrize("number", range(1, len(REVISIONS)))
+def test_the_release_before_a_migration_that_runs_pre_goes_on_beside_it(
+    new_url: Callable[[], str], number: int
+) -> None:
+    """It writes and reads the columns that it knows."""
+    before, revision = REVISIONS[number - 1], REVISIONS[number]
+    if "_pre_" not in revision:
+        pytest.skip("it runs when every node has the new release")
+    url = new_url()
+    made_with(url, before)
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            tables = reflected(connection)
+        made_with(url, revision)
+        with index.write() as connection:
+            fill(connection, tables)
+            assert all(len(rows) == ROWS for rows in held(connection, tables).values())
+
+
+def test_every_migration_says_in_its_name_and_its_text_when_it_runs() -> None:
+    for path in VERSIONS.glob("[0-9]*.py"):
+        found = re.fullmatch(r"\d{4}_(pre|post)_\w+", path.stem)
+        assert found, path.name
+        assert f"Runs {found[1]}" in path.read_text(encoding="utf-8").partition('"""\n\n')[0], path.name
+
+
+def test_several_upgrades_at_once_are_one(new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = new_url()
+    made_with(url, REVISIONS[0])
+    with closing(Index.open(url)) as index, index.write() as connection:
+        fill(connection, reflected(connection))
+    ran: list[str] = []
+    usual = schema.migrate
+
+    def counted(connection: Connection, revision: str) -> None:
+        ran.append(revision)
+        # The others have seen the old schema by now, and wait; or they are not here yet and will see the new one.
+        wait_for(lambda: all(each.is_alive() for each in upgrading), "the others to have begun")
+        usual(connection, revision)
+
+    monkeypatch.setattr(schema, "migrate", counted)
+    errors: list[Exception] = []
+
+    def begin() -> None:
+        try:
+            upgrade(url)
+        except Exception as error:  # noqa: BLE001 - told to the test's own thread
+            errors.append(error)
+
+    upgrading = [threading.Thread(target=begin) for _ in range(3)]
+    for each in upgrading:
+        each.start()
+    for each in upgrading:
+        each.join(60)
+    assert (errors, ran, current(url)) == ([], [head()], head())
+    if url.startswith("sqlite"):
+        file = Path(url.removeprefix("sqlite:///"))
+        assert current(f"sqlite:///{file}.before-{REVISIONS[0]}") == REVISIONS[0]
+
+
+def test_a_schema_that_is_not_current_is_not_used_and_the_command_is_named(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    made_with(url, REVISIONS[-2])
+    with pytest.raises(SchemaMismatch, match="run pacs db upgrade"):
+        open_current(url)
+    upgrade(url)
+    with closing(Index.open(url)) as index, index.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_pre_later'"))
+    with pytest.raises(SchemaMismatch):
+        open_current(url)
+    with pytest.raises(SchemaMismatch, match="newer release"):
+        upgrade(url)

@@ -128,6 +128,10 @@ class CopyUnreadable(PacsError):
     """A copy is missing, short or damaged on its volume."""
 
 
+class CopyDiffers(PacsError):
+    """What was copied is not what it was copied from; the copy was not kept."""
+
+
 class IndexUnavailable(PacsError):
     """The database cannot be reached or refused the transaction."""
 

@@ -85,7 +85,7 @@ def _database_url(text: str) -> str:
     if parts.scheme not in _SCHEMES:
         raise ValueError("is a URL that begins with sqlite:/// or postgresql://")
     if parts.password is not None:
-        raise ValueError("holds a password; put it in a file and name that file in database_password_file")
+        raise ValueError("holds a password; put it in a file and name that file (database_password_file in pacs.yaml)")
     if parts.scheme == "sqlite" and (parts.netloc or not parts.path.strip("/")):
         raise ValueError("needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path")
     return text
@@ -211,6 +211,18 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     if reading.problems:
         raise ConfigError(*reading.problems)
     return Settings(**values, origins=reading.origins)
+
+
+def database_at(url: str, password_file: Path | None) -> str:
+    """The URL of a database besides that of the settings, with the password of a file.
+
+    Raises: ConfigError.
+    """
+    try:
+        anchored = _anchored_url(_database_url(url), Path.cwd())
+        return anchored if password_file is None else _with_password(anchored, password_file)
+    except ValueError as error:
+        raise ConfigError(f"the database to copy to: {error}") from error
 
 
 def minimal_file(*, aet: AeTitle, host: str, port: int, database: str | None) -> str:

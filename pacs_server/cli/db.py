@@ -1,17 +1,27 @@
-"""`pacs db`: the schema of the database."""
+"""`pacs db`: the schema of the database, and its move to another one."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation, refuse_while_serving
-from pacs_server.cli.output import print_facts, talk
+from pacs_server.cli.output import Progress, print_facts, print_rows, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pacs_server.index.copying import Content
+
+_HEADINGS: Final = {"table": "TABLE", "rows": "ROWS", "digest": "DIGEST"}
 
 
 @click.group(cls=Group)
 def db() -> None:
-    """Look at the database's schema and bring it up to date."""
+    """Look at the schema of the database, upgrade it, copy the database."""
 
 
 @db.command(reports=True, example="pacs db current")
@@ -49,3 +59,39 @@ def upgrade(invocation: Invocation) -> ExitCode:
     schema.upgrade(settings.database)
     talk(f"upgraded the schema from {found or 'none'} to {needed}")
     return ExitCode.DONE
+
+
+@db.command(reports=True, example="pacs db copy --to postgresql://pacs@db/pacs --password-file /etc/pacs/password")
+@click.option("--to", "url", metavar="URL", required=True, help="An empty database, like postgresql://USER@HOST/NAME.")
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file with the password of that user; not readable by others.",
+)
+@pass_invocation
+def copy(invocation: Invocation, url: str, password_file: Path | None) -> ExitCode:
+    """Copy the database from SQLite to PostgreSQL, or back.
+
+    Every table is read again there and compared before anything counts; broken off, nothing is left, and it begins
+    anew. A database that holds the same already is only compared. No server may be running. The archive uses the copy
+    when the settings file names it.
+    """
+    from pacs_server.service.database import copy_database
+    from pacs_server.settings import database_at, shown_url
+
+    settings = invocation.settings()
+    refuse_while_serving(settings.data_dir, "a copy of its database")
+    target = database_at(url, password_file)
+    print_rows(_told(copy_database(settings, target)), _HEADINGS, as_json=invocation.as_json)
+    talk(f"{shown_url(target)} holds the same as {shown_url(settings.database)}")
+    talk("to use it, write it to the settings file as database (and database_password_file), then start the server")
+    return ExitCode.DONE
+
+
+def _told(contents: Iterable[Content]) -> Iterator[dict[str, object]]:
+    progress = Progress()
+    for one in contents:
+        progress.show(f"{one.table}: {one.rows} rows copied and compared")
+        yield {"table": one.table, "rows": one.rows, "digest": one.digest}
+    progress.clear()

@@ -53,6 +53,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.VolumeUnavailable: ExitCode.UNREACHABLE,
     errors.NotEnoughCopies: ExitCode.UNREACHABLE,
     errors.CopyUnreadable: ExitCode.DAMAGE,
+    errors.CopyDiffers: ExitCode.DAMAGE,
     errors.IndexUnavailable: ExitCode.UNREACHABLE,
 }
 

@@ -201,11 +201,21 @@ HELP: Final[dict[str, str]] = {
     "Its value representation, where the dictionary does not know it.": "値表現(VR)。辞書にないときに指定します。",
     "List what was added, and how far it is read from the files.": "追加した属性と、ファイルの読み取りの進み具合を表示します。",
     "Remove an attribute that was added. The files keep it.": "追加した属性を外します。ファイルには残ります。",
-    "Look at the database's schema and bring it up to date.": "データベースのスキーマを確認し、更新します。",
+    "Look at the schema of the database, upgrade it, copy the database.":
+        "データベースのスキーマを確認・更新し、別のデータベースへ写します。",
     "Show the schema of the database and the one this release needs.":
         "データベースのスキーマと、この版が必要とするスキーマを表示します。",
     "Bring the schema up to date. A SQLite file is copied beside itself first. No server may be running.":
         "スキーマを更新します。SQLite は先に隣へ写しを取ります。サーバを止めてから実行してください。",
+    "Copy the database from SQLite to PostgreSQL, or back. Every table is read again there and compared before anything "
+    "counts; broken off, nothing is left, and it begins anew. A database that holds the same already is only compared. No "
+    "server may be running. The archive uses the copy when the settings file names it.":
+        "データベースを SQLite から PostgreSQL へ(またはその逆に)写します。すべての表を写した先で読み直し、比べ終えてから"
+        "確定します。中断すると何も残らず、次は最初からになります。すでに同じ内容のデータベースは比べるだけです。サーバを"
+        "止めてから実行してください。設定ファイルに書くと、アーカイブは写したほうを使います。",
+    "An empty database, like postgresql://USER@HOST/NAME.": "空のデータベース。例: postgresql://USER@HOST/NAME",
+    "A file with the password of that user; not readable by others.":
+        "そのユーザのパスワードを書いたファイル。他のユーザが読めないこと。",
     "Put objects into the trash. They are found no more; nothing of them is destroyed, and pacs restore brings them back. "
     "Keys are those of pacs find instances. A study on hold is refused.":
         "オブジェクトをごみ箱に移します。検索では見つからなくなりますが、何も消去されず、pacs restore で戻せます。"

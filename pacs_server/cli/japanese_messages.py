@@ -43,6 +43,9 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} を追加しました。VR {1}、階層 {2}。サーバがオブジェクト {3} 件を読み取ります",
     "the schema is current ({}); nothing was changed": "スキーマは最新です({0})。何も変えていません",
     "upgraded the schema from {} to {}": "スキーマを {0} から {1} に更新しました",
+    "{} holds the same as {}": "{0} の内容は {1} と同じです",
+    "to use it, write it to the settings file as database (and database_password_file), then start the server":
+        "使うには、設定ファイルの database(と database_password_file)に書いてからサーバを起動してください",
     "{} stored, {} already held, {} skipped, {} refused": "保管 {0}、保管済み {1}、対象外 {2}、拒否 {3}",
     "{} written to {}, {} not": "{1} に {0} 件を書き出しました。書き出せなかったもの {2} 件",
     "backed up to {}, run {}, not verified: pacs backup verify {}":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
+from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index, copy_sqlite
@@ -94,18 +94,26 @@ def replace_all(index: Index, source: Index) -> None:
         continue_numbering(connection, tables)
 
 
+def rows_of(connection: Connection, table: Table) -> Iterator[Sequence[RowMapping]]:
+    """Every row of a table in the order of their keys, some at a time."""
+    wanted = select(*table.c).order_by(*table.primary_key)
+    yield from connection.execute(wanted, execution_options={"yield_per": _BATCH}).mappings().partitions()
+
+
 def copy_rows(source: Connection, target: Connection, table: Table) -> None:
     """Copy every row of a table."""
-    found = source.execution_options(yield_per=_BATCH).execute(select(*table.c).order_by(*table.primary_key))
-    for rows in found.mappings().partitions():
+    for rows in rows_of(source, table):
         target.execute(insert(table), [dict(row) for row in rows])
 
 
-def continue_numbering(connection: Connection, tables: Iterable[Table]) -> None:
-    """PostgreSQL's sequences do not notice ids that were given; SQLite counts on from the greatest by itself."""
+def continue_numbering(connection: Connection, tables: Iterable[Table], given: Mapping[str, int] | None = None) -> None:
+    """PostgreSQL's sequences do not notice ids that were given; SQLite counts on from the greatest by itself. `given`
+    are the greatest that any row ever had, by the names of tables.
+    """
     if connection.dialect.name == "postgresql":
         for table in (table for table in tables if "id" in table.c and table.c.id.type.python_type is int):
-            greatest = select(func.coalesce(func.max(table.c.id), 1)).scalar_subquery()
+            least = (given or {}).get(table.name, 1)
+            greatest = select(func.greatest(func.max(table.c.id), least)).scalar_subquery()
             connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), greatest)))
 
 

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, text
+from sqlalchemy import Connection, inspect, text
 from support.arrivals import arrival
+from support.filling import ROWS, fill, held, reflected
 from support.server import wait_for
 
 from pacs_server.errors import SchemaMismatch
@@ -24,7 +24,6 @@ from pacs_server.index.site_tables import metadata
 
 VERSIONS = Path(__file__).parents[2] / "migrations" / "versions"
 REVISIONS = sorted(path.stem for path in VERSIONS.glob("[0-9]*.py"))
-ROWS = 3
 
 # What the catalogue of a database tells of its tables, whatever order their columns have.
 CATALOGUE = {
@@ -60,35 +59,6 @@ def catalogue(url: str) -> set[str]:
 def made_with(url: str, revision: str) -> None:
     with closing(Index.open(url)) as index, index.write_alone() as connection:
         migrate(connection, revision)
-
-
-def reflected(connection: Connection) -> list[Table]:
-    """The tables that are there, those that others refer to first."""
-    found = MetaData()
-    found.reflect(connection)
-    return [table for table in found.sorted_tables if table.name != "alembic_version"]
-
-
-def fill(connection: Connection, tables: list[Table], first: int = 1) -> None:
-    """Rows as a release of that schema could have written them: it knows of these columns and of no others."""
-    for table in tables:
-        rows = [{column.name: _value(column, n) for column in table.c} for n in range(first, first + ROWS)]
-        connection.execute(insert(table), rows)
-
-
-def _value(column: Any, n: int) -> Any:
-    if column.foreign_keys or column.type.python_type is int:
-        return n
-    if column.name == "role":
-        return "current"
-    return f"{column.name} {n} 山田"
-
-
-def held(connection: Connection, tables: list[Table]) -> dict[str, list[tuple[Any, ...]]]:
-    return {
-        table.name: [tuple(row) for row in connection.execute(select(*table.c).order_by(*table.primary_key))]
-        for table in tables
-    }
 
 
 def test_the_tables_of_the_code_are_those_that_the_migrations_make(new_url: Callable[[], str]) -> None:

@@ -1,0 +1,26 @@
+"""An archive's database moved to another one, while its server does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from pacs_server.index.copying import Content, copy_content, prepare
+from pacs_server.index.schema import open_current
+from pacs_server.service.locks import instance_lock
+from pacs_server.settings import Settings
+
+
+def copy_database(settings: Settings, url: str) -> Iterator[Content]:
+    """Copy the database of an archive to an empty one of the other kind: what each table holds in both, compared.
+
+    The archive goes on with the one that its settings name.
+
+    Raises: Busy while a server runs; Refused; CopyDiffers; SchemaMismatch; ConfigError; IndexUnavailable.
+    """
+    with (
+        instance_lock(settings.data_dir),
+        closing(open_current(settings.database)) as source,
+        closing(prepare(settings.database, url)) as target,
+    ):
+        yield from copy_content(source, target)

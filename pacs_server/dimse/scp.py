@@ -16,11 +16,11 @@ from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.session import Archive, Session
 from pacs_server.dimse.status import Status
 from pacs_server.dimse.store import handle_store
-from pacs_server.errors import PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import IndexUnavailable, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.index.registry import Right
 from pacs_server.net.association import answer
 from pacs_server.net.message import Command, CommandField, response
-from pacs_server.net.negotiate import AssociationRequest, ContextAnswer, Rejection
+from pacs_server.net.negotiate import CONGESTION, AssociationRequest, ContextAnswer, Rejection
 
 _OPERATION = {
     Right.ECHO: CommandField.C_ECHO_RQ,
@@ -67,16 +67,18 @@ class Provider:
 
     def _serve(self, connection: socket.socket, address: str, number: int) -> str:
         callers: list[Caller] = []
-        rejections: list[Rejection] = []
 
         def decide(request: AssociationRequest) -> Rejection | Sequence[ContextAnswer]:
-            verdict = identify(request, self._rules, self._archive.registry.peer)
-            if isinstance(verdict, Rejection):
-                rejections.append(verdict)
-                return verdict
-            self._archive.take_over_changes()
-            callers.append(verdict)
-            return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
+            try:
+                verdict = identify(request, self._rules, self._archive.registry.peer)
+                if isinstance(verdict, Rejection):
+                    return verdict
+                self._archive.take_over_changes()
+                callers.append(verdict)
+                return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
+            except IndexUnavailable as error:
+                log.error("association not accepted", number=number, address=address, why=error)
+                return CONGESTION
 
         association = answer(connection, address, self._archive.settings.network, decide, number)
         if association is None:

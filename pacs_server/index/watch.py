@@ -131,7 +131,11 @@ class WatchedConnection(Connection):  # type: ignore[misc]
             self._socket.shutdown(socket.SHUT_RDWR)
 
     commit = _watched(Connection.commit)
-    rollback = _watched(Connection.rollback)
+
+    def rollback(self) -> None:
+        """Undo what was not committed. A server that has gone has undone it; the next to use the connection is told."""
+        with suppress(psycopg2.OperationalError), self.asking():
+            super().rollback()
 
     def close(self) -> None:
         """Close it."""

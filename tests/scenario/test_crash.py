@@ -1,13 +1,12 @@
 """The promise under kill -9: whatever was acknowledged is found again, byte for byte, and no row lies."""
 
-import os
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.samples import Sample, data_set_of
+from support.kept import assert_kept, assert_no_row_lies
 from support.senders import Sender, objects
 from support.server import LONG, Archive
 
@@ -17,25 +16,6 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
 SENDERS, EACH = 4, 2_500 if LONG else 250
 MOST_KILLS = 60 if LONG else 6
-LONGER_AGO_S = 3600
-
-
-def assert_kept(archive: Archive, acknowledged: list[Sample]) -> None:
-    """Each is in the index, and a file of its name holds exactly what was sent."""
-    found = archive.instance_uids()
-    files = {path.name.rpartition("-")[0]: path for path in archive.files()}
-    lost = [sample.sop_uid for sample in acknowledged if sample.sop_uid not in found]
-    changed = [s.sop_uid for s in acknowledged if data_set_of(files[s.sop_uid]) != s.data_set]
-    assert (lost, changed) == ([], [])
-
-
-def assert_no_row_lies(archive: Archive) -> None:
-    for path in archive.files():  # what the crash left may be looked at now, not in a quarter of an hour
-        then = time.time() - LONGER_AGO_S
-        os.utime(path, (then, then))
-    findings = archive.report("reconcile", expect=(0, 12))
-    harmless = ("file without row", "unfinished file that nobody writes to")
-    assert [finding for finding in findings if finding["kind"] not in harmless] == []
 
 
 def test_a_thousand_objects_from_four_senders_survive_kills_at_random_moments(

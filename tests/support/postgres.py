@@ -105,6 +105,11 @@ class Cluster:
             self._running.wait(timeout=30)
             self._running = None
 
+    def backends(self, database: str) -> list[int]:
+        """The processes that serve connections to a database."""
+        told = f"SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE datname = '{database}'"
+        return [int(pid) for pid in (self.execute(told) or "").split()]
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """The process that accepts connections is stopped, so that none is answered."""

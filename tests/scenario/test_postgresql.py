@@ -1,0 +1,164 @@
+"""An archive on PostgreSQL: copied there, under load while its database ends and comes back, and after a failover."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from support.kept import assert_kept, assert_no_row_lies
+from support.postgres import Cluster
+from support.samples import Sample
+from support.senders import GIVE_UP_S, Sender, objects
+from support.server import LONG, Archive, wait_for
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
+
+SENDERS, EACH = 4, 1_500 if LONG else 150
+BLOWS = 30 if LONG else 5
+OUT_OF_RESOURCES = 0xA700
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster of the test's own, because it is ended."""
+    with Cluster.new() as running:
+        running.execute("CREATE DATABASE pacs")
+        yield running
+
+
+def use(archive: Archive, url: str) -> None:
+    """Have an archive use another database from its next start on."""
+    archive.pacs("db", "copy", "--to", url)
+    settings = yaml.safe_load(archive.config.read_text(encoding="utf-8"))
+    archive.config.write_text(yaml.safe_dump(settings | {"database": url}), encoding="utf-8")
+
+
+def begin(archive: Archive, folder: Path) -> list[Sender]:
+    folder.mkdir()
+    senders = [Sender(archive, objects(folder, number, EACH)) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    return senders
+
+
+def acknowledged_by(senders: list[Sender]) -> list[Sample]:
+    """Everything, because the senders do not give up; what failed meanwhile was told as what may be tried again."""
+    for sender in senders:
+        sender.join(2_000)
+    assert set().union(*(sender.statuses for sender in senders)) <= {0, OUT_OF_RESOURCES}
+    found = [sample for sender in senders for sample in sender.acknowledged]
+    assert len(found) == SENDERS * EACH
+    return found
+
+
+def told_by(archive: Archive) -> list[object]:
+    return [archive.report(*words) for words in (("find", "instances"), ("ae", "list"), ("policy", "show"))]
+
+
+def test_an_archive_moves_from_sqlite_to_postgresql_with_what_it_holds(
+    new_archive: Callable[..., Archive], cluster: Cluster, tmp_path: Path
+) -> None:
+    archive, url = new_archive(), cluster.url("pacs")
+    archive.add_peer("CT1", 104, host="192.0.2.1")
+    archive.start()
+    first = objects_sent(archive, tmp_path / "first", 1)
+    archive.pacs("db", "copy", "--to", url, expect=14)
+    archive.stop()
+    before = told_by(archive)
+    told = {row["table"]: row["rows"] for row in archive.report("db", "copy", "--to", url)}
+    assert (told["instances"], told["copies"], told["peers"]) == (12, 12, 1)
+    use(archive, url)  # which compares once more
+    assert archive.report("db", "current")["database"].startswith("postgresql")
+    assert told_by(archive) == before
+    archive.start()
+    assert_kept(archive, first + objects_sent(archive, tmp_path / "second", 2))
+    assert_no_row_lies(archive)
+    archive.pacs("db", "copy", "--to", f"sqlite:///{archive.data}/index.db", expect=14)
+    assert archive.stop() == 0
+    archive.pacs("db", "copy", "--to", f"sqlite:///{archive.data}/index.db", expect=2)  # which is not empty any more
+    archive.pacs("db", "copy", "--to", f"sqlite:///{archive.data}/back.db")
+
+
+def objects_sent(archive: Archive, folder: Path, number: int) -> list[Sample]:
+    folder.mkdir()
+    sender = Sender(archive, objects(folder, number, 12))
+    sender.run()
+    return sender.acknowledged
+
+
+def test_nothing_acknowledged_is_lost_while_the_database_is_ended_and_started_again(
+    new_archive: Callable[..., Archive], cluster: Cluster, tmp_path: Path, evidence: Callable[..., None]
+) -> None:
+    archive = new_archive()
+    use(archive, cluster.url("pacs"))
+    archive.start()
+    served_by = archive.pid
+    senders = begin(archive, tmp_path / "objects")
+    chance = random.Random()
+    for blow in range(BLOWS):
+        reached = SENDERS * EACH * (blow + 1) // (BLOWS + 1)
+        wait_for(
+            lambda reached=reached: sum(len(sender.acknowledged) for sender in senders) >= reached,  # type: ignore[misc]
+            f"{reached} objects",
+            timeout_s=GIVE_UP_S,
+        )
+        if blow % 2:
+            cluster.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'pacs'")
+        else:
+            cluster.stop(chance.choice((signal.SIGINT, signal.SIGQUIT)))
+            cluster.start()
+    acknowledged = acknowledged_by(senders)
+    assert archive.is_running()
+    assert archive.pid == served_by
+    assert_kept(archive, acknowledged)
+    assert_no_row_lies(archive)
+    assert archive.stop() == 0
+    assert "Traceback" not in archive.log_text(), archive.log_text()[-8_000:]
+    evidence(blows=BLOWS, acknowledged=len(acknowledged), lost=0)
+
+
+def test_a_database_that_hangs_holds_no_sender_for_ever_and_the_archive_goes_on_when_it_answers_again(
+    new_archive: Callable[..., Archive], cluster: Cluster, tmp_path: Path
+) -> None:
+    archive = new_archive()
+    use(archive, f"{cluster.url('pacs')}&connect_timeout=2")
+    archive.start()
+    senders = begin(archive, tmp_path / "objects")
+    wait_for(lambda: all(sender.acknowledged for sender in senders), "the first objects")
+    stopped = [*cluster.backends("pacs")]
+    with cluster.frozen():
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            told = "did not answer within 40 s" if LONG else "did not answer"
+            wait_for(lambda: told in archive.log_text(), "somebody to be told", timeout_s=90)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+    acknowledged = acknowledged_by(senders)
+    assert_kept(archive, acknowledged)
+    assert_no_row_lies(archive)
+    assert archive.stop() == 0
+    assert "Traceback" not in archive.log_text(), archive.log_text()[-8_000:]
+
+
+def test_the_archive_follows_a_standby_that_is_promoted(
+    new_archive: Callable[..., Archive], cluster: Cluster, tmp_path: Path
+) -> None:
+    archive = new_archive()
+    with cluster.standby() as standby:
+        url = f"postgresql://pacs@/pacs?host={standby.home}&host={cluster.home}&target_session_attrs=read-write"
+        use(archive, url)
+        archive.start()
+        senders = begin(archive, tmp_path / "objects")
+        wait_for(lambda: all(len(sender.acknowledged) > 10 for sender in senders), "some objects", timeout_s=60)
+        cluster.stop(signal.SIGQUIT)
+        standby.execute("SELECT pg_promote()")
+        acknowledged = acknowledged_by(senders)
+        assert_kept(archive, acknowledged)
+        assert_no_row_lies(archive)
+        assert archive.stop() == 0
+        assert "Traceback" not in archive.log_text(), archive.log_text()[-8_000:]

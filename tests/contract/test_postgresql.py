@@ -299,6 +299,17 @@ def test_a_url_of_several_hosts_finds_the_one_that_answers(cluster: Cluster, url
         assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
 
 
+def test_several_hosts_keep_the_user_the_password_and_what_else_the_url_says() -> None:
+    parsed = parse_url("postgresql://pacs:p%40s@db1:5432,db2:5433/x?target_session_attrs=read-write&sslmode=require")
+    (_, arguments) = parsed.get_dialect()().create_connect_args(parsed)
+    assert arguments == {
+        "user": "pacs", "password": "p@s", "dbname": "x", "host": "db1,db2", "port": "5432,5433",
+        "target_session_attrs": "read-write", "sslmode": "require",
+    }  # fmt: skip
+    with pytest.raises(ConfigError):
+        parse_url("postgresql://pacs@db1:port/x")
+
+
 def test_a_server_that_was_made_read_only_is_left_for_the_one_that_can_be_written(cluster: Cluster, url: str) -> None:
     name = database_of(url)
     with opened(f"{url}&target_session_attrs=read-write") as objects:

@@ -138,7 +138,7 @@ class Copies:
         """Copies, by volume and path, were read to their end and are what was received. Raises: IndexUnavailable."""
         with self._index.write_cursor() as cursor:
             for volume_id, path in places:
-                self._verified.on(cursor, {"volume": volume_id, "place": path, "moment": now.isoformat()})
+                self._verified.later(cursor, {"volume": volume_id, "place": path, "moment": now.isoformat()})
 
     def mark_damaged(self, volume_id: str, path: str, reason: str, now: datetime) -> None:
         """A copy is missing, short or has other bytes. Those that are found on one day count against their volume.

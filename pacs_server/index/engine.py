@@ -151,9 +151,14 @@ class Index:
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
         with translated(self), self.alone(), _raw(self._writer) as connection:
-            cursor = connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE" if self.database_path is not None else _WRITE_BESIDE_OTHERS)
-            yield cursor
+            cursor: Any = connection.cursor()
+            if self.database_path is not None:
+                cursor.execute("BEGIN IMMEDIATE")
+                yield cursor
+            else:
+                cursor.later(_WRITE_BESIDE_OTHERS)
+                yield cursor
+                cursor.flush()
             connection.commit()
 
     @contextmanager

@@ -65,7 +65,7 @@ def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) ->
         described = [arrival.description for arrival in arrivals]
         names = {f"study {one.study_uid}" for one in described}
         names |= {f"patient {one.patient['identity']}" for one in described}
-        do.keep_others_out.on(cursor, {"names": [clean(name) for name in names]})
+        do.keep_others_out.later(cursor, {"names": [clean(name) for name in names]})
     group = _Group(do, cursor)
     recorded = [group.add(arrival) for arrival in arrivals]
     group.count()
@@ -105,10 +105,10 @@ class _Group:
         name = {"sop_uid": description.sop_uid, "digest": arrival.digest}
         (fate,) = self._do.find_fate.on(self._cursor, name).fetchone() or (None,)
         if (again := arrival.readmission) is not None:
-            self._do.insert_operation.on(self._cursor, operation_row(again))
+            self._do.insert_operation.later(self._cursor, operation_row(again))
             role = again.objects[0].role
             row = fate_row(description.study_uid, description.sop_uid, arrival.digest, Fate.KEPT, role, again)
-            self._do.set_fate.on(self._cursor, row)
+            self._do.set_fate.later(self._cursor, row)
             return Fate.KEPT
         if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.is_found):
             raise IndexUnavailable("the object was deleted at this moment; it is taken when it is sent again")
@@ -124,7 +124,7 @@ class _Group:
             instance_row = self._insert_instance(part.row["id"], role, arrival)
         else:
             instance_row = twin
-            self._do.set_role.on(self._cursor, {"row": twin, "now_role": role})
+            self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
         self._add_copies(instance_row, arrival)
         self._add_items(study, part, description)
         owners = {
@@ -181,7 +181,7 @@ class _Group:
 
     def _add_grams(self, patient: Row) -> None:
         for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
-            self._do.insert_gram.on(self._cursor, {"gram": gram, "patient_row": patient["id"]})
+            self._do.insert_gram.later(self._cursor, {"gram": gram, "patient_row": patient["id"]})
 
     def _part(self, study: _Study, description: Description) -> _Series:
         key = (study.row["id"], description.series_uid)
@@ -219,12 +219,12 @@ class _Group:
     def _add_copies(self, instance_row: int, arrival: Arrival) -> None:
         for copy in arrival.copies:
             values = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
-            self._do.insert_copy.on(self._cursor, values)
+            self._do.insert_copy.later(self._cursor, values)
 
     def _owe_copies(self, arrival: Arrival) -> None:
         described = arrival.description
         owed = entry(JobKind.COPY, described.study_uid, described.series_uid, "", arrival.received_at)
-        self._do.owe.on(self._cursor, owed)
+        self._do.owe.later(self._cursor, owed)
 
     def _owe_routes(self, arrival: Arrival) -> None:
         """Have routes looked at that may forward this object, once for each series of the group."""
@@ -233,7 +233,7 @@ class _Group:
             if (key := (route, described.study_uid, described.series_uid)) not in self._routed:
                 self._routed.add(key)
                 owed = entry(JobKind.ROUTE, described.study_uid, described.series_uid, route, arrival.received_at)
-                self._do.owe.on(self._cursor, owed)
+                self._do.owe.later(self._cursor, owed)
 
     def _add_items(self, study: _Study, part: _Series, description: Description) -> None:
         for sequence in SEQUENCES if description.items else ():
@@ -241,7 +241,7 @@ class _Group:
             columns = [field.column for field in sequence.fields]
             for item in description.items.get(sequence.table, ()):
                 values = {"owner_row": owner, **dict(zip(columns, item, strict=True))}
-                self._do.insert_item[sequence.tag].on(self._cursor, values)
+                self._do.insert_item[sequence.tag].later(self._cursor, values)
 
     def _complete(self, table: Table, row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:
         """Fill what the row does not have yet; answers the telling keywords in which the two contradict."""
@@ -251,7 +251,7 @@ class _Group:
                 update(table).where(table.c.id == bindparam("row")).values({c: bindparam(f"now_{c}") for c in missing})
             )
             values = {"row": row["id"]} | {f"now_{column}": value for column, value in missing.items()}
-            self._do.prepared(filling).on(self._cursor, values)
+            self._do.prepared(filling).later(self._cursor, values)
             row.update(missing)
             if "patient_name_folded" in missing:
                 self._add_grams(row)
@@ -266,7 +266,7 @@ class _Group:
             "detail": flag.detail,
             "noted_at": arrival.received_at.isoformat(),
         }
-        self._do.insert_flag.on(self._cursor, values)
+        self._do.insert_flag.later(self._cursor, values)
 
     def count(self) -> None:
         """Bring the counts up to date: patients, studies, series, each in order of their rows, so that two processes
@@ -278,14 +278,14 @@ class _Group:
             if any(added.values()):
                 was_empty = study.row["instance_count"] == 0
                 row = {"row": study.patient["id"], "more_study_count": int(was_empty)}
-                self._do.count_patient.on(self._cursor, added | row)
+                self._do.count_patient.later(self._cursor, added | row)
         for study in touched:
             if study.last_received_at:
                 self._count_study(study)
         for part in sorted(self._series.values(), key=lambda part: part.row["id"]):
             if part.new_instances:
                 added = {"row": part.row["id"], "more_instance_count": part.new_instances}
-                self._do.count_series.on(self._cursor, added)
+                self._do.count_series.later(self._cursor, added)
 
     def _count_study(self, study: _Study) -> None:
         values = {
@@ -296,7 +296,7 @@ class _Group:
             "now_sop_classes": "\\".join(sorted(study.sop_classes)) or None,
             "now_received_at": study.last_received_at,
         }
-        self._do.count_study.on(self._cursor, values)
+        self._do.count_study.later(self._cursor, values)
 
 
 def _study_of(found: Sequence[Any]) -> _Study:

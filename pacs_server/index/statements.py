@@ -51,3 +51,10 @@ class Statement:
         """Execute on the cursor of a transaction; the driver's errors come through."""
         cursor.execute(self._sql, self._parameters(values))
         return cursor
+
+    def later(self, cursor: Any, values: dict[str, Any]) -> None:
+        """The same where its answer is not wanted: PostgreSQL is sent it with the next one, a round trip less."""
+        if self._index.database_path is None:
+            cursor.later(self._sql, self._parameters(values))
+        else:
+            self.on(cursor, values)

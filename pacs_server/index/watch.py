@@ -144,9 +144,32 @@ class WatchedConnection(Connection):  # type: ignore[misc]
 
 
 class WatchedCursor(Cursor):  # type: ignore[misc]
-    """A cursor on such a connection; what its methods do is psycopg2's."""
+    """A cursor on such a connection. What is not asked at once goes with the next question: each costs a round trip."""
 
-    execute = _watched(Cursor.execute)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._waiting: list[bytes] = []
+
+    def later(self, query: str, values: Any = None) -> None:
+        """Execute before the next statement, or by `flush`; its answer is not to be had."""
+        self._waiting.append(self.mogrify(query, values))
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        """Execute what waits, and this. Raises: psycopg2.Error."""
+        if self._waiting:
+            self.later(query, vars)
+            self.flush()
+            return
+        with self.connection.asking():
+            super().execute(query, vars)
+
+    def flush(self) -> None:
+        """Execute what waits. Raises: psycopg2.Error."""
+        together, self._waiting = b";".join(self._waiting), []
+        if together:
+            with self.connection.asking():
+                super().execute(together)
+
     executemany = _watched(Cursor.executemany)
     # Only those of a cursor that the server keeps ask it anything.
     fetchone = _watched(Cursor.fetchone)

@@ -13,9 +13,10 @@ from pacs_server.errors import ConfigError, IndexConflict, IndexUnavailable, Ind
 
 # Of each host of the URL in turn; one that is switched off answers nothing at all.
 _CONNECT_S: Final = 10
-# An association waits for every statement. Twice what the slowest query among a million studies takes.
-_STATEMENT_S: Final = 30
-_LOCK_S: Final = 15
+# An association waits for every statement, and its peer gives up after half a minute or later. The slowest query among
+# a million studies takes 3 s.
+_STATEMENT_S: Final = 20
+_LOCK_S: Final = 10
 # A transaction that nobody goes on with holds locks. A C-FIND whose peer takes the answers slowly is one, too.
 _IDLE_S: Final = 300
 _POOLED_CONNECTIONS: Final = 16

@@ -20,7 +20,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 # Longer than the time-outs that the server keeps (postgresql.py).
-ANSWER_S = 40.0
+ANSWER_S = 25.0
 _LOOK_EVERY_S: Final = 0.5
 # Where somebody has just waited in vain for a connection, nobody else does for so long.
 _WAITED_S: Final = 1.0

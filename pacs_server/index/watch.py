@@ -75,6 +75,9 @@ def _watch() -> _Watch:
     return _Watch()
 
 
+os.register_at_fork(after_in_child=_watch.cache_clear)  # threads stay with the process that has started them
+
+
 def _watched(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of a connection or cursor that asks the server, as one that waits no longer than `ANSWER_S`."""
 

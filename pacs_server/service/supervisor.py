@@ -1,7 +1,8 @@
 """Runs the archive in the foreground: one instance per data directory, drained on SIGTERM, reloaded on SIGHUP.
 
 The supervisor binds the socket and keeps the processes alive that accept from it, and the one that keeps house. It has
-one thread, reads nothing that comes from outside, and opens neither index nor volumes, so that it outlives all of them.
+one thread of its own, reads nothing that comes from outside, and leaves index and volumes alone once it has seen that
+the schema is right, so that it outlives all of them.
 """
 
 from __future__ import annotations

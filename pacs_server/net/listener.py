@@ -5,7 +5,6 @@ Places for associations are taken when a peer's request is here, not when it con
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import select
 import socket
@@ -23,6 +22,7 @@ from pacs_server.settings import NetworkLimits
 BACKLOG: Final = 1024
 STACK_BYTES: Final = 512 * 1024
 
+_LOOK_EVERY_MS: Final = 200
 _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
 _COMPLAIN_EVERY_S: Final = 1.0
@@ -57,10 +57,7 @@ class Listener:
     def stop(self) -> None:
         """Accept no more connections."""
         self._stopping.set()
-        # Wakes the thread that waits in accept, and those of other processes; closing alone would not.
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._socket.close()  # other processes may go on to accept from it
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until every connection has ended; one that waits for its peer's next request is ended now.
@@ -88,13 +85,13 @@ class Listener:
         comes = select.poll()
         comes.register(self._socket, select.POLLIN)
         while not self._stopping.is_set():
-            comes.poll()
+            comes.poll(_LOOK_EVERY_MS)
             try:
                 accepted, peer = self._socket.accept()
             except BlockingIOError:
                 continue  # another process was faster
             except OSError as error:
-                if self._stopping.is_set() or error.errno == errno.EINVAL:  # another process has shut it down
+                if self._stopping.is_set() or error.errno == errno.EINVAL:  # the supervisor has shut it down
                     return
                 # A peer that has already gone is no matter; without free descriptors waiting is all one can do.
                 if error.errno != errno.ECONNABORTED:

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeAlias
@@ -34,6 +35,7 @@ from pacs_server.settings import Settings
 # A process that gives no sign for so long is stuck: it looks at its volumes, with deadlines, between two of them.
 _SILENT_S: Final = 120.0
 _LOOK_S: Final = 1.0
+_BEGIN_LOOK_S: Final = 0.02
 # One that ends at once is not started again in the same moment.
 _BEGIN_AGAIN_S: Final = 1.0
 _END_S: Final = DRAIN_S + 5.0
@@ -104,6 +106,7 @@ class Crew:
         self._signs = memoryview(mmap.mmap(-1, 8 * len(works))).cast("d")  # when each gave a sign last
         self._begun_at = [float("-inf")] * len(works)
         self._pids: dict[int, int] = {}  # number by process
+        self._is_to_end = False
         # Its other end is closed by the kernel when the supervisor is killed.
         self._alive, self._held = os.pipe()
 
@@ -116,20 +119,15 @@ class Crew:
         gc.freeze()  # what all share is not copied for its reference counts
         for number in range(len(self._works)):
             self._fork(number)
-        while not all(self._signs):
-            signal.sigtimedwait(_SIGNALS, 0.02)
+        while not all(self._signs) and not self._is_to_end:
+            self._wait(_BEGIN_LOOK_S)
             if self._reap():
                 raise ConfigError("a process of the server ended while it started; the log says why")
 
     def watch(self, manager: Manager) -> None:
         """Replace what dies or is stuck, until SIGTERM or SIGINT."""
-        while True:
-            told = signal.sigtimedwait(_SIGNALS, _LOOK_S)
-            if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
-                return
-            if told is not None and told.si_signo == signal.SIGHUP:
-                _reload(self._load)
-                self._signal_all(signal.SIGHUP)
+        while not self._is_to_end:
+            self._wait(_LOOK_S)
             self._reap()
             self._kill_stuck()
             for number in set(range(len(self._works))) - set(self._pids.values()):
@@ -137,8 +135,19 @@ class Crew:
                     self._fork(number)
             manager.tell("WATCHDOG=1")
 
+    def _wait(self, seconds: float) -> None:
+        """Wait for a signal, at most so long, and do what it says."""
+        told = signal.sigtimedwait(_SIGNALS, seconds)
+        if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
+            self._is_to_end = True
+        elif told is not None and told.si_signo == signal.SIGHUP:
+            _reload(self._load)
+            self._signal_all(signal.SIGHUP)
+
     def end(self) -> bool:
         """Let every process end what it does; whether all did in time, and what they did too."""
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._signal_all(signal.SIGTERM)
         ends_at = time.monotonic() + _END_S
         drained = True

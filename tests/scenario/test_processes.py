@@ -145,6 +145,17 @@ def test_processes_end_with_a_supervisor_that_is_killed_and_the_next_one_begins_
     assert archive.stop() == 0
 
 
+def test_a_process_that_is_ended_takes_no_other_with_it(archive: Archive) -> None:
+    archive.start()
+    for pid in children(archive.pid):
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not lives(pid), "it to end", timeout_s=30)  # noqa: B023
+        assert echoes(archive)
+    wait_for(lambda: len(children(archive.pid)) == WORKERS + 1, "the processes to be replaced", timeout_s=30)
+    assert all(echoes(archive) for _ in range(2 * WORKERS))
+    assert archive.stop() == 0
+
+
 def test_settings_are_read_again_by_all_and_an_end_lets_all_end(archive: Archive) -> None:
     archive.start()
     archive.config.write_text(archive.config.read_text(encoding="utf-8") + "log: {level: ERROR}\n", encoding="utf-8")

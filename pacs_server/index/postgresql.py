@@ -20,7 +20,7 @@ _LOCK_S: Final = 10
 # A transaction that nobody goes on with holds locks. A C-FIND whose peer takes the answers slowly is one, too.
 _IDLE_S: Final = 300
 _POOLED_CONNECTIONS: Final = 16
-# A server takes 100 by default, of all nodes together; who comes to more than these waits for one to be free.
+# Of one process. A server takes 100 by default, of all together; who comes to more than these waits for a free one.
 _MOST_CONNECTIONS: Final = 48
 _FREE_CONNECTION_S: Final = 15
 

@@ -1,5 +1,6 @@
 """pynetdicom's own client and receiver: the second independent peer, which tells more of what it saw than DCMTK."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +101,16 @@ def associate(
         yield association
     finally:
         if association.is_established:
-            association.release()
+            _release(association)
+
+
+def _release(association: Association) -> None:
+    """Release it, or abort it where pynetdicom waits in vain for its own thread to pause, as it does under load."""
+    releasing = threading.Thread(target=association.release, daemon=True)
+    releasing.start()
+    releasing.join(DEADLINE_S)
+    if releasing.is_alive():
+        association.abort()
 
 
 def send(archive: Archive, samples: Sequence[Sample], *, aet: str = "SECOND") -> dict[str, int]:

@@ -49,14 +49,16 @@ class Listener:
         self._seated: set[int] = set()
         self._stopping = threading.Event()
         self._complained_at = float("-inf")
+        self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
     def start(self) -> None:
         """Begin to accept."""
-        threading.Thread(target=self._accept_all, name="accept", daemon=True).start()
+        self._accepting.start()
 
     def stop(self) -> None:
         """Accept no more connections."""
         self._stopping.set()
+        self._accepting.join()  # while it polls, the kernel keeps the socket open
         self._socket.close()  # other processes may go on to accept from it
 
     def drain(self, timeout_s: float) -> bool:

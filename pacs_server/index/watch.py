@@ -137,7 +137,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
 
     def rollback(self) -> None:
         """Undo what was not committed. A server that has gone has undone it; the next to use the connection is told."""
-        with suppress(psycopg2.OperationalError), self.asking():
+        with suppress(psycopg2.Error), self.asking():
             super().rollback()
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
+from pacs_server.errors import PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import settle_commitments
@@ -53,13 +54,16 @@ class Attendant:
             if job is None:
                 continue
             node.look_at_site_state(max_age_s=0)
-            problems, is_left = settle_commitments(
-                node,
-                job,
-                lease=_LEASE,
-                is_stopped=self._duties.is_stopped,
-                is_ours=lambda one: one.transaction_uid in awaited,  # noqa: B023 - used at once
-            )
+            try:
+                problems, is_left = settle_commitments(
+                    node,
+                    job,
+                    lease=_LEASE,
+                    is_stopped=self._duties.is_stopped,
+                    is_ours=lambda one: one.transaction_uid in awaited,  # noqa: B023 - used at once
+                )
+            except PacsError as error:  # noted at once, where the index can be written; otherwise the lease ends
+                problems, is_left = (str(error),), False
             now = datetime.now(UTC)
             if problems:
                 node.jobs.failed(job, "; ".join(problems), now)

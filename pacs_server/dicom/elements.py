@@ -41,24 +41,24 @@ class Encoding:
 
     explicit: bool
     big_endian: bool
-    _tag_and_length: Struct
-    _tag_and_short: Struct
-    _long: Struct
+    tag_and_length: Struct
+    tag_and_short: Struct
+    long: Struct
 
     def header(self, buffer: Buffer, offset: int) -> tuple[int, bytes, int, int] | None:
         """Read the element header at `offset`; None when the buffer ends inside it."""
         if offset + 8 > len(buffer):
             return None
-        group, element, length = self._tag_and_length.unpack_from(buffer, offset)
+        group, element, length = self.tag_and_length.unpack_from(buffer, offset)
         tag = group << 16 | element
         if not self.explicit or group == 0xFFFE:
             return tag, b"", length, offset + 8
         vr = bytes(buffer[offset + 4 : offset + 6])
         if vr not in LONG_VRS:
-            return tag, vr, self._tag_and_short.unpack_from(buffer, offset)[3], offset + 8
+            return tag, vr, self.tag_and_short.unpack_from(buffer, offset)[3], offset + 8
         if offset + 12 > len(buffer):
             return None
-        return tag, vr, self._long.unpack_from(buffer, offset + 8)[0], offset + 12
+        return tag, vr, self.long.unpack_from(buffer, offset + 8)[0], offset + 12
 
     def write_header(self, tag: int, vr: bytes, length: int) -> bytes:
         """The bytes of an element header. A short-form VR takes at most 65534 bytes; longer ones must come as UN.
@@ -67,10 +67,10 @@ class Encoding:
         """
         group, element = tag >> 16, tag & 0xFFFF
         if not self.explicit or group == 0xFFFE:
-            return self._tag_and_length.pack(group, element, length)
+            return self.tag_and_length.pack(group, element, length)
         if vr in LONG_VRS:
-            return self._tag_and_short.pack(group, element, vr, 0) + self._long.pack(length)
-        return self._tag_and_short.pack(group, element, vr, length)
+            return self.tag_and_short.pack(group, element, vr, 0) + self.long.pack(length)
+        return self.tag_and_short.pack(group, element, vr, length)
 
 
 def _encoding(*, explicit: bool, big_endian: bool) -> Encoding:

@@ -28,6 +28,8 @@ from pacs_server.errors import Undecodable
 _IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
 _MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
 _INFLATE_BYTES: Final = 1 << 16
+_MAX_HEADER_BYTES: Final = 12
+_LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
 _KNOWN_VRS: Final = LONG_VRS | frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 )  # PS3.5 table 6.2-1
@@ -175,6 +177,8 @@ class _Walk:
             self._carry = b""
         first, end = start, len(buffer)
         while start < end and not self._stopped:
+            if not self._open and (start := self._run(buffer, start, end)) >= end:
+                break
             header = (self._open[-1][1] if self._open else self.encoding).header(buffer, start)
             if header is None or self._is_cut(header, end):
                 self._carry = bytes(buffer[start:])
@@ -185,6 +189,42 @@ class _Walk:
                 self._keep_items(items, buffer[begun : min(start, end)], is_cut=start > end)
         self._skip_bytes = max(0, start - end)
         self._seen_bytes += min(start, end) - first
+
+    def _run(self, buffer: bytes | memoryview, start: int, end: int) -> int:
+        """Take top-level elements that need no thought, which most are; answers where the first other one begins.
+
+        One loop over locals: the 104 elements of an MR took 0.45 ms through `_step`, and take 0.1 here.
+        """
+        limits, encoding, last, taken = self._limits, self.encoding, self._last_tag, 0
+        if last < 0 or (not self.past_head and self._seen_bytes > limits.max_head_bytes):
+            return start
+        at_most = (limits.max_tail_elements if self.past_head else limits.max_elements) - self._elements
+        last_tag = _LAST_TAG if self.past_head else self._last_wanted
+        explicit, tag_and_short, tag_and_length = encoding.explicit, encoding.tag_and_short, encoding.tag_and_length
+        wanted, private_groups = self._wanted, self._private_groups
+        while start + _MAX_HEADER_BYTES <= end and taken < at_most:
+            if explicit:
+                group, element, vr, length = tag_and_short.unpack_from(buffer, start)
+                value = start + 8
+                if vr in LONG_VRS:
+                    (length,) = encoding.long.unpack_from(buffer, value)
+                    value += 4
+                elif vr not in _KNOWN_VRS:
+                    break
+            else:
+                group, element, length = tag_and_length.unpack_from(buffer, start)
+                value = start + 8
+            tag = group << 16 | element
+            # An undefined length is odd, too.
+            if not last < tag <= last_tag or length & 1 or group in private_groups:
+                break
+            if tag in wanted:
+                if length > limits.max_value_bytes or value + length > end:
+                    break
+                self.values.setdefault(tag, bytes(buffer[value : value + length]))
+            last, start, taken = tag, value + length, taken + 1
+        self._last_tag, self._elements = last, self._elements + taken
+        return start
 
     def _is_cut(self, header: tuple[int, bytes, int, int], end: int) -> bool:
         """Whether this is a value that the index wants and that has not arrived completely."""

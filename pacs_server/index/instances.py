@@ -6,10 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, null, select, update
+from sqlalchemy import CompoundSelect, Text, bindparam, cast, literal_column, null, select, union_all, update
 
+from pacs_server.dicom.operations import Fate
 from pacs_server.errors import IndexConflict, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
@@ -17,11 +18,15 @@ from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredO
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording import record
 from pacs_server.index.recording_statements import RecordingStatements
+from pacs_server.index.site_tables import fates
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_GROUP: Final = 256
 _ATTEMPTS: Final = 8
+# In the place of an object's row, what else a row of `_known` tells.
+_DAY: Final = -1
+_FATE: Final = -2
 
 
 class Instances:
@@ -33,35 +38,35 @@ class Instances:
         self._committing = threading.Lock()
         self._statements = RecordingStatements(index)
         self.operations = Operations(index)
-        self._known_objects = Statement(
-            index,
-            select(
-                instances.c.id, instances.c.digest, instances.c.role, instances.c.transfer_syntax,
-                copies.c.volume_id, copies.c.path,
-            )
-            .outerjoin_from(instances, copies, copies.c.instance_row == instances.c.id)
-            .where(instances.c.sop_uid == bindparam("sop_uid"))
-            .order_by(instances.c.id),
-        )  # fmt: skip
-        self._study_day = Statement(index, select(studies.c.day).where(studies.c.study_uid == bindparam("study_uid")))
+        self._find_known = Statement(index, _known())
 
     def known(self, sop_uid: str, study_uid: str) -> Known:
         """What is held under a SOP Instance UID, and on which day the study began.
 
         Raises: IndexUnavailable.
         """
-        days = self._study_day.rows(study_uid=study_uid)
         found: dict[int, StoredObject] = {}
-        for row_id, digest, role, syntax, volume_id, path in self._known_objects.rows(sop_uid=str(sop_uid)):
-            held = found.get(row_id)
-            places = held.copies if held else ()
-            if volume_id is not None:
-                places += (CopyRow(volume_id=volume_id, path=path),)
-            found[row_id] = StoredObject(id=row_id, digest=digest, role=role, transfer_syntax=syntax, copies=places)
+        days: list[date] = []
+        decided: dict[str, Fate] = {}
+        for row_id, first, second, syntax, volume_id, path in self._find_known.rows(
+            sop_uid=str(sop_uid), study_uid=study_uid
+        ):
+            if row_id == _DAY:
+                days.append(date.fromisoformat(first))
+            elif row_id == _FATE:
+                decided[first] = Fate(second)
+            else:
+                held = found.get(row_id)
+                places = held.copies if held else ()
+                if volume_id is not None:
+                    places += (CopyRow(volume_id=volume_id, path=path),)
+                found[row_id] = StoredObject(
+                    id=row_id, digest=first, role=second, transfer_syntax=syntax, copies=places
+                )
         return Known(
-            study_day=date.fromisoformat(days[0][0]) if days else None,
-            objects=tuple(found.values()),
-            fates=self.operations.fates(sop_uid),
+            study_day=days[0] if days else None,
+            objects=tuple(found[row_id] for row_id in sorted(found)),
+            fates=decided,
         )
 
     def study_of(self, instance_id: int) -> str:
@@ -148,6 +153,26 @@ class Instances:
             recorded = record(self._statements, cursor, [slot.arrival for slot in group])
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
+
+
+def _known() -> CompoundSelect[Any]:
+    """One question for what three would answer: the objects under a SOP Instance UID with their copies, the day of the
+    study, and what was decided about contents of that UID.
+    """
+    nothing = [cast(null(), Text)] * 4
+    objects = (
+        select(
+            instances.c.id, instances.c.digest, instances.c.role, instances.c.transfer_syntax,
+            copies.c.volume_id, copies.c.path,
+        )
+        .outerjoin_from(instances, copies, copies.c.instance_row == instances.c.id)
+        .where(instances.c.sop_uid == bindparam("sop_uid"))
+    )  # fmt: skip
+    day = select(literal_column(str(_DAY)), studies.c.day, *nothing).where(
+        studies.c.study_uid == bindparam("study_uid")
+    )
+    decided = select(literal_column(str(_FATE)), fates.c.digest, fates.c.fate, *nothing[1:])
+    return union_all(objects, day, decided.where(fates.c.sop_uid == bindparam("sop_uid")))
 
 
 def _fail(group: Iterable[_Slot], error: IndexUnavailable) -> None:

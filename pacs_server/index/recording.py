@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, update
@@ -84,8 +85,10 @@ class _Group:
 
     def add(self, arrival: Arrival) -> Recorded:
         """Enter one object."""
-        held = self._do.find_instances.on(self._cursor, {"sop_uid": arrival.description.sop_uid}).fetchall()
-        fate = self._fate(arrival)
+        name = {"sop_uid": arrival.description.sop_uid, "digest": arrival.digest}
+        found = self._do.find_held.on(self._cursor, name).fetchall()
+        held = [one for one in found if one[0] is not None]
+        fate = self._fate(arrival, next((fate for row_id, _, fate in found if row_id is None), None))
         if arrival.lacks_copies:
             self._owe_copies(arrival)
         twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (None, ""))
@@ -96,14 +99,12 @@ class _Group:
         role = "current" if is_current else arrival.role_beside_current
         return self._enter(arrival, twin, TRASH if fate == Fate.TRASHED else role)
 
-    def _fate(self, arrival: Arrival) -> str | None:
-        """What was decided about this object, after it was readmitted if it was.
+    def _fate(self, arrival: Arrival, fate: str | None) -> str | None:
+        """What holds of this object about which `fate` was decided: another one when it was readmitted.
 
         Raises: IndexUnavailable when it was deleted after the sender was asked to send it.
         """
         description = arrival.description
-        name = {"sop_uid": description.sop_uid, "digest": arrival.digest}
-        (fate,) = self._do.find_fate.on(self._cursor, name).fetchone() or (None,)
         if (again := arrival.readmission) is not None:
             self._do.insert_operation.later(self._cursor, operation_row(again))
             role = again.objects[0].role
@@ -151,9 +152,12 @@ class _Group:
         description = arrival.description
         study = self._studies.get(description.study_uid)
         if study is None:
-            found = self._do.find_study.on(self._cursor, {"study_uid": description.study_uid}).fetchone()
-            study = _study_of(found) if found else self._new_study(arrival)
+            names = {"study_uid": description.study_uid, "series_uid": description.series_uid}
+            found = self._do.find_study.on(self._cursor, names).fetchone()
+            study, part = _study_and_series_of(found) if found else (self._new_study(arrival), None)
             self._studies[description.study_uid] = study
+            if part is not None:
+                self._series[study.row["id"], description.series_uid] = part
         if study.patient["identity"] == description.patient["identity"]:
             differing = self._complete(patients, study.patient, description.patient, _TELLING_OF_PATIENT)
             contradictions += _contradiction("conflict-demographics", differing)
@@ -299,14 +303,16 @@ class _Group:
         self._do.count_study.later(self._cursor, values)
 
 
-def _study_of(found: Sequence[Any]) -> _Study:
-    columns = len(studies.c)
-    row = dict(zip(studies.c.keys(), found[:columns], strict=True))
-    patient = dict(zip(patients.c.keys(), found[columns:], strict=True))
+def _study_and_series_of(found: Sequence[Any]) -> tuple[_Study, _Series | None]:
+    values = iter(found)
+    row, patient, part = (
+        dict(zip(table.c.keys(), islice(values, len(table.c)), strict=True)) for table in (studies, patients, series)
+    )
     modalities, sop_classes = (
         set(row[name].split("\\")) if row[name] else set() for name in ("modalities", "sop_classes")
     )
-    return _Study(row=row, patient=patient, modalities=modalities, sop_classes=sop_classes)
+    study = _Study(row=row, patient=patient, modalities=modalities, sop_classes=sop_classes)
+    return study, _Series(row=part) if part["id"] is not None else None
 
 
 def _count_in(study: _Study, part: _Series, description: Description) -> None:

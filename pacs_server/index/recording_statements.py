@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, Update, bindparam, insert, null, select, update
+from sqlalchemy import Table, Update, and_, bindparam, insert, null, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.describe import FieldValue
@@ -35,16 +35,14 @@ class RecordingStatements:
         self.meets_others = index.database_path is None
         or_nothing = postgresql.insert if self.meets_others else sqlite.insert
         self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
-        self.find_instances = Statement(
-            index,
-            select(instances.c.id, instances.c.digest, instances.c.role).where(
-                instances.c.sop_uid == bindparam("sop_uid")
-            ),
+        # Its objects, each with its row; in the row of a content about which something was decided, none.
+        held = select(instances.c.id, instances.c.digest, instances.c.role).where(
+            instances.c.sop_uid == bindparam("sop_uid")
         )
-        self.find_fate = Statement(
-            index,
-            select(fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")),
+        decided = select(null(), fates.c.digest, fates.c.fate).where(
+            fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")
         )
+        self.find_held = Statement(index, union_all(held, decided))
         self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
         made = or_nothing(fates)
         self.set_fate = Statement(
@@ -61,8 +59,9 @@ class RecordingStatements:
         )
         self.find_study = Statement(
             index,
-            select(*studies.c, *patients.c)
+            select(*studies.c, *patients.c, *series.c)
             .join_from(studies, patients)
+            .outerjoin(series, and_(series.c.study_row == studies.c.id, series.c.series_uid == bindparam("series_uid")))
             .where(studies.c.study_uid == bindparam("study_uid")),
         )
         self.find_patient = Statement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))

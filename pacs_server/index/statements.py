@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Delete, Insert, Select, TextClause, Update
+from sqlalchemy import CompoundSelect, Delete, Insert, Select, TextClause, Update
 
 from pacs_server.index.engine import Index
 
@@ -29,7 +29,7 @@ class Statement:
     def __init__(
         self,
         index: Index,
-        statement: Select[Any] | Insert | Update | Delete | TextClause,
+        statement: Select[Any] | CompoundSelect[Any] | Insert | Update | Delete | TextClause,
         columns: Sequence[str] | None = None,
     ) -> None:
         """`columns` are those that an insert fills, each from the parameter of its name."""
@@ -40,8 +40,10 @@ class Statement:
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
     def _parameters(self, values: dict[str, Any]) -> Any:
-        cleaned = self._fixed | {name: clean(value) for name, value in values.items()}
-        return cleaned if self._order is None else [cleaned[name] for name in self._order]
+        given = self._fixed | values if self._fixed else values
+        if self._order is None:
+            return {name: clean(value) for name, value in given.items()}
+        return [clean(given[name]) for name in self._order]
 
     def rows(self, **values: Any) -> list[tuple[Any, ...]]:
         """Execute on a connection of the moment. Raises: IndexUnavailable."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
@@ -58,6 +59,7 @@ class FoundFile:
     modified: datetime
 
 
+@lru_cache(maxsize=256)
 def series_directory(day: date, study_uid: str, series_uid: str) -> PurePosixPath:
     """The directory of a series, relative to the root of any volume."""
     return ROOT / f"{day.year:04}/{day.month:02}/{day.day:02}/{_component(study_uid)}/{_component(series_uid)}"

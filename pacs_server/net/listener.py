@@ -17,10 +17,10 @@ from pacs_server import log
 from pacs_server.errors import ConfigError
 from pacs_server.net.connection import IncomingSocket
 from pacs_server.net.seats import NEGOTIATING, Seats
+from pacs_server.net.spare_threads import SpareThreads
 from pacs_server.settings import NetworkLimits
 
 BACKLOG: Final = 1024
-STACK_BYTES: Final = 512 * 1024
 
 _LOOK_EVERY_MS: Final = 200
 _SHORTAGE_PAUSE_S: Final = 0.1
@@ -44,6 +44,7 @@ class Listener:
         self._serve = serve
         self._seats = seats
         self._numbers = numbers
+        self._threads = SpareThreads("association")
         self._changed = threading.Condition()
         self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
         self._seated: set[int] = set()
@@ -135,16 +136,11 @@ class Listener:
             log.warning(what, **facts)
 
     def _start_thread(self, visitor: IncomingSocket, address: str, number: int) -> None:
-        before = threading.stack_size(STACK_BYTES)
         try:
-            threading.Thread(
-                target=self._run, args=(visitor, address, number), name=f"association-{number}", daemon=True
-            ).start()
+            self._threads.run(lambda: self._run(visitor, address, number))
         except RuntimeError as error:
             self._complain("cannot serve: raise the limit of threads", why=error)
             self._forget(visitor, address, number)
-        finally:
-            threading.stack_size(before)
 
     # --- the threads of the connections ---
 
@@ -165,10 +161,8 @@ class Listener:
         visitor.close()
         with self._changed:
             del self._visitors[number]
-            self._seats.leave(address)
-            if number in self._seated:
-                self._seated.remove(number)
-                self._seats.stand()
+            self._seats.leave(address, seated=number in self._seated)
+            self._seated.discard(number)
             self._changed.notify_all()
 
 

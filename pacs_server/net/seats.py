@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,6 @@ from pacs_server.settings import NetworkLimits
 # Connections of a process beyond the places for associations: those that have not sent their request yet.
 NEGOTIATING: Final = 64
 _WORD_BYTES: Final = 8
-_FREE: Final = 0
 _PATIENCE_S: Final = 0.5
 _LOOK_EVERY_S: Final = 0.0005
 
@@ -39,13 +39,14 @@ class Seats:
         self._words = memoryview(self._memory).cast("Q")
         self._lock_file, path = tempfile.mkstemp()
         Path(path).unlink()
-        self._lock = threading.Lock()
-        self._begin = 0
+        self.take_part(0)
 
     def take_part(self, process: int) -> None:
         """Use that part from now on. Called once in each process, before it has threads."""
         self._lock = threading.Lock()
         self._begin = process * self._part
+        self._free = list(range(self._begin + 1, self._begin + self._part))
+        self._places: dict[str, list[int]] = {}
 
     def give_back(self, process: int) -> None:
         """Free what a process held that has ended."""
@@ -56,15 +57,23 @@ class Seats:
         """Count a connection; False, and not counted, when there are as many from that address as there may be."""
         word = _word(address)
         with self._alone():
-            if self._words.tolist().count(word) >= self._limits.max_connections_per_address:
+            if self._memory[:].count(word) >= self._limits.max_connections_per_address:
                 return False
-            self._words[self._place_of(_FREE)] = word
+            place = self._free.pop()
+            self._memory[place * _WORD_BYTES : (place + 1) * _WORD_BYTES] = word
+            self._places.setdefault(address, []).append(place)
         return True
 
-    def leave(self, address: str) -> None:
-        """A connection that was counted has ended."""
+    def leave(self, address: str, *, seated: bool) -> None:
+        """A connection that was counted has ended, and gives back the place that it had if it was `seated`."""
         with self._alone():
-            self._words[self._place_of(_word(address))] = _FREE
+            places = self._places[address]
+            place = places.pop()
+            if not places:
+                del self._places[address]
+            self._words[place] = 0
+            self._free.append(place)
+            self._words[self._begin] -= seated
 
     def sit(self) -> bool:
         """Take a place for an association; False when all are taken."""
@@ -73,15 +82,6 @@ class Seats:
                 return False
             self._words[self._begin] += 1
         return True
-
-    def stand(self) -> None:
-        """Give a place back."""
-        with self._alone():
-            self._words[self._begin] -= 1
-
-    def _place_of(self, word: int) -> int:
-        first = self._begin + 1
-        return first + self._words[first : self._begin + self._part].tolist().index(word)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -106,6 +106,7 @@ class Seats:
                 return
 
 
-def _word(address: str) -> int:
-    """An address in one word, never 0; two of them are the same once in 10^19."""
-    return int.from_bytes(blake2b(address.encode(), digest_size=_WORD_BYTES).digest(), "little") | 1
+@lru_cache(maxsize=1024)
+def _word(address: str) -> bytes:
+    """An address in one word, never nought; two of them are the same, or one is found across others, once in 10^19."""
+    return blake2b(address.encode(), digest_size=_WORD_BYTES - 1).digest() + b"\1"

@@ -6,6 +6,7 @@ Source: PS3.4 section C.4.1.1.3 (response identifier), PS3.5 section 7.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Final, Literal
 
@@ -28,18 +29,39 @@ _MAX_SHORT_BYTES: Final = 0xFFFE
 _SHORT_LENGTH: Final = 2
 
 
+class _Lengths(dict[int, bytes]):
+    """The bytes of a length field of `size` bytes, by the length.
+
+    Raises: OverflowError when the length does not fit.
+    """
+
+    def __init__(self, size: int, order: Literal["little", "big"]) -> None:
+        super().__init__()
+        self.size = size
+        self._order = order
+
+    def __missing__(self, length: int) -> bytes:
+        if length > _MAX_SHORT_BYTES and self.size == _SHORT_LENGTH:
+            raise OverflowError
+        self[length] = made = length.to_bytes(self.size, self._order)
+        return made
+
+
+@lru_cache
+def _lengths(size: int, order: Literal["little", "big"]) -> _Lengths:
+    return _Lengths(size, order)
+
+
 class AnswerEncoder:
     """Encodes the answers of one query. `columns` are the attributes that a row must hold, in this order.
 
-    What is the same in every answer is encoded once; a step is such bytes, up to and with the header of a value that
-    comes from the row, and then how the value's length and padding are written.
+    What is the same in every answer is encoded once.
     """
 
     def __init__(self, query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str) -> None:
         self._encoding = encoding_of(transfer_syntax)
         self._order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
         self._preferred = tuple(reply_charset.split("\\")) if reply_charset else query.character_set
-        self._plain_label = encode_reply((), self._preferred)[0]
         self._fixed = {
             QUERY_RETRIEVE_LEVEL: query.level.name.encode("ascii"),
             _RETRIEVE_AET: retrieve_aet.encode("ascii"),
@@ -54,57 +76,71 @@ class AnswerEncoder:
         forms = {vr: Struct(order + form) for vr, form in NUMBERS.items()}
         self._binary = [(place, forms[vr]) for place, vr in enumerate(self._vrs) if vr in forms]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
-        self._steps: list[tuple[bytes, int, bytes]] = []
-        self._last = self._plan(keys)
+        # Three to a value that comes from the row: the bytes before it, its length, itself; then the bytes behind all.
+        self._parts: list[bytes] = []
+        self._lengths: list[_Lengths] = []
+        self._pads: list[bytes] = []
+        self._plan(keys)
 
-    def _plan(self, keys: Sequence[ReturnKey]) -> bytes:
-        """Fill `_steps`; answers the bytes behind the last value that comes from a row."""
+    def _plan(self, keys: Sequence[ReturnKey]) -> None:
         before = b""
         for key in keys:
             vr = key.vr.encode("ascii")
             if key.tag == SPECIFIC_CHARACTER_SET or _is_read(key):
                 size = 4 if not self._encoding.explicit or vr in LONG_VRS else 2
                 header = self._encoding.write_header(key.tag, vr, 0)[:-size]
-                self._steps.append((before + header, size, b"\0" if vr == b"UI" else b" "))
+                self._parts += (before + header, b"", b"")
+                self._lengths.append(_lengths(size, self._order))
+                self._pads.append(b"\0" if vr == b"UI" else b" ")
                 before = b""
             else:
                 value = self._fixed.get(key.tag) or key.text.encode("ascii", "ignore")
                 value += b" " * (len(value) % 2)
                 before += self._encoding.write_header(key.tag, vr, len(value)) + value
-        return before
+        self._parts.append(before)
 
     def encode(self, row: Sequence[str | int | None]) -> bytes:
         """One answer. It declares its own character set: the query's if every character fits, else UTF-8."""
         texts = ["" if value is None else value if isinstance(value, str) else str(value) for value in row]
         if self._has_sequences:
             label, values = self._encode_with_sequences(texts)
-        elif all(map(str.isascii, texts)):
-            label, values = self._plain_label, [text.encode("ascii") for text in texts]
         else:
-            label, values = encode_reply(list(zip(self._vrs, texts, strict=True)), self._preferred)
+            label, values = encode_reply(texts, self._vrs, self._preferred)
         for place, form in self._binary:
             values[place] = b"".join(form.pack(int(number)) for number in texts[place].split("\\") if number)
         values.insert(self._label_at, label.encode("ascii"))
-        parts: list[bytes] = []
-        for (before, size, padding), value in zip(self._steps, values, strict=True):
-            padded = value + padding if len(value) & 1 else value
-            if len(padded) > _MAX_SHORT_BYTES and size == _SHORT_LENGTH:
-                padded = _cut(padded)
-            parts += (before, len(padded).to_bytes(size, self._order), padded)
-        parts.append(self._last)
+        padded = [value + pad if len(value) & 1 else value for value, pad in zip(values, self._pads, strict=True)]
+        try:
+            return self._joined(padded)
+        except OverflowError:
+            sizes = [lengths.size for lengths in self._lengths]
+            return self._joined(
+                [_cut(value) if size == _SHORT_LENGTH else value for value, size in zip(padded, sizes, strict=True)]
+            )
+
+    def _joined(self, padded: Sequence[bytes]) -> bytes:
+        """The values between what is the same in every answer; slices fill them in without a loop of ours.
+
+        Raises: OverflowError when one is too long for its length field.
+        """
+        parts = self._parts.copy()
+        parts[1::3] = [lengths[len(value)] for lengths, value in zip(self._lengths, padded, strict=True)]
+        parts[2::3] = padded
         return b"".join(parts)
 
     def _encode_with_sequences(self, texts: Sequence[str]) -> tuple[str, list[bytes]]:
         """The same with the items of sequences, whose texts take part in the choice of the character set."""
-        single: list[tuple[str, str]] = []
+        single: list[str] = []
+        vrs: list[str] = []
         for column, text in zip(self.columns, texts, strict=True):
             if isinstance(column, ItemSequence):
-                single += (
-                    (one.vr, value) for item in unpack(text) for one, value in zip(column.fields, item, strict=True)
-                )
+                for item in unpack(text):
+                    single += item
+                    vrs += (one.vr for one in column.fields)
             else:
-                single.append((column.vr, text))
-        label, encoded = encode_reply(single, self._preferred)
+                single.append(text)
+                vrs.append(column.vr)
+        label, encoded = encode_reply(single, vrs, self._preferred)
         left = iter(encoded)
         return label, [
             self._items(column, len(unpack(text)), left) if isinstance(column, ItemSequence) else next(left)
@@ -130,5 +166,7 @@ def _is_read(key: ReturnKey) -> bool:
 
 def _cut(value: bytes) -> bytes:
     """As many whole values of a list as one element of a short-form VR can hold."""
+    if len(value) <= _MAX_SHORT_BYTES:
+        return value
     kept = value[: value.rindex(b"\\", 0, _MAX_SHORT_BYTES)] if b"\\" in value[:_MAX_SHORT_BYTES] else b""
     return kept + b" " * (len(kept) % 2)

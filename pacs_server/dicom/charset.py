@@ -42,7 +42,6 @@ _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
 _PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
-_UNPLAIN: Final = re.compile("[\0\x1b]")
 _REMOVED: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -220,26 +219,27 @@ def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str
         return None
 
 
-def encode_reply(values: Sequence[tuple[str, str]], preferred: Sequence[str]) -> tuple[str, list[bytes]]:
-    """Encode values, each with its VR, in the `preferred` terms if every one fits, else all in UTF-8 (ISO_IR 192).
+def encode_reply(texts: Sequence[str], vrs: Sequence[str], preferred: Sequence[str]) -> tuple[str, list[bytes]]:
+    """Encode texts, each of its VR, in the `preferred` terms if every one fits, else all in UTF-8 (ISO_IR 192).
 
     Answers the value of (0008,0005) that goes with them, never empty. No character is lost or replaced, except for NULs
     and lone surrogates, which are no text.
     """
     charset = reply_charset(tuple(preferred))
-    # Most values of an answer are ASCII, and alike in every set.
-    encoded = [text.encode("ascii") if text.isascii() and not _UNPLAIN.search(text) else None for _, text in values]
-    left = [place for place, raw in enumerate(encoded) if raw is None]
-    written = {place: charset.encode(*values[place]) for place in left}
-    terms = UTF8 if None in written.values() else charset.terms
-    for place in left:
-        encoded[place] = encode_utf8(values[place][1]) if terms == UTF8 else written[place]
-    return terms, [raw for raw in encoded if raw is not None]
-
-
-def encode_utf8(text: str) -> bytes:
-    """The text in ISO_IR 192, without NULs and lone surrogates."""
-    return _REMOVED.sub("", text).encode("utf-8")
+    if not texts:
+        return charset.terms, []
+    # Encoding all at once and cutting them apart again takes a third of the time of one by one.
+    whole = "\0".join(texts)
+    if whole.count("\0") >= len(texts):
+        return encode_reply([text.replace("\0", "") for text in texts], vrs, preferred)
+    if whole.isascii() and "\x1b" not in whole:
+        return charset.terms, whole.encode("ascii").split(b"\0")
+    if charset.terms != UTF8 and (fitting := charset.encode_all(vrs, texts)) is not None:
+        return charset.terms, fitting
+    try:
+        return UTF8, whole.encode("utf-8").split(b"\0")
+    except UnicodeEncodeError:
+        return encode_reply([_REMOVED.sub("", text) for text in texts], vrs, preferred)
 
 
 @lru_cache(maxsize=256)
@@ -265,6 +265,17 @@ class ReplyCharset:
         self._first = repertoire.first
         self._is_jis = self._first is None and set(self._sets) - {SETS[6]} == {SETS[87]}
         self.terms = "\\".join(self._terms)
+
+    def encode_all(self, vrs: Sequence[str], texts: Sequence[str]) -> list[bytes] | None:
+        """The bytes of every text; None when one would not be read as the same text again."""
+        written: dict[int, bytes] = {}
+        for place, text in enumerate(texts):
+            if not text.isascii() or "\x1b" in text:
+                raw = self.encode(vrs[place], text)
+                if raw is None:
+                    return None
+                written[place] = raw
+        return [written[place] if place in written else text.encode("ascii") for place, text in enumerate(texts)]
 
     def encode(self, vr: str, text: str) -> bytes | None:
         """The bytes of a text, None when they would not be read as the same text again."""

@@ -68,19 +68,19 @@ def test_the_examples_of_the_standard_are_read_without_a_flag(name: str) -> None
 )
 def test_a_single_character_set_is_read_and_written(terms: tuple[str, ...], codec: str, text: str) -> None:
     assert decode(text.encode(codec), terms, vr="PN").text == text
-    assert encode_reply([("PN", text)], terms) == (terms[0], [text.encode(codec)])
+    assert encode_reply([text], ["PN"], terms) == (terms[0], [text.encode(codec)])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("terms", [(), ("ISO_IR 100",), ("ISO_IR 13",), IR87, IR13, IR159, UTF8], ids=str)
 def test_a_reply_reads_back_to_exactly_the_name(name: str, terms: tuple[str, ...]) -> None:
-    label, (raw,) = encode_reply([("PN", name)], terms)
+    label, (raw,) = encode_reply([name], ["PN"], terms)
     assert decode(raw, declared(label.encode()), vr="PN").text == name
 
 
 @pytest.mark.parametrize("name", ["髙橋", "𠮷田", "①", "㈱", "ﾔﾏﾀﾞ"])
 def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
-    assert encode_reply([("PN", name)], IR87)[0] == "ISO_IR 192"
+    assert encode_reply([name], ["PN"], IR87)[0] == "ISO_IR 192"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_reading_never_fails(raw: bytes, terms: tuple[str, ...]) -> None:
     st.text(st.characters(exclude_categories=("Cs", "Cc"))), st.sampled_from([(), IR87, IR13, UTF8, ("ISO_IR 100",)])
 )
 def test_writing_loses_no_character(text: str, terms: tuple[str, ...]) -> None:
-    label, (raw,) = encode_reply([("PN", text)], terms)
+    label, (raw,) = encode_reply([text], ["PN"], terms)
     assert decode(raw, declared(label.encode()), vr="PN").text == text
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, update
@@ -21,6 +20,7 @@ from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import fate_row, operation_row
 from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.retiring import TRASH
+from pacs_server.index.rollups import Part, Row, Study, rows_found
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import patients, series, studies
 
@@ -35,26 +35,16 @@ _OUTCOMES: Final = {
     TRASH: Outcome.TRASHED,
 }
 
-Row = dict[str, Any]
-
 
 @dataclass(slots=True)
-class _Study:
-    """A study that this group adds to: its row and its patient's as they were, and what is to be added."""
+class _Entry:
+    """An object that is entered: where it belongs, and what is to be noted of it."""
 
-    row: Row
-    patient: Row
-    modalities: set[str]
-    sop_classes: set[str]
-    new_series: int = 0
-    new_instances: int = 0
-    last_received_at: str = ""
-
-
-@dataclass(slots=True)
-class _Series:
-    row: Row
-    new_instances: int = 0
+    arrival: Arrival
+    study: Study
+    part: Part
+    role: str
+    contradictions: list[Flag]
 
 
 def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
@@ -67,32 +57,35 @@ def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) ->
         names = {f"study {one.study_uid}" for one in described}
         names |= {f"patient {one.patient['identity']}" for one in described}
         do.keep_others_out.later(cursor, {"names": [clean(name) for name in names]})
-    group = _Group(do, cursor)
+    group = _Group(do, cursor, arrivals)
     recorded = [group.add(arrival) for arrival in arrivals]
-    group.count()
+    group.finish()
     return recorded
 
 
 class _Group:
     """One group on its way into the tables; rows that several objects share are looked up once."""
 
-    def __init__(self, statements: RecordingStatements, cursor: Any) -> None:
+    def __init__(self, statements: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) -> None:
         self._do = statements
         self._cursor = cursor
-        self._studies: dict[str, _Study] = {}
-        self._series: dict[tuple[int, str], _Series] = {}
+        self._studies: dict[str, Study] = {}
+        self._series: dict[tuple[int, str], Part] = {}
         self._routed: set[tuple[str, str, str]] = set()
+        self._without_row: dict[str, _Entry] = {}
+        self._held, self._fates = statements.held(cursor, [arrival.description.sop_uid for arrival in arrivals])
 
     def add(self, arrival: Arrival) -> Recorded:
-        """Enter one object."""
-        name = {"sop_uid": arrival.description.sop_uid, "digest": arrival.digest}
-        found = self._do.find_held.on(self._cursor, name).fetchall()
-        held = [one for one in found if one[0] is not None]
-        fate = self._fate(arrival, next((fate for row_id, _, fate in found if row_id is None), None))
+        """Enter one object. Its row, and what refers to it, may wait for those of others: `finish` comes at the end."""
+        sop_uid = arrival.description.sop_uid
+        if sop_uid in self._without_row:
+            self._insert_instances()
+        held = self._held.get(sop_uid, [])
+        fate = self._fate(arrival, self._fates.get((sop_uid, arrival.digest)))
         if arrival.lacks_copies:
             self._owe_copies(arrival)
-        twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (None, ""))
-        if twin is not None and (role != TRASH or fate == Fate.TRASHED):
+        twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
+        if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
             return Recorded(outcome=Outcome.DUPLICATE)
         is_current = all(role != "current" for _, _, role in held)
@@ -110,51 +103,68 @@ class _Group:
             role = again.objects[0].role
             row = fate_row(description.study_uid, description.sop_uid, arrival.digest, Fate.KEPT, role, again)
             self._do.set_fate.later(self._cursor, row)
+            self._fates[description.sop_uid, arrival.digest] = Fate.KEPT
             return Fate.KEPT
         if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.is_found):
             raise IndexUnavailable("the object was deleted at this moment; it is taken when it is sent again")
         return fate
 
-    def _enter(self, arrival: Arrival, twin: int | None, role: str) -> Recorded:
+    def _enter(self, arrival: Arrival, twin: int, role: str) -> Recorded:
         """Enter an object that is not found yet: it is new, or its row comes out of the trash."""
         description = arrival.description
         contradictions: list[Flag] = []
         study = self._study(arrival, contradictions)
         part = self._part(study, description)
-        if twin is None:
-            instance_row = self._insert_instance(part.row["id"], role, arrival)
-        else:
-            instance_row = twin
+        study.last_received_at = arrival.received_at.isoformat()
+        if role == "current":
+            study.count_in(part, description)
+            self._owe_routes(arrival)
+        new = _Entry(arrival, study, part, role, contradictions)
+        if twin:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
-        self._add_copies(instance_row, arrival)
-        self._add_items(study, part, description)
+            self._give_row(new, twin)
+        else:
+            self._without_row[description.sop_uid] = new
+        return Recorded(outcome=_OUTCOMES[role], flags=(*description.flags, *contradictions))
+
+    def _insert_instances(self) -> None:
+        """Give every object that waits for it its row, all at once."""
+        waiting = list(self._without_row.values())
+        rows = self._do.insert_instances(self._cursor, [_instance_row(one) for one in waiting])
+        for one, row in zip(waiting, rows, strict=True):
+            self._give_row(one, row)
+        self._without_row.clear()
+
+    def _give_row(self, one: _Entry, row: int) -> None:
+        """Enter what refers to the row of an object."""
+        arrival, study = one.arrival, one.study
+        description = arrival.description
+        kept = [held for held in self._held.get(description.sop_uid, []) if held[0] != row]
+        self._held[description.sop_uid] = [*kept, (row, arrival.digest, one.role)]
+        self._add_copies(row, arrival)
+        self._add_items(study, one.part, description)
         owners = {
             Level.PATIENT: study.patient["id"],
             Level.STUDY: study.row["id"],
-            Level.SERIES: part.row["id"],
-            Level.IMAGE: instance_row,
+            Level.SERIES: one.part.row["id"],
+            Level.IMAGE: row,
         }
         for field, values in description.fields.items():
             self._do.add_values(self._cursor, field, owners[field.level], values)
-        study.last_received_at = arrival.received_at.isoformat()
-        if role == "current":
-            _count_in(study, part, description)
-            self._owe_routes(arrival)
-        if role == "version":
-            self._note(study, instance_row, Flag(kind="conflict-version"), arrival)
+        if one.role == "version":
+            self._note(study, row, Flag(kind="conflict-version"), arrival)
         if arrival.readmission is not None:
-            self._note(study, instance_row, Flag(kind="readmitted", detail=arrival.readmission.reason), arrival)
-        for flag in (*description.flags, *contradictions):
+            self._note(study, row, Flag(kind="readmitted", detail=arrival.readmission.reason), arrival)
+        for flag in (*description.flags, *one.contradictions):
             self._note(study, 0, flag, arrival)
-        return Recorded(outcome=_OUTCOMES[role], flags=(*description.flags, *contradictions))
 
-    def _study(self, arrival: Arrival, contradictions: list[Flag]) -> _Study:
+    def _study(self, arrival: Arrival, contradictions: list[Flag]) -> Study:
         description = arrival.description
         study = self._studies.get(description.study_uid)
         if study is None:
             names = {"study_uid": description.study_uid, "series_uid": description.series_uid}
             found = self._do.find_study.on(self._cursor, names).fetchone()
-            study, part = _study_and_series_of(found) if found else (self._new_study(arrival), None)
+            study, part = rows_found(found) if found else (self._new_study(arrival), None)
             self._studies[description.study_uid] = study
             if part is not None:
                 self._series[study.row["id"], description.series_uid] = part
@@ -167,7 +177,7 @@ class _Group:
         contradictions += _contradiction("conflict-study", differing)
         return study
 
-    def _new_study(self, arrival: Arrival) -> _Study:
+    def _new_study(self, arrival: Arrival) -> Study:
         description = arrival.description
         found = self._do.find_patient.on(self._cursor, {"identity": description.patient["identity"]}).fetchone()
         if found:
@@ -181,13 +191,13 @@ class _Group:
             "last_received_at": arrival.received_at.isoformat(),
         }
         row = self._insert(self._do.insert_study, studies, values)
-        return _Study(row=row, patient=patient, modalities=set(), sop_classes=set())
+        return Study(row=row, patient=patient, modalities=set(), sop_classes=set())
 
     def _add_grams(self, patient: Row) -> None:
         for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
             self._do.insert_gram.later(self._cursor, {"gram": gram, "patient_row": patient["id"]})
 
-    def _part(self, study: _Study, description: Description) -> _Series:
+    def _part(self, study: Study, description: Description) -> Part:
         key = (study.row["id"], description.series_uid)
         part = self._series.get(key)
         if part is None:
@@ -197,7 +207,7 @@ class _Group:
                 row = dict(zip(series.c.keys(), found, strict=True))
             else:
                 row = self._insert(self._do.insert_series, series, dict(description.series) | {"study_row": key[0]})
-            self._series[key] = part = _Series(row=row)
+            self._series[key] = part = Part(row=row)
         self._complete(series, part.row, description.series, ())
         return part
 
@@ -206,19 +216,6 @@ class _Group:
         row = {column.name: 0 if column.name.endswith("_count") else values.get(column.name) for column in table.c}
         row["id"] = statement.on(self._cursor, row).fetchone()[0]
         return row
-
-    def _insert_instance(self, series_row: int, role: str, arrival: Arrival) -> int:
-        values = dict(arrival.description.instance) | {
-            "series_row": series_row,
-            "digest": arrival.digest,
-            "role": role,
-            "transfer_syntax": arrival.transfer_syntax,
-            "size_bytes": arrival.size_bytes,
-            "received_at": arrival.received_at.isoformat(),
-            "sender": arrival.sender,
-        }
-        row_id: int = self._do.insert_instance.on(self._cursor, values).fetchone()[0]
-        return row_id
 
     def _add_copies(self, instance_row: int, arrival: Arrival) -> None:
         for copy in arrival.copies:
@@ -239,7 +236,7 @@ class _Group:
                 owed = entry(JobKind.ROUTE, described.study_uid, described.series_uid, route, arrival.received_at)
                 self._do.owe.later(self._cursor, owed)
 
-    def _add_items(self, study: _Study, part: _Series, description: Description) -> None:
+    def _add_items(self, study: Study, part: Part, description: Description) -> None:
         for sequence in SEQUENCES if description.items else ():
             owner = study.row["id"] if sequence.level is Level.STUDY else part.row["id"]
             columns = [field.column for field in sequence.fields]
@@ -262,7 +259,7 @@ class _Group:
         columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
         return [keyword for keyword, column in columns if arriving.get(column) not in (None, row[column])]
 
-    def _note(self, study: _Study, instance_row: int, flag: Flag, arrival: Arrival) -> None:
+    def _note(self, study: Study, instance_row: int, flag: Flag, arrival: Arrival) -> None:
         values = {
             "study_row": study.row["id"],
             "instance_row": instance_row,
@@ -272,10 +269,11 @@ class _Group:
         }
         self._do.insert_flag.later(self._cursor, values)
 
-    def count(self) -> None:
-        """Bring the counts up to date: patients, studies, series, each in order of their rows, so that two processes
-        never wait for each other in a circle.
+    def finish(self) -> None:
+        """Insert what waits, and bring the counts up to date: patients, studies, series, each in order of their rows,
+        so that two processes never wait for each other in a circle.
         """
+        self._insert_instances()
         touched = sorted(self._studies.values(), key=lambda study: (study.patient["id"], study.row["id"]))
         for study in touched:
             added = {"more_series_count": study.new_series, "more_instance_count": study.new_instances}
@@ -291,7 +289,7 @@ class _Group:
                 added = {"row": part.row["id"], "more_instance_count": part.new_instances}
                 self._do.count_series.later(self._cursor, added)
 
-    def _count_study(self, study: _Study) -> None:
+    def _count_study(self, study: Study) -> None:
         values = {
             "row": study.row["id"],
             "more_series_count": study.new_series,
@@ -303,25 +301,17 @@ class _Group:
         self._do.count_study.later(self._cursor, values)
 
 
-def _study_and_series_of(found: Sequence[Any]) -> tuple[_Study, _Series | None]:
-    values = iter(found)
-    row, patient, part = (
-        dict(zip(table.c.keys(), islice(values, len(table.c)), strict=True)) for table in (studies, patients, series)
-    )
-    modalities, sop_classes = (
-        set(row[name].split("\\")) if row[name] else set() for name in ("modalities", "sop_classes")
-    )
-    study = _Study(row=row, patient=patient, modalities=modalities, sop_classes=sop_classes)
-    return study, _Series(row=part) if part["id"] is not None else None
-
-
-def _count_in(study: _Study, part: _Series, description: Description) -> None:
-    study.new_series += part.row["instance_count"] + part.new_instances == 0
-    study.new_instances += 1
-    part.new_instances += 1
-    study.sop_classes.add(description.sop_class)
-    if modality := part.row["modality"]:
-        study.modalities.add(modality)
+def _instance_row(one: _Entry) -> Row:
+    arrival = one.arrival
+    return dict(arrival.description.instance) | {
+        "series_row": one.part.row["id"],
+        "digest": arrival.digest,
+        "role": one.role,
+        "transfer_syntax": arrival.transfer_syntax,
+        "size_bytes": arrival.size_bytes,
+        "received_at": arrival.received_at.isoformat(),
+        "sender": arrival.sender,
+    }
 
 
 def _contradiction(kind: str, keywords: Sequence[str]) -> list[Flag]:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Table, Update, and_, bindparam, insert, null, select, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    Text,
+    Update,
+    and_,
+    any_,
+    bindparam,
+    func,
+    insert,
+    null,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.describe import FieldValue
+from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
@@ -26,6 +42,8 @@ from pacs_server.index.tables import (
     studies,
 )
 
+Held: TypeAlias = tuple[int, str, str]
+
 
 class RecordingStatements:
     """May be used from any thread, each time on the cursor of a transaction."""
@@ -35,14 +53,13 @@ class RecordingStatements:
         self.meets_others = index.database_path is None
         or_nothing = postgresql.insert if self.meets_others else sqlite.insert
         self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
-        # Its objects, each with its row; in the row of a content about which something was decided, none.
-        held = select(instances.c.id, instances.c.digest, instances.c.role).where(
-            instances.c.sop_uid == bindparam("sop_uid")
+        # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none.
+        held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
+        decided = select(fates.c.sop_uid, null(), fates.c.digest, fates.c.fate)
+        self._find_held = Statement(
+            index,
+            union_all(held.where(self._is_one(instances.c.sop_uid)), decided.where(self._is_one(fates.c.sop_uid))),
         )
-        decided = select(null(), fates.c.digest, fates.c.fate).where(
-            fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")
-        )
-        self.find_held = Statement(index, union_all(held, decided))
         self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
         made = or_nothing(fates)
         self.set_fate = Statement(
@@ -71,10 +88,12 @@ class RecordingStatements:
                 series.c.study_row == bindparam("study_row"), series.c.series_uid == bindparam("series_uid")
             ),
         )
-        self.insert_patient, self.insert_study, self.insert_series, self.insert_instance = (
+        self.insert_patient, self.insert_study, self.insert_series = (
             Statement(index, insert(table).returning(table.c.id), _filled(table))
-            for table in (patients, studies, series, instances)
+            for table in (patients, studies, series)
         )
+        made_row = instances.c.id, instances.c.sop_uid, instances.c.digest
+        self._insert_instance = Statement(index, insert(instances).returning(*made_row), _filled(instances))
         self.insert_flag, self.insert_gram = (
             Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
             for table in (flags, name_grams)
@@ -100,6 +119,34 @@ class RecordingStatements:
                 last_received_at=bindparam("now_received_at"),
             ),
         )
+
+    def _is_one(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether a column is one of `sop_uids`: an array, or for SQLite a JSON text."""
+        if self.meets_others:
+            return column == any_(bindparam("sop_uids", type_=postgresql.ARRAY(Text)))
+        listed = func.json_each(bindparam("sop_uids")).table_valued("value")
+        return column.in_(select(listed.c.value))
+
+    def held(self, cursor: Any, sop_uids: Sequence[Uid]) -> tuple[dict[str, list[Held]], dict[tuple[str, str], str]]:
+        """The objects under these UIDs: row, digest and role of each; and what was decided about contents of them."""
+        asked: Any = [str(uid) for uid in sop_uids]
+        found: dict[str, list[Held]] = {}
+        decided: dict[tuple[str, str], str] = {}
+        told = self._find_held.on(cursor, {"sop_uids": asked if self.meets_others else json.dumps(asked)})
+        for sop_uid, row, digest, what in told.fetchall():
+            if row is None:
+                decided[sop_uid, digest] = what
+            else:
+                found.setdefault(sop_uid, []).append((row, digest, what))
+        return found, decided
+
+    def insert_instances(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """Insert rows of instances and answer their ids, in this order."""
+        if len(rows) < 2 or not self.meets_others:
+            return [self._insert_instance.on(cursor, row).fetchone()[0] for row in rows]
+        # PostgreSQL does not promise to answer them in their order.
+        made = {tuple(names): row_id for row_id, *names in self._insert_instance.together(cursor, rows)}
+        return [made[row["sop_uid"], row["digest"]] for row in rows]
 
     def add_values(self, cursor: Any, field: Field, owner_row: int, values: Sequence[FieldValue]) -> None:
         """Enter the values of a field, unless an earlier object of the same patient, study or series had some."""

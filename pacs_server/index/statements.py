@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import CompoundSelect, Delete, Insert, Select, TextClause, Update
 
 from pacs_server.index.engine import Index
+from pacs_server.index.postgresql import insert_together
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -60,3 +61,7 @@ class Statement:
             cursor.later(self._sql, self._parameters(values))
         else:
             self.on(cursor, values)
+
+    def together(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        """An insert of several rows as one, on the cursor of a PostgreSQL transaction; answers what it returns."""
+        return insert_together(cursor, self._sql, [self._parameters(row) for row in rows])

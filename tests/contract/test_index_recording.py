@@ -172,6 +172,28 @@ def test_counts_equal_a_recount_after_any_sequence(index: Index, objects: Instan
     assert_rollups_equal_a_recount(index)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_becomes_what_its_objects_become_one_by_one(
+    index: Index, objects: Instances, new_url: Callable[[], str], seed: int
+) -> None:
+    arrivals = random_arrivals(seed, 60)
+    together = objects.record_in_order(arrivals)
+    upgrade(url := new_url())
+    with closing(Index.open(url)) as other:
+        apart = Instances(other)
+        assert together == [apart.record(one) for one in arrivals]
+        assert content_of(index) == content_of(other)
+    assert {outcome.outcome for outcome in together} == {Outcome.NEW, Outcome.VERSION, Outcome.DUPLICATE}
+    assert_rollups_equal_a_recount(index)
+
+
+def content_of(index: Index) -> list[tuple]:
+    named = select(instances.c.sop_uid, instances.c.digest, instances.c.role, series.c.series_uid, studies.c.study_uid)
+    named = named.add_columns(copies.c.path).join_from(instances, series).join(studies)
+    with index.read() as connection:
+        return sorted(tuple(row) for row in connection.execute(named.join(copies)))
+
+
 def test_many_threads_record_new_patients_studies_and_the_same_objects_at_once(
     index: Index, objects: Instances
 ) -> None:

@@ -48,6 +48,23 @@ def opened(url: str) -> Iterator[Instances]:
         yield Instances(index)
 
 
+def test_a_group_of_objects_takes_as_many_round_trips_as_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    asking = watch.WatchedConnection.asking
+
+    def counted(connection: watch.WatchedConnection) -> Any:
+        asked.append(connection)
+        return asking(connection)
+
+    with opened(url) as objects:
+        objects.record(arrival())
+        monkeypatch.setattr(watch.WatchedConnection, "asking", counted)
+        objects.record(arrival())
+        for_one = len(asked)
+        assert {one.outcome for one in objects.record_in_order([arrival() for _ in range(50)])} == {Outcome.NEW}
+    assert len(asked) - for_one <= for_one
+
+
 class Doing(threading.Thread):
     """Something that is done beside the test; its error is kept."""
 

@@ -1,0 +1,56 @@
+"""The rows that objects of one study share while a group of them is recorded, and what each adds to their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeAlias
+
+from pacs_server.dicom.describe import Description
+from pacs_server.index.tables import patients, series, studies
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Part:
+    """A series that a group adds to: its row as it was, and how many current objects are to be added."""
+
+    row: Row
+    new_instances: int = 0
+
+
+@dataclass(slots=True)
+class Study:
+    """A study that a group adds to: its row and its patient's as they were, and what is to be added."""
+
+    row: Row
+    patient: Row
+    modalities: set[str]
+    sop_classes: set[str]
+    new_series: int = 0
+    new_instances: int = 0
+    last_received_at: str = ""
+
+    def count_in(self, part: Part, description: Description) -> None:
+        """A current object of one of its series is added."""
+        self.new_series += part.row["instance_count"] + part.new_instances == 0
+        self.new_instances += 1
+        part.new_instances += 1
+        self.sop_classes.add(description.sop_class)
+        if modality := part.row["modality"]:
+            self.modalities.add(modality)
+
+
+def rows_found(found: Sequence[Any]) -> tuple[Study, Part | None]:
+    """A study, and one of its series if there is one, from the columns of study, patient and series."""
+    values = iter(found)
+    row, patient, part = (
+        dict(zip(table.c.keys(), islice(values, len(table.c)), strict=True)) for table in (studies, patients, series)
+    )
+    modalities, sop_classes = (
+        set(row[name].split("\\")) if row[name] else set() for name in ("modalities", "sop_classes")
+    )
+    study = Study(row=row, patient=patient, modalities=modalities, sop_classes=sop_classes)
+    return study, Part(row=part) if part["id"] is not None else None

@@ -1,7 +1,9 @@
 """C-MOVE and C-GET with DCMTK's clients: every level, conversions, failures told by name."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -9,7 +11,7 @@ from support import dcmtk
 from support.dcmtk import PATIENT_ROOT, STUDY_ROOT, Receiver, Station
 from support.equality import differences
 from support.samples import Sample, tiny, uid, write
-from support.second_client import Witness, associate, identifier
+from support.second_client import DEADLINE_S, Witness, associate, identifier
 
 SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA801, 0xA900
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -166,6 +168,39 @@ def test_the_receiver_is_told_who_asked(study: dict[str, Sample], station: Stati
         station.archive.add_peer(witness.aet, witness.port)
         assert station.move(STUDY_ROOT, witness.aet, "SERIES", keys_of("SERIES")).status == SUCCESS
         assert {(one.originator_aet, one.originator_id) for one in witness.received} == {("STATION", 1)}
+
+
+class Meeting(Witness):
+    """A receiver that takes the first objects of so many associations only when all of them have come."""
+
+    def __init__(self, aet: str, associations: int, *, aborts_one: bool = False) -> None:
+        super().__init__(aet=aet)
+        self._all_here = threading.Barrier(associations)
+        self._met: list[object] = []
+        self._aborts_one = aborts_one
+
+    def take(self, event: Any) -> int:
+        if event.assoc not in self._met and len(self._met) < self._all_here.parties:
+            self._met.append(event.assoc)
+            self._all_here.wait(DEADLINE_S)
+            if self._aborts_one and event.assoc is self._met[0]:
+                event.assoc.abort()
+        return super().take(event)
+
+
+@pytest.mark.parametrize("aborts_one", [False, True])
+def test_a_destination_that_takes_several_associations_gets_objects_on_all_of_them(
+    study: dict[str, Sample], archive, *, aborts_one: bool
+) -> None:
+    root = "1.2.840.10008.5.1.4.1.2.2.2"
+    receiver = Meeting(f"MEETING{int(aborts_one)}", 3, aborts_one=aborts_one)
+    with receiver.running(), associate(archive, [(root, [IMPLICIT])]) as association:
+        archive.add_peer(receiver.aet, receiver.port, "--associations", "3")
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        responses = [status for status, _ in association.send_c_move(asked, receiver.aet, root)]
+    assert responses[-1].Status == SUCCESS
+    assert responses[-1].NumberOfCompletedSuboperations == 5
+    assert {one.sop_uid for one in receiver.received} == {sample.sop_uid for sample in study.values()}
 
 
 def test_pending_responses_count_down(study: dict[str, Sample], archive) -> None:

@@ -1,0 +1,258 @@
+"""The C-STORE sub-operations of a retrieve: on the association that asks, or on one or several to a destination.
+
+Source: PS3.4 sections C.4.2.2 and C.4.3.2.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from pacs_server import log
+from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
+from pacs_server.archive.lookup import moved_copies
+from pacs_server.dimse.progress import Progress, Watch
+from pacs_server.dimse.session import Session
+from pacs_server.dimse.status import Status, status_for
+from pacs_server.errors import (
+    CopyUnreadable,
+    IndexUnavailable,
+    PeerAborted,
+    PeerRejected,
+    PeerTimedOut,
+    PeerUnreachable,
+    ProtocolViolation,
+    Undecodable,
+)
+from pacs_server.index.search import Deliverable
+from pacs_server.net.association import Association
+from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
+from pacs_server.net.message import Command
+
+_CONNECTIONS: Final = 2  # to one destination for one part: it may drop the first
+_TURN_S: Final = 0.1
+BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What became of one object: the status of its C-STORE, or why there is none."""
+
+    item: Deliverable
+    status: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """How one association is worked on: what is told of each object, when it stops, and what is done meanwhile."""
+
+    settle: Callable[[_Outcome], None]
+    is_stopped: Callable[[], bool]
+    meanwhile: Callable[[], None]
+
+
+class SubOperations:
+    """Those of one retrieve. Belongs to the thread of its requester, who is told how far they have come."""
+
+    def __init__(
+        self,
+        session: Session,
+        command: Command,
+        progress: Progress,
+        *,
+        preferred: str,
+        originator: tuple[str, int] | None = None,
+    ) -> None:
+        """`preferred` is the transfer syntax that the receiver wants uncompressed objects in; `originator` the AE title
+        and message ID of the C-MOVE that asks.
+        """
+        self._archive, self._tally, self._progress = session.archive, session.tally, progress
+        self._watch = Watch(session, command, progress)
+        self._preferred = preferred
+        self._originator = originator
+        self._own = _Line(settle=self._count, is_stopped=self._watch.cancelled, meanwhile=self._watch.meanwhile)
+
+    def send(self, items: Sequence[Deliverable], target: Association) -> bool:
+        """Send the objects over the association that asked for them; whether it cancelled that.
+
+        Raises: RequesterGone; PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+        """
+        waiting = deque(items)
+        self._send_waiting(waiting, target, self._own)
+        return bool(waiting)
+
+    def move(self, items: Sequence[Deliverable], destination: Destination, *, associations: int) -> bool:
+        """Send the objects to a destination, over so many associations at once; whether that was cancelled.
+
+        Raises: RequesterGone.
+        """
+        for batch in _batches(items, self._preferred):
+            if self._move_batch(batch, destination, min(associations, len(batch))):
+                return True
+        return False
+
+    def _move_batch(self, batch: list[Deliverable], destination: Destination, associations: int) -> bool:
+        """Send one part, and count what could not be sent; whether it was cancelled."""
+        waiting = deque(batch)
+        if associations > 1:
+            cancelled = self._move_side_by_side(waiting, batch, destination, associations)
+        else:
+            cancelled = self._move_waiting(waiting, batch, destination, self._own)
+        if not cancelled:
+            for item in waiting:
+                self._count(_Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS))
+        return cancelled
+
+    def _move_side_by_side(
+        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, associations: int
+    ) -> bool:
+        """Each association takes the next object that waits. The requester is told by its own thread, this one."""
+        settled: SimpleQueue[_Outcome | None] = SimpleQueue()
+        stop = threading.Event()
+        line = _Line(settle=settled.put, is_stopped=stop.is_set, meanwhile=lambda: None)
+        with ThreadPoolExecutor(associations, "sub-operations") as threads:
+            moves = [threads.submit(self._move_waiting, waiting, batch, destination, line) for _ in range(associations)]
+            for move in moves:
+                move.add_done_callback(lambda _: settled.put(None))
+            try:
+                cancelled = self._settle_all(settled, stop, associations)
+            finally:
+                stop.set()
+        for move in moves:
+            move.result()  # an error that nobody foresaw
+        return cancelled
+
+    def _settle_all(self, settled: SimpleQueue[_Outcome | None], stop: threading.Event, running: int) -> bool:
+        """Count what the associations settle until each has ended with None; whether the requester cancelled."""
+        cancelled = False
+        while running:
+            cancelled = cancelled or self._watch.cancelled()
+            if cancelled:
+                stop.set()
+            try:
+                outcome = settled.get(timeout=_TURN_S)
+            except Empty:
+                self._watch.meanwhile()
+                continue
+            if outcome is None:
+                running -= 1
+            else:
+                self._count(outcome)
+        return cancelled
+
+    def _move_waiting(
+        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, line: _Line
+    ) -> bool:
+        """Send what waits over an association of its own; whether that was stopped. When the destination drops the
+        association, the object that was on its way and the rest are sent over another one, once.
+        """
+        for _ in range(_CONNECTIONS):
+            target = self._connect(batch, destination)
+            if target is None:
+                return False
+            try:
+                self._send_waiting(waiting, target, line)
+                _release(target, destination.aet)
+            except BROKEN as error:
+                self._progress.comment = f"association with {destination.aet} broke: {error}"
+                log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
+            else:
+                return bool(waiting)
+            finally:
+                target.close()
+        return False
+
+    def _connect(self, batch: Sequence[Deliverable], destination: Destination) -> Association | None:
+        settings = self._archive.settings
+        proposed = contexts_for(_one_of_each(batch), self._preferred)
+        proposals = [(kind[0], syntaxes, False) for kind, syntaxes in proposed.items()]
+        try:
+            return connect(destination, calling_aet=settings.aet, contexts=proposals, limits=settings.network)
+        except (PeerUnreachable, PeerRejected, *BROKEN) as error:
+            log.warning("move destination failed", aet=destination.aet, why=error)
+            self._progress.comment = f"{destination.aet} cannot be reached: {error}"
+            return None
+
+    def _send_waiting(self, waiting: deque[Deliverable], target: Association, line: _Line) -> None:
+        """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
+
+        Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
+        """
+        while waiting and not line.is_stopped():
+            try:
+                item = waiting.popleft()
+            except IndexError:  # another association took the last one
+                return
+            try:
+                outcome = self._attempt(item, target, line)
+            except BROKEN:
+                waiting.appendleft(item)
+                raise
+            line.settle(outcome)
+
+    def _attempt(self, item: Deliverable, target: Association, line: _Line) -> _Outcome:
+        try:
+            return _Outcome(item=item, status=self._deliver(item, target, line))
+        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
+            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
+            return _Outcome(item=item, status=status_for(error), reason=str(error))
+
+    def _deliver(self, item: Deliverable, target: Association, line: _Line) -> int:
+        sender = Sender(
+            placement=self._archive.placement,
+            transcoder=self._archive.transcoder,
+            on_damage=self._archive.on_damage,
+            meanwhile=line.meanwhile,
+        )
+        give = partial(
+            deliver, association=target, sender=sender, originator=self._originator, preferred=self._preferred
+        )
+        try:
+            return give(item)
+        except CopyUnreadable:
+            if (moved := moved_copies(self._archive.search, item)) is None:
+                raise
+            return give(moved)
+
+    def _count(self, outcome: _Outcome) -> None:
+        """Note what became of an object, and tell the requester now and then. Raises: RequesterGone."""
+        self._progress.comment = outcome.reason or self._progress.comment
+        self._progress.note(outcome.item, outcome.status)
+        if outcome.status == Status.SUCCESS:
+            self._archive.on_read(outcome.item)
+        self._tally.sent += outcome.status == Status.SUCCESS
+        self._tally.not_sent += outcome.status != Status.SUCCESS
+        self._watch.tell()
+
+
+def _release(target: Association, aet: str) -> None:
+    try:
+        target.release()
+    except BROKEN as error:
+        log.warning("move destination did not release", aet=aet, why=error)
+
+
+def _batches(items: Sequence[Deliverable], preferred: str) -> Iterator[list[Deliverable]]:
+    """Cut the objects so that the contexts of each part fit in one association (at most 128, PS3.8 section 9.3.2.2)."""
+    batch: list[Deliverable] = []
+    kinds: set[tuple[str, str]] = set()
+    for item in items:
+        kind = (item.sop_class, item.transfer_syntax)
+        if kind not in kinds and len(contexts_for([*_one_of_each(batch), item], preferred)) > MAX_CONTEXTS:
+            yield batch
+            batch, kinds = [], set()
+        kinds.add(kind)
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _one_of_each(items: Sequence[Deliverable]) -> list[Deliverable]:
+    return list({(item.sop_class, item.transfer_syntax): item for item in items}.values())

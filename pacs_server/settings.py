@@ -20,6 +20,7 @@ import yaml
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import ConfigError
+from pacs_server.yaml_file import place_in, read_mapping
 
 Number = TypeVar("Number", int, float)
 
@@ -36,7 +37,6 @@ _SCHEMES: Final = ("sqlite", "postgresql", "postgresql+psycopg2")
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _INT_TAG: Final = "tag:yaml.org,2002:int"
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
-_MAX_FILE_BYTES: Final = 1 << 20
 
 
 def site_aet(text: str) -> AeTitle:
@@ -194,7 +194,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     Raises: ConfigError with every problem and its place.
     """
     reading = _Reading(path)
-    values = reading.section(Settings, reading.root(), "")
+    values = reading.section(Settings, read_mapping(path, remedy="; `pacs init` makes one"), "")
     reading.override(values, environment or {})
     data_dir = path.parent.absolute() / values.get("data_dir", ".")
     values["data_dir"] = data_dir
@@ -298,30 +298,6 @@ class _Reading:
         origin = self.origins.get(name, DEFAULT)
         self.problems.append(f"{self.path if origin == DEFAULT else origin}: {name}: {reason}")
 
-    def place(self, mark: yaml.Mark | None) -> str:
-        return f"{self.path} line {mark.line + 1}" if mark is not None else str(self.path)
-
-    def root(self) -> yaml.MappingNode:
-        """The top of the file; an empty file is an empty mapping. Raises: ConfigError when it cannot be read at all."""
-        try:
-            with self.path.open("rb") as file:
-                text = file.read(_MAX_FILE_BYTES).decode("utf-8")
-            node = yaml.compose(text, yaml.SafeLoader)
-        except OSError as error:
-            remedy = "; `pacs init` makes one" if isinstance(error, FileNotFoundError) else ""
-            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}{remedy}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{self.path}: is not UTF-8 text") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or "is not YAML"
-            raise ConfigError(f"{self.place(mark)}: {reason}") from error
-        if node is None:
-            return yaml.MappingNode("tag:yaml.org,2002:map", [])
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{self.place(node.start_mark)}: the file has to be a list of `name: value` lines")
-        return node
-
     def section(self, kind: type, node: yaml.Node, prefix: str) -> dict[str, Any]:
         """The good values of one mapping, for the dataclass `kind`; what is wrong becomes problems."""
         known = {item.name: item for item in fields(kind) if not item.metadata.get("internal")}
@@ -329,10 +305,10 @@ class _Reading:
         values: dict[str, Any] = {}
         if not isinstance(node, yaml.MappingNode):
             if node.tag != _NULL_TAG:
-                self.problems.append(f"{self.place(node.start_mark)}: {prefix[:-1]}: needs settings below it")
+                self.problems.append(f"{place_in(self.path, node.start_mark)}: {prefix[:-1]}: needs settings below it")
             return values
         for key_node, value_node in node.value:
-            key, place = str(key_node.value), self.place(key_node.start_mark)
+            key, place = str(key_node.value), place_in(self.path, key_node.start_mark)
             name = f"{prefix}{key}"
             if key not in known:
                 self.problems.append(f"{place}: {name}: unknown setting; the nearest is {_nearest(key, prefix)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -10,6 +11,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
 from pacs_server.cli.storage import print_volumes, volumes_of
+from pacs_server.cli.survival import survived
 
 if TYPE_CHECKING:
     from pacs_server.service.assemble import Node
@@ -41,15 +43,17 @@ def status(invocation: Invocation) -> ExitCode:
     with invocation.node() as node:
         volumes = volumes_of(node)
         holdings = node.search.counts()
-        backlog = _backlog(node)
+        backlog = backlog_of(node)
+        survival = node.registry.survival()
     if invocation.as_json:
-        click.echo(as_json_text({"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog}))
+        told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
+        click.echo(as_json_text(told))
     else:
-        _print_screen(server, volumes, holdings, backlog)
+        _print_screen(server, volumes, holdings, backlog, survival)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
 
 
-def _backlog(node: Node) -> dict[str, Any]:
+def backlog_of(node: Node) -> dict[str, Any]:
     """What is not as the site wants it, and what is owed for it."""
     absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
     want = node.policies().usual.want
@@ -83,11 +87,13 @@ def _print_screen(
     volumes: list[dict[str, object]],
     holdings: dict[str, int],
     backlog: dict[str, Any],
+    survival: dict[str, Any] | None,
 ) -> None:
     facts = {
         "server": _server_line(server),
         "holdings": _holdings_line(holdings),
         "backlog": _backlog_line(backlog),
+        "losses": _losses_line(survival, datetime.now(UTC)),
     }
     print_facts(facts, as_json=False)
     click.echo()
@@ -107,6 +113,21 @@ def _server_line(server: dict[str, Any] | None) -> str:
         f"{server['aet']} on {server['host']}:{server['port']}, process {server['pid']}, since {server['started_at']}, "
         f"{len(server['associations'])} associations open, {server['served']} served"
     )
+
+
+def _losses_line(survival: dict[str, Any] | None, now: datetime) -> str:
+    """What is noted about the losses that are survived, and how old that is."""
+    if survival is None:
+        return "not counted yet; pacs doctor --survive 1 counts"
+    numbers = {what: survived(survival[what]) for what in ("data", "retrieving", "storing")}
+    told = [
+        f"{' and '.join(what for what in numbers if numbers[what] == one)} {one}"
+        for one in dict.fromkeys(numbers.values())
+    ]
+    if survival["gone"]:
+        told.append(f"{survival['gone']} objects had no copy that could be read")
+    age = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
+    return f"{', '.join(told)} (copies counted {age} minutes ago)"
 
 
 def _holdings_line(counts: dict[str, int]) -> str:

@@ -210,22 +210,28 @@ def doctor(invocation: Invocation) -> ExitCode:
 
     Says what is dangerous, and what to write in fstab instead. Ends with 12 when there is something to change.
     """
-    from pacs_server.storage.mounts import advice, mount_of
-
-    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    rows: list[dict[str, object]] = []
     with invocation.node() as node:
-        for volume in node.volumes():
-            told = volume.check()
-            mount = mount_of(volume.spec.path, table)
-            if told.reason:
-                rows.append({"volume": volume.spec.name, "problem": told.reason, "remedy": "see pacs storage show"})
-            found = advice(mount) if mount else ()
-            rows += ({"volume": volume.spec.name, "problem": one.problem, "remedy": one.remedy} for one in found)
+        rows = mount_problems(node)
     print_rows(rows, {"volume": "VOLUME", "problem": "PROBLEM", "remedy": "REMEDY"}, as_json=invocation.as_json)
     if not rows:
         talk("nothing to change")
     return ExitCode.DAMAGE if rows else ExitCode.DONE
+
+
+def mount_problems(node: Node) -> list[dict[str, object]]:
+    """What is wrong with the volumes as they are mounted now, and what to write instead."""
+    from pacs_server.storage.mounts import advice, mount_of, mount_table
+
+    table = mount_table()
+    rows: list[dict[str, object]] = []
+    for volume in node.volumes():
+        told = volume.check()
+        mount = mount_of(volume.spec.path, table)
+        if told.reason:
+            rows.append({"volume": volume.spec.name, "problem": told.reason, "remedy": "see pacs storage show"})
+        found = advice(mount) if mount else ()
+        rows += ({"volume": volume.spec.name, "problem": one.problem, "remedy": one.remedy} for one in found)
+    return rows
 
 
 def _known(node: Node, name: str) -> VolumeRow:

@@ -263,6 +263,30 @@ class Copies:
         with self._index.read() as connection:
             return connection.execute(select(func.count()).where(copies.c.damage.is_not(None))).scalar_one()
 
+    def spread(self, volume_ids: Sequence[str]) -> dict[frozenset[str], int]:
+        """How many objects, versions and what is in the trash too, have good copies on exactly which of these volumes;
+        those that have none, on the empty set. All is as it is at one moment.
+
+        Raises: IndexUnavailable.
+        """
+        ids = list(dict.fromkeys(volume_ids))
+        has = [
+            func.max(case(((copies.c.volume_id == one) & _GOOD, 1), else_=0)).label(f"on_{place}")
+            for place, one in enumerate(ids)
+        ]
+        of_each = select(copies.c.instance_row, *has).group_by(copies.c.instance_row).subquery()
+        kinds = [of_each.c[f"on_{place}"] for place in range(len(ids))]
+        counted = select(func.count(), *kinds).select_from(of_each).group_by(*kinds)
+        with self._index.read_at_one_moment() as connection:
+            total = connection.execute(select(func.count()).select_from(instances)).scalar_one()
+            found: dict[frozenset[str], int] = {}
+            for objects, *flags in connection.execute(counted):
+                if objects:  # without any volume the sum of nothing is a row too
+                    found[frozenset(one for one, flag in zip(ids, flags, strict=True) if flag)] = objects
+        if without := total - sum(found.values()):
+            found[frozenset()] = found.get(frozenset(), 0) + without
+        return found
+
     def only_on(self, volume_id: str, *, others: Sequence[str]) -> int:
         """How many objects of this volume have no good copy on one of the others. Raises: IndexUnavailable."""
         here = copies.alias()

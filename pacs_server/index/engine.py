@@ -82,6 +82,16 @@ class Index:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The machines that have a PostgreSQL database, as the URL names them, each with its port; a path for a socket
+        of this machine. Nothing for SQLite.
+        """
+        if self.database_path is not None:
+            return ()
+        named = self.engine.url.query.get("host", self.engine.url.host or "localhost")
+        return tuple(",".join([named] if isinstance(named, str) else named).split(","))
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database.

@@ -20,6 +20,7 @@ from pacs_server.index.statements import Statement
 _POLICY: Final = "policy"
 _REVISION: Final = "revision"
 _BACKED_UP: Final = "backup "
+_SURVIVAL: Final = "survival"
 
 
 class Right(StrEnum):
@@ -231,6 +232,18 @@ class Registry:
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == name))
             connection.execute(insert(site).values(name=name, value=taken_at.isoformat(timespec="seconds")))
+
+    def survival(self) -> dict[str, Any] | None:
+        """What was noted last by `note_survival`. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            noted = connection.execute(select(site.c.value).where(site.c.name == _SURVIVAL)).scalar()
+        return dict(json.loads(noted)) if noted else None
+
+    def note_survival(self, facts: Mapping[str, object]) -> None:
+        """Note how many losses the site survives, so that it is told without counting. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _SURVIVAL))
+            connection.execute(insert(site).values(name=_SURVIVAL, value=json.dumps(dict(facts))))
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

@@ -22,6 +22,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties
 from pacs_server.service.leaving import release_volume
+from pacs_server.service.survival import SurvivalNotes
 from pacs_server.service.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
@@ -54,8 +55,10 @@ class Runner:
             ("verify", self._verify),
             ("purge", self._purge),
             ("moves", self._move),
+            ("survival", self._note_survival),
         ]
         self._duties = Duties("background work", duties)
+        self._survival = SurvivalNotes(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
 
     def start(self) -> None:
@@ -204,3 +207,7 @@ class Runner:
                 node.jobs.owe(JobKind.COPY, datetime.now(UTC), series=[(one.study_uid, one.series_uid)])
             if self._duties.pause(one.size_bytes / limits.verify_bytes_per_s):
                 return
+
+    def _note_survival(self) -> bool:
+        self._survival.look(datetime.now(UTC))
+        return False

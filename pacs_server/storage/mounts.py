@@ -10,6 +10,11 @@ from typing import Final
 
 _NFS: Final = ("nfs", "nfs4")
 _SMB: Final = ("cifs", "smb3", "smbfs")
+# As the kernel names them. A FUSE file system that is not among them may well lie on disks of this machine.
+_ELSEWHERE: Final = frozenset(
+    {*_NFS, *_SMB, "afs", "ceph", "lustre", "beegfs", "glusterfs", "9p", "virtiofs"}
+    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph-fuse", "s3fs", "rclone", "mfs", "juicefs", "davfs")}
+)
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
@@ -22,6 +27,12 @@ class Mount:
     file_system: str
     source: str
     options: frozenset[str]
+    device: str
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its files outlive this machine. A disk that is reached as a block device counts as one of it."""
+        return self.file_system in _ELSEWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +43,13 @@ class Advice:
     remedy: str
 
 
+def mount_table() -> str:
+    """The kernel's table of the mounts that this process sees."""
+    return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+
+
 def mount_of(path: Path, table: str) -> Mount | None:
-    """The mount that holds a path, by the text of /proc/self/mountinfo; None when that names none.
+    """The mount that holds a path, by the kernel's table; None when that names none.
 
     Source: proc(5), /proc/pid/mountinfo.
     """
@@ -46,7 +62,9 @@ def mount_of(path: Path, table: str) -> Mount | None:
         point = Path(_unescaped(left[4]))
         if (point == path or point in path.parents) and (best is None or len(point.parts) >= len(best.point.parts)):
             options = frozenset((*left[5].split(","), *right[2].split(",")))
-            best = Mount(point=point, file_system=right[0], source=_unescaped(right[1]), options=options)
+            best = Mount(
+                point=point, file_system=right[0], source=_unescaped(right[1]), options=options, device=left[2]
+            )
     return best
 
 

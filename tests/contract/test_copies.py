@@ -5,10 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.samples import tiny
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Registry
 
@@ -146,3 +148,19 @@ def test_many_damaged_copies_of_one_day_count_against_their_volume_and_few_of_ma
     site.copies.mark_verified([(volume_id, paths[0])], NOW)
     site.copies.mark_damaged(volume_id, paths[0], "rotten", NOW + timedelta(days=30))
     assert count() == 11, "it stays until a person has looked"
+
+
+def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:
+    a, b = (site.volumes[name].spec.id for name in ("a", "b"))
+    assert site.copies.spread([a, b]) == {}
+    site.take_in(3)
+    site.store(tiny("alone", study="other"), need=1, only="a")
+    assert site.copies.spread([a, b]) == {frozenset({a, b}): 3, frozenset({a}): 1}
+    assert site.copies.spread([b]) == {frozenset({b}): 3, frozenset(): 1}
+    assert site.copies.spread([]) == {frozenset(): 4}
+    damaged, forgotten = site.objects()[:2]
+    for copy in damaged.copies:
+        site.copies.mark_damaged(copy.volume_id, copy.path, "its digest is another", NOW)
+    for copy in forgotten.copies:
+        Holdings(site.index).forget(copy.volume_id, copy.path)
+    assert site.copies.spread([a, b]) == {frozenset({a, b}): 1, frozenset({a}): 1, frozenset(): 2}

@@ -1,0 +1,174 @@
+"""`pacs doctor`: every check with its remedy, and which losses the site survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode, exit_code
+from pacs_server.cli.invocation import Command, Invocation, pass_invocation
+from pacs_server.cli.output import as_json_text, print_rows, talk
+from pacs_server.cli.status import backlog_of
+from pacs_server.cli.storage import mount_problems
+from pacs_server.cli.survival import as_facts, print_survey
+from pacs_server.errors import ConfigError, PacsError
+
+if TYPE_CHECKING:
+    from pacs_server.cluster.survive import Site
+    from pacs_server.service.assemble import Node
+
+_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
+Problem = tuple[str, str]
+
+
+@click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
+@click.option(
+    "--survive",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Try every loss of N servers, databases and volumes: which first loses data, or ends service.",
+)
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --survive: of a site as this file describes it, not of this one.",
+)
+@pass_invocation
+def doctor(invocation: Invocation, survive: int | None, layout: Path | None) -> ExitCode:
+    """Examine this archive: settings, database, volumes and copies, each with what to do about it.
+
+    Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.
+    """
+    if survive is None:
+        if layout is not None:
+            raise click.UsageError("--layout goes with --survive")
+        return _examine(invocation)
+    if layout is not None:
+        from pacs_server.cluster.layout import read_layout
+
+        return _survive(invocation, read_layout(layout), survive, {"layout": str(layout)})
+    with invocation.node() as node:
+        site, told = _present(node)
+    code = _survive(invocation, site, survive, told)
+    return ExitCode.DAMAGE if told["gone_objects"] else code
+
+
+def _present(node: Node) -> tuple[Site, dict[str, object]]:
+    """This site as it is now, and what is to be known beside its model."""
+    import socket
+
+    from pacs_server.service.survival import count_copies, standing
+    from pacs_server.storage.mounts import mount_table
+
+    now = standing(node, count_copies(node), server=socket.gethostname(), table=mount_table())
+    if now.is_empty:
+        talk("nothing is held yet: told is what becomes of objects to come")
+    if now.gone:
+        talk(f"{now.gone} objects have no good copy that can be read now: pacs verify, pacs storage list")
+    if now.away:
+        talk(f"left out, because they cannot be read now: {', '.join(now.away)}")
+    return now.site, {"gone_objects": now.gone, "away": now.away, "is_empty": now.is_empty}
+
+
+def _survive(invocation: Invocation, site: Site, most: int, told: dict[str, object]) -> ExitCode:
+    from pacs_server.cluster.advice import advise
+    from pacs_server.cluster.survive import survey
+
+    tried = survey(site, most)
+    advice = advise(site, tried)
+    if invocation.as_json:
+        click.echo(as_json_text(told | {"asked": most} | as_facts(tried, advice)))
+    else:
+        print_survey(site, tried, advice)
+    return ExitCode.DAMAGE if tried.first else ExitCode.DONE
+
+
+def _examine(invocation: Invocation) -> ExitCode:
+    """Make every check that can be made: without settings or an index the others cannot."""
+    rows: list[dict[str, object]] = []
+    code = ExitCode.DONE
+
+    def note(check: str, problems: list[Problem]) -> None:
+        rows.extend({"check": check, "result": problem, "remedy": remedy} for problem, remedy in problems)
+        if not problems:
+            rows.append({"check": check, "result": "good", "remedy": ""})
+
+    check = "settings"
+    try:
+        invocation.settings()
+        note(check, [])
+        check = "database"
+        with invocation.node() as node:
+            note(check, [])
+            for check, find in _CHECKS.items():
+                problems = list(find(node))
+                note(check, problems)
+                code = ExitCode.DAMAGE if problems else code
+    except PacsError as error:
+        told = error.problems if isinstance(error, ConfigError) else (str(error),)
+        note(check, [(one, _REMEDIES[check]) for one in told])
+        code = exit_code(error)
+    print_rows(rows, _HEADINGS, as_json=invocation.as_json)
+    return code
+
+
+def _server(node: Node) -> Iterator[Problem]:
+    from pacs_server.service.telling import running
+
+    if running(node.settings.data_dir) is None:
+        yield "no server runs here", "pacs serve"
+
+
+def _volumes(node: Node) -> Iterator[Problem]:
+    for row in mount_problems(node):
+        yield f"{row['volume']}: {row['problem']}", str(row["remedy"])
+
+
+def _domains(node: Node) -> Iterator[Problem]:
+    """Fault domains that are not what they say: volumes of one device, and fewer of them than copies are wanted."""
+    from pacs_server.storage.mounts import mount_of, mount_table
+
+    table = mount_table()
+    first: dict[str, tuple[str, str]] = {}
+    for volume in node.volumes():
+        spec, mount = volume.spec, mount_of(volume.spec.path, table)
+        if mount is None or not volume.state.is_readable:
+            continue
+        other, domain = first.setdefault(mount.device, (spec.name, spec.domain))
+        if domain != spec.domain:
+            yield (
+                f"{spec.name} is on the device of {other}, but in another fault domain",
+                f"pacs storage set {spec.name} --domain {domain}",
+            )
+    want = node.policies().greatest_want
+    if want > (number := len({volume.spec.domain for volume in node.volumes()})):
+        yield f"{want} copies are wanted, but there are {number} fault domains", "pacs storage add"
+
+
+def _copies(node: Node) -> Iterator[Problem]:
+    backlog = backlog_of(node)
+    if lacking := backlog["lacking_copies"]:
+        yield f"{lacking} objects have fewer than {backlog['want']} copies", "pacs jobs list"
+    if damaged := backlog["damaged_copies"]:
+        yield f"{damaged} copies are damaged", "pacs verify"
+
+
+def _sends(node: Node) -> Iterator[Problem]:
+    if dead := node.sendings.open_counts()["dead"]:
+        yield f"{dead} objects were refused by their destination", "pacs send list"
+
+
+_CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
+    "server": _server,
+    "volumes": _volumes,
+    "fault domains": _domains,
+    "copies": _copies,
+    "sends": _sends,
+}
+_REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
+    _CHECKS, "pacs status"
+)

@@ -1,0 +1,140 @@
+"""Which losses the running site survives: its model, and the numbers that `pacs status` tells without counting."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Site, Volume, copied_on, survived
+from pacs_server.errors import Refused
+from pacs_server.service.assemble import Node
+from pacs_server.storage.mounts import mount_of, mount_table
+from pacs_server.storage.volume import Status
+
+Spread = Mapping[frozenset[str], int]
+
+# 3 s of one core at a million objects with two copies each (docs/operate/surviving.md).
+_COUNT_EVERY: Final = timedelta(hours=1)
+_LOOK_EVERY: Final = timedelta(minutes=1)
+_MOST: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The site as it is now. `gone`: objects without a good copy that can be read now; they are not in the model.
+    `away`: the volumes that cannot be read, which are not in it either. `is_empty`: nothing is held, and the objects of
+    the model are those to come.
+    """
+
+    site: Site
+    gone: int
+    away: tuple[str, ...]
+    is_empty: bool
+
+
+def count_copies(node: Node) -> Spread:
+    """How many objects have good copies on which volumes, by their ids. Raises: IndexUnavailable."""
+    return node.copies.spread([volume.spec.id for volume in node.volumes()])
+
+
+def standing(node: Node, spread: Spread, *, server: str, table: str) -> Standing:
+    """The model of this site: this server, under the name `server`, its database, and the volumes that can be read.
+
+    Raises: IndexUnavailable.
+    """
+    here = {volume.spec.id: volume for volume in node.volumes() if volume.check().is_readable}
+    mounts = {key: mount_of(volume.spec.path, table) for key, volume in here.items()}
+    volumes = tuple(
+        Volume(
+            name=volume.spec.name,
+            domain=volume.spec.domain,
+            server="" if (mount := mounts[key]) is not None and mount.is_elsewhere else server,
+            takes_new=volume.state.status is Status.ONLINE,
+        )
+        for key, volume in here.items()
+    )
+    domain_of = {mount.device: here[key].spec.domain for key, mount in mounts.items() if mount is not None}
+    databases = _databases(node, server, domain_of, table)
+    counted: dict[frozenset[str], int] = {}
+    for ids, objects in spread.items():
+        names = frozenset(here[one].spec.name for one in ids if one in here)
+        counted[names] = counted.get(names, 0) + objects
+    gone = counted.pop(frozenset(), 0)
+    site = Site(
+        servers=(
+            Server(
+                name=server,
+                databases=frozenset(one.name for one in databases),
+                volumes=frozenset(one.name for one in volumes),
+            ),
+        ),
+        databases=databases,
+        volumes=volumes,
+        policy=node.policies().usual,
+        placements=tuple(
+            Placement(volumes=names, objects=objects)
+            for names, objects in sorted(counted.items(), key=lambda one: sorted(one[0]))
+        ),
+    )
+    if is_empty := not spread:
+        site = replace(site, placements=copied_on(site, site.policy.want))
+    away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in here)
+    return Standing(site=site, gone=gone, away=away, is_empty=is_empty)
+
+
+def _databases(node: Node, server: str, domain_of: Mapping[str, str], table: str) -> tuple[Database, ...]:
+    """A SQLite file is in this server, and on the disk that it may share with a volume; of PostgreSQL each machine."""
+    if (path := node.index.database_path) is None:
+        return tuple(Database(name=host, server=server if _is_here(host) else "") for host in node.index.hosts)
+    mount = mount_of(path, table)
+    return (Database(name=path.name, server=server, domain=domain_of.get(mount.device, "") if mount else ""),)
+
+
+def _is_here(host: str) -> bool:
+    name = host.rpartition(":")[0] or host
+    with suppress(ValueError):
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    return name.startswith("/") or name == "localhost"
+
+
+class SurvivalNotes:
+    """Keeps noted how many losses the site survives. Belongs to one thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._looked_at = self._counted_at = datetime.min.replace(tzinfo=UTC)
+        self._spread: Spread = {}
+        self._noted: tuple[Site, int, datetime] | None = None
+
+    def look(self, now: datetime) -> None:
+        """Count the copies when that was long ago; note anew what changed by that, by volumes or by policy.
+
+        Raises: IndexUnavailable.
+        """
+        if now - self._looked_at < _LOOK_EVERY:
+            return
+        self._looked_at = now
+        if now - self._counted_at >= _COUNT_EVERY:
+            self._spread, self._counted_at = count_copies(self._node), now
+        told = standing(self._node, self._spread, server=socket.gethostname(), table=mount_table())
+        state = told.site, told.gone, self._counted_at
+        if state != self._noted:
+            self._node.registry.note_survival(_facts(told) | {"counted_at": self._counted_at.isoformat()})
+            self._noted = state
+
+
+def _facts(told: Standing) -> dict[str, object]:
+    return {**{aspect.value: number for aspect, number in _numbers(told.site).items()}, "gone": told.gone}
+
+
+def _numbers(site: Site) -> dict[Aspect, int]:
+    """How many losses are survived, of up to five or as many as can be tried in seconds."""
+    for most in range(_MOST, 0, -1):
+        with suppress(Refused):
+            return survived(site, most)
+    return survived(site, 0)

@@ -1,7 +1,8 @@
 """A file system in memory that fails when it is told to: EIO, hanging calls, and cuts that forget what was not flushed.
 
 Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `hang SECONDS`, or `cut`, which leaves of
-every file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given.
+every file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given, as
+a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
 """
 
 import errno
@@ -173,5 +174,6 @@ class Faulty(mfusepy.Operations):
 
 if __name__ == "__main__":
     mfusepy.FUSE(
-        Faulty(), sys.argv[1], foreground=True, nothreads=False, attr_timeout=0, entry_timeout=0, negative_timeout=0
-    )
+        Faulty(), sys.argv[1], foreground=True, nothreads=False, attr_timeout=0, entry_timeout=0, negative_timeout=0,
+        **({"subtype": sys.argv[2]} if len(sys.argv) > 2 else {}),
+    )  # fmt: skip

@@ -29,11 +29,15 @@ class FaultyVolume:
 
 
 @contextmanager
-def mounted(path: Path) -> Iterator[FaultyVolume]:
-    """Mount one at `path`; it is unmounted at the end. Raises: OSError where that is not possible."""
+def mounted(path: Path, kind: str = "") -> Iterator[FaultyVolume]:
+    """Mount one at `path`, of a kind like sshfs; it is unmounted at the end. Raises: OSError where that is not
+    possible.
+    """
     path.mkdir(exist_ok=True)
     program = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, str(PROGRAM), str(path), *filter(None, [kind])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + MOUNT_S

@@ -155,10 +155,8 @@ def sites(draw: st.DrawFn) -> Site:
         Placement(volumes=volumes, objects=draw(st.integers(1, 9)))
         for volumes in draw(st.lists(sets_of_volumes, unique=True))
     )
-    return Site(
-        servers=servers, databases=databases, volumes=volumes, policy=Policy(want=2, need=2, degraded=draw(st.integers(1, 2))),
-        placements=placements,
-    )  # fmt: skip
+    policy = Policy(want=2, need=2, degraded=draw(st.integers(1, 2)))
+    return Site(servers=servers, databases=databases, volumes=volumes, policy=policy, placements=placements)
 
 
 def by_hand(site: Site, parts: Collection[Part]) -> set[str]:
@@ -260,6 +258,6 @@ def test_more_losses_than_can_be_tried_in_seconds_are_refused():
     placements = (Placement(volumes=frozenset({"7"})),)
     site = Site(servers=(), databases=(), volumes=volumes, policy=Policy(), placements=placements)
     assert survey(site, 3).sizes[-1].losses == comb(60, 3)
-    with pytest.raises(Refused, match="60 parts can be lost in .* ways of up to 6"):
+    with pytest.raises(Refused, match=r"60 parts can be lost in .* ways of up to 6"):
         survey(site, 6)
     assert survived(site, 6) == {DATA: 0, RETRIEVING: -1, STORING: -1}, "what has ended needs no more trying"

@@ -39,9 +39,10 @@ Problem = tuple[str, str]
 )
 @pass_invocation
 def doctor(invocation: Invocation, survive: int | None, layout: Path | None) -> ExitCode:
-    """Examine this archive: settings, database, volumes and copies, each with what to do about it.
+    """Examine this archive, and say what to do.
 
-    Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.
+    Settings, database, server, volumes, fault domains, copies, what is to be sent. Ends with 12 when something is to be
+    done, or when fewer losses are survived than --survive asks for.
     """
     if survive is None:
         if layout is not None:

@@ -26,6 +26,14 @@ HELP: Final[dict[str, str]] = {
         "古い版の SQLite は隣に写しを取ってから更新します。PostgreSQL は更新しません。pacs db upgrade を実行してください。",
     "Show the server, the volumes, what is held and what is owed. Ends with 13 when no server runs.":
         "サーバ、ボリューム、保管量、未処理の作業を表示します。サーバが動いていなければ終了コードは 13 です。",
+    "Examine this archive, and say what to do. Settings, database, server, volumes, fault domains, copies, what is to "
+    "be sent. Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.":
+        "このアーカイブを調べ、何をすべきかを示します。設定、データベース、サーバ、ボリューム、故障範囲、コピー、送信待ちを調べます。"
+        "すべきことがあるとき、または耐えられる損失が --survive の数より少ないとき、終了コードは 12 です。",
+    "Try every loss of N servers, databases and volumes: which first loses data, or ends service.":
+        "サーバ、データベース、ボリュームのうち N 個を同時に失う場合をすべて試し、データを失うもの、サービスが止まるものを示します。",
+    "With --survive: of a site as this file describes it, not of this one.":
+        "--survive とともに。このアーカイブではなく、このファイルに書かれた構成について調べます。",
     "Check and show the settings file.": "設定ファイルを確認・表示します。",
     "Read the settings file and name every problem with its place.":
         "設定ファイルを読み、問題をすべて、その場所とともに示します。",

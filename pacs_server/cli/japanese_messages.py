@@ -66,7 +66,15 @@ MESSAGES: Final[dict[str, str]] = {
         "復元しました。オブジェクト: 残っていたもの {0}、写し戻したもの {1}、失われたもの {2}",
     "start the server, then run pacs reconcile --repair: it takes in what arrived after the backup":
         "サーバを起動してから pacs reconcile --repair を実行してください。バックアップの後に届いたものを取り込みます",
+    "nothing is held yet: told is what becomes of objects to come":
+        "まだ何も保管していません。これから届くものについて示します",
+    "{} objects have no good copy that can be read now: pacs verify, pacs storage list":
+        "オブジェクト {0} 件には、いま読める正しいコピーがありません: pacs verify、pacs storage list",
+    "left out, because they cannot be read now: {}": "いま読めないため、除いて調べました: {0}",
     # Refusals and failures.
+    "{} parts can be lost in {} ways of up to {}, and objects lie in {} ways: too many to try each; ask for fewer with "
+    "--survive":
+        "{0} 個の部分のうち {2} 個までを失う場合は {1} 通り、オブジェクトの置かれ方は {3} 通りで、多すぎて試せません。--survive の数を減らしてください",
     "{} holds no backup, but did so on {}: is it mounted? To begin anew there, on another disk, say --new":
         "{0} にバックアップがありません。{1} にはありました。マウントされていますか。別のディスクに新しく始めるには --new を付けてください",
     "{} has no complete backup; is the right directory mounted there?":

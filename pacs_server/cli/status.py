@@ -11,7 +11,6 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
 from pacs_server.cli.storage import print_volumes, volumes_of
-from pacs_server.cli.survival import survived
 
 if TYPE_CHECKING:
     from pacs_server.service.assemble import Node
@@ -119,15 +118,18 @@ def _losses_line(survival: dict[str, Any] | None, now: datetime) -> str:
     """What is noted about the losses that are survived, and how old that is."""
     if survival is None:
         return "not counted yet; pacs doctor --survive 1 counts"
-    numbers = {what: survived(survival[what]) for what in ("data", "retrieving", "storing")}
-    told = [
-        f"{' and '.join(what for what in numbers if numbers[what] == one)} {one}"
-        for one in dict.fromkeys(numbers.values())
-    ]
+    by: dict[int, list[str]] = {}
+    for what in ("data", "retrieving", "storing"):
+        by.setdefault(survival[what], []).append(what)
+    told = [f"by {' and '.join(those)}: {_any(number)}" for number, those in by.items()]
     if survival["gone"]:
         told.append(f"{survival['gone']} objects had no copy that could be read")
     age = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
-    return f"{', '.join(told)} (copies counted {age} minutes ago)"
+    return f"survived {'; '.join(told)} (copies counted {age} minutes ago)"
+
+
+def _any(number: int) -> str:
+    return f"any {number}" if number > 0 else "none" if number == 0 else "not even none, something is amiss now"
 
 
 def _holdings_line(counts: dict[str, int]) -> str:

@@ -50,11 +50,11 @@ def print_survey(site: Site, tried: Survey, advice: Iterable[Advice]) -> None:
     facts |= {aspect.value: _told(site, tried, aspect) for aspect in largest.ending}
     print_facts(facts, as_json=False)
     for one in advice:
-        gains = ", ".join(f"{aspect} {survived(number)}" for aspect, number in one.survives.items())
+        gains = ", ".join(f"{aspect} {_survived(number)}" for aspect, number in one.survives.items())
         click.echo(f"helps: {one.change}; then {gains}")
 
 
-def survived(number: int) -> str:
+def _survived(number: int) -> str:
     """A number of losses, as it follows what survives them."""
     return "does not even go on now" if number < 0 else f"survives any {number}" if number else "survives no loss"
 
@@ -62,9 +62,9 @@ def survived(number: int) -> str:
 def _told(site: Site, tried: Survey, aspect: Aspect) -> str:
     number = tried.survived(aspect)
     if (loss := tried.first.get(aspect)) is None:
-        return survived(number)
+        return _survived(number)
     names = " and ".join(map(str, loss.parts)) or "any loss"
-    return f"{survived(number)}; without {names}, {_reason(site, loss, aspect)}"
+    return f"{_survived(number)}; without {names}, {_reason(site, loss, aspect)}"
 
 
 def _reason(site: Site, loss: Loss, aspect: Aspect) -> str:

@@ -84,8 +84,8 @@ class Index:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The machines that have a PostgreSQL database, as the URL names them, each with its port; a path for a socket
-        of this machine. Nothing for SQLite.
+        """The machines that have a PostgreSQL database, as the URL names them; a path for a socket of this machine.
+        Nothing for SQLite.
         """
         if self.database_path is not None:
             return ()

@@ -90,16 +90,17 @@ def standing(node: Node, spread: Spread, *, server: str, table: str) -> Standing
 def _databases(node: Node, server: str, domain_of: Mapping[str, str], table: str) -> tuple[Database, ...]:
     """A SQLite file is in this server, and on the disk that it may share with a volume; of PostgreSQL each machine."""
     if (path := node.index.database_path) is None:
-        return tuple(Database(name=host, server=server if _is_here(host) else "") for host in node.index.hosts)
+        return tuple(Database(name=host, server=server if is_here(host) else "") for host in node.index.hosts)
     mount = mount_of(path, table)
     return (Database(name=path.name, server=server, domain=domain_of.get(mount.device, "") if mount else ""),)
 
 
-def _is_here(host: str) -> bool:
-    name = host.rpartition(":")[0] or host
-    with suppress(ValueError):
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    return name.startswith("/") or name == "localhost"
+def is_here(host: str) -> bool:
+    """Whether a host of a PostgreSQL URL, with or without a port, is this machine."""
+    for name in (host, host.rpartition(":")[0]):
+        with suppress(ValueError):
+            return ipaddress.ip_address(name.strip("[]")).is_loopback
+    return host.startswith("/") or host.partition(":")[0] == "localhost"
 
 
 class SurvivalNotes:

@@ -18,7 +18,7 @@ from pacs_server.cluster.survive import Database, Placement
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.service.assemble import Node
-from pacs_server.service.survival import Standing, SurvivalNotes, count_copies, standing
+from pacs_server.service.survival import Standing, SurvivalNotes, count_copies, is_here, standing
 from pacs_server.storage.mounts import mount_of
 from pacs_server.storage.sentinel import adopt
 
@@ -228,3 +228,21 @@ def test_a_file_system_outlives_the_machine_only_where_that_is_known(line: str, 
     mount = mount_of(Path("/mnt/v/pacs"), f"{LOCAL}40 22 0:50 / /mnt/v rw {line}\n")
     assert mount is not None
     assert (mount.is_elsewhere, mount.device) == (elsewhere, "0:50")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("localhost:5433", True),
+        ("127.0.0.1:5432", True),
+        ("::1", True),
+        ("/run/postgresql", True),
+        ("/run/postgresql:5433", True),
+        ("192.0.2.7", False),
+        ("db1:5432", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_a_database_on_this_machine_is_lost_with_it(host: str, here: bool) -> None:
+    assert is_here(host) is here

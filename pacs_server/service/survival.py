@@ -18,7 +18,7 @@ from pacs_server.storage.volume import Status
 
 Spread = Mapping[frozenset[str], int]
 
-# 3 s of one core at a million objects with two copies each (docs/operate/surviving.md).
+# 4 s of one core at a million objects with two copies each, 25 s at five million (docs/operate/surviving.md).
 _COUNT_EVERY: Final = timedelta(hours=1)
 _LOOK_EVERY: Final = timedelta(minutes=1)
 _MOST: Final = 5

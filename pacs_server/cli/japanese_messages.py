@@ -105,6 +105,10 @@ MESSAGES: Final[dict[str, str]] = {
     "another server runs on {}; stop it first, or choose another PACS_DATA":
         "{0} では別のサーバが動いています。先に止めるか、別の PACS_DATA を選んでください",
     "a server runs on {} (process {}): stop it before {}": "{0} でサーバが動いています(プロセス {1})。先に止めてください: {2}",
+    "the database {} is gone or empty: mount or restore it (pacs restore-backup), or make an empty one with "
+    "pacs db upgrade, add the volumes under their old names, and pacs index rebuild":
+        "データベース {0} が見つからないか、空です。マウントし直すか、バックアップから復元してください(pacs restore-backup)。"
+        "それができなければ pacs db upgrade で空のものを作り、ボリュームを元の名前で追加して pacs index rebuild を実行してください",
     "the index has schema {}, this release needs {}: run pacs db upgrade":
         "インデックスのスキーマは {0}、この版に必要なのは {1} です。pacs db upgrade を実行してください",
     "{} objects have no good copy but on {}: pacs storage drain {} first":

@@ -18,6 +18,7 @@ from pacs_server.cli.invocation import (
     refuse_while_serving,
 )
 from pacs_server.cli.output import talk
+from pacs_server.errors import SchemaMismatch
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -72,9 +73,15 @@ def _upgrade_embedded(settings: Settings) -> None:
     if not settings.database.startswith("sqlite:"):
         return
     from pacs_server.index import schema
+    from pacs_server.settings import shown_url
 
     if (found := schema.current(settings.database)) == schema.head():
         return
+    if found is None:  # an empty one in its place would answer that nothing is held
+        raise SchemaMismatch(
+            f"the database {shown_url(settings.database)} is gone or empty: mount or restore it (pacs restore-backup), "
+            "or make an empty one with pacs db upgrade, add the volumes under their old names, and pacs index rebuild"
+        )
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
     talk(f"the database has schema {found}, this release needs {schema.head()}: copied beside itself, now upgraded")
     schema.upgrade(settings.database)

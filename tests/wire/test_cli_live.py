@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from support.dcmtk import Station
@@ -115,6 +116,22 @@ def test_peers_are_listed_changed_and_removed(archive: Archive) -> None:
     archive.pacs("ae", "remove", "VIEWER", "--yes")
     assert "VIEWER" not in [peer["aet"] for peer in archive.report("ae", "list")]
     archive.pacs("ae", "remove", "VIEWER", "--yes", expect=2)
+
+
+def test_a_server_whose_database_is_gone_says_so_instead_of_beginning_with_an_empty_one(
+    new_archive: Callable[..., Archive],
+) -> None:
+    archive = new_archive()
+    for file in archive.data.glob("index.db*"):
+        file.unlink()
+    done = archive.pacs("serve", expect=11)
+    assert "is gone or empty" in done.stderr
+    assert archive.volume.is_dir()
+    archive.pacs("db", "upgrade")
+    archive.pacs("storage", "add", "first", str(archive.volume))
+    archive.pacs("index", "rebuild")
+    archive.start()
+    assert archive.stop() == 0
 
 
 def test_a_second_server_on_the_same_data_is_refused(archive: Archive) -> None:

@@ -160,7 +160,7 @@ class Place:
                 path.unlink()
             if held:
                 shutil.rmtree(self.archive.volume)
-            self.archive.start()
+            self.archive.pacs("serve", expect=11)
         return {one.name for one in site.volumes} - gone
 
     def got(self) -> set[str]:

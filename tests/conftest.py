@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support import dcmtk
 from support.dcmtk import Receiver, Station
 from support.server import LONG, Archive
+
+if TYPE_CHECKING:
+    from support.buckets import S3Server
 
 
 @pytest.fixture
@@ -26,6 +30,16 @@ def evidence(request: pytest.FixtureRequest) -> Callable[..., None]:
                 file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M} {request.node.name}: {told}\n")
 
     return note
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator["S3Server"]:
+    """An S3 server that all tests share; each has buckets of its own."""
+    from support.buckets import S3Server  # takes a second to load
+
+    server = S3Server()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

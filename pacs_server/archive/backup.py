@@ -178,7 +178,7 @@ def check(directory: BackupDirectory, summary: Summary) -> Iterator[Checked]:
     index = part(summary.stamp, INDEX)
     for one in parts:
         if one.path == str(index) and not one.damage:
-            one = replace(one, damage=problem_of(directory.volume.spec.path / index, summary.schema))
+            one = replace(one, damage=problem_of(directory.path / index, summary.schema))
         yield one
     if summary.with_objects and not any(one.damage for one in parts if one.path.endswith(MANIFEST)):
         for listed in directory.listed(summary.stamp):

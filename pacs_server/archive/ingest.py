@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from pathlib import PurePosixPath
 
 from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
@@ -222,7 +223,7 @@ def _readmit(reception: Reception, description: Description, digest: Digest, kno
 
 
 def _intact_copies(held: StoredObject, placement: Placement) -> int:
-    return placement.intact(held.copies, lambda buffer: is_intact((buffer,), held.digest))
+    return placement.intact(held.copies, lambda pieces: is_intact(pieces, held.digest))
 
 
 def role_beside(
@@ -245,8 +246,10 @@ def role_beside(
 
 def _value_digest(copy: OpenCopy) -> Digest:
     """Equal for objects whose values are equal, in whichever uncompressed syntax they are written."""
-    meta = read_file_meta(copy.buffer)
+    pieces = copy.pieces()
+    first = next(pieces)
+    meta = read_file_meta(first)
     hasher = ObjectHasher(IMPLICIT_LE)
-    for piece in canonical((copy.buffer[meta.data_set_offset :],), meta.transfer_syntax):
+    for piece in canonical(chain((first[meta.data_set_offset :],), pieces), meta.transfer_syntax):
         hasher.update(piece)
     return hasher.digest()

@@ -109,7 +109,7 @@ def reconcile(
             yield _missing(volume, held, ledger, repair=repair)
     for path in volume.litter(now):
         if repair:
-            volume.remove_file(path)
+            volume.remove_litter(path)
         kind = FindingKind.SWEPT if repair else FindingKind.LITTER
         yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
 

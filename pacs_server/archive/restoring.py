@@ -48,7 +48,7 @@ class VolumePlan:
 
 
 def plan_volumes(
-    backed_up: Sequence[VolumeRow], present: Sequence[VolumeRow], place_at: Callable[[str], Place]
+    backed_up: Sequence[VolumeRow], present: Sequence[VolumeRow], place_at: Callable[[VolumeRow], Place]
 ) -> list[VolumePlan]:
     """What becomes of the volumes of a backup, where `present` are those that this archive knows now.
 
@@ -56,13 +56,13 @@ def plan_volumes(
     with its name and all. Another volume of this archive is added when one is gone for good, or when it holds objects.
     """
     ids = {row.id for row in backed_up}
-    found = {place_at(row.path).volume_id: row for row in (*backed_up, *present)}
-    plans = [_plan(row, ids, found, place_at(row.path)) for row in backed_up]
+    found = {place_at(row).volume_id: row for row in (*backed_up, *present)}
+    plans = [_plan(row, ids, found, place_at(row)) for row in backed_up]
     used = {plan.row.id for plan in plans}
     is_short = any(plan.becomes is Becomes.GONE for plan in plans)
     names = {plan.row.name for plan in plans if plan.becomes is not Becomes.GONE}
     for volume_id, row in found.items():
-        if volume_id == row.id and volume_id not in used and (is_short or place_at(row.path).has_objects):
+        if volume_id == row.id and volume_id not in used and (is_short or place_at(row).has_objects):
             name = next(name for name in _names(row.name) if name not in names)
             names.add(name)
             plans.append(VolumePlan(row=replace(row, name=name), becomes=Becomes.ADDED))
@@ -73,7 +73,8 @@ def _plan(row: VolumeRow, ids: set[str], found: dict[str, VolumeRow], place: Pla
     if place.volume_id == row.id:
         return VolumePlan(row=row, becomes=Becomes.KEPT, former_id=row.id)
     if (elsewhere := found.get(row.id)) is not None:
-        return VolumePlan(row=replace(row, path=elsewhere.path), becomes=Becomes.FOUND, former_id=row.id)
+        there = {name: getattr(elsewhere, name) for name in ("path", "endpoint", "region", "credentials_file")}
+        return VolumePlan(row=replace(row, **there), becomes=Becomes.FOUND, former_id=row.id)
     anew = replace(row, id=place.volume_id, mode=VolumeMode.NORMAL, damaged_count=0, damaged_on="")
     if place.volume_id and place.volume_id not in ids:
         return VolumePlan(row=anew, becomes=Becomes.REPLACED, former_id=row.id)
@@ -144,4 +145,4 @@ def _where_no_row_says(one: Listed, placement: Placement) -> list[Copy]:
     readable = [volume for volume in placement.volumes if volume.state.is_readable]
     there = [volume for volume in readable if volume.has_file(PurePosixPath(one.path), one.size_bytes)]
     copies = [Copy(volume_id=volume.spec.id, path=one.path) for volume in there]
-    return [copy for copy in copies if placement.intact((copy,), lambda buffer: is_intact((buffer,), one.digest))]
+    return [copy for copy in copies if placement.intact((copy,), lambda pieces: is_intact(pieces, one.digest))]

@@ -59,12 +59,15 @@ class _Decision:
 
 
 def bytes_to_lose(volumes: Sequence[Volume], waiting: Mapping[str, int]) -> Counter[str]:
-    """How many bytes each volume is above its low-water mark, beyond those that wait to be removed from it."""
+    """How many bytes each volume is above its low-water mark, beyond those that wait to be removed from it; none for
+    one that tells no room.
+    """
     over: Counter[str] = Counter()
     for volume in volumes:
-        state = volume.state
-        used = state.total_bytes - state.free_bytes - waiting.get(volume.spec.id, 0)
-        over[volume.spec.id] = max(0, used - state.total_bytes * volume.spec.low_water // 100)
+        total, free = volume.state.total_bytes, volume.state.free_bytes
+        if total is not None and free is not None:
+            used = total - free - waiting.get(volume.spec.id, 0)
+            over[volume.spec.id] = max(0, used - total * volume.spec.low_water // 100)
     return over
 
 

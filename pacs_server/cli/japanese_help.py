@@ -75,8 +75,18 @@ HELP: Final[dict[str, str]] = {
     "Write the registered peers to a YAML file. FILE may be - for standard output; pacs ae import reads it.":
         "登録した接続相手を YAML ファイルに書き出します。FILE を - とすると標準出力へ。pacs ae import で読み込めます。",
     "Add, show, change, empty and remove volumes.": "ボリュームを追加・表示・変更し、空にし、外します。",
-    "Adopt an existing directory as a volume. A running server uses it within a second.":
-        "既存のディレクトリをボリュームにします。動いているサーバは一秒以内に使い始めます。",
+    "Adopt an existing directory or bucket as a volume. PATH is a directory, or s3://BUCKET/PREFIX. A running server uses "
+    "it within a second.":
+        "既存のディレクトリまたはバケットをボリュームにします。PATH はディレクトリか s3://BUCKET/PREFIX です。"
+        "動いているサーバは一秒以内に使い始めます。",
+    "For s3://BUCKET/PREFIX: the URL of the S3 server. Without it, that of Amazon.":
+        "s3://BUCKET/PREFIX の場合の S3 サーバの URL。指定しなければ Amazon です。",
+    "For s3://BUCKET/PREFIX: the region of the bucket, where the server has several.":
+        "s3://BUCKET/PREFIX の場合のバケットのリージョン。サーバに複数あるときに指定します。",
+    "For s3://BUCKET/PREFIX: a file with aws_access_key_id and aws_secret_access_key in a section [default], which the "
+    "server can read and others cannot. Without it, the keys of the environment.":
+        "s3://BUCKET/PREFIX の場合の鍵のファイル。[default] の節に aws_access_key_id と aws_secret_access_key を書き、"
+        "サーバだけが読めるようにします。指定しなければ環境変数などの鍵を使います。",
     "How fast it is.": "速さの階層。",
     "What fails together: volumes of one machine or disk share a label. On one device with a known volume: that volume's "
     "label, else NAME.":
@@ -101,9 +111,10 @@ HELP: Final[dict[str, str]] = {
     "Forget a volume. Its files stay as they are. Refused while an object has no good copy on another volume that can be read now, and while a server runs that may still write to it: drain it first.":
         "ボリュームの登録を消します。ファイルはそのまま残ります。いま読めるほかのボリュームに正しいコピーがないオブジェクトがある間と、サーバがまだ書き込むかもしれない間は拒否します。"
         "先に drain してください。",
-    "Examine how the volumes are mounted. Says what is dangerous, and what to write in fstab instead. Ends with 12 when "
-    "there is something to change.":
-        "ボリュームのマウント方法を調べます。危険な点と、fstab に書くべき内容を示します。直すべき点があれば終了コードは 12 です。",
+    "Examine how the volumes are mounted, and what S3 servers do. Says what is dangerous, and what to write in fstab or "
+    "use instead. Ends with 12 when there is something to change.":
+        "ボリュームのマウント方法と S3 サーバの動作を調べます。危険な点と、fstab に書くべき内容や代わりに使うものを示します。"
+        "直すべき点があれば終了コードは 12 です。",
     "Show and set how many copies objects have.": "オブジェクトのコピーの数を表示・設定します。",
     "Show the policy of the site, and of peers that have their own. want: copies that exist in the end, in different fault "
     "domains. need: copies that are awaited before success. degraded: the least with which an object is taken when "

@@ -68,6 +68,11 @@ def readable_size(size_bytes: int) -> str:
     return ""
 
 
+def readable_room(size_bytes: int | None) -> str:
+    """The room on a volume as a person reads it."""
+    return "not told" if size_bytes is None else readable_size(size_bytes)
+
+
 def print_rows(rows: Iterable[Mapping[str, object]], headings: Mapping[str, str], *, as_json: bool) -> int:
     """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were."""
     counted = _Counted(rows)

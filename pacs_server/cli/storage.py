@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
-from pacs_server.cli.output import print_facts, print_rows, readable_size, talk
-from pacs_server.errors import Refused, UnknownName
+from pacs_server.cli.output import print_facts, print_rows, readable_room, talk
+from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 
 if TYPE_CHECKING:
     from pacs_server.index.registry import VolumeRow
@@ -22,6 +21,13 @@ if TYPE_CHECKING:
 
 TIERS: Final = ("hot", "warm", "cold")
 _PERCENT: Final = click.IntRange(1, 100)
+
+_ENDPOINT: Final = "For s3://BUCKET/PREFIX: the URL of the S3 server. Without it, that of Amazon."
+_REGION: Final = "For s3://BUCKET/PREFIX: the region of the bucket, where the server has several."
+_CREDENTIALS: Final = (
+    "For s3://BUCKET/PREFIX: a file with aws_access_key_id and aws_secret_access_key in a section [default], which the "
+    "server can read and others cannot. Without it, the keys of the environment."
+)
 
 _HEADINGS: Final = {
     "name": "VOLUME",
@@ -42,7 +48,10 @@ def storage() -> None:
 
 @storage.command(example="pacs storage add nas1 /mnt/nas1/pacs --domain nas1")
 @click.argument("name")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path")
+@click.option("--endpoint", metavar="URL", default="", help=_ENDPOINT)
+@click.option("--region", metavar="NAME", default="", help=_REGION)
+@click.option("--credentials-file", metavar="FILE", default="", help=_CREDENTIALS)
 @click.option("--tier", type=click.Choice(TIERS), default="hot", show_default=True, help="How fast it is.")
 @click.option(
     "--domain",
@@ -51,26 +60,31 @@ def storage() -> None:
     "volume's label, else NAME.",
 )
 @pass_invocation
-def add(invocation: Invocation, name: str, path: Path, tier: str, domain: str | None) -> ExitCode:
-    """Adopt an existing directory as a volume.
+def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: str | None, **where: str) -> ExitCode:
+    """Adopt an existing directory or bucket as a volume.
 
-    A running server uses it within a second.
+    PATH is a directory, or s3://BUCKET/PREFIX. A running server uses it within a second.
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeRow
+    from pacs_server.service.assemble import location_of_volume, moved_to
+    from pacs_server.storage.location import fail_together, location_of
     from pacs_server.storage.sentinel import adopt
+
+    location = location_of(path, **where)
 
     with invocation.node() as node:
         known = node.registry.volumes()
         if any(row.name == name for row in known):
             raise Refused(f"a volume {name} exists already; pacs storage list shows them")
-        label = domain or _domain_of_device(path, known) or name
-        place = path.absolute()
-        volume_id = adopt(place, name=name, others=[Path(row.path) for row in known])
-        node.registry.add_volume(VolumeRow(id=volume_id, name=name, path=str(place), tier=tier, domain=label))
+        places = {row.domain: location_of_volume(row) for row in known}
+        label = domain or next((at for at, place in places.items() if fail_together(location, place)), name)
+        volume_id = adopt(location, name=name, others=[location_of_volume(row) for row in known])
+        row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
+        node.registry.add_volume(moved_to(row, location))
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
         want = node.policies().greatest_want
-    talk(f"added volume {name} at {place}, tier {tier}, fault domain {label}")
+    talk(f"added volume {name} at {location}, tier {tier}, fault domain {label}")
     domains = {row.domain for row in known} | {label}
     if want == 1 and len(domains) > 1:
         talk("two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both")
@@ -94,10 +108,15 @@ def show(invocation: Invocation, name: str) -> ExitCode:
     with invocation.node() as node:
         row = _known(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
-        facts = _facts_of(volume) | {
+        facts = _facts_of(volume)
+        told = facts["total_bytes"] is not None
+        facts |= {
+            "endpoint": row.endpoint,
+            "region": row.region,
+            "credentials_file": row.credentials_file,
             "mode": row.mode.value,
-            "high_water": row.high_water,
-            "low_water": volume.spec.low_water,
+            "high_water": row.high_water if told or not volume.state.is_readable else None,
+            "low_water": volume.spec.low_water if told or not volume.state.is_readable else None,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
             "only_copies": _only_on(node, row),
@@ -109,7 +128,10 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 @storage.command("set", example="pacs storage set nas1 --tier warm --high-water 90")
 @click.argument("name")
 @click.option("--rename", metavar="NAME", help="Another name.")
-@click.option("--path", type=click.Path(path_type=Path), help="Where it is mounted now; its sentinel has to be there.")
+@click.option("--path", help="Where it is mounted now; its sentinel has to be there.")
+@click.option("--endpoint", metavar="URL", help=_ENDPOINT)
+@click.option("--region", metavar="NAME", help=_REGION)
+@click.option("--credentials-file", metavar="FILE", help=_CREDENTIALS)
 @click.option("--tier", type=click.Choice(TIERS), help="How fast it is.")
 @click.option("--domain", metavar="LABEL", help="What fails together with it.")
 @click.option("--high-water", type=_PERCENT, metavar="PERCENT", help="It is full when more than this is used.")
@@ -125,6 +147,7 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
     A running server follows within a second.
     """
     from pacs_server.index.jobs import JobKind
+    from pacs_server.service.assemble import location_of_volume
 
     with invocation.node() as node:
         row = _known(node, name)
@@ -136,7 +159,9 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
                 f"a low-water mark of {changed.low_water} % above the high-water mark of {changed.high_water} % would "
                 "never be reached: give a lower one with --low-water"
             )
-        if changed.path != row.path:
+        if (changed.high_water, changed.low_water) != (row.high_water, row.low_water) and _tells_no_room(node, row):
+            raise Refused(f"{row.name} tells no room, so marks of how much is used mean nothing there")
+        if location_of_volume(changed) != location_of_volume(row):
             _check_sentinel(changed)
         node.registry.change_volume(changed)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -206,9 +231,9 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 @storage.command(reports=True, example="pacs storage doctor")
 @pass_invocation
 def doctor(invocation: Invocation) -> ExitCode:
-    """Examine how the volumes are mounted.
+    """Examine how the volumes are mounted, and what S3 servers do.
 
-    Says what is dangerous, and what to write in fstab instead. Ends with 12 when there is something to change.
+    Says what is dangerous, and what to write in fstab or use instead. Ends with 12 when there is something to change.
     """
     with invocation.node() as node:
         rows = mount_problems(node)
@@ -220,16 +245,17 @@ def doctor(invocation: Invocation) -> ExitCode:
 
 def mount_problems(node: Node) -> list[dict[str, object]]:
     """What is wrong with the volumes as they are mounted now, and what to write instead."""
-    from pacs_server.storage.mounts import advice, mount_of, mount_table
+    from pacs_server.storage.medium import Advice
 
-    table = mount_table()
     rows: list[dict[str, object]] = []
     for volume in node.volumes():
         told = volume.check()
-        mount = mount_of(volume.spec.path, table)
         if told.reason:
             rows.append({"volume": volume.spec.name, "problem": told.reason, "remedy": "see pacs storage show"})
-        found = advice(mount) if mount else ()
+        try:
+            found = volume.advice() if told.is_readable else []
+        except VolumeUnavailable as error:
+            found = [Advice(problem=str(error), remedy="see pacs storage show")]
         rows += ({"volume": volume.spec.name, "problem": one.problem, "remedy": one.remedy} for one in found)
     return rows
 
@@ -247,28 +273,33 @@ def _only_on(node: Node, row: VolumeRow) -> int:
     return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
 
 
+def _tells_no_room(node: Node, row: VolumeRow) -> bool:
+    (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
+    return volume.state.is_readable and volume.state.total_bytes is None
+
+
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:
     from pacs_server.index.registry import VolumeMode
+    from pacs_server.service.assemble import location_of_volume, moved_to
 
     facts = {key: value for key, value in given.items() if value is not None}
     if "rename" in facts:
         facts["name"] = facts.pop("rename")
-    if "path" in facts:
-        facts["path"] = str(Path(str(facts["path"])).absolute())
     if "read_only" in facts:
         facts["mode"] = VolumeMode.READ_ONLY if facts.pop("read_only") else VolumeMode.NORMAL
     if trust:
         facts["damaged_count"] = 0
-    return replace(row, **facts)  # type: ignore[arg-type]
+    changed = replace(row, **facts)  # type: ignore[arg-type]
+    return moved_to(changed, location_of_volume(changed))
 
 
 def _check_sentinel(row: VolumeRow) -> None:
     """Refuse a path at which another volume, or none, is mounted."""
-    from pacs_server.errors import VolumeUnavailable
+    from pacs_server.service.assemble import location_of_volume
     from pacs_server.storage.sentinel import sentinel_at
 
     try:
-        found = sentinel_at(Path(row.path))
+        found = sentinel_at(location_of_volume(row))
     except VolumeUnavailable as error:
         raise Refused(f"{row.path} is not volume {row.name}: {error}") from error
     if found != row.id:
@@ -285,21 +316,20 @@ def print_volumes(volumes: Sequence[dict[str, object]], *, as_json: bool) -> Non
     if as_json:
         print_rows(volumes, _HEADINGS, as_json=True)
     elif volumes:
-        print_rows((volume | {"free": _size(volume["free_bytes"])} for volume in volumes), _HEADINGS, as_json=False)
+        print_rows((volume | {"free": _free(volume)} for volume in volumes), _HEADINGS, as_json=False)
     else:
         talk("no volume: nothing can be stored; add one with pacs storage add")
 
 
 def _facts_of(volume: Volume) -> dict[str, object]:
     state = volume.check()
-    readable = state.is_readable
     return {
         "name": volume.spec.name,
         "state": state.status.value,
         "reason": state.reason,
         "since": state.since.isoformat(timespec="seconds"),
-        "free_bytes": state.free_bytes if readable else None,
-        "total_bytes": state.total_bytes if readable else None,
+        "free_bytes": state.free_bytes,
+        "total_bytes": state.total_bytes,
         "tier": volume.spec.tier,
         "domain": volume.spec.domain,
         "path": str(volume.spec.path),
@@ -307,20 +337,7 @@ def _facts_of(volume: Volume) -> dict[str, object]:
     }
 
 
-def _size(value: object) -> str:
-    return readable_size(value) if isinstance(value, int) else ""
-
-
-def _domain_of_device(path: Path, known: Sequence[VolumeRow]) -> str | None:
-    """The fault domain of a known volume on the same device: two directories of one disk fail together."""
-    try:
-        device = path.stat().st_dev
-    except OSError:
-        return None
-    for row in known:
-        try:
-            if Path(row.path).stat().st_dev == device:
-                return row.domain
-        except OSError:
-            continue
-    return None
+def _free(volume: dict[str, object]) -> str:
+    free = volume["free_bytes"] if isinstance(volume["free_bytes"], int) else None
+    is_unknown = free is None and volume["state"] in ("offline", "suspect")
+    return "" if is_unknown else readable_room(free)

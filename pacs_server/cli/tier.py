@@ -11,7 +11,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
-from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_size, talk
+from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_room, readable_size, talk
 from pacs_server.cli.storage import TIERS
 
 if TYPE_CHECKING:
@@ -255,13 +255,13 @@ def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]
                 "name": volume.spec.name,
                 "tier": volume.spec.tier,
                 "free_bytes": volume.state.free_bytes,
-                "free_bytes_after": volume.state.free_bytes
-                + leaving[volume.spec.id]
-                + (waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0)
-                - written[volume.spec.id],
-                "waiting_bytes": waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0,
+                "free_bytes_after": None
+                if volume.state.free_bytes is None
+                else volume.state.free_bytes + leaving[volume.spec.id] + waits - written[volume.spec.id],
+                "waiting_bytes": waits,
             }
             for volume in volumes.values()
+            for waits in (waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0,)
         ],
     }
 
@@ -280,7 +280,7 @@ def _print_plan(told: dict[str, Any]) -> None:
     print_facts(facts, as_json=False)
     click.echo()
     rows = [
-        one | {"before": readable_size(one["free_bytes"]), "after": readable_size(one["free_bytes_after"])}
+        one | {"before": readable_room(one["free_bytes"]), "after": readable_room(one["free_bytes_after"])}
         for one in told["volumes"]
     ]
     print_rows(rows, _ROOM_HEADINGS, as_json=False)

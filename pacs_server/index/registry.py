@@ -74,7 +74,7 @@ class VolumeRow:
     make room on it go on until no more than `low_water` percent is.
 
     `damaged_count` is how many copies were found damaged on the day `damaged_on`; once they are many it stays, until an
-    admin trusts the volume again.
+    admin trusts the volume again. `path` may be s3://BUCKET/PREFIX; the last three belong to that.
     """
 
     id: str
@@ -87,6 +87,9 @@ class VolumeRow:
     low_water: int = 100
     damaged_count: int = 0
     damaged_on: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, inspect, select
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import ROUND
@@ -24,6 +24,8 @@ from pacs_server.index.snapshot import make_whole, replace_all, sqlite_url
 from pacs_server.index.tables import copies, instances
 
 _RESTORING: Final = "restoring"
+# What says where a volume is, as far as the schema of that database has it.
+_TOLD: Final = ("id", "name", "path", "tier", "domain", "endpoint", "region", "credentials_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +48,9 @@ def present(url: str) -> Present:
         try:
             if current(url) is None:
                 return Present()
-            named = select(*(volumes.c[name] for name in ("id", "name", "path", "tier", "domain")))
             with index.read() as connection:
+                columns = {column["name"] for column in inspect(connection).get_columns(volumes.name)}
+                named = select(*(volumes.c[name] for name in _TOLD if name in columns))
                 rows = tuple(VolumeRow(**row) for row in connection.execute(named.order_by("name")).mappings())
                 restoring = connection.execute(select(site.c.value).where(site.c.name == _RESTORING)).scalar()
         except IndexUnavailable:

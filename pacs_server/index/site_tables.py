@@ -37,6 +37,9 @@ volumes: Final = Table(
     Column("low_water", Integer, nullable=False, server_default="100"),
     Column("damaged_count", Integer, nullable=False, server_default="0"),
     Column("damaged_on", Text, nullable=False, server_default=""),
+    Column("endpoint", Text, nullable=False, server_default=""),
+    Column("region", Text, nullable=False, server_default=""),
+    Column("credentials_file", Text, nullable=False, server_default=""),
 )
 
 # What is owed: the same thing once for each series and target. A series is named by its UIDs, because the rows of the

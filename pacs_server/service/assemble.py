@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
 from pacs_server.service.standing import remembered
 from pacs_server.settings import Settings
+from pacs_server.storage.location import Location, location_of
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, VolumeSpec
 
@@ -234,11 +236,29 @@ class Node:
         )
 
 
+def location_of_volume(row: VolumeRow) -> Location:
+    """Where the files of a volume are."""
+    return location_of(row.path, endpoint=row.endpoint, region=row.region, credentials_file=row.credentials_file)
+
+
+def moved_to(row: VolumeRow, location: Location) -> VolumeRow:
+    """The volume, with its files at a location."""
+    if isinstance(location, Path):
+        return replace(row, path=str(location))
+    return replace(
+        row,
+        path=str(location),
+        endpoint=location.endpoint,
+        region=location.region,
+        credentials_file=str(location.credentials_file or ""),
+    )
+
+
 def _spec(row: VolumeRow) -> VolumeSpec:
     return VolumeSpec(
         id=row.id,
         name=row.name,
-        path=Path(row.path),
+        path=location_of_volume(row),
         tier=row.tier,
         domain=row.domain,
         is_draining=row.mode is VolumeMode.DRAINING,

@@ -19,7 +19,7 @@ from pacs_server.index.registry import Registry
 from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
 from pacs_server.index.schema import knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
-from pacs_server.service.assemble import Node
+from pacs_server.service.assemble import Node, location_of_volume
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.settings import Settings, StorageLimits
 from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of
@@ -52,7 +52,7 @@ def run_backup(
             yield from back_up(material, directory, stamp_of(now), with_objects=with_objects)
         finally:
             discard(snapshot)
-    node.registry.note_backup(str(directory.volume.spec.path), now)
+    node.registry.note_backup(str(directory.path), now)
 
 
 def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:
@@ -68,7 +68,7 @@ def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupD
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
-    volumes = [Path(row.path) for row in node.registry.volumes()]
+    volumes = [location_of_volume(row) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
 
 
@@ -184,7 +184,7 @@ class Restore:
 
     def _settle(self, prepared: Path) -> None:
         rows = [plan.row for plan in self.plan.volumes if plan.becomes is not Becomes.GONE]
-        rows = [row if row.id else replace(row, id=adopt(Path(row.path), name=row.name)) for row in rows]
+        rows = [row if row.id else replace(row, id=adopt(location_of_volume(row), name=row.name)) for row in rows]
         if not rows:
             raise Refused("no volume of the backup is there, and no other one: mount them, or begin with pacs init")
         gone = [plan.former_id for plan in self.plan.volumes if plan.becomes.is_gone]
@@ -209,6 +209,6 @@ def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepa
         raise Refused(f"{prepared} cannot be written: {error.strerror}; make room there") from error
     upgrade(sqlite_url(prepared))
     with closing(open_current(sqlite_url(prepared))) as index:
-        volumes = plan_volumes(Registry(index).volumes(), there.volumes, lambda path: place_at(Path(path)))
+        volumes = plan_volumes(Registry(index).volumes(), there.volumes, lambda row: place_at(location_of_volume(row)))
         stays = [plan.row.id for plan in volumes if not plan.becomes.is_gone]
         return Plan(summary=summary, volumes=volumes, lacking=count_without(index, stays))

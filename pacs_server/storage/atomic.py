@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from pacs_server.dicom.elements import Buffer
@@ -138,8 +137,8 @@ class Tree:
                     self._kept.clear()
         raise OSError(errno.ENOENT, f"{path} is removed again and again")
 
-    def move(self, path: PurePosixPath, target: PurePosixPath) -> bool:
-        """Give a file another place, flushed in both directories; False when it is not there."""
+    def move(self, path: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file another place, flushed in both directories, if it is there."""
         try:
             source = self.open_directory(path.parent)
             os.stat(path.name, dir_fd=source.number, follow_symlinks=False)
@@ -148,10 +147,9 @@ class Tree:
                 lambda goal: os.rename(path.name, target.name, src_dir_fd=source.number, dst_dir_fd=goal.number),
             )
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return
         self.flush(directory)
         self.flush(source)
-        return True
 
     def remove(self, path: PurePosixPath) -> None:
         """Remove a file, flushed, if it is there."""
@@ -231,10 +229,13 @@ class NewFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.discard()
+
+    @property
+    def can_be_read(self) -> bool:
+        """Always: what was written lies in the file."""
+        return True
 
     def write(self, chunks: Sequence[Buffer]) -> None:
         """Append the chunks, all of them."""
@@ -267,8 +268,8 @@ class NewFile:
         if size - self._flushed >= _FLUSH_BYTES:
             self.flush()
 
-    def finish(self, name: str) -> None:
-        """Flush, close, give the file its final name, and flush the directory.
+    def finish(self, name: str) -> bool:
+        """Flush, close, give the file its final name, and flush the directory, all at once.
 
         A regular file of that name is replaced: the name holds the digest, so it is the same object, or a damaged copy
         of it. Anything else of that name was planted and is refused.
@@ -290,6 +291,7 @@ class NewFile:
                 raise
         self._final_name = name
         self._tree.flush(self._directory)
+        return True
 
     def discard(self) -> None:
         """Remove an unfinished file; a finished one stays. One that cannot be removed now is left over for later."""

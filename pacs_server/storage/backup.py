@@ -16,6 +16,7 @@ import blake3
 from pacs_server.errors import CopyUnreadable, Undecodable, UnknownName, VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.layout import ROOT
+from pacs_server.storage.location import Location
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.sentinel import adopt
@@ -104,13 +105,14 @@ class BackupDirectory:
 
         Raises: VolumeUnavailable when it cannot be read.
         """
+        self.path = path
         self.volume = Volume(VolumeSpec(id=volume_id, name=str(path), path=path, tier="cold", domain="backup"), limits)
         self.placement = Placement((self.volume,), need=1, degraded=1)
         if not (state := self.volume.check()).is_readable:
             raise VolumeUnavailable(f"{path} cannot be read: {state.reason}; is it mounted?")
 
     @classmethod
-    def for_writing(cls, path: Path, limits: StorageLimits, *, volumes: Iterable[Path]) -> Self:
+    def for_writing(cls, path: Path, limits: StorageLimits, *, volumes: Iterable[Location]) -> Self:
         """Open a directory, or begin one that is empty; `volumes` are those of the archive.
 
         Raises: Refused when it cannot be one; VolumeUnavailable.
@@ -128,13 +130,13 @@ class BackupDirectory:
         """
         stamps = self.stamps()
         if stamp and stamp not in stamps:
-            raise UnknownName(f"{self.volume.spec.path} has no run {stamp}; pacs backup list shows those there are")
+            raise UnknownName(f"{self.path} has no run {stamp}; pacs backup list shows those there are")
         for one in (stamp,) if stamp else reversed(stamps):
             if (summary := self.summary(one)) is not None:
                 return summary
         if stamp:
             raise UnknownName(f"the run {stamp} was broken off and cannot be used; pacs backup list shows the others")
-        raise UnknownName(f"{self.volume.spec.path} has no complete backup; is the right directory mounted there?")
+        raise UnknownName(f"{self.path} has no complete backup; is the right directory mounted there?")
 
     def summary(self, stamp: str) -> Summary | None:
         """What is told of a run; None when it was broken off.
@@ -179,7 +181,7 @@ class BackupDirectory:
                 hasher.update(piece)
                 file.write(piece)
         if hasher.hexdigest() != digest:
-            raise CopyUnreadable(f"{path} on {self.volume.spec.path} is not what was backed up; use another run")
+            raise CopyUnreadable(f"{path} on {self.path} is not what was backed up; use another run")
 
     def digest_of(self, path: PurePosixPath) -> str:
         """The BLAKE3 of a file. Raises: CopyUnreadable; VolumeUnavailable."""

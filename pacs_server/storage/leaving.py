@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from pacs_server.storage.atomic import Tree
 from pacs_server.storage.layout import LEAVING, ROOT
+from pacs_server.storage.medium import Medium
 from pacs_server.storage.volume import Volume
 
 
 def set_leaving(volume: Volume, path: PurePosixPath) -> None:
     """Move a file to `leaving/`, if it is there. Raises: VolumeUnavailable."""
-    volume.change_files(lambda tree: tree.move(path, LEAVING / path))
+    volume.move(path, LEAVING / path)
 
 
 def bring_back(volume: Volume, path: PurePosixPath) -> None:
@@ -21,7 +21,7 @@ def bring_back(volume: Volume, path: PurePosixPath) -> None:
     Raises: VolumeUnavailable.
     """
     if not volume.has_file(path):
-        volume.change_files(lambda tree: tree.move(LEAVING / path, path))
+        volume.move(LEAVING / path, path)
     remove_left(volume, path)
 
 
@@ -31,10 +31,10 @@ def remove_left(volume: Volume, path: PurePosixPath) -> None:
     Raises: VolumeUnavailable.
     """
 
-    def remove(tree: Tree) -> None:
-        tree.remove(LEAVING / path)
-        tree.remove_empty((LEAVING / path).parent, below=PurePosixPath())
-        tree.remove_empty(path.parent, below=ROOT)
+    def remove(medium: Medium) -> None:
+        medium.remove(LEAVING / path)
+        medium.remove_empty((LEAVING / path).parent, below=PurePosixPath())
+        medium.remove_empty(path.parent, below=ROOT)
 
     volume.change_files(remove)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pacs_server.storage.medium import Advice
+
 _NFS: Final = ("nfs", "nfs4")
 _SMB: Final = ("cifs", "smb3", "smbfs")
 # As the kernel names them. A FUSE file system that is not among them may well lie on disks of this machine.
@@ -33,14 +35,6 @@ class Mount:
     def is_elsewhere(self) -> bool:
         """Whether its files outlive this machine. A disk that is reached as a block device counts as one of it."""
         return self.file_system in _ELSEWHERE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
-    """Something about a mount that can lose data or hang, and what to write in fstab instead."""
-
-    problem: str
-    remedy: str
 
 
 def mount_table() -> str:

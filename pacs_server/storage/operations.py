@@ -8,7 +8,6 @@ from typing import Final
 
 from pacs_server.dicom.operations import Operation, from_text, to_text
 from pacs_server.errors import NotEnoughCopies, Undecodable, VolumeUnavailable
-from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.layout import operation_path
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.threads import Attempt
@@ -45,14 +44,14 @@ def keep(operation: Operation, volume: Volume) -> None:
     """
     if not volume.state.is_readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
-    tree, path = volume.tree(), operation_path(operation.site_id, operation.counter, operation.at)
+    medium, path = volume.medium(), operation_path(operation.site_id, operation.counter, operation.at)
     content = to_text(operation).encode()
 
     def write(attempt: Attempt) -> None:
-        with NewFile(tree, path.parent) as file:
+        with medium.new_file(path.parent) as file:
             file.write((content,))
-            if not attempt.cancelled:
-                file.finish(path.name)
+            while not attempt.cancelled and not file.finish(path.name):
+                pass
 
     volume.run(write)
 

@@ -77,10 +77,10 @@ class Placement:
         """The volumes that can take an object: hot before cold, then those with most room.
 
         Room is compared in powers of two, so that the choice stays with one volume, and a study in one place, until
-        another has clearly more.
+        another has clearly more. One that tells no room comes last in its tier.
         """
         online = [volume for volume in self._volumes.values() if volume.state.status is Status.ONLINE]
-        return sorted(online, key=lambda volume: (_tier(volume), -volume.state.free_bytes.bit_length()))
+        return sorted(online, key=lambda volume: (_tier(volume), -(volume.state.free_bytes or 0).bit_length()))
 
     def _on_enough(
         self, waiting: list[CopyInProgress], start: Callable[[CopyInProgress], None]
@@ -204,18 +204,16 @@ class Placement:
         known = (self._volumes.get(copy.volume_id) for copy in copies)
         return any(volume is not None and volume.state.is_readable for volume in known)
 
-    def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[memoryview], bool]) -> int:
+    def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[Iterator[memoryview]], bool]) -> int:
         """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""
         ordered = self.read_order(copies)
         readable = [copy for copy in ordered if self.can_read((copy,))]
         return sum(self._is_whole(copy, is_intact) for copy in readable)
 
-    def _is_whole(self, copy: NamesCopy, is_intact: Callable[[memoryview], bool]) -> bool:
+    def _is_whole(self, copy: NamesCopy, is_intact: Callable[[Iterator[memoryview]], bool]) -> bool:
         try:
             with self.open((copy,)) as opened:
-                for _ in opened.pieces():
-                    pass  # what cannot be read or hangs is found here, where it only costs this copy
-                if is_intact(opened.buffer):
+                if is_intact(opened.pieces()):
                     return True
                 reason = "its content is not what was stored"
         except CopyUnreadable as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,7 +9,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from pacs_server.errors import CopyUnreadable, VolumeUnavailable
-from pacs_server.storage.atomic import Descriptor, read_fully, translated
+from pacs_server.storage.atomic import translated
+from pacs_server.storage.medium import OpenFile
 from pacs_server.storage.threads import Attempt
 from pacs_server.storage.volume import Volume
 
@@ -34,34 +33,30 @@ class OpenCopy:
         self.volume_id = volume.spec.id
         self.path = str(path)
         self._volume = volume
-        self._tree = volume.tree()
+        self._medium = volume.medium()
         self._what = f"{path} on volume {volume.spec.name}"
-        self._file: Descriptor | None = None
+        self._file: OpenFile | None = None
         self._from_disk = from_disk
         self._another: Callable[[], OpenCopy] | None = None
         self.size_bytes, self._whole = volume.run(partial(self._open, path, at_once_bytes))
 
     def _open(self, path: PurePosixPath, at_once_bytes: int, attempt: Attempt) -> tuple[int, bytes | None]:
         with translated(self._what):
-            file, size_bytes = self._tree.open_file(path)
-            if self._from_disk:
-                os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)
-            if size_bytes <= at_once_bytes:
-                return size_bytes, read_fully(file.number, 0, size_bytes)
-            if not attempt.cancelled:
-                self._file = file
-            return size_bytes, None
+            file = self._medium.open_file(path, at_once_bytes=at_once_bytes, from_disk=self._from_disk)
+        if file.whole is None and not attempt.cancelled:
+            self._file = file
+        return file.size_bytes, file.whole
 
     @property
     def buffer(self) -> memoryview:
-        """The whole file as one view; it stays usable after the context ends.
+        """The whole of a file that was read at once; it stays usable after the context ends. Of a larger one there are
+        `pieces`.
 
-        A large file is mapped into memory and read as it is looked at, without a deadline, and a disk error then ends
-        the process: whoever goes through a large file from end to end takes `pieces`.
+        Raises: CopyUnreadable when it is larger.
         """
-        if self._whole is not None:
-            return memoryview(self._whole)
-        return memoryview(mmap.mmap(self._opened().number, self.size_bytes, prot=mmap.PROT_READ))
+        if self._whole is None:
+            raise CopyUnreadable(f"{self._what} is too large to be read at once: {self.size_bytes} bytes")
+        return memoryview(self._whole)
 
     def go_on_with(self, another: Callable[[], OpenCopy]) -> None:
         """Have the rest read from another copy of the same bytes when reading this one fails."""
@@ -89,11 +84,11 @@ class OpenCopy:
             yield memoryview(piece)
             offset, wanted = offset + length, _PIECE_BYTES
 
-    def _read_piece(self, file: Descriptor, offset: int, length: int, _: Attempt) -> bytes:
+    def _read_piece(self, file: OpenFile, offset: int, length: int, _: Attempt) -> bytes:
         with translated(self._what):
-            return read_fully(file.number, offset, length)
+            return file.read(offset, length)
 
-    def _opened(self) -> Descriptor:
+    def _opened(self) -> OpenFile:
         if self._file is None:
             raise CopyUnreadable(f"{self._what} is closed")
         return self._file
@@ -113,6 +108,6 @@ class OpenCopy:
             self._file = None
 
 
-def _drop(last_reference: list[Descriptor]) -> None:
+def _drop(last_reference: list[OpenFile]) -> None:
     """Close a file in a thread of its volume: on some network file systems that waits for the server."""
     last_reference.clear()

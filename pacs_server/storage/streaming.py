@@ -60,6 +60,8 @@ class ObjectStream:
     A volume that hangs costs its sender one deadline, and its replacement at most a second more, once there are as many
     copies as the policy's floor. Below the floor a replacement has all the time its own calls may take: the sender
     would have to send everything again.
+
+    A copy that can be read only once it is finished, in a bucket, gives a replacement what it missed at the end.
     """
 
     def __init__(
@@ -180,7 +182,13 @@ class ObjectStream:
         Raises: NotEnoughCopies when nobody has the whole object any more, or too few will have it.
         """
         alive = [*self._copies, *(late.copy for late in self._late)]
-        while len(alive) < self._need and self._limit_s() > 0 and (copy := self._another(alive, self._tried)):
+        has_source = self._is_beginning or any(copy.can_be_read for copy in self._copies)
+        while (
+            has_source
+            and len(alive) < self._need
+            and self._limit_s() > 0
+            and (copy := self._another(alive, self._tried))
+        ):
             self._tried.add(copy.volume.spec.id)
             if succeeds(partial(copy.start_open, self._directory), self._problems):
                 self._late.append(LateCopy(copy))
@@ -223,8 +231,7 @@ class ObjectStream:
         if held := self._held.get(offset):
             return held, None
         length = min(_PIECE_BYTES, self._sent_bytes - offset)
-        while self._copies:
-            source = self._copies[0]
+        while source := next((copy for copy in self._copies if copy.can_be_read), None):
             try:
                 return (source.read(offset, length),), source
             except VolumeUnavailable as error:

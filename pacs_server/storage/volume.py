@@ -1,9 +1,7 @@
-"""One mounted root: whose it is, how it is, and its own few threads, so that a hung NAS delays nobody else."""
+"""One root of files: whose it is, how it is, and its own few threads, so that a hung NAS delays nobody else."""
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,15 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
 from pacs_server import log
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, Tree, translated
-from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, litter, operation_files, walk
-from pacs_server.storage.sentinel import check_writable, read_sentinel
+from pacs_server.storage.atomic import translated
+from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, operation_files, walk
+from pacs_server.storage.location import Location
+from pacs_server.storage.medium import Advice, Medium, Room
+from pacs_server.storage.opening import open_medium
+from pacs_server.storage.sentinel import read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
 Answer = TypeVar("Answer")
@@ -53,7 +54,7 @@ class VolumeSpec:
 
     id: str
     name: str
-    path: Path
+    path: Location
     tier: str
     domain: str
     is_draining: bool = False
@@ -65,7 +66,7 @@ class VolumeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeState:
-    """How a volume is, why, and since when; sizes in bytes as last seen.
+    """How a volume is, why, and since when; sizes in bytes as last seen, None when it tells none.
 
     `is_readable` tells whether its files can be read. That is so unless it is offline or does not answer; one that is
     suspect because of many damaged copies is read, after those that nothing is known against.
@@ -75,8 +76,8 @@ class VolumeState:
     is_readable: bool
     reason: str
     since: datetime
-    free_bytes: int = 0
-    total_bytes: int = 0
+    free_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,8 @@ class _Seen:
     status: Status
     is_readable: bool = True
     reason: str = ""
-    free_bytes: int = 0
-    total_bytes: int = 0
+    free_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 class Volume:
@@ -102,7 +103,7 @@ class Volume:
         )
         self._remembered = remembered
         self._told: Status | None = None
-        self._tree: Tree | None = None
+        self._medium: Medium | None = None
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
         self._changing = threading.Lock()
@@ -117,11 +118,11 @@ class Volume:
         """Take over what the site has decided anew about this volume, whose id and path stay."""
         self.spec = spec
 
-    def tree(self) -> Tree:
-        """The directories of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
-        if (tree := self._tree) is None:
+    def medium(self) -> Medium:
+        """The files of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
+        if (medium := self._medium) is None:
             raise VolumeUnavailable(f"volume {self.spec.name} is {self._state.status}: {self._state.reason}")
-        return tree
+        return medium
 
     def start(self, work: Work[Answer], *, on_abandoned: Callable[[], None] | None = None) -> Task[Answer]:
         """Begin a piece of work in a thread of this volume; `wait` for it. It has `timeout_s` from now.
@@ -159,17 +160,17 @@ class Volume:
         """
         with self._checking:
             self._take(self._look_within_deadline())
-        if self._leftovers and self._tree is not None:
-            self.later(partial(self._sweep, self._tree))
+        if self._leftovers and self._medium is not None:
+            self.later(partial(self._sweep, self._medium))
         return self._state
 
-    def _sweep(self, tree: Tree) -> None:
+    def _sweep(self, medium: Medium) -> None:
         """Remove what could not be removed while the volume failed, up to the first that fails again."""
         while self._leftovers:
             path = self._leftovers.popleft()
             try:
-                tree.remove(path)
-            except OSError:
+                medium.remove_litter(path)
+            except (OSError, VolumeUnavailable):
                 self._leftovers.append(path)
                 raise
 
@@ -206,46 +207,45 @@ class Volume:
 
     def _look(self, thorough: bool, _: Attempt) -> _Seen:
         try:
-            tree = self._current_tree()
-            self._identify(tree)
-            seen = self._room(tree)
+            medium = self._current_medium()
+            self._identify(medium)
+            seen = self._judge(medium.room())
             if thorough and seen.status is Status.ONLINE:
-                check_writable(tree)
+                medium.check_writable()
         except (OSError, VolumeUnavailable) as error:
-            self._tree = None
+            self._medium = None
             reason = error.strerror if isinstance(error, OSError) else str(error)
             return _Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
-        self._tree = tree
+        self._medium = medium
         return seen
 
-    def _current_tree(self) -> Tree:
+    def _current_medium(self) -> Medium:
         """The open root, or a new one when something else is mounted at the path by now."""
-        here = self.spec.path.lstat()
-        if self._tree is not None:
-            opened = os.fstat(self._tree.root.number)
-            if (opened.st_dev, opened.st_ino) == (here.st_dev, here.st_ino):
-                return self._tree
-        return Tree(Descriptor(os.open(self.spec.path, OPEN_DIRECTORY)), self._leftovers.append)
+        if self._medium is not None and self._medium.is_current():
+            return self._medium
+        return open_medium(self.spec.path, timeout_s=self.timeout_s, on_leftover=self._leftovers.append)
 
-    def _identify(self, tree: Tree) -> None:
-        if self.spec.id and (found := read_sentinel(tree)) != self.spec.id:
+    def _identify(self, medium: Medium) -> None:
+        if self.spec.id and (found := read_sentinel(medium)) != self.spec.id:
             raise VolumeUnavailable(f"another volume is mounted there (id {found[:64]}); mount the right one")
 
     def takes(self, size_bytes: int) -> bool:
-        """Whether that much more fits, as far as was seen last, without filling the volume."""
-        free, total = self._state.free_bytes - size_bytes, self._state.total_bytes
+        """Whether that much more fits, as far as was seen last, without filling the volume. One that tells no room
+        takes it.
+        """
+        free, total = self._state.free_bytes, self._state.total_bytes
+        if free is None or total is None:
+            return True
+        free -= size_bytes
         return free >= self._reserve(total) and 100 * (total - free) <= self.spec.high_water * total
 
     def _reserve(self, total_bytes: int) -> int:
         # A small volume keeps a twentieth of itself, so that the reserve never is all of it.
         return min(self._reserve_bytes, total_bytes // 20)
 
-    def _room(self, tree: Tree) -> _Seen:
-        told = os.fstatvfs(tree.root.number)
-        free, total = told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
-        reserve = self._reserve(total)
+    def _judge(self, room: Room) -> _Seen:
         status, reason = Status.ONLINE, ""
-        if told.f_flag & os.ST_RDONLY:
+        if room.is_read_only:
             status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"
         elif self.spec.is_draining:
             status, reason = Status.DRAINING, "an admin has it emptied"
@@ -257,15 +257,21 @@ class Volume:
                 "many damaged copies were found on it in one day: check the disk, then "
                 f"pacs storage set {self.spec.name} --trust"
             )
-        elif total and 100 * (total - free) > self.spec.high_water * total:
+        elif reason := self._fullness(room):
             status = Status.FULL
-            reason = f"more than its high-water mark of {self.spec.high_water} % is used; make room or add a volume"
-        elif free < reserve:
-            status = Status.FULL
-            reason = f"{free >> 20} MiB are free and {reserve >> 20} MiB are kept in reserve; make room or add a volume"
-        elif told.f_files and not told.f_favail:
-            status, reason = Status.FULL, "no inodes are left; make room or add a volume"
-        return _Seen(status=status, reason=reason, free_bytes=free, total_bytes=total)
+        return _Seen(status=status, reason=reason, free_bytes=room.free_bytes, total_bytes=room.total_bytes)
+
+    def _fullness(self, room: Room) -> str:
+        """Why it counts as full; empty when it does not, or tells no room."""
+        free, total = room.free_bytes, room.total_bytes
+        if free is None or total is None:
+            return ""
+        reserve = self._reserve(total)
+        if total and 100 * (total - free) > self.spec.high_water * total:
+            return f"more than its high-water mark of {self.spec.high_water} % is used; make room or add a volume"
+        if free < reserve:
+            return f"{free >> 20} MiB are free and {reserve >> 20} MiB are kept in reserve; make room or add a volume"
+        return "" if room.has_inodes else "no inodes are left; make room or add a volume"
 
     def walk(self, since: date | None = None, *, below: PurePosixPath = _TOP) -> Iterator[FoundFile]:
         """Every object's file of the volume by day, of `since` and later, or of those that lie `below` a directory.
@@ -276,7 +282,7 @@ class Volume:
 
     def litter(self, now: datetime) -> Iterator[PurePosixPath]:
         """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
-        return litter(self.entries, now)
+        return self.medium().litter(now, self._call)
 
     def operation_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
         """The files of operations, each with the counter and the site in its name. Raises: VolumeUnavailable."""
@@ -284,60 +290,38 @@ class Volume:
 
     def entries(self, directory: PurePosixPath) -> list[Entry]:
         """What is in a directory; one that does not exist has nothing in it. Raises: VolumeUnavailable."""
-        tree = self.tree()
-
-        def list_it(_: Attempt) -> list[Entry]:
-            try:
-                opened = tree.open_directory(directory)
-            except FileNotFoundError:
-                return []
-            with os.scandir(opened.number) as names:
-                return [entry for name in names if (entry := _entry(name)) is not None]
-
-        return self.run(list_it)
+        return self._call(partial(self.medium().entries, directory))
 
     def has_file(self, path: PurePosixPath, at_least_bytes: int = 0) -> bool:
         """Whether a regular file of at least this size is there. Raises: VolumeUnavailable when that is not known."""
-        tree = self.tree()
-
-        def look(_: Attempt) -> bool:
-            try:
-                directory = tree.open_directory(path.parent)
-                seen = os.stat(path.name, dir_fd=directory.number, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            return stat.S_ISREG(seen.st_mode) and seen.st_size >= at_least_bytes
-
-        return self.run(look)
+        size_bytes = self._call(partial(self.medium().size_of, path))
+        return size_bytes is not None and size_bytes >= at_least_bytes
 
     def put_aside(self, path: PurePosixPath) -> None:
         """Move a damaged file out of the way, to `quarantine/`, if it is there. Raises: VolumeUnavailable."""
-        self.change_files(lambda tree: tree.move(path, QUARANTINE / path.relative_to(ROOT)))
+        self.move(path, QUARANTINE / path.relative_to(ROOT))
 
-    def remove_file(self, path: PurePosixPath) -> None:
-        """Remove a file, if it is there. Raises: VolumeUnavailable."""
-        self.change_files(lambda tree: tree.remove(path))
+    def move(self, path: PurePosixPath, target: PurePosixPath) -> None:
+        """Give a file another place, if it is there. Raises: VolumeUnavailable."""
+        self.medium().move(path, target, self._call)
 
-    def change_files(self, change: Callable[[Tree], Answer]) -> Answer:
+    def remove_litter(self, path: PurePosixPath) -> None:
+        """Remove an unfinished file, if it is there. Raises: VolumeUnavailable."""
+        self.change_files(lambda medium: medium.remove_litter(path))
+
+    def advice(self) -> list[Advice]:
+        """What of its medium is dangerous. Raises: VolumeUnavailable."""
+        return self._call(self.medium().advice)
+
+    def change_files(self, change: Callable[[Medium], Answer]) -> Answer:
         """Do something with the files in a thread of this volume. Raises: VolumeUnavailable."""
-        tree = self.tree()
+        return self._call(partial(change, self.medium()))
+
+    def _call(self, call: Callable[[], Answer]) -> Answer:
+        """Make one call in a thread of this volume. Raises: VolumeUnavailable."""
 
         def work(_: Attempt) -> Answer:
             with translated(f"volume {self.spec.name}"):
-                return change(tree)
+                return call()
 
         return self.run(work)
-
-
-def _entry(found: os.DirEntry[str]) -> Entry | None:
-    try:
-        seen = found.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None  # it was removed, or got its final name, a moment ago
-    return Entry(
-        name=found.name,
-        is_directory=stat.S_ISDIR(seen.st_mode),
-        is_file=stat.S_ISREG(seen.st_mode),
-        size_bytes=seen.st_size,
-        modified=datetime.fromtimestamp(seen.st_mtime, UTC),
-    )

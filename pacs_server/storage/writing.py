@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeUnavailable
-from pacs_server.storage.atomic import NewFile
+from pacs_server.storage.medium import UnfinishedFile
 from pacs_server.storage.threads import Attempt, Task
 from pacs_server.storage.volume import Volume
 
@@ -57,27 +57,28 @@ class CopyInProgress:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         self.is_finished = False
-        self._file: NewFile | None = None
+        self._file: UnfinishedFile | None = None
         self._task: Task[None] | None = None
 
     def start_whole(self, path: PurePosixPath, chunks: Sequence[Buffer]) -> None:
         """Write the file from beginning to end."""
-        tree = self.volume.tree()
+        medium = self.volume.medium()
 
         def work(attempt: Attempt) -> None:
-            with NewFile(tree, path.parent) as file:
+            with medium.new_file(path.parent) as file:
                 file.write(chunks)
                 _unless_abandoned(attempt)
-                file.finish(path.name)
+                while not file.finish(path.name):
+                    _unless_abandoned(attempt)
 
         self._task = self.volume.start(work)
 
     def start_open(self, directory: PurePosixPath) -> None:
         """Make the unfinished file."""
-        tree = self.volume.tree()
+        medium = self.volume.medium()
 
         def work(_: Attempt) -> None:
-            self._file = NewFile(tree, directory)
+            self._file = medium.new_file(directory)
 
         self._start(work)
 
@@ -92,13 +93,12 @@ class CopyInProgress:
         self._start(work)
 
     def start_finish(self, name: str) -> None:
-        """Give the file its final name, flushed."""
+        """Give the file its final name, flushed; to be called again until it `is_finished`."""
 
         def work(attempt: Attempt) -> None:
             _unless_abandoned(attempt)
             if self._file is not None:
-                self._file.finish(name)
-                self.is_finished = True
+                self.is_finished = self._file.finish(name)
 
         self._start(work)
 
@@ -113,6 +113,11 @@ class CopyInProgress:
         task, self._task = self._task, None
         if task is not None:
             self._wait(task, at_most_s)
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether what was written can be read back now, while nothing is under way."""
+        return self._file is not None and self._file.can_be_read
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes of what was written, at `offset`, while nothing is under way; also after it was finished.

@@ -11,12 +11,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from support.arrivals import digest_of
+from support.buckets import Files, bucket_volume
+from support.server import wait_for
 
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
 from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.layout import is_temporary, object_path
+from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.volume import Status, Volume, VolumeSpec
@@ -56,7 +59,17 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 @pytest.fixture(params=["directory", "tmpfs"])
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
+    if request.param == "tmpfs":
+        return volume_at(request.getfixturevalue("mount")("mounted"))
+    (tmp_path / "plain").mkdir()
+    return volume_at(tmp_path / "plain")
+
+
+@pytest.fixture(params=["directory", "tmpfs", "s3"])
 def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
+    if request.param == "s3":
+        return bucket_volume(request.getfixturevalue("s3_server").new_address(tmp_path), limits=LIMITS)
     if request.param == "tmpfs":
         return volume_at(request.getfixturevalue("mount")("mounted"))
     (tmp_path / "plain").mkdir()
@@ -64,29 +77,49 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
 
 
 @pytest.fixture
+def files(volume: Volume, request: pytest.FixtureRequest) -> Files:
+    return Files(volume, None if isinstance(volume.spec.path, Path) else request.getfixturevalue("s3_server"))
+
+
+@pytest.fixture
 def placement(volume: Volume) -> Placement:
     return Placement((volume,), need=1, degraded=1)
 
 
-def test_an_object_is_stored_under_its_final_name_and_read_back(placement: Placement, volume: Volume) -> None:
+def test_an_object_is_stored_under_its_final_name_and_read_back(
+    placement: Placement, volume: Volume, files: Files
+) -> None:
     copies = placement.store(path_of(1), [b"head", b"", b"body"])
     assert [(copy.volume_id, copy.path) for copy in copies] == [(volume.spec.id, str(path_of(1)))]
-    assert (volume.spec.path / path_of(1)).read_bytes() == b"headbody"
+    assert files.content(path_of(1)) == b"headbody"
     with placement.open(copies) as copy:
         assert bytes(copy.buffer) == b"".join(copy.pieces()) == b"headbody"
-    assert placement.intact(copies, lambda buffer: bytes(buffer) == b"headbody") == 1
-    assert placement.intact(copies, lambda buffer: False) == 0
+    assert placement.intact(copies, lambda pieces: b"".join(pieces) == b"headbody") == 1
+    assert placement.intact(copies, lambda pieces: False) == 0
 
 
-def test_the_same_object_again_replaces_a_damaged_file(placement: Placement, volume: Volume) -> None:
+@pytest.mark.parametrize("damaged", [b"dam", b"cOntent", b"content and more"])
+def test_the_same_object_again_replaces_a_damaged_file(placement: Placement, files: Files, damaged: bytes) -> None:
     placement.store(path_of(1), [b"content"])
-    (volume.spec.path / path_of(1)).write_bytes(b"dam")
+    files.overwrite(path_of(1), damaged)
     placement.store(path_of(1), [b"content"])
-    assert (volume.spec.path / path_of(1)).read_bytes() == b"content"
+    assert files.content(path_of(1)) == b"content"
 
 
-def test_a_large_object_streams_and_an_abandoned_one_leaves_nothing(placement: Placement, volume: Volume) -> None:
-    pieces = [os.urandom(700_000) for _ in range(12)]
+def test_the_same_large_object_again_replaces_a_damaged_file(placement: Placement, files: Files) -> None:
+    pieces = [os.urandom(1_000_000) for _ in range(20)]
+    for _ in range(2):
+        stream = placement.stream(path_of(1).parent)
+        for piece in pieces:
+            stream.write(piece)
+        stream.finish(path_of(1))
+        assert files.content(path_of(1)) == b"".join(pieces)
+        files.overwrite(path_of(1), b"damaged")
+    assert files.names() == [".pacs-volume.json", str(path_of(1))]
+
+
+def test_a_large_object_streams_and_an_abandoned_one_leaves_nothing(placement: Placement, files: Files) -> None:
+    pieces = [os.urandom(700_000) for _ in range(25)]
     stream = placement.stream(path_of(2).parent)
     for piece in pieces:
         stream.write(memoryview(piece))
@@ -94,13 +127,11 @@ def test_a_large_object_streams_and_an_abandoned_one_leaves_nothing(placement: P
     with placement.open(copies) as copy:
         assert b"".join(copy.pieces()) == b"".join(pieces)
     abandoned = placement.stream(path_of(3).parent)
-    abandoned.write(pieces[0])
+    for piece in pieces:
+        abandoned.write(piece)
     abandoned.abandon()
-    deadline = time.monotonic() + 5
-    while any(is_temporary(file.name) for file in volume.spec.path.rglob("*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert sorted(file.name for file in volume.spec.path.rglob("*.*") if file.is_file()) == sorted(
-        [path_of(2).name, ".pacs-volume.json"]
+    wait_for(
+        lambda: files.names() == [".pacs-volume.json", str(path_of(2))], "nothing to be left of the other", timeout_s=5
     )
 
 
@@ -125,11 +156,44 @@ def test_many_threads_store_into_the_same_new_directories(placement: Placement, 
     assert len(list(volume.walk())) == 40
 
 
-@pytest.mark.parametrize("plant", ["symlink", "directory", "fifo"])
-def test_what_was_planted_at_the_target_is_not_followed(
-    placement: Placement, volume: Volume, tmp_path: Path, plant: str
+def test_a_file_that_is_put_aside_moved_or_removed_is_there_no_more_and_only_there(
+    placement: Placement, volume: Volume, files: Files
 ) -> None:
-    target = volume.spec.path / path_of(1)
+    placement.store(path_of(1), [b"content"])
+    assert (volume.has_file(path_of(1), 7), volume.has_file(path_of(1), 8)) == (True, False)
+    volume.put_aside(path_of(1))
+    aside = PurePosixPath("quarantine", *path_of(1).parts[1:])
+    assert (volume.has_file(path_of(1)), files.content(aside)) == (False, b"content")
+    volume.move(aside, path_of(2))
+    set_leaving(volume, path_of(2))
+    assert (volume.has_file(path_of(2)), list(leaving(volume))) == (False, [path_of(2)])
+    bring_back(volume, path_of(2))
+    assert (files.content(path_of(2)), list(leaving(volume))) == (b"content", [])
+    set_leaving(volume, path_of(2))
+    remove_left(volume, path_of(2))
+    volume.move(path_of(7), path_of(8))  # which is not there
+    assert files.names() == [".pacs-volume.json"]
+
+
+def test_what_is_unfinished_for_an_hour_is_litter_and_can_be_removed(
+    placement: Placement, volume: Volume, files: Files
+) -> None:
+    placement.store(path_of(1), [b"content"])
+    stream = placement.stream(path_of(2).parent)
+    stream.begin([os.urandom(9_000_000)])
+    assert [path for path in volume.litter(datetime.now(UTC)) if volume.has_file(path)] == []
+    later = datetime.now(UTC) + timedelta(hours=2)
+    (path,) = volume.litter(later)
+    assert (path.parent, is_temporary(path.name)) == (path_of(2).parent, True)
+    volume.remove_litter(path)
+    assert (list(volume.litter(later)), files.names()) == ([], [".pacs-volume.json", str(path_of(1))])
+    stream.abandon()
+
+
+@pytest.mark.parametrize("plant", ["symlink", "directory", "fifo"])
+def test_what_was_planted_at_the_target_is_not_followed(directory: Volume, tmp_path: Path, plant: str) -> None:
+    placement = Placement((directory,), need=1, degraded=1)
+    target = directory.spec.path / path_of(1)
     target.parent.mkdir(parents=True)
     victim = tmp_path / "victim"
     victim.write_bytes(b"untouched")
@@ -146,14 +210,12 @@ def test_what_was_planted_at_the_target_is_not_followed(
         assert not target.is_symlink()
 
 
-def test_a_symlinked_directory_inside_a_volume_is_not_followed(
-    placement: Placement, volume: Volume, tmp_path: Path
-) -> None:
+def test_a_symlinked_directory_inside_a_volume_is_not_followed(directory: Volume, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    (volume.spec.path / "v1").symlink_to(outside)
+    (directory.spec.path / "v1").symlink_to(outside)
     with pytest.raises(NotEnoughCopies):
-        placement.store(path_of(1), [b"content"])
+        Placement((directory,), need=1, degraded=1).store(path_of(1), [b"content"])
     assert list(outside.iterdir()) == []
 
 

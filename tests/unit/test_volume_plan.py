@@ -14,7 +14,7 @@ FRESH = VolumeRow(id="9", name="first", path="/data/volumes/first", tier="hot", 
 def planned(*present: VolumeRow, **places: Place) -> list[VolumePlan]:
     """The plan for a backup with both NAS; `places` are what is at /nas1, /nas2, /other and at the fresh volume."""
     at = {FRESH.path if name == "fresh" else f"/{name}": place for name, place in places.items()}
-    return plan_volumes([NAS1, NAS2], present, lambda path: at.get(path, Place()))
+    return plan_volumes([NAS1, NAS2], present, lambda row: at.get(row.path, Place()))
 
 
 def told(plans: list[VolumePlan]) -> list[tuple[str, str, Becomes]]:

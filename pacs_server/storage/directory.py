@@ -1,0 +1,145 @@
+"""A volume's files in a directory: a local disk or a mounted NAS."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, NewFile, Tree, read_fully
+from pacs_server.storage.layout import ROOT, Entry, litter
+from pacs_server.storage.medium import Advice, OneCall, Room
+from pacs_server.storage.mounts import advice, mount_of, mount_table
+
+
+class Directory:
+    """The directory at a path, which is opened once: what is mounted there later is another one.
+
+    `on_leftover` is told of unfinished files that could not be removed. Raises: OSError.
+    """
+
+    def __init__(self, path: Path, on_leftover: Callable[[PurePosixPath], None] = lambda _: None) -> None:
+        self.path = path
+        self.tree = Tree(Descriptor(os.open(path, OPEN_DIRECTORY)), on_leftover)
+
+    def is_current(self) -> bool:
+        """Whether the path still leads to this directory."""
+        here, opened = self.path.lstat(), os.fstat(self.tree.root.number)
+        return (opened.st_dev, opened.st_ino) == (here.st_dev, here.st_ino)
+
+    def room(self) -> Room:
+        """What its file system tells."""
+        told = os.fstatvfs(self.tree.root.number)
+        return Room(
+            free_bytes=told.f_bavail * told.f_frsize,
+            total_bytes=told.f_blocks * told.f_frsize,
+            is_read_only=bool(told.f_flag & os.ST_RDONLY),
+            has_inodes=not told.f_files or told.f_favail > 0,
+        )
+
+    def check_writable(self) -> None:
+        """Write and flush a file that goes again."""
+        with NewFile(self.tree, PurePosixPath()) as file:
+            file.write((b"\0",))
+            file.flush()
+
+    def advice(self) -> list[Advice]:
+        """What is dangerous about how it is mounted."""
+        mount = mount_of(self.path, mount_table())
+        return list(advice(mount)) if mount else []
+
+    def has_objects(self) -> bool:
+        """Whether there is the directory in which they lie."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.tree.open_directory(ROOT)
+            return True
+        return False
+
+    def entries(self, directory: PurePosixPath) -> list[Entry]:
+        """What is in a directory; one that does not exist has nothing in it."""
+        try:
+            opened = self.tree.open_directory(directory)
+        except FileNotFoundError:
+            return []
+        with os.scandir(opened.number) as names:
+            return [entry for name in names if (entry := _entry(name)) is not None]
+
+    def size_of(self, path: PurePosixPath) -> int | None:
+        """The size of a regular file in bytes, None when there is none."""
+        try:
+            directory = self.tree.open_directory(path.parent)
+            seen = os.stat(path.name, dir_fd=directory.number, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return seen.st_size if stat.S_ISREG(seen.st_mode) else None
+
+    def open_file(self, path: PurePosixPath, *, at_once_bytes: int, from_disk: bool = False) -> FileOnDisk:
+        """Open a file, and read it when it is not longer than `at_once_bytes`."""
+        file, size_bytes = self.tree.open_file(path)
+        if from_disk:
+            os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)
+        return FileOnDisk(file, size_bytes, is_whole=size_bytes <= at_once_bytes)
+
+    def new_file(self, directory: PurePosixPath) -> NewFile:
+        """Begin a file in the directory that it will stay in."""
+        return NewFile(self.tree, directory)
+
+    def put_first(self, path: PurePosixPath, content: bytes) -> None:
+        """Write a small file unless there is one already."""
+        if self.size_of(path) is None:
+            with NewFile(self.tree, path.parent) as file:
+                file.write((content,))
+                file.finish(path.name)
+
+    def move(self, path: PurePosixPath, target: PurePosixPath, one_call: OneCall) -> None:
+        """Rename a file, flushed in both directories, if it is there."""
+        one_call(partial(self.tree.move, path, target))
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Remove a file, flushed, if it is there."""
+        self.tree.remove(path)
+
+    def remove_empty(self, path: PurePosixPath, *, below: PurePosixPath) -> None:
+        """Remove a directory and those above it, as far as they are empty; `below` stays."""
+        self.tree.remove_empty(path, below=below)
+
+    def litter(self, now: datetime, one_call: OneCall) -> Iterator[PurePosixPath]:
+        """Files with names of unfinished ones that nobody has written to for an hour."""
+        return litter(lambda directory: one_call(partial(self.entries, directory)), now)
+
+    def remove_litter(self, path: PurePosixPath) -> None:
+        """Remove an unfinished file, whose name no finished one ever has."""
+        self.tree.remove(path)
+
+
+class FileOnDisk:
+    """A file that is open for reading; it is closed when the last user drops it."""
+
+    __slots__ = ("_file", "size_bytes", "whole")
+
+    def __init__(self, file: Descriptor, size_bytes: int, *, is_whole: bool) -> None:
+        self._file = file
+        self.size_bytes = size_bytes
+        self.whole = read_fully(file.number, 0, size_bytes) if is_whole else None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes at `offset`."""
+        return read_fully(self._file.number, offset, length)
+
+
+def _entry(found: os.DirEntry[str]) -> Entry | None:
+    try:
+        seen = found.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None  # it was removed, or got its final name, a moment ago
+    return Entry(
+        name=found.name,
+        is_directory=stat.S_ISDIR(seen.st_mode),
+        is_file=stat.S_ISREG(seen.st_mode),
+        size_bytes=seen.st_size,
+        modified=datetime.fromtimestamp(seen.st_mtime, UTC),
+    )

@@ -1,0 +1,108 @@
+"""Where the files of a volume are: a directory, or a prefix in a bucket of an S3 server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from pacs_server.errors import Refused
+
+_SCHEME: Final = "s3://"
+# Source: Amazon S3 user guide, General purpose bucket naming rules.
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketAddress:
+    """A prefix in a bucket, empty for the whole of it. Without an `endpoint` it is one of Amazon, without a
+    `credentials_file` the keys come from the environment of the process, as every program of Amazon finds them.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials_file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The prefix as a path."""
+        return PurePosixPath(self.prefix)
+
+
+Location: TypeAlias = Path | BucketAddress
+
+
+def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_file: str = "") -> Location:
+    """The location that a path, or s3://BUCKET/PREFIX, names.
+
+    Raises: Refused when it names none, or is a directory and has what only buckets have.
+    """
+    if not path.startswith(_SCHEME):
+        if endpoint or region or credentials_file:
+            raise Refused(f"{path} is a directory: endpoint, region and credentials belong to {_SCHEME}BUCKET/PREFIX")
+        return Path(path).absolute()
+    bucket, _, prefix = path.removeprefix(_SCHEME).rstrip("/").partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise Refused(f"{path} names no bucket: {_SCHEME}BUCKET or {_SCHEME}BUCKET/PREFIX")
+    if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
+        raise Refused(f"the prefix {prefix} is none: letters, digits and ! _ . * ' ( ) - between single slashes")
+    if endpoint and not (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).hostname):
+        raise Refused(f"{endpoint} is no endpoint: give its URL, such as https://s3.example.org")
+    return BucketAddress(
+        bucket=bucket,
+        prefix=prefix,
+        endpoint=endpoint.rstrip("/"),
+        region=region,
+        credentials_file=Path(credentials_file).absolute() if credentials_file else None,
+    )
+
+
+def check_location(location: Location, others: Iterable[Location]) -> None:
+    """Raises: Refused when there cannot be a volume beside those at `others`: see the message."""
+    if isinstance(location, Path):
+        _check_directory(location)
+    for other in others:
+        if overlap(location, other):
+            raise Refused(f"{location} is, is inside, or is around another volume ({other}); volumes must not overlap")
+
+
+def _check_directory(path: Path) -> None:
+    if path.is_symlink():
+        raise Refused(f"{path} is a symbolic link; give the directory that it points to")
+    if not path.is_dir():
+        raise Refused(f"{path} is not a directory; make or mount it first")
+    if not path.is_absolute() or path != path.resolve():
+        raise Refused(f"{path} is not a plain absolute path; give {path.resolve()}")
+    if path == Path(path.anchor):
+        raise Refused(f"{path} is the root of the file system; give a directory of its own")
+
+
+def overlap(one: Location, other: Location) -> bool:
+    """Whether one is the other, or inside it."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one == other or other in one.parents or one in other.parents
+    if isinstance(one, Path) or isinstance(other, Path):
+        return False
+    is_inside = one.path == other.path or other.path in one.path.parents or one.path in other.path.parents
+    return (one.endpoint, one.bucket) == (other.endpoint, other.bucket) and is_inside
+
+
+def fail_together(one: Location, other: Location) -> bool:
+    """Whether two locations are on one disk, or at one S3 server, as far as that can be seen."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        try:
+            return one.stat().st_dev == other.stat().st_dev
+        except OSError:
+            return False
+    if isinstance(one, Path) or isinstance(other, Path):
+        return False
+    return (one.endpoint, one.region) == (other.endpoint, other.region)

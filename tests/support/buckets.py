@@ -1,0 +1,179 @@
+"""Volumes in buckets of an S3 server that runs in this process, which fails when a test tells it to."""
+
+import base64
+import hashlib
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from botocore.session import Session
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.location import BucketAddress
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Status, Volume, VolumeSpec
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Fault:
+    """What happens to requests of a method, all but the first few, to keys that contain a text."""
+
+    kind: str
+    method: str = ""
+    after: int = 0
+    key: str = ""
+    seen: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def takes(self, environ: Environ) -> bool:
+        if self.method not in ("", environ["REQUEST_METHOD"]) or self.key not in environ["PATH_INFO"]:
+            return False
+        self.seen += 1
+        return self.seen > self.after
+
+
+class S3Server:
+    """An S3 server. It compares bodies with their checksums, which moto does not."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.requests: list[tuple[str, str]] = []
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.raw = Session().create_client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+
+    def stop(self) -> None:
+        self.raw.close()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @contextmanager
+    def failing(self, kind: str, method: str = "", *, after: int = 0, key: str = "") -> Iterator[Fault]:
+        """Requests fail within the context: `hang` until its end, `cut` in the middle, `damage` a body on its way, or
+        are answered with a status and a code, like `500 InternalError`.
+        """
+        fault = Fault(kind, method, after, key)
+        self.faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self.faults.remove(fault)
+            fault.over.set()
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        fault = next((one for one in list(self.faults) if one.takes(environ)), None)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if fault is not None and fault.kind == "cut":
+            environ["wsgi.input"].read(length // 2)
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        body = environ["wsgi.input"].read(length)
+        if fault is not None and fault.kind == "hang":
+            fault.over.wait(120)
+        elif fault is not None and fault.kind == "damage":
+            body = bytes([body[0] ^ 1]) + body[1:]
+        elif fault is not None:
+            return _refusal(start_response, fault.kind)
+        expected = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
+        if expected and expected != base64.b64encode(hashlib.sha256(body).digest()).decode():
+            return _refusal(start_response, "400 BadDigest")
+        environ["wsgi.input"] = BytesIO(body)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+    def new_address(self, folder: Path, *, prefix: str = "pacs/site-1") -> BucketAddress:
+        """A prefix in a bucket of its own."""
+        bucket = f"bucket-{next(_numbers)}"
+        self.raw.create_bucket(Bucket=bucket)
+        return BucketAddress(
+            bucket=bucket, prefix=prefix, endpoint=self.endpoint, credentials_file=credentials_file(folder)
+        )
+
+
+def _refusal(start_response: StartResponse, told: str) -> Iterable[bytes]:
+    status, _, code = told.partition(" ")
+    start_response(f"{status} {code}", [("Content-Type", "application/xml")])
+    return [f"<Error><Code>{code}</Code><Message>as a test told it to</Message></Error>".encode()]
+
+
+def credentials_file(folder: Path) -> Path:
+    path = folder / "s3.keys"
+    path.write_text("[default]\naws_access_key_id = key\naws_secret_access_key = secret\n", encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def bucket_volume(
+    address: BucketAddress, name: str = "s3", *, limits: StorageLimits, tier: str = "hot", domain: str = "s3"
+) -> Volume:
+    volume_id = adopt(address, name=name)
+    volume = Volume(VolumeSpec(id=volume_id, name=name, path=address, tier=tier, domain=domain), limits)
+    assert volume.check().status is Status.ONLINE, volume.state
+    return volume
+
+
+class Files:
+    """What lies on a volume, seen past the archive: in the directory, or by another client of the S3 server."""
+
+    def __init__(self, volume: Volume, server: S3Server | None = None) -> None:
+        self._path, self._raw = volume.spec.path, server.raw if server else None
+
+    def _where(self, path: PurePosixPath) -> dict[str, str]:
+        assert isinstance(self._path, BucketAddress)
+        return {"Bucket": self._path.bucket, "Key": f"{self._path.prefix}/{path}"}
+
+    def content(self, path: PurePosixPath) -> bytes:
+        if self._raw is None:
+            assert isinstance(self._path, Path)
+            return (self._path / path).read_bytes()
+        content: bytes = self._raw.get_object(**self._where(path))["Body"].read()
+        return content
+
+    def overwrite(self, path: PurePosixPath, content: bytes) -> None:
+        if self._raw is None:
+            assert isinstance(self._path, Path)
+            (self._path / path).write_bytes(content)
+        else:
+            self._raw.put_object(**self._where(path), Body=content)
+
+    def remove(self, path: PurePosixPath) -> None:
+        if self._raw is None:
+            assert isinstance(self._path, Path)
+            (self._path / path).unlink()
+        else:
+            self._raw.delete_object(**self._where(path))
+
+    def names(self) -> list[str]:
+        """The paths of all files, in order; unfinished uploads too."""
+        if self._raw is None:
+            assert isinstance(self._path, Path)
+            found = (file.relative_to(self._path) for file in self._path.rglob("*") if file.is_file())
+            return sorted(str(file) for file in found)
+        assert isinstance(self._path, BucketAddress)
+        where = {"Bucket": self._path.bucket, "Prefix": f"{self._path.prefix}/"}
+        keys = [one["Key"] for one in self._raw.list_objects_v2(**where).get("Contents", ())]
+        with suppress(KeyError):
+            keys += [one["Key"] for one in self._raw.list_multipart_uploads(**where)["Uploads"]]
+        return sorted(key.removeprefix(where["Prefix"]) for key in keys)

@@ -118,6 +118,10 @@ class VolumeFull(VolumeUnavailable):
     """A volume has no room left (space, quota or inodes)."""
 
 
+class VolumeSilent(VolumeUnavailable):
+    """A volume gave no answer that says anything of what was asked, and may give one at any moment."""
+
+
 class NotEnoughCopies(PacsError):
     """Fewer volumes took the object than the policy demands, so it is not acknowledged."""
 
@@ -126,6 +130,10 @@ class NotEnoughCopies(PacsError):
 
 class CopyUnreadable(PacsError):
     """A copy is missing, short or damaged on its volume."""
+
+
+class CopyUnknown(CopyUnreadable):
+    """A copy could not be read now, which says nothing of what it is."""
 
 
 class CopyDiffers(PacsError):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
+from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.storage.carrying import carry
 from pacs_server.storage.placement import Placement
@@ -115,7 +115,7 @@ def damage_of(volume: Volume, path: str, digest: str) -> str:
         with OpenCopy(volume, PurePosixPath(path), from_disk=True) as opened:
             intact = is_intact(opened.pieces(), digest)
     except (CopyUnreadable, VolumeUnavailable) as error:
-        if not volume.check().is_readable:
+        if isinstance(error, VolumeSilent | CopyUnknown) or not volume.check().is_readable:
             raise VolumeUnavailable(str(error)) from error
         return str(error)
     return "" if intact else f"{path} on volume {volume.spec.name} is not what was received"

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
+from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Status, Volume
@@ -144,6 +144,7 @@ class Placement:
         problems: list[str] = []
         for place, copy in enumerate(ordered):
             opened: OpenCopy | None = None
+            is_known = True
             try:
                 opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
                 if is_whole(opened.pieces()):
@@ -152,11 +153,12 @@ class Placement:
                 problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
             except (VolumeUnavailable, CopyUnreadable) as error:
                 problem = str(error)
+                is_known = not isinstance(error, VolumeSilent | CopyUnknown)
             if opened is not None:
                 opened.close()
             problems.append(problem)
             # Whether it is this copy, or the whole volume that went away a moment ago.
-            if self._volumes[copy.volume_id].check().is_readable:
+            if is_known and self._volumes[copy.volume_id].check().is_readable:
                 on_damage(copy, problem)
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 

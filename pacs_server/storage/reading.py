@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Final, Self
 
-from pacs_server.errors import CopyUnreadable, VolumeUnavailable
+from pacs_server.errors import CopyUnknown, CopyUnreadable, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.atomic import translated
 from pacs_server.storage.medium import OpenFile
 from pacs_server.storage.threads import Attempt
@@ -77,7 +77,8 @@ class OpenCopy:
                 piece = self._volume.run(partial(self._read_piece, self._opened(), offset, length))
             except VolumeUnavailable as error:
                 if self._another is None:
-                    raise CopyUnreadable(f"{self._what}: {error}") from error
+                    kind = CopyUnknown if isinstance(error, VolumeSilent) else CopyUnreadable
+                    raise kind(f"{self._what}: {error}") from error
                 with self._another() as other:
                     yield from other.pieces(offset)
                 return

@@ -32,7 +32,7 @@ def read_sentinel(medium: Medium) -> str:
     try:
         return _id_in(medium.open_file(_SENTINEL, at_once_bytes=_MAX_BYTES).whole or b"")
     except FileNotFoundError as error:
-        raise VolumeUnavailable(f"there is no {SENTINEL_NAME} in it; is the volume mounted?") from error
+        raise VolumeUnavailable(f"there is no {SENTINEL_NAME} in it; is the right volume mounted or named?") from error
     except OSError as error:
         raise VolumeUnavailable(f"{SENTINEL_NAME} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import itertools
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,12 +30,13 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Fault:
-    """What happens to requests of a method, all but the first few, to keys that contain a text."""
+    """What happens to requests of a method, some of them, to keys that contain a text."""
 
     kind: str
     method: str = ""
-    after: int = 0
     key: str = ""
+    after: int = 0
+    times: float = float("inf")
     seen: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -42,15 +44,17 @@ class Fault:
         if self.method not in ("", environ["REQUEST_METHOD"]) or self.key not in environ["PATH_INFO"]:
             return False
         self.seen += 1
-        return self.seen > self.after
+        return self.after < self.seen <= self.after + self.times
 
 
 class S3Server:
     """An S3 server. It compares bodies with their checksums, which moto does not."""
 
     def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self.faults: list[Fault] = []
-        self.requests: list[tuple[str, str]] = []
+        self.requests: list[Environ] = []
+        self._is_careless = False
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -69,11 +73,13 @@ class S3Server:
         self._server.server_close()
 
     @contextmanager
-    def failing(self, kind: str, method: str = "", *, after: int = 0, key: str = "") -> Iterator[Fault]:
-        """Requests fail within the context: `hang` until its end, `cut` in the middle, `damage` a body on its way, or
-        are answered with a status and a code, like `500 InternalError`.
+    def failing(
+        self, kind: str, method: str = "", *, key: str = "", after: int = 0, times: float = float("inf")
+    ) -> Iterator[Fault]:
+        """Requests fail within the context: `hang` until its end, `cut` in the middle, `damage` a body on its way,
+        `forget` what they acknowledge, or are answered with a status and a code, like `500 InternalError`.
         """
-        fault = Fault(kind, method, after, key)
+        fault = Fault(kind, method, key, after, times)
         self.faults.append(fault)
         try:
             yield fault
@@ -81,8 +87,18 @@ class S3Server:
             self.faults.remove(fault)
             fault.over.set()
 
+    @contextmanager
+    def careless(self) -> Iterator[None]:
+        """It knows neither conditions nor checksums nor ranges within the context."""
+        self._is_careless = True
+        yield
+        self._is_careless = False
+
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        self.requests.append(dict(environ))
+        if self._is_careless:
+            for name in ("HTTP_IF_NONE_MATCH", "HTTP_X_AMZ_CHECKSUM_SHA256", "HTTP_RANGE"):
+                environ.pop(name, None)
         fault = next((one for one in list(self.faults) if one.takes(environ)), None)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if fault is not None and fault.kind == "cut":
@@ -94,6 +110,9 @@ class S3Server:
             fault.over.wait(120)
         elif fault is not None and fault.kind == "damage":
             body = bytes([body[0] ^ 1]) + body[1:]
+        elif fault is not None and fault.kind == "forget":
+            start_response("200 OK", [])
+            return []
         elif fault is not None:
             return _refusal(start_response, fault.kind)
         expected = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")

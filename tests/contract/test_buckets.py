@@ -1,0 +1,476 @@
+"""A bucket as a volume: whatever its server does, an object that was stored is whole, and nobody else waits for it."""
+
+import base64
+import errno
+import hashlib
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import date
+from itertools import count
+from pathlib import Path, PurePosixPath
+
+import pytest
+from support.arrivals import digest_of
+from support.buckets import Files, S3Server, bucket_volume
+from support.server import wait_for
+
+from pacs_server.archive.copies import damage_of
+from pacs_server.archive.tiering import bytes_to_lose
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.dicom.identity import ObjectHasher, Uid
+from pacs_server.dicom.part10 import file_meta
+from pacs_server.dicom.stored import is_intact
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
+from pacs_server.settings import StorageLimits
+from pacs_server.storage import uploading
+from pacs_server.storage.atomic import NewFile
+from pacs_server.storage.layout import object_path
+from pacs_server.storage.location import BucketAddress, fail_together, location_of
+from pacs_server.storage.medium import UnfinishedFile
+from pacs_server.storage.opening import open_medium
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.sentinel import adopt, place_at
+from pacs_server.storage.volume import Status, Volume, VolumeSpec
+from pacs_server.storage.writing import CopyPlace
+
+LIMITS = StorageLimits(write_timeout_s=2)
+DAY = date(2026, 1, 2)
+META = file_meta(sop_class="1.2.840.10008.5.1.4.1.1.2", sop_instance="1.2.3.1", transfer_syntax=EXPLICIT_LE)
+PATH = object_path(DAY, "1.2", "1.3", Uid("1.2.3"), digest_of("1"))
+SENTINEL = ".pacs-volume.json"
+
+
+@pytest.fixture
+def address(s3_server: S3Server, tmp_path: Path) -> BucketAddress:
+    return s3_server.new_address(tmp_path)
+
+
+@pytest.fixture
+def bucket(address: BucketAddress) -> Volume:
+    return bucket_volume(address, limits=LIMITS, tier="cold")
+
+
+@pytest.fixture
+def files(bucket: Volume, s3_server: S3Server) -> Files:
+    return Files(bucket, s3_server)
+
+
+@pytest.fixture
+def alone(bucket: Volume) -> Placement:
+    return Placement((bucket,), need=1, degraded=1)
+
+
+@pytest.fixture
+def new_directory(tmp_path: Path) -> Callable[[], Volume]:
+    numbers = count()
+
+    def make() -> Volume:
+        path = (tmp_path / f"nas{next(numbers)}").resolve()
+        path.mkdir()
+        spec = VolumeSpec(id=adopt(path, name="nas"), name=path.name, path=path, tier="hot", domain=path.name)
+        volume = Volume(spec, LIMITS)
+        volume.check()
+        return volume
+
+    return make
+
+
+class LargeObject:
+    """An object of some parts of an upload, and the path of which the name holds its digest."""
+
+    def __init__(self, count_mb: int = 30) -> None:
+        self.chunks = [META, *(os.urandom(1_000_000) for _ in range(count_mb))]
+        hasher = ObjectHasher(EXPLICIT_LE)
+        for chunk in self.chunks[1:]:
+            hasher.update(chunk)
+        self.digest = hasher.digest()
+        self.path = object_path(DAY, "1.2", "1.3", Uid("1.2.3.1"), self.digest)
+        self.content = b"".join(self.chunks)
+
+    def send(self, placement: Placement, fault: Callable[[], object] = lambda: None) -> list[str]:
+        """The volumes that took it; `fault` comes when half of it was sent."""
+        stream = placement.stream(self.path.parent)
+        stream.begin(self.chunks[:1])
+        try:
+            for number, chunk in enumerate(self.chunks[1:]):
+                if number == len(self.chunks) // 2:
+                    fault()
+                stream.write(chunk)
+            return [copy.volume_id for copy in stream.finish(self.path)]
+        finally:
+            stream.abandon()
+
+
+def test_an_object_is_written_only_if_its_key_is_new_with_its_checksum_and_looked_at_afterwards(
+    alone: Placement, s3_server: S3Server
+) -> None:
+    s3_server.requests.clear()
+    alone.store(PATH, [b"content"])
+    put, head = s3_server.requests
+    assert [one["REQUEST_METHOD"] for one in (put, head)] == ["PUT", "HEAD"]
+    checksum = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
+    assert (put["HTTP_IF_NONE_MATCH"], put["HTTP_X_AMZ_CHECKSUM_SHA256"]) == ("*", checksum)
+
+
+def test_an_object_that_is_there_is_compared_and_written_again_only_when_it_differs(
+    alone: Placement, files: Files, s3_server: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone.store(PATH, [b"content"])
+    s3_server.requests.clear()
+    alone.store(PATH, [b"content"])
+    assert [one["REQUEST_METHOD"] for one in s3_server.requests] == ["PUT", "GET"]
+    files.overwrite(PATH, b"cOntent")
+    with caplog.at_level(logging.WARNING):
+        alone.store(PATH, [b"content"])
+    assert "what was there is damaged" in caplog.text
+    assert files.content(PATH) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("403 AccessDenied", "refuses"),
+        ("500 InternalError", "InternalError"),
+        ("503 SlowDown", "SlowDown"),
+        ("507 InsufficientStorage", "no room"),
+        ("cut", "cannot be used"),
+        ("damage", "not what was sent"),
+        ("forget", "has not kept"),
+    ],
+)
+def test_an_object_that_the_server_does_not_take_is_not_stored_and_leaves_nothing(
+    alone: Placement, files: Files, s3_server: S3Server, fault: str, reason: str
+) -> None:
+    with s3_server.failing(fault, "PUT"), pytest.raises(NotEnoughCopies, match=reason) as refused:
+        alone.store(PATH, [b"content"])
+    assert "secret" not in str(refused.value)
+    assert files.names() == [SENTINEL]
+    alone.store(PATH, [b"content"])
+    assert files.content(PATH) == b"content"
+
+
+def test_a_connection_that_is_cut_once_is_made_again_within_the_same_store(
+    alone: Placement, files: Files, s3_server: S3Server
+) -> None:
+    with s3_server.failing("cut", "PUT", times=1):
+        alone.store(PATH, [b"content"])
+    assert files.content(PATH) == b"content"
+
+
+@pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "cut", "hang"])
+def test_another_volume_takes_what_a_bucket_does_not(
+    bucket: Volume, new_directory: Callable[[], Volume], s3_server: S3Server, fault: str
+) -> None:
+    nas = new_directory()
+    bucket.change(replace(bucket.spec, tier="hot"))
+    nas.change(replace(nas.spec, tier="cold"))
+    with s3_server.failing(fault, "PUT"):
+        (copy,) = Placement([bucket, nas], need=1, degraded=1).store(PATH, [b"content"])
+    assert copy.volume_id == nas.spec.id
+
+
+def test_a_server_that_hangs_makes_its_volume_suspect_delays_nobody_and_is_taken_up_again(
+    bucket: Volume, new_directory: Callable[[], Volume], s3_server: S3Server
+) -> None:
+    nas = new_directory()
+    both = Placement([nas, bucket], need=2, degraded=1)
+    with s3_server.failing("hang"):
+        began = time.monotonic()
+        (copy,) = both.store(PATH, [b"content"])
+        assert (copy.volume_id, time.monotonic() - began < 2 * LIMITS.write_timeout_s + 5) == (nas.spec.id, True)
+        assert (bucket.state.status, bucket.state.is_readable) == (Status.SUSPECT, False)
+        s3_server.requests.clear()
+        (copy,) = both.store(PATH.with_name("other.dcm"), [b"content"])
+        assert (copy.volume_id, s3_server.requests) == (nas.spec.id, []), "it was not even asked"
+        with both.open((copy,)) as opened:
+            assert bytes(opened.buffer) == b"content"
+    wait_for(lambda: bucket.check().status is Status.ONLINE, "the volume to come back", timeout_s=20, every_s=0.1)
+    assert len(both.store(PATH, [b"content"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ("no bucket", "there is no bucket"),
+        ("no sentinel", "there is no .pacs-volume.json"),
+        ("another sentinel", "another volume"),
+        ("damaged sentinel", "is damaged"),
+    ],
+)
+def test_a_bucket_that_is_not_the_volume_is_offline_and_taken_up_when_it_is_again(
+    bucket: Volume, alone: Placement, files: Files, s3_server: S3Server, harm: str, reason: str
+) -> None:
+    assert isinstance(bucket.spec.path, BucketAddress)
+    sentinel = files.content(PurePosixPath(SENTINEL))
+    if harm == "another sentinel":
+        files.overwrite(PurePosixPath(SENTINEL), sentinel.replace(bucket.spec.id.encode(), b"f" * 32))
+    elif harm == "damaged sentinel":
+        files.overwrite(PurePosixPath(SENTINEL), b"{")
+    else:
+        files.remove(PurePosixPath(SENTINEL))
+    if harm == "no bucket":
+        s3_server.raw.delete_bucket(Bucket=bucket.spec.path.bucket)
+        with pytest.raises(VolumeUnavailable, match=reason):
+            bucket.has_file(PATH)  # which is not an answer of no
+    state = bucket.check()
+    assert (state.status, reason in state.reason) == (Status.OFFLINE, True), state
+    with pytest.raises(NotEnoughCopies, match="offline"):
+        alone.store(PATH, [b"content"])
+    if harm == "no bucket":
+        s3_server.raw.create_bucket(Bucket=bucket.spec.path.bucket)
+    files.overwrite(PurePosixPath(SENTINEL), sentinel)
+    assert bucket.check().status is Status.ONLINE
+    assert len(alone.store(PATH, [b"content"])) == 1
+
+
+def test_a_sentinel_is_written_once_whoever_comes_second(address: BucketAddress, files: Files, bucket: Volume) -> None:
+    open_medium(address).put_first(PATH, b"first")
+    open_medium(address).put_first(PATH, b"second")
+    assert files.content(PATH) == b"first"
+    assert adopt(address, name="again") == bucket.spec.id
+
+
+def test_what_is_no_place_for_a_volume_is_refused(
+    s3_server: S3Server, address: BucketAddress, bucket: Volume, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused, match="overlap"):
+        adopt(replace(address, prefix="pacs"), name="around", others=[address])
+    with pytest.raises(Refused, match="overlap"):
+        adopt(replace(address, prefix=f"{address.prefix}/below"), name="inside", others=[address])
+    with pytest.raises(Refused, match="not empty"):
+        adopt(replace(address, prefix=""), name="whole")
+    with pytest.raises(Refused, match="there is no bucket"):
+        adopt(replace(address, bucket="no-such-bucket"), name="nowhere")
+    empty = s3_server.new_address(tmp_path)
+    with s3_server.failing("403 AccessDenied", "PUT"), pytest.raises(Refused, match="check the keys"):
+        adopt(empty, name="closed")
+    assert place_at(address).volume_id == bucket.spec.id
+    assert place_at(empty).is_empty
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        ("[default]\naws_access_key_id = key\naws_secret_access_key = geheim\n", 0o604, "everybody can read it"),
+        ("geheim", 0o600, "cannot be read as a credentials file"),
+        ("[other]\naws_access_key_id = geheim\n", 0o600, "no aws_access_key_id"),
+        (None, 0o600, "cannot be read: No such file"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_named_by_their_file_and_never_shown(
+    address: BucketAddress, tmp_path: Path, content: str | None, mode: int, reason: str
+) -> None:
+    keys = tmp_path / "other.keys"
+    if content is not None:
+        keys.write_text(content, encoding="utf-8")
+        keys.chmod(mode)
+    with pytest.raises(Refused, match=reason) as refused:
+        adopt(replace(address, credentials_file=keys), name="s3")
+    assert ("geheim" in str(refused.value), str(keys) in str(refused.value)) == (False, True)
+
+
+def test_a_large_object_is_under_its_final_key_whole_or_not_at_all(alone: Placement, files: Files) -> None:
+    large = LargeObject()
+    on_the_way: list[str] = []
+    large.send(alone, lambda: on_the_way.extend(files.names()))
+    assert (SENTINEL in on_the_way, str(large.path) in on_the_way) == (True, False)
+    assert files.names() == [SENTINEL, str(large.path)]
+    assert files.content(large.path) == large.content
+    with alone.open([CopyPlace(volume_id=alone.volumes[0].spec.id, path=str(large.path))]) as opened:
+        assert b"".join(opened.pieces(12_345_678)) == large.content[12_345_678:]
+        with pytest.raises(CopyUnreadable, match="too large"):
+            _ = opened.buffer
+
+
+def test_a_large_object_is_copied_to_its_key_in_steps(
+    alone: Placement, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "_COPY_BYTES", 10 << 20)
+    large = LargeObject()
+    large.send(alone)
+    assert files.content(large.path) == large.content
+    alone.volumes[0].put_aside(large.path)
+    assert files.content(PurePosixPath("quarantine", *large.path.parts[1:])) == large.content
+    assert len(files.names()) == 2
+
+
+def test_parts_grow_so_that_no_object_has_too_many(
+    alone: Placement, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(uploading, "_PARTS_OF_ONE_SIZE", 1)
+    large = LargeObject(40)
+    large.send(alone)
+    assert files.content(large.path) == large.content
+
+
+@pytest.mark.parametrize("fault", ["500 InternalError", "cut", "damage", "hang"])
+def test_a_bucket_that_fails_within_a_large_object_is_replaced_by_another_volume(
+    bucket: Volume, new_directory: Callable[[], Volume], files: Files, s3_server: S3Server, fault: str
+) -> None:
+    bucket.change(replace(bucket.spec, tier="hot"))
+    nas, spare = new_directory(), new_directory()
+    spare.change(replace(spare.spec, tier="cold"))
+    placement, large = Placement([bucket, nas, spare], need=2, degraded=2), LargeObject()
+    with ExitStack() as faults:
+        taken = large.send(placement, lambda: faults.enter_context(s3_server.failing(fault, "PUT")))
+    assert sorted(taken) == sorted([nas.spec.id, spare.spec.id])
+    wait_until_clean(bucket, files)
+
+
+def wait_until_clean(bucket: Volume, files: Files) -> None:
+    def is_clean() -> bool:
+        return bucket.check().status is Status.ONLINE and files.names() == [SENTINEL]
+
+    wait_for(is_clean, "the volume to answer and nothing to be left on it", timeout_s=20, every_s=0.1)
+
+
+def test_when_only_the_bucket_is_left_a_replacement_gets_everything_from_it_in_the_end(
+    bucket: Volume, new_directory: Callable[[], Volume], files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.change(replace(bucket.spec, tier="hot"))
+    nas, spare = new_directory(), new_directory()
+    spare.change(replace(spare.spec, tier="cold"))
+    placement, large = Placement([bucket, nas, spare], need=2, degraded=1), LargeObject()
+
+    def fail() -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EIO, "as a test told it to")
+
+        monkeypatch.setattr(NewFile, "write", refuse)
+        monkeypatch.setattr(nas, "medium", refuse)
+        wait_for(lambda: nas.run(lambda _: True), "its threads to be free")
+
+    def heal_when_it_is_tried(*arguments: object) -> UnfinishedFile:
+        monkeypatch.undo()
+        return new_file(*arguments)
+
+    new_file = spare.medium().new_file
+    monkeypatch.setattr(spare.medium(), "new_file", heal_when_it_is_tried)
+    taken = large.send(placement, fail)
+    assert sorted(taken) == sorted([bucket.spec.id, spare.spec.id])
+    assert files.content(large.path) == Files(spare).content(large.path) == large.content
+
+
+def test_nothing_is_left_of_a_large_object_whose_upload_could_not_be_aborted_at_first(
+    alone: Placement, bucket: Volume, files: Files, s3_server: S3Server
+) -> None:
+    with ExitStack() as faults, pytest.raises(NotEnoughCopies):
+        LargeObject().send(alone, lambda: faults.enter_context(s3_server.failing("500 InternalError")))
+    wait_until_clean(bucket, files)
+
+
+def test_an_error_of_the_server_says_nothing_of_the_copy_that_was_read(
+    alone: Placement, bucket: Volume, s3_server: S3Server
+) -> None:
+    large = LargeObject()
+    large.send(alone)
+    digest = large.digest
+    assert damage_of(bucket, str(large.path), digest) == ""
+    told: list[str] = []
+    with s3_server.failing("503 SlowDown", "GET", key=large.path.name, after=1):
+        with pytest.raises(VolumeUnavailable, match="SlowDown"):
+            damage_of(bucket, str(large.path), digest)
+        with pytest.raises(CopyUnreadable, match="SlowDown"):
+            alone.open_whole(
+                [CopyPlace(volume_id=bucket.spec.id, path=str(large.path))],
+                lambda pieces: is_intact(pieces, digest),
+                lambda copy, reason: told.append(reason),
+            )
+    assert told == []
+
+
+def test_a_copy_that_is_damaged_or_gone_is_found_by_reading_it(alone: Placement, bucket: Volume, files: Files) -> None:
+    large = LargeObject()
+    large.send(alone)
+    files.overwrite(large.path, large.content[:-1] + b"!")
+    assert "not what was received" in damage_of(bucket, str(large.path), large.digest)
+    files.remove(large.path)
+    assert "No such object" in damage_of(bucket, str(large.path), large.digest)
+
+
+def test_a_bucket_tells_no_room_takes_everything_and_comes_last_in_its_tier(
+    bucket: Volume, new_directory: Callable[[], Volume]
+) -> None:
+    bucket.change(replace(bucket.spec, tier="hot", high_water=1, low_water=1))
+    state = bucket.check()
+    assert (state.status, state.free_bytes, state.total_bytes) == (Status.ONLINE, None, None)
+    assert bucket.takes(1 << 60)
+    assert bytes_to_lose([bucket], {}) == {}
+    nas = new_directory()
+    assert Placement([bucket, nas], need=1, degraded=1).homes(set()) == [nas, bucket]
+
+
+def test_what_a_server_does_not_do_is_found_by_trying_it(
+    bucket: Volume, files: Files, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one.problem.partition(" cannot")[0] for one in bucket.advice()] == [
+        "whether the S3 server flushes what it has acknowledged"
+    ]
+    with s3_server.careless():
+        problems = [one.problem for one in bucket.advice()]
+    assert ["If-None-Match" in problems[1], "checksum" in problems[2]] == [True, True]
+    assert files.names() == [SENTINEL]
+    assert isinstance(bucket.spec.path, BucketAddress)
+    for endpoint, is_told in (("http://s3.example.org", True), ("http://localhost:1", False), ("", False)):
+        monkeypatch.setattr(bucket.medium(), "_address", replace(bucket.spec.path, endpoint=endpoint))
+        assert any("unencrypted" in one.problem for one in bucket.advice()) == is_told
+
+
+def test_a_server_that_does_not_read_by_ranges_is_not_believed(bucket: Volume, s3_server: S3Server) -> None:
+    with s3_server.careless():
+        state = bucket.check()
+    assert (state.status, "does not read by ranges" in state.reason) == (Status.OFFLINE, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "facts", "told"),
+    [
+        ("s3://", {}, "names no bucket"),
+        ("s3://UPPER/x", {}, "names no bucket"),
+        ("s3://bucket/../x", {}, "prefix"),
+        ("s3://bucket/a//b", {}, "prefix"),
+        ("s3://bucket/a b", {}, "prefix"),
+        ("s3://bucket", {"endpoint": "s3.example.org"}, "no endpoint"),
+        ("s3://bucket", {"endpoint": "ftp://s3.example.org"}, "no endpoint"),
+        ("/mnt/nas1", {"endpoint": "https://s3.example.org"}, "is a directory"),
+    ],
+)
+def test_what_names_no_location_is_refused(path: str, facts: dict[str, str], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        location_of(path, **facts)
+
+
+def test_what_names_a_location_is_taken_apart() -> None:
+    address = location_of("s3://bucket/a/b/", endpoint="https://s3.example.org/", credentials_file="keys")
+    assert isinstance(address, BucketAddress)
+    assert (str(address), address.bucket, address.prefix) == ("s3://bucket/a/b", "bucket", "a/b")
+    assert (address.endpoint, address.credentials_file) == ("https://s3.example.org", Path("keys").absolute())
+    assert str(location_of("s3://bucket")) == "s3://bucket"
+    assert fail_together(address, replace(address, bucket="other"))
+    assert not fail_together(address, replace(address, endpoint="https://other.example.org"))
+    assert not fail_together(address, Path("/"))
+
+
+def test_who_has_no_bucket_does_not_load_what_speaks_to_them() -> None:
+    program = "import sys, pacs_server.service.worker, pacs_server.cli.storage; print('botocore' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_without_the_extra_a_bucket_is_refused_with_the_command_that_installs_it(
+    address: BucketAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("bucket", "uploading", "s3"):
+        monkeypatch.delitem(sys.modules, f"pacs_server.storage.{name}", raising=False)
+    with pytest.raises(Refused, match=re.escape("pip install 'pacs-server[s3]'")):
+        adopt(address, name="s3")

@@ -13,6 +13,7 @@ from support.server import LONG, Archive
 
 if TYPE_CHECKING:
     from support.buckets import S3Server
+    from support.seaweedfs import SeaweedFS
 
 
 @pytest.fixture
@@ -38,6 +39,16 @@ def s3_server() -> Iterator["S3Server"]:
     from support.buckets import S3Server  # takes a second to load
 
     server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SeaweedFS"]:
+    """A real S3 server, where its program is installed."""
+    from support.seaweedfs import SeaweedFS
+
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
     yield server
     server.stop()
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.arrivals import digest_of
 from support.buckets import Files, S3Server, bucket_volume
+from support.seaweedfs import SeaweedFS
 from support.server import wait_for
 
 from pacs_server.archive.copies import damage_of
@@ -422,6 +423,17 @@ def test_what_a_server_does_not_do_is_found_by_trying_it(
     for endpoint, is_told in (("http://s3.example.org", True), ("http://localhost:1", False), ("", False)):
         monkeypatch.setattr(bucket.medium(), "_address", replace(bucket.spec.path, endpoint=endpoint))
         assert any("unencrypted" in one.problem for one in bucket.advice()) == is_told
+
+
+def test_a_real_server_does_all_that_is_relied_on(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    bucket = bucket_volume(seaweedfs.new_address(tmp_path), limits=LIMITS)
+    assert ["flushes" in one.problem for one in bucket.advice()] == [True]
+    large = LargeObject()
+    large.send(Placement((bucket,), need=1, degraded=1))
+    assert damage_of(bucket, str(large.path), large.digest) == ""
+    files = Files(bucket, seaweedfs)
+    files.overwrite(large.path, large.content[:-1] + b"!")
+    assert "not what was received" in damage_of(bucket, str(large.path), large.digest)
 
 
 def test_a_server_that_does_not_read_by_ranges_is_not_believed(bucket: Volume, s3_server: S3Server) -> None:

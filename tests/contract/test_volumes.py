@@ -26,6 +26,7 @@ from pacs_server.storage.volume import Status, Volume, VolumeSpec
 
 LIMITS = StorageLimits(write_timeout_s=2)
 DAY = date(2026, 1, 2)
+BUCKET_SERVERS = ("s3_server", "seaweedfs")
 
 
 def path_of(number: int) -> PurePosixPath:
@@ -59,15 +60,15 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def volume_on(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
-    if kind == "s3":
-        return bucket_volume(request.getfixturevalue("s3_server").new_address(tmp_path), limits=LIMITS)
+    if kind in BUCKET_SERVERS:
+        return bucket_volume(request.getfixturevalue(kind).new_address(tmp_path), limits=LIMITS)
     if kind == "tmpfs":
         return volume_at(request.getfixturevalue("mount")("mounted"))
     (tmp_path / "plain").mkdir()
     return volume_at(tmp_path / "plain")
 
 
-@pytest.fixture(params=["directory", "tmpfs", "s3"])
+@pytest.fixture(params=["directory", "tmpfs", *BUCKET_SERVERS])
 def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
     return volume_on(request.param, request, tmp_path)
 
@@ -79,7 +80,8 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
 
 @pytest.fixture
 def files(volume: Volume, request: pytest.FixtureRequest) -> Files:
-    return Files(volume, None if isinstance(volume.spec.path, Path) else request.getfixturevalue("s3_server"))
+    kind = request.node.callspec.params["volume"]
+    return Files(volume, request.getfixturevalue(kind) if kind in BUCKET_SERVERS else None)
 
 
 @pytest.fixture

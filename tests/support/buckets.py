@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from botocore.session import Session
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from pacs_server.settings import StorageLimits
@@ -47,8 +50,30 @@ class Fault:
         return self.after < self.seen <= self.after + self.times
 
 
-class S3Server:
-    """An S3 server. It compares bodies with their checksums, which moto does not."""
+class BucketServer:
+    """An S3 server, with a client of it that is none of ours."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.raw = Session().create_client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+
+    def stop(self) -> None:
+        self.raw.close()
+
+    def address(self, bucket: str, prefix: str, folder: Path) -> BucketAddress:
+        return BucketAddress(
+            bucket=bucket, prefix=prefix, endpoint=self.endpoint, credentials_file=credentials_file(folder)
+        )
+
+
+class S3Server(BucketServer):
+    """One in this process. It compares bodies with their checksums, which moto does not."""
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -57,18 +82,11 @@ class S3Server:
         self._is_careless = False
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(f"http://127.0.0.1:{self._server.server_port}")
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.raw = Session().create_client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="key",
-            aws_secret_access_key="secret",
-        )
 
     def stop(self) -> None:
-        self.raw.close()
+        super().stop()
         self._server.shutdown()
         self._server.server_close()
 
@@ -86,6 +104,11 @@ class S3Server:
         finally:
             self.faults.remove(fault)
             fault.over.set()
+
+    def make_old(self, bucket: str) -> None:
+        """Everything in a bucket was written yesterday."""
+        for key in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys.values():
+            key.last_modified -= timedelta(days=1)
 
     @contextmanager
     def careless(self) -> Iterator[None]:
@@ -122,13 +145,11 @@ class S3Server:
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
 
-    def new_address(self, folder: Path, *, prefix: str = "pacs/site-1") -> BucketAddress:
+    def new_address(self, folder: Path) -> BucketAddress:
         """A prefix in a bucket of its own."""
         bucket = f"bucket-{next(_numbers)}"
         self.raw.create_bucket(Bucket=bucket)
-        return BucketAddress(
-            bucket=bucket, prefix=prefix, endpoint=self.endpoint, credentials_file=credentials_file(folder)
-        )
+        return self.address(bucket, "pacs/site-1", folder)
 
 
 def _refusal(start_response: StartResponse, told: str) -> Iterable[bytes]:
@@ -156,7 +177,7 @@ def bucket_volume(
 class Files:
     """What lies on a volume, seen past the archive: in the directory, or by another client of the S3 server."""
 
-    def __init__(self, volume: Volume, server: S3Server | None = None) -> None:
+    def __init__(self, volume: Volume, server: BucketServer | None = None) -> None:
         self._path, self._raw = volume.spec.path, server.raw if server else None
 
     def _where(self, path: PurePosixPath) -> dict[str, str]:

@@ -118,6 +118,11 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is not a directory; make or mount it first": "{0} はディレクトリではありません。先に作るか、マウントしてください",
     "{} is not empty; give a directory of its own, and `pacs import` takes files in":
         "{0} は空ではありません。専用のディレクトリを指定してください。ファイルは pacs import で取り込めます",
+    "{} names no bucket: {}BUCKET or {}BUCKET/PREFIX": "{0} はバケットを指していません。{1}BUCKET か {2}BUCKET/PREFIX としてください",
+    "{} is a directory: endpoint, region and credentials belong to {}BUCKET/PREFIX":
+        "{0} はディレクトリです。エンドポイント、リージョン、鍵のファイルは {1}BUCKET/PREFIX に付けるものです",
+    "{} tells no room, so marks of how much is used mean nothing there":
+        "{0} は空き容量を示さないので、使用率の上限や下限は意味を持ちません",
     "a policy of want {}, need {}, degraded {} contradicts itself: 1 <= degraded <= need <= want":
         "want {0}、need {1}、degraded {2} という方針は矛盾しています。1 <= degraded <= need <= want としてください",
     "{} of at least {} copies could be written: {}": "少なくとも {1} つ必要なコピーのうち {0} つしか書けませんでした: {2}",

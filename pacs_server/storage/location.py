@@ -57,6 +57,8 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
         raise Refused(f"the prefix {prefix} is none: letters, digits and ! _ . * ' ( ) - between single slashes")
     if endpoint and not (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).hostname):
         raise Refused(f"{endpoint} is no endpoint: give its URL, such as https://s3.example.org")
+    if "@" in endpoint:
+        raise Refused("the endpoint holds a user or password: put keys into a file, and name that with the credentials")
     return BucketAddress(
         bucket=bucket,
         prefix=prefix,

@@ -452,6 +452,7 @@ def test_a_server_that_does_not_read_by_ranges_is_not_believed(bucket: Volume, s
         ("s3://bucket/a b", {}, "prefix"),
         ("s3://bucket", {"endpoint": "s3.example.org"}, "no endpoint"),
         ("s3://bucket", {"endpoint": "ftp://s3.example.org"}, "no endpoint"),
+        ("s3://bucket", {"endpoint": "https://key:secret@s3.example.org"}, "put keys into a file"),
         ("/mnt/nas1", {"endpoint": "https://s3.example.org"}, "is a directory"),
     ],
 )

@@ -73,3 +73,10 @@ def test_what_this_archive_has_takes_part_when_one_is_gone_for_good() -> None:
         ("first", "9", Becomes.ADDED),
     ]
     assert [plan.becomes for plan in planned(FRESH, nas2=Place(volume_id="2"))] == [Becomes.GONE, Becomes.KEPT]
+
+
+def test_one_that_moved_into_a_bucket_is_found_there_with_all_that_leads_there() -> None:
+    where = {"endpoint": "https://s3.example.org", "region": "north", "credentials_file": "/etc/pacs/s3.keys"}
+    moved = VolumeRow(id="2", name="nas2", path="/other", tier="hot", domain="b", **where)
+    plans = planned(moved, nas1=Place(volume_id="1"), other=Place(volume_id="2"))
+    assert plans[1].row == replace(NAS2, path="/other", **where)

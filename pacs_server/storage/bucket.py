@@ -58,9 +58,10 @@ class Bucket:
         return Room()
 
     def check_writable(self) -> None:
-        """Write a small object that goes again."""
-        with self._probe() as key:
+        """Write a small object, and have it copied to another key; both go again."""
+        with self._probe() as key, self._probe() as copied:
             self._s3.put(key, b"\0", is_new=True)
+            ServerCopy(self._s3, key, copied, 1).step()
 
     def _probe(self) -> _Probe:
         return _Probe(self._s3, self._key(PurePosixPath(f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")))

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
-from urllib.parse import urlsplit
 
 from pacs_server.errors import Refused
 
 _SCHEME: Final = "s3://"
 # Source: Amazon S3 user guide, General purpose bucket naming rules.
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ENDPOINT: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 
 
@@ -55,10 +55,10 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
         raise Refused(f"{path} names no bucket: {_SCHEME}BUCKET or {_SCHEME}BUCKET/PREFIX")
     if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
         raise Refused(f"the prefix {prefix} is none: letters, digits and ! _ . * ' ( ) - between single slashes")
-    if endpoint and not (urlsplit(endpoint).scheme in ("http", "https") and urlsplit(endpoint).hostname):
-        raise Refused(f"{endpoint} is no endpoint: give its URL, such as https://s3.example.org")
     if "@" in endpoint:
         raise Refused("the endpoint holds a user or password: put keys into a file, and name that with the credentials")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        raise Refused(f"{endpoint} is no endpoint: give its URL, such as https://s3.example.org")
     return BucketAddress(
         bucket=bucket,
         prefix=prefix,

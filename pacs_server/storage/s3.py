@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
@@ -38,6 +39,13 @@ _making: Final = threading.Lock()
 def sha256_of(content: bytes) -> str:
     """The SHA-256 of a content in the form of a checksum header."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
+
+
+class Answer(dict[str, Any]):
+    """What a server answers. Raises: VolumeUnavailable for what it leaves out."""
+
+    def __missing__(self, name: str) -> Any:
+        raise VolumeUnavailable(f"the S3 server leaves {name} out of an answer: it does not know that operation")
 
 
 class S3:
@@ -64,21 +72,23 @@ class S3:
         )
         keys = {} if credentials_file is None else _keys_in(credentials_file)
         with self._translated(""), _making:
-            self._client = _session.create_client(
-                "s3",
-                endpoint_url=endpoint or None,
-                region_name=region or ("us-east-1" if endpoint else None),
-                config=config,
-                **keys,
-            )
+            try:
+                self._client = _session.create_client(
+                    "s3",
+                    endpoint_url=endpoint or None,
+                    region_name=region or ("us-east-1" if endpoint else None),
+                    config=config,
+                    **keys,
+                )
+            except ValueError as error:
+                raise VolumeUnavailable(f"{endpoint} is no endpoint: give the URL of the S3 server") from error
 
-    def call(self, operation: str, key: str = "", **parameters: object) -> Mapping[str, Any]:
+    def call(self, operation: str, key: str = "", **parameters: object) -> Answer:
         """Do an operation, named as botocore does, on a key or, without one, on the bucket."""
         if key:
             parameters["Key"] = key
         with self._translated(key):
-            answer: Mapping[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **parameters)
-            return answer
+            return Answer(getattr(self._client, operation)(Bucket=self.bucket, **parameters))
 
     def put(self, key: str, content: bytes, *, is_new: bool) -> None:
         """Write an object whole, with its checksum. `is_new`: only if there is none of that key."""
@@ -107,11 +117,10 @@ class S3:
         try:
             told = self.call("head_object", key, ChecksumMode="ENABLED")
         except FileNotFoundError:
-            try:
-                self.fetch(key, 0, 1)  # of a HEAD nobody learns whether it is the key that is missing, or the bucket
+            try:  # of a HEAD nobody learns whether it is the key that is missing, or the bucket
+                return self.fetch(key, 0, 1)[1], ""
             except FileNotFoundError:
                 return None
-            raise VolumeUnavailable(f"the S3 server contradicts itself about {key}") from None
         return int(told["ContentLength"]), str(told.get("ChecksumSHA256", ""))
 
     def listed(self, prefix: str, *, delimiter: str = "/") -> Iterator[tuple[str, int, datetime] | str]:
@@ -151,7 +160,7 @@ class S3:
             yield
         except ClientError as error:
             raise self._ours(error, key) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise VolumeSilent(f"the S3 server cannot be used: {error}") from error
 
     def _ours(self, error: ClientError, key: str) -> Exception:

@@ -17,7 +17,7 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
-from pacs_server.storage.s3 import S3, sha256_of
+from pacs_server.storage.s3 import S3, Answer, sha256_of
 
 PART_BYTES: Final = 8 << 20
 # Parts of an upload double in size after so many: 10,000 of one size would end at 78 GiB.
@@ -49,7 +49,7 @@ class ServerCopy:
             PartNumber=len(self._parts) + 1,
             CopySourceRange=f"bytes={start}-{end - 1}",
         )
-        self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": told["CopyPartResult"]["ETag"]})
+        self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": Answer(told["CopyPartResult"])["ETag"]})
         if end < self._size_bytes:
             return False
         self._complete()

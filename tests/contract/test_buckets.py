@@ -86,7 +86,7 @@ def new_directory(tmp_path: Path) -> Callable[[], Volume]:
 class LargeObject:
     """An object of some parts of an upload, and the path of which the name holds its digest."""
 
-    def __init__(self, count_mb: int = 30) -> None:
+    def __init__(self, count_mb: int = 20) -> None:
         self.chunks = [META, *(os.urandom(1_000_000) for _ in range(count_mb))]
         hasher = ObjectHasher(EXPLICIT_LE)
         for chunk in self.chunks[1:]:
@@ -252,8 +252,14 @@ def test_what_is_no_place_for_a_volume_is_refused(
     empty = s3_server.new_address(tmp_path)
     with s3_server.failing("403 AccessDenied", "PUT"), pytest.raises(Refused, match="check the keys"):
         adopt(empty, name="closed")
+    with pytest.raises(Refused, match="no endpoint"):
+        adopt(replace(empty, endpoint="https://a..b"), name="misspelt")
+    with s3_server.failing("page"), pytest.raises(Refused, match="S3 server"):
+        adopt(empty, name="web")
+    with s3_server.failing("page", "PUT"), pytest.raises(Refused, match="S3 server"):
+        adopt(empty, name="gateway")
     assert place_at(address).volume_id == bucket.spec.id
-    assert place_at(empty).is_empty
+    assert Files(bucket, s3_server).names() == [SENTINEL]
 
 
 @pytest.mark.parametrize(
@@ -452,6 +458,8 @@ def test_a_server_that_does_not_read_by_ranges_is_not_believed(bucket: Volume, s
         ("s3://bucket/a b", {}, "prefix"),
         ("s3://bucket", {"endpoint": "s3.example.org"}, "no endpoint"),
         ("s3://bucket", {"endpoint": "ftp://s3.example.org"}, "no endpoint"),
+        ("s3://bucket", {"endpoint": "https://[::1"}, "no endpoint"),
+        ("s3://bucket", {"endpoint": "https://s3 example.org"}, "no endpoint"),
         ("s3://bucket", {"endpoint": "https://key:secret@s3.example.org"}, "put keys into a file"),
         ("/mnt/nas1", {"endpoint": "https://s3.example.org"}, "is a directory"),
     ],

@@ -125,6 +125,10 @@ def test_a_disk_and_a_bucket_keep_every_object_twice_whatever_the_s3_server_does
     assert [name for name in site.files.names() if name.startswith("quarantine/")] == [
         str(PurePosixPath("quarantine", *damaged.parts[1:]))
     ]
+    archive.pacs("retention", "set", "--purge", "by-hand", "--grace-days", "0")
+    archive.pacs("delete", f"StudyInstanceUID={everything[0].study_uid}", "--reason", "wrong patient", "--yes")
+    archive.pacs("purge", "--yes")
+    wait_for(lambda: everything[0].sop_uid not in site.in_bucket(), "what was purged to leave the bucket", timeout_s=60)
     assert archive.stop() == 0
     assert "Traceback" not in archive.log_text(), archive.log_text()[-4_000:]
 

@@ -95,7 +95,8 @@ class S3Server(BucketServer):
         self, kind: str, method: str = "", *, key: str = "", after: int = 0, times: float = float("inf")
     ) -> Iterator[Fault]:
         """Requests fail within the context: `hang` until its end, `cut` in the middle, `damage` a body on its way,
-        `forget` what they acknowledge, or are answered with a status and a code, like `500 InternalError`.
+        `forget` what they acknowledge, answer with a `page` as any web server does, or are answered with
+        a status and a code, like `500 InternalError`.
         """
         fault = Fault(kind, method, key, after, times)
         self.faults.append(fault)
@@ -133,9 +134,9 @@ class S3Server(BucketServer):
             fault.over.wait(120)
         elif fault is not None and fault.kind == "damage":
             body = bytes([body[0] ^ 1]) + body[1:]
-        elif fault is not None and fault.kind == "forget":
-            start_response("200 OK", [])
-            return []
+        elif fault is not None and fault.kind in ("forget", "page"):
+            start_response("200 OK", [("Content-Type", "text/html")])
+            return [b"<html>It works!"] if fault.kind == "page" else []
         elif fault is not None:
             return _refusal(start_response, fault.kind)
         expected = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")

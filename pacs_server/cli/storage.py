@@ -72,14 +72,14 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     from pacs_server.storage.sentinel import adopt
 
     location = location_of(path, **where)
-
     with invocation.node() as node:
         known = node.registry.volumes()
         if any(row.name == name for row in known):
             raise Refused(f"a volume {name} exists already; pacs storage list shows them")
-        places = {row.domain: location_of_volume(row) for row in known}
-        label = domain or next((at for at, place in places.items() if fail_together(location, place)), name)
-        volume_id = adopt(location, name=name, others=[location_of_volume(row) for row in known])
+        places = [location_of_volume(row) for row in known]
+        beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place))
+        label = domain or next(beside, name)
+        volume_id = adopt(location, name=name, others=places)
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -105,18 +105,19 @@ def list_(invocation: Invocation) -> ExitCode:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> ExitCode:
     """Show one volume, how much is on it, and what is only there."""
+    from pacs_server.storage.location import tells_room
+
     with invocation.node() as node:
         row = _known(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
-        facts = _facts_of(volume)
-        told = facts["total_bytes"] is not None
-        facts |= {
+        has_marks = tells_room(volume.spec.path)
+        facts = _facts_of(volume) | {
             "endpoint": row.endpoint,
             "region": row.region,
             "credentials_file": row.credentials_file,
             "mode": row.mode.value,
-            "high_water": row.high_water if told or not volume.state.is_readable else None,
-            "low_water": volume.spec.low_water if told or not volume.state.is_readable else None,
+            "high_water": row.high_water if has_marks else None,
+            "low_water": volume.spec.low_water if has_marks else None,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
             "only_copies": _only_on(node, row),
@@ -148,6 +149,7 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.service.assemble import location_of_volume
+    from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
         row = _known(node, name)
@@ -159,7 +161,8 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
                 f"a low-water mark of {changed.low_water} % above the high-water mark of {changed.high_water} % would "
                 "never be reached: give a lower one with --low-water"
             )
-        if (changed.high_water, changed.low_water) != (row.high_water, row.low_water) and _tells_no_room(node, row):
+        marks = changed.high_water, changed.low_water
+        if marks != (row.high_water, row.low_water) and not tells_room(location_of_volume(changed)):
             raise Refused(f"{row.name} tells no room, so marks of how much is used mean nothing there")
         if location_of_volume(changed) != location_of_volume(row):
             _check_sentinel(changed)
@@ -271,11 +274,6 @@ def _only_on(node: Node, row: VolumeRow) -> int:
     """How many objects have no copy elsewhere that can be read now and is to stay."""
     others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
     return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
-
-
-def _tells_no_room(node: Node, row: VolumeRow) -> bool:
-    (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
-    return volume.state.is_readable and volume.state.total_bytes is None
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

@@ -98,6 +98,11 @@ def overlap(one: Location, other: Location) -> bool:
     return (one.endpoint, one.bucket) == (other.endpoint, other.bucket) and is_inside
 
 
+def tells_room(location: Location) -> bool:
+    """Whether it can be known there how much more fits."""
+    return isinstance(location, Path)
+
+
 def fail_together(one: Location, other: Location) -> bool:
     """Whether two locations are on one disk, or at one S3 server, as far as that can be seen."""
     if isinstance(one, Path) and isinstance(other, Path):

@@ -131,15 +131,15 @@ def _volumes(node: Node) -> Iterator[Problem]:
 
 def _domains(node: Node) -> Iterator[Problem]:
     """Fault domains that are not what they say: volumes of one device, and fewer of them than copies are wanted."""
-    from pacs_server.storage.mounts import mount_of, mount_table
+    from pacs_server.storage.mounts import footing_of, mount_table
 
     table = mount_table()
     first: dict[str, tuple[str, str]] = {}
     for volume in node.volumes():
-        spec, mount = volume.spec, mount_of(volume.spec.path, table)
-        if mount is None or not volume.state.is_readable:
+        spec, footing = volume.spec, footing_of(volume.spec.path, table)
+        if footing is None or not volume.state.is_readable:
             continue
-        other, domain = first.setdefault(mount.device, (spec.name, spec.domain))
+        other, domain = first.setdefault(footing.device, (spec.name, spec.domain))
         if domain != spec.domain:
             yield (
                 f"{spec.name} is on the device of {other}, but in another fault domain",

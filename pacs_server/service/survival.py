@@ -13,7 +13,7 @@ from typing import Final
 from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Site, Volume, copied_on, survived
 from pacs_server.errors import Refused
 from pacs_server.service.assemble import Node
-from pacs_server.storage.mounts import mount_of, mount_table
+from pacs_server.storage.mounts import footing_of, mount_of, mount_table
 from pacs_server.storage.volume import Status
 
 Spread = Mapping[frozenset[str], int]
@@ -48,17 +48,17 @@ def standing(node: Node, spread: Spread, *, server: str, table: str) -> Standing
     Raises: IndexUnavailable.
     """
     here = {volume.spec.id: volume for volume in node.volumes() if volume.check().is_readable}
-    mounts = {key: mount_of(volume.spec.path, table) for key, volume in here.items()}
+    footings = {key: footing_of(volume.spec.path, table) for key, volume in here.items()}
     volumes = tuple(
         Volume(
             name=volume.spec.name,
             domain=volume.spec.domain,
-            server="" if (mount := mounts[key]) is not None and mount.is_elsewhere else server,
+            server="" if (footing := footings[key]) is not None and footing.is_elsewhere else server,
             takes_new=volume.state.status is Status.ONLINE,
         )
         for key, volume in here.items()
     )
-    domain_of = {mount.device: here[key].spec.domain for key, mount in mounts.items() if mount is not None}
+    domain_of = {footing.device: here[key].spec.domain for key, footing in footings.items() if footing is not None}
     databases = _databases(node, server, domain_of, table)
     counted: dict[frozenset[str], int] = {}
     for ids, objects in spread.items():

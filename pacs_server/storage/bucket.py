@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import ip_address
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import urlsplit
 
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.storage.layout import LITTER_AFTER, ROOT, TEMPORARY_SUFFIX, Entry, is_temporary, litter
@@ -74,7 +72,7 @@ class Bucket:
                 remedy="see docs/operate/object-storage.md, and with need 2 have a copy on a disk or NAS too",
             )
         ]
-        if _is_in_the_clear(self._address.endpoint):
+        if self._address.endpoint.startswith("http://") and not self._address.is_here:
             found.append(Advice(problem="images cross the network unencrypted", remedy="give an https:// endpoint"))
         with self._probe() as key:
             self._s3.put(key, b"\0", is_new=True)
@@ -201,13 +199,3 @@ class _Probe:
 
     def __exit__(self, *_: object) -> None:
         self._s3.call("delete_object", self._key)
-
-
-def _is_in_the_clear(endpoint: str) -> bool:
-    parts = urlsplit(endpoint)
-    if parts.scheme != "http" or parts.hostname == "localhost":
-        return False
-    try:
-        return not ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return True

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 from pacs_server.errors import Refused
 
@@ -31,6 +34,14 @@ class BucketAddress:
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its server is a process of this machine."""
+        host = urlsplit(self.endpoint).hostname or ""
+        with suppress(ValueError):
+            return ip_address(host).is_loopback
+        return host == "localhost"
 
     @property
     def path(self) -> PurePosixPath:

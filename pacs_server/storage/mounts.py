@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pacs_server.storage.location import BucketAddress, Location
 from pacs_server.storage.medium import Advice
 
 _NFS: Final = ("nfs", "nfs4")
@@ -64,6 +65,22 @@ def mount_of(path: Path, table: str) -> Mount | None:
 
 def _unescaped(text: str) -> str:
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """What a volume stands on: those on one `device` fail together. Whether its files outlive this machine."""
+
+    device: str
+    is_elsewhere: bool
+
+
+def footing_of(location: Location, table: str) -> Footing | None:
+    """What is under a location, by the kernel's table; None when that does not name it."""
+    if isinstance(location, BucketAddress):
+        return Footing(device=f"{location.endpoint} {location.region}", is_elsewhere=not location.is_here)
+    mount = mount_of(location, table)
+    return None if mount is None else Footing(device=mount.device, is_elsewhere=mount.is_elsewhere)
 
 
 def advice(mount: Mount) -> Iterator[Advice]:

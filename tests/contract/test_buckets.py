@@ -35,6 +35,7 @@ from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.layout import object_path
 from pacs_server.storage.location import BucketAddress, fail_together, location_of
 from pacs_server.storage.medium import UnfinishedFile
+from pacs_server.storage.mounts import footing_of
 from pacs_server.storage.opening import open_medium
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt, place_at
@@ -478,6 +479,17 @@ def test_what_names_a_location_is_taken_apart() -> None:
     assert fail_together(address, replace(address, bucket="other"))
     assert not fail_together(address, replace(address, endpoint="https://other.example.org"))
     assert not fail_together(address, Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_elsewhere"),
+    [("", True), ("https://s3.example.org", True), ("http://127.0.0.1:8333", False), ("http://localhost", False)],
+)
+def test_a_bucket_outlives_this_machine_unless_its_server_is_here(endpoint: str, is_elsewhere: bool) -> None:
+    footing = footing_of(location_of("s3://bucket", endpoint=endpoint), table="")
+    assert footing is not None
+    assert footing.is_elsewhere == is_elsewhere
+    assert footing == footing_of(location_of("s3://other/site1", endpoint=endpoint), table="")
 
 
 def test_who_has_no_bucket_does_not_load_what_speaks_to_them() -> None:

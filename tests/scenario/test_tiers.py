@@ -49,8 +49,9 @@ class Site:
         self.archive.pacs("tier", "rule", "add", "old", "--from", "hot", "--to", "cold", *asked)
 
     def files(self, root: Path) -> dict[str, Path]:
-        """The files of objects below a directory, wherever they are."""
-        return {path.name.rpartition("-")[0]: path for path in root.rglob("*.dcm")}
+        """The files of objects below a directory, wherever they are. The server may remove directories meanwhile."""
+        paths = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+        return {path.name.rpartition("-")[0]: path for path in paths if path.suffix == ".dcm"}
 
     def assert_everything_is_cold(self) -> None:
         """Every object is on the cold volume as it was sent, and verified; nothing else is anywhere."""

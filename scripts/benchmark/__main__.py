@@ -7,23 +7,28 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from benchmark import against, comparison
 from benchmark.association_rows import echo_row, idle_row, start_row
+from benchmark.durability import durability
 from benchmark.figures import Figure, medians
 from benchmark.find_row import find_million_row, find_row
+from benchmark.peers import SERVERS
 from benchmark.processes import Failed
 from benchmark.report import floors, surroundings, table, write_json
 from benchmark.retrieve_rows import get_row, move_row
-from benchmark.servers import SERVERS
+from benchmark.scale_row import scale_row
 from benchmark.store_rows import store_ct, store_large, store_mr
 from benchmark.surroundings import Bench
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _NEEDED_BYTES: Final = 4 << 30
 _PROGRAMS: Final = ("storescu", "storescp", "findscu", "getscu")
+_ROUNDS_AGAINST: Final = 3
 
 
 class Row(NamedTuple):
@@ -39,14 +44,16 @@ ROWS: Final = {
     "store-large": Row(store_large, frozenset({"store"})),
     "move": Row(move_row, frozenset({"store", "move"})),
     "get": Row(get_row, frozenset({"store", "get"})),
-    "find": Row(find_row, frozenset({"find", "index"})),
+    "find": Row(find_row, frozenset({"find"})),
     "find-million": Row(find_million_row, frozenset({"find", "index"})),
     "echo": Row(echo_row, frozenset({"store"})),
     "idle": Row(idle_row, frozenset()),
     "start": Row(start_row, frozenset()),
+    "scale": Row(scale_row, frozenset({"store", "index"})),
 }
 
-_USUAL: Final = [name for name in ROWS if name != "find-million"]  # it takes ten minutes and 6 GB
+_LONG: Final = ("find-million", "scale")  # each takes more than ten minutes and 7 GB
+_USUAL: Final = [name for name in ROWS if name not in _LONG]
 
 
 def main() -> int:
@@ -58,34 +65,35 @@ def main() -> int:
         print(complaint, file=sys.stderr)
         return 2
     bench = Bench(work=arguments.work, server_name=arguments.server, seed=arguments.seed, studies=arguments.studies)
+    rounds = arguments.repeat or (_ROUNDS_AGAINST if arguments.against else 1)
     about = surroundings(
-        bench.work, server=arguments.server, seed=bench.seed, repeat=arguments.repeat, started=datetime.now(UTC)
+        bench.work, server=bench.server_name, seed=bench.seed, repeat=rounds, started=datetime.now(UTC)
     )
     print(", ".join(f"{name} {value}" for name, value in about.items()), file=sys.stderr)
     try:
-        runs, failed = _measure(bench, arguments.rows or _USUAL, arguments.repeat)
+        if arguments.against:
+            told, failed = _compare(bench, arguments.rows or list(against.ROWS), arguments.against, rounds)
+        else:
+            told, failed = _measure(bench, arguments.rows or _USUAL, rounds)
     except KeyboardInterrupt:
         return 130
     finally:
         if not arguments.keep:
             bench.clear()
-    figures = medians(runs)
-    print(table(figures))
-    print(floors(figures))
     if arguments.json:
-        write_json(arguments.json, figures, about)
+        write_json(arguments.json, {"surroundings": about} | told)
     return 1 if failed else 0
 
 
-def _measure(bench: Bench, rows: list[str], repeat: int) -> tuple[list[list[Figure]], bool]:
-    """The figures of each run through all rows; a row that fails is told and left out."""
-    services = SERVERS[bench.server_name].services
+def _measure(bench: Bench, rows: list[str], repeat: int) -> tuple[dict[str, Any], bool]:
+    """Print the figures of all runs through all rows, and answer them; a row that fails is told and left out."""
+    lacks = SERVERS[bench.server_name].lacks
     runs, failed = [], False
     for number in range(1, repeat + 1):
         figures: list[Figure] = []
         for name in rows:
-            if not ROWS[name].needs <= services:
-                print(f"{name}: {bench.server_name} has no {', '.join(ROWS[name].needs - services)}", file=sys.stderr)
+            if lacking := ROWS[name].needs & lacks.keys():
+                print(f"{name}: {bench.server_name} {lacks[min(lacking)]}", file=sys.stderr)
                 continue
             print(f"{name} ({number} of {repeat}) ...", file=sys.stderr)
             try:
@@ -94,33 +102,72 @@ def _measure(bench: Bench, rows: list[str], repeat: int) -> tuple[list[list[Figu
                 print(f"{name}: {error}", file=sys.stderr)
                 failed = True
         runs.append(figures)
-    return runs, failed
+    told = medians(runs)
+    print(table(told))
+    print(floors(told))
+    return {"figures": [figure.to_json() for figure in told]}, failed
+
+
+def _compare(bench: Bench, rows: list[str], peers: list[str], rounds: int) -> tuple[dict[str, Any], bool]:
+    """Print the figures of the archive and its peers side by side, and answer them; a failure of the archive fails."""
+    absent = {peer: reason for peer in peers if (reason := SERVERS[peer].absent())}
+    for peer, reason in absent.items():
+        print(f"{peer} is left out: {reason}", file=sys.stderr)
+    servers = [comparison.ARCHIVE, *(peer for peer in peers if peer not in absent)]
+    versions = {server: SERVERS[server].version() for server in servers}
+    durabilities = {server: durability(replace(bench, server_name=server)) for server in servers}
+    compared = against.compare(bench, rows, servers, rounds)
+    print(comparison.table(compared, durabilities))
+    print()
+    print(comparison.cpu_table(compared, servers))
+    print()
+    print(comparison.flushes(durabilities))
+    print(comparison.remarks(compared))
+    told = {
+        "servers": {server: {"version": versions[server]} | durabilities[server].to_json() for server in servers},
+        "absent": absent,
+        "comparisons": [figure.to_json() for figure in compared],
+    }
+    return told, any(comparison.ARCHIVE not in figure.figures for figure in compared)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench",
         description=__doc__,
-        epilog="example: ./scripts/bench store-ct find --repeat 3 --json run.json",
+        epilog="example: ./scripts/bench --against orthanc,dcmqrscp store-ct move --json run.json",
     )
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)}; else all but the long ones")
     parser.add_argument(
-        "rows", nargs="*", type=_row, metavar="ROW", help=f"of: {', '.join(ROWS)}; else all but find-million"
+        "--server", choices=list(SERVERS), default=comparison.ARCHIVE, help="what is measured (archive)"
     )
-    parser.add_argument("--server", choices=list(SERVERS), default="archive", help="what is measured (archive)")
-    parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="run all N times, tell medians")
+    peers = ", ".join(name for name in SERVERS if name != comparison.ARCHIVE)
+    parser.add_argument(
+        "--against",
+        type=_peers,
+        metavar="PEER,...",
+        help=f"measure the archive and these in turn, three times: {peers}; rows: {', '.join(against.ROWS)}",
+    )
+    parser.add_argument("--repeat", type=_positive, metavar="N", help="run all N times, tell medians (1; --against 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--studies", type=_positive, default=100_000, metavar="N", help="indexed for find and start")
     parser.add_argument("--seed", type=int, default=1338, metavar="N", help="of the data that is made (1338)")
     work = _ROOT / "build" / "bench"
     parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="on the disk to measure (build/bench)")
     parser.add_argument("--keep", action="store_true", help="leave DIR and its objects for the next run")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    known = against.ROWS if arguments.against else ROWS
+    if unknown := [row for row in arguments.rows if row not in known]:
+        parser.error(f"{', '.join(unknown)}: none of {', '.join(known)}")
+    return arguments
 
 
-def _row(text: str) -> str:
-    if text not in ROWS:
-        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(ROWS)}")
-    return text
+def _peers(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in SERVERS or name == comparison.ARCHIVE]:
+        known = ", ".join(name for name in SERVERS if name != comparison.ARCHIVE)
+        raise argparse.ArgumentTypeError(f"'{', '.join(unknown)}' is none of {known}")
+    return names
 
 
 def _positive(text: str) -> int:

@@ -48,9 +48,13 @@ class Figure:
     @property
     def ratio(self) -> float | None:
         """The figure against its floor, between 0 and about 1; None without a floor."""
-        if not self.floor or not self.value:
+        return self.against(self.floor) if self.floor else None
+
+    def against(self, other: float) -> float | None:
+        """How many times better this figure is than another value in its unit; None when either is nothing."""
+        if not other or not self.value:
             return None
-        return self.value / self.floor if self.unit.endswith("/s") else self.floor / self.value
+        return self.value / other if self.unit.endswith("/s") else other / self.value
 
     def measures(self) -> dict[str, float]:
         """Everything a goal can speak of."""

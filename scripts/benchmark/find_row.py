@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from statistics import median
@@ -9,11 +10,12 @@ from typing import Final
 
 from benchmark.figures import Figure, Goal
 from benchmark.floors import stream_s
-from benchmark.processes import cpu_seconds, run
+from benchmark.processes import Failed, cpu_seconds, nagle, run
 from benchmark.raw_services import find
 from benchmark.servers import Server
 from benchmark.studies import NAME_PART, NAME_PREFIX, UNKNOWN_PATIENT_ID
-from benchmark.surroundings import Bench, nagle
+from benchmark.surroundings import Bench
+from benchmark.tiny_objects import fill
 
 _PATIENT_NAME, _PATIENT_ID, _STUDY_DATE, _ACCESSION, _MODALITIES = (
     0x00100010, 0x00100020, 0x00080020, 0x00080050, 0x00080061,
@@ -40,7 +42,7 @@ _USUAL_KEYS: Final = {
 _TIMEOUT_S: Final = 120.0
 
 # Name, keys, how often it is asked, and the milliseconds of the fastest peer, 100,000 studies (docs/performance.md).
-_QUERIES: Final[tuple[tuple[str, dict[int, str], int, float], ...]] = (
+QUERIES: Final[tuple[tuple[str, dict[int, str], int, float], ...]] = (
     ("unknown ID", {_PATIENT_ID: UNKNOWN_PATIENT_ID}, 20, 0.3),
     ("one month", {_STUDY_DATE: "20200301-20200331"}, 10, 60.0),
     ("name prefix", {_PATIENT_NAME: f"{NAME_PREFIX}*"}, 5, 109.0),
@@ -67,16 +69,39 @@ _AT_A_MILLION: Final[tuple[tuple[str, dict[int, str]], ...]] = (
 def find_row(bench: Bench) -> Iterator[Figure]:
     """Each query by a raw client, then the longest by DCMTK's findscu, whose own work is most of its time."""
     with bench.prepared() as server:
-        server.hold_studies(bench.studies, bench.seed)
+        hold_studies(bench, server)
         server.start()
-        find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
-        for name, keys, times, peer_ms in _QUERIES:
-            yield _query(server, name, _keys(keys), times, peer_ms)
+        yield from queries(server)
         started = time.monotonic()
         asked = [argument for keyword in _USUAL_KEYS.values() for argument in ("-k", keyword)]
         command = ["findscu", "-q", "-S", "-aec", server.aet, "-k", "QueryRetrieveLevel=STUDY", *asked, "127.0.0.1"]
         run([*command, str(server.port)], timeout_s=_TIMEOUT_S, environment=nagle(on=False))
         yield Figure(row="find", name="all, by DCMTK findscu", value=(time.monotonic() - started) * 1_000, unit="ms")
+
+
+def hold_studies(bench: Bench, server: Server) -> None:
+    """Let a prepared server hold the studies of the run; one whose tables are not ours is sent them, and stopped again.
+
+    Raises: Failed when that takes too long, or when it cannot hold so many.
+    """
+    if reason := server.lacks.get("many studies"):
+        raise Failed(reason)
+    if "index" in server.lacks:
+        server.start()
+        try:
+            fill(server, bench.studies, bench.seed)
+        finally:
+            server.stop()
+    else:
+        server.hold_studies(bench.studies, bench.seed)
+    os.sync()
+
+
+def queries(server: Server) -> Iterator[Figure]:
+    """Each query of QUERIES to a running server by a raw client, after a first one that is not counted."""
+    find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
+    for name, keys, times, peer_ms in QUERIES:
+        yield _query(server, name, _keys(keys), times, peer_ms)
 
 
 def find_million_row(bench: Bench) -> Iterator[Figure]:

@@ -21,6 +21,20 @@ class Failed(Exception):
     """A program that the bench needs did not do what it should; the message says which and what it said."""
 
 
+def nagle(*, on: bool) -> dict[str, str]:
+    """The environment that turns Nagle's algorithm of DCMTK's programs on or off. Source: DCMTK's docs/envvars.txt."""
+    return {"TCP_NODELAY": "0" if on else "1"}
+
+
+def first_line(*command: str) -> str:
+    """The first line of what a program prints; empty when it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[0]
+
+
 def tree(pid: int) -> list[int]:
     """The process and everything below it that is alive."""
     found = [pid]
@@ -146,10 +160,11 @@ def run_together(
         for command in commands
     ]
     try:
-        for process in processes:
+        for command, process in zip(commands, processes, strict=True):
             _, said = process.communicate(timeout=max(0.1, started + timeout_s - time.monotonic()))
             if process.returncode and not may_fail:
-                raise Failed(f"{process.args!s:.200} exited with {process.returncode}: {said.decode()[-2_000:]}")
+                told = said.decode(errors="replace").strip()[-2_000:]
+                raise Failed(f"{command[0]} exited with {process.returncode}" + (f": {told}" if told else ""))
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{error.cmd!s:.200} took more than {timeout_s:.0f} s") from error
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,14 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmark.figures import Figure
+from benchmark.processes import first_line
 
 _HEADINGS: Final = ("row", "what", "figure", "floor", "ratio", "also", "goals")
 
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as a Markdown table that is also aligned for a terminal."""
-    rows = [_HEADINGS, *(_cells(figure) for figure in figures)]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return markdown([_HEADINGS, *(_cells(figure) for figure in figures)])
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its headings first, with columns as wide as a terminal shows them."""
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(_padded(cell, width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
@@ -48,14 +52,13 @@ def surroundings(work: Path, *, server: str, seed: int, repeat: int, started: da
         "load_before": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "file_system": _first_line("stat", "-f", "-c", "%T", str(work)),
-        "dcmtk": _first_line("storescu", "--version"),
+        "file_system": first_line("stat", "-f", "-c", "%T", str(work)),
+        "dcmtk": first_line("storescu", "--version"),
     }
 
 
-def write_json(path: Path, figures: Sequence[Figure], about: dict[str, Any]) -> None:
+def write_json(path: Path, told: dict[str, Any]) -> None:
     """Write everything to a file."""
-    told = {"surroundings": about, "figures": [figure.to_json() for figure in figures]}
     path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -64,15 +67,16 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     return (
         figure.row,
         figure.name,
-        f"{_number(figure.value)} {figure.unit}",
-        "" if figure.floor is None else _number(figure.floor),
+        f"{number(figure.value)} {figure.unit}",
+        "" if figure.floor is None else number(figure.floor),
         "" if ratio is None else f"{ratio:.2f}",
-        ", ".join(f"{name} {_number(value)}" for name, value in figure.extra.items()),
+        ", ".join(f"{name} {number(value)}" for name, value in figure.extra.items()),
         ", ".join(f"{'✓' if met else '✗'} {goal}" for goal, met in figure.judged()),
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure with as many digits as mean something."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -84,11 +88,3 @@ def _width(text: str) -> int:
 
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
-
-
-def _first_line(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return ""
-    return (done.stdout.strip().splitlines() or [""])[0]

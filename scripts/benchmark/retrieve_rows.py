@@ -9,10 +9,10 @@ from typing import Final
 from benchmark.figures import Figure, Goal
 from benchmark.floors import acknowledged_per_s
 from benchmark.objects import CT, study_uid
-from benchmark.processes import Failed, cpu_seconds, run
+from benchmark.processes import Failed, cpu_seconds, nagle, run
 from benchmark.raw_services import get, move
 from benchmark.servers import Server
-from benchmark.surroundings import Bench, nagle, send
+from benchmark.surroundings import Bench, send
 
 _IMAGES: Final = 200
 _TIMES: Final = 5

@@ -1,4 +1,4 @@
-"""The servers that can be measured, each started on a free loopback port and stopped again."""
+"""What the bench asks of a server, and the archive itself: started on a free loopback port and stopped again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from benchmark.processes import Failed, Process, run, start, stop
+from benchmark.processes import Failed, Process, first_line, run, start, stop
 from benchmark.raw_association import VERIFICATION, Proposal, RawAssociation, associate_rq
 from benchmark.studies import record_studies
 from pacs_server.index.engine import Index
@@ -20,21 +21,33 @@ from pacs_server.settings import load
 _START_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.005
 _COMMAND_S: Final = 60.0
+_FLUSHES: Final = "fsync,fdatasync,sync,syncfs,sync_file_range,msync"
 
 
 class Server(Protocol):
-    """What a row asks of a server. `services` are those it has, of: store, find, move, get, index."""
+    """What a row asks of a server. `lacks` says why it has none of: store, find, move, get, index."""
 
-    services: ClassVar[frozenset[str]]
+    lacks: ClassVar[Mapping[str, str]]
+    success_means: ClassVar[str]
+    directory: Path
     aet: str
     port: int
+    flush_log: Path | None
 
     def __init__(self, directory: Path) -> None: ...
+
+    @classmethod
+    def absent(cls) -> str:
+        """Why it cannot be started on this machine, and the remedy; empty when it can."""
+
+    @classmethod
+    def version(cls) -> str:
+        """What it says of itself."""
 
     def prepare(self) -> None:
         """Make its data directory and settings."""
 
-    def start(self) -> float:
+    def start(self, *, nagle_on: bool = False) -> float:
         """Run it; answers the seconds until it accepted the first association."""
 
     def stop(self) -> None:
@@ -43,6 +56,10 @@ class Server(Protocol):
     @property
     def pid(self) -> int:
         """Its first process."""
+
+    @property
+    def objects(self) -> Path:
+        """Where its objects lie; what it flushes elsewhere is its index."""
 
     def stored(self) -> int:
         """How many objects it holds."""
@@ -54,14 +71,23 @@ class Server(Protocol):
         """Put studies into its index without sending them (service "index")."""
 
 
-class _Started:
-    """A server's process, and the wait until it answers."""
+class Started:
+    """A server's process, and the wait until it answers. With a `flush_log`, strace writes what it flushes there."""
+
+    lacks: ClassVar[Mapping[str, str]] = {}
+    program: ClassVar[tuple[str, ...]]
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.aet = "PACS"
         self.port = free_port()
+        self.flush_log: Path | None = None
         self._process: Process | None = None
+
+    @classmethod
+    def version(cls) -> str:
+        """The first line of its --version."""
+        return first_line(*cls.program, "--version")
 
     @property
     def pid(self) -> int:
@@ -70,9 +96,13 @@ class _Started:
             raise Failed("the server does not run")
         return self._process.pid
 
-    def run(self, arguments: list[str], environment: dict[str, str]) -> float:
+    def run(self, arguments: list[str], environment: Mapping[str, str]) -> float:
         """Start it and wait for the first association that it accepts; answers how long that took, in seconds."""
         log = self.directory / "server.log"
+        if self.flush_log is not None:
+            # With -D the server stays our own child, and strace ends with it. -y writes the path of each descriptor.
+            strace = ["strace", "-D", "-f", "-qq", "-y", "-o", str(self.flush_log), "-e", f"trace={_FLUSHES}"]
+            arguments = strace + arguments
         started = time.monotonic()
         self._process = start(arguments, log=log, environment=environment)
         rq = associate_rq(self.aet, "BENCH", [Proposal(VERIFICATION)])
@@ -96,19 +126,30 @@ class _Started:
             self._process = None
 
 
-class Archive(_Started):
+class Archive(Started):
     """This project's archive, from this checkout, with its default settings (SQLite, one volume)."""
 
-    services: ClassVar = frozenset({"store", "find", "move", "get", "index"})
+    program: ClassVar = (sys.executable, "-m", "pacs_server")
+    success_means: ClassVar = "file and index flushed"
+
+    @classmethod
+    def absent(cls) -> str:
+        """It is always here."""
+        return ""
 
     def prepare(self) -> None:
         """Initialise the data directory."""
         place = ("--data", str(self._data), "--aet", self.aet, "--host", "127.0.0.1", "--port", str(self.port))
         self._pacs("init", *place)
 
-    def start(self) -> float:
-        """Serve as it is shipped; its log goes to a file."""
-        return self.run([sys.executable, "-m", "pacs_server", "-c", str(self._settings), "serve"], {})
+    def start(self, *, nagle_on: bool = False) -> float:
+        """Serve as it is shipped, with Nagle's algorithm off whatever `nagle_on` says; its log goes to a file."""
+        return self.run([*self.program, "-c", str(self._settings), "serve"], {})
+
+    @property
+    def objects(self) -> Path:
+        """All volumes."""
+        return self._data / "volumes"
 
     def stored(self) -> int:
         """Instances in the index, as `pacs status` counts them."""
@@ -132,41 +173,7 @@ class Archive(_Started):
         return self._data / "pacs.yaml"
 
     def _pacs(self, *arguments: str) -> str:
-        return run([sys.executable, "-m", "pacs_server", *arguments], timeout_s=_COMMAND_S)
-
-
-class Storescp(_Started):
-    """DCMTK's storescp, one process for each association: writes files, flushes nothing, has no index."""
-
-    services: ClassVar = frozenset({"store"})
-
-    def prepare(self) -> None:
-        """Make the directory that it writes to."""
-        self._objects.mkdir()
-
-    def start(self) -> float:
-        """Run it without Nagle's algorithm, keeping the bytes as they come."""
-        command = ["storescp", "-q", "--fork", "+xa", "+B", "-dhl", "-pdu", "131072", "-aet", self.aet]
-        return self.run([*command, "-od", str(self._objects), str(self.port)], {"TCP_NODELAY": "1"})
-
-    def stored(self) -> int:
-        """Files in its directory."""
-        return sum(1 for _ in self._objects.iterdir())
-
-    def know_destination(self, aet: str, port: int) -> None:
-        """It sends nothing. Raises: Failed always."""
-        raise Failed(f"storescp cannot send to {aet} on port {port}")
-
-    def hold_studies(self, count: int, seed: int, objects: int = 1) -> None:
-        """It has no index. Raises: Failed always."""
-        raise Failed(f"storescp cannot hold {count} studies of {objects} objects, seed {seed}")
-
-    @property
-    def _objects(self) -> Path:
-        return self.directory / "objects"
-
-
-SERVERS: Final[dict[str, type[Server]]] = {"archive": Archive, "storescp": Storescp}
+        return run([*self.program, *arguments], timeout_s=_COMMAND_S)
 
 
 def free_port() -> int:

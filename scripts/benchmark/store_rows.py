@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import mean
 from typing import Final
 
@@ -16,6 +17,7 @@ from benchmark.surroundings import Bench, send
 _STUDIES: Final = 8
 _CT_IMAGES: Final = 150
 _MR_IMAGES: Final = 250
+SENDERS: Final = (1, 4, 8)
 _XA_STUDIES: Final = 4
 _WARM_UP: Final = 100
 
@@ -51,35 +53,42 @@ def store_mr(bench: Bench) -> Iterator[Figure]:
 def _small_objects(
     bench: Bench, row: str, kind: Kind, images: int, *, nagle_on: bool, goals: Mapping[int, tuple[Goal, ...]]
 ) -> Iterator[Figure]:
+    fewer: float | None = None
+    for senders in SENDERS:
+        figure = stored(bench, row, kind, images=images, senders=senders, nagle_on=nagle_on)
+        more = {} if fewer is None else {"times fewer senders": figure.value / fewer}
+        yield replace(figure, extra=figure.extra | more, goals=goals.get(senders, ()))
+        fewer = figure.value
+
+
+def stored(bench: Bench, row: str, kind: Kind, *, images: int, senders: int, nagle_on: bool) -> Figure:
+    """How fast eight studies of so many images are stored by so many senders; without goals.
+
+    Raises: Failed when the server does not acknowledge all, or does not hold what it acknowledged.
+    """
     directories = bench.objects(kind, studies=_STUDIES, images=images)
     warm_up = bench.objects(kind, studies=1, images=_WARM_UP, first=_STUDIES)
     size_bytes = next(directories[0].glob("*.dcm")).stat().st_size
-    fewer: float | None = None
-    for senders in (1, 4, 8):
-        groups = [directories[number::senders] for number in range(senders)]
-        # The floor is taken before and after, because other work on the machine comes and goes.
-        floors = [_flushed(bench, size_bytes, senders)]
-        with bench.running() as server:
-            send(server, [warm_up])
-            cpu_before = cpu_seconds(server.pid)
-            seconds = send(server, groups, nagle_on=nagle_on)
-            count = _STUDIES * images
-            cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / count
-            _expect(server.stored(), count + _WARM_UP)
-        floors.append(_flushed(bench, size_bytes, senders))
-        rate = count / seconds
-        yield Figure(
-            row=row,
-            name=_senders(senders),
-            value=rate,
-            unit="objects/s",
-            floor=mean(floor.per_s for floor in floors),
-            floor_name=f"write, flush, rename, flush directory; threads: {senders}",
-            extra={"CPU ms": cpu_ms, "floor CPU ms": mean(floor.cpu_ms for floor in floors)}
-            | ({} if fewer is None else {"times fewer senders": rate / fewer}),
-            goals=goals.get(senders, ()),
-        )
-        fewer = rate
+    groups = [directories[number::senders] for number in range(senders)]
+    count = _STUDIES * images
+    # The floor is taken before and after, because other work on the machine comes and goes.
+    floors = [_flushed(bench, size_bytes, senders)]
+    with bench.running(nagle_on=nagle_on) as server:
+        send(server, [warm_up])
+        cpu_before = cpu_seconds(server.pid)
+        seconds = send(server, groups, nagle_on=nagle_on)
+        cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / count
+        _expect(server.stored(), count + _WARM_UP)
+    floors.append(_flushed(bench, size_bytes, senders))
+    return Figure(
+        row=row,
+        name=senders_name(senders),
+        value=count / seconds,
+        unit="objects/s",
+        floor=mean(floor.per_s for floor in floors),
+        floor_name=f"write, flush, rename, flush directory; threads: {senders}",
+        extra={"CPU ms": cpu_ms, "floor CPU ms": mean(floor.cpu_ms for floor in floors)},
+    )
 
 
 def store_large(bench: Bench) -> Iterator[Figure]:
@@ -99,7 +108,7 @@ def store_large(bench: Bench) -> Iterator[Figure]:
         floors.append(_sequential(bench, senders))
         yield Figure(
             row="store-large",
-            name=_senders(senders),
+            name=senders_name(senders),
             value=_XA_STUDIES * XA.pixel_bytes / 1e6 / seconds,
             unit="MB/s",
             floor=mean(floors),
@@ -117,7 +126,8 @@ def _sequential(bench: Bench, threads: int) -> float:
     return sequential_mb_per_s(bench.work, size_bytes=XA.pixel_bytes, count=4, threads=threads)
 
 
-def _senders(count: int) -> str:
+def senders_name(count: int) -> str:
+    """How a figure with so many senders is called."""
     return "1 sender" if count == 1 else f"{count} senders"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Table, insert, select
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.charset import decode
@@ -40,7 +41,7 @@ _GIVEN: Final = (
     ("YUKI", "由紀", "ゆき"), ("AKIRA", "明", "あきら"), ("NAOMI", "直美", "なおみ"), ("KEN", "健", "けん"),
     ("MARI", "真理", "まり"), ("SHO", "翔", "しょう"),
 )  # fmt: skip
-_KINDS: Final = (
+KINDS: Final = (
     ("CT", "1.2.840.10008.5.1.4.1.1.2", 0.45), ("MR", "1.2.840.10008.5.1.4.1.1.4", 0.2),
     ("CR", "1.2.840.10008.5.1.4.1.1.1", 0.25), ("US", "1.2.840.10008.5.1.4.1.1.6.1", 0.1),
 )  # fmt: skip
@@ -56,14 +57,23 @@ def record_studies(index: Index, volume_id: str, *, count: int, objects: int, se
     with index.read() as connection:
         if connection.execute(select(studies.c.id).limit(1)).first() is not None:
             raise ValueError("the index holds studies already")
-    filler = _Filler(volume_id, objects, seed)
-    for first in range(1, count + 1, _BATCH):
+    for rows in rows_of_studies(range(1, count + 1), objects=objects, seed=seed, volume_id=volume_id):
         with index.write() as connection:
-            filler.fill(connection, range(first, min(first + _BATCH, count + 1)))
+            for table, values in rows.items():
+                connection.execute(insert(table), values)
 
 
-class _Filler:
-    """Makes rows with ids of its own, and writes them table by table."""
+def rows_of_studies(
+    numbers: range, *, objects: int, seed: int, volume_id: str = ""
+) -> Iterator[dict[Table, list[dict[str, Any]]]]:
+    """The rows of these studies, some thousand studies at a time, each table after those that it refers to."""
+    maker = _Maker(volume_id, objects, seed)
+    for first in range(numbers.start, numbers.stop, _BATCH):
+        yield maker.rows(range(first, min(first + _BATCH, numbers.stop)))
+
+
+class _Maker:
+    """Makes rows with ids of its own, table by table."""
 
     def __init__(self, volume_id: str, objects: int, seed: int) -> None:
         self._volume_id = volume_id
@@ -74,14 +84,13 @@ class _Filler:
         self._series_id = self._instance_id = 0
         self._rows: dict[Table, list[dict[str, Any]]] = {}
 
-    def fill(self, connection: Connection, numbers: range) -> None:
+    def rows(self, numbers: range) -> dict[Table, list[dict[str, Any]]]:
         tables = (patients, name_grams, studies, series, instances, copies)
         self._rows = {table: [] for table in tables}
         for number in numbers:
             self._study(number)
         self._patient = {}  # the next batch begins with another patient, so that this one's counts are final
-        for table in tables:
-            connection.execute(insert(table), self._rows[table])
+        return self._rows
 
     def _new_patient(self, number: int) -> dict[str, Any]:
         chance, patient_id = self._chance, f"P{number:08d}"
@@ -193,8 +202,8 @@ def _empty(table: Table) -> dict[str, Any]:
 
 
 def _kind(chance: float) -> tuple[str, str]:
-    for modality, sop_class, share in _KINDS:
+    for modality, sop_class, share in KINDS:
         if chance < share:
             return modality, sop_class
         chance -= share
-    return _KINDS[0][:2]
+    return KINDS[0][:2]

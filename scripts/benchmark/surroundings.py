@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmark.objects import Kind, make_study
-from benchmark.processes import run_together, stop
-from benchmark.servers import SERVERS, Server, free_port
+from benchmark.peers import SERVERS
+from benchmark.processes import nagle, run_together, stop
+from benchmark.servers import Server, free_port
 
 _SEND_S: Final = 120.0
 
@@ -62,10 +63,10 @@ class Bench:
             shutil.rmtree(directory)
 
     @contextmanager
-    def running(self) -> Iterator[Server]:
+    def running(self, *, nagle_on: bool = False) -> Iterator[Server]:
         """A server with an empty data directory that accepts associations."""
         with self.prepared() as server:
-            server.start()
+            server.start(nagle_on=nagle_on)
             yield server
 
     @contextmanager
@@ -80,11 +81,6 @@ class Bench:
             yield port
         finally:
             stop(process)
-
-
-def nagle(*, on: bool) -> dict[str, str]:
-    """The environment that turns Nagle's algorithm of DCMTK's programs on or off. Source: DCMTK's docs/envvars.txt."""
-    return {"TCP_NODELAY": "0" if on else "1"}
 
 
 def send(server: Server, groups: Sequence[Sequence[Path]], *, nagle_on: bool = False) -> float:

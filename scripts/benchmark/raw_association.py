@@ -68,10 +68,11 @@ def element(tag: int, value: bytes, padding: bytes = b"\0") -> bytes:
 
 
 def command_set(values: Mapping[int, int | str]) -> bytes:
-    """A command set from the element numbers of group 0000; numbers become US, text is padded with NUL like a UID."""
+    """A command set from the element numbers of group 0000; numbers become US, text is padded like a UID or an AE."""
     body = b""
     for number, value in sorted(values.items()):
-        body += element(number, struct.pack("<H", value) if isinstance(value, int) else value.encode())
+        padding = b" " if number == MOVE_DESTINATION else b"\0"
+        body += element(number, struct.pack("<H", value) if isinstance(value, int) else value.encode(), padding)
     return element(0, struct.pack("<I", len(body))) + body
 
 

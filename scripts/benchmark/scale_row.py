@@ -21,7 +21,7 @@ from benchmark.tiny_objects import dealt, messages, store_together
 _OBJECTS: Final = 10  # of each study
 _LEVELS: Final = (0, 1_000_000, 10_000_000)
 _SENDERS: Final = (1, 4)
-_TURNS: Final = 3
+_TURNS: Final = 5
 _WARM_UP: Final = 400
 _COUNT: Final = 4_000
 # Their patients and studies are none of those in the index.

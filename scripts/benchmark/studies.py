@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -52,22 +53,28 @@ _PARTS: Final = ("CHEST", "ABDOMEN", "HEAD", "KNEE")
 def record_studies(index: Index, volume_id: str, *, count: int, objects: int, seed: int) -> None:
     """Fill an empty index with `count` studies of `objects` instances each: one in three in two series.
 
+    All copies are recorded as verified at this moment: a server that came to read them would find that none is there.
+
     Raises: IndexUnavailable; ValueError when the index is not empty.
     """
     with index.read() as connection:
         if connection.execute(select(studies.c.id).limit(1)).first() is not None:
             raise ValueError("the index holds studies already")
-    for rows in rows_of_studies(range(1, count + 1), objects=objects, seed=seed, volume_id=volume_id):
+    of_copies = {"volume_id": volume_id, "verified_at": datetime.now(UTC).isoformat()}
+    for rows in rows_of_studies(range(1, count + 1), objects=objects, seed=seed, of_copies=of_copies):
         with index.write() as connection:
             for table, values in rows.items():
                 connection.execute(insert(table), values)
 
 
 def rows_of_studies(
-    numbers: range, *, objects: int, seed: int, volume_id: str = ""
+    numbers: range, *, objects: int, seed: int, of_copies: Mapping[str, str]
 ) -> Iterator[dict[Table, list[dict[str, Any]]]]:
-    """The rows of these studies, some thousand studies at a time, each table after those that it refers to."""
-    maker = _Maker(volume_id, objects, seed)
+    """The rows of these studies, some thousand studies at a time, each table after those that it refers to.
+
+    `of_copies` are the values that all copies share.
+    """
+    maker = _Maker(of_copies, objects, seed)
     for first in range(numbers.start, numbers.stop, _BATCH):
         yield maker.rows(range(first, min(first + _BATCH, numbers.stop)))
 
@@ -75,8 +82,8 @@ def rows_of_studies(
 class _Maker:
     """Makes rows with ids of its own, table by table."""
 
-    def __init__(self, volume_id: str, objects: int, seed: int) -> None:
-        self._volume_id = volume_id
+    def __init__(self, of_copies: Mapping[str, str], objects: int, seed: int) -> None:
+        self._of_copies = of_copies
         self._objects = objects
         self._chance = random.Random(f"studies-{seed}")
         self._root = 10**30 + seed % 10**6 * 10**20
@@ -183,8 +190,8 @@ class _Maker:
                 }
             )  # fmt: skip
             path = f"v1/{day.replace('-', '/')}/{uid}/{uid}{number}/{sop_uid}-{self._instance_id:016x}.dcm"
-            copy = {"id": self._instance_id, "instance_row": self._instance_id, "volume_id": self._volume_id}
-            self._rows[copies].append(copy | {"path": path})
+            copy = {"id": self._instance_id, "instance_row": self._instance_id, "path": path}
+            self._rows[copies].append({**copy, **self._of_copies})
 
 
 @cache

@@ -39,7 +39,7 @@ _Row = dict[str, Any]
 
 def messages(numbers: range, *, objects: int, seed: int) -> Iterator[bytes]:
     """A C-STORE request with its data set for each of so many objects of each of these studies."""
-    for rows in rows_of_studies(numbers, objects=objects, seed=seed):
+    for rows in rows_of_studies(numbers, objects=objects, seed=seed, of_copies={}):
         patient_of, study_of, series_of = (
             {row["id"]: row for row in rows[table]} for table in (patients, studies, series)
         )

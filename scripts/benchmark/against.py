@@ -10,12 +10,12 @@ from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from benchmark.association_rows import echoed
-from benchmark.comparison import ARCHIVE, Comparison
+from benchmark.comparison import ARCHIVE, Comparison, Missing
 from benchmark.figures import Figure, medians
 from benchmark.find_row import hold_studies, queries
 from benchmark.objects import CT, MR, Kind
 from benchmark.peers import SERVERS
-from benchmark.processes import Failed
+from benchmark.processes import Failed, Refused
 from benchmark.report import number
 from benchmark.retrieve_rows import get_row, move_row
 from benchmark.servers import Server
@@ -59,6 +59,7 @@ def _find(bench: Bench, stack: ExitStack) -> list[Part]:
     def one() -> Iterator[Figure]:
         if not holding:
             server = stack.enter_context(bench.prepared())
+            print(f"find: {bench.studies:,} studies for {bench.server_name} ...", file=sys.stderr)
             hold_studies(bench, server)
             holding.append(server)
         holding[0].start()
@@ -93,7 +94,7 @@ class _Part:
     """What a part of a row has yielded so far: figures by server, and why a server yields no more."""
 
     figures: dict[str, list[list[Figure]]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, Missing] = field(default_factory=dict)
 
 
 def compare(bench: Bench, rows: Sequence[str], servers: Sequence[str], rounds: int) -> list[Comparison]:
@@ -117,8 +118,8 @@ def _measure(part: Part, label: str, server: str, needs: frozenset[str], result:
     """One part by one server; after a failure it is not tried again, so that a run ends in bounded time."""
     lacks = SERVERS[server].lacks
     for service in needs & lacks.keys():
-        result.reasons[server] = lacks[service]
-    if server in result.reasons:
+        result.missing[server] = Missing("–", lacks[service])
+    if server in result.missing:
         return
     figures: list[Figure] = []
     result.figures.setdefault(server, []).append(figures)
@@ -127,7 +128,8 @@ def _measure(part: Part, label: str, server: str, needs: frozenset[str], result:
             figures.append(replace(figure, goals=()))
             print(f"{label} {figure.name}: {number(figure.value)} {figure.unit}", file=sys.stderr)
     except (Failed, OSError) as error:
-        result.reasons[server] = str(error).strip()
+        cell = "refused" if isinstance(error, Refused) else "failed"
+        result.missing[server] = Missing(cell, str(error).strip())
         print(f"{label}: {error}", file=sys.stderr)
 
 
@@ -142,7 +144,7 @@ def _compared(row: str, servers: Sequence[str], result: _Part) -> list[Compariso
             row=row,
             name=name,
             figures={server: figures[name] for server, figures in by_server.items() if name in figures},
-            reasons=result.reasons,
+            missing=result.missing,
         )
         for name in names
     ]

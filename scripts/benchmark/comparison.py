@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from benchmark.durability import Durability
 from benchmark.figures import Figure
@@ -27,6 +27,13 @@ _GOALS: Final[Mapping[tuple[str, str, str], float]] = {
 }
 
 
+class Missing(NamedTuple):
+    """Instead of a figure: what stands in its cell of the table, and why."""
+
+    cell: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One figure of each server, medians of all rounds, and why a server has none."""
@@ -34,7 +41,7 @@ class Comparison:
     row: str
     name: str
     figures: Mapping[str, Figure]
-    reasons: Mapping[str, str]
+    missing: Mapping[str, Missing]
 
     def times(self, server: str) -> float | None:
         """How many times better the archive is than this server; None when one of them has no figure."""
@@ -54,7 +61,7 @@ class Comparison:
 
     def remarks(self) -> dict[str, str]:
         """By server: why it has no figure, or that it answered something else than the archive did."""
-        told = {server: reason for server, reason in self.reasons.items() if server not in self.figures}
+        told = {server: missing.why for server, missing in self.missing.items() if server not in self.figures}
         if (ours := self.figures.get(ARCHIVE)) is not None and "answers" in ours.extra:
             expected = ours.extra["answers"]
             for server, figure in self.figures.items():
@@ -128,7 +135,7 @@ def _goal(row: str, name: str, server: str) -> float | None:
 def _cell(comparison: Comparison, server: str) -> str:
     figure = comparison.figures.get(server)
     if figure is None:
-        return "–"
+        return comparison.missing.get(server, Missing("–", "")).cell
     told = f"{number(figure.value)} {figure.unit}" if server == ARCHIVE else number(figure.value)
     times = None if server == ARCHIVE else comparison.times(server)
     return told if times is None else f"{told} ({number(times)} ×)"

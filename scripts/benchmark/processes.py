@@ -21,6 +21,10 @@ class Failed(Exception):
     """A program that the bench needs did not do what it should; the message says which and what it said."""
 
 
+class Refused(Failed):
+    """A client that ran beside others ended with an error: the server did not serve it."""
+
+
 def nagle(*, on: bool) -> dict[str, str]:
     """The environment that turns Nagle's algorithm of DCMTK's programs on or off. Source: DCMTK's docs/envvars.txt."""
     return {"TCP_NODELAY": "0" if on else "1"}
@@ -146,7 +150,7 @@ def run_together(
 ) -> float:
     """Run programs side by side and answer the seconds from the start of the first to the end of the last.
 
-    Raises: Failed when one of them fails (unless `may_fail`) or takes too long; the others are ended.
+    Raises: Refused when one of them fails (unless `may_fail`), Failed when one takes too long; the others are ended.
     """
     started = time.monotonic()
     processes = [
@@ -164,7 +168,7 @@ def run_together(
             _, said = process.communicate(timeout=max(0.1, started + timeout_s - time.monotonic()))
             if process.returncode and not may_fail:
                 told = said.decode(errors="replace").strip()[-2_000:]
-                raise Failed(f"{command[0]} exited with {process.returncode}" + (f": {told}" if told else ""))
+                raise Refused(f"{command[0]} exited with {process.returncode}" + (f": {told}" if told else ""))
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{error.cmd!s:.200} took more than {timeout_s:.0f} s") from error
     finally:

@@ -66,9 +66,8 @@ def main() -> int:
         return 2
     bench = Bench(work=arguments.work, server_name=arguments.server, seed=arguments.seed, studies=arguments.studies)
     rounds = arguments.repeat or (_ROUNDS_AGAINST if arguments.against else 1)
-    about = surroundings(
-        bench.work, server=bench.server_name, seed=bench.seed, repeat=rounds, started=datetime.now(UTC)
-    )
+    server = ", ".join([bench.server_name, *(arguments.against or ())])
+    about = surroundings(bench.work, server=server, seed=bench.seed, repeat=rounds, started=datetime.now(UTC))
     print(", ".join(f"{name} {value}" for name, value in about.items()), file=sys.stderr)
     try:
         if arguments.against:
@@ -156,6 +155,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="on the disk to measure (build/bench)")
     parser.add_argument("--keep", action="store_true", help="leave DIR and its objects for the next run")
     arguments = parser.parse_args()
+    if arguments.against and arguments.server != comparison.ARCHIVE:
+        parser.error("--against measures the archive and the peers that it names: leave --server out")
     known = against.ROWS if arguments.against else ROWS
     if unknown := [row for row in arguments.rows if row not in known]:
         parser.error(f"{', '.join(unknown)}: none of {', '.join(known)}")

@@ -26,7 +26,8 @@ from benchmark.store_rows import store_ct, store_large, store_mr
 from benchmark.surroundings import Bench
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_NEEDED_BYTES: Final = 4 << 30
+_NEEDED_GIB: Final = 4
+_NEEDED_LONG_GIB: Final = 12
 _PROGRAMS: Final = ("storescu", "storescp", "findscu", "getscu")
 _ROUNDS_AGAINST: Final = 3
 
@@ -52,7 +53,7 @@ ROWS: Final = {
     "scale": Row(scale_row, frozenset({"store", "index"})),
 }
 
-_LONG: Final = ("find-million", "scale")  # each takes more than ten minutes and 7 GB
+_LONG: Final = ("find-million", "scale")  # each takes more than ten minutes and 8 GB
 _USUAL: Final = [name for name in ROWS if name not in _LONG]
 
 
@@ -61,7 +62,8 @@ def main() -> int:
     arguments = _arguments()
     # SIGTERM ends the run like Ctrl-C does, so that servers are stopped and data is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if complaint := _complaint(arguments.work):
+    long = not set(_LONG).isdisjoint(arguments.rows)
+    if complaint := _complaint(arguments.work, _NEEDED_LONG_GIB if long else _NEEDED_GIB):
         print(complaint, file=sys.stderr)
         return 2
     bench = Bench(work=arguments.work, server_name=arguments.server, seed=arguments.seed, studies=arguments.studies)
@@ -178,14 +180,14 @@ def _positive(text: str) -> int:
     return value
 
 
-def _complaint(work: Path) -> str:
+def _complaint(work: Path, needed_gib: int) -> str:
     """Why nothing can be measured here, and what to do; empty when it can. Makes the directory."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (on Debian: apt-get install dcmtk)"
     work.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(work).free < _NEEDED_BYTES:
-        return f"{work} has less than {_NEEDED_BYTES >> 30} GiB of free space; name another --work"
+    if shutil.disk_usage(work).free < needed_gib << 30:
+        return f"{work} has less than {needed_gib} GiB of free space; name another --work"
     return ""
 
 

@@ -53,41 +53,42 @@ def store_mr(bench: Bench) -> Iterator[Figure]:
 def _small_objects(
     bench: Bench, row: str, kind: Kind, images: int, *, nagle_on: bool, goals: Mapping[int, tuple[Goal, ...]]
 ) -> Iterator[Figure]:
+    first = bench.objects(kind, studies=_STUDIES, images=images)[0]
+    size_bytes = next(first.glob("*.dcm")).stat().st_size
     fewer: float | None = None
     for senders in SENDERS:
+        # The floor is taken before and after, because other work on the machine comes and goes.
+        floors = [_flushed(bench, size_bytes, senders)]
         figure = stored(bench, row, kind, images=images, senders=senders, nagle_on=nagle_on)
+        floors.append(_flushed(bench, size_bytes, senders))
         more = {} if fewer is None else {"times fewer senders": figure.value / fewer}
-        yield replace(figure, extra=figure.extra | more, goals=goals.get(senders, ()))
+        yield replace(
+            figure,
+            floor=mean(floor.per_s for floor in floors),
+            floor_name=f"write, flush, rename, flush directory; threads: {senders}",
+            extra=figure.extra | {"floor CPU ms": mean(floor.cpu_ms for floor in floors)} | more,
+            goals=goals.get(senders, ()),
+        )
         fewer = figure.value
 
 
 def stored(bench: Bench, row: str, kind: Kind, *, images: int, senders: int, nagle_on: bool) -> Figure:
-    """How fast eight studies of so many images are stored by so many senders; without goals.
+    """How fast eight studies of so many images are stored by so many senders; without floor and goals.
 
     Raises: Failed when the server does not acknowledge all, or does not hold what it acknowledged.
     """
     directories = bench.objects(kind, studies=_STUDIES, images=images)
     warm_up = bench.objects(kind, studies=1, images=_WARM_UP, first=_STUDIES)
-    size_bytes = next(directories[0].glob("*.dcm")).stat().st_size
     groups = [directories[number::senders] for number in range(senders)]
     count = _STUDIES * images
-    # The floor is taken before and after, because other work on the machine comes and goes.
-    floors = [_flushed(bench, size_bytes, senders)]
     with bench.running(nagle_on=nagle_on) as server:
         send(server, [warm_up])
         cpu_before = cpu_seconds(server.pid)
         seconds = send(server, groups, nagle_on=nagle_on)
         cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / count
         _expect(server.stored(), count + _WARM_UP)
-    floors.append(_flushed(bench, size_bytes, senders))
     return Figure(
-        row=row,
-        name=senders_name(senders),
-        value=count / seconds,
-        unit="objects/s",
-        floor=mean(floor.per_s for floor in floors),
-        floor_name=f"write, flush, rename, flush directory; threads: {senders}",
-        extra={"CPU ms": cpu_ms, "floor CPU ms": mean(floor.cpu_ms for floor in floors)},
+        row=row, name=senders_name(senders), value=count / seconds, unit="objects/s", extra={"CPU ms": cpu_ms}
     )
 
 

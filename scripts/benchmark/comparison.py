@@ -60,8 +60,11 @@ class Comparison:
         ]
 
     def remarks(self) -> dict[str, str]:
-        """By server: why it has no figure, or that it answered something else than the archive did."""
-        told = {server: missing.why for server, missing in self.missing.items() if server not in self.figures}
+        """By server: why a figure is missing, or that it answered something else than the archive did."""
+        told = {
+            server: f"not in every round: {missing.why}" if server in self.figures else missing.why
+            for server, missing in self.missing.items()
+        }
         if (ours := self.figures.get(ARCHIVE)) is not None and "answers" in ours.extra:
             expected = ours.extra["answers"]
             for server, figure in self.figures.items():

@@ -81,6 +81,13 @@ def test_a_reason_is_told_once_for_all_figures_that_it_is_about() -> None:
     assert told == "dcmqrscp, store-ct (4 senders; 8 senders): storescu exited with 192"
 
 
+def test_a_peer_that_fails_in_a_later_round_keeps_its_figure_and_is_told() -> None:
+    missing = {"dcmqrscp": Missing("refused", "storescu exited with 192")}
+    assert remarks([comparison({"dcmqrscp": figure(200.0)}, missing=missing)]) == (
+        "dcmqrscp, store-ct (1 sender): not in every round: storescu exited with 192"
+    )
+
+
 def test_a_peer_that_answers_a_query_with_less_is_named() -> None:
     figures = {"archive": figure(1.0, "ms", answers=863.0), "orthanc": figure(9.0, "ms", answers=100.0)}
     assert remarks([comparison(figures, row="find", name="one month")]) == (

@@ -15,7 +15,7 @@ from benchmark.figures import Figure, medians
 from benchmark.find_row import hold_studies, queries
 from benchmark.objects import CT, MR, Kind
 from benchmark.peers import SERVERS
-from benchmark.processes import Failed, Refused
+from benchmark.processes import Failed, LeftOut
 from benchmark.report import number
 from benchmark.retrieve_rows import get_row, move_row
 from benchmark.servers import Server
@@ -118,7 +118,7 @@ def _measure(part: Part, label: str, server: str, needs: frozenset[str], result:
     """One part by one server; after a failure it is not tried again, so that a run ends in bounded time."""
     lacks = SERVERS[server].lacks
     for service in needs & lacks.keys():
-        result.missing[server] = Missing("–", lacks[service])
+        result.missing[server] = Missing(LeftOut.cell, lacks[service])
     if server in result.missing:
         return
     figures: list[Figure] = []
@@ -128,7 +128,7 @@ def _measure(part: Part, label: str, server: str, needs: frozenset[str], result:
             figures.append(replace(figure, goals=()))
             print(f"{label} {figure.name}: {number(figure.value)} {figure.unit}", file=sys.stderr)
     except (Failed, OSError) as error:
-        cell = "refused" if isinstance(error, Refused) else "failed"
+        cell = error.cell if isinstance(error, Failed) else Failed.cell
         result.missing[server] = Missing(cell, str(error).strip())
         print(f"{label}: {error}", file=sys.stderr)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmark.figures import Figure, Goal
 from benchmark.floors import stream_s
-from benchmark.processes import Failed, cpu_seconds, nagle, run
+from benchmark.processes import LeftOut, cpu_seconds, nagle, run
 from benchmark.raw_services import find
 from benchmark.servers import Server
 from benchmark.studies import NAME_PART, NAME_PREFIX, UNKNOWN_PATIENT_ID
@@ -82,10 +82,10 @@ def find_row(bench: Bench) -> Iterator[Figure]:
 def hold_studies(bench: Bench, server: Server) -> None:
     """Let a prepared server hold the studies of the run; one whose tables are not ours is sent them, and stopped again.
 
-    Raises: Failed when that takes too long, or when it cannot hold so many.
+    Raises: LeftOut when that takes too long, or when it cannot hold so many.
     """
     if reason := server.lacks.get("many studies"):
-        raise Failed(reason)
+        raise LeftOut(reason)
     if "index" in server.lacks:
         server.start()
         try:

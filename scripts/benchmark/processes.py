@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import ClassVar, Final, Self, TypeAlias
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STOP_S: Final = 40.0
@@ -20,11 +20,24 @@ Process: TypeAlias = subprocess.Popen[bytes]
 
 
 class Failed(Exception):
-    """A program that the bench needs did not do what it should; the message says which and what it said."""
+    """A program that the bench needs did not do what it should; the message says which and what it said.
+
+    `cell` is what a table shows in place of the figure.
+    """
+
+    cell: ClassVar[str] = "failed"
 
 
 class Refused(Failed):
     """A client that ran beside others ended with an error: the server did not serve it."""
+
+    cell = "refused"
+
+
+class LeftOut(Failed):
+    """A server cannot do what a row asks for, or not in a time that a bench has."""
+
+    cell = "–"
 
 
 def nagle(*, on: bool) -> dict[str, str]:

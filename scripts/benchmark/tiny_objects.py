@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Final
 
-from benchmark.processes import Failed
+from benchmark.processes import Failed, LeftOut
 from benchmark.raw_association import (
     AFFECTED_SOP_CLASS,
     AFFECTED_SOP_INSTANCE,
@@ -78,7 +78,7 @@ def dealt(messages: Iterator[bytes], count: int, senders: int) -> list[list[byte
 def fill(server: Server, count: int, seed: int) -> None:
     """Send studies of one object each to a running server, which `Server.hold_studies` puts into an index otherwise.
 
-    Raises: Failed as soon as it is so slow that all of them would take more than ten minutes.
+    Raises: LeftOut as soon as it is so slow that all of them would take more than ten minutes.
     """
     waiting = messages(range(1, count + 1), objects=1, seed=seed)
     sent, seconds = 0, 0.0
@@ -88,7 +88,7 @@ def fill(server: Server, count: int, seed: int) -> None:
         sent, seconds = sent + batch, seconds + batch_s
         whole_s = seconds + (count - sent) * batch_s / batch
         if whole_s > _MOST_FILL_S:
-            raise Failed(
+            raise LeftOut(
                 f"is filled at {batch / batch_s:.0f} studies/s: {count:,} of them would take {whole_s / 60:.0f} minutes"
             )
 

@@ -112,8 +112,8 @@ def _measure(bench: Bench, rows: list[str], repeat: int) -> tuple[dict[str, Any]
 def _compare(bench: Bench, rows: list[str], peers: list[str], rounds: int) -> tuple[dict[str, Any], bool]:
     """Print the figures of the archive and its peers side by side, and answer them; a failure of the archive fails."""
     absent = {peer: reason for peer in peers if (reason := SERVERS[peer].absent())}
-    for peer, reason in absent.items():
-        print(f"{peer} is left out: {reason}", file=sys.stderr)
+    left_out = [f"{peer} is left out: {reason}" for peer, reason in absent.items()]
+    print("\n".join(left_out), file=sys.stderr)
     servers = [comparison.ARCHIVE, *(peer for peer in peers if peer not in absent)]
     versions = {server: SERVERS[server].version() for server in servers}
     durabilities = {server: durability(replace(bench, server_name=server)) for server in servers}
@@ -123,7 +123,7 @@ def _compare(bench: Bench, rows: list[str], peers: list[str], rounds: int) -> tu
     print(comparison.cpu_table(compared, servers))
     print()
     print(comparison.flushes(durabilities))
-    print(comparison.remarks(compared))
+    print("\n".join([comparison.remarks(compared), *left_out]))
     told = {
         "servers": {server: {"version": versions[server]} | durabilities[server].to_json() for server in servers},
         "absent": absent,

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
+from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, NATIVE_SYNTAXES, Buffer
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.reencode import can_reencode, reencode
-from pacs_server.dicom.stored import is_intact
+from pacs_server.dicom.stored import digest_of_file, is_intact
 from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
-from pacs_server.errors import PacsError, Unconvertible
+from pacs_server.errors import PacsError, Unconvertible, Undecodable, VolumeUnavailable
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import store
+from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import NamesCopy, Placement
-from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
+from pacs_server.storage.threads import Attempt, Task
+from pacs_server.storage.volume import Volume
 
 _UNCOMPRESSED: Final = (EXPLICIT_LE, IMPLICIT_LE)
+_MAX_AHEAD: Final = 16
 
 
 class NotAcceptable(PacsError):
@@ -32,13 +38,89 @@ class NotAcceptable(PacsError):
 class Sender:
     """What sending takes. `placement` answers with that of this moment; `on_damage` is told of a copy that is bad;
     `meanwhile` is called now and then while an object is read, transcoded and sent, twice a second while others are
-    waited for.
+    waited for. `ahead` may have read what is sent.
     """
 
     placement: Callable[[], Placement]
     transcoder: Transcoder
     on_damage: Callable[[Deliverable, NamesCopy, str], None]
     meanwhile: Callable[[], None] = lambda: None
+    ahead: ReadAhead | None = None
+
+
+class ReadAhead:
+    """Reads the next of the waiting objects, some small ones at a time, and compares them with their digests while
+    others are sent and their receiver thinks.
+
+    One call to a volume reads several: a CT of 527 KB took 0.6 ms to be handed to a thread of its volume, read, handed
+    back and compared, before anything of it was sent. Belongs to one thread.
+    """
+
+    def __init__(self, placement: Callable[[], Placement], waiting: Sequence[Deliverable]) -> None:
+        """`waiting` are the objects behind the one that is asked for, at any moment."""
+        self._placement = placement
+        self._waiting = waiting
+        self._next: list[tuple[Deliverable, Volume, PurePosixPath]] = []
+        self._task: Task[list[Buffer | None]] | None = None
+        self._read: dict[int, Buffer] = {}
+
+    def take(self, item: Deliverable) -> Buffer | None:
+        """The data set of this object, which was compared with its digest; None when it was not read."""
+        if id(item) not in self._read:
+            self._collect()
+        if self._task is None:
+            self._begin()
+        return self._read.pop(id(item), None)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancelled = True
+
+    def _begin(self) -> None:
+        """Read what comes behind those that were read already, as long as it lies on one volume."""
+        placement, left_bytes = self._placement(), WHOLE_BYTES
+        self._next = []
+        for item in islice(self._waiting, max(0, len(self._read) - 1), None):
+            best = next(iter(placement.read_order(item.copies)), None)
+            volume = placement.volume(best.volume_id) if best is not None else None
+            left_bytes -= item.size_bytes
+            is_apart = bool(self._next) and volume is not self._next[0][1]
+            if best is None or volume is None or left_bytes < 0 or is_apart or len(self._next) == _MAX_AHEAD:
+                break
+            self._next.append((item, volume, PurePosixPath(best.path)))
+        if self._next:
+            with suppress(VolumeUnavailable):  # whoever sends it finds out what is wrong with it
+                self._task = self._next[0][1].start(partial(_read_small, self._next[0][1].medium(), self._next))
+
+    def _collect(self) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        with suppress(VolumeUnavailable):
+            read = self._next[0][1].wait(task)
+            for (item, _, _), data_set in zip(self._next, read, strict=False):
+                if data_set is not None:
+                    self._read[id(item)] = data_set
+
+
+def _read_small(
+    medium: Medium, wanted: Sequence[tuple[Deliverable, Volume, PurePosixPath]], attempt: Attempt
+) -> list[Buffer | None]:
+    """The data set in each file, None where it is not what was received or cannot be read."""
+    found: list[Buffer | None] = []
+    for item, _, path in wanted:
+        if attempt.cancelled:
+            break
+        data_set = None
+        with suppress(OSError, VolumeUnavailable, Undecodable):
+            whole = medium.open_file(path, at_once_bytes=WHOLE_BYTES).whole
+            if whole is not None:
+                meta, digest = digest_of_file((memoryview(whole),))
+                if digest == item.digest:
+                    data_set = memoryview(whole)[meta.data_set_offset :]
+        found.append(data_set)
+    return found
 
 
 def deliver(
@@ -89,12 +171,13 @@ def _send(
     is_transcoded = target != item.transfer_syntax and not can_reencode(item.transfer_syntax, target)
     if is_transcoded and (found := sender.transcoder.found(item.digest, target)) is not None:
         return send(data_set=found)
-    with _whole(item, sender) as copy:
+    read = sender.ahead.take(item) if sender.ahead is not None else None
+    with nullcontext((read,)) if read is not None else _whole(item, sender) as opened:
+        source = partial(_data_set, opened)
         if target == item.transfer_syntax:
-            return send(data_set=_data_set(copy))
+            return send(data_set=source())
         if not is_transcoded:
-            return send(data_set=reencode(_data_set(copy), item.transfer_syntax, target))
-        source = partial(_data_set, copy)
+            return send(data_set=reencode(source(), item.transfer_syntax, target))
         return send(
             data_set=sender.transcoder.made(item.digest, source, item.transfer_syntax, target, sender.meanwhile)
         )
@@ -115,8 +198,11 @@ def _with_turns(pieces: Iterator[memoryview], meanwhile: Callable[[], None]) -> 
         yield piece
 
 
-def _data_set(copy: OpenCopy) -> Iterable[Buffer]:
-    pieces = copy.pieces()
+def _data_set(opened: OpenCopy | tuple[Buffer]) -> Iterable[Buffer]:
+    """The data set of a copy; what was read ahead is one already."""
+    if isinstance(opened, tuple):
+        return opened
+    pieces = opened.pieces()
     first = next(pieces)
     return chain((first[read_file_meta(first).data_set_offset :],), pieces)
 

@@ -15,11 +15,11 @@ class FileHasher:
 
     def __init__(self) -> None:
         self._meta: FileMeta | None = None
-        self._hasher = ObjectHasher("")
+        self._hasher: ObjectHasher | None = None
 
     def update(self, piece: Buffer) -> None:
         """Add the next bytes of the file. Raises: Undecodable when it does not begin as one."""
-        if self._meta is None:
+        if self._hasher is None:
             self._meta = read_file_meta(piece)
             self._hasher = ObjectHasher(self._meta.transfer_syntax)
             piece = memoryview(piece)[self._meta.data_set_offset :]
@@ -33,7 +33,9 @@ class FileHasher:
         return self._meta
 
     def digest(self) -> Digest:
-        """The digest of everything added so far."""
+        """The digest of everything added so far. Raises: Undecodable when there was no piece."""
+        if self._hasher is None:
+            raise Undecodable("the file is empty")
         return self._hasher.digest()
 
 

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log
-from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
+from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, contexts_for, deliver
 from pacs_server.archive.lookup import moved_copies
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
@@ -185,32 +185,39 @@ class SubOperations:
 
         Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
         """
-        while waiting and not line.is_stopped():
-            try:
-                item = waiting.popleft()
-            except IndexError:  # another association took the last one
-                return
-            try:
-                outcome = self._attempt(item, target, line)
-            except BROKEN:
-                waiting.appendleft(item)
-                raise
-            line.settle(outcome)
-
-    def _attempt(self, item: Deliverable, target: Association, line: _Line) -> _Outcome:
-        try:
-            return _Outcome(item=item, status=self._deliver(item, target, line))
-        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
-            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
-            return _Outcome(item=item, status=status_for(error), reason=str(error))
-
-    def _deliver(self, item: Deliverable, target: Association, line: _Line) -> int:
+        # Of several associations each takes some of what waits, and nobody knows which.
+        ahead = ReadAhead(self._archive.placement, waiting) if line is self._own else None
         sender = Sender(
             placement=self._archive.placement,
             transcoder=self._archive.transcoder,
             on_damage=self._archive.on_damage,
             meanwhile=line.meanwhile,
+            ahead=ahead,
         )
+        try:
+            while waiting and not line.is_stopped():
+                try:
+                    item = waiting.popleft()
+                except IndexError:  # another association took the last one
+                    return
+                try:
+                    outcome = self._attempt(item, target, sender)
+                except BROKEN:
+                    waiting.appendleft(item)
+                    raise
+                line.settle(outcome)
+        finally:
+            if ahead is not None:
+                ahead.close()
+
+    def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> _Outcome:
+        try:
+            return _Outcome(item=item, status=self._deliver(item, target, sender))
+        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
+            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
+            return _Outcome(item=item, status=status_for(error), reason=str(error))
+
+    def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:
         give = partial(
             deliver, association=target, sender=sender, originator=self._originator, preferred=self._preferred
         )

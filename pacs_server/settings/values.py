@@ -1,0 +1,248 @@
+"""The settings of one node as frozen values, each with its default and what it may be."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from pacs_server.dicom.identity import AeTitle
+
+Number = TypeVar("Number", int, float)
+
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+ENVIRONMENT: Final = {"aet": "PACS_AET", "host": "PACS_HOST", "port": "PACS_PORT"}
+
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_CHARSET_TERM = re.compile(
+    r"ISO(_IR| 2022 IR) (6|13|100|101|109|110|126|127|138|144|148|166|203)"
+    r"|ISO 2022 IR (58|87|149|159)|ISO_IR 192|GB18030|GBK"
+)
+_SCHEMES: Final = ("sqlite", "postgresql", "postgresql+psycopg2")
+
+
+def site_aet(text: str) -> AeTitle:
+    """An AE title that an administrator may give: the standard's form without what breaks shells and tables.
+
+    Raises: ValueError with the reason.
+    """
+    if found := sorted(set(text) & set(";\"'`")):
+        raise ValueError(f"'{text[:64]}' has {' '.join(found)} in it, which other systems' configuration cannot hold")
+    return AeTitle(text)
+
+
+def host_name(text: str) -> str:
+    """An IP address or a host name.
+
+    Raises: ValueError with the reason.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(text) or len(text) > 253 or re.fullmatch(r"[0-9.]+", text):
+            raise ValueError(f"'{text[:80]}' is neither an IP address nor a host name") from None
+    return text
+
+
+def charset_term(text: str) -> str:
+    """A value of (0008,0005): one term, or several joined by a backslash of which the first may be empty; or nothing.
+
+    Raises: ValueError with the reason. Source: PS3.3 tables C.12-2 to C.12-5.
+    """
+    first, *others = text.split("\\")
+    for term in (*((first,) if first else ()), *others):
+        if not _CHARSET_TERM.fullmatch(term):
+            raise ValueError(f"'{term[:80]}' is not a defined term of Specific Character Set, like ISO_IR 192")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text not in LOG_LEVELS:
+        raise ValueError(f"is one of {', '.join(LOG_LEVELS)}, not '{text[:80]}'")
+    return text
+
+
+def database_url(text: str) -> str:
+    """A URL of SQLite or PostgreSQL without a password.
+
+    Raises: ValueError with the reason.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("is a URL that begins with sqlite:/// or postgresql://")
+    if parts.password is not None:
+        raise ValueError("holds a password; put it in a file and name that file (database_password_file in pacs.yaml)")
+    if parts.scheme == "sqlite" and (parts.netloc or not parts.path.strip("/")):
+        raise ValueError("needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path")
+    return text
+
+
+def within(default: Number, low: Number, high: Number) -> Number:
+    """A number setting with the least and the greatest value it may have."""
+    return field(default=default, metadata={"check": _number_within(low, high)})
+
+
+def _number_within(low: Number, high: Number) -> Callable[[Number], Number]:
+    def check(value: Number) -> Number:
+        if not low <= value <= high:
+            raise ValueError(f"is {value}, but has to be between {low} and {high}")
+        return value
+
+    return check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLimits:
+    """Deadlines and caps of the network engine, for every phase of an association."""
+
+    max_associations: int = within(300, 1, 10_000)
+    max_connections_per_address: int = within(100, 1, 10_000)
+    max_pdu_bytes: int = within(131_072, 4_096, 1 << 24)
+    max_command_bytes: int = within(16_384, 1_024, 1 << 20)
+    max_object_bytes: int = within(1 << 40, 1 << 20, 1 << 50)
+    max_identifier_bytes: int = within(1 << 20, 4_096, 1 << 26)
+    association_timeout_s: float = within(10.0, 0.1, 600.0)
+    pdu_timeout_s: float = within(30.0, 0.1, 3_600.0)
+    idle_timeout_s: float = within(300.0, 1.0, 86_400.0)
+    send_timeout_s: float = within(30.0, 0.1, 3_600.0)
+    connect_timeout_s: float = within(10.0, 0.1, 600.0)
+    response_timeout_s: float = within(120.0, 1.0, 3_600.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageLimits:
+    """How objects are held while they arrive, how long a volume may take, how often and fast copies are read again,
+    how long those stay that moved away, and how long Storage Commitment waits for a volume.
+    """
+
+    memory_per_object_bytes: int = within(4 << 20, 1 << 16, 1 << 30)
+    write_timeout_s: float = within(30.0, 0.1, 3_600.0)
+    reserve_bytes: int = within(1 << 28, 0, 1 << 50)
+    verify_every_days: int = within(90, 0, 3_650)
+    verify_bytes_per_s: int = within(20 << 20, 1 << 16, 1 << 40)
+    release_delay_s: float = within(3_600.0, 0.0, 2_592_000.0)
+    commitment_wait_s: float = within(600.0, 0.0, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscodingLimits:
+    """What putting objects into another transfer syntax may take: processes, memory and time for a frame, disk."""
+
+    processes: int = within(2, 1, 256)
+    memory_bytes: int = within(2 << 30, 1 << 26, 1 << 40)
+    frame_timeout_s: float = within(60.0, 0.1, 3_600.0)
+    cache_bytes: int = within(10 << 30, 0, 1 << 50)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """Where the certificate of this node is: in `directory`, which `pacs tls init` fills, or in files of their own."""
+
+    directory: Path = Path("tls")
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """The files of this node's certificate, of its key, and of the certificate authority that it is from. `ca_key` is
+    there only where certificates are made.
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path
+    ca_key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartnerSettings:
+    """Where partners reach this node, with deadlines and caps. `port` is None while the partner port is closed."""
+
+    host: str = field(default="127.0.0.1", metadata={"check": host_name})
+    port: int | None = field(default=None, metadata={"check": _number_within(0, 65_535)})
+    max_connections: int = within(16, 1, 1_000)
+    greet_every_s: float = within(10.0, 0.1, 3_600.0)
+    connect_timeout_s: float = within(10.0, 0.1, 600.0)
+    handshake_timeout_s: float = within(10.0, 0.1, 600.0)
+    message_timeout_s: float = within(30.0, 0.1, 3_600.0)
+    idle_timeout_s: float = within(60.0, 0.1, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
+
+    level: str = field(default="INFO", metadata={"check": _log_level})
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything one node needs to run. `database` is complete: it holds the password, and is not in the repr."""
+
+    data_dir: Path
+    aet: AeTitle = field(default_factory=lambda: AeTitle("PACS"))
+    host: str = field(default="127.0.0.1", metadata={"check": host_name})
+    port: int = within(11112, 0, 65_535)
+    database: str = field(repr=False, metadata={"check": database_url})
+    database_password_file: Path | None = None
+    check_called: bool = True
+    accept_private_sop_classes: bool = True
+    default_issuer: str = ""
+    default_charset: str = field(default="", metadata={"check": charset_term})
+    max_find_answers: int = within(0, 0, 1 << 31)
+    workers: int = within(0, 0, 64)
+    network: NetworkLimits = field(default_factory=NetworkLimits)
+    storage: StorageLimits = field(default_factory=StorageLimits)
+    transcoding: TranscodingLimits = field(default_factory=TranscodingLimits)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    partner: PartnerSettings = field(default_factory=PartnerSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
+
+    @property
+    def workers_here(self) -> int:
+        """How many processes serve associations: one for each processor, unless a number is set."""
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """Where the certificates lie; relative paths are relative to `data_dir`."""
+        directory = self.data_dir / self.tls.directory
+        return TlsFiles(
+            certificate=self.data_dir / (self.tls.certificate_file or directory / "node.crt"),
+            key=self.data_dir / (self.tls.key_file or directory / "node.key"),
+            ca=self.data_dir / (self.tls.ca_file or directory / "ca.crt"),
+            ca_key=directory / "ca.key",
+        )
+
+    def overridden(self) -> dict[str, str]:
+        """The settings that an environment variable changed for this run, each with that variable."""
+        return {name: origin for name, origin in self.origins.items() if origin in ENVIRONMENT.values()}
+
+
+def entries(settings: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every setting as (dotted name, value), in the order of the classes; a password is not among them."""
+    for item in fields(settings):  # type: ignore[arg-type]
+        if item.metadata.get("internal"):
+            continue
+        value = getattr(settings, item.name)
+        if is_dataclass(value):
+            yield from entries(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", shown_url(value) if item.name == "database" else value
+
+
+def shown_url(url: str) -> str:
+    """The database URL without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()

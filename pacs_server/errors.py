@@ -72,6 +72,10 @@ class PeerRejected(PacsError):
     """The peer answered but rejected the association: check the AE titles on both sides."""
 
 
+class WrongCertificate(PeerRejected):
+    """The other side has another certificate than the one that was pinned: somebody else, or a new certificate."""
+
+
 class Unconvertible(PacsError):
     """The object cannot be put into the wanted transfer syntax without loss; another one may do."""
 

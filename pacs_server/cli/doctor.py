@@ -11,9 +11,11 @@ import click
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_rows, talk
+from pacs_server.cli.partner import partners_of
 from pacs_server.cli.status import backlog_of
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
+from pacs_server.cli.tls import certificates_of, expiry_problem
 from pacs_server.errors import ConfigError, PacsError
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 Problem = tuple[str, str]
+# Decisions are ordered by counters, not clocks; but so far apart, what people read of both sites misleads them.
+_CLOCK_S: Final = 60.0
 
 
 @click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
@@ -163,12 +167,28 @@ def _sends(node: Node) -> Iterator[Problem]:
         yield f"{dead} objects were refused by their destination", "pacs send list"
 
 
+def _partners(node: Node) -> Iterator[Problem]:
+    """Partners that are away or whose clock differs, and this node's certificate where there are any."""
+    partners = partners_of(node)
+    for one in partners:
+        if one["problem"]:
+            yield f"{one['name']}: {one['problem']}", f"pacs partner show {one['name']}"
+        ahead_s = one["clock_ahead_s"]
+        if isinstance(ahead_s, float) and abs(ahead_s) > _CLOCK_S:
+            yield f"the clock of {one['name']} is {ahead_s:+.0f} s from ours", "set both by NTP"
+    if partners or node.settings.partner.port is not None:
+        for row in certificates_of(node.settings.tls_files):
+            if problem := expiry_problem(row):
+                yield problem, "pacs tls init --yes, then pacs partner set --fingerprint there"
+
+
 _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "server": _server,
     "volumes": _volumes,
     "fault domains": _domains,
     "copies": _copies,
     "sends": _sends,
+    "partners": _partners,
 }
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
     _CHECKS, "pacs status"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 SETTINGS_NAME: Final = "pacs.yaml"
 DEFAULT_DATA: Final = Path("pacs-data")
 SYSTEM_SETTINGS: Final = Path("/etc/pacs") / SETTINGS_NAME
@@ -165,6 +167,13 @@ def key_values(words: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{key} is given twice")
         keys[key] = value
     return keys
+
+
+def name_value(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The name of something of ours, as an argument. Raises: click.BadParameter with the reason."""
+    if not _NAME.fullmatch(value):
+        raise click.BadParameter("a name is up to 32 letters, digits, '-', '_' and '.'", context, parameter)
+    return value
 
 
 def aet_value(context: click.Context, parameter: click.Parameter, value: str) -> AeTitle:

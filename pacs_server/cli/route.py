@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, key_values, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, key_values, name_value, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.routes import Route
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _HEADINGS: Final = {
     "name": "NAME",
     "from": "FROM",
@@ -43,19 +41,13 @@ def _titles(context: click.Context, parameter: click.Parameter, values: tuple[st
     return tuple(dict.fromkeys(aet_value(context, parameter, value) for value in values))
 
 
-def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise click.BadParameter("a name is up to 32 letters, digits, '-', '_' and '.'", context, parameter)
-    return value
-
-
 @click.group(cls=Group)
 def route() -> None:
     """Forward what arrives by itself: to whom, what, when."""
 
 
 @route.command(example="pacs route add night-ct --from CT1 Modality=CT --to ARCHIVE2 --window 20:00-06:00")
-@click.argument("name", callback=_name)
+@click.argument("name", callback=name_value)
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--from", "senders", multiple=True, callback=_titles, metavar="AET",
               help="Only what this peer sends; may be given again. IMPORT is pacs import.")  # fmt: skip

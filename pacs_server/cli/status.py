@@ -10,6 +10,7 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
+from pacs_server.cli.partner import PARTNER_HEADINGS, partners_of
 from pacs_server.cli.storage import print_volumes, volumes_of
 
 if TYPE_CHECKING:
@@ -44,11 +45,15 @@ def status(invocation: Invocation) -> ExitCode:
         holdings = node.search.counts()
         backlog = backlog_of(node)
         survival = node.registry.survival()
+        partners = partners_of(node)
     if invocation.as_json:
         told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
-        click.echo(as_json_text(told))
+        click.echo(as_json_text(told | {"partners": partners}))
     else:
         _print_screen(server, volumes, holdings, backlog, survival)
+        if partners:
+            click.echo()
+            print_rows(partners, PARTNER_HEADINGS, as_json=False)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
 
 

@@ -70,7 +70,7 @@ class Operations:
         with self._index.write() as connection:
             if self._index.database_path is None:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})  # a number is given once
-            site_id = _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
+            site_id = _site_id(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1
             _set(connection, _COUNTER, str(counter))
@@ -84,6 +84,23 @@ class Operations:
             who=clean(who),
             reason=clean(reason),
         )
+
+    def site_id(self) -> str:
+        """The id of this site, which is given once. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            known = _entry(connection, SITE_ID)
+        if known is not None:
+            return known
+        with self._index.write() as connection:
+            if self._index.database_path is None:
+                connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})
+            return _site_id(connection)
+
+    def heads(self) -> dict[str, int]:
+        """Of each site whose operations are known, the greatest counter. Raises: IndexUnavailable."""
+        greatest = select(operations.c.site_id, func.max(operations.c.counter)).group_by(operations.c.site_id)
+        with self._index.read() as connection:
+            return {site_id: counter for site_id, counter in connection.execute(greatest)}
 
     def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:
         """Let an operation take effect whose file is flushed. The volumes that have no file of it are owed one.
@@ -192,6 +209,10 @@ def fate_row(study_uid: str, sop_uid: str, digest: str, fate: Fate, role: str, b
 
 def _stamp(operation: Operation) -> dict[str, Any]:
     return {"counter": operation.counter, "site_id": operation.site_id}
+
+
+def _site_id(connection: Connection) -> str:
+    return _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
 
 
 def _entry(connection: Connection, name: str) -> str | None:

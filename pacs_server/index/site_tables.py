@@ -24,6 +24,22 @@ peers: Final = Table(
     Column("syntax", Text, nullable=False, server_default=""),
 )
 
+# Other sites that this one exchanges everything with. `certificate` is PEM, empty until it was seen; `site_id` is NULL
+# until the partner has greeted.
+partners: Final = Table(
+    "partners",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("certificate", Text, nullable=False),
+    Column("aet", Text, nullable=False),
+    Column("is_paused", Integer, nullable=False),
+    Column("site_id", Text, unique=True),
+    Column("added_at", Text, nullable=False),
+)
+
 volumes: Final = Table(
     "volumes",
     metadata,

@@ -52,7 +52,8 @@ def connect(
     answer comes; ProtocolViolation when the answer is damaged.
     """
     proposed = _propose(contexts)
-    connection = Connection(_open(destination, limits.connect_timeout_s), limits)
+    host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
+    connection = Connection(open_socket(host, port, named=destination, timeout_s=timeout_s), limits)
     try:
         agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host)
     except PeerRejected as error:
@@ -83,17 +84,21 @@ def _propose(contexts: Sequence[tuple[str, Sequence[str], bool]]) -> list[Propos
     ]
 
 
-def _open(destination: Destination, timeout_s: float) -> socket.socket:
+def open_socket(host: str, port: int, *, named: object, timeout_s: float) -> socket.socket:
+    """A TCP connection; `named` is what messages call the other side.
+
+    Raises: PeerUnreachable with the reason.
+    """
     try:
-        return socket.create_connection((destination.host, destination.port), timeout=timeout_s)
+        return socket.create_connection((host, port), timeout=timeout_s)
     except ConnectionRefusedError as error:
-        raise PeerUnreachable(f"{destination} refused the connection: nothing listens on that port") from error
+        raise PeerUnreachable(f"{named} refused the connection: nothing listens on that port") from error
     except TimeoutError as error:
         raise PeerUnreachable(
-            f"{destination} did not answer within {timeout_s:g} s: it is down, or a firewall drops the packets"
+            f"{named} did not answer within {timeout_s:g} s: it is down, or a firewall drops the packets"
         ) from error
     except (OSError, UnicodeError) as error:
-        raise PeerUnreachable(f"{destination} cannot be reached: {error}") from error
+        raise PeerUnreachable(f"{named} cannot be reached: {error}") from error
 
 
 def echo(association: Association) -> int:

@@ -27,7 +27,7 @@ _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
 _COMPLAIN_EVERY_S: Final = 1.0
 
-Serve: TypeAlias = Callable[[socket.socket, str, int], None]
+Serve: TypeAlias = Callable[[IncomingSocket, str, int], None]
 
 
 class Listener:

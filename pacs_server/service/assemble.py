@@ -26,6 +26,7 @@ from pacs_server.index.fields import Fields
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.partners import Partners
 from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.routes import Route, Routes
@@ -67,6 +68,7 @@ class Node:
         self.sendings = Sendings(index)
         self.studies = Studies(index)
         self.route_rules = Routes(index)
+        self.partners = Partners(index)
         self.transcoder = Transcoder(
             settings.transcoding, settings.data_dir, reserve_bytes=settings.storage.reserve_bytes
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -11,6 +12,7 @@ from pacs_server.errors import PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.forwarder import Forwarder
+from pacs_server.service.liaison import Liaison
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
@@ -20,21 +22,24 @@ _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0
 
 
-def keep_house(settings: Settings, is_stopped: Callable[[float], bool]) -> bool:
+def keep_house(settings: Settings, partner_port: socket.socket | None, is_stopped: Callable[[float], bool]) -> bool:
     """Work until `is_stopped`, which waits for so many seconds, is true; whether what was under way ended.
+
+    `partner_port` listens for partners, or is None where that is off.
 
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
     with Node.open(settings) as node:
-        runner, forwarder = Runner(node), Forwarder(node)
+        runner, forwarder, liaison = Runner(node), Forwarder(node), Liaison(node, partner_port)
         runner.start()
         forwarder.start()
+        liaison.start()
         states: Mapping[str, VolumeState] = {}
         while not is_stopped(_LOOK_EVERY_S):
             states = _watch_volumes(node, states)
         runner.stop()
         forwarder.stop()
-        return forwarder.ended(_FORWARDING_S)
+        return liaison.stop() & forwarder.ended(_FORWARDING_S)
 
 
 def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:

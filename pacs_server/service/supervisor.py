@@ -25,6 +25,7 @@ from pacs_server.errors import ConfigError, PacsError
 from pacs_server.index.schema import open_current
 from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
+from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
@@ -59,6 +60,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         manager = Manager()
         listening = manager.socket() or listen(settings.host, settings.port)
         host, port = listening.getsockname()[:2]
+        partner_port = _listen_for_partners(settings)
         seats = Seats(settings.network, processes=settings.workers_here)
         works = [
             (f"worker {number}", partial(serve_associations, settings, listening, seats, number))
@@ -66,7 +68,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
         ]
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)
-        crew = Crew(load, listening, seats, [*works, ("housekeeping", partial(keep_house, settings))])
+        crew = Crew(load, listening, seats, [*works, ("housekeeping", partial(keep_house, settings, partner_port))])
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             crew.begin()
@@ -77,6 +79,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
                     "aet": settings.aet,
                     "host": host,
                     "port": port,
+                    "partner_port": partner_port.getsockname()[1] if partner_port else None,
                     "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
             )
@@ -91,6 +94,20 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
             teller.forget()
             forget_workers(settings.data_dir)
         log.info("stopped", drained=drained)
+
+
+def _listen_for_partners(settings: Settings) -> socket.socket | None:
+    """It stays open while the process that answers is replaced: partners wait a moment longer then.
+
+    Raises: ConfigError.
+    """
+    if settings.partner.port is None:
+        return None
+    own_fingerprint(settings.tls_files)
+    listening = listen(settings.partner.host, settings.partner.port)
+    host, port = listening.getsockname()[:2]
+    log.info("listening for partners", host=host, port=port)
+    return listening
 
 
 class Crew:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pacs_server.dicom.identity import AeTitle
@@ -160,6 +160,12 @@ class TlsFiles:
     ca: Path
     ca_key: Path
 
+    @classmethod
+    def within(cls, directory: Path) -> Self:
+        """Those that `pacs tls init` puts into a directory."""
+        names = {"certificate": "node.crt", "key": "node.key", "ca": "ca.crt", "ca_key": "ca.key"}
+        return cls(**{part: directory / name for part, name in names.items()})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerSettings:
@@ -215,12 +221,12 @@ class Settings:
     @property
     def tls_files(self) -> TlsFiles:
         """Where the certificates lie; relative paths are relative to `data_dir`."""
-        directory = self.data_dir / self.tls.directory
+        usual = TlsFiles.within(self.data_dir / self.tls.directory)
         return TlsFiles(
-            certificate=self.data_dir / (self.tls.certificate_file or directory / "node.crt"),
-            key=self.data_dir / (self.tls.key_file or directory / "node.key"),
-            ca=self.data_dir / (self.tls.ca_file or directory / "ca.crt"),
-            ca_key=directory / "ca.key",
+            certificate=self.data_dir / (self.tls.certificate_file or usual.certificate),
+            key=self.data_dir / (self.tls.key_file or usual.key),
+            ca=self.data_dir / (self.tls.ca_file or usual.ca),
+            ca_key=usual.ca_key,
         )
 
     def overridden(self) -> dict[str, str]:

@@ -1,0 +1,246 @@
+"""`pacs partner`: the other sites that this one exchanges everything with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
+from pacs_server.cli.output import print_facts, print_rows, printable, talk
+from pacs_server.errors import Refused, UnknownName, WrongCertificate
+
+if TYPE_CHECKING:
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.index.partners import Partner
+    from pacs_server.service.assemble import Node
+    from pacs_server.service.contacts import Contact
+    from pacs_server.service.liaison import Greeting
+
+PARTNER_HEADINGS: Final = {
+    "name": "PARTNER",
+    "host": "HOST",
+    "port": "PORT",
+    "state": "STATE",
+    "since": "SINCE",
+    "clock_ahead_s": "CLOCK AHEAD S",
+    "version": "VERSION",
+    "problem": "PROBLEM",
+}
+_AET = click.option("--aet", callback=lambda context, parameter, value: value and aet_value(context, parameter, value),
+                    help="The registered peer that objects for it go to: pacs ae list.")  # fmt: skip
+
+
+def _checked_host(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from pacs_server.settings import host_name
+
+    try:
+        return value if value is None else host_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+def _checked_fingerprint(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from pacs_server.net.tls import normal_fingerprint
+
+    try:
+        return value if value is None else normal_fingerprint(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+@click.group(cls=Group)
+def partner() -> None:
+    """Join this archive with another one."""
+
+
+@partner.command(example="pacs partner add osaka 192.168.20.5 11114 --fingerprint 5A:0C:...:9E --aet OSAKA")
+@click.argument("name", callback=name_value)
+@click.argument("host", callback=_checked_host)
+@click.argument("port", type=click.IntRange(1, 65_535))
+@click.option("--fingerprint", required=True, metavar="F", callback=_checked_fingerprint,
+              help="SHA-256 of its certificate, as pacs tls show prints it there.")  # fmt: skip
+@_AET
+@pass_invocation
+def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint: str, aet: AeTitle | None) -> ExitCode:
+    """Make another archive a partner, known by its certificate alone.
+
+    It has to add this one too.
+    """
+    from pacs_server.index.partners import Partner
+
+    with invocation.node() as node:
+        ours = _own_fingerprint(node, fingerprint)
+        _known_peer(node, aet)
+        added = Partner(
+            name=name, host=host, port=port, fingerprint=fingerprint, aet=aet or "", added_at=datetime.now(UTC)
+        )
+        greeting = _greeted(node, added)
+        site_id = greeting.hello.site_id if greeting.hello else None
+        node.partners.add(replace(added, certificate=greeting.certificate, site_id=site_id))
+    talk(f"added partner {name}")
+    if greeting.problem is not None:
+        talk(f"it does not answer yet: {printable(greeting.problem)}")
+    talk(f"there, this node is pinned by --fingerprint {ours}")
+    return ExitCode.DONE
+
+
+@partner.command("set", example="pacs partner set osaka --fingerprint 77:1B:...:03")
+@click.argument("name")
+@click.option("--host", callback=_checked_host, help="Its address or host name.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Its partner port.")
+@click.option("--fingerprint", metavar="F", callback=_checked_fingerprint,
+              help="SHA-256 of its new certificate, as pacs tls show prints it there.")  # fmt: skip
+@_AET
+@pass_invocation
+def set_(invocation: Invocation, /, name: str, **given: Any) -> ExitCode:
+    """Change what is known of a partner.
+
+    What is not named stays as it is.
+    """
+    changes = {key: value for key, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("nothing to change: name at least one option")
+    with invocation.node() as node:
+        known = node.partners.one(name)
+        if (fingerprint := changes.get("fingerprint", known.fingerprint)) != known.fingerprint:
+            _own_fingerprint(node, fingerprint)
+            changes["certificate"] = ""
+        _known_peer(node, changes.get("aet"))
+        changed = replace(known, **changes)
+        greeting = _greeted(node, changed)
+        node.partners.change(replace(changed, certificate=greeting.certificate or changed.certificate))
+    talk(f"changed partner {name}")
+    return ExitCode.DONE
+
+
+@partner.command("list", reports=True, example="pacs partner list --json")
+@pass_invocation
+def list_(invocation: Invocation) -> ExitCode:
+    """List the partners, as they were when the server last greeted them."""
+    with invocation.node() as node:
+        rows = partners_of(node)
+    if not print_rows(rows, PARTNER_HEADINGS, as_json=invocation.as_json):
+        talk("there is no partner: this archive stands alone")
+    return ExitCode.DONE
+
+
+@partner.command(reports=True, example="pacs partner show osaka")
+@click.argument("name")
+@pass_invocation
+def show(invocation: Invocation, name: str) -> ExitCode:
+    """Greet a partner now, and show it.
+
+    Ends with 13 when it does not answer.
+    """
+    from pacs_server.service.liaison import contact_of, greet
+
+    with invocation.node() as node:
+        asked = node.partners.one(name)
+        greeting = greet(node, asked, lambda: datetime.now(UTC))
+        contact = contact_of(asked, greeting, datetime.now(UTC))
+        facts = _facts(node.partners.one(name), contact)
+    heads = dict(greeting.hello.heads) if greeting.hello else {}
+    print_facts(facts | {"heads": heads}, as_json=invocation.as_json)
+    return ExitCode.DONE if contact.is_reached else ExitCode.UNREACHABLE
+
+
+@partner.command(example="pacs partner pause osaka")
+@click.argument("name")
+@pass_invocation
+def pause(invocation: Invocation, name: str) -> ExitCode:
+    """Exchange nothing with a partner for the time being."""
+    return _set_paused(invocation, name, is_paused=True)
+
+
+@partner.command(example="pacs partner resume osaka")
+@click.argument("name")
+@pass_invocation
+def resume(invocation: Invocation, name: str) -> ExitCode:
+    """Go on with a paused partner."""
+    return _set_paused(invocation, name, is_paused=False)
+
+
+@partner.command(example="pacs partner remove osaka --yes")
+@click.argument("name")
+@confirmed
+@pass_invocation
+def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
+    """Forget a partner. What came from it stays."""
+    with invocation.node() as node:
+        node.partners.one(name)
+        if not yes:
+            talk(f"would forget partner {name}, with which nothing would be exchanged any more; do it with --yes")
+            return ExitCode.DONE
+        node.partners.remove(name)
+    talk(f"forgot partner {name}")
+    return ExitCode.DONE
+
+
+def partners_of(node: Node) -> list[dict[str, object]]:
+    """Every partner with how it was when the server last greeted it. Raises: IndexUnavailable."""
+    from pacs_server.service.contacts import remembered
+
+    contacts = remembered(node.settings.data_dir)
+    return [_facts(one, contacts.get(one.name)) for one in node.partners.all()]
+
+
+def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
+    if contact is not None and contact.fingerprint != one.fingerprint:
+        contact = None
+    state = "not greeted yet" if contact is None else "reachable" if contact.is_reached else "not reachable"
+    return {
+        "name": one.name,
+        "host": one.host,
+        "port": one.port,
+        "aet": one.aet,
+        "fingerprint": one.fingerprint,
+        "site_id": one.site_id,
+        "state": "paused" if one.is_paused else state,
+        "since": contact and contact.since.isoformat(timespec="seconds"),
+        "greeted_at": contact and contact.at.isoformat(timespec="seconds"),
+        "clock_ahead_s": contact.clock_ahead_s if contact and contact.is_reached else None,
+        "node": contact and contact.node,
+        "their_aet": contact and contact.aet,
+        "version": contact and contact.version,
+        "schema": contact and contact.schema,
+        "problem": contact and contact.problem,
+    }
+
+
+def _greeted(node: Node, asked: Partner) -> Greeting:
+    """Greet before anything is saved: what is wrong for good is refused, what may come is not.
+
+    Raises: Refused when another certificate is there, or the site is this one or another than before.
+    """
+    from pacs_server.service.liaison import greet
+
+    greeting = greet(node, asked, lambda: datetime.now(UTC))
+    if isinstance(greeting.problem, (WrongCertificate, Refused)):
+        raise Refused(f"{greeting.problem}; nothing was changed") from greeting.problem
+    return greeting
+
+
+def _own_fingerprint(node: Node, given: str) -> str:
+    """That of this node. Raises: Refused when it was given for another; ConfigError when this node has none."""
+    from pacs_server.net.tls import own_fingerprint
+
+    ours = own_fingerprint(node.settings.tls_files)
+    if given == ours:
+        raise Refused("that is the certificate of this node itself; pacs tls show prints the other's there")
+    return ours
+
+
+def _known_peer(node: Node, aet: AeTitle | None) -> None:
+    if aet is not None and node.registry.peer(aet) is None:
+        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+
+
+def _set_paused(invocation: Invocation, name: str, *, is_paused: bool) -> ExitCode:
+    with invocation.node() as node:
+        node.partners.change(replace(node.partners.one(name), is_paused=is_paused))
+    talk(f"partner {name} {'is paused' if is_paused else 'goes on'}")
+    return ExitCode.DONE

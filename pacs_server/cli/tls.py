@@ -1,0 +1,130 @@
+"""`pacs tls`: certificates for a site that has no authority for them, and when they expire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.output import print_rows, talk
+from pacs_server.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pacs_server.settings import TlsFiles
+
+# Apple's systems, on which viewers run, take no server certificate that is valid for longer.
+_NODE_DAYS: Final = 825
+EXPIRES_SOON_DAYS: Final = 30
+_HEADINGS: Final = {
+    "name": "CERTIFICATE",
+    "subject": "SUBJECT",
+    "names": "NAMES",
+    "days_left": "DAYS",
+    "fingerprint": "FINGERPRINT (SHA-256)",
+}
+
+
+@click.group(cls=Group)
+def tls() -> None:
+    """Make and show the certificates of this node."""
+
+
+@tls.command(example="pacs tls init --name pacs1.hospital.lan --name 192.168.10.5")
+@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Put them here, for another machine; else where the settings say.")  # fmt: skip
+@click.option("--name", "names", multiple=True, metavar="HOST",
+              help="A host name or address that it is for; repeat it. Else: those of this machine.")  # fmt: skip
+@click.option("--days", type=click.IntRange(1, 36_500), default=_NODE_DAYS, show_default=True,
+              help="For how long it is valid; never longer than the authority.")  # fmt: skip
+@confirmed
+@pass_invocation
+def init(
+    invocation: Invocation, /, directory: Path | None, names: tuple[str, ...], *, days: int, yes: bool
+) -> ExitCode:
+    """Make a certificate for this node, and an authority where there is none.
+
+    An authority that is there is used, and never replaced.
+    """
+    from pacs_server.cluster.certificates import make, read
+    from pacs_server.service.own_names import own_names
+    from pacs_server.settings import TlsFiles
+
+    settings = invocation.settings()
+    files = settings.tls_files if directory is None else TlsFiles.within(directory)
+    if directory is not None and not names:
+        raise click.UsageError("--dir is for another machine: say with --name what that is called")
+    taken = [path for path in (files.certificate, files.key) if path.exists()]
+    if taken and not yes:
+        raise Refused(
+            f"{taken[0]} exists; a new certificate has another fingerprint, which every partner has to pin; "
+            "replace it with --yes"
+        )
+    named = _checked(names) or own_names(settings.host, settings.partner.host)
+    written = make(files, named, days=days, now=datetime.now(UTC))
+    for path in written:
+        talk(f"wrote {path}")
+    if files.ca_key in written:
+        talk(f"keep {files.ca_key} secret, and a copy of it in a safe place: who has it can make certificates")
+    talk(f"peers that check certificates need {files.ca}, and nothing else")
+    talk(f"partners pin this node by {read(files.certificate).fingerprint}")
+    return ExitCode.DONE
+
+
+def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
+    from pacs_server.settings import host_name
+
+    try:
+        return tuple(map(host_name, names))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@tls.command(reports=True, example="pacs tls show --json")
+@pass_invocation
+def show(invocation: Invocation) -> ExitCode:
+    """Show the certificates of this node, with fingerprint and days left.
+
+    Ends with 12 when one has expired or will within 30 days.
+    """
+    rows = list(certificates_of(invocation.settings().tls_files))
+    print_rows(rows, _HEADINGS, as_json=invocation.as_json)
+    warnings = list(filter(None, (expiry_problem(row) for row in rows)))
+    for warning in warnings:
+        talk(warning)
+    return ExitCode.DAMAGE if warnings else ExitCode.DONE
+
+
+def certificates_of(files: TlsFiles) -> Iterator[dict[str, object]]:
+    """The certificate of the node, and that of the authority where there is one. Raises: ConfigError."""
+    from pacs_server.cluster.certificates import read
+
+    now = datetime.now(UTC)
+    for name, path in (("node", files.certificate), ("authority", files.ca)):
+        if name == "node" or path.exists():
+            found = read(path)
+            yield {
+                "name": name,
+                "file": str(path),
+                "subject": found.subject,
+                "issuer": found.issuer,
+                "names": list(found.names),
+                "days_left": found.days_left(now),
+                "expires_at": found.expires_at.isoformat(),
+                "fingerprint": found.fingerprint,
+            }
+
+
+def expiry_problem(row: dict[str, object]) -> str:
+    """What is wrong with the expiry of a certificate; empty when nothing is."""
+    days = row["days_left"]
+    if not isinstance(days, int) or days >= EXPIRES_SOON_DAYS:
+        return ""
+    if days < 0:
+        return f"the certificate {row['file']} has expired"
+    return f"the certificate {row['file']} expires in {days} days"

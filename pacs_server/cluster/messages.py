@@ -1,0 +1,167 @@
+"""What partners say to each other: a length, then a JSON object with a version, a kind and a body. No sockets in it.
+
+Only a partner whose certificate is pinned comes so far; still, nothing that it sends costs more than one message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from struct import Struct
+from typing import Any, Final, NoReturn
+
+from pacs_server.errors import ProtocolViolation, Refused, TooLarge
+
+VERSION: Final = 1
+# A table of 4,096 digests is a tenth of it. What is longer is asked for in parts.
+MAX_MESSAGE_BYTES: Final = 4 << 20
+HELLO: Final = "hello"
+
+_LENGTH: Final = Struct(">L")
+_MAX_KIND_CHARACTERS: Final = 64
+_MAX_TEXT_CHARACTERS: Final = 256
+_MAX_SITES: Final = 1_000
+_MAX_COUNTER: Final = 1 << 60
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A question, or the answer to one, which has the same kind; `body` is what JSON can say."""
+
+    kind: str
+    body: Body
+
+
+def encode(message: Message) -> bytes:
+    """A message as it goes over the wire. Raises: TooLarge."""
+    told = {"version": VERSION, "kind": message.kind, "body": dict(message.body)}
+    text = json.dumps(told, separators=(",", ":"), allow_nan=False).encode("ascii")
+    if len(text) > MAX_MESSAGE_BYTES:
+        raise TooLarge(
+            f"a message '{message.kind}' of {len(text)} bytes; {MAX_MESSAGE_BYTES} go at once: say it in parts"
+        )
+    return _LENGTH.pack(len(text)) + text
+
+
+class Inbox:
+    """Messages out of the bytes that come, in whatever pieces."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether a message has begun and is not whole."""
+        return bool(self._bytes)
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        self._bytes += data
+
+    def next(self) -> Message | None:
+        """The next message; None while it is not whole. Raises: ProtocolViolation."""
+        if len(self._bytes) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._bytes)
+        if length > MAX_MESSAGE_BYTES:
+            raise ProtocolViolation(f"a message says that it has {length} bytes; {MAX_MESSAGE_BYTES} are allowed")
+        if len(self._bytes) < (end := _LENGTH.size + length):
+            return None
+        text = bytes(self._bytes[_LENGTH.size : end])
+        del self._bytes[:end]
+        return _message(text)
+
+
+def _message(text: bytes) -> Message:
+    try:
+        told = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"a message is no JSON: {type(error).__name__}") from error
+    if not isinstance(told, dict) or told.keys() != {"version", "kind", "body"}:
+        raise ProtocolViolation("a message is not an object of version, kind and body")
+    if type(told["version"]) is not int or told["version"] != VERSION:
+        raise ProtocolViolation(f"a message has version {_cut(told['version'])}; this release speaks {VERSION}")
+    kind, body = told["kind"], told["body"]
+    if not isinstance(kind, str) or not 0 < len(kind) <= _MAX_KIND_CHARACTERS or not isinstance(body, dict):
+        raise ProtocolViolation("a message has no kind, or no body")
+    return Message(kind=kind, body=body)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _cut(value: object) -> str:
+    return str(value)[:20] if isinstance(value, (int, float, str)) else type(value).__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Who a node is, and what its site knows: of each site, the greatest counter of an operation. `at` is its clock."""
+
+    site_id: str
+    node: str
+    aet: str
+    schema: str
+    version: str
+    at: datetime
+    heads: Mapping[str, int]
+
+    def body(self) -> Body:
+        """As it is said."""
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        return texts | {"at": self.at.isoformat(), "heads": dict(self.heads)}
+
+
+_TEXTS: Final = ("site_id", "node", "aet", "schema", "version")
+
+
+def hello_of(body: Body) -> Hello:
+    """What was said. What a later release says beside it is left out. Raises: ProtocolViolation."""
+    texts = {name: text for name in _TEXTS if isinstance(text := body.get(name), str)}
+    if len(texts) < len(_TEXTS) or not all(0 < len(text) <= _MAX_TEXT_CHARACTERS for text in texts.values()):
+        raise ProtocolViolation("a greeting lacks who greets")
+    if not is_site_id(texts["site_id"]):
+        raise ProtocolViolation("the site id of a greeting is none")
+    return Hello(**texts, at=_moment(body.get("at")), heads=_heads(body.get("heads")))
+
+
+def refuse_stranger(hello: Hello, *, own_site_id: str, known_site_id: str | None) -> None:
+    """Refuse a greeting that is not of the partner that was added, whose site is None until it has greeted once.
+
+    Raises: Refused.
+    """
+    if hello.site_id == own_site_id:
+        raise Refused(f"{hello.node} is of this site itself: both use one database, or one is a copy of the other's")
+    if known_site_id not in (None, hello.site_id):
+        raise Refused(
+            f"{hello.node} is of the site {hello.site_id} now, and was of {known_site_id} before: its database was "
+            "made anew or restored; if that is right, remove the partner and add it again"
+        )
+
+
+def is_site_id(text: object) -> bool:
+    """Whether it can be the id of a site; it becomes part of file names."""
+    return isinstance(text, str) and text.isascii() and text.isalnum() and len(text) <= _MAX_KIND_CHARACTERS
+
+
+def _moment(text: object) -> datetime:
+    try:
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ProtocolViolation("the time of a greeting is none")
+    return at
+
+
+def _heads(told: object) -> dict[str, int]:
+    if not isinstance(told, dict) or len(told) > _MAX_SITES:
+        raise ProtocolViolation("a greeting does not say what its site knows")
+    if not all(is_site_id(site) and type(head) is int and 0 <= head < _MAX_COUNTER for site, head in told.items()):
+        raise ProtocolViolation("a counter of a greeting is none")
+    return told

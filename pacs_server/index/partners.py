@@ -1,0 +1,124 @@
+"""Partners: the other sites that this one exchanges everything with. Admins change them while the archive runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from pacs_server.errors import Refused, UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import partners
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partner:
+    """Another site. `fingerprint` is what an admin pinned; `certificate`, in PEM, is the one that has it, empty until
+    that was seen. `site_id` is None until the partner has greeted. `aet`: the peer to which objects go, or empty. With
+    one that is paused nothing is exchanged.
+    """
+
+    name: str
+    host: str
+    port: int
+    fingerprint: str
+    certificate: str = ""
+    aet: str = ""
+    is_paused: bool = False
+    site_id: str | None = None
+    added_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.host}:{self.port})"
+
+
+class Partners:
+    """The partners of the site. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def all(self) -> list[Partner]:
+        """Every partner, by name. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return _all(connection)
+
+    def one(self, name: str) -> Partner:
+        """A partner by its name. Raises: UnknownName; IndexUnavailable."""
+        found = next((one for one in self.all() if one.name == name), None)
+        if found is None:
+            raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
+        return found
+
+    def add(self, partner: Partner) -> None:
+        """Add a partner.
+
+        Raises: Refused when its name, fingerprint or site is that of another; IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            known = _all(connection)
+            if any(one.name == partner.name for one in known):
+                raise Refused(
+                    f"there is a partner {partner.name} already; change it with: pacs partner set {partner.name}"
+                )
+            _refuse_taken(known, partner)
+            connection.execute(insert(partners).values(_row(partner)))
+
+    def change(self, partner: Partner) -> None:
+        """Replace what is known of a partner.
+
+        Raises: Refused when its fingerprint or site is that of another; UnknownName; IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            _refuse_taken(_all(connection), partner)
+            _change(connection, partner)
+
+    def note_seen(self, partner: Partner, *, certificate: str, site_id: str | None) -> None:
+        """Note the certificate of a partner and, when it has greeted, its site. Nothing happens when it was removed
+        meanwhile, or another fingerprint pinned for it.
+
+        Raises: Refused when that is the site of another; IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            known = _all(connection)
+            for one in known:
+                if (one.name, one.fingerprint) == (partner.name, partner.fingerprint):
+                    seen = replace(one, certificate=certificate, site_id=site_id or one.site_id)
+                    _refuse_taken(known, seen)
+                    _change(connection, seen)
+
+    def remove(self, name: str) -> None:
+        """Forget a partner. Raises: UnknownName; IndexUnavailable."""
+        with self._index.write() as connection:
+            if not connection.execute(delete(partners).where(partners.c.name == name)).rowcount:
+                raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
+
+
+def _all(connection: Connection) -> list[Partner]:
+    rows = connection.execute(select(*partners.c).order_by(partners.c.name)).mappings()
+    return [
+        Partner(**{**row, "is_paused": bool(row["is_paused"]), "added_at": datetime.fromisoformat(row["added_at"])})
+        for row in rows
+    ]
+
+
+def _row(partner: Partner) -> dict[str, object]:
+    return asdict(partner) | {"is_paused": int(partner.is_paused), "added_at": partner.added_at.isoformat()}
+
+
+def _change(connection: Connection, partner: Partner) -> None:
+    changed = update(partners).where(partners.c.name == partner.name).values(_row(partner))
+    if not connection.execute(changed).rowcount:
+        raise UnknownName(f"there is no partner {partner.name}; pacs partner list shows those there are")
+
+
+def _refuse_taken(known: Iterable[Partner], partner: Partner) -> None:
+    for one in known:
+        if one.name == partner.name:
+            continue
+        if one.fingerprint == partner.fingerprint:
+            raise Refused(f"that certificate is pinned for the partner {one.name} already")
+        if partner.site_id is not None and one.site_id == partner.site_id:
+            raise Refused(f"that is the site of the partner {one.name} already; a site is one partner")

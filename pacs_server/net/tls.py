@@ -1,0 +1,211 @@
+"""TLS 1.3 on a connected socket, either role, with certificates that are pinned: each is known, not its name or issuer.
+
+The handshake and every read and write have a deadline as a whole, which the time-outs of Python's own TLS sockets, one
+for each system call, are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import ssl
+import stat
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from pacs_server.errors import ConfigError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
+from pacs_server.net.connection import LINGER_BYTES, LINGER_S
+from pacs_server.settings import TlsFiles
+
+Result = TypeVar("Result")
+
+NOT_PINNED: Final = "the certificate of the other side is not one that was pinned here"
+
+_READ_BYTES: Final = 65_536
+# A pin is a person's decision about one certificate. That it has expired is told (pacs tls show, pacs status), but must
+# not cut two servers apart at night, nor must a clock that jumped. X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h.
+_WHENEVER: Final = 0x200000
+_LEAST_S: Final = 0.001  # a time-out of 0 would mean not to wait at all, and not to say so
+
+
+def fingerprint_of(certificate: bytes) -> str:
+    """The SHA-256 fingerprint of a certificate in DER, as OpenSSL prints it: pairs of digits with colons between."""
+    return hashlib.sha256(certificate).digest().hex(":").upper()
+
+
+def normal_fingerprint(text: str) -> str:
+    """A fingerprint that a person gave, in that form; colons and case do not matter.
+
+    Raises: ValueError with the reason.
+    """
+    digits = text.strip().replace(":", "")
+    try:
+        digest = bytes.fromhex(digits)
+    except ValueError:
+        digest = b""
+    if len(digest) != hashlib.sha256().digest_size or len(digits) != 2 * len(digest):
+        raise ValueError(
+            f"'{text[:120]}' is no SHA-256 fingerprint: 64 hexadecimal digits, as pacs tls show prints them"
+        )
+    return digest.hex(":").upper()
+
+
+def own_fingerprint(files: TlsFiles) -> str:
+    """The fingerprint of this node's certificate. Raises: ConfigError when it has none, or cannot use it."""
+    calling(files)
+    first = files.certificate.read_text(encoding="latin-1").partition(ssl.PEM_FOOTER)[0]
+    return fingerprint_of(ssl.PEM_cert_to_DER_cert(first[first.index(ssl.PEM_HEADER) :] + ssl.PEM_FOOTER))
+
+
+def serving(files: TlsFiles, pinned: Iterable[str]) -> ssl.SSLContext:
+    """For connections that are let in: only the holders of these certificates, in PEM, come through the handshake.
+
+    Raises: ConfigError when this node has no certificate, or cannot use it.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context.num_tickets = 0  # one that is not pinned any more must not come back on a ticket
+    context.verify_mode = ssl.CERT_REQUIRED
+    # Each pinned certificate is trusted by itself, whoever issued it.
+    context.verify_flags = ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | _WHENEVER)
+    if known := "".join(pinned):
+        context.load_verify_locations(cadata=known)
+    return context
+
+
+def calling(files: TlsFiles) -> ssl.SSLContext:
+    """For connections that we open. Whoever answers is let through the handshake, in which it proves that it holds the
+    key of its certificate: compare that with the pinned one before anything is sent.
+
+    Raises: ConfigError when this node has no certificate, or cannot use it.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        if files.key.stat().st_mode & stat.S_IRWXO:
+            raise ConfigError(f"{files.key} is open to every user of this machine: chmod 600 it")
+        files.certificate.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"this node has no certificate: {error.filename}: {error.strerror}; pacs tls init makes one"
+        ) from error
+    try:
+        # Without a password OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(files.certificate, files.key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the certificate {files.certificate} and the key {files.key} cannot be used: {error}; "
+            "both are PEM, the key without a pass phrase, and belong together: pacs tls init makes such"
+        ) from error
+    return context
+
+
+class TlsStream:
+    """What goes over one connection. Belongs to one thread; the socket stays its owner's."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, is_server: bool) -> None:
+        self._socket = sock
+        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=is_server)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def shake_hands(self, timeout_s: float) -> bytes:
+        """Agree on keys; the certificate of the other side, in DER.
+
+        Raises: ProtocolViolation when it does not speak TLS 1.3, or its certificate is not pinned; PeerRejected when it
+        does not want ours; PeerTimedOut; PeerAborted.
+        """
+        self._do(self._tls.do_handshake, time.monotonic() + timeout_s)
+        certificate = self._tls.getpeercert(binary_form=True)
+        if certificate is None:
+            raise ProtocolViolation("the other side has no certificate")
+        return certificate
+
+    def receive(self, deadline: float) -> bytes:
+        """What comes next, some bytes of it; none when the other side has ended. `deadline` is of the monotonic clock.
+
+        Raises: PeerTimedOut; PeerAborted; PeerRejected; ProtocolViolation.
+        """
+        try:
+            return self._do(lambda: self._tls.read(_READ_BYTES), deadline)
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of it. Raises: PeerTimedOut; PeerAborted; PeerRejected; ProtocolViolation."""
+        view = memoryview(data)
+        for first in range(0, len(view), _READ_BYTES):
+            piece = view[first : first + _READ_BYTES]
+            self._do(lambda: self._tls.write(piece), deadline)  # noqa: B023 - called at once
+
+    def finish(self) -> None:
+        """Say that nothing more is sent, and let the other side read it. Never raises; the socket is not closed."""
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._socket.setblocking(False)
+            self._socket.send(self._leaving.read())
+            self._socket.shutdown(socket.SHUT_WR)
+            self._read_out()
+
+    def _read_out(self) -> None:
+        """Unread bytes would make the kernel send RST, which destroys what we sent last before it is read."""
+        ends_at, total = time.monotonic() + LINGER_S, 0
+        while total < LINGER_BYTES and (left := ends_at - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            if not (count := len(self._socket.recv(_READ_BYTES))):
+                return
+            total += count
+
+    def _do(self, step: Callable[[], Result], deadline: float) -> Result:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._flush(deadline)
+                self._fill(deadline)
+            except ssl.SSLZeroReturnError:
+                raise
+            except ssl.SSLError as error:
+                raise _translated(error) from error
+            else:
+                self._flush(deadline)
+                return result
+
+    def _flush(self, deadline: float) -> None:
+        if data := self._leaving.read():
+            self._wait(lambda: self._socket.sendall(data), deadline, "to take what was sent")
+
+    def _fill(self, deadline: float) -> None:
+        data = self._wait(lambda: self._socket.recv(_READ_BYTES), deadline, "to send what was waited for")
+        if not data:
+            raise PeerAborted("the other side closed the connection")
+        self._arrived.write(data)
+
+    def _wait(self, step: Callable[[], Result], deadline: float, what: str) -> Result:
+        try:
+            self._socket.settimeout(max(deadline - time.monotonic(), _LEAST_S))
+            return step()
+        except TimeoutError as error:
+            raise PeerTimedOut(f"the other side took too long {what}") from error
+        except OSError as error:
+            raise PeerAborted(f"the connection broke: {error.strerror or error}") from error
+
+
+def _translated(error: ssl.SSLError) -> PeerRejected | ProtocolViolation:
+    reason = error.reason or str(error)
+    if "ALERT" in reason:
+        return PeerRejected(
+            f"the other side ended the TLS handshake ({reason}): has it pinned the certificate of this node?"
+        )
+    if reason == "CERTIFICATE_VERIFY_FAILED":
+        return ProtocolViolation(NOT_PINNED)
+    return ProtocolViolation(f"the other side does not speak TLS 1.3 as it should: {reason}")

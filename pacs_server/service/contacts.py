@@ -1,0 +1,86 @@
+"""How each partner was when this node last greeted it, in a small file: since when it is so outlives the process, and a
+command can tell it at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pacs_server import log
+from pacs_server.index.partners import Partner
+from pacs_server.service.telling import Teller
+
+_FILE: Final = "partners.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """One partner, greeted last `at`, and so since `since`. What it said of itself is empty while it is not reached."""
+
+    name: str
+    fingerprint: str
+    is_reached: bool
+    since: datetime
+    at: datetime
+    problem: str
+    clock_ahead_s: float
+    node: str
+    aet: str
+    schema: str
+    version: str
+
+
+class Contacts:
+    """Keeps the file. Belongs to one thread."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._teller = Teller(data_dir / _FILE)
+        self._known = remembered(data_dir)
+
+    def note(self, contact: Contact) -> None:
+        """Note how a partner is; when it is otherwise than before, in the log too."""
+        before = self._known.get(contact.name)
+        if before is not None and before.is_reached == contact.is_reached:
+            contact = replace(contact, since=before.since)
+        if before is None or (before.is_reached, before.problem) != (contact.is_reached, contact.problem):
+            tell = log.info if contact.is_reached else log.warning
+            tell("partner greeted", partner=contact.name, node=contact.node or None, why=contact.problem or None)
+        self._known[contact.name] = contact
+        self._write()
+
+    def keep_only(self, partners: Iterable[Partner]) -> None:
+        """Forget those that are none any more, or have another certificate now."""
+        pinned = {one.name: one.fingerprint for one in partners}
+        kept = {name: one for name, one in self._known.items() if pinned.get(name) == one.fingerprint}
+        if kept != self._known:
+            self._known = kept
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            self._teller.tell({"partners": [_facts(one) for one in self._known.values()]})
+        except OSError as error:
+            log.error("states of partners not noted", why=error)
+
+
+def remembered(data_dir: Path) -> dict[str, Contact]:
+    """What was noted last, by the partner's name; what cannot be read is not remembered."""
+    try:
+        told = json.loads((data_dir / _FILE).read_text(encoding="utf-8"))
+        return {one.name: one for one in map(_contact, told["partners"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _facts(contact: Contact) -> dict[str, Any]:
+    return asdict(contact) | {"since": contact.since.isoformat(), "at": contact.at.isoformat()}
+
+
+def _contact(facts: dict[str, Any]) -> Contact:
+    moments = {name: datetime.fromisoformat(facts[name]) for name in ("since", "at")}
+    return Contact(**(facts | moments))

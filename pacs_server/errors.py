@@ -76,6 +76,10 @@ class WrongCertificate(PeerRejected):
     """The other side has another certificate than the one that was pinned: somebody else, or a new certificate."""
 
 
+class PartnerRefused(PeerRejected):
+    """The partner understood what was asked and refused it; the reason is its own."""
+
+
 class Unconvertible(PacsError):
     """The object cannot be put into the wanted transfer syntax without loss; another one may do."""
 

@@ -11,7 +11,7 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, printable, talk
-from pacs_server.errors import Refused, UnknownName, WrongCertificate
+from pacs_server.errors import PartnerRefused, Refused, UnknownName, WrongCertificate
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -214,13 +214,15 @@ def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
 def _greeted(node: Node, asked: Partner) -> Greeting:
     """Greet before anything is saved: what is wrong for good is refused, what may come is not.
 
-    Raises: Refused when another certificate is there, or the site is this one or another than before.
+    Raises: Refused when another certificate is there, the site is this one or another than before, or it refuses.
     """
     from pacs_server.service.liaison import greet
 
     greeting = greet(node, asked, lambda: datetime.now(UTC))
-    if isinstance(greeting.problem, (WrongCertificate, Refused)):
-        raise Refused(f"{greeting.problem}; nothing was changed") from greeting.problem
+    problem = greeting.problem
+    is_refusal = isinstance(problem, (WrongCertificate, PartnerRefused, Refused))
+    if problem is not None and is_refusal and not problem.retryable:
+        raise Refused(f"{problem}; nothing was changed") from problem
     return greeting
 
 

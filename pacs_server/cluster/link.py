@@ -15,7 +15,15 @@ from typing import Final, TypeAlias
 
 from pacs_server import log
 from pacs_server.cluster.messages import Body, Inbox, Message, encode
-from pacs_server.errors import PacsError, PeerAborted, PeerRejected, ProtocolViolation, Refused, WrongCertificate
+from pacs_server.errors import (
+    Busy,
+    PacsError,
+    PartnerRefused,
+    PeerAborted,
+    ProtocolViolation,
+    Refused,
+    WrongCertificate,
+)
 from pacs_server.index.partners import Partner
 from pacs_server.net.client import open_socket
 from pacs_server.net.connection import IncomingSocket
@@ -108,7 +116,7 @@ class LinkServer:
             raise ProtocolViolation(f"a message of a kind that this release does not know: {question.kind}")
         try:
             if partner.is_paused:
-                raise Refused(f"it has paused this partner, and goes on with: pacs partner resume {partner.name}")
+                raise Busy(f"it has paused this partner, and goes on with: pacs partner resume {partner.name}")
             answer = encode(Message(kind=question.kind, body=handler(partner, question.body)))
         except ProtocolViolation:
             raise
@@ -119,7 +127,7 @@ class LinkServer:
 
 
 class Link:
-    """A connection to a partner. Belongs to one thread; after an error other than PeerRejected it is of no use."""
+    """A connection to a partner. Belongs to one thread; after an error other than PartnerRefused it is of no use."""
 
     def __init__(self, stream: TlsStream, settings: PartnerSettings, named: str, certificate: bytes) -> None:
         self._stream = stream
@@ -130,8 +138,8 @@ class Link:
     def ask(self, kind: str, body: Body) -> Body:
         """The answer to a question.
 
-        Raises: PeerRejected with the partner's reason, whose `retryable` says whether it may answer later; TooLarge;
-        PeerTimedOut; PeerAborted; ProtocolViolation.
+        Raises: PartnerRefused with the partner's reason, whose `retryable` says if it may answer later; PeerRejected
+        when it has not pinned our certificate; TooLarge; PeerTimedOut; PeerAborted; ProtocolViolation.
         """
         timeout_s = self._settings.message_timeout_s
         question = encode(Message(kind=kind, body=body))
@@ -142,7 +150,7 @@ class Link:
         if answer is None:
             raise PeerAborted(f"{self._named} closed the connection without an answer; its log says why")
         if answer.kind == _REFUSED:
-            rejected = PeerRejected(f"{self._named} refused: {answer.body.get('reason', 'no reason given')}")
+            rejected = PartnerRefused(f"{self._named} refused: {answer.body.get('reason', 'no reason given')}")
             rejected.retryable = answer.body.get("is_retryable") is True
             raise rejected
         if answer.kind != kind or inbox.mid_message:

@@ -144,7 +144,7 @@ def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:
         since=now,
         at=now,
         problem=str(greeting.problem or ""),
-        clock_ahead_s=round(greeting.clock_ahead_s, 3),
+        clock_ahead_s=round(greeting.clock_ahead_s, 3) + 0.0,  # no -0.0
         node=hello.node if hello else "",
         aet=hello.aet if hello else "",
         schema=hello.schema if hello else "",

@@ -356,4 +356,36 @@ HELP: Final[dict[str, str]] = {
         "転送ルートと、その送信待ちを止めます。止めている間に届いたものは、再開すると転送します。",
     "Let a paused route go on.": "止めた転送ルートを再開します。",
     "Forget a route, and what it has queued and not sent.": "転送ルートと、まだ送っていない送信待ちを消します。",
+    "Join this archive with another one.": "このアーカイブを別のアーカイブと組にします。",
+    "Make another archive a partner, known by its certificate alone. It has to add this one too.":
+        "別のアーカイブを相手サーバとして登録します。相手は証明書だけで見分けます。相手側でもこちらの登録が必要です。",
+    "SHA-256 of its certificate, as pacs tls show prints it there.":
+        "相手の証明書の SHA-256 フィンガープリント。相手側の pacs tls show で表示されます。",
+    "SHA-256 of its new certificate, as pacs tls show prints it there.":
+        "相手の新しい証明書の SHA-256 フィンガープリント。相手側の pacs tls show で表示されます。",
+    "The registered peer that objects for it go to: pacs ae list.":
+        "画像の送り先とする、登録済みの接続相手。pacs ae list で確認できます。",
+    "Change what is known of a partner. What is not named stays as it is.":
+        "相手サーバの登録内容を変えます。指定しないものは変わりません。",
+    "Its address or host name.": "相手のアドレスまたはホスト名。",
+    "Its partner port.": "相手のパートナー用ポート。",
+    "List the partners, as they were when the server last greeted them.":
+        "相手サーバの一覧を、サーバが最後に確かめたときの状態とともに表示します。",
+    "Greet a partner now, and show it. Ends with 13 when it does not answer.":
+        "相手サーバに今すぐ接続して表示します。応答がなければ終了コードは 13 です。",
+    "Exchange nothing with a partner for the time being.": "相手サーバとのやり取りを一時的に止めます。",
+    "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",
+    "Forget a partner. What came from it stays.": "相手サーバの登録を消します。受け取ったものは残ります。",
+    "Make and show the certificates of this node.": "このサーバの証明書を作成・表示します。",
+    "Make a certificate for this node, and an authority where there is none. An authority that is there is used, and "
+    "never replaced.":
+        "このサーバの証明書を作ります。認証局がなければ、それも作ります。すでにある認証局はそのまま使い、置き換えません。",
+    "Put them here, for another machine; else where the settings say.":
+        "別の計算機のために、ここに作ります。省略時は設定ファイルで決めた場所。",
+    "A host name or address that it is for; repeat it. Else: those of this machine.":
+        "証明書に入れるホスト名またはアドレス。繰り返し指定できます。省略時はこの計算機のもの。",
+    "For how long it is valid; never longer than the authority.": "有効日数。認証局の期限を超えることはありません。",
+    "Show the certificates of this node, with fingerprint and days left. Ends with 12 when one has expired or will "
+    "within 30 days.":
+        "このサーバの証明書を、フィンガープリントと残り日数とともに表示します。期限切れのもの、30 日以内に切れるものがあれば終了コードは 12 です。",
 }  # fmt: skip

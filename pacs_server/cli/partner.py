@@ -57,7 +57,7 @@ def partner() -> None:
     """Join this archive with another one."""
 
 
-@partner.command(example="pacs partner add osaka 192.168.20.5 11114 --fingerprint 5A:0C:...:9E --aet OSAKA")
+@partner.command(example="pacs partner add osaka 192.168.20.5 11114 --fingerprint $OSAKA_PIN --aet OSAKA")
 @click.argument("name", callback=name_value)
 @click.argument("host", callback=_checked_host)
 @click.argument("port", type=click.IntRange(1, 65_535))
@@ -88,7 +88,7 @@ def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint:
     return ExitCode.DONE
 
 
-@partner.command("set", example="pacs partner set osaka --fingerprint 77:1B:...:03")
+@partner.command("set", example="pacs partner set osaka --fingerprint $OSAKA_PIN")
 @click.argument("name")
 @click.option("--host", callback=_checked_host, help="Its address or host name.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Its partner port.")

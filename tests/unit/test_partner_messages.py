@@ -26,7 +26,7 @@ HELLO = Hello(
     site_id="a1b2",
     node="pacs1",
     aet="PACS",
-    schema="0010_pre_partners",
+    schema="0011_pre_partners",
     version="0.1.0",
     at=datetime(2026, 11, 26, 9, tzinfo=UTC),
     heads={"a1b2": 7, "c3d4": 0},

@@ -6,8 +6,8 @@ Runs pre: a release before it has no partners.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010_pre_partners"
-down_revision = "0009_pre_sending"
+revision = "0011_pre_partners"
+down_revision = "0010_pre_buckets"
 branch_labels = None
 depends_on = None
 

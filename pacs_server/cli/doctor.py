@@ -171,7 +171,7 @@ def _partners(node: Node) -> Iterator[Problem]:
     """Partners that are away or whose clock differs, and this node's certificate where there are any."""
     partners = partners_of(node)
     for one in partners:
-        if one["problem"]:
+        if one["problem"] and one["state"] != "paused":
             yield f"{one['name']}: {one['problem']}", f"pacs partner show {one['name']}"
         ahead_s = one["clock_ahead_s"]
         if isinstance(ahead_s, float) and abs(ahead_s) > _CLOCK_S:

@@ -158,9 +158,10 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     house.take_in(tiny(1))
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
-    assert list(first) == ["settings", "database", "server", "volumes", "fault domains", "copies", "sends"]
+    known = ["settings", "database", "server", "volumes", "fault domains", "copies", "sends", "partners"]
+    assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
-    assert (first["settings"], first["fault domains"], first["copies"]) == (good, good, good)
+    assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4
     add(house, "second", "another")
     with house.node() as node:
         node.registry.set_policy(Policy(want=3, need=1, degraded=1))

@@ -1,1 +1,1 @@
-"""What a loss does to a site: which losses it survives, by a model of its parts."""
+"""Sites beside each other: which losses one survives, by a model of its parts; and the link between two of them."""

@@ -6,7 +6,8 @@ import sys
 
 import pacs_server
 
-sys.modules["numpy"] = None  # type: ignore[assignment]  # as cli/main.py has it
+for one_unused in ("numpy", "gdcm", "requests"):  # as cli/main.py has it
+    sys.modules[one_unused] = None  # type: ignore[assignment]
 importlib.import_module("alembic.command")
 for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server."):
     if one.name.removeprefix("pacs_server.") not in ("__main__", "codecs.child", "codecs.frames"):

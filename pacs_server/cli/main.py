@@ -41,7 +41,7 @@ from pacs_server.errors import ConfigError, PacsError
 
 # What a shell reports for a process ended by SIGINT; scripts rely on it.
 _INTERRUPTED = 130
-# pydicom imports these wherever they are installed, for pixels and downloads that it is never asked for here: 0.15 s and
+# pydicom imports these wherever they are installed, for pixels and downloads that nobody asks it for here: 0.15 s and
 # 6 MB of each process for numpy, as much again for the others.
 UNUSED = ("numpy", "gdcm", "requests")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -68,9 +68,10 @@ class ReadAhead:
         """The data set of this object, which was compared with its digest; None when it was not read."""
         if id(item) not in self._read:
             self._collect()
+        found = self._read.pop(id(item), None)
         if self._task is None:
             self._begin()
-        return self._read.pop(id(item), None)
+        return found
 
     def close(self) -> None:
         """Read no more."""
@@ -81,7 +82,7 @@ class ReadAhead:
         """Read what comes behind those that were read already, as long as it lies on one volume."""
         placement, left_bytes = self._placement(), WHOLE_BYTES
         self._next = []
-        for item in islice(self._waiting, max(0, len(self._read) - 1), None):
+        for item in (one for one in self._waiting if id(one) not in self._read):
             best = next(iter(placement.read_order(item.copies)), None)
             volume = placement.volume(best.volume_id) if best is not None else None
             left_bytes -= item.size_bytes

@@ -5,9 +5,10 @@ import pkgutil
 import sys
 
 import pacs_server
+from pacs_server.cli.main import UNUSED
 
-for one_unused in ("numpy", "gdcm", "requests"):  # as cli/main.py has it
-    sys.modules[one_unused] = None  # type: ignore[assignment]
+for unused in UNUSED:
+    sys.modules[unused] = None  # type: ignore[assignment]
 importlib.import_module("alembic.command")
 for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server."):
     if one.name.removeprefix("pacs_server.") not in ("__main__", "codecs.child", "codecs.frames"):

@@ -49,10 +49,11 @@ class JobKind(StrEnum):
     COMMIT = "commit"  # report to the peer in `target` what it asked storage commitment for
     ROUTE = "route"  # look which objects of a series the route in `target` forwards
     SEND = "send"  # send what waits of a series for the destination in `target`
+    REPLICATE = "replicate"  # give the partner in `target` what it lacks of a series
 
 
 # What is worked on apart, so that no destination, dead or slow, ever holds up what keeps data safe.
-FORWARDING: Final = frozenset({JobKind.ROUTE, JobKind.SEND})
+FORWARDING: Final = frozenset({JobKind.ROUTE, JobKind.SEND, JobKind.REPLICATE})
 
 
 class JobState(StrEnum):

@@ -58,7 +58,8 @@ class Arrival:
 
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
     more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
-    was deleted. One that `is_found` lies on a volume and was sent by nobody.
+    was deleted. One that `is_found` lies on a volume and was sent by nobody. `routes` may forward it, and `partners` are
+    owed it.
     """
 
     description: Description
@@ -74,6 +75,7 @@ class Arrival:
     readmission: Operation | None = None
     is_found: bool = False
     routes: tuple[str, ...] = ()
+    partners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

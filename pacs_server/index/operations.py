@@ -25,6 +25,7 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
 from pacs_server.index.site_tables import choices, fates, holds, operations, site
+from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
 
 SITE_ID: Final = "site id"
@@ -47,6 +48,7 @@ class Operations:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self.log = StampedLog(index, operations)
         make = sqlite.insert if index.database_path is not None else postgresql.insert
         self._insert = make(operations).on_conflict_do_nothing()
         self._fates = Statement(
@@ -70,7 +72,7 @@ class Operations:
         with self._index.write() as connection:
             if self._index.database_path is None:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})  # a number is given once
-            site_id = _site_id(connection)
+            site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1
             _set(connection, _COUNTER, str(counter))
@@ -94,7 +96,7 @@ class Operations:
         with self._index.write() as connection:
             if self._index.database_path is None:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})
-            return _site_id(connection)
+            return site_id_of(connection)
 
     def heads(self) -> dict[str, int]:
         """Of each site whose operations are known, the greatest counter. Raises: IndexUnavailable."""
@@ -211,7 +213,8 @@ def _stamp(operation: Operation) -> dict[str, Any]:
     return {"counter": operation.counter, "site_id": operation.site_id}
 
 
-def _site_id(connection: Connection) -> str:
+def site_id_of(connection: Connection) -> str:
+    """The id of this site, which it gets now if it has none, in the transaction of this connection."""
     return _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
 
 

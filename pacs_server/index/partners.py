@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -17,7 +18,8 @@ from pacs_server.index.site_tables import partners
 class Partner:
     """Another site. `fingerprint` is what an admin pinned; `certificate`, in PEM, is the one that has it, empty until
     that was seen. `site_id` is None until the partner has greeted. `aet`: the peer to which objects go, or empty. With
-    one that is paused nothing is exchanged.
+    one that is paused nothing is exchanged. It knows every operation up to the counter `acknowledged`; that was so at
+    `exchanged_at`, which is None before.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Partner:
     is_paused: bool = False
     site_id: str | None = None
     added_at: datetime
+    acknowledged: int = 0
+    exchanged_at: datetime | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host}:{self.port})"
@@ -89,6 +93,13 @@ class Partners:
                     _refuse_taken(known, seen)
                     _change(connection, seen)
 
+    def note_exchanged(self, partner: Partner, *, acknowledged: int, now: datetime) -> None:
+        """The partner was seen to know every operation up to that counter. Raises: IndexUnavailable."""
+        here = partners.c.name == partner.name, partners.c.fingerprint == partner.fingerprint
+        values = {"acknowledged": acknowledged, "exchanged_at": now.isoformat()}
+        with self._index.write() as connection:
+            connection.execute(update(partners).where(*here).values(values))
+
     def remove(self, name: str) -> None:
         """Forget a partner. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
@@ -98,14 +109,19 @@ class Partners:
 
 def _all(connection: Connection) -> list[Partner]:
     rows = connection.execute(select(*partners.c).order_by(partners.c.name)).mappings()
-    return [
-        Partner(**{**row, "is_paused": bool(row["is_paused"]), "added_at": datetime.fromisoformat(row["added_at"])})
-        for row in rows
-    ]
+    return [_partner(dict(row)) for row in rows]
+
+
+def _partner(row: dict[str, Any]) -> Partner:
+    exchanged_at = datetime.fromisoformat(row["exchanged_at"]) if row["exchanged_at"] else None
+    told = {"is_paused": bool(row["is_paused"]), "added_at": datetime.fromisoformat(row["added_at"])}
+    return Partner(**(row | told | {"exchanged_at": exchanged_at}))
 
 
 def _row(partner: Partner) -> dict[str, object]:
-    return asdict(partner) | {"is_paused": int(partner.is_paused), "added_at": partner.added_at.isoformat()}
+    exchanged_at = partner.exchanged_at.isoformat() if partner.exchanged_at else ""
+    told = {"is_paused": int(partner.is_paused), "added_at": partner.added_at.isoformat()}
+    return asdict(partner) | told | {"exchanged_at": exchanged_at}
 
 
 def _change(connection: Connection, partner: Partner) -> None:

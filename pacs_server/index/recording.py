@@ -15,6 +15,7 @@ from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.dicom.operations import Fate
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.jobs import JobKind, entry
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import fate_row, operation_row
@@ -71,7 +72,7 @@ class _Group:
         self._cursor = cursor
         self._studies: dict[str, Study] = {}
         self._series: dict[tuple[int, str], Part] = {}
-        self._routed: set[tuple[str, str, str]] = set()
+        self._owed: set[tuple[JobKind, str, str, str]] = set()
         self._without_row: dict[str, _Entry] = {}
         self._held, self._fates = statements.held(cursor, [arrival.description.sop_uid for arrival in arrivals])
 
@@ -83,7 +84,7 @@ class _Group:
         held = self._held.get(sop_uid, [])
         fate = self._fate(arrival, self._fates.get((sop_uid, arrival.digest)))
         if arrival.lacks_copies:
-            self._owe_copies(arrival)
+            self._owe(JobKind.COPY, "", arrival)
         twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
@@ -116,14 +117,18 @@ class _Group:
         study = self._study(arrival, contradictions)
         part = self._part(study, description)
         study.last_received_at = arrival.received_at.isoformat()
+        for partner in arrival.partners:
+            self._owe(JobKind.REPLICATE, partner, arrival)
         if role == "current":
             study.count_in(part, description)
-            self._owe_routes(arrival)
+            for route in arrival.routes:
+                self._owe(JobKind.ROUTE, route, arrival)
         new = _Entry(arrival, study, part, role, contradictions)
         if twin:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
             self._give_row(new, twin)
         else:
+            study.new_content += number_of(arrival.digest)
             self._without_row[description.sop_uid] = new
         return Recorded(outcome=_OUTCOMES[role], flags=(*description.flags, *contradictions))
 
@@ -189,6 +194,8 @@ class _Group:
             "patient_row": patient["id"],
             "day": arrival.day.isoformat(),
             "last_received_at": arrival.received_at.isoformat(),
+            "bucket": bucket_of(description.study_uid),
+            "content_sum": 0,
         }
         row = self._insert(self._do.insert_study, studies, values)
         return Study(row=row, patient=patient, modalities=set(), sop_classes=set())
@@ -222,19 +229,14 @@ class _Group:
             values = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
             self._do.insert_copy.later(self._cursor, values)
 
-    def _owe_copies(self, arrival: Arrival) -> None:
+    def _owe(self, kind: JobKind, target: str, arrival: Arrival) -> None:
+        """Enter what this object causes to be done for its series, once for each series of the group."""
         described = arrival.description
-        owed = entry(JobKind.COPY, described.study_uid, described.series_uid, "", arrival.received_at)
-        self._do.owe.later(self._cursor, owed)
-
-    def _owe_routes(self, arrival: Arrival) -> None:
-        """Have routes looked at that may forward this object, once for each series of the group."""
-        described = arrival.description
-        for route in arrival.routes:
-            if (key := (route, described.study_uid, described.series_uid)) not in self._routed:
-                self._routed.add(key)
-                owed = entry(JobKind.ROUTE, described.study_uid, described.series_uid, route, arrival.received_at)
-                self._do.owe.later(self._cursor, owed)
+        key = kind, target, described.study_uid, described.series_uid
+        if key not in self._owed:
+            self._owed.add(key)
+            owed = entry(kind, described.study_uid, described.series_uid, target, arrival.received_at)
+            self._do.owe.later(self._cursor, owed)
 
     def _add_items(self, study: Study, part: Part, description: Description) -> None:
         for sequence in SEQUENCES if description.items else ():
@@ -297,6 +299,7 @@ class _Group:
             "now_modalities": "\\".join(sorted(study.modalities)) or None,
             "now_sop_classes": "\\".join(sorted(study.sop_classes)) or None,
             "now_received_at": study.last_received_at,
+            "more_content": study.new_content & MASK,
         }
         self._do.count_study.later(self._cursor, values)
 

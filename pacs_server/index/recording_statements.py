@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pacs_server.dicom.describe import FieldValue
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.vocabulary import Field
+from pacs_server.index.contents import added_sum
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
 from pacs_server.index.site_tables import fates, operations
@@ -117,6 +118,7 @@ class RecordingStatements:
                 modalities=bindparam("now_modalities"),
                 sop_classes=bindparam("now_sop_classes"),
                 last_received_at=bindparam("now_received_at"),
+                content_sum=added_sum(bindparam("more_content")),
             ),
         )
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, insert, selec
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Fate
+from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import choices, extra_fields, fates
@@ -205,6 +206,7 @@ def _recount(connection: Connection, study_row: int) -> None:
         "instance_count": sum(part.instance_count for part in parts),
         "modalities": "\\".join(sorted({part.modality for part in parts if part.modality})) or None,
         "sop_classes": "\\".join(sorted(classes)) or None,
+        "content_sum": sum_of_study(connection, study_row),
     }
     connection.execute(update(studies).where(studies.c.id == study_row).values(values))
     patient = connection.execute(select(studies.c.patient_row).where(studies.c.id == study_row)).scalar()

@@ -31,6 +31,7 @@ class Study:
     sop_classes: set[str]
     new_series: int = 0
     new_instances: int = 0
+    new_content: int = 0
     last_received_at: str = ""
 
     def count_in(self, part: Part, description: Description) -> None:

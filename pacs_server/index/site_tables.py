@@ -25,7 +25,8 @@ peers: Final = Table(
 )
 
 # Other sites that this one exchanges everything with. `certificate` is PEM, empty until it was seen; `site_id` is NULL
-# until the partner has greeted.
+# until the partner has greeted. It knows all that was decided up to the counter `acknowledged`, as was seen last at
+# `exchanged_at`.
 partners: Final = Table(
     "partners",
     metadata,
@@ -38,7 +39,23 @@ partners: Final = Table(
     Column("is_paused", Integer, nullable=False),
     Column("site_id", Text, unique=True),
     Column("added_at", Text, nullable=False),
+    Column("acknowledged", BigInteger, nullable=False, server_default="0"),
+    Column("exchanged_at", Text, nullable=False, server_default=""),
 )
+
+# What admins changed of what partners have in common, each change as JSON in `content`; the order is that of
+# operations.
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("counter", BigInteger, primary_key=True, autoincrement=False),
+    Column("site_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+Index("ix_changes_kind_name", changes.c.kind, changes.c.name)
 
 volumes: Final = Table(
     "volumes",

@@ -50,6 +50,7 @@ patients: Final = Table(
     _count("instance_count"),
 )
 
+# `bucket` and `content_sum` are what two sites compare (index/contents.py).
 studies: Final = Table(
     "studies",
     metadata,
@@ -63,6 +64,8 @@ studies: Final = Table(
     _count("instance_count"),
     Column("last_received_at", Text, nullable=False),
     Column("last_read_at", Text),
+    Column("bucket", Integer, nullable=False, server_default="0", index=True),
+    Column("content_sum", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("study_uid"),
 )
 

@@ -1,0 +1,213 @@
+"""Makes the logs of two partners the same: what persons decided about objects, and what admins changed.
+
+A question tells what the asking side knows of each log, and gives what the other lacks as far as it is known; the answer
+does the same. So two questions are enough when little happened, and each message stays small when much did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from pacs_server.cluster.link import Link
+from pacs_server.cluster.messages import Body, is_site_id
+from pacs_server.dicom.operations import from_text
+from pacs_server.errors import ProtocolViolation, Undecodable
+from pacs_server.index.changes import Changes
+from pacs_server.index.operations import Operations
+from pacs_server.index.stamped import LogState, Stamp, StampedLog
+from pacs_server.storage.operations import keep_everywhere
+from pacs_server.storage.volume import Volume
+
+LOG: Final = "log"
+PLACES: Final = "places"
+# Of 10,000 objects an operation has a megabyte; four fit in a message, and most are of a few objects.
+_MAX_BYTES: Final = 2 << 20
+_MAX_ENTRIES: Final = 500
+_MAX_PLACES: Final = 20_000
+
+
+class SharedLog(Protocol):
+    """A log as the exchange needs it."""
+
+    @property
+    def log(self) -> StampedLog:
+        """Its entries."""
+
+    def take(self, texts: Sequence[str]) -> None:
+        """Take over entries of the partner. Raises: Undecodable; NotEnoughCopies; IndexUnavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """The operations: each lies on the volumes before it takes effect."""
+
+    operations: Operations
+    volumes: Sequence[Volume]
+    now: datetime
+
+    @property
+    def log(self) -> StampedLog:
+        """Its entries."""
+        return self.operations.log
+
+    def take(self, texts: Sequence[str]) -> None:
+        """Let operations of the partner take effect. Raises: Undecodable; NotEnoughCopies; IndexUnavailable."""
+        for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
+            missed = keep_everywhere(operation, self.volumes)
+            self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedChanges:
+    """The changes of AE titles and rules, but of those titles that are each site's own."""
+
+    changes: Changes
+    own: Collection[str]
+
+    @property
+    def log(self) -> StampedLog:
+        """Its entries."""
+        return self.changes.log
+
+    def take(self, texts: Sequence[str]) -> None:
+        """Take over changes of the partner. Raises: Undecodable; IndexUnavailable."""
+        self.changes.take(texts, without=self.own)
+
+
+def exchange(link: Link, logs: Mapping[str, SharedLog]) -> None:
+    """Tell each other what the other lacks, until both know the same.
+
+    Raises: what `Link.ask` raises; ProtocolViolation when it does not come to an end; NotEnoughCopies;
+    IndexUnavailable.
+    """
+    for name, one in logs.items():
+        if not _by_heads(link, name, one):
+            _by_places(link, name, one)
+            if not _by_heads(link, name, one):
+                raise ProtocolViolation(f"the {name} of both sides do not become the same")
+
+
+def _by_heads(link: Link, name: str, one: SharedLog) -> bool:
+    """Exchange what is behind the greatest counters; whether both know the same then."""
+    give: list[str] = []
+    ours, theirs = one.log.state(), None
+    while True:
+        answer = link.ask(LOG, {"log": name, "state": _told(ours), "give": give})
+        told, given = _state(answer.get("state")), _texts(answer)
+        _take(one, given)
+        now = one.log.state()
+        if told == now:
+            return True
+        if (now, told) == (ours, theirs):
+            return False
+        ours, theirs = now, told
+        give = _small(one.log.beyond(_heads(told), limit=_MAX_ENTRIES))
+
+
+def _by_places(link: Link, name: str, one: SharedLog) -> None:
+    """Compare every place: where entries became known out of their order, the greatest counters do not tell."""
+    after: Stamp = (0, "")
+    while True:
+        ours = one.log.stamps(after, limit=_MAX_PLACES)
+        until = ours[-1] if len(ours) == _MAX_PLACES else None
+        asked = {"log": name, "places": ours, "after": after, "until": until, "give": []}
+        answer = link.ask(PLACES, asked)
+        _take(one, _texts(answer))
+        wanted = [_stamp(place) for place in _list(answer, "wanted")]
+        while wanted:
+            give = _small(one.log.texts(wanted[:_MAX_ENTRIES]))
+            link.ask(LOG, {"log": name, "state": _told(one.log.state()), "give": give})
+            wanted = wanted[max(1, len(give)) :]
+        if answer.get("more"):
+            continue
+        if until is None:
+            return
+        after = until
+
+
+def answer_log(body: Body, logs: Mapping[str, SharedLog]) -> Body:
+    """The answer to what `exchange` asks first. Raises: ProtocolViolation; NotEnoughCopies; IndexUnavailable."""
+    one = _named(body, logs)
+    _take(one, _texts(body))
+    state = one.log.state()
+    give = _small(one.log.beyond(_heads(_state(body.get("state"))), limit=_MAX_ENTRIES))
+    return {"state": _told(state), "give": give}
+
+
+def answer_places(body: Body, logs: Mapping[str, SharedLog]) -> Body:
+    """The answer to what it asks where that was not enough. Raises: ProtocolViolation; IndexUnavailable."""
+    one = _named(body, logs)
+    theirs = {_stamp(place) for place in _list(body, "places")}
+    after, until = _stamp(body.get("after")), body.get("until")
+    listed = one.log.stamps(after, limit=_MAX_PLACES)
+    ours = {place for place in listed if until is None or place <= _stamp(until)}
+    missing = sorted(ours - theirs)
+    give = _small(one.log.texts(missing[:_MAX_ENTRIES]))
+    is_cut = until is None and len(listed) == _MAX_PLACES
+    return {"give": give, "wanted": sorted(theirs - ours), "more": is_cut or len(give) < len(missing)}
+
+
+def _named(body: Body, logs: Mapping[str, SharedLog]) -> SharedLog:
+    one = logs.get(str(body.get("log")))
+    if one is None:
+        raise ProtocolViolation("a log that this release does not have")
+    return one
+
+
+def _take(one: SharedLog, texts: Sequence[str]) -> None:
+    try:
+        if texts:
+            one.take(texts)
+    except Undecodable as error:
+        raise ProtocolViolation(str(error)) from error
+
+
+def _small(texts: Sequence[str]) -> list[str]:
+    """As many of them as fit in a message, but one at least."""
+    left, fitting = _MAX_BYTES, []
+    for text in texts:
+        left -= len(text) * (1 if text.isascii() else 6)  # JSON says what is not ASCII in six characters
+        if fitting and left < 0:
+            break
+        fitting.append(text)
+    return fitting
+
+
+def _told(state: LogState) -> dict[str, list[int]]:
+    return {site_id: list(known) for site_id, known in state.items()}
+
+
+def _heads(state: LogState) -> dict[str, int]:
+    return {site_id: last for site_id, (_, last, _) in state.items()}
+
+
+def _state(told: Any) -> LogState:
+    if not isinstance(told, dict):
+        raise ProtocolViolation("a log's state is none")
+    for site_id, known in told.items():
+        if not is_site_id(site_id) or not isinstance(known, list) or [type(one) for one in known] != [int] * 3:
+            raise ProtocolViolation("a log's state is none")
+    return {site_id: (known[0], known[1], known[2]) for site_id, known in told.items()}
+
+
+def _texts(body: Body) -> list[str]:
+    texts = _list(body, "give")
+    if not all(isinstance(text, str) for text in texts):
+        raise ProtocolViolation("an entry of a log is no text")
+    return texts
+
+
+def _list(body: Body, name: str) -> list[Any]:
+    found = body.get(name)
+    if not isinstance(found, list):
+        raise ProtocolViolation(f"a message about a log has no {name}")
+    return found
+
+
+def _stamp(told: Any) -> Stamp:
+    if not isinstance(told, list) or len(told) != 2 or type(told[0]) is not int or not isinstance(told[1], str):
+        raise ProtocolViolation("a place in a log is none")
+    return told[0], told[1]

@@ -1,0 +1,243 @@
+"""Compares what two partners hold: the sums of buckets, of studies in those that differ, then objects of those studies.
+
+Of a million objects that is 80 KB where nothing differs. What is found is exact: every object that one side has and the
+other neither has nor has destroyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from pacs_server.cluster.link import Link
+from pacs_server.cluster.messages import Body
+from pacs_server.errors import ProtocolViolation
+from pacs_server.index.contents import BUCKETS, Contents, Held, StudyContent
+
+SUMS: Final = "sums"
+STUDIES: Final = "studies"
+CONTENT: Final = "content"
+OWE: Final = "owe"
+# A study's UID and sum are 90 characters, an object's UIDs and digest 250: a message has 4 MiB.
+_STUDIES_AT_ONCE: Final = 20_000
+_OBJECTS_AT_ONCE: Final = 10_000
+_SERIES_AT_ONCE: Final = 10_000
+_MAX_TEXT: Final = 128
+_TRASH: Final = "trash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """An object that one side has and the other lacks, received there at that moment."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    digest: str
+    received_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Differences:
+    """What a comparison found: what is missing here and there, and how many studies differed."""
+
+    here: list[Missing] = field(default_factory=list)
+    there: list[Missing] = field(default_factory=list)
+    studies: int = 0
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both sides hold the same."""
+        return not self.here and not self.there
+
+
+def compare(link: Link, contents: Contents) -> Differences:
+    """Find what one of two partners lacks, whose logs were made the same a moment ago.
+
+    Raises: what `Link.ask` raises; IndexUnavailable.
+    """
+    found = Differences()
+    ours, theirs = contents.buckets(), _numbers(link.ask(SUMS, {}), BUCKETS)
+    differing = [bucket for bucket in range(BUCKETS) if ours[bucket] != theirs[bucket]]
+    # Few buckets at once: what they have in common need not be in memory.
+    for start in range(0, len(differing), 64):
+        for study_uid in _differing_studies(link, contents, differing[start : start + 64]):
+            found.studies += 1
+            here, there = contents.of(study_uid), content_of(link, study_uid)
+            found.there += missing(study_uid, of=here, in_=there)
+            found.here += missing(study_uid, of=there, in_=here)
+    return found
+
+
+def missing(study_uid: str, *, of: StudyContent, in_: StudyContent) -> Iterator[Missing]:
+    """What one side holds of a study and the other neither holds nor has destroyed."""
+    known = {(one.sop_uid, one.digest) for one in in_.held} | in_.purged
+    for one in of.held:
+        if (one.sop_uid, one.digest) not in known:
+            yield Missing(
+                study_uid=study_uid,
+                series_uid=one.series_uid,
+                sop_uid=one.sop_uid,
+                digest=one.digest,
+                received_at=datetime.fromisoformat(one.received_at),
+            )
+
+
+def content_of(link: Link, study_uid: str, series_uid: str = "") -> StudyContent:
+    """What the partner holds of a study, or of one series of it. Raises: what `Link.ask` raises."""
+    held: list[Held] = []
+    purged: set[tuple[str, str]] = set()
+    after: Any = ["", ""]
+    while after:
+        answer = link.ask(CONTENT, {"study": study_uid, "series": series_uid, "after": after})
+        held += [_held(row) for row in _rows(answer, "held", 5)]
+        purged |= {(row[0], row[1]) for row in _rows(answer, "purged", 2)}
+        after = answer.get("next")
+    return StudyContent(held=tuple(held), purged=frozenset(purged))
+
+
+def ask_for(link: Link, wanted: Mapping[tuple[str, str], datetime]) -> None:
+    """Have the partner owe us series, each since a moment. Raises: what `Link.ask` raises."""
+    rows = [[study_uid, series_uid, at.isoformat()] for (study_uid, series_uid), at in wanted.items()]
+    for start in range(0, len(rows), _SERIES_AT_ONCE):
+        link.ask(OWE, {"series": rows[start : start + _SERIES_AT_ONCE]})
+
+
+def by_series(objects: Iterable[Missing]) -> dict[tuple[str, str], datetime]:
+    """The series of these objects, each with the moment at which the oldest of them was received."""
+    oldest: dict[tuple[str, str], datetime] = {}
+    for one in objects:
+        series = one.study_uid, one.series_uid
+        oldest[series] = min(oldest.get(series, one.received_at), one.received_at)
+    return oldest
+
+
+def first_received(ours: StudyContent, theirs: StudyContent) -> dict[str, tuple[str, str]]:
+    """Where two sites found different contents of one SOP Instance UID current, the one that was received first by
+    whichever of them, as (digest, role here), by UID: both come to the same. Only where both hold all of them.
+
+    What is the same values in another syntax is no matter of choice.
+    """
+    chosen: dict[str, tuple[str, str]] = {}
+    for sop_uid, (here, there) in _contested(ours, theirs).items():
+        current = [next((one.digest for one in side if one.role == "current"), "") for side in (here, there)]
+        roles = {one.role for one in (*here, *there)}
+        if current[0] == current[1] or not all(current) or not roles <= {"current", "version"}:
+            continue
+        received: dict[str, str] = {}
+        for one in (*here, *there):
+            received[one.digest] = min(received.get(one.digest, one.received_at), one.received_at)
+        if {one.digest for one in here} == {one.digest for one in there}:
+            first = min(received, key=lambda digest: (received[digest], digest))
+            chosen[sop_uid] = first, next(one.role for one in here if one.digest == first)
+    return chosen
+
+
+def _contested(ours: StudyContent, theirs: StudyContent) -> dict[str, tuple[list[Held], list[Held]]]:
+    found: dict[str, tuple[list[Held], list[Held]]] = {}
+    for side, content in enumerate((ours, theirs)):
+        for one in content.held:
+            if one.role != _TRASH:
+                found.setdefault(one.sop_uid, ([], []))[side].append(one)
+    return {sop_uid: sides for sop_uid, sides in found.items() if len(sides[0]) > 1 and len(sides[1]) > 1}
+
+
+# --- the side that is asked ---
+
+
+def answer_sums(contents: Contents) -> Body:
+    """The sum of every bucket. Raises: IndexUnavailable."""
+    return {"sums": contents.buckets()}
+
+
+def answer_studies(body: Body, contents: Contents) -> Body:
+    """The studies of some buckets, and the sum of each. Raises: ProtocolViolation; IndexUnavailable."""
+    buckets = body.get("buckets")
+    if not isinstance(buckets, list) or not all(type(one) is int and 0 <= one < BUCKETS for one in buckets):
+        raise ProtocolViolation("a question names no buckets")
+    rows = contents.studies(buckets, after=_text(body.get("after")), limit=_STUDIES_AT_ONCE)
+    return {"studies": rows, "next": rows[-1][0] if len(rows) == _STUDIES_AT_ONCE else ""}
+
+
+def answer_content(body: Body, contents: Contents) -> Body:
+    """What is held of a study, or a series, behind a place. Raises: ProtocolViolation; IndexUnavailable."""
+    after = body.get("after")
+    if not isinstance(after, list) or len(after) != 2:
+        raise ProtocolViolation("a question names no place")
+    place = _text(after[0]), _text(after[1])
+    content = contents.of(_text(body.get("study")), _text(body.get("series")))
+    behind = [one for one in content.held if (one.sop_uid, one.digest) > place]
+    part = behind[:_OBJECTS_AT_ONCE]
+    rows = [[one.series_uid, one.sop_uid, one.digest, one.role, one.received_at] for one in part]
+    last = [part[-1].sop_uid, part[-1].digest] if len(part) < len(behind) else None
+    return {"held": rows, "purged": [] if any(place) else sorted(content.purged), "next": last}
+
+
+def series_asked_for(body: Body) -> dict[tuple[str, str], datetime]:
+    """What a partner asks us to owe it. Raises: ProtocolViolation."""
+    return {(row[0], row[1]): _moment(row[2]) for row in _rows(body, "series", 3)}
+
+
+def _differing_studies(link: Link, contents: Contents, buckets: Sequence[int]) -> list[str]:
+    ours: dict[str, int] = {}
+    after = ""
+    while rows := contents.studies(buckets, after=after, limit=_STUDIES_AT_ONCE):
+        ours |= dict(rows)
+        after = rows[-1][0]
+    theirs: dict[str, int] = {}
+    after, more = "", True
+    while more:
+        answer = link.ask(STUDIES, {"buckets": list(buckets), "after": after})
+        for row in _list(answer, "studies"):
+            if not isinstance(row, list) or len(row) != 2 or type(row[1]) is not int:
+                raise ProtocolViolation("a study of an answer is none")
+            theirs[_text(row[0])] = row[1]
+        after = _text(answer.get("next"))
+        more = bool(after)
+    return sorted(uid for uid in ours.keys() | theirs.keys() if ours.get(uid, 0) != theirs.get(uid, 0))
+
+
+def _numbers(answer: Body, count: int) -> list[int]:
+    sums = _list(answer, "sums")
+    if len(sums) != count or not all(type(one) is int for one in sums):
+        raise ProtocolViolation("the sums of an answer are none")
+    return sums
+
+
+def _rows(body: Body, name: str, width: int) -> list[list[str]]:
+    rows = _list(body, name)
+    for row in rows:
+        if not isinstance(row, list) or len(row) != width or not all(isinstance(one, str) for one in row):
+            raise ProtocolViolation(f"a row of {name} is none")
+    return rows
+
+
+def _held(row: Sequence[str]) -> Held:
+    series_uid, sop_uid, digest, role, received_at = row
+    _moment(received_at)
+    return Held(series_uid=series_uid, sop_uid=sop_uid, digest=digest, role=role, received_at=received_at)
+
+
+def _list(body: Body, name: str) -> list[Any]:
+    found = body.get(name)
+    if not isinstance(found, list):
+        raise ProtocolViolation(f"a message has no {name}")
+    return found
+
+
+def _text(told: Any) -> str:
+    if not isinstance(told, str) or len(told) > _MAX_TEXT:
+        raise ProtocolViolation("a text of a message is none")
+    return told
+
+
+def _moment(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ProtocolViolation("a time of a message is none") from error
+    if at.tzinfo is None:
+        raise ProtocolViolation("a time of a message has no zone")
+    return at

@@ -1,0 +1,118 @@
+"""What is owed to partners: a job for each series and partner, entered in the transaction that records an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import func, select
+
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind, entry, owing
+from pacs_server.index.objects import CopyRow
+from pacs_server.index.search import Deliverable
+from pacs_server.index.site_tables import jobs
+from pacs_server.index.tables import copies, instances, series, studies
+
+_MAX_COUNTED: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What a partner is not known to have: so many series, with so many objects, and since when the oldest is owed.
+    Objects are counted up to a hundred thousand.
+    """
+
+    objects: int
+    series: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """An object as a partner gets it, in whichever role, with the AE title of whoever sent it here."""
+
+    item: Deliverable
+    sender: str
+
+
+class Outbox:
+    """What partners are owed. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def behind(self, partner: str) -> Behind:
+        """How far a partner is behind this site. Raises: IndexUnavailable."""
+        owed = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner
+        new = (
+            select(instances.c.id)
+            .select_from(jobs)
+            .join(studies, studies.c.study_uid == jobs.c.study_uid)
+            .join(series, (series.c.study_row == studies.c.id) & (series.c.series_uid == jobs.c.series_uid))
+            .join(instances, instances.c.series_row == series.c.id)
+            .where(*owed, instances.c.received_at >= jobs.c.created_at)
+            .limit(_MAX_COUNTED)
+        )
+        with self._index.read_at_one_moment() as connection:
+            number, oldest = connection.execute(select(func.count(), func.min(jobs.c.created_at)).where(*owed)).one()
+            objects = connection.execute(select(func.count()).select_from(new.subquery())).scalar_one()
+        return Behind(objects=objects, series=number, oldest_at=datetime.fromisoformat(oldest) if oldest else None)
+
+    def series_owed(self, partner: str, *, limit: int) -> list[tuple[str, str]]:
+        """The series that a partner is owed, by the UIDs of study and series. Raises: IndexUnavailable."""
+        owed = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner
+        found = select(jobs.c.study_uid, jobs.c.series_uid).where(*owed).order_by(jobs.c.created_at).limit(limit)
+        with self._index.read() as connection:
+            return [(study_uid, series_uid) for study_uid, series_uid in connection.execute(found)]
+
+    def owe(self, partner: str, since: Mapping[tuple[str, str], datetime], now: datetime) -> None:
+        """Owe series to a partner, each since the oldest object of it that it lacks was received.
+
+        Raises: IndexUnavailable.
+        """
+        rows = [
+            entry(JobKind.REPLICATE, study_uid, series_uid, partner, now)
+            | {"created_at": min(received_at, now).isoformat()}
+            for (study_uid, series_uid), received_at in since.items()
+        ]
+        if rows:
+            with self._index.write() as connection:
+                connection.execute(owing(self._index), rows)
+
+    def replicas(self, study_uid: str, series_uid: str, digests: Iterable[str]) -> list[Replica]:
+        """The objects of a series that have these digests and a good copy, in the order of their instance numbers.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = set(digests)
+        columns = [instances.c[name] for name in ("id", "sop_class", "sop_uid", "transfer_syntax", "size_bytes")]
+        found = (
+            select(*columns, instances.c.digest, instances.c.sender, copies.c.volume_id, copies.c.path)
+            .join_from(instances, series)
+            .join(studies)
+            .join(copies, copies.c.instance_row == instances.c.id)
+            .where(studies.c.study_uid == study_uid, series.c.series_uid == series_uid, copies.c.damage.is_(None))
+            .order_by(instances.c.instance_number, instances.c.id, copies.c.id)
+        )
+        rows: dict[int, Replica] = {}
+        with self._index.read() as connection:
+            for row in connection.execute(found):
+                if row.digest not in wanted:
+                    continue
+                place = CopyRow(volume_id=row.volume_id, path=row.path)
+                before = rows[row.id].item.copies if row.id in rows else ()
+                item = Deliverable(
+                    sop_class=row.sop_class,
+                    sop_uid=row.sop_uid,
+                    transfer_syntax=row.transfer_syntax,
+                    size_bytes=row.size_bytes,
+                    digest=row.digest,
+                    study_uid=study_uid,
+                    series_uid=series_uid,
+                    copies=(*before, place),
+                )
+                rows[row.id] = Replica(item=item, sender=row.sender)
+        return list(rows.values())

@@ -1,0 +1,127 @@
+"""The log of what admins changed, and what two sites make of each other's, on every database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+
+import pytest
+
+from pacs_server.dicom.identity import AeTitle
+from pacs_server.errors import Undecodable
+from pacs_server.index.changes import PREFERENCE, Changes
+from pacs_server.index.engine import Index
+from pacs_server.index.registry import Peer, Registry, Right
+from pacs_server.index.routes import Route, Routes
+from pacs_server.index.schema import upgrade
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+class Site:
+    def __init__(self, index: Index, name: str) -> None:
+        self.registry, self.routes, self.changes = Registry(index), Routes(index), Changes(index)
+        self.name = name
+
+    def note(self) -> int:
+        return self.changes.note_own(now=NOW, who=self.name, without=("TOKYO", "OSAKA"))
+
+    def take_from(self, other: "Site") -> int:
+        heads = {site_id: last for site_id, (_, last, _) in self.changes.log.state().items()}
+        return self.changes.take(other.changes.log.beyond(heads, limit=1000), without=("TOKYO", "OSAKA"))
+
+
+def peer(aet: str, *rights: Right) -> Peer:
+    return Peer(aet=AeTitle(aet), host="10.0.0.1", port=104, rights=frozenset(rights), sources=("10.0.0.1",))
+
+
+@pytest.fixture
+def sites(new_url: Callable[[], str]) -> Iterator[tuple[Site, Site]]:
+    with ExitStack() as stack:
+        both = []
+        for name in ("tokyo", "osaka"):
+            url = new_url()
+            upgrade(url)
+            both.append(Site(stack.enter_context(closing(Index.open(url))), name))
+        yield both[0], both[1]
+
+
+def test_what_one_admin_changed_is_so_on_the_other_site_and_stays_so(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    tokyo.registry.save_peer(peer("CT1", Right.STORE))
+    tokyo.registry.save_peer(peer("OSAKA", Right.STORE))
+    tokyo.routes.save(Route(name="ai", to=("AI",), keys={}))
+    revision = osaka.registry.revision()
+    assert tokyo.note() == 2
+    assert tokyo.note() == 0
+    assert osaka.take_from(tokyo) == 2
+    assert osaka.take_from(tokyo) == 0
+    assert [one.aet for one in osaka.registry.peers()] == ["CT1"]
+    assert osaka.routes.one("ai").to == ("AI",)
+    assert osaka.registry.revision() > revision
+    assert osaka.note() == 0
+    assert osaka.changes.log.state() == tokyo.changes.log.state()
+
+
+def test_of_two_changes_the_later_counts_whichever_comes_first_and_both_are_kept(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    tokyo.registry.save_peer(peer("CT1", Right.STORE))
+    tokyo.note()
+    osaka.take_from(tokyo)
+    tokyo.registry.save_peer(peer("CT1", Right.STORE, Right.FIND))
+    tokyo.note()
+    osaka.registry.remove_peer("CT1")
+    osaka.note()
+    osaka.registry.save_peer(peer("CT1", Right.ECHO))
+    osaka.note()
+    tokyo.take_from(osaka)
+    osaka.take_from(tokyo)
+    assert tokyo.registry.peers() == osaka.registry.peers() == [peer("CT1", Right.ECHO)]
+    assert tokyo.changes.log.state() == osaka.changes.log.state()
+    assert len(tokyo.changes.log.beyond({}, limit=10)) == 4
+
+
+def test_a_preference_is_known_on_both_sides(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    assert tokyo.changes.latest(PREFERENCE) is None
+    tokyo.changes.record(PREFERENCE, "", {"site": "abc"}, now=NOW, who="admin")
+    osaka.take_from(tokyo)
+    known = osaka.changes.latest(PREFERENCE)
+    assert known is not None
+    assert (known.content, known.who, known.at) == ({"site": "abc"}, "admin", NOW)
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        ('"kind": "peer"', '"kind": "volume"'),
+        ('"kind": "peer"', '"kind": "entry"'),
+        ('"name": "CT1"', '"name": "CT2"'),
+        ('"counter": 1', '"counter": -1'),
+        ('"format": 1', '"format": 2'),
+        ('"port": 104', '"port": [1]'),
+        ("{", "["),
+    ],
+)
+def test_what_is_no_change_is_refused_and_nothing_of_it_is_taken(
+    sites: tuple[Site, Site], what: str, instead: str
+) -> None:
+    tokyo, osaka = sites
+    tokyo.registry.save_peer(peer("CT1"))
+    tokyo.note()
+    (text,) = tokyo.changes.log.beyond({}, limit=10)
+    assert what in text
+    with pytest.raises(Undecodable):
+        osaka.changes.take([text, text.replace(what, instead, 1)])
+    assert osaka.registry.peers() == []
+    assert osaka.changes.log.state() == {}
+
+
+def test_places_are_told_in_order_and_texts_by_place(sites: tuple[Site, Site]) -> None:
+    tokyo, _ = sites
+    for number in range(5):
+        tokyo.changes.record(PREFERENCE, "", {"site": f"s{number}"}, now=NOW, who="admin")
+    log = tokyo.changes.log
+    stamps = log.stamps((0, ""), limit=3)
+    assert [counter for counter, _ in stamps] == [1, 2, 3]
+    assert [counter for counter, _ in log.stamps(stamps[-1], limit=3)] == [4, 5]
+    assert ['"s1"' in text for text in log.texts(stamps[1:2])] == [True]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Self
@@ -58,8 +58,11 @@ class Line:
         limits: NetworkLimits,
         sender: Sender,
         preferred: str = "",
+        originator: Callable[[Deliverable], tuple[str, int] | None] = lambda _: None,
     ) -> None:
+        """`originator` says who is named as the one that caused an object to be sent (PS3.7 section 9.1.1.1)."""
         self.destination = destination
+        self._originator = originator
         self._calling_aet = calling_aet
         self._limits = limits
         self._sender = sender
@@ -91,7 +94,9 @@ class Line:
 
     def _deliver(self, item: Deliverable, association: Association) -> Delivery:
         try:
-            status = deliver(item, association, self._sender, preferred=self._preferred)
+            status = deliver(
+                item, association, self._sender, originator=self._originator(item), preferred=self._preferred
+            )
         except (NotAcceptable, Undecodable) as error:
             return Delivery(item=item, verdict=Verdict.REFUSED, reason=str(error))
         except CopyUnreadable as error:

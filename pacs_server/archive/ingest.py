@@ -18,7 +18,7 @@ from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, ObjectMismatch, Undecodable, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, ObjectMismatch, Refused, Undecodable, VolumeUnavailable
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
 from pacs_server.storage.layout import object_path, series_directory
@@ -33,11 +33,14 @@ _COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs."""
+    """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs. `through`
+    is the partner that hands on what it got from there, or empty.
+    """
 
     aet: str
     charset: str = ""
     issuer: str = ""
+    through: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +69,13 @@ class Reception:
         memory_bytes: int,
         now: datetime,
         routes: tuple[str, ...] = (),
+        partners: tuple[str, ...] = (),
     ) -> None:
         self.declared = declared
         self.origin = origin
         self.now = now
         self.routes = routes
+        self.partners = partners
         self.size_bytes = 0
         self.instances = instances
         self.placement = placement
@@ -155,14 +160,18 @@ def ingest(reception: Reception) -> Recorded:
 
     Order, always: file first, then row, then status. The caller answers the status when this returns.
 
-    Raises: BadObject when it cannot be filed; NotEnoughCopies or IndexUnavailable when it could not be kept safe.
+    Raises: BadObject when it cannot be filed; NotEnoughCopies or IndexUnavailable when it could not be kept safe;
+    Refused when a partner hands on what was purged here meanwhile.
     """
     instances, placement = reception.instances, reception.placement
     description = reception.describe()
     digest = reception.digest()
     known = instances.known(description.sop_uid, description.study_uid)
     twin = next((held for held in known.objects if held.digest == digest), None)
-    deleted = known.fates.get(digest, Fate.KEPT) is not Fate.KEPT
+    fate, giver = known.fates.get(digest, Fate.KEPT), reception.origin.through
+    deleted = fate is not Fate.KEPT
+    if giver and fate is Fate.PURGED:
+        raise Refused(f"it was purged here, which {giver} is about to be told")
     if twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need:
         reception.abandon()
         return Recorded(outcome=Outcome.DUPLICATE, flags=())
@@ -180,8 +189,10 @@ def ingest(reception: Reception) -> Recorded:
         sender=reception.origin.aet,
         lacks_copies=placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
-        readmission=_readmit(reception, description, digest, known) if deleted else None,
+        readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
+        may_be_in_trash=bool(giver),
         routes=reception.routes,
+        partners=reception.partners,
     )
     recorded = instances.record(arrival)  # row; then the caller's status
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:

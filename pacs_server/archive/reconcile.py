@@ -219,5 +219,5 @@ def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:
         day=found.file.day,
         sender="",
         role_beside_current=ledger.role_beside(known.objects, found.transfer_syntax, (found.copy,)),
-        is_found=True,
+        may_be_in_trash=True,
     )

@@ -8,14 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Final
 
 from pacs_server.dicom.operations import MAX_OBJECTS, Content, Operation, OperationKind
 from pacs_server.errors import Refused
 from pacs_server.index.operations import Operations
+from pacs_server.index.partners import Partner
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.trash import Held
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.volume import Volume
+
+_TOLD_WITHIN: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,7 @@ class Decider:
     now: datetime
     operations: Operations
     volumes: Sequence[Volume]
+    partners: Sequence[Partner] = ()
 
     def decide(self, kind: OperationKind, study_uid: str, objects: Iterable[Content] = ()) -> Operation:
         """Let an operation take effect: its file on every volume that takes it, flushed, then its rows. Killed between
@@ -66,7 +71,7 @@ def purge(objects: Sequence[Held], retention: Retention, decider: Decider) -> It
     Raises: Refused when the site does not destroy anything; NotEnoughCopies; IndexUnavailable.
     """
     refuse_unless_purging(retention)
-    due = [one for one in objects if not kept_because(one, retention, decider.now)]
+    due = [one for one in objects if not kept_because(one, retention, decider.partners, decider.now)]
     yield from _decide_each(OperationKind.PURGE, due, decider)
 
 
@@ -76,8 +81,12 @@ def refuse_unless_purging(retention: Retention) -> None:
         raise Refused("nothing is destroyed on this site: pacs retention set --purge by-hand allows it")
 
 
-def kept_because(one: Held, retention: Retention, now: datetime) -> str:
-    """Why an object must not be destroyed now; empty when it may be."""
+def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], now: datetime) -> str:
+    """Why an object must not be destroyed now; empty when it may be.
+
+    A partner may have put its study on hold, which beats the deletion: so it has to know of the deletion, and to have
+    told a moment ago what was decided there.
+    """
     if one.is_held_back:
         return "its study is on hold"
     if one.trashed_at is None:
@@ -88,6 +97,11 @@ def kept_because(one: Held, retention: Retention, now: datetime) -> str:
     keep = one.made_on + timedelta(days=retention.keep_days)
     if now.date() < keep:
         return f"its study has to be kept until {keep}"
+    for partner in partners:
+        if one.trashed_by > partner.acknowledged:
+            return f"partner {partner.name} does not know yet that it was deleted"
+        if partner.exchanged_at is None or now - partner.exchanged_at > _TOLD_WITHIN:
+            return f"partner {partner.name} was not heard of for {_TOLD_WITHIN.seconds // 60} minutes"
     return ""
 
 

@@ -10,22 +10,34 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
-from pacs_server.cli.output import print_facts, print_rows, printable, talk
+from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, talk
 from pacs_server.errors import PartnerRefused, Refused, UnknownName, WrongCertificate
 
 if TYPE_CHECKING:
+    from pacs_server.cluster.pair import Missing
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.partners import Partner
     from pacs_server.service.assemble import Node
     from pacs_server.service.contacts import Contact
-    from pacs_server.service.liaison import Greeting
+    from pacs_server.service.pairing import Greeting
 
+MISSING_HEADINGS: Final = {
+    "missing": "MISSING",
+    "study_uid": "STUDY",
+    "uid": "OBJECT",
+    "received_at": "RECEIVED",
+    "digest": "DIGEST",
+}
 PARTNER_HEADINGS: Final = {
     "name": "PARTNER",
     "host": "HOST",
     "port": "PORT",
     "state": "STATE",
     "since": "SINCE",
+    "behind_objects": "BEHIND",
+    "owes_objects": "OWES US",
+    "compared_at": "COMPARED",
+    "missing": "MISSING",
     "clock_ahead_s": "CLOCK AHEAD S",
     "version": "VERSION",
     "problem": "PROBLEM",
@@ -136,16 +148,58 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 
     Ends with 13 when it does not answer.
     """
-    from pacs_server.service.liaison import contact_of, greet
+    from pacs_server.service.liaison import contact_of
+    from pacs_server.service.pairing import greet
 
     with invocation.node() as node:
         asked = node.partners.one(name)
         greeting = greet(node, asked, lambda: datetime.now(UTC))
         contact = contact_of(asked, greeting, datetime.now(UTC))
-        facts = _facts(node.partners.one(name), contact)
-    heads = dict(greeting.hello.heads) if greeting.hello else {}
-    print_facts(facts | {"heads": heads}, as_json=invocation.as_json)
+        known = node.partners.one(name)
+        facts = _facts(known, contact) | _standing(node, known)
+    logs = dict(greeting.hello.logs) if greeting.hello else {}
+    print_facts(facts | {"logs": logs}, as_json=invocation.as_json)
     return ExitCode.DONE if contact.is_reached else ExitCode.UNREACHABLE
+
+
+@partner.command(reports=True, example="pacs partner compare osaka --repair")
+@click.argument("name")
+@click.option("--full", is_flag=True, help="Count anew what is held here, from the rows of all objects.")
+@click.option("--repair", is_flag=True, help="Have each site send the other what it lacks.")
+@pass_invocation
+def compare(invocation: Invocation, /, name: str, *, full: bool, repair: bool) -> ExitCode:
+    """Compare everything that is held here and at a partner.
+
+    Ends with 12 when one of both lacks something that is not on its way.
+    """
+    from pacs_server.service.pairing import compare_with
+
+    with invocation.node() as node:
+        found = compare_with(node, node.partners.one(name), full=full, heals=repair, now=datetime.now(UTC))
+    rows = [_missing(one, place) for place, many in (("here", found.here), ("there", found.there)) for one in many]
+    if invocation.as_json:
+        facts = {"is_equal": found.is_equal, "studies": found.studies, "on_their_way": found.on_their_way}
+        click.echo(as_json_text(facts | {"missing": rows}))
+    else:
+        print_rows(rows, MISSING_HEADINGS, as_json=False)
+    told = (
+        f"{len(found.here)} objects are missing here, {len(found.there)} there, {found.on_their_way} are on their way"
+    )
+    talk(f"both hold the same as {name}" if found.is_equal else told)
+    if rows and repair:
+        talk("they were entered to be sent: pacs partner list shows how many are left")
+    return ExitCode.DAMAGE if rows and not repair else ExitCode.DONE
+
+
+def _missing(one: Missing, place: str) -> dict[str, object]:
+    return {
+        "missing": place,
+        "study_uid": one.study_uid,
+        "series_uid": one.series_uid,
+        "uid": one.sop_uid,
+        "digest": one.digest,
+        "received_at": one.received_at.isoformat(timespec="seconds"),
+    }
 
 
 @partner.command(example="pacs partner pause osaka")
@@ -185,7 +239,20 @@ def partners_of(node: Node) -> list[dict[str, object]]:
     from pacs_server.service.contacts import remembered
 
     contacts = remembered(node.settings.data_dir)
-    return [_facts(one, contacts.get(one.name)) for one in node.partners.all()]
+    return [_facts(one, contacts.get(one.name)) | _standing(node, one) for one in node.partners.all()]
+
+
+def _standing(node: Node, one: Partner) -> dict[str, object]:
+    """How far it is behind, and what the last comparison found."""
+    behind, compared = node.outbox.behind(one.name), node.partners.compared(one.name)
+    return {
+        "behind_objects": behind.objects,
+        "behind_series": behind.series,
+        "behind_since": behind.oldest_at and behind.oldest_at.isoformat(timespec="seconds"),
+        "compared_at": compared and compared["at"],
+        "missing": compared and compared["here"] + compared["there"],
+        "comparison": compared,
+    }
 
 
 def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
@@ -207,6 +274,11 @@ def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
         "their_aet": contact and contact.aet,
         "version": contact and contact.version,
         "schema": contact and contact.schema,
+        "owes_objects": contact and contact.owed_objects,
+        "owes_series": contact and contact.owed_series,
+        "owes_since": contact and contact.owed_since,
+        "told_at": contact and contact.told_at,
+        "exchanged_at": one.exchanged_at and one.exchanged_at.isoformat(timespec="seconds"),
         "problem": contact and contact.problem,
     }
 
@@ -216,7 +288,7 @@ def _greeted(node: Node, asked: Partner) -> Greeting:
 
     Raises: Refused when another certificate is there, the site is this one or another than before, or it refuses.
     """
-    from pacs_server.service.liaison import greet
+    from pacs_server.service.pairing import greet
 
     greeting = greet(node, asked, lambda: datetime.now(UTC))
     problem = greeting.problem

@@ -1,7 +1,7 @@
 """Makes the logs of two partners the same: what persons decided about objects, and what admins changed.
 
-A question tells what the asking side knows of each log, and gives what the other lacks as far as it is known; the answer
-does the same. So two questions are enough when little happened, and each message stays small when much did.
+A question tells what the asking side knows of each log, and gives what the other lacks as far as it is known; the
+answer does the same. So two questions are enough when little happened, and each message stays small when much did.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from pacs_server.cluster.link import Link
-from pacs_server.cluster.messages import Body, is_site_id
+from pacs_server.cluster.messages import Body, log_state, told_state
 from pacs_server.dicom.operations import from_text
 from pacs_server.errors import ProtocolViolation, Undecodable
 from pacs_server.index.changes import Changes
@@ -77,32 +77,37 @@ class SharedChanges:
         self.changes.take(texts, without=self.own)
 
 
-def exchange(link: Link, logs: Mapping[str, SharedLog]) -> None:
-    """Tell each other what the other lacks, until both know the same.
+def exchange(link: Link, logs: Mapping[str, SharedLog]) -> dict[str, LogState]:
+    """Tell each other what the other lacks, until both know the same of each log; the states in which they did.
 
     Raises: what `Link.ask` raises; ProtocolViolation when it does not come to an end; NotEnoughCopies;
     IndexUnavailable.
     """
+    same: dict[str, LogState] = {}
     for name, one in logs.items():
-        if not _by_heads(link, name, one):
+        state = _by_heads(link, name, one)
+        if state is None:
             _by_places(link, name, one)
-            if not _by_heads(link, name, one):
-                raise ProtocolViolation(f"the {name} of both sides do not become the same")
+            state = _by_heads(link, name, one)
+        if state is None:
+            raise ProtocolViolation(f"the {name} of both sides do not become the same")
+        same[name] = state
+    return same
 
 
-def _by_heads(link: Link, name: str, one: SharedLog) -> bool:
-    """Exchange what is behind the greatest counters; whether both know the same then."""
+def _by_heads(link: Link, name: str, one: SharedLog) -> LogState | None:
+    """Exchange what is behind the greatest counters; the state in which both know the same, or None if they do not."""
     give: list[str] = []
     ours, theirs = one.log.state(), None
     while True:
-        answer = link.ask(LOG, {"log": name, "state": _told(ours), "give": give})
-        told, given = _state(answer.get("state")), _texts(answer)
+        answer = link.ask(LOG, {"log": name, "state": told_state(ours), "give": give})
+        told, given = log_state(answer.get("state")), _texts(answer)
         _take(one, given)
         now = one.log.state()
         if told == now:
-            return True
+            return now
         if (now, told) == (ours, theirs):
-            return False
+            return None
         ours, theirs = now, told
         give = _small(one.log.beyond(_heads(told), limit=_MAX_ENTRIES))
 
@@ -119,7 +124,7 @@ def _by_places(link: Link, name: str, one: SharedLog) -> None:
         wanted = [_stamp(place) for place in _list(answer, "wanted")]
         while wanted:
             give = _small(one.log.texts(wanted[:_MAX_ENTRIES]))
-            link.ask(LOG, {"log": name, "state": _told(one.log.state()), "give": give})
+            link.ask(LOG, {"log": name, "state": told_state(one.log.state()), "give": give})
             wanted = wanted[max(1, len(give)) :]
         if answer.get("more"):
             continue
@@ -133,8 +138,8 @@ def answer_log(body: Body, logs: Mapping[str, SharedLog]) -> Body:
     one = _named(body, logs)
     _take(one, _texts(body))
     state = one.log.state()
-    give = _small(one.log.beyond(_heads(_state(body.get("state"))), limit=_MAX_ENTRIES))
-    return {"state": _told(state), "give": give}
+    give = _small(one.log.beyond(_heads(log_state(body.get("state"))), limit=_MAX_ENTRIES))
+    return {"state": told_state(state), "give": give}
 
 
 def answer_places(body: Body, logs: Mapping[str, SharedLog]) -> Body:
@@ -167,7 +172,8 @@ def _take(one: SharedLog, texts: Sequence[str]) -> None:
 
 def _small(texts: Sequence[str]) -> list[str]:
     """As many of them as fit in a message, but one at least."""
-    left, fitting = _MAX_BYTES, []
+    left = _MAX_BYTES
+    fitting: list[str] = []
     for text in texts:
         left -= len(text) * (1 if text.isascii() else 6)  # JSON says what is not ASCII in six characters
         if fitting and left < 0:
@@ -176,21 +182,8 @@ def _small(texts: Sequence[str]) -> list[str]:
     return fitting
 
 
-def _told(state: LogState) -> dict[str, list[int]]:
-    return {site_id: list(known) for site_id, known in state.items()}
-
-
 def _heads(state: LogState) -> dict[str, int]:
     return {site_id: last for site_id, (_, last, _) in state.items()}
-
-
-def _state(told: Any) -> LogState:
-    if not isinstance(told, dict):
-        raise ProtocolViolation("a log's state is none")
-    for site_id, known in told.items():
-        if not is_site_id(site_id) or not isinstance(known, list) or [type(one) for one in known] != [int] * 3:
-            raise ProtocolViolation("a log's state is none")
-    return {site_id: (known[0], known[1], known[2]) for site_id, known in told.items()}
 
 
 def _texts(body: Body) -> list[str]:

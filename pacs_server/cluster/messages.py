@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any, Final, NoReturn
 
 from pacs_server.errors import ProtocolViolation, Refused, TooLarge
+from pacs_server.index.stamped import LogState
 
 VERSION: Final = 1
 # A table of 4,096 digests is a tenth of it. What is longer is asked for in parts.
@@ -101,7 +102,10 @@ def _cut(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Who a node is, and what its site knows: of each site, the greatest counter of an operation. `at` is its clock."""
+    """Who a node is, and how its site stands. `at` is its clock. `logs` is the state of each of its logs, by name
+    (cluster/exchange.py). It owes the site that it speaks to `owed_objects`, the oldest since `owed_since`; `preferred`
+    is the site that viewers and modalities are to use, as far as it knows.
+    """
 
     site_id: str
     node: str
@@ -109,12 +113,19 @@ class Hello:
     schema: str
     version: str
     at: datetime
-    heads: Mapping[str, int]
+    logs: Mapping[str, LogState]
+    owed_objects: int = 0
+    owed_series: int = 0
+    owed_since: datetime | None = None
+    preferred: str = ""
 
     def body(self) -> Body:
         """As it is said."""
         texts = {name: getattr(self, name) for name in _TEXTS}
-        return texts | {"at": self.at.isoformat(), "heads": dict(self.heads)}
+        since = self.owed_since.isoformat() if self.owed_since else None
+        owed = {"owed_objects": self.owed_objects, "owed_series": self.owed_series, "owed_since": since}
+        logs = {name: told_state(state) for name, state in self.logs.items()}
+        return texts | owed | {"at": self.at.isoformat(), "logs": logs, "preferred": self.preferred}
 
 
 _TEXTS: Final = ("site_id", "node", "aet", "schema", "version")
@@ -127,7 +138,18 @@ def hello_of(body: Body) -> Hello:
         raise ProtocolViolation("a greeting lacks who greets")
     if not is_site_id(texts["site_id"]):
         raise ProtocolViolation("the site id of a greeting is none")
-    return Hello(**texts, at=_moment(body.get("at")), heads=_heads(body.get("heads")))
+    preferred = body.get("preferred")
+    if preferred and not is_site_id(preferred):
+        raise ProtocolViolation("the preferred site of a greeting is none")
+    return Hello(
+        **texts,
+        at=_moment(body.get("at")),
+        logs=_logs(body.get("logs")),
+        owed_objects=_count(body.get("owed_objects")),
+        owed_series=_count(body.get("owed_series")),
+        owed_since=None if body.get("owed_since") is None else _moment(body.get("owed_since")),
+        preferred=preferred or "",
+    )
 
 
 def refuse_stranger(hello: Hello, *, own_site_id: str, known_site_id: str | None) -> None:
@@ -159,9 +181,30 @@ def _moment(text: object) -> datetime:
     return at
 
 
-def _heads(told: object) -> dict[str, int]:
+def _count(told: object) -> int:
+    if type(told) is not int or not 0 <= told < _MAX_COUNTER:
+        raise ProtocolViolation("a number of a greeting is none")
+    return told
+
+
+def _logs(told: object) -> dict[str, LogState]:
     if not isinstance(told, dict) or len(told) > _MAX_SITES:
         raise ProtocolViolation("a greeting does not say what its site knows")
-    if not all(is_site_id(site) and type(head) is int and 0 <= head < _MAX_COUNTER for site, head in told.items()):
-        raise ProtocolViolation("a counter of a greeting is none")
-    return told
+    return {str(name): log_state(state) for name, state in told.items()}
+
+
+def told_state(state: LogState) -> dict[str, list[int]]:
+    """The state of a log as it is said."""
+    return {site_id: list(known) for site_id, known in state.items()}
+
+
+def log_state(told: object) -> LogState:
+    """The state of a log that was said. Raises: ProtocolViolation."""
+    if not isinstance(told, dict) or len(told) > _MAX_SITES:
+        raise ProtocolViolation("the state of a log is none")
+    for site_id, known in told.items():
+        if not is_site_id(site_id) or not isinstance(known, list) or [type(one) for one in known] != [int] * 3:
+            raise ProtocolViolation("the state of a log is none")
+        if not all(0 <= one < _MAX_COUNTER for one in known):
+            raise ProtocolViolation("a counter of a log is none")
+    return {site_id: (known[0], known[1], known[2]) for site_id, known in told.items()}

@@ -6,10 +6,12 @@ other neither has nor has destroyed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+
+import blake3
 
 from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body
@@ -41,16 +43,26 @@ class Missing:
 
 @dataclass(slots=True, kw_only=True)
 class Differences:
-    """What a comparison found: what is missing here and there, and how many studies differed."""
+    """What a comparison found: what is missing here and there, and how many studies differed. `on_their_way` counts
+    objects that were owed already, so that nothing but time is missing.
+    """
 
     here: list[Missing] = field(default_factory=list)
     there: list[Missing] = field(default_factory=list)
     studies: int = 0
+    on_their_way: int = 0
 
     @property
     def is_equal(self) -> bool:
         """Whether both sides hold the same."""
-        return not self.here and not self.there
+        return not (self.here or self.there or self.on_their_way)
+
+    def leave_out(self, owed_here: Container[tuple[str, str]], owed_there: Container[tuple[str, str]]) -> None:
+        """Take what is owed already, by series, for what is on its way."""
+        here = [one for one in self.here if (one.study_uid, one.series_uid) not in owed_there]
+        there = [one for one in self.there if (one.study_uid, one.series_uid) not in owed_here]
+        self.on_their_way += len(self.here) + len(self.there) - len(here) - len(there)
+        self.here, self.there = here, there
 
 
 def compare(link: Link, contents: Contents) -> Differences:
@@ -85,24 +97,44 @@ def missing(study_uid: str, *, of: StudyContent, in_: StudyContent) -> Iterator[
             )
 
 
-def content_of(link: Link, study_uid: str, series_uid: str = "") -> StudyContent:
-    """What the partner holds of a study, or of one series of it. Raises: what `Link.ask` raises."""
+def content_of(link: Link, study_uid: str, series_uid: str = "", *, ours: StudyContent | None = None) -> StudyContent:
+    """What the partner holds of a study, or of one series of it; it does not tell what it has as `ours`.
+
+    Raises: what `Link.ask` raises.
+    """
     held: list[Held] = []
     purged: set[tuple[str, str]] = set()
     after: Any = ["", ""]
+    mark = mark_of(ours) if ours is not None else ""
     while after:
-        answer = link.ask(CONTENT, {"study": study_uid, "series": series_uid, "after": after})
+        answer = link.ask(CONTENT, {"study": study_uid, "series": series_uid, "after": after, "mark": mark})
+        if ours is not None and answer.get("is_same") is True:
+            return ours
         held += [_held(row) for row in _rows(answer, "held", 5)]
         purged |= {(row[0], row[1]) for row in _rows(answer, "purged", 2)}
         after = answer.get("next")
     return StudyContent(held=tuple(held), purged=frozenset(purged))
 
 
-def ask_for(link: Link, wanted: Mapping[tuple[str, str], datetime]) -> None:
-    """Have the partner owe us series, each since a moment. Raises: what `Link.ask` raises."""
+def ask_for(link: Link, wanted: Mapping[tuple[str, str], datetime], *, heals: bool) -> set[tuple[str, str]]:
+    """Which of these series the partner owes us already; with `heals` it owes us all of them then, each since a moment.
+
+    Raises: what `Link.ask` raises.
+    """
     rows = [[study_uid, series_uid, at.isoformat()] for (study_uid, series_uid), at in wanted.items()]
+    owed: set[tuple[str, str]] = set()
     for start in range(0, len(rows), _SERIES_AT_ONCE):
-        link.ask(OWE, {"series": rows[start : start + _SERIES_AT_ONCE]})
+        answer = link.ask(OWE, {"series": rows[start : start + _SERIES_AT_ONCE], "heals": heals})
+        owed |= {(row[0], row[1]) for row in _rows(answer, "owed", 2)}
+    return owed
+
+
+def mark_of(content: StudyContent) -> str:
+    """Equal where the same objects are held in the same roles: what a partner acknowledges a series by."""
+    hasher = blake3.blake3(f"{len(content.held)}\n".encode())
+    for one in content.held:
+        hasher.update(f"{one.sop_uid} {one.digest} {one.role}\n".encode())
+    return hasher.hexdigest()
 
 
 def by_series(objects: Iterable[Missing]) -> dict[tuple[str, str], datetime]:
@@ -168,6 +200,8 @@ def answer_content(body: Body, contents: Contents) -> Body:
         raise ProtocolViolation("a question names no place")
     place = _text(after[0]), _text(after[1])
     content = contents.of(_text(body.get("study")), _text(body.get("series")))
+    if body.get("mark") == mark_of(content):
+        return {"is_same": True}
     behind = [one for one in content.held if (one.sop_uid, one.digest) > place]
     part = behind[:_OBJECTS_AT_ONCE]
     rows = [[one.series_uid, one.sop_uid, one.digest, one.role, one.received_at] for one in part]

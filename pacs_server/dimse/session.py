@@ -22,8 +22,9 @@ from pacs_server.storage.placement import NamesCopy, Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `take_over_changes` looks at once for what an admin changed, `receive` begins an object, `on_damage` is told of a
-    copy that is bad, `on_read` of each object that somebody got, `requests` are those that wait for a report.
+    `take_over_changes` looks at once for what an admin changed, `receive` begins an object, which a partner may hand on
+    from the AE title that it names, `on_damage` is told of a copy that is bad, `on_read` of each object that somebody
+    got, `requests` are those that wait for a report.
     """
 
     settings: Settings
@@ -32,7 +33,7 @@ class Archive:
     registry: Registry
     take_over_changes: Callable[[], None]
     placement: Callable[[], Placement]
-    receive: Callable[[Declared, Origin], Reception]
+    receive: Callable[[Declared, Origin, str], Reception]
     vocabulary: Callable[[], Vocabulary]
     on_damage: Callable[[Deliverable, NamesCopy, str], None]
     on_read: Callable[[Deliverable], None]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pacs_server import log
 from pacs_server.archive.ingest import Declared, ingest
-from pacs_server.dicom.identity import Uid
+from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
-from pacs_server.errors import BadObject, IndexUnavailable, NotEnoughCopies, ObjectMismatch, VolumeUnavailable
-from pacs_server.net.message import Command, response
+from pacs_server.errors import BadObject, IndexUnavailable, NotEnoughCopies, ObjectMismatch, Refused, VolumeUnavailable
+from pacs_server.net.message import HANDED_ON, Command, response
 
 
 def handle_store(session: Session, command: Command) -> None:
@@ -30,7 +30,7 @@ def _receive(session: Session, command: Command) -> tuple[Status, str]:
         if not command.has_data_set:
             return Status.PROCESSING_FAILURE, "C-STORE without a data set"
         received_bytes = _keep(session, command)
-    except (BadObject, NotEnoughCopies, VolumeUnavailable, IndexUnavailable) as refusal:
+    except (BadObject, NotEnoughCopies, VolumeUnavailable, IndexUnavailable, Refused) as refusal:
         tally.refused += 1
         status = status_for(refusal)
         caller = session.caller.aet
@@ -39,6 +39,14 @@ def _receive(session: Session, command: Command) -> tuple[Status, str]:
     tally.stored += 1
     tally.received_bytes += received_bytes
     return Status.SUCCESS, ""
+
+
+def _handed_on_from(command: Command) -> str:
+    """From where a partner says that it has the object; empty when it says nothing of the kind."""
+    try:
+        return AeTitle(command.move_originator) if command.move_originator_message_id == HANDED_ON else ""
+    except ValueError:
+        return ""
 
 
 def _keep(session: Session, command: Command) -> int:
@@ -51,7 +59,7 @@ def _keep(session: Session, command: Command) -> int:
         sop_instance=Uid(command.affected_sop_instance),
         transfer_syntax=context.transfer_syntax,
     )
-    reception = archive.receive(declared, session.caller.origin)
+    reception = archive.receive(declared, session.caller.origin, _handed_on_from(command))
     try:
         for fragment in association.data_set():
             reception.feed(fragment)

@@ -1,5 +1,5 @@
-"""What admins changed of what partners have in common: AE titles, routes, rules, which site is preferred. A log, as each
-site takes over what the other's admins did; of two changes of the same thing the later counts, and all are kept.
+"""What admins changed of what partners have in common: AE titles, routes, rules, which site is preferred. It is a log:
+each site takes over what the other's admins did; of two changes of the same thing the later counts, and all are kept.
 
 What an admin changes lies in the tables of peers and of the site's decisions; what became another there is entered here
 afterwards, within a second, so that no command has to think of partners.

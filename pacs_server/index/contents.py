@@ -27,7 +27,6 @@ _DIGITS: Final = 15
 MASK: Final = (1 << 4 * _DIGITS) - 1
 _HALF: Final = 30
 _PORTION: Final = 500
-COUNTED: Final = "contents counted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

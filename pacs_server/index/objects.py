@@ -58,8 +58,8 @@ class Arrival:
 
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
     more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
-    was deleted. One that `is_found` lies on a volume and was sent by nobody. `routes` may forward it, and `partners` are
-    owed it.
+    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. `routes` may forward it, `partners` get
+    it.
     """
 
     description: Description
@@ -73,7 +73,7 @@ class Arrival:
     role_beside_current: str = "version"
     lacks_copies: bool = False
     readmission: Operation | None = None
-    is_found: bool = False
+    may_be_in_trash: bool = False
     routes: tuple[str, ...] = ()
     partners: tuple[str, ...] = ()
 

@@ -98,12 +98,6 @@ class Operations:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})
             return site_id_of(connection)
 
-    def heads(self) -> dict[str, int]:
-        """Of each site whose operations are known, the greatest counter. Raises: IndexUnavailable."""
-        greatest = select(operations.c.site_id, func.max(operations.c.counter)).group_by(operations.c.site_id)
-        with self._index.read() as connection:
-            return {site_id: counter for site_id, counter in connection.execute(greatest)}
-
     def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:
         """Let an operation take effect whose file is flushed. The volumes that have no file of it are owed one.
 
@@ -123,8 +117,10 @@ class Operations:
             known = operations.c.study_uid == operation.study_uid
             texts = connection.execute(select(operations.c.content).where(known)).scalars()
             fate = fate_after(map(from_text, texts))
+            # Also what was decided before and is not any more: a hold became known that came before a deletion.
+            before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
+            touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
             self._note(connection, operation.study_uid, fate)
-            touched = [sop_uid for sop_uid, _ in fate.objects] + list(fate.choices)
             enforce(connection, self._index, touched, now)
 
     def _note(self, connection: Connection, study_uid: str, fate: StudyFate) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
@@ -17,6 +17,7 @@ from pacs_server.index.site_tables import jobs
 from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_COUNTED: Final = 100_000
+_BATCH: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,33 @@ class Outbox:
             objects = connection.execute(select(func.count()).select_from(new.subquery())).scalar_one()
         return Behind(objects=objects, series=number, oldest_at=datetime.fromisoformat(oldest) if oldest else None)
 
+    def owes(self, partner: str) -> bool:
+        """Whether a partner is owed anything. Raises: IndexUnavailable."""
+        owed = select(jobs.c.id).where(jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner).limit(1)
+        with self._index.read() as connection:
+            return connection.execute(owed).first() is not None
+
     def series_owed(self, partner: str, *, limit: int) -> list[tuple[str, str]]:
         """The series that a partner is owed, by the UIDs of study and series. Raises: IndexUnavailable."""
         owed = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner
         found = select(jobs.c.study_uid, jobs.c.series_uid).where(*owed).order_by(jobs.c.created_at).limit(limit)
         with self._index.read() as connection:
             return [(study_uid, series_uid) for study_uid, series_uid in connection.execute(found)]
+
+    def owed_of(self, partner: str, wanted: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these series that a partner is owed. Raises: IndexUnavailable."""
+        asked = sorted(wanted)
+        owed: set[tuple[str, str]] = set()
+        here = tuple_(jobs.c.study_uid, jobs.c.series_uid)
+        with self._index.read() as connection:
+            for start in range(0, len(asked), _BATCH):
+                found = select(jobs.c.study_uid, jobs.c.series_uid).where(
+                    jobs.c.kind == JobKind.REPLICATE.value,
+                    jobs.c.target == partner,
+                    here.in_(asked[start : start + _BATCH]),
+                )
+                owed |= {(study_uid, series_uid) for study_uid, series_uid in connection.execute(found)}
+        return owed
 
     def owe(self, partner: str, since: Mapping[tuple[str, str], datetime], now: datetime) -> None:
         """Owe series to a partner, each since the oldest object of it that it lacks was received.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.site_tables import partners
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import note_change
+from pacs_server.index.site_tables import jobs, partners, site
+
+_COUNTED: Final = "contents counted"
+_COMPARED: Final = "compared "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,7 @@ class Partners:
                 )
             _refuse_taken(known, partner)
             connection.execute(insert(partners).values(_row(partner)))
+            note_change(connection)
 
     def change(self, partner: Partner) -> None:
         """Replace what is known of a partner.
@@ -78,6 +85,7 @@ class Partners:
         with self._index.write() as connection:
             _refuse_taken(_all(connection), partner)
             _change(connection, partner)
+            note_change(connection)
 
     def note_seen(self, partner: Partner, *, certificate: str, site_id: str | None) -> None:
         """Note the certificate of a partner and, when it has greeted, its site. Nothing happens when it was removed
@@ -92,6 +100,7 @@ class Partners:
                     seen = replace(one, certificate=certificate, site_id=site_id or one.site_id)
                     _refuse_taken(known, seen)
                     _change(connection, seen)
+                    note_change(connection)
 
     def note_exchanged(self, partner: Partner, *, acknowledged: int, now: datetime) -> None:
         """The partner was seen to know every operation up to that counter. Raises: IndexUnavailable."""
@@ -100,11 +109,41 @@ class Partners:
         with self._index.write() as connection:
             connection.execute(update(partners).where(*here).values(values))
 
+    def is_counted(self) -> bool:
+        """Whether the sums of studies were counted once since the index has them. Raises: IndexUnavailable."""
+        return _entry_value(self._index, _COUNTED) is not None
+
+    def note_counted(self) -> None:
+        """They were. Raises: IndexUnavailable."""
+        self._note(_COUNTED, "yes")
+
+    def compared(self, name: str) -> dict[str, Any] | None:
+        """What the last comparison with a partner found, None before the first. Raises: IndexUnavailable."""
+        noted = _entry_value(self._index, _COMPARED + name)
+        return dict(json.loads(noted)) if noted else None
+
+    def note_compared(self, name: str, facts: Mapping[str, object]) -> None:
+        """Note what a comparison with a partner found. Raises: IndexUnavailable."""
+        self._note(_COMPARED + name, json.dumps(dict(facts)))
+
+    def _note(self, name: str, value: str) -> None:
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == name))
+            connection.execute(insert(site).values(name=name, value=value))
+
     def remove(self, name: str) -> None:
         """Forget a partner. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
             if not connection.execute(delete(partners).where(partners.c.name == name)).rowcount:
                 raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
+            connection.execute(delete(site).where(site.c.name == _COMPARED + name))
+            connection.execute(delete(jobs).where(jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == name))
+            note_change(connection)
+
+
+def _entry_value(index: Index, name: str) -> str | None:
+    with index.read() as connection:
+        return connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
 
 
 def _all(connection: Connection) -> list[Partner]:

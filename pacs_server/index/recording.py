@@ -106,7 +106,7 @@ class _Group:
             self._do.set_fate.later(self._cursor, row)
             self._fates[description.sop_uid, arrival.digest] = Fate.KEPT
             return Fate.KEPT
-        if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.is_found):
+        if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.may_be_in_trash):
             raise IndexUnavailable("the object was deleted at this moment; it is taken when it is sent again")
         return fate
 

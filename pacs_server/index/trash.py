@@ -26,7 +26,7 @@ _IS_TRASHED: Final = text("fates.fate = 'trashed'")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """One content of a study. `made_on` is the day of its study, or that on which it came here if that is later;
-    `trashed_at` is when it was deleted, None when it was not.
+    `trashed_at` is when it was deleted, None when it was not, and `trashed_by` the counter of that operation.
     """
 
     study_uid: str
@@ -35,6 +35,7 @@ class Held:
     is_held_back: bool
     made_on: date
     trashed_at: datetime | None = None
+    trashed_by: int = 0
 
 
 class Trash:
@@ -108,7 +109,7 @@ def _contents() -> Select[Any]:
     return select(
         studies.c.study_uid, studies.c.study_date, studies.c.last_received_at,
         instances.c.sop_uid, instances.c.digest, instances.c.role, instances.c.size_bytes,
-        holds.c.at.label("held_since"), fates.c.at.label("trashed_at"),
+        holds.c.at.label("held_since"), fates.c.at.label("trashed_at"), fates.c.counter.label("trashed_by"),
     ).select_from(_with_fates())  # fmt: skip
 
 
@@ -120,6 +121,7 @@ def _held(row: Any) -> Held:
         is_held_back=row.held_since is not None,
         made_on=max(_day(row.study_date), datetime.fromisoformat(row.last_received_at).date()),
         trashed_at=datetime.fromisoformat(row.trashed_at) if row.trashed_at else None,
+        trashed_by=row.trashed_by or 0,
     )
 
 

@@ -102,4 +102,4 @@ def _shown(row: Mapping[Any, Any], table: Table) -> dict[str, Any]:
     return {name: row[name] for name in names if row[name] is not None}
 
 
-_INNER = frozenset({"id", "identity"})
+_INNER = frozenset({"id", "identity", "bucket", "content_sum"})

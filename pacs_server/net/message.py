@@ -65,6 +65,10 @@ class CommandField(IntEnum):
     C_CANCEL_RQ = 0x0FFF
 
 
+# In the place of a C-MOVE's message ID: a partner hands on an object that it got from the AE title beside it. Toolkits
+# count messages from 1 on, so that no C-MOVE looks like that.
+HANDED_ON: Final = 0
+
 _FIELDS: Final = {int(field): field for field in CommandField}
 
 

@@ -19,14 +19,17 @@ from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.changes import Changes
 from pacs_server.index.commitments import Commitments
+from pacs_server.index.contents import Contents
 from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
-from pacs_server.index.partners import Partners
+from pacs_server.index.outbox import Outbox
+from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.routes import Route, Routes
@@ -69,6 +72,9 @@ class Node:
         self.studies = Studies(index)
         self.route_rules = Routes(index)
         self.partners = Partners(index)
+        self.outbox = Outbox(index)
+        self.contents = Contents(index)
+        self.changes = Changes(index)
         self.transcoder = Transcoder(
             settings.transcoding, settings.data_dir, reserve_bytes=settings.storage.reserve_bytes
         )
@@ -81,6 +87,7 @@ class Node:
         self._policies = Policies(usual=Policy(), of_peers={})
         self._placements: dict[Policy, Placement] = {}
         self._routes: dict[str, Route] = {}
+        self._partners: list[Partner] = []
         self._vocabulary = STANDARD
 
     @classmethod
@@ -138,6 +145,14 @@ class Node:
         self.look_at_site_state()
         return self._routes
 
+    def partners_now(self) -> list[Partner]:
+        """The partners of this moment, but not when they were last spoken to.
+
+        Raises: IndexUnavailable.
+        """
+        self.look_at_site_state()
+        return self._partners
+
     def look_at_site_state(self, *, max_age_s: float = _SITE_STATE_AGE_S) -> None:
         """Take over what an admin changed, unless that was looked at a moment ago.
 
@@ -153,6 +168,7 @@ class Node:
                 self._policies, self._placements = self.registry.policies(), {}
                 self._routes = self.route_rules.all()
                 self._vocabulary = self.fields.vocabulary()
+                self._partners = self.partners.all()
                 self._revision = revision
             self._looked_at = now
 
@@ -178,11 +194,16 @@ class Node:
                 kept[key].check()
         self._volumes = kept
 
-    def reception(self, declared: Declared, origin: Origin) -> Reception:
-        """An object that is about to arrive.
+    def reception(self, declared: Declared, origin: Origin, handed_on_from: str = "") -> Reception:
+        """An object that is about to arrive; with `handed_on_from`, if `origin` is a partner, as it came there from
+        that AE title.
 
         Raises: IndexUnavailable.
         """
+        partners = [partner for partner in self.partners_now() if partner.aet]
+        giver = next((one.name for one in partners if one.aet == origin.aet and handed_on_from), "")
+        if giver:
+            origin = self._origin_of(handed_on_from, through=giver)
         return Reception(
             declared,
             origin,
@@ -191,7 +212,20 @@ class Node:
             vocabulary=self.vocabulary(),
             memory_bytes=self.settings.storage.memory_per_object_bytes,
             now=datetime.now(UTC),
-            routes=tuple(route.name for route in self.routes().values() if route.may_take_from(origin.aet)),
+            # What a partner hands on, it forwards itself where it has to be forwarded.
+            routes=tuple(
+                route.name for route in self.routes().values() if not giver and route.may_take_from(origin.aet)
+            ),
+            partners=tuple(partner.name for partner in partners if partner.name != giver),
+        )
+
+    def _origin_of(self, aet: str, *, through: str) -> Origin:
+        peer, settings = self.registry.peer(aet), self.settings
+        return Origin(
+            aet=aet,
+            charset=(peer.charset if peer else "") or settings.default_charset,
+            issuer=(peer.issuer if peer else "") or settings.default_issuer,
+            through=through,
         )
 
     def note_damage(self, item: Deliverable, copy: NamesCopy, reason: str) -> None:

@@ -16,11 +16,14 @@ from pacs_server.index.partners import Partner
 from pacs_server.service.telling import Teller
 
 _FILE: Final = "partners.json"
+_TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """One partner, greeted last `at`, and so since `since`. What it said of itself is empty while it is not reached."""
+    """One partner, greeted last `at`, and so since `since`. What it said of itself is empty while it is not reached;
+    but what it owed this site, and which site it held for the preferred one, is what it told last, at `told_at`.
+    """
 
     name: str
     fingerprint: str
@@ -33,6 +36,11 @@ class Contact:
     aet: str
     schema: str
     version: str
+    owed_objects: int = 0
+    owed_series: int = 0
+    owed_since: str = ""
+    preferred: str = ""
+    told_at: str = ""
 
 
 class Contacts:
@@ -42,16 +50,25 @@ class Contacts:
         self._teller = Teller(data_dir / _FILE)
         self._known = remembered(data_dir)
 
-    def note(self, contact: Contact) -> None:
-        """Note how a partner is; when it is otherwise than before, in the log too."""
+    def of(self, name: str) -> Contact | None:
+        """How a partner was when it was greeted last."""
+        return self._known.get(name)
+
+    def note(self, contact: Contact) -> bool:
+        """Note how a partner is; when it is otherwise than before, in the log too. Answers whether it was not reached
+        before.
+        """
         before = self._known.get(contact.name)
         if before is not None and before.is_reached == contact.is_reached:
             contact = replace(contact, since=before.since)
+        if before is not None and not contact.is_reached:
+            contact = replace(contact, **{name: getattr(before, name) for name in _TOLD})
         if before is None or (before.is_reached, before.problem) != (contact.is_reached, contact.problem):
             tell = log.info if contact.is_reached else log.warning
             tell("partner greeted", partner=contact.name, node=contact.node or None, why=contact.problem or None)
         self._known[contact.name] = contact
         self._write()
+        return before is None or not before.is_reached
 
     def keep_only(self, partners: Iterable[Partner]) -> None:
         """Forget those that are none any more, or have another certificate now."""

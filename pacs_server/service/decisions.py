@@ -41,6 +41,7 @@ def decider(node: Node, reason: str) -> Decider:
         now=now,
         operations=node.instances.operations,
         volumes=volumes,
+        partners=node.partners.all(),
     )
 
 
@@ -81,7 +82,8 @@ def due(node: Node, objects: list[Held]) -> tuple[list[Held], Counter[str]]:
     """
     retention, now = retention_of(node.index), datetime.now(UTC)
     retire.refuse_unless_purging(retention)
-    reasons = [(one, kept_because(one, retention, now)) for one in objects]
+    partners = node.partners.all()
+    reasons = [(one, kept_because(one, retention, partners, now)) for one in objects]
     return [one for one, why in reasons if not why], Counter(why for _, why in reasons if why)
 
 

@@ -5,11 +5,9 @@ dead or slow delays no other, and none delays what keeps data safe.
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Final
 
 from pacs_server import log
@@ -33,6 +31,7 @@ from pacs_server.index.sendings import Sending, SendState
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
+from pacs_server.service.per_target import PerTarget
 
 # An object of gigabytes over a slow line takes long; what this node had under way is released when it starts.
 _LEASE: Final = timedelta(minutes=30)
@@ -55,7 +54,7 @@ class Forwarder:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:forwarding"
-        self._senders: dict[str, list[threading.Thread]] = {}
+        self._senders = PerTarget("sending", self._send)
         self._duties = Duties("forwarding", [("routes", self._route), ("senders", self._call_senders)])
 
     def start(self) -> None:
@@ -75,11 +74,7 @@ class Forwarder:
         not noted as acknowledged is sent again.
         """
         deadline = time.monotonic() + timeout_s
-        for thread in chain.from_iterable(self._senders.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                return False
-        return self._duties.ended(deadline)
+        return self._senders.ended(deadline) and self._duties.ended(deadline)
 
     def _route(self) -> bool:
         """Look at one series for one route; whether there was one."""
@@ -105,40 +100,30 @@ class Forwarder:
 
     def _call_senders(self) -> bool:
         """Have as many threads at work for each destination as it takes associations and jobs are due for it."""
-        node = self._node
+        node, wanted = self._node, {}
         for target, due in node.jobs.due_targets(JobKind.SEND, datetime.now(UTC)).items():
             peer = node.registry.peer(target)
-            at_work = [thread for thread in self._senders.get(target, ()) if thread.is_alive()]
-            wanted = min(due, peer.associations if peer else 1)
-            for number in range(len(at_work), wanted):
-                thread = threading.Thread(target=self._send, args=(target,), name=f"to-{target}-{number}", daemon=True)
-                at_work.append(thread)
-                thread.start()
-            self._senders[target] = at_work
+            wanted[target] = min(due, peer.associations if peer else 1)
+        self._senders.call(wanted)
         return False
 
     def _send(self, target: str) -> None:
         """Do what is due for one destination, over one association, until nothing is."""
         node = self._node
-        try:
-            peer = node.registry.peer(target)
-            destination = Destination(aet=target, host=(peer and peer.host) or "", port=(peer and peer.port) or 0)
-            sender = Sender(placement=node.placement, transcoder=node.transcoder, on_damage=node.note_damage)
-            with Line(
-                destination,
-                calling_aet=node.settings.aet,
-                limits=node.settings.network,
-                sender=sender,
-                preferred=peer.syntax if peer else "",
-            ) as line:
-                at_once = peer.associations if peer else 1
-                wakes = True
-                while not self._duties.is_stopped() and self._send_one(target, line, at_once, wakes=wakes):
-                    wakes = False
-        except PacsError as error:
-            log.error("sending failed", to=target, why=error)
-        except Exception as error:  # noqa: BLE001 - the job loop
-            log.unexpected("sending failed", error)
+        peer = node.registry.peer(target)
+        destination = Destination(aet=target, host=(peer and peer.host) or "", port=(peer and peer.port) or 0)
+        sender = Sender(placement=node.placement, transcoder=node.transcoder, on_damage=node.note_damage)
+        with Line(
+            destination,
+            calling_aet=node.settings.aet,
+            limits=node.settings.network,
+            sender=sender,
+            preferred=peer.syntax if peer else "",
+        ) as line:
+            at_once = peer.associations if peer else 1
+            wakes = True
+            while not self._duties.is_stopped() and self._send_one(target, line, at_once, wakes=wakes):
+                wakes = False
 
     def _send_one(self, target: str, line: Line, at_once: int, *, wakes: bool) -> bool:
         """Do one job for a destination; whether another should be tried now. With `wakes`, others that failed are tried

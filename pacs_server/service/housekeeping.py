@@ -13,6 +13,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.forwarder import Forwarder
 from pacs_server.service.liaison import Liaison
+from pacs_server.service.replicator import Replicator
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
@@ -31,15 +32,18 @@ def keep_house(settings: Settings, partner_port: socket.socket | None, is_stoppe
     """
     with Node.open(settings) as node:
         runner, forwarder, liaison = Runner(node), Forwarder(node), Liaison(node, partner_port)
+        replicator = Replicator(node)
         runner.start()
         forwarder.start()
+        replicator.start()
         liaison.start()
         states: Mapping[str, VolumeState] = {}
         while not is_stopped(_LOOK_EVERY_S):
             states = _watch_volumes(node, states)
         runner.stop()
         forwarder.stop()
-        return liaison.stop() & forwarder.ended(_FORWARDING_S)
+        replicator.stop()
+        return liaison.stop() & forwarder.ended(_FORWARDING_S) & replicator.ended(_FORWARDING_S)
 
 
 def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:

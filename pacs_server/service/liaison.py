@@ -3,81 +3,32 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pacs_server import __version__
-from pacs_server.cluster.link import LinkServer, connect
-from pacs_server.cluster.messages import HELLO, Body, Hello, hello_of, refuse_stranger
+from pacs_server.cluster.link import LinkServer
 from pacs_server.errors import PacsError
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.partners import Partner
-from pacs_server.index.schema import head
+from pacs_server.service.answering import answers
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.duties import Duties
+from pacs_server.service.pairing import (
+    Greeting,
+    compare_with,
+    exchange_logs,
+    greet,
+    note_own_changes,
+    shared_logs,
+)
 
 _DRAIN_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeting:
-    """What became of greeting a partner. `certificate`, in PEM, is there once the partner has shown that it is its own;
-    `hello` when it answered, else `problem` says why not. `clock_ahead_s`: its clock to ours, not more exact than half
-    of the way there and back.
-    """
-
-    certificate: str = ""
-    hello: Hello | None = None
-    clock_ahead_s: float = 0.0
-    problem: PacsError | None = None
-
-
-def greet(node: Node, partner: Partner, clock: Callable[[], datetime]) -> Greeting:
-    """Say hello to a partner, and note its certificate and site when it is one that is registered.
-
-    What prevents it is in the greeting. Raises: IndexUnavailable.
-    """
-    settings, certificate, hello, ahead_s = node.settings, "", None, 0.0
-    problem: PacsError | None = None
-    ours = own_hello(node, clock())
-    try:
-        with connect(
-            partner.host,
-            partner.port,
-            partner.fingerprint,
-            named=str(partner),
-            files=settings.tls_files,
-            settings=settings.partner,
-        ) as link:
-            certificate = ssl.DER_cert_to_PEM_cert(link.certificate)
-            asked_at = clock()
-            told = hello_of(link.ask(HELLO, ours.body()))
-            answered_at = clock()
-        refuse_stranger(told, own_site_id=ours.site_id, known_site_id=partner.site_id)
-        hello, ahead_s = told, (told.at - asked_at - (answered_at - asked_at) / 2).total_seconds()
-    except PacsError as error:
-        problem = error
-    if certificate and (certificate != partner.certificate or (hello and partner.site_id is None)):
-        node.partners.note_seen(partner, certificate=certificate, site_id=hello.site_id if hello else None)
-    return Greeting(certificate=certificate, hello=hello, clock_ahead_s=ahead_s, problem=problem)
-
-
-def own_hello(node: Node, now: datetime) -> Hello:
-    """Who this node is, and what its site knows. Raises: IndexUnavailable."""
-    operations = node.instances.operations
-    return Hello(
-        site_id=operations.site_id(),
-        node=socket.gethostname(),
-        aet=str(node.settings.aet),
-        schema=head(),
-        version=__version__,
-        at=now,
-        heads=operations.heads(),
-    )
+# So often one looks while something is owed or untold.
+_SOON_S: Final = 1.0
+_NIGHT_ENDS: Final = 6  # o'clock, local time
+_NIGHTLY: Final = timedelta(hours=12)
 
 
 class Liaison:
@@ -87,11 +38,12 @@ class Liaison:
         self._node = node
         self._contacts = Contacts(node.settings.data_dir)
         self._greeted_at: dict[str, float] = {}
-        self._duties = Duties("greeting partners", [("partners", self._greet_one)])
+        self._told: dict[str, object] = {}
+        self._duties = Duties("partners", [("greetings", self._greet_one), ("comparison", self._compare_one)])
         self._server: LinkServer | None = None
         if port is not None:
             settings, files = node.settings.partner, node.settings.tls_files
-            handlers = {HELLO: self._answer_hello}
+            handlers = answers(node)
             self._server = LinkServer(port, settings, files, partners=node.partners.all, handlers=handlers)
 
     def start(self) -> None:
@@ -105,32 +57,59 @@ class Liaison:
         self._duties.stop()
         return self._server is None or self._server.stop(_DRAIN_S)
 
-    # --- partners that call ---
-
-    def _answer_hello(self, partner: Partner, body: Body) -> Body:
-        hello = hello_of(body)
-        ours = own_hello(self._node, datetime.now(UTC))
-        refuse_stranger(hello, own_site_id=ours.site_id, known_site_id=partner.site_id)
-        if partner.site_id is None:
-            self._node.partners.note_seen(partner, certificate=partner.certificate, site_id=hello.site_id)
-        return ours.body()
-
-    # --- partners that are called ---
-
     def _greet_one(self) -> bool:
-        """Greet the partner whose turn it is; whether there was one."""
-        partners = self._node.partners.all()
+        """Greet the partner whose turn it is, and make the logs of both the same; whether there was one."""
+        node = self._node
+        partners = node.partners.all()
         self._contacts.keep_only(partners)
-        due = time.monotonic() - self._node.settings.partner.greet_every_s
+        if any(not partner.is_paused for partner in partners):
+            note_own_changes(node, datetime.now(UTC))
         for partner in partners:
-            if not partner.is_paused and self._greeted_at.get(partner.name, float("-inf")) < due:
+            if not partner.is_paused and self._is_due(partner):
                 self._greeted_at[partner.name] = time.monotonic()
-                try:
-                    greeting = greet(self._node, partner, lambda: datetime.now(UTC))
-                except PacsError as error:
-                    greeting = Greeting(problem=error)
-                self._contacts.note(contact_of(partner, greeting, datetime.now(UTC)))
+                contact = self._greet(partner)
+                was_away = self._contacts.note(contact)
+                if contact.is_reached and was_away:
+                    node.jobs.wake_target(JobKind.REPLICATE, partner.name, datetime.now(UTC), only_failed=True)
                 return True
+        return False
+
+    def _is_due(self, partner: Partner) -> bool:
+        """Now and then; soon while one owes the other something, or something was decided that it was not told."""
+        silent_s = time.monotonic() - self._greeted_at.get(partner.name, float("-inf"))
+        if silent_s >= self._node.settings.partner.greet_every_s:
+            return True
+        contact = self._contacts.of(partner.name)
+        if silent_s < _SOON_S or contact is None or not contact.is_reached:
+            return False
+        is_owing = contact.owed_series or self._node.outbox.owes(partner.name)
+        return bool(is_owing) or self._state() != self._told.get(partner.name)
+
+    def _state(self) -> object:
+        return {name: one.log.state() for name, one in shared_logs(self._node, datetime.now(UTC)).items()}
+
+    def _greet(self, partner: Partner) -> Contact:
+        node = self._node
+        try:
+            greeting = greet(node, partner, lambda: datetime.now(UTC))
+            if greeting.hello is not None:
+                exchange_logs(node, node.partners.one(partner.name), datetime.now(UTC))
+                self._told[partner.name] = self._state()
+        except PacsError as error:
+            greeting = Greeting(problem=error)
+        return contact_of(partner, greeting, datetime.now(UTC))
+
+    def _compare_one(self) -> bool:
+        """Compare with a partner once a night, and when it has never been done; what one of both lacks is owed then."""
+        node, now = self._node, datetime.now(UTC)
+        for partner in node.partners.all():
+            contact = self._contacts.of(partner.name)
+            if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
+                continue
+            last = node.partners.compared(partner.name)
+            is_night = now.astimezone().hour < _NIGHT_ENDS
+            if last is None or (is_night and now - datetime.fromisoformat(last["at"]) > _NIGHTLY):
+                compare_with(node, partner, full=False, heals=True, now=now)
         return False
 
 
@@ -149,4 +128,9 @@ def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:
         aet=hello.aet if hello else "",
         schema=hello.schema if hello else "",
         version=hello.version if hello else "",
+        owed_objects=hello.owed_objects if hello else 0,
+        owed_series=hello.owed_series if hello else 0,
+        owed_since=hello.owed_since.isoformat() if hello and hello.owed_since else "",
+        preferred=hello.preferred if hello else "",
+        told_at=now.isoformat() if hello else "",
     )

@@ -175,6 +175,7 @@ class Runner:
                 now=now.astimezone(UTC),
                 operations=self._node.instances.operations,
                 volumes=self._node.volumes(),
+                partners=self._node.partners.all(),
             )
             for operation in purge(Trash(self._node.index).trashed(), retention, decider):
                 for content in operation.objects:

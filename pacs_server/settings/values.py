@@ -175,6 +175,7 @@ class PartnerSettings:
     port: int | None = field(default=None, metadata={"check": _number_within(0, 65_535)})
     max_connections: int = within(16, 1, 1_000)
     greet_every_s: float = within(10.0, 0.1, 3_600.0)
+    send_bytes_per_s: int = within(0, 0, 1 << 40)
     connect_timeout_s: float = within(10.0, 0.1, 600.0)
     handshake_timeout_s: float = within(10.0, 0.1, 600.0)
     message_timeout_s: float = within(30.0, 0.1, 3_600.0)

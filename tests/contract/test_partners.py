@@ -78,13 +78,13 @@ def test_one_that_is_not_there_is_named_with_where_to_look(partners: Partners) -
         partners.change(OSAKA)
 
 
-def test_a_site_has_one_id_and_tells_the_greatest_counter_of_each_site_that_it_knows(index: Index) -> None:
+def test_a_site_has_one_id_and_tells_what_it_knows_of_each_site(index: Index) -> None:
     operations = Operations(index)
     site_id = operations.site_id()
-    assert operations.heads() == {}
+    assert operations.log.state() == {}
     for _ in range(2):
         drafted = operations.draft(OperationKind.HOLD, "1.2.3", now=NOW, who="test", reason="r")
         operations.record(drafted, missed=(), now=NOW)
     operations.record(replace(drafted, site_id="ffff", counter=40), missed=(), now=NOW)
     assert operations.site_id() == site_id == drafted.site_id
-    assert operations.heads() == {site_id: 2, "ffff": 40}
+    assert operations.log.state() == {site_id: (2, 2, 3), "ffff": (1, 40, 40)}

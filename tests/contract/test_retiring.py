@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -22,6 +23,7 @@ from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.operations import Operations
+from pacs_server.index.partners import Partner
 from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Search
@@ -339,3 +341,46 @@ def test_storing_and_destroying_the_same_objects_at_once_leaves_no_row_without_i
         assert len(list(volume.walk())) == len(held) == 9
     assert site.uids() == uids_of(samples)
     assert site.counts()[0] == [("T-1", 3, 3, 9)]
+
+
+def test_a_hold_of_another_site_that_came_before_a_deletion_brings_back_what_was_deleted_in_ignorance_of_it(
+    site: Deleting,
+) -> None:
+    first, _ = two_studies(site)
+    before = site.uids()
+    held = site.operations.draft(OperationKind.HOLD, first[0].study_uid, now=NOW, who="osaka", reason="court case")
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    assert site.uids() != before
+    site.operations.record(replace(held, site_id="ffff"), missed=(), now=NOW)
+    assert site.uids() == before
+    assert site.trash.trashed() == []
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "exchanged_at", "reason"),
+    [
+        (0, NOW, "partner osaka does not know yet that it was deleted"),
+        (1, None, "partner osaka was not heard of for 10 minutes"),
+        (1, NOW - timedelta(minutes=11), "partner osaka was not heard of for 10 minutes"),
+        (1, NOW, ""),
+    ],
+)
+def test_nothing_is_purged_before_every_partner_knows_that_it_was_deleted_and_was_heard_of(
+    site: Deleting, acknowledged: int, exchanged_at: datetime | None, reason: str
+) -> None:
+    site.take_in(1)
+    site.delete(PatientID="T-1")
+    osaka = Partner(
+        name="osaka",
+        host="127.0.0.1",
+        port=1,
+        fingerprint="f",
+        added_at=NOW,
+        acknowledged=acknowledged,
+        exchanged_at=exchanged_at,
+    )
+    (one,) = site.trash.trashed()
+    assert one.trashed_by == 1
+    assert retire.kept_because(one, AT_ONCE, [osaka], NOW) == reason
+    purged = list(retire.purge([one], AT_ONCE, replace(site.decider(), partners=[osaka])))
+    assert bool(purged) is not bool(reason)

@@ -1,0 +1,177 @@
+"""Two servers that hold the same: whatever is stored, decided or lost on either, and whatever happens between them."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from support.pair import HEALED_S, Pair
+from support.samples import Sample, data_set_of, tiny, write
+from support.senders import Sender, objects
+from support.server import LONG, Archive, wait_for
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+
+CUT_S = 60.0 if LONG else 6.0
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    joined = Pair(tmp_path_factory.mktemp("pair"))
+    try:
+        yield joined
+        for each in joined.both:
+            assert "Traceback" not in each.log_text(), each.log_text()[-6_000:]
+    finally:
+        joined.close()
+
+
+def take_in(archive: Archive, folder: Path, *data_sets: Any, syntax: str = ExplicitVRLittleEndian) -> list[Sample]:
+    folder.mkdir(parents=True)
+    samples = [write(one, folder / f"{number}.dcm", syntax) for number, one in enumerate(data_sets)]
+    archive.pacs("import", str(folder))
+    return samples
+
+
+def assert_bytes(archive: Archive, samples: list[Sample]) -> None:
+    """Every object is on the volume as it was sent."""
+    wanted = {(one.sop_uid, one.data_set) for one in samples}
+    held = {(path.name.rpartition("-")[0], data_set_of(path)) for path in archive.files() if path.suffix == ".dcm"}
+    assert not wanted - held
+
+
+def test_what_one_stores_the_other_has_and_nothing_goes_back(pair: Pair, tmp_path: Path) -> None:
+    samples = objects(tmp_path, 1, 60)
+    sender = Sender(pair.tokyo, samples)
+    sender.run()
+    pair.become_equal()
+    assert {one.sop_uid for one in samples} <= pair.osaka.instance_uids()
+    assert_bytes(pair.osaka, samples)
+    shown = pair.osaka.report("show", "study", samples[0].study_uid)
+    assert {one["sender"] for series in shown["series"] for one in series["objects"]} == {"SENDER"}
+    wait_for(lambda: not pair.partner(pair.osaka)["behind_series"], "nothing to be owed back", timeout_s=HEALED_S)
+    sent_back = [line for line in pair.osaka.log_text().splitlines() if " replicated " in line]
+    assert all("objects=0" in line for line in sent_back), sent_back
+
+
+def test_both_go_on_while_they_cannot_reach_each_other_and_are_the_same_afterwards(pair: Pair, tmp_path: Path) -> None:
+    tokyo, osaka = pair.both
+    for each in pair.both:
+        each.pacs("retention", "set", "--purge", "by-hand", "--grace-days", "0")
+    held, gone, versions = (
+        take_in(tokyo, tmp_path / name, *(tiny(f"{name}{n}", study=name, PatientID=name) for n in range(3)))
+        for name in ("held", "gone", "versions")
+    )
+    pair.become_equal()
+    pair.cut()
+    # Each goes on with what it has: four senders, of overlapping studies.
+    senders = [
+        Sender(archive, objects(tmp_path, number, 40)) for number, archive in enumerate([tokyo, tokyo, osaka, osaka])
+    ]
+    senders.append(Sender(osaka, list(senders[0].waiting[:20])))
+    for sender in senders:
+        sender.start()
+    # The same object, as Explicit to one and as Implicit to the other; and other bytes under one UID.
+    same = tiny("same", study="syntax")
+    explicit, implicit = (
+        take_in(archive, tmp_path / f"same-{archive.aet}", same, syntax=syntax)[0]
+        for archive, syntax in ((tokyo, ExplicitVRLittleEndian), (osaka, ImplicitVRLittleEndian))
+    )
+    first, second = (
+        take_in(archive, tmp_path / f"other-{archive.aet}", tiny("other", study="other", StudyDescription=archive.aet))[
+            0
+        ]
+        for archive in (tokyo, osaka)
+    )
+    # What persons decide on one side without knowing of the other's.
+    tokyo.pacs("delete", "PatientID=held", "--reason", "wrong patient", "--yes")
+    osaka.pacs("hold", "add", "PatientID=held", "--reason", "court case")
+    tokyo.pacs("delete", "PatientID=gone", "--reason", "wrong patient", "--yes")
+    tokyo.pacs("purge", "--yes")
+    assert len(tokyo.report("trash", "list")) == 2, "purged before the other knew of it"
+    osaka.pacs("ae", "add", "CT9", "192.0.2.9", "104", "--allow", "store")
+    wait_for(lambda: not any(one.is_alive() for one in senders), "the senders", timeout_s=120)
+    wait_for(lambda: pair.partner(tokyo)["state"] == "not reachable", "the cut to be seen", timeout_s=30)
+    pair.mend()
+    pair.become_equal()
+    acknowledged = [sample for sender in senders for sample in sender.acknowledged]
+    assert len(acknowledged) == 180
+    for each in pair.both:
+        assert_bytes(each, [*acknowledged, *held, *gone, *versions, explicit, implicit, first, second])
+        found = each.instance_uids()
+        assert {one.sop_uid for one in (*acknowledged, *held, explicit, first)} <= found
+        assert not {one.sop_uid for one in gone} & found
+        assert [row["reason"] for row in each.report("hold", "list")] == ["court case"]
+        assert "CT9" in {row["aet"] for row in each.report("ae", "list")}
+        conflicts = [row for row in each.report("conflicts", "list") if row["kind"] == "conflict-version"]
+        assert {row["sop_uid"] for row in conflicts} == {first.sop_uid}
+        assert len([one for one in each.files() if one.suffix == ".dcm" and explicit.sop_uid in one.name]) == 2
+    # The same content is current on both: the one that came first.
+    current = [
+        [row["digest"] for row in each.report("conflicts", "show", first.sop_uid) if row["role"] == "current"]
+        for each in pair.both
+    ]
+    assert len(current[0]) == 1
+    assert current[0] == current[1]
+    # Both know of the deletion now, so it may be purged, and is gone on both.
+    tokyo.pacs("purge", "--yes")
+    pair.become_equal()
+    for each in pair.both:
+        assert not {one.sop_uid for one in gone} & {path.name.rpartition("-")[0] for path in each.files()}
+        assert each.report("trash", "list") == []
+
+
+def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_other(pair: Pair, tmp_path: Path) -> None:
+    tokyo, osaka = pair.both
+    samples = take_in(tokyo, tmp_path / "in", *(tiny(f"lost{n}", study=f"lost{n % 5}") for n in range(40)))
+    pair.become_equal()
+    chance = random.Random(7)
+    no_file, no_row, no_job = (chance.sample(range(start, start + 10), 3) for start in (0, 10, 20))
+    pair.cut()
+    more = take_in(tokyo, tmp_path / "more", *(tiny(f"late{n}", study=f"late{n}") for n in range(6)))
+    for path in osaka.files():
+        if path.name.rpartition("-")[0] in {samples[number].sop_uid for number in no_file}:
+            path.unlink()
+    with closing(sqlite3.connect(osaka.data / "index.db", timeout=30)) as database, database:
+        for number in no_row:
+            of_it = "(SELECT id FROM instances WHERE sop_uid = ?)"
+            database.execute(f"DELETE FROM copies WHERE instance_row IN {of_it}", (samples[number].sop_uid,))
+            database.execute("DELETE FROM instances WHERE sop_uid = ?", (samples[number].sop_uid,))
+    with closing(sqlite3.connect(tokyo.data / "index.db", timeout=30)) as database, database:
+        for number in no_job[:1]:
+            late = more[number % 6]
+            database.execute("DELETE FROM jobs WHERE kind = 'replicate' AND study_uid = ?", (late.study_uid,))
+    osaka.pacs("reconcile", expect=(0, 12))  # files against rows, as every night
+    pair.mend()
+    lost = {samples[number].sop_uid for number in (*no_file, *no_row)} | {late.sop_uid}
+    found = lambda: {  # noqa: E731
+        row["uid"] for row in pair.compared(osaka, "--full")["missing"] if row["missing"] == "here"
+    }
+    wait_for(lambda: found() == lost, "exactly what was lost to be found", timeout_s=HEALED_S, every_s=0.5)
+    osaka.pacs("partner", "compare", "tokyo", "--full", "--repair")
+    pair.become_equal()
+    assert_bytes(osaka, [*samples, *more])
+    assert osaka.report("verify")
+
+
+def test_kills_on_either_side_while_objects_go_over_lose_nothing_and_the_rest_follows(
+    pair: Pair, tmp_path: Path
+) -> None:
+    tokyo, osaka = pair.both
+    senders = [Sender(archive, objects(tmp_path, number, 60)) for number, archive in ((31, tokyo), (32, osaka))]
+    for sender in senders:
+        sender.start()
+    for each in (osaka, tokyo):
+        wait_for(lambda: any(one.acknowledged for one in senders), "something to be under way")
+        each.kill()
+        each.start()
+    wait_for(lambda: not any(one.is_alive() for one in senders), "the senders", timeout_s=120)
+    acknowledged = [sample for sender in senders for sample in sender.acknowledged]
+    assert len(acknowledged) == 120
+    pair.become_equal()
+    for each in pair.both:
+        assert_bytes(each, acknowledged)

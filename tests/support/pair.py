@@ -1,0 +1,133 @@
+"""Two archives that are each other's partner, with lines between them that can be cut."""
+
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from support.server import Archive, wait_for
+
+SETTINGS: Mapping[str, object] = {
+    "check_called": False,
+    "partner": {"port": 0, "greet_every_s": 0.5, "connect_timeout_s": 2.0, "handshake_timeout_s": 2.0},
+}
+HEALED_S = 60.0
+
+
+class Wire:
+    """A port of this machine that leads to another one, until it is cut: then what went through it is gone, and nobody
+    answers."""
+
+    def __init__(self, leads_to: Callable[[], int]) -> None:
+        self._leads_to = leads_to
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.is_cut = False
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        with self._lock:
+            self.is_cut = True
+            for one in self._open:
+                one.close()
+            self._open.clear()
+
+    def mend(self) -> None:
+        self.is_cut = False
+
+    def close(self) -> None:
+        self.cut()
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, suppress(OSError, ValueError):
+            if self.is_cut:
+                return
+            with socket.create_connection(("127.0.0.1", self._leads_to()), timeout=5) as far:
+                with self._lock:
+                    if self.is_cut:
+                        return
+                    self._open += [near, far]
+                other = {near: far, far: near}
+                while True:
+                    for one in select.select([near, far], [], [])[0]:
+                        data = one.recv(65_536)
+                        if not data:
+                            return
+                        other[one].sendall(data)
+
+
+class Pair:
+    """TOKYO and OSAKA, running and joined. Everything between them goes through the wires."""
+
+    def __init__(self, folder: Path, *, settings: Mapping[str, object] = SETTINGS) -> None:
+        self.tokyo, self.osaka = (Archive(folder / name, settings=settings, aet=name) for name in ("TOKYO", "OSAKA"))
+        self._partner_ports: dict[int, int] = {}
+        self.wires: list[Wire] = []
+        for each in self.both:
+            each.pacs("tls", "init")
+            each.start()
+        for here, there in (self.both, self.both[::-1]):
+            dicom = Wire(lambda there=there: there.port)  # type: ignore[misc]
+            link = Wire(lambda there=there: self.partner_port(there))  # type: ignore[misc]
+            self.wires += [dicom, link]
+            here.add_peer(there.aet, dicom.port)
+            self.add_partner(here, there, link.port)
+        for each in self.both:
+            wait_for(lambda each=each: self.partner(each)["state"] == "reachable", "the partner", timeout_s=30)  # type: ignore[misc]
+
+    @property
+    def both(self) -> tuple[Archive, Archive]:
+        return self.tokyo, self.osaka
+
+    def partner_port(self, archive: Archive) -> int:
+        if archive.pid not in self._partner_ports:
+            self._partner_ports[archive.pid] = int(archive.report("status")["server"]["partner_port"])
+        return self._partner_ports[archive.pid]
+
+    def add_partner(self, here: Archive, there: Archive, port: int) -> subprocess.CompletedProcess[str]:
+        pin = {row["name"]: row["fingerprint"] for row in there.report("tls", "show")}["node"]
+        name = there.aet.lower()
+        return here.pacs("partner", "add", name, "127.0.0.1", str(port), "--fingerprint", pin, "--aet", there.aet)
+
+    def partner(self, archive: Archive) -> dict[str, Any]:
+        """What an archive says of the other."""
+        (told,) = archive.report("partner", "list")
+        return dict(told)
+
+    def cut(self) -> None:
+        for wire in self.wires:
+            wire.cut()
+
+    def mend(self) -> None:
+        for wire in self.wires:
+            wire.mend()
+
+    def are_equal(self) -> bool:
+        """Whether a comparison of everything finds nothing, from both sides."""
+        return all(self.compared(each)["is_equal"] for each in self.both)
+
+    def compared(self, archive: Archive, *options: str) -> dict[str, Any]:
+        other = self.osaka if archive is self.tokyo else self.tokyo
+        return dict(archive.report("partner", "compare", other.aet.lower(), *options, expect=(0, 12)))
+
+    def become_equal(self) -> None:
+        wait_for(self.are_equal, "both archives to hold the same", timeout_s=HEALED_S, every_s=0.5)
+
+    def close(self) -> None:
+        for each in self.both:
+            each.kill()
+        for wire in self.wires:
+            wire.close()

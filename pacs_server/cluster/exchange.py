@@ -128,9 +128,9 @@ def _by_places(link: Link, name: str, one: SharedLog) -> None:
             wanted = wanted[max(1, len(give)) :]
         if answer.get("more"):
             continue
-        if until is None:
+        if answer.get("until") is None:
             return
-        after = until
+        after = _stamp(answer["until"])
 
 
 def answer_log(body: Body, logs: Mapping[str, SharedLog]) -> Body:
@@ -145,14 +145,17 @@ def answer_log(body: Body, logs: Mapping[str, SharedLog]) -> Body:
 def answer_places(body: Body, logs: Mapping[str, SharedLog]) -> Body:
     """The answer to what it asks where that was not enough. Raises: ProtocolViolation; IndexUnavailable."""
     one = _named(body, logs)
-    theirs = {_stamp(place) for place in _list(body, "places")}
-    after, until = _stamp(body.get("after")), body.get("until")
-    listed = one.log.stamps(after, limit=_MAX_PLACES)
-    ours = {place for place in listed if until is None or place <= _stamp(until)}
+    listed = one.log.stamps(_stamp(body.get("after")), limit=_MAX_PLACES)
+    # As far as both have listed all that they know.
+    ends = [_stamp(body["until"])] if body.get("until") is not None else []
+    until = min([*ends, *(listed[-1:] if len(listed) == _MAX_PLACES else [])], default=None)
+    ours, theirs = (
+        {place for place in places if until is None or place <= until}
+        for places in (listed, map(_stamp, _list(body, "places")))
+    )
     missing = sorted(ours - theirs)
     give = _small(one.log.texts(missing[:_MAX_ENTRIES]))
-    is_cut = until is None and len(listed) == _MAX_PLACES
-    return {"give": give, "wanted": sorted(theirs - ours), "more": is_cut or len(give) < len(missing)}
+    return {"give": give, "wanted": sorted(theirs - ours), "more": len(give) < len(missing), "until": until}
 
 
 def _named(body: Body, logs: Mapping[str, SharedLog]) -> SharedLog:

@@ -93,8 +93,12 @@ class Pair:
         return self.tokyo, self.osaka
 
     def partner_port(self, archive: Archive) -> int:
+        """Where it answers partners; 0 while it does not run."""
         if archive.pid not in self._partner_ports:
-            self._partner_ports[archive.pid] = int(archive.report("status")["server"]["partner_port"])
+            server = archive.report("status", expect=(0, 13))["server"]
+            if server is None:
+                return 0
+            self._partner_ports[archive.pid] = int(server["partner_port"])
         return self._partner_ports[archive.pid]
 
     def add_partner(self, here: Archive, there: Archive, port: int) -> subprocess.CompletedProcess[str]:

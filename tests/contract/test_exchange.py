@@ -1,0 +1,327 @@
+"""Two sites on every database that tell each other what they decided and hold, by messages as they go over the link."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from support.arrivals import arrival
+
+from pacs_server.cluster.exchange import (
+    LOG,
+    PLACES,
+    Decisions,
+    SharedChanges,
+    SharedLog,
+    answer_log,
+    answer_places,
+    exchange,
+)
+from pacs_server.cluster.link import Link
+from pacs_server.cluster.messages import Body, Inbox, Message, encode
+from pacs_server.cluster.pair import (
+    CONTENT,
+    OWE,
+    STUDIES,
+    SUMS,
+    answer_content,
+    answer_studies,
+    answer_sums,
+    ask_for,
+    by_series,
+    compare,
+    content_of,
+    first_received,
+    series_asked_for,
+)
+from pacs_server.dicom.operations import Content, Operation, OperationKind
+from pacs_server.errors import ProtocolViolation
+from pacs_server.index.changes import PREFERENCE, Changes
+from pacs_server.index.contents import Contents, Held, StudyContent
+from pacs_server.index.engine import Index
+from pacs_server.index.instances import Instances
+from pacs_server.index.outbox import Outbox
+from pacs_server.index.schema import upgrade
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Volume, VolumeSpec
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+class Site:
+    """An index, and a volume for what is decided."""
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        self.instances, self.changes = Instances(index), Changes(index)
+        self.contents, self.outbox = Contents(index), Outbox(index)
+        self.operations = self.instances.operations
+        folder.mkdir()
+        spec = VolumeSpec(id=adopt(folder, name=folder.name), name=folder.name, path=folder, tier="hot", domain="a")
+        self.volume = Volume(spec, StorageLimits())
+        self.volume.check()
+
+    def logs(self) -> dict[str, SharedLog]:
+        return {
+            "operations": Decisions(operations=self.operations, volumes=[self.volume], now=NOW),
+            "changes": SharedChanges(changes=self.changes, own=()),
+        }
+
+    def decide(self, kind: OperationKind, study: str = "1.2.3") -> Operation:
+        operation = self.operations.draft(kind, study, now=NOW, who="a", reason="b")
+        self.operations.record(operation, missed=(), now=NOW)
+        return operation
+
+
+@dataclass
+class Between:
+    """A link without a network: what is asked goes through the bytes of a message to the other site's answers."""
+
+    other: Site
+    asked: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+    def ask(self, kind: str, body: Body) -> Body:
+        self.asked.append(kind)
+        handlers: Mapping[str, Callable[[Body], Body]] = {
+            LOG: lambda told: answer_log(told, self.other.logs()),
+            PLACES: lambda told: answer_places(told, self.other.logs()),
+            SUMS: lambda _: answer_sums(self.other.contents),
+            STUDIES: lambda told: answer_studies(told, self.other.contents),
+            CONTENT: lambda told: answer_content(told, self.other.contents),
+            OWE: self._owe,
+        }
+        return self._carried(handlers[kind](self._carried(body)))
+
+    def _owe(self, told: Body) -> Body:
+        wanted = series_asked_for(told)
+        owed = self.other.outbox.owed_of("partner", wanted)
+        if told["heals"]:
+            self.other.outbox.owe("partner", wanted, NOW)
+        return {"owed": sorted(owed)}
+
+    def _carried(self, body: Body) -> Body:
+        wire = encode(Message(kind="any", body=body))
+        self.bytes += len(wire)
+        inbox = Inbox()
+        inbox.feed(wire)
+        message = inbox.next()
+        assert message is not None
+        return message.body
+
+
+def link_to(site: Site) -> Link:
+    return cast(Link, Between(site))
+
+
+@pytest.fixture
+def sites(new_url: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Site, Site]]:
+    with ExitStack() as stack:
+        both = []
+        for name in ("tokyo", "osaka"):
+            url = new_url()
+            upgrade(url)
+            both.append(Site(stack.enter_context(closing(Index.open(url))), tmp_path / name))
+        yield both[0], both[1]
+
+
+def test_two_logs_are_the_same_after_an_exchange_in_whichever_direction(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    decided = [tokyo.decide(OperationKind.HOLD, f"1.2.{number}") for number in range(3)]
+    decided += [osaka.decide(OperationKind.HOLD, f"1.3.{number}") for number in range(2)]
+    osaka.changes.record(PREFERENCE, "", {"site": "x"}, now=NOW, who="a")
+    states = exchange(link_to(osaka), tokyo.logs())
+    for name, log in tokyo.logs().items():
+        assert states[name] == log.log.state() == osaka.logs()[name].log.state()
+    for site in sites:
+        assert {one.study_uid for one in site.operations.holds()} == {one.study_uid for one in decided}
+        assert len(list(site.volume.operation_files())) >= 2  # what came from there lies on the volume too
+    assert tokyo.changes.latest(PREFERENCE) is not None
+    between = Between(osaka)
+    exchange(cast(Link, between), tokyo.logs())
+    assert between.asked == [LOG, LOG]
+
+
+def test_what_became_known_out_of_its_order_is_found_by_comparing_places(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    decided = [tokyo.decide(OperationKind.HOLD, f"1.2.{number}") for number in range(5)]
+    osaka.operations.record(decided[4], missed=(), now=NOW)
+    osaka.operations.record(decided[1], missed=(), now=NOW)
+    between = Between(osaka)
+    exchange(cast(Link, between), tokyo.logs())
+    assert PLACES in between.asked
+    assert osaka.operations.log.state() == tokyo.operations.log.state()
+
+
+def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacs_server.cluster.exchange._MAX_ENTRIES", 3)
+    monkeypatch.setattr("pacs_server.cluster.exchange._MAX_PLACES", 4)
+    tokyo, osaka = sites
+    decided = [tokyo.decide(OperationKind.HOLD, f"1.2.{number}") for number in range(11)]
+    for one in decided[2::3]:
+        osaka.operations.record(one, missed=(), now=NOW)
+    osaka.operations.record(decided[-1], missed=(), now=NOW)
+    exchange(link_to(tokyo), osaka.logs())
+    assert osaka.operations.log.state() == tokyo.operations.log.state()
+    assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"log": "nobody's", "state": {}, "give": []},
+        {"log": "operations", "state": {}, "give": ["no operation"]},
+        {"log": "operations", "state": {}, "give": [5]},
+        {"log": "operations", "state": {}, "give": {}},
+        {"log": "operations", "state": {"a": [1, 2]}, "give": []},
+        {"log": "changes", "state": {}, "give": [json.dumps({"format": 1})]},
+    ],
+)
+def test_what_no_partner_says_of_a_log_ends_the_connection(sites: tuple[Site, Site], body: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolViolation):
+        answer_log(body, sites[0].logs())
+    with pytest.raises(ProtocolViolation):
+        answer_places(body | {"places": [["a", "b"]], "after": [0, ""], "until": None}, sites[0].logs())
+
+
+def test_a_comparison_finds_exactly_what_each_lacks_and_nothing_where_both_hold_the_same(
+    sites: tuple[Site, Site],
+) -> None:
+    tokyo, osaka = sites
+    arrivals = [arrival(study=f"1.2.{number % 40}") for number in range(120)]
+    for site in sites:
+        site.instances.record_in_order(arrivals)
+    between = Between(osaka)
+    assert compare(cast(Link, between), tokyo.contents).is_equal
+    assert between.asked == [SUMS]
+    here, there = arrival(study="1.2.5"), [arrival(study="1.2.7"), arrival(study="9.9.9")]
+    osaka.instances.record(here)
+    tokyo.instances.record_in_order(there)
+    found = compare(link_to(osaka), tokyo.contents)
+    assert [one.digest for one in found.here] == [here.digest]
+    assert {one.digest for one in found.there} == {one.digest for one in there}
+    assert found.studies == 3
+    assert by_series(found.here) == {("1.2.5", "1.2.5.1"): here.received_at}
+    assert not found.is_equal
+
+
+def test_what_one_site_purged_is_not_missing_there(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    gone = arrival(study="1.2.5")
+    tokyo.instances.record(gone)
+    osaka.instances.record(gone)
+    contents = [Content(sop_uid=gone.description.sop_uid, digest=gone.digest, role="current")]
+    for kind in (OperationKind.DELETE, OperationKind.PURGE):
+        one = osaka.operations.draft(kind, "1.2.5", contents, now=NOW, who="a", reason="b")
+        osaka.operations.record(one, missed=(), now=NOW)
+    found = compare(link_to(osaka), tokyo.contents)
+    assert (found.here, found.there, found.studies) == ([], [], 1)
+
+
+def test_what_is_owed_already_is_on_its_way(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    one, other = arrival(study="1.2.5"), arrival(study="1.2.6")
+    osaka.instances.record_in_order([one, other])
+    osaka.outbox.owe("partner", {("1.2.5", "1.2.5.1"): NOW}, NOW)
+    found = compare(link_to(osaka), tokyo.contents)
+    wanted = by_series(found.here)
+    assert ask_for(link_to(osaka), wanted, heals=True) == {("1.2.5", "1.2.5.1")}
+    found.leave_out(set(), {("1.2.5", "1.2.5.1")})
+    assert (found.on_their_way, [missing.study_uid for missing in found.here]) == (1, ["1.2.6"])
+    assert not found.is_equal
+    assert osaka.outbox.owed_of("partner", wanted) == wanted.keys()
+    behind = osaka.outbox.behind("partner")
+    assert (behind.series, behind.oldest_at) == (2, other.received_at)
+
+
+def test_the_outbox_is_filled_by_the_transaction_that_records_an_object(sites: tuple[Site, Site]) -> None:
+    tokyo, _ = sites
+    new = replace(arrival(study="1.2.5"), partners=("osaka", "kyoto"))
+    assert not tokyo.outbox.owes("osaka")
+    tokyo.instances.record(new)
+    for name in ("osaka", "kyoto"):
+        assert tokyo.outbox.series_owed(name, limit=10) == [("1.2.5", "1.2.5.1")]
+        assert tokyo.outbox.behind(name).objects == 1
+    tokyo.instances.record_in_order([replace(arrival(study="1.2.5"), partners=("osaka",)) for _ in range(3)])
+    behind = tokyo.outbox.behind("osaka")
+    assert (behind.series, behind.objects) == (1, 4)
+    (replica,) = tokyo.outbox.replicas("1.2.5", "1.2.5.1", [new.digest])
+    assert (replica.item.digest, replica.item.copies, replica.sender) == (new.digest, new.copies, "CT1")
+
+
+def test_a_study_of_many_objects_is_told_in_parts(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacs_server.cluster.pair._OBJECTS_AT_ONCE", 4)
+    monkeypatch.setattr("pacs_server.cluster.pair._STUDIES_AT_ONCE", 2)
+    tokyo, osaka = sites
+    arrivals = [arrival(study="1.2.5") for _ in range(10)] + [arrival(study=f"1.2.{n}") for n in range(6, 12)]
+    osaka.instances.record_in_order(arrivals)
+    between = Between(osaka)
+    assert content_of(cast(Link, between), "1.2.5") == osaka.contents.of("1.2.5")
+    assert between.asked == [CONTENT] * 3
+    assert len(compare(link_to(osaka), tokyo.contents).here) == len(arrivals)
+    between.asked.clear()
+    ours = osaka.contents.of("1.2.5")
+    assert content_of(cast(Link, between), "1.2.5", ours=ours) is ours
+    assert between.asked == [CONTENT]
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (answer_studies, {}),
+        (answer_studies, {"buckets": [4096], "after": ""}),
+        (answer_studies, {"buckets": [True], "after": ""}),
+        (answer_studies, {"buckets": [1], "after": "x" * 200}),
+        (answer_content, {"study": "1.2", "series": ""}),
+        (answer_content, {"study": 5, "series": "", "after": ["", ""]}),
+        (answer_content, {"study": "1.2", "series": "", "after": ["", 1]}),
+    ],
+)
+def test_what_no_partner_asks_ends_the_connection(
+    sites: tuple[Site, Site], answer: Callable[[Body, Contents], Body], body: dict[str, Any]
+) -> None:
+    with pytest.raises(ProtocolViolation):
+        answer(body, sites[0].contents)
+
+
+@pytest.mark.parametrize("rows", [None, [[]], [["1.2", "1.3", "yesterday"]], [["1.2", "1.3", "2026-11-26T00:00:00"]]])
+def test_what_no_partner_asks_for_ends_the_connection(rows: Any) -> None:
+    with pytest.raises(ProtocolViolation):
+        series_asked_for({"series": rows})
+
+
+def held(digest: str, role: str, minutes: int) -> Held:
+    received_at = (NOW + timedelta(minutes=minutes)).isoformat()
+    return Held(series_uid="1.2.3.1", sop_uid="1.2.3.1.1", digest=digest, role=role, received_at=received_at)
+
+
+def content(*objects: Held) -> StudyContent:
+    return StudyContent(held=objects, purged=frozenset())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "first"),
+    [
+        # Each received one from its own sender and the other from the partner, later.
+        ([("a", "current", 0), ("b", "version", 9)], [("b", "current", 2), ("a", "version", 8)], ("a", "current")),
+        ([("a", "current", 5), ("b", "version", 9)], [("b", "current", 2), ("a", "version", 8)], ("b", "version")),
+        ([("a", "current", 5), ("b", "version", 9)], [("b", "current", 5), ("a", "version", 8)], ("a", "current")),
+        # Both agree; one lacks a content yet; the same values in another syntax; one is in the trash.
+        ([("a", "current", 0), ("b", "version", 9)], [("a", "current", 2), ("b", "version", 8)], None),
+        ([("a", "current", 0)], [("b", "current", 2), ("a", "version", 8)], None),
+        ([("a", "current", 0), ("b", "encoding", 9)], [("b", "current", 2), ("a", "encoding", 8)], None),
+        ([("a", "current", 0), ("b", "trash", 9)], [("b", "current", 2), ("a", "version", 8)], None),
+    ],
+)
+def test_of_contents_that_each_site_took_first_both_choose_the_one_that_came_first(
+    ours: list[Any], theirs: list[Any], first: tuple[str, str] | None
+) -> None:
+    here, there = (content(*(held(*one) for one in side)) for side in (ours, theirs))
+    assert first_received(here, there) == ({"1.2.3.1.1": first} if first else {})
+    other = first_received(there, here)
+    assert [digest for digest, _ in other.values()] == ([first[0]] if first else [])

@@ -373,6 +373,12 @@ HELP: Final[dict[str, str]] = {
         "相手サーバの一覧を、サーバが最後に確かめたときの状態とともに表示します。",
     "Greet a partner now, and show it. Ends with 13 when it does not answer.":
         "相手サーバに今すぐ接続して表示します。応答がなければ終了コードは 13 です。",
+    "Compare everything that is held here and at a partner. Ends with 12 when one of both lacks something that is not on "
+    "its way.":
+        "こちらと相手サーバが持っているものをすべて比べます。送信待ちでもないのに片方にないものがあれば、終了コードは 12 です。",
+    "Count anew what is held here, from the rows of all objects.":
+        "こちらにあるものを、すべての画像の登録から数え直します。",
+    "Have each site send the other what it lacks.": "お互いに、相手に足りないものを送るようにします。",
     "Exchange nothing with a partner for the time being.": "相手サーバとのやり取りを一時的に止めます。",
     "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",
     "Forget a partner. What came from it stays.": "相手サーバの登録を消します。受け取ったものは残ります。",

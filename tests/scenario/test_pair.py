@@ -1,7 +1,10 @@
 """Two servers that hold the same: whatever is stored, decided or lost on either, and whatever happens between them."""
 
+import os
 import random
+import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -149,7 +152,7 @@ def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_oth
     pair.mend()
     lost = {one.sop_uid for one in (*no_file, *no_row, no_job)}
     found = lambda: {  # noqa: E731
-        row["uid"] for row in pair.compared(osaka, "--full")["missing"] if row["missing"] == "here"
+        row["uid"] for row in pair.compared(osaka, "--full").get("missing", ()) if row["missing"] == "here"
     }
     wait_for(lambda: found() == lost, "exactly what was lost to be found", timeout_s=HEALED_S, every_s=0.5)
     osaka.pacs("partner", "compare", "tokyo", "--full", "--repair")
@@ -175,3 +178,27 @@ def test_kills_on_either_side_while_objects_go_over_lose_nothing_and_the_rest_fo
     pair.become_equal()
     for each in pair.both:
         assert_bytes(each, acknowledged)
+
+
+def test_what_is_acknowledged_while_a_volume_of_the_other_site_is_needed_outlives_the_whole_site(
+    tmp_path: Path,
+) -> None:
+    tokyo = Archive(tmp_path / "tokyo", aet="TOKYO", settings={"check_called": False})
+    exported = tmp_path / "nas-of-osaka"
+    exported.mkdir()
+    tokyo.pacs("storage", "add", "at-osaka", str(exported), "--domain", "osaka")
+    tokyo.pacs("policy", "set", "--want", "2", "--need", "2", "--degraded", "2")
+    tokyo.start()
+    sender = Sender(tokyo, objects(tmp_path, 41, 60))
+    sender.start()
+    wait_for(lambda: len(sender.acknowledged) > 20, "objects to be acknowledged", timeout_s=60)
+    tokyo.kill()
+    sender.give_up()
+    shutil.rmtree(tokyo.data)
+    osaka = Archive(tmp_path / "osaka", aet="OSAKA")
+    osaka.pacs("storage", "add", "from-tokyo", str(exported))
+    long_ago = time.time() - 3_600  # what is younger than a quarter of an hour may be somebody's unfinished work
+    for path in exported.rglob("*.dcm"):
+        os.utime(path, (long_ago, long_ago))
+    osaka.pacs("reconcile", "--repair", expect=(0, 12))
+    assert {one.sop_uid for one in sender.acknowledged} <= osaka.instance_uids()

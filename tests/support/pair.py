@@ -1,5 +1,6 @@
 """Two archives that are each other's partner, with lines between them that can be cut."""
 
+import json
 import select
 import socket
 import subprocess
@@ -121,11 +122,14 @@ class Pair:
 
     def are_equal(self) -> bool:
         """Whether a comparison of everything finds nothing, from both sides."""
-        return all(self.compared(each)["is_equal"] for each in self.both)
+        return all(self.compared(each).get("is_equal") for each in self.both)
 
     def compared(self, archive: Archive, *options: str) -> dict[str, Any]:
+        """What a comparison finds; nothing while the other is not reached."""
         other = self.osaka if archive is self.tokyo else self.tokyo
-        return dict(archive.report("partner", "compare", other.aet.lower(), *options, expect=(0, 12)))
+        arguments = ("partner", "compare", other.aet.lower(), *options, "--json")
+        told = archive.pacs(*arguments, expect=(0, 12, 13)).stdout
+        return dict(json.loads(told)) if told else {}
 
     def become_equal(self) -> None:
         wait_for(self.are_equal, "both archives to hold the same", timeout_s=HEALED_S, every_s=0.5)

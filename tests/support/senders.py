@@ -43,10 +43,16 @@ class Sender(threading.Thread):
         self.acknowledged: list[Sample] = []
         self.statuses: set[int] = set()
         self.longest_s = 0.0
+        self._gives_up = False
+
+    def give_up(self) -> None:
+        """Send no more; the archive is gone for good."""
+        self._gives_up = True
+        self.join(GIVE_UP_S)
 
     def run(self) -> None:
         deadline = time.monotonic() + GIVE_UP_S
-        while self.waiting and time.monotonic() < deadline:
+        while self.waiting and time.monotonic() < deadline and not self._gives_up:
             try:
                 self.send_some()
             except PacsError:
@@ -58,7 +64,7 @@ class Sender(threading.Thread):
         proposals = [(CT, (EXPLICIT_LE,), False)]
         association = client.connect(destination, calling_aet="SENDER", contexts=proposals, limits=LIMITS)
         try:
-            while self.waiting:
+            while self.waiting and not self._gives_up:
                 sample = self.waiting[0]
                 began = time.monotonic()
                 status = client.store(

@@ -12,9 +12,9 @@ from typing import Any
 
 from support.server import Archive, wait_for
 
-SETTINGS: Mapping[str, object] = {
+SETTINGS: Mapping[str, Any] = {
     "check_called": False,
-    "partner": {"port": 0, "greet_every_s": 0.5, "connect_timeout_s": 2.0, "handshake_timeout_s": 2.0},
+    "partner": {"greet_every_s": 0.5, "connect_timeout_s": 2.0, "handshake_timeout_s": 2.0},
 }
 HEALED_S = 60.0
 
@@ -70,19 +70,32 @@ class Wire:
                         other[one].sendall(data)
 
 
+def _free_port() -> int:
+    """A port that nobody has now: after a restart an archive answers partners where it did before."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def with_partner_port(settings: Mapping[str, Any], port: int) -> dict[str, Any]:
+    return {**settings, "partner": {**settings["partner"], "port": port}}
+
+
 class Pair:
     """TOKYO and OSAKA, running and joined. Everything between them goes through the wires."""
 
-    def __init__(self, folder: Path, *, settings: Mapping[str, object] = SETTINGS) -> None:
-        self.tokyo, self.osaka = (Archive(folder / name, settings=settings, aet=name) for name in ("TOKYO", "OSAKA"))
-        self._partner_ports: dict[int, int] = {}
+    def __init__(self, folder: Path, *, settings: Mapping[str, Any] = SETTINGS) -> None:
+        ports = [_free_port(), _free_port()]
+        self.tokyo, self.osaka = (
+            Archive(folder / name, settings=with_partner_port(settings, port), aet=name)
+            for name, port in zip(("TOKYO", "OSAKA"), ports, strict=True)
+        )
         self.wires: list[Wire] = []
         for each in self.both:
             each.pacs("tls", "init")
             each.start()
-        for here, there in (self.both, self.both[::-1]):
+        for here, there, port in ((*self.both, ports[1]), (*self.both[::-1], ports[0])):
             dicom = Wire(lambda there=there: there.port)  # type: ignore[misc]
-            link = Wire(lambda there=there: self.partner_port(there))  # type: ignore[misc]
+            link = Wire(lambda port=port: port)  # type: ignore[misc]
             self.wires += [dicom, link]
             here.add_peer(there.aet, dicom.port)
             self.add_partner(here, there, link.port)
@@ -92,15 +105,6 @@ class Pair:
     @property
     def both(self) -> tuple[Archive, Archive]:
         return self.tokyo, self.osaka
-
-    def partner_port(self, archive: Archive) -> int:
-        """Where it answers partners; 0 while it does not run."""
-        if archive.pid not in self._partner_ports:
-            server = archive.report("status", expect=(0, 13))["server"]
-            if server is None:
-                return 0
-            self._partner_ports[archive.pid] = int(server["partner_port"])
-        return self._partner_ports[archive.pid]
 
     def add_partner(self, here: Archive, there: Archive, port: int) -> subprocess.CompletedProcess[str]:
         pin = {row["name"]: row["fingerprint"] for row in there.report("tls", "show")}["node"]

@@ -56,6 +56,7 @@ class Changes:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._seen: object = None
         self.log = StampedLog(index, changes)
         make = sqlite.insert if index.database_path is not None else postgresql.insert
         self._insert = make(changes).on_conflict_do_nothing()
@@ -76,13 +77,17 @@ class Changes:
         Raises: IndexUnavailable.
         """
         with self._index.read() as connection:
-            if not _differing(connection, without):
-                return 0
+            present = _present(connection, without)
+            entered = connection.execute(select(func.count(), func.max(changes.c.counter))).one()
+        if self._seen == (present, tuple(entered), without):
+            return 0  # the usual answer, every second; the log, which only grows, is not read for it
         with self._index.write() as connection:
             self._keep_others_out(connection)
             differing = _differing(connection, without)
             for (kind, name), content in sorted(differing.items(), key=lambda pair: pair[0]):
                 self._enter(connection, kind, name, content, now, who)
+        if not differing:
+            self._seen = present, tuple(entered), without
         return len(differing)
 
     def take(self, texts: Collection[str], *, without: Collection[str] = ()) -> int:
@@ -127,8 +132,8 @@ class Changes:
             connection.execute(KEEP_OTHERS_OUT, {"names": ["changes"]})  # a number is given once
 
 
-def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
-    """What is other now than the log says."""
+def _present(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+    """What partners have in common, as it is now, by kind and name."""
     present: dict[tuple[str, str], Mapping[str, Any] | None] = {
         (PEER, row["aet"]): dict(row)
         for row in connection.execute(select(*peers.c)).mappings()
@@ -137,6 +142,12 @@ def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[s
     for name, value in connection.execute(select(site.c.name, site.c.value)):
         if name.startswith(_SHARED):
             present[ENTRY, name] = {"value": value}
+    return present
+
+
+def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+    """What is other now than the log says."""
+    present = _present(connection, without)
     logged: dict[tuple[str, str], Change] = {}
     for text in connection.execute(select(changes.c.content).where(changes.c.kind.in_([PEER, ENTRY]))).scalars():
         one = _change(text)

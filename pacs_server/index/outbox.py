@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_COUNTED: Final = 100_000
 _BATCH: Final = 300
+_TOLD_AGAIN: Final = 10
+_LONG_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +47,22 @@ class Outbox:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._counted: dict[str, tuple[float, Behind]] = {}
 
     def behind(self, partner: str) -> Behind:
-        """How far a partner is behind this site. Raises: IndexUnavailable."""
+        """How far a partner is behind this site. To count a large backlog takes time, so that it is told again for ten
+        times as long as it took. Raises: IndexUnavailable.
+        """
+        began = time.monotonic()
+        good_until, behind = self._counted.get(partner, (0.0, None))
+        if behind is None or began >= good_until:
+            behind = self._count(partner)
+            ended = time.monotonic()
+            took_s = ended - began
+            self._counted[partner] = ended + (_TOLD_AGAIN * took_s if took_s > _LONG_S else 0.0), behind
+        return behind
+
+    def _count(self, partner: str) -> Behind:
         owed = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner
         new = (
             select(instances.c.id)

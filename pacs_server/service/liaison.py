@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server.cluster.link import LinkServer
+from pacs_server.cluster.messages import Hello
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.partners import Partner
@@ -29,6 +30,7 @@ _DRAIN_S: Final = 5.0
 _SOON_S: Final = 1.0
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _NIGHTLY: Final = timedelta(hours=12)
+_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 class Liaison:
@@ -93,11 +95,18 @@ class Liaison:
         try:
             greeting = greet(node, partner, lambda: datetime.now(UTC))
             if greeting.hello is not None:
-                exchange_logs(node, node.partners.one(partner.name), datetime.now(UTC))
-                self._told[partner.name] = self._state()
+                self._keep_logs_equal(node.partners.one(partner.name), greeting.hello)
         except PacsError as error:
             greeting = Greeting(problem=error)
         return contact_of(partner, greeting, datetime.now(UTC))
+
+    def _keep_logs_equal(self, partner: Partner, hello: Hello) -> None:
+        """Exchange where the partner knows other things, and note now and then that it knows the same."""
+        now, state = datetime.now(UTC), self._state()
+        is_known = partner.exchanged_at is not None and now - partner.exchanged_at < _NOTED_EVERY
+        if hello.logs != state or self._told.get(partner.name) != state or not is_known:
+            exchange_logs(self._node, partner, now)
+            self._told[partner.name] = self._state()
 
     def _compare_one(self) -> bool:
         """Compare with a partner once a night, and when it has never been done; what one of both lacks is owed then."""

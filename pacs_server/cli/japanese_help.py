@@ -12,8 +12,10 @@ HELP: Final[dict[str, str]] = {
     "Settings file; else PACS_CONFIG, else pacs.yaml in PACS_DATA, in ./pacs-data or in /etc/pacs.":
         "設定ファイル。省略時は PACS_CONFIG、次に PACS_DATA・./pacs-data・/etc/pacs の pacs.yaml。",
     "Print JSON instead of a table.": "表の代わりに JSON で出力します。",
-    "Make a new archive: settings file, database and a first volume.":
-        "新しいアーカイブを作ります。設定ファイル、データベース、最初のボリュームができます。",
+    "Make a new archive: settings file, database and a first volume. Where the --database is that of an archive, this "
+    "becomes one more node of it: it uses its volumes, and adds none.":
+        "新しいアーカイブを作ります。設定ファイル、データベース、最初のボリュームができます。--database がすでにアーカイブのものなら、"
+        "そのアーカイブのノードになります。ボリュームはそのものを使い、追加しません。",
     "Directory of the archive; made if it is missing.": "アーカイブのディレクトリ。なければ作ります。",
     "AE title of the archive.": "アーカイブの AE タイトル。",
     "Address to listen on; 0.0.0.0 is every one.": "待ち受けるアドレス。0.0.0.0 はすべてのアドレス。",
@@ -26,9 +28,9 @@ HELP: Final[dict[str, str]] = {
         "古い版の SQLite は隣に写しを取ってから更新します。PostgreSQL は更新しません。pacs db upgrade を実行してください。",
     "Show the server, the volumes, what is held and what is owed. Ends with 13 when no server runs.":
         "サーバ、ボリューム、保管量、未処理の作業を表示します。サーバが動いていなければ終了コードは 13 です。",
-    "Examine this archive, and say what to do. Settings, database, server, volumes, fault domains, copies, what is to "
-    "be sent. Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.":
-        "このアーカイブを調べ、何をすべきかを示します。設定、データベース、サーバ、ボリューム、故障範囲、コピー、送信待ちを調べます。"
+    "Examine this archive, and say what to do. Settings, database, Patroni, server, nodes, volumes, fault domains, "
+    "copies, what is to be sent. Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.":
+        "このアーカイブを調べ、何をすべきかを示します。設定、データベース、Patroni、サーバ、ノード、ボリューム、故障範囲、コピー、送信待ちを調べます。"
         "すべきことがあるとき、または耐えられる損失が --survive の数より少ないとき、終了コードは 12 です。",
     "Try every loss of N servers, databases and volumes: which first loses data, or ends service.":
         "サーバ、データベース、ボリュームのうち N 個を同時に失う場合をすべて試し、データを失うもの、サービスが止まるものを示します。",

@@ -15,6 +15,10 @@ MESSAGES: Final[dict[str, str]] = {
     "pacs: unexpected: {}; this is a fault in pacs, please report the lines above":
         "pacs: 予期しない誤り: {0}。pacs の不具合です。上の行を報告してください",
     "made an archive in {}": "アーカイブを {0} に作りました",
+    "made one more node of the archive that the database is of":
+        "そのデータベースのアーカイブに、ノードを一つ加えました",
+    "volume {} is not at {} here: mount it there, or say where it is on this node: volume_paths in {}":
+        "ボリューム {0} がここの {1} にありません。そこにマウントするか、このノードでの場所を {2} の volume_paths に書いてください",
     "settings: {}; start it with: pacs -c {} serve": "設定ファイル: {0}。起動: pacs -c {1} serve",
     "{} is good": "{0} に問題はありません",
     "added volume {} at {}, tier {}, fault domain {}": "ボリューム {0} を {1} に追加しました。階層 {2}、故障範囲 {3}",
@@ -70,6 +74,7 @@ MESSAGES: Final[dict[str, str]] = {
         "まだ何も保管していません。これから届くものについて示します",
     "{} objects have no good copy that can be read now: pacs verify, pacs storage list":
         "オブジェクト {0} 件には、いま読める正しいコピーがありません: pacs verify、pacs storage list",
+    "left out, because they do not serve now: {}": "いま動いていないため、除いて調べました: {0}",
     "left out, because they cannot be read now: {}": "いま読めないため、除いて調べました: {0}",
     # Refusals and failures.
     "{} parts can be lost in {} ways of up to {}, and objects lie in {} ways: too many to try each; ask for fewer with "

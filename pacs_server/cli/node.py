@@ -39,12 +39,20 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65_535), default=11112, show_default=True, help="Port to listen on.")
 @click.option("--database", metavar="URL", help="postgresql://... for production; else SQLite in the directory.")
 def init(data: Path, aet: AeTitle, host: str, port: int, database: str | None) -> ExitCode:
-    """Make a new archive: settings file, database and a first volume."""
+    """Make a new archive: settings file, database and a first volume.
+
+    Where the --database is that of an archive, this becomes one more node of it: it uses its volumes, and adds none.
+    """
     from pacs_server.service.initialise import initialise
 
-    settings_path = initialise(data, aet=aet, host=host, port=port, database=database)
-    talk(f"made an archive in {data}")
-    talk(f"settings: {settings_path}; start it with: pacs -c {settings_path} serve")
+    made = initialise(data, aet=aet, host=host, port=port, database=database)
+    talk("made one more node of the archive that the database is of" if made.volumes else f"made an archive in {data}")
+    for row in made.absent:
+        talk(
+            f"volume {row.name} is not at {row.path} here: mount it there, or say where it is on this node: "
+            f"volume_paths in {made.settings_path}"
+        )
+    talk(f"settings: {made.settings_path}; start it with: pacs -c {made.settings_path} serve")
     return ExitCode.DONE
 
 

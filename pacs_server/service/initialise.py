@@ -1,51 +1,71 @@
-"""Makes a new archive: settings file, index, first volume."""
+"""Makes a new archive: settings file, index, first volume; or one more node of an archive on PostgreSQL."""
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.schema import open_current, upgrade
+from pacs_server.index.schema import current, open_current, upgrade
+from pacs_server.service.assemble import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file
-from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.sentinel import adopt, place_at
 
 FIRST_VOLUME = "first"
 
 
-def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: str | None) -> Path:
-    """Make `data_dir` an archive with an empty index and one volume; answers the path of its settings file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What was made: a settings file, and with it a new archive, or one more node of the archive whose database has
+    these `volumes` already. The `absent` of them are not where this node looks for them.
+    """
 
-    Raises: Refused when it is one already; ConfigError when a value is not usable; IndexUnavailable.
+    settings_path: Path
+    volumes: tuple[VolumeRow, ...] = ()
+    absent: tuple[VolumeRow, ...] = ()
+
+
+def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: str | None) -> Made:
+    """Make `data_dir` an archive with an empty index and one volume; where the database has volumes, a node of that
+    archive, which adds none.
+
+    Raises: Refused when it is one already; ConfigError when a value is not usable; SchemaMismatch when the database is
+    that of an archive of another release; IndexUnavailable.
     """
     settings_path = data_dir / "pacs.yaml"
     if settings_path.exists():
         raise Refused(f"{data_dir} is already an archive ({settings_path} exists); nothing was changed")
-    volume_path = data_dir / "volumes" / FIRST_VOLUME
+    partial = settings_path.with_suffix(".part")
     try:
-        volume_path.mkdir(parents=True, exist_ok=True)
-        partial = settings_path.with_suffix(".part")
+        data_dir.mkdir(parents=True, exist_ok=True)
         partial.write_text(minimal_file(aet=aet, host=host, port=port, database=database), encoding="utf-8")
     except OSError as error:
         raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
     settings = load(partial)
-    upgrade(settings.database)
-    _add_first_volume(settings, volume_path)
+    # The schema of an archive on PostgreSQL is not changed by a node that joins: the others work with it.
+    if settings.database.startswith("sqlite:") or current(settings.database) is None:
+        upgrade(settings.database)
+    with closing(open_current(settings.database)) as index:
+        known = tuple(Registry(index).volumes())
+    if not known:
+        _add_first_volume(settings, data_dir / "volumes" / FIRST_VOLUME)
+    absent = tuple(row for row in known if place_at(location_of_volume(row)).volume_id != row.id)
     # The settings file comes last: an archive that has one is complete, and an interrupted init can be run again.
     partial.replace(settings_path)
-    return settings_path
+    return Made(settings_path=settings_path, volumes=known, absent=absent)
 
 
 def _add_first_volume(settings: Settings, path: Path) -> None:
-    index = open_current(settings.database)
     try:
-        registry = Registry(index)
-        if not registry.volumes():
-            path = path.resolve()
-            volume_id = adopt(path, name=FIRST_VOLUME)
-            registry.add_volume(
-                VolumeRow(id=volume_id, name=FIRST_VOLUME, path=str(path), tier="hot", domain=FIRST_VOLUME)
-            )
-    finally:
-        index.close()
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{path} cannot be made: {error.strerror}; choose another --data") from error
+    path = path.resolve()
+    with closing(open_current(settings.database)) as index:
+        volume_id = adopt(path, name=FIRST_VOLUME)
+        Registry(index).add_volume(
+            VolumeRow(id=volume_id, name=FIRST_VOLUME, path=str(path), tier="hot", domain=FIRST_VOLUME)
+        )

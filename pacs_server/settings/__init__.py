@@ -1,10 +1,11 @@
 """The settings of one node: frozen values from one YAML file. Site state that changes while it runs is in the index."""
 
-from pacs_server.settings.reading import database_at, load, minimal_file
+from pacs_server.settings.reading import database_at, load, minimal_file, secret_in
 from pacs_server.settings.values import (
     LogSettings,
     NetworkLimits,
     PartnerSettings,
+    PatroniSettings,
     Settings,
     StorageLimits,
     TlsFiles,
@@ -21,6 +22,7 @@ __all__ = [
     "LogSettings",
     "NetworkLimits",
     "PartnerSettings",
+    "PatroniSettings",
     "Settings",
     "StorageLimits",
     "TlsFiles",
@@ -32,6 +34,7 @@ __all__ = [
     "host_name",
     "load",
     "minimal_file",
+    "secret_in",
     "shown_url",
     "site_aet",
 ]

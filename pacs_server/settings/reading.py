@@ -16,7 +16,15 @@ import yaml
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import ConfigError
-from pacs_server.settings.values import ENVIRONMENT, LogSettings, Settings, database_url, host_name, site_aet
+from pacs_server.settings.values import (
+    ENVIRONMENT,
+    LogSettings,
+    PatroniSettings,
+    Settings,
+    database_url,
+    host_name,
+    site_aet,
+)
 from pacs_server.yaml_file import place_in, read_mapping
 
 DEFAULT: Final = "default"
@@ -49,6 +57,12 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
             values["database"] = _with_password(values["database"], data_dir / password_file)
         except ValueError as error:
             reading.problem("database_password_file", str(error))
+    values["patroni"] = _anchored_files(values.get("patroni", PatroniSettings()), data_dir)
+    if (file := values["patroni"].password_file) is not None:
+        try:
+            secret_in(file)
+        except ValueError as error:
+            reading.problem("patroni.password_file", str(error))
     if reading.problems:
         raise ConfigError(*reading.problems)
     return Settings(**values, origins=reading.origins)
@@ -93,16 +107,26 @@ def _anchored_url(url: str, data_dir: Path) -> str:
     return f"sqlite:///{data_dir / file}{mark}{query}"
 
 
+def _anchored_files(patroni: PatroniSettings, data_dir: Path) -> PatroniSettings:
+    named = {name: data_dir / file for name in ("ca_file", "password_file") if (file := getattr(patroni, name))}
+    return replace(patroni, **named)
+
+
+def secret_in(file: Path) -> str:
+    """The password that a file holds. Raises: ValueError when it cannot be read, or others can read it."""
+    try:
+        if file.stat().st_mode & stat.S_IRWXO:
+            raise ValueError(f"{file} is open to every user of this machine: chmod 600 it")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+
+
 def _with_password(url: str, file: Path) -> str:
     parts = urlsplit(url)
     if not parts.username:
         raise ValueError("needs a user name in database, like postgresql://pacs@localhost/pacs")
-    try:
-        if file.stat().st_mode & stat.S_IRWXO:
-            raise ValueError(f"{file} is open to every user of this machine: chmod 600 it")
-        password = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    password = secret_in(file)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{parts.username}:{quote(password, safe='')}@{host}").geturl()
 
@@ -161,7 +185,7 @@ class _Reading:
         self, values: dict[str, Any], name: str, kind: object, check: Callable[[Any], Any] | None, node: yaml.Node
     ) -> None:
         try:
-            value = _value(kind, node)
+            value = _COLLECTED[kind](node) if kind in _COLLECTED else _value(kind, node)
             values[name.rpartition(".")[2]] = check(value) if check and value is not None else value
         except ValueError as error:
             self.problem(name, str(error))
@@ -187,6 +211,33 @@ def _value(kind: object, node: yaml.Node) -> object:
     if not text:
         raise ValueError("needs a path")
     return Path(text)
+
+
+def _texts(node: yaml.Node) -> tuple[str, ...]:
+    """The texts of a list; nothing is an empty one. Raises: ValueError with the reason."""
+    if node.tag == _NULL_TAG:
+        return ()
+    if not isinstance(node, yaml.SequenceNode):
+        raise ValueError("needs a list, like [A, B]")  # noqa: TRY004 - reported, not raised to a caller
+    return tuple(str(_value(str, one)) for one in node.value)
+
+
+def _paths(node: yaml.Node) -> dict[str, Path]:
+    """The paths of a mapping, by their names; nothing is an empty one. Raises: ValueError with the reason."""
+    if node.tag == _NULL_TAG:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        raise ValueError("needs `name: path` lines below it")  # noqa: TRY004 - reported, not raised to a caller
+    named = {str(_value(str, name)): Path(str(_value(Path, path))) for name, path in node.value}
+    if len(named) < len(node.value):
+        raise ValueError("has a name twice")
+    return named
+
+
+_COLLECTED: Final[dict[object, Callable[[yaml.Node], object]]] = {
+    tuple[str, ...]: _texts,
+    Mapping[str, Path]: _paths,
+}
 
 
 def _plain(kind: type, node: yaml.ScalarNode) -> object:

@@ -82,6 +82,22 @@ def database_url(text: str) -> str:
     return text
 
 
+def _volume_paths(paths: Mapping[str, Path]) -> Mapping[str, Path]:
+    if relative := [name for name, path in paths.items() if not path.is_absolute()]:
+        raise ValueError(f"the path of {relative[0]} is {paths[relative[0]]}, but has to begin with /")
+    return paths
+
+
+def _api_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.username is not None:
+            raise ValueError("holds a user name; that is said in patroni.user, and the password in a file")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise ValueError(f"'{url[:80]}' is not the URL of a member's REST API, like http://db1:8008")
+    return urls
+
+
 def within(default: Number, low: Number, high: Number) -> Number:
     """A number setting with the least and the greatest value it may have."""
     return field(default=default, metadata={"check": _number_within(low, high)})
@@ -183,6 +199,19 @@ class PartnerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatroniSettings:
+    """The REST API of the Patroni that runs the database: `urls` of its members, none where there is no Patroni; with
+    `password_file`, changes are asked for as `user`.
+    """
+
+    urls: tuple[str, ...] = field(default=(), metadata={"check": _api_urls})
+    timeout_s: float = within(5.0, 0.1, 600.0)
+    ca_file: Path | None = None
+    user: str = "patroni"
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
 
@@ -200,6 +229,7 @@ class Settings:
     port: int = within(11112, 0, 65_535)
     database: str = field(repr=False, metadata={"check": database_url})
     database_password_file: Path | None = None
+    volume_paths: Mapping[str, Path] = field(default_factory=dict, metadata={"check": _volume_paths})
     check_called: bool = True
     accept_private_sop_classes: bool = True
     default_issuer: str = ""
@@ -211,6 +241,7 @@ class Settings:
     transcoding: TranscodingLimits = field(default_factory=TranscodingLimits)
     tls: TlsSettings = field(default_factory=TlsSettings)
     partner: PartnerSettings = field(default_factory=PartnerSettings)
+    patroni: PatroniSettings = field(default_factory=PatroniSettings)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
 
@@ -244,7 +275,14 @@ def entries(settings: object, prefix: str = "") -> Iterator[tuple[str, object]]:
         if is_dataclass(value):
             yield from entries(value, f"{prefix}{item.name}.")
         else:
-            yield f"{prefix}{item.name}", shown_url(value) if item.name == "database" else value
+            yield f"{prefix}{item.name}", _shown(item.name, value)
+
+
+def _shown(name: str, value: object) -> object:
+    """A value as the settings file would have it, without a password."""
+    if isinstance(value, tuple):
+        return list(value)
+    return shown_url(str(value)) if name == "database" else value
 
 
 def shown_url(url: str) -> str:

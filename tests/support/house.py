@@ -53,7 +53,7 @@ class House:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
-        self.config = initialise(folder, aet=AeTitle("PACS"), host="127.0.0.1", port=0, database=url)
+        self.config = initialise(folder, aet=AeTitle("PACS"), host="127.0.0.1", port=0, database=url).settings_path
         self.settings = load(self.config)
 
     @property

@@ -99,6 +99,14 @@ def test_an_unknown_setting_names_the_nearest(tmp_path, line, nearest):
         ("log: {level: INFO", "line"),
         ("- port", "list of `name: value` lines"),
         ('port: "\\x01"', "control character"),
+        ("volume_paths: [nas1]", "needs `name: path` lines below it"),
+        ("volume_paths: {nas1: srv/nas1}", "the path of nas1 is srv/nas1, but has to begin with /"),
+        ("volume_paths: {nas1: [/srv]}", "needs one value"),
+        ("volume_paths: {nas1: /a, nas1: /b}", "has a name twice"),
+        ("patroni: {urls: http://db1:8008}", "needs a list, like [A, B]"),
+        ("patroni: {urls: [db1:8008]}", "'db1:8008' is not the URL of a member's REST API"),
+        ("patroni: {urls: ['http://me:secret@db1:8008']}", "holds a user name"),
+        ("patroni: {password_file: nowhere}", "nowhere cannot be read"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_the_reason(tmp_path, line, reason):
@@ -123,6 +131,14 @@ def test_relative_paths_are_relative_to_the_data_directory(tmp_path):
     assert settings.data_dir == tmp_path / "data"
     assert settings.log.file == tmp_path / "data" / "pacs.log"
     assert settings.database == f"sqlite:///{tmp_path}/data/x/i.db"
+
+
+def test_lists_and_paths_by_name_are_taken_whole(tmp_path):
+    text = "volume_paths: {nas1: /srv/nas1, '2': /srv/2}\npatroni: {urls: [http://db1:8008, 'https://[::1]:8008/']}\n"
+    settings = load(write(tmp_path, text))
+    assert settings.volume_paths == {"nas1": Path("/srv/nas1"), "2": Path("/srv/2")}
+    assert settings.patroni.urls == ("http://db1:8008", "https://[::1]:8008/")
+    assert dict(entries(settings))["patroni.urls"] == ["http://db1:8008", "https://[::1]:8008/"]
 
 
 def test_an_absolute_database_path_stays(tmp_path):

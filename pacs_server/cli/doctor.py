@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_rows, talk
 from pacs_server.cli.partner import partners_of
-from pacs_server.cli.status import backlog_of
+from pacs_server.cli.status import backlog_of, nodes_of
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
 from pacs_server.cli.tls import certificates_of, expiry_problem
@@ -26,6 +27,8 @@ _HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 Problem = tuple[str, str]
 # Decisions are ordered by counters, not clocks; but so far apart, what people read of both sites misleads them.
 _CLOCK_S: Final = 60.0
+# Nodes of one archive see from each other's times that they live; silence of 15 s is death.
+_NODE_CLOCK_S: Final = 5.0
 
 
 @click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
@@ -45,8 +48,8 @@ _CLOCK_S: Final = 60.0
 def doctor(invocation: Invocation, survive: int | None, layout: Path | None) -> ExitCode:
     """Examine this archive, and say what to do.
 
-    Settings, database, server, volumes, fault domains, copies, what is to be sent. Ends with 12 when something is to be
-    done, or when fewer losses are survived than --survive asks for.
+    Settings, database, Patroni, server, nodes, volumes, fault domains, copies, what is to be sent. Ends with 12 when
+    something is to be done, or when fewer losses are survived than --survive asks for.
     """
     if survive is None:
         if layout is not None:
@@ -66,10 +69,16 @@ def _present(node: Node) -> tuple[Site, dict[str, object]]:
     """This site as it is now, and what is to be known beside its model."""
     import socket
 
+    from pacs_server.cluster.roster import lives
+    from pacs_server.service.roll_call import node_name
     from pacs_server.service.survival import count_copies, standing
     from pacs_server.storage.mounts import mount_table
 
-    now = standing(node, count_copies(node), server=socket.gethostname(), table=mount_table())
+    others = [one for one in node.nodes.all() if one.name != node_name(node.settings)]
+    living = [one for one in others if lives(one, datetime.now(UTC))]
+    if silent := [one.name for one in others if one not in living]:
+        talk(f"left out, because they do not serve now: {', '.join(silent)}")
+    now = standing(node, count_copies(node), server=socket.gethostname(), table=mount_table(), others=living)
     if now.is_empty:
         talk("nothing is held yet: told is what becomes of objects to come")
     if now.gone:
@@ -131,6 +140,22 @@ def _server(node: Node) -> Iterator[Problem]:
 def _volumes(node: Node) -> Iterator[Problem]:
     for row in mount_problems(node):
         yield f"{row['volume']}: {row['problem']}", str(row["remedy"])
+    known = {volume.spec.name for volume in node.volumes()}
+    for name in node.settings.volume_paths.keys() - known:
+        yield f"volume_paths names {name}, but no volume has that name", "pacs storage list, then pacs.yaml"
+
+
+def _nodes(node: Node) -> Iterator[Problem]:
+    """Nodes of this archive that are gone, or that misunderstand each other: by their clocks, by their releases."""
+    now = datetime.now(UTC)
+    if (told := node.nodes.clock()) is not None and abs(ahead_s := (now - told).total_seconds()) > _NODE_CLOCK_S:
+        yield f"the clock of this node is {ahead_s:+.0f} s from that of the database", "set both by NTP"
+    nodes = nodes_of(node, now)
+    for one in nodes:
+        if one["state"] == "silent":
+            yield f"{one['name']} was last seen at {one['seen_at']}", "pacs serve there; a week later it is forgotten"
+    if len(releases := sorted({str(one["release"]) for one in nodes if one["state"] == "serving"})) > 1:
+        yield f"the nodes run different releases: {', '.join(releases)}", "install one release on every node"
 
 
 def _domains(node: Node) -> Iterator[Problem]:
@@ -184,6 +209,7 @@ def _partners(node: Node) -> Iterator[Problem]:
 
 _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "server": _server,
+    "nodes": _nodes,
     "volumes": _volumes,
     "fault domains": _domains,
     "copies": _copies,

@@ -27,6 +27,15 @@ _ASSOCIATION_HEADINGS: Final = {
     "answered": "ANSWERED",
     "sent": "SENT",
 }
+_NODE_HEADINGS: Final = {
+    "name": "NODE",
+    "state": "STATE",
+    "aet": "AET",
+    "address": "ADDRESS",
+    "volumes": "VOLUMES",
+    "release": "RELEASE",
+    "seen_at": "SEEN",
+}
 
 
 @click.command(cls=Command, reports=True, example="pacs status --json")
@@ -46,15 +55,37 @@ def status(invocation: Invocation) -> ExitCode:
         backlog = backlog_of(node)
         survival = node.registry.survival()
         partners = partners_of(node)
+        nodes = nodes_of(node, datetime.now(UTC))
     if invocation.as_json:
         told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
-        click.echo(as_json_text(told | {"partners": partners}))
+        click.echo(as_json_text(told | {"partners": partners, "nodes": nodes}))
     else:
         _print_screen(server, volumes, holdings, backlog, survival)
+        if len(nodes) > 1:
+            click.echo()
+            print_rows(nodes, _NODE_HEADINGS, as_json=False)
         if partners:
             click.echo()
             print_rows(partners, PARTNER_HEADINGS, as_json=False)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
+
+
+def nodes_of(node: Node, now: datetime) -> list[dict[str, object]]:
+    """The nodes of an archive on PostgreSQL, as they told of themselves; `volumes` is how many each can read."""
+    from pacs_server.cluster.roster import lives
+
+    return [
+        {
+            "name": one.name,
+            "state": "serving" if lives(one, now) else "silent",
+            "aet": one.aet,
+            "address": one.address,
+            "volumes": len(one.reach),
+            "release": one.release,
+            "seen_at": one.seen_at.isoformat(timespec="seconds"),
+        }
+        for one in node.nodes.all()
+    ]
 
 
 def backlog_of(node: Node) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeRow
-    from pacs_server.service.assemble import location_of_volume, moved_to
+    from pacs_server.service.assemble import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import fail_together, location_of
     from pacs_server.storage.sentinel import adopt
 
@@ -76,7 +76,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         known = node.registry.volumes()
         if any(row.name == name for row in known):
             raise Refused(f"a volume {name} exists already; pacs storage list shows them")
-        places = [location_of_volume(row) for row in known]
+        places = [location_of_volume(on_this_node(row, node.settings)) for row in known]
         beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place))
         label = domain or next(beside, name)
         volume_id = adopt(location, name=name, others=places)
@@ -165,6 +165,11 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
         if marks != (row.high_water, row.low_water) and not tells_room(location_of_volume(changed)):
             raise Refused(f"{row.name} tells no room, so marks of how much is used mean nothing there")
         if location_of_volume(changed) != location_of_volume(row):
+            if row.name in node.settings.volume_paths:
+                raise Refused(
+                    f"the settings of this node say where {row.name} is (volume_paths); the path of the other nodes is "
+                    "changed on one of them, where its sentinel can be read"
+                )
             _check_sentinel(changed)
         node.registry.change_volume(changed)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -207,14 +212,18 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     Refused while an object has no good copy on another volume that can be read now, and while a server runs that may
     still write to it: drain it first.
     """
+    from pacs_server.cluster.roster import lives
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode
     from pacs_server.service.telling import running
 
     with invocation.node() as node:
         row = _known(node, name)
-        if running(node.settings.data_dir) is not None and row.mode is not VolumeMode.DRAINING:
-            raise Refused(f"the server may be writing to {name} at this moment: pacs storage drain {name} --yes first")
+        is_served = running(node.settings.data_dir) is not None or any(
+            lives(one, datetime.now(UTC)) for one in node.nodes.all()
+        )
+        if is_served and row.mode is not VolumeMode.DRAINING:
+            raise Refused(f"a server may be writing to {name} at this moment: pacs storage drain {name} --yes first")
         if only := _only_on(node, row):
             raise Refused(f"{only} objects have no good copy but on {name}: pacs storage drain {name} first")
         if len(node.registry.volumes()) == 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -140,6 +139,7 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
     """
     from pacs_server.archive.tiering import Room
     from pacs_server.service import tiers
+    from pacs_server.service.roll_call import node_name
 
     with invocation.node() as node:
         rules = tiers.chosen_rules(node, name)
@@ -152,7 +152,7 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
             return ExitCode.DONE
         with tiers.moving_alone(node):
             left = _move_all(invocation, node, moves, room, limit_bytes)
-            for problem in tiers.release_what_is_due(node, f"{socket.gethostname()}:{node.settings.data_dir}:tier"):
+            for problem in tiers.release_what_is_due(node, f"{node_name(node.settings)}:tier"):
                 talk(f"not removed: {problem}")
             talk(_waiting_line(node.releases.waiting()))
     return ExitCode.PARTLY if left else ExitCode.DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -110,10 +110,12 @@ class Jobs:
         per_target: int,
         kinds: Iterable[JobKind] = JobKind,
         target: str | None = None,
+        without: Collection[str] = (),
     ) -> Job | None:
         """Take the job of these kinds that waits longest; ours until `lease` is over, or it is `done` or `failed`.
 
-        At most `per_target` are under way for one kind and target; with a `target`, only jobs of that one are taken.
+        At most `per_target` are under way for one kind and target; with a `target`, only jobs of that one are taken,
+        and none for the targets `without`.
         Raises: IndexUnavailable.
         """
         kinds = frozenset(kinds)
@@ -136,6 +138,7 @@ class Jobs:
                     ),
                     jobs.c.kind.in_(kinds - _paused(connection)),
                     *(() if target is None else (jobs.c.target == target,)),
+                    jobs.c.target.not_in(without),
                     *(or_(jobs.c.kind != kind, jobs.c.target != busy_one) for kind, busy_one in full),
                 )
                 .order_by(jobs.c.due_at, jobs.c.id)
@@ -218,6 +221,15 @@ class Jobs:
         with self._index.write() as connection:
             left = update(jobs).where(jobs.c.worker == worker, jobs.c.state == JobState.RUNNING)
             connection.execute(left.values(state=JobState.WAITING, lease_until=""))
+
+    def release_node(self, name: str) -> int:
+        """Let the jobs of a node that is gone, whose workers' names begin with its own, be claimed at once; answers how
+        many there are. Raises: IndexUnavailable.
+        """
+        its = (jobs.c.worker == name) | jobs.c.worker.startswith(f"{name}:", autoescape=True)
+        with self._index.write() as connection:
+            left = update(jobs).where(its, jobs.c.state == JobState.RUNNING)
+            return connection.execute(left.values(state=JobState.WAITING, lease_until="")).rowcount
 
     def put_off(self, kind: JobKind, until: datetime) -> None:
         """Have none of a kind tried before. Raises: IndexUnavailable."""

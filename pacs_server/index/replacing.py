@@ -16,6 +16,7 @@ from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import ROUND
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.nodes import IS_OF_NODE, SiteNode, nodes_in
 from pacs_server.index.operations import SITE_ID
 from pacs_server.index.registry import VolumeRow, note_change
 from pacs_server.index.schema import current, open_current, upgrade
@@ -30,9 +31,10 @@ _TOLD: Final = ("id", "name", "path", "tier", "domain", "endpoint", "region", "c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Present:
-    """What the database tells that is to be replaced: its volumes, and the restore that was broken off, if one was."""
+    """What the database tells that is to be replaced: its volumes, its nodes, and a restore that was broken off."""
 
     volumes: tuple[VolumeRow, ...] = ()
+    nodes: tuple[SiteNode, ...] = ()
     restoring: str = ""
 
 
@@ -52,12 +54,13 @@ def present(url: str) -> Present:
                 columns = {column["name"] for column in inspect(connection).get_columns(volumes.name)}
                 named = select(*(volumes.c[name] for name in _TOLD if name in columns))
                 rows = tuple(VolumeRow(**row) for row in connection.execute(named.order_by("name")).mappings())
+                nodes = nodes_in(connection)
                 restoring = connection.execute(select(site.c.value).where(site.c.name == _RESTORING)).scalar()
         except IndexUnavailable:
             if path is None:
                 raise
             return Present()
-    return Present(volumes=rows, restoring=restoring or "")
+    return Present(volumes=rows, nodes=nodes, restoring=restoring or "")
 
 
 def count_without(index: Index, volume_ids: Collection[str]) -> int:
@@ -83,7 +86,7 @@ def settle(index: Index, present_volumes: Sequence[VolumeRow], gone: Collection[
         connection.execute(delete(volumes))
         connection.execute(insert(volumes), [asdict(row) for row in present_volumes])
         no_more = [_RESTORING, SITE_ID, *(f"{ROUND}{volume_id}" for volume_id in gone)]
-        connection.execute(delete(site).where(site.c.name.in_(no_more)))
+        connection.execute(delete(site).where(site.c.name.in_(no_more) | IS_OF_NODE))
         connection.execute(insert(site).values(name=_RESTORING, value=restoring))
         note_change(connection)
 

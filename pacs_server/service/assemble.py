@@ -28,6 +28,7 @@ from pacs_server.index.fields import Fields
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.nodes import Nodes
 from pacs_server.index.outbox import Outbox
 from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
@@ -75,6 +76,7 @@ class Node:
         self.outbox = Outbox(index)
         self.contents = Contents(index)
         self.changes = Changes(index)
+        self.nodes = Nodes(index)
         self.transcoder = Transcoder(
             settings.transcoding, settings.data_dir, reserve_bytes=settings.storage.reserve_bytes
         )
@@ -181,7 +183,7 @@ class Node:
         return list(self._volumes.values())
 
     def _take_over(self, rows: list[VolumeRow]) -> None:
-        wanted = {row.id: _spec(row) for row in rows}
+        wanted = {row.id: _spec(on_this_node(row, self.settings)) for row in rows}
         kept = {key: volume for key, volume in self._volumes.items() if key in wanted}
         before = remembered(self.settings.data_dir)
         for key, spec in wanted.items():
@@ -270,6 +272,12 @@ class Node:
             commitments=self.commitments,
             requests=self.requests,
         )
+
+
+def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:
+    """The volume with its path on this node, which its settings may say; the row has that of all the others."""
+    path = settings.volume_paths.get(row.name)
+    return row if path is None else replace(row, path=str(path))
 
 
 def location_of_volume(row: VolumeRow) -> Location:

@@ -4,7 +4,6 @@ console that waits, and write down what was read.
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -14,6 +13,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties
+from pacs_server.service.roll_call import node_name
 
 _LEASE: Final = timedelta(minutes=5)
 # A console that asks for much does not hold up one that asks for little.
@@ -25,7 +25,7 @@ class Attendant:
 
     def __init__(self, node: Node, name: str) -> None:
         self._node = node
-        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:{name}"
+        self._worker = f"{node_name(node.settings)}:{name}"
         duties = [("commitments", self._settle_one)] * _THREADS
         self._duties = Duties("attending", [*duties, ("reading", self._write_down_reading)])
 

@@ -15,16 +15,18 @@ from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, SchemaMismatch, Undecodable
 from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Registry
+from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
 from pacs_server.index.schema import knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
-from pacs_server.service.assemble import Node, location_of_volume
+from pacs_server.service.assemble import Node, location_of_volume, on_this_node
 from pacs_server.service.locks import backup_lock, instance_lock
+from pacs_server.service.roll_call import node_name, refuse_beside
 from pacs_server.settings import Settings, StorageLimits
 from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of
 from pacs_server.storage.carrying import Carried
-from pacs_server.storage.sentinel import adopt, place_at
+from pacs_server.storage.location import Location
+from pacs_server.storage.sentinel import Place, adopt, place_at
 
 _SNAPSHOT: Final = "backup-snapshot.db"
 
@@ -68,7 +70,7 @@ def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupD
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
-    volumes = [location_of_volume(row) for row in node.registry.volumes()]
+    volumes = [location_of_volume(on_this_node(row, node.settings)) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
 
 
@@ -151,6 +153,7 @@ class Restore:
             )
         with instance_lock(settings.data_dir):
             there = present(settings.database)
+            refuse_beside(there.nodes, own=node_name(settings), deed="a restore", now=datetime.now(UTC))
             if there.restoring == summary.digests[INDEX]:
                 with closing(open_current(settings.database)) as index:
                     lacking = count_without(index, [row.id for row in there.volumes])
@@ -158,7 +161,8 @@ class Restore:
                 return
             prepared = _beside_the_index(settings)
             try:
-                yield cls(settings, directory, _prepare(directory, summary, there, prepared), prepared)
+                plan = _prepare(directory, summary, there, prepared, settings)
+                yield cls(settings, directory, plan, prepared)
             finally:
                 discard(prepared)
 
@@ -184,12 +188,15 @@ class Restore:
 
     def _settle(self, prepared: Path) -> None:
         rows = [plan.row for plan in self.plan.volumes if plan.becomes is not Becomes.GONE]
-        rows = [row if row.id else replace(row, id=adopt(location_of_volume(row), name=row.name)) for row in rows]
+        rows = [row if row.id else replace(row, id=adopt(self._place_of(row), name=row.name)) for row in rows]
         if not rows:
             raise Refused("no volume of the backup is there, and no other one: mount them, or begin with pacs init")
         gone = [plan.former_id for plan in self.plan.volumes if plan.becomes.is_gone]
         with closing(open_current(sqlite_url(prepared))) as index:
             settle(index, rows, gone, restoring=self.plan.summary.digests[INDEX])
+
+    def _place_of(self, row: VolumeRow) -> Location:
+        return location_of_volume(on_this_node(row, self._settings))
 
 
 def _beside_the_index(settings: Settings) -> Path:
@@ -201,7 +208,10 @@ def _beside_the_index(settings: Settings) -> Path:
     return settings.data_dir / "restoring.db"
 
 
-def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepared: Path) -> Plan:
+def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepared: Path, settings: Settings) -> Plan:
+    def at(row: VolumeRow) -> Place:
+        return place_at(location_of_volume(on_this_node(row, settings)))
+
     try:
         discard(prepared)
         directory.fetch(part(summary.stamp, INDEX), prepared, summary.digests[INDEX])
@@ -209,6 +219,6 @@ def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepa
         raise Refused(f"{prepared} cannot be written: {error.strerror}; make room there") from error
     upgrade(sqlite_url(prepared))
     with closing(open_current(sqlite_url(prepared))) as index:
-        volumes = plan_volumes(Registry(index).volumes(), there.volumes, lambda row: place_at(location_of_volume(row)))
+        volumes = plan_volumes(Registry(index).volumes(), there.volumes, at)
         stays = [plan.row.id for plan in volumes if not plan.becomes.is_gone]
         return Plan(summary=summary, volumes=volumes, lacking=count_without(index, stays))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 from pacs_server.index.copying import Content, copy_content, prepare
+from pacs_server.index.nodes import Nodes
 from pacs_server.index.schema import open_current
 from pacs_server.service.locks import instance_lock
+from pacs_server.service.roll_call import node_name, refuse_beside
 from pacs_server.settings import Settings
 
 
@@ -16,11 +19,12 @@ def copy_database(settings: Settings, url: str) -> Iterator[Content]:
 
     The archive goes on with the one that its settings name.
 
-    Raises: Busy while a server runs; Refused; CopyDiffers; SchemaMismatch; ConfigError; IndexUnavailable.
+    Raises: Busy while a server of any node runs; Refused; CopyDiffers; SchemaMismatch; ConfigError; IndexUnavailable.
     """
     with (
         instance_lock(settings.data_dir),
         closing(open_current(settings.database)) as source,
         closing(prepare(settings.database, url)) as target,
     ):
+        refuse_beside(Nodes(source).all(), own=node_name(settings), deed="its copy", now=datetime.now(UTC))
         yield from copy_content(source, target)

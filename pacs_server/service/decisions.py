@@ -19,6 +19,7 @@ from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.roll_call import node_name
 from pacs_server.service.telling import running
 from pacs_server.service.tiers import release_what_is_due
 
@@ -98,7 +99,7 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
             node.transcoder.forget(content.digest)
         yield operation
     if running(node.settings.data_dir) is None:
-        release_what_is_due(node, f"{socket.gethostname()}:{node.settings.data_dir}:purge")
+        release_what_is_due(node, f"{node_name(node.settings)}:purge")
 
 
 def hold(node: Node, keys: Mapping[str, str], reason: str, *, ends: bool) -> Iterator[Operation]:

@@ -4,7 +4,6 @@ dead or slow delays no other, and none delays what keeps data safe.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
 from pacs_server.service.per_target import PerTarget
+from pacs_server.service.roll_call import node_name
 
 # An object of gigabytes over a slow line takes long; what this node had under way is released when it starts.
 _LEASE: Final = timedelta(minutes=30)
@@ -53,7 +53,7 @@ class Forwarder:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:forwarding"
+        self._worker = f"{node_name(node.settings)}:forwarding"
         self._senders = PerTarget("sending", self._send)
         self._duties = Duties("forwarding", [("routes", self._route), ("senders", self._call_senders)])
 

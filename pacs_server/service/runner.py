@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -22,6 +22,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties
 from pacs_server.service.leaving import release_volume
+from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.survival import SurvivalNotes
 from pacs_server.service.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
@@ -33,6 +34,8 @@ _COMMITMENTS: Final = frozenset({JobKind.COMMIT})
 # A console that waits on its association is told there, by the process that serves it.
 _WAITS_THERE: Final = timedelta(seconds=5)
 _KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
+# They concern whatever volumes the copies are on.
+_OF_SERIES: Final = frozenset({JobKind.COPY, JobKind.VERIFY})
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 _LEASE: Final = timedelta(minutes=5)
@@ -46,9 +49,11 @@ class Runner:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}"
+        self._worker = node_name(node.settings)
+        self._roll = RollCall(node, datetime.now(UTC))
         self._purged_on: date | None = None
         duties: list[tuple[str, Callable[[], bool]]] = [
+            ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
             *[("commitments", partial(self._do_job, _COMMITMENTS, _WAITS_THERE))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
@@ -66,18 +71,27 @@ class Runner:
 
         Raises: IndexUnavailable.
         """
+        self._roll.call(datetime.now(UTC))
         self._node.jobs.release(self._worker)
         self._duties.start()
 
     def stop(self) -> None:
         """Begin nothing new. What is under way can be broken off anywhere."""
         self._duties.stop()
+        self._roll.leave()
 
-    def _do_job(self, kinds: Collection[JobKind], overdue: timedelta = timedelta()) -> bool:
+    def _call_roll(self) -> bool:
+        self._roll.call(datetime.now(UTC))
+        return False
+
+    def _do_job(self, kinds: AbstractSet[JobKind], overdue: timedelta = timedelta()) -> bool:
         """Do one job of these kinds that is due for so long; whether there was one."""
-        jobs = self._node.jobs
+        jobs, roster = self._node.jobs, self._roll.roster
         moment = datetime.now(UTC) - overdue
-        job = jobs.claim(self._worker, moment, lease=_LEASE, per_target=_PER_TARGET, kinds=kinds)
+        kinds = kinds - _OF_SERIES if roster.leaves_series() else kinds
+        job = jobs.claim(
+            self._worker, moment, lease=_LEASE, per_target=_PER_TARGET, kinds=kinds, without=roster.elsewhere()
+        )
         if job is None:
             return False
         # A job may be owed because of what an admin changed a moment ago.
@@ -96,7 +110,7 @@ class Runner:
         now = datetime.now(UTC)
         if problems:
             jobs.failed(job, "; ".join(problems), now)
-            if job.kind is JobKind.COPY and not self._node.placement().homes(set()):
+            if job.kind is JobKind.COPY and not roster.others and not self._node.placement().homes(set()):
                 jobs.put_off(JobKind.COPY, now + _ALL_WAIT)
         else:
             jobs.done(job, now, again_at=again_at)
@@ -157,6 +171,8 @@ class Runner:
     def _read_fields(self) -> bool:
         """Read a few objects for a field; whether there are more."""
         node = self._node
+        if not self._roll.roster.has_duty():
+            return False
         field = node.fields.next_to_read(datetime.now(UTC))
         return field is not None and backfill(node.fields, field, node.placement(), self._charset_of)
 
@@ -166,6 +182,8 @@ class Runner:
 
     def _purge(self) -> bool:
         """Once a night, destroy what was in the trash for long enough, where the site decided so."""
+        if not self._roll.roster.has_duty():
+            return False
         now = datetime.now().astimezone()
         retention = retention_of(self._node.index)
         if retention.purging is Purging.NIGHTLY and now.hour < _NIGHT_ENDS and self._purged_on != now.date():
@@ -189,14 +207,14 @@ class Runner:
 
         In a thread of its own, one study after the other, so that jobs, which keep objects safe, never wait for it.
         """
-        return self._moves.step()
+        return self._roll.roster.has_duty() and self._moves.step()
 
     def _verify(self) -> bool:
         """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
         days = self._node.settings.storage.verify_every_days
         if days:
             for volume in self._node.volumes():
-                if volume.state.is_readable:
+                if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
                     self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
         return False
 
@@ -208,7 +226,10 @@ class Runner:
                 node.jobs.owe(JobKind.COPY, datetime.now(UTC), series=[(one.study_uid, one.series_uid)])
             if self._duties.pause(one.size_bytes / limits.verify_bytes_per_s):
                 return
+            if not self._roll.roster.has_duty(volume.spec.id):
+                return
 
     def _note_survival(self) -> bool:
-        self._survival.look(datetime.now(UTC))
+        if (roster := self._roll.roster).has_duty():
+            self._survival.look(datetime.now(UTC), roster.others)
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from typing import Final
 
 from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Site, Volume, copied_on, survived
 from pacs_server.errors import Refused
+from pacs_server.index.nodes import SiteNode
 from pacs_server.service.assemble import Node
 from pacs_server.storage.mounts import footing_of, mount_of, mount_table
 from pacs_server.storage.volume import Status
@@ -42,39 +43,29 @@ def count_copies(node: Node) -> Spread:
     return node.copies.spread([volume.spec.id for volume in node.volumes()])
 
 
-def standing(node: Node, spread: Spread, *, server: str, table: str) -> Standing:
-    """The model of this site: this server, under the name `server`, its database, and the volumes that can be read.
+def standing(node: Node, spread: Spread, *, server: str, table: str, others: Iterable[SiteNode] = ()) -> Standing:
+    """The model of this site: this server, under the name `server`, those of the `others`, their databases, and the
+    volumes that one of them reads.
 
     Raises: IndexUnavailable.
     """
-    here = {volume.spec.id: volume for volume in node.volumes() if volume.check().is_readable}
-    footings = {key: footing_of(volume.spec.path, table) for key, volume in here.items()}
-    volumes = tuple(
-        Volume(
-            name=volume.spec.name,
-            domain=volume.spec.domain,
-            server="" if (footing := footings[key]) is not None and footing.is_elsewhere else server,
-            takes_new=volume.state.status is Status.ONLINE,
-        )
-        for key, volume in here.items()
-    )
-    domain_of = {footing.device: here[key].spec.domain for key, footing in footings.items() if footing is not None}
-    databases = _databases(node, server, domain_of, table)
+    volumes = _volumes(node, server, table, others := tuple(others))
+    domain_of = {
+        footing.device: one.spec.domain
+        for one in node.volumes()
+        if one.spec.id in volumes and (footing := footing_of(one.spec.path, table)) is not None
+    }
+    machines = {server, *(one.machine for one in others)}
+    databases = _databases(node, server, domain_of, table, machines)
     counted: dict[frozenset[str], int] = {}
     for ids, objects in spread.items():
-        names = frozenset(here[one].spec.name for one in ids if one in here)
+        names = frozenset(volumes[one].name for one in ids if one in volumes)
         counted[names] = counted.get(names, 0) + objects
     gone = counted.pop(frozenset(), 0)
     site = Site(
-        servers=(
-            Server(
-                name=server,
-                databases=frozenset(one.name for one in databases),
-                volumes=frozenset(one.name for one in volumes),
-            ),
-        ),
+        servers=_servers(node, server, volumes, databases, others),
         databases=databases,
-        volumes=volumes,
+        volumes=tuple(volumes.values()),
         policy=node.policies().usual,
         placements=tuple(
             Placement(volumes=names, objects=objects)
@@ -83,16 +74,63 @@ def standing(node: Node, spread: Spread, *, server: str, table: str) -> Standing
     )
     if is_empty := not spread:
         site = replace(site, placements=copied_on(site, site.policy.want))
-    away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in here)
+    away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in volumes)
     return Standing(site=site, gone=gone, away=away, is_empty=is_empty)
 
 
-def _databases(node: Node, server: str, domain_of: Mapping[str, str], table: str) -> tuple[Database, ...]:
+def _volumes(node: Node, server: str, table: str, others: Iterable[SiteNode]) -> dict[str, Volume]:
+    """The volumes that can be read, by id. One that only another node reads takes new objects as far as is known here:
+    unless an admin has said that it does not.
+    """
+    found: dict[str, Volume] = {}
+    for volume in node.volumes():
+        state, spec = volume.check(), volume.spec
+        elsewhere = [one for one in others if spec.id in one.reach]
+        if not state.is_readable and not elsewhere:
+            continue
+        holders = [one.machine for one in elsewhere if spec.id in one.within]
+        if state.is_readable and not ((footing := footing_of(spec.path, table)) is not None and footing.is_elsewhere):
+            holders.insert(0, server)
+        found[spec.id] = Volume(
+            name=spec.name,
+            domain=spec.domain,
+            server=next(iter(holders), ""),
+            takes_new=state.status is Status.ONLINE
+            if state.is_readable
+            else not (spec.is_draining or spec.is_closed or spec.is_distrusted),
+        )
+    return found
+
+
+def _servers(
+    node: Node, server: str, volumes: Mapping[str, Volume], databases: Iterable[Database], others: Iterable[SiteNode]
+) -> tuple[Server, ...]:
+    """The machines that serve; nodes of one machine are lost together."""
+    reach = {server: {volume.spec.id for volume in node.volumes() if volume.state.is_readable}}
+    for one in others:
+        reach.setdefault(one.machine, set()).update(one.reach)
+    names = frozenset(one.name for one in databases)
+    return tuple(
+        Server(name=machine, databases=names, volumes=frozenset(volumes[one].name for one in ids if one in volumes))
+        for machine, ids in reach.items()
+    )
+
+
+def _databases(
+    node: Node, server: str, domain_of: Mapping[str, str], table: str, machines: Collection[str]
+) -> tuple[Database, ...]:
     """A SQLite file is in this server, and on the disk that it may share with a volume; of PostgreSQL each machine."""
     if (path := node.index.database_path) is None:
-        return tuple(Database(name=host, server=server if is_here(host) else "") for host in node.index.hosts)
+        return tuple(Database(name=host, server=_machine_of(host, server, machines)) for host in node.index.hosts)
     mount = mount_of(path, table)
     return (Database(name=path.name, server=server, domain=domain_of.get(mount.device, "") if mount else ""),)
+
+
+def _machine_of(host: str, server: str, machines: Collection[str]) -> str:
+    """The one of the servers that a host of a PostgreSQL URL is; empty for another machine."""
+    if is_here(host):
+        return server
+    return name if (name := host.partition(":")[0]) in machines else ""
 
 
 def is_here(host: str) -> bool:
@@ -112,8 +150,9 @@ class SurvivalNotes:
         self._spread: Spread = {}
         self._noted: tuple[Site, int, datetime] | None = None
 
-    def look(self, now: datetime) -> None:
-        """Count the copies when that was long ago; note anew what changed by that, by volumes or by policy.
+    def look(self, now: datetime, others: Iterable[SiteNode] = ()) -> None:
+        """Count the copies when that was long ago; note anew what changed by that, by volumes, by policy or by the
+        `others` that serve.
 
         Raises: IndexUnavailable.
         """
@@ -122,7 +161,7 @@ class SurvivalNotes:
         self._looked_at = now
         if now - self._counted_at >= _COUNT_EVERY:
             self._spread, self._counted_at = count_copies(self._node), now
-        told = standing(self._node, self._spread, server=socket.gethostname(), table=mount_table())
+        told = standing(self._node, self._spread, server=socket.gethostname(), table=mount_table(), others=others)
         state = told.site, told.gone, self._counted_at
         if state != self._noted:
             self._node.registry.note_survival(_facts(told) | {"counted_at": self._counted_at.isoformat()})

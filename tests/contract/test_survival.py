@@ -158,7 +158,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     house.take_in(tiny(1))
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
-    known = ["settings", "database", "server", "volumes", "fault domains", "copies", "sends", "partners"]
+    known = ["settings", "database", "server", "nodes", "volumes", "fault domains", "copies", "sends", "partners"]
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4

@@ -158,5 +158,9 @@ class IndexUnreachable(IndexUnavailable):
     """The database is away, or does not answer in time: whatever else is asked of it now would fail as well."""
 
 
+class PatroniUnavailable(PacsError):
+    """Patroni's REST API does not answer, in time or as it should."""
+
+
 class IndexConflict(IndexUnavailable):
     """Others changed the same rows at the same moment; the same transaction may succeed at once."""

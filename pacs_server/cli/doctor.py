@@ -22,6 +22,7 @@ from pacs_server.errors import ConfigError, PacsError
 if TYPE_CHECKING:
     from pacs_server.cluster.survive import Site
     from pacs_server.service.assemble import Node
+    from pacs_server.settings import Settings
 
 _HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 Problem = tuple[str, str]
@@ -113,9 +114,12 @@ def _examine(invocation: Invocation) -> ExitCode:
 
     check = "settings"
     try:
-        invocation.settings()
+        settings = invocation.settings()
         note(check, [])
         check = "database"
+        for name, problems in _of_patroni(settings):
+            note(name, problems)
+            code = ExitCode.DAMAGE if problems else code
         with invocation.node() as node:
             note(check, [])
             for check, find in _CHECKS.items():
@@ -128,6 +132,22 @@ def _examine(invocation: Invocation) -> ExitCode:
         code = exit_code(error)
     print_rows(rows, _HEADINGS, as_json=invocation.as_json)
     return code
+
+
+def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
+    """The checks of a database that Patroni runs, each by its name; none where the settings name no Patroni."""
+    from pacs_server.cluster.patroni import Patroni
+    from pacs_server.cluster.patroni_checks import checks
+    from pacs_server.errors import PatroniUnavailable
+
+    if not settings.patroni.urls:
+        return
+    try:
+        state = Patroni(settings.patroni).status()
+    except PatroniUnavailable as error:
+        yield "patroni members", [(str(error), "systemctl status patroni there, and patroni.urls in pacs.yaml")]
+    else:
+        yield from checks(state, settings.database, datetime.now(UTC))
 
 
 def _server(node: Node) -> Iterator[Problem]:

@@ -55,6 +55,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.CopyUnreadable: ExitCode.DAMAGE,
     errors.CopyDiffers: ExitCode.DAMAGE,
     errors.IndexUnavailable: ExitCode.UNREACHABLE,
+    errors.PatroniUnavailable: ExitCode.UNREACHABLE,
 }
 
 

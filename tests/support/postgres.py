@@ -41,7 +41,7 @@ class Cluster:
     def __init__(self) -> None:
         # Not in pytest's directory: another pytest that begins closes that to other users, and the cluster ends.
         self.home = Path(tempfile.mkdtemp(prefix="pacs-pg-"))
-        self._somebody = _somebody(self.home)
+        self._somebody = somebody(self.home)
         self._data = self.home / "data"
         self._running: subprocess.Popen[bytes] | None = None
 
@@ -136,7 +136,7 @@ class Cluster:
             engine.dispose()
 
 
-def _somebody(home: Path) -> dict[str, Any]:
+def somebody(home: Path) -> dict[str, Any]:
     """How to start a program as somebody else, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {"cwd": home}

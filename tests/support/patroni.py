@@ -1,0 +1,170 @@
+"""A database that a real Patroni runs: etcd, and two members on loopback. Where one of its parts is not installed, the
+test is skipped.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from support.postgres import required, somebody
+from support.server import wait_for
+
+from pacs_server.cluster.members import State
+from pacs_server.cluster.patroni import Patroni
+from pacs_server.errors import PatroniUnavailable
+from pacs_server.settings import PatroniSettings
+
+START_S = 60.0
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _command() -> tuple[list[str], dict[str, str]]:
+    """How to run Patroni, as a user who may not see the home of this one, where its Python may be."""
+    found = importlib.util.find_spec("patroni")
+    if found is None or found.origin is None:
+        pytest.skip("Patroni is not installed: pip install 'patroni[etcd3]'")
+    packages = Path(found.origin).parents[1]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python = shutil.which(version, path="/usr/bin") or sys.executable
+    return [python, "-S", "-m", "patroni"], {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(packages),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+class Members:
+    """etcd and the members `db1` and `db2`, of which the one that starts first leads."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="pacs-patroni-"))
+        self._etcd_port = free_port()
+        self._as_user = somebody(self.home)
+        self._ports = {name: (free_port(), free_port()) for name in ("db1", "db2")}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    @contextmanager
+    def new(cls) -> Iterator["Members"]:
+        command, environment = _command()
+        etcd = shutil.which("etcd")
+        if etcd is None:
+            pytest.skip("etcd is not installed (etcd-server)")
+        required("postgres")
+        with ExitStack() as at_end:
+            members = cls()
+            at_end.callback(members._remove)
+            members._start_etcd(etcd)
+            for name in members._ports:
+                members._start(name, command, environment)
+            yield members
+
+    @property
+    def settings(self) -> PatroniSettings:
+        return PatroniSettings(urls=tuple(f"http://127.0.0.1:{rest}" for rest, _ in self._ports.values()))
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for _, port in self._ports.values())
+        return f"postgresql://pacs@{hosts}/postgres?target_session_attrs=read-write"
+
+    def wait_until(self, what: str, leader: str) -> State:
+        """How the members are once `leader` leads and the other one is its synchronous standby."""
+
+        def settled() -> State | None:
+            with suppress(PatroniUnavailable):
+                state = Patroni(self.settings).status()
+                standby = next((one for one in state.members if one.is_synchronous), None)
+                if state.leader and state.leader.name == leader and standby and not standby.hindrance:
+                    return state
+            return None
+
+        found: State = wait_for(settled, f"{what}; see {self.home}", timeout_s=START_S, every_s=0.2)
+        return found
+
+    def data_of(self, name: str) -> Path:
+        """The data directory of a member."""
+        return self.home / name
+
+    def stop_etcd(self) -> None:
+        self._end("etcd")
+
+    def _start_etcd(self, program: str) -> None:
+        client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, free_port()))
+        words = [program, "--data-dir", str(self.home / "etcd"), "--listen-client-urls", client]
+        words += ["--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        self._run("etcd", [*words, "--initial-cluster", f"default={peer}"], {"PATH": os.environ["PATH"]})
+
+    def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        rest, port = self._ports[name]
+        parameters = {"fsync": "off", "unix_socket_directories": str(self.home), "max_connections": 50}
+        login = {"username": "pacs", "password": "pacs"}
+        text = yaml.safe_dump(
+            {
+                "scope": "pacs",
+                "name": name,
+                "restapi": {"listen": f"127.0.0.1:{rest}", "connect_address": f"127.0.0.1:{rest}"},
+                "etcd3": {"host": f"127.0.0.1:{self._etcd_port}"},
+                "bootstrap": {
+                    "dcs": {
+                        "ttl": 20,
+                        "loop_wait": 1,
+                        "retry_timeout": 3,
+                        "synchronous_mode": True,
+                        "postgresql": {"use_pg_rewind": True, "parameters": parameters},
+                    },
+                    "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}, "data-checksums"],
+                },
+                "postgresql": {
+                    "listen": f"127.0.0.1:{port}",
+                    "connect_address": f"127.0.0.1:{port}",
+                    "data_dir": str(self.home / name),
+                    "bin_dir": str(Path(required("postgres")).parent),
+                    "authentication": {"superuser": login, "replication": login},
+                    "pg_hba": ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"],
+                },
+            }
+        )
+        config = self.home / f"{name}.yml"
+        config.write_text(text, encoding="utf-8")
+        self._run(name, [*command, str(config)], environment)
+        if name == "db1":
+            wait_for(self._leads, f"{name} to lead; see {self.home}", timeout_s=START_S, every_s=0.2)
+
+    def _leads(self) -> bool:
+        with suppress(PatroniUnavailable):
+            return Patroni(self.settings).status().leader is not None
+        return False
+
+    def _run(self, name: str, words: list[str], environment: dict[str, str]) -> None:
+        with (self.home / f"{name}.log").open("wb") as log:
+            self._running[name] = subprocess.Popen(words, stdout=log, stderr=log, env=environment, **self._as_user)
+
+    def _end(self, name: str) -> None:
+        process = self._running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=30)
+
+    def _remove(self) -> None:
+        for name in list(self._running)[::-1]:
+            self._end(name)
+        shutil.rmtree(self.home, ignore_errors=True)

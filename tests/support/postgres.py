@@ -7,14 +7,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
-from support.server import wait_for
+from support.server import descendants, wait_for
 
 from pacs_server.index.engine import parse_url
 
@@ -104,6 +104,15 @@ class Cluster:
             self._running.send_signal(how)
             self._running.wait(timeout=30)
             self._running = None
+
+    def kill(self) -> None:
+        """End all of its processes at once, as when its machine loses power."""
+        assert self._running is not None, "it does not run"
+        for pid in [self._running.pid, *descendants(self._running.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._running.wait(timeout=30)
+        self._running = None
 
     def backends(self, database: str) -> list[int]:
         """The processes that serve connections to a database."""

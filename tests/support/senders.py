@@ -3,6 +3,8 @@
 import random
 import threading
 import time
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 from support.samples import Sample, tiny, write
@@ -16,6 +18,7 @@ from pacs_server.settings import NetworkLimits
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 GIVE_UP_S = 2_000 if LONG else 200
+_TURN = 7
 LIMITS = NetworkLimits(connect_timeout_s=2, response_timeout_s=20)
 
 
@@ -34,11 +37,14 @@ def objects(folder: Path, sender: int, count: int) -> list[Sample]:
 
 class Sender(threading.Thread):
     """Sends its objects one after the other, connecting again whenever the archive is gone; notes each success,
-    and the longest time that one object took."""
+    and the longest time that one object took. With `others`, it goes from one node of the archive to the next after
+    a few objects, and when one is gone."""
 
-    def __init__(self, archive: Archive, samples: list[Sample]) -> None:
+    def __init__(self, archive: Archive, samples: list[Sample], *, others: Sequence[Archive] = ()) -> None:
         super().__init__(daemon=True)
         self.archive = archive
+        self._turns = cycle((archive, *others))
+        self._at_once = _TURN if others else len(samples)
         self.waiting = list(samples)
         self.acknowledged: list[Sample] = []
         self.statuses: set[int] = set()
@@ -59,12 +65,14 @@ class Sender(threading.Thread):
                 time.sleep(0.05)
 
     def send_some(self) -> None:
-        """Send what waits over one association."""
+        """Send what waits over one association, or a part of that."""
+        self.archive = next(self._turns)
+        ends_with = len(self.waiting) - self._at_once
         destination = Destination(aet=Archive.aet, host="127.0.0.1", port=self.archive.port)
         proposals = [(CT, (EXPLICIT_LE,), False)]
         association = client.connect(destination, calling_aet="SENDER", contexts=proposals, limits=LIMITS)
         try:
-            while self.waiting and not self._gives_up:
+            while len(self.waiting) > max(ends_with, 0) and not self._gives_up:
                 sample = self.waiting[0]
                 began = time.monotonic()
                 status = client.store(

@@ -53,7 +53,9 @@ class Archive:
         host: str = "127.0.0.1",
         settings: Mapping[str, object] | None = None,
         aet: str = aet,
+        database: str | None = None,
     ) -> None:
+        """`database` is the URL of another than SQLite, perhaps that of an archive that this is one more node of."""
         self.aet = aet
         self.data = folder / "data"
         self.config = self.data / "pacs.yaml"
@@ -63,7 +65,8 @@ class Archive:
         self._process: Pacs | None = None
         self._family: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
-        _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0"])
+        words = ["--database", database] if database else []
+        _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0", *words])
         if settings:
             with self.config.open("a", encoding="utf-8") as file:
                 yaml.safe_dump(dict(settings), file)

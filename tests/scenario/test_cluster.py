@@ -1,0 +1,178 @@
+"""Two nodes of one archive, on one PostgreSQL and the same volumes: the database is lost and promoted, a node is."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+from support import dcmtk
+from support.dcmtk import STUDY_ROOT, Station, objects_in
+from support.kept import assert_no_row_lies
+from support.postgres import Cluster
+from support.samples import Sample, data_set_of
+from support.senders import GIVE_UP_S, Sender, objects
+from support.server import LONG, Archive, descendants, wait_for
+
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
+
+SENDERS, EACH = 4, 1_500 if LONG else 60
+OUT_OF_RESOURCES = 0xA700
+TAKEN_UP_S = 60.0
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster of the test's own, because it is ended."""
+    with Cluster.new() as running:
+        running.execute("CREATE DATABASE pacs")
+        yield running
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Callable[..., tuple[Archive, Archive]]]:
+    """Makes and starts two nodes of one archive, whose objects have two copies on volumes that both have."""
+    with ExitStack() as running:
+
+        def make(url: str, *, need: int = 2) -> tuple[Archive, Archive]:
+            one, other = (Archive(tmp_path / name, database=url) for name in ("one", "other"))
+            assert not (other.data / "volumes").exists()
+            for node in (one, other):
+                running.callback(node.kill)
+                node.start()
+            (tmp_path / "second").mkdir()
+            other.pacs("storage", "add", "second", str(tmp_path / "second"), "--domain", "second")
+            one.pacs("policy", "set", "--want", "2", "--need", str(need), "--degraded", "1")
+            return one, other
+
+        yield make
+
+
+def begin(nodes: tuple[Archive, Archive], folder: Path) -> list[Sender]:
+    folder.mkdir()
+    one, other = nodes
+    senders = [Sender(one, objects(folder, number, EACH), others=[other]) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    return senders
+
+
+def acknowledged_by(senders: list[Sender]) -> list[Sample]:
+    """Everything, because the senders do not give up; what failed meanwhile was told as what may be tried again."""
+    for sender in senders:
+        sender.join(2_000)
+    assert set().union(*(sender.statuses for sender in senders)) <= {0, OUT_OF_RESOURCES}
+    found = [sample for sender in senders for sample in sender.acknowledged]
+    assert len(found) == SENDERS * EACH
+    return found
+
+
+def wait_for_objects(senders: list[Sender], each: int) -> None:
+    told = f"{each} objects of each sender"
+    wait_for(lambda: all(len(one.acknowledged) >= each for one in senders), told, timeout_s=GIVE_UP_S)
+
+
+def assert_given_back(node: Archive, acknowledged: list[Sample], folder: Path) -> None:
+    """A node answers for each object, and gives back exactly what was sent."""
+    dcmtk.require()
+    station = Station(archive=node, folder=folder)
+    assert {sample.sop_uid for sample in acknowledged} <= node.instance_uids()
+    for study_uid in sorted({sample.study_uid for sample in acknowledged}):
+        keys = {"StudyInstanceUID": study_uid}
+        assert station.get(STUDY_ROOT, "STUDY", keys, folder / f"from-{node.data.parent.name}").code == 0
+    given = objects_in(folder / f"from-{node.data.parent.name}")
+    changed = [one.sop_uid for one in acknowledged if data_set_of(given[one.sop_uid]) != one.data_set]
+    assert changed == []
+
+
+def ended_well(*nodes: Archive) -> None:
+    for node in nodes:
+        assert node.stop() == 0
+        assert "Traceback" not in node.log_text(), node.log_text()[-8_000:]
+
+
+def test_nothing_acknowledged_is_lost_with_the_primary_and_both_nodes_go_on_with_the_standby(
+    nodes: Callable[..., tuple[Archive, Archive]],
+    cluster: Cluster,
+    tmp_path: Path,
+    evidence: Callable[..., None],
+) -> None:
+    with cluster.standby() as standby:
+        url = f"postgresql://pacs@/pacs?host={standby.home}&host={cluster.home}&target_session_attrs=read-write"
+        one, other = nodes(url)
+        served_by = one.pid, other.pid
+        senders = begin((one, other), tmp_path / "objects")
+        wait_for_objects(senders, EACH // 4)
+        cluster.kill()
+        standby.execute("SELECT pg_promote()")
+        acknowledged = acknowledged_by(senders)
+        assert (one.pid, other.pid) == served_by
+        assert one.is_running()
+        assert other.is_running()
+        for node in (one, other):
+            assert_given_back(node, acknowledged, tmp_path)
+        assert_no_row_lies(other)
+        told = {row["address"]: row["state"] for row in one.report("status")["nodes"]}
+        assert told == {f"127.0.0.1:{node.port}": "serving" for node in (one, other)}
+        ended_well(one, other)
+        evidence(acknowledged=len(acknowledged), lost=0)
+
+
+def test_what_a_killed_node_had_under_way_is_done_by_the_other(
+    nodes: Callable[..., tuple[Archive, Archive]], cluster: Cluster, tmp_path: Path
+) -> None:
+    one, other = nodes(cluster.url("pacs"), need=1)
+    senders = begin((one, other), tmp_path / "objects")
+    wait_for_objects(senders, 10)
+    left = f"SELECT count(*) FROM jobs WHERE state = 'running' AND worker LIKE '%:{other.data}'"
+    kill_when(lambda: cluster.execute(left, "pacs"), other)
+    assert cluster.execute(left, "pacs"), "it had jobs under lease"
+    acknowledged = acknowledged_by(senders)
+    owed = "SELECT count(*) FROM jobs WHERE kind = 'copy'"
+    wait_for(lambda: not cluster.execute(owed, "pacs"), "every copy to be made", timeout_s=TAKEN_UP_S, every_s=0.2)
+    assert one.report("status")["backlog"]["lacking_copies"] == 0
+    assert {row["state"] for row in one.report("status")["nodes"]} == {"serving", "silent"}
+    assert_given_back(one, acknowledged, tmp_path)
+    assert_no_row_lies(one)
+    ended_well(one)
+
+
+def kill_when(condition: Callable[[], object], node: Archive) -> None:
+    """Kill a node at a moment when something is so, by holding it still while that is looked at."""
+
+    def caught() -> bool:
+        pids = [node.pid, *descendants(node.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if condition():
+            node.kill()
+            return True
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_for(caught, "the node to be caught in the act", timeout_s=GIVE_UP_S)
+
+
+def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where_it_is(
+    nodes: Callable[..., tuple[Archive, Archive]], cluster: Cluster, tmp_path: Path
+) -> None:
+    one, other = nodes(cluster.url("pacs"))
+    assert other.stop() == 0
+    wait_for(lambda: [row["volumes"] for row in one.report("status")["nodes"]] == [2], "the other to tell of both")
+    settings = yaml.safe_load(other.config.read_text(encoding="utf-8"))
+    text = yaml.safe_dump(settings | {"volume_paths": {"second": str(tmp_path / "not-mounted")}})
+    other.config.write_text(text, encoding="utf-8")
+    other.start()
+    (tmp_path / "objects").mkdir()
+    sender = Sender(other, objects(tmp_path / "objects", 1, 20))
+    sender.run()
+    assert len(sender.acknowledged) == 20
+    second = tmp_path / "second" / "v1"
+    wait_for(lambda: len(list(second.rglob("*.dcm"))) == 20, "the other node to make the copies", timeout_s=TAKEN_UP_S)
+    wait_for(lambda: not one.report("jobs", "list"), "nothing to be owed any more", timeout_s=TAKEN_UP_S)
+    assert "kind=copy" in one.log_text()
+    assert "kind=copy" not in other.log_text()
+    ended_well(one, other)

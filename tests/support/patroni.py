@@ -25,6 +25,7 @@ from pacs_server.errors import PatroniUnavailable
 from pacs_server.settings import PatroniSettings
 
 START_S = 60.0
+SHIPPED = Path(__file__).parents[2] / "config" / "cluster" / "patroni.yaml"
 
 
 def free_port() -> int:
@@ -49,7 +50,9 @@ def _command() -> tuple[list[str], dict[str, str]]:
 
 
 class Members:
-    """etcd and the members `db1` and `db2`, of which the one that starts first leads."""
+    """etcd and the members `db1` and `db2`, configured as config/cluster/patroni.yaml says but for places and times.
+    The one that starts first leads.
+    """
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="pacs-patroni-"))
@@ -76,7 +79,11 @@ class Members:
 
     @property
     def settings(self) -> PatroniSettings:
-        return PatroniSettings(urls=tuple(f"http://127.0.0.1:{rest}" for rest, _ in self._ports.values()))
+        secret = self.home / "password"
+        secret.write_text(yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["restapi"]["authentication"]["password"])
+        secret.chmod(0o600)
+        urls = tuple(f"http://127.0.0.1:{rest}" for rest, _ in self._ports.values())
+        return PatroniSettings(urls=urls, password_file=secret)
 
     @property
     def url(self) -> str:
@@ -112,34 +119,20 @@ class Members:
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         rest, port = self._ports[name]
-        parameters = {"fsync": "off", "unix_socket_directories": str(self.home), "max_connections": 50}
-        login = {"username": "pacs", "password": "pacs"}
-        text = yaml.safe_dump(
-            {
-                "scope": "pacs",
-                "name": name,
-                "restapi": {"listen": f"127.0.0.1:{rest}", "connect_address": f"127.0.0.1:{rest}"},
-                "etcd3": {"host": f"127.0.0.1:{self._etcd_port}"},
-                "bootstrap": {
-                    "dcs": {
-                        "ttl": 20,
-                        "loop_wait": 1,
-                        "retry_timeout": 3,
-                        "synchronous_mode": True,
-                        "postgresql": {"use_pg_rewind": True, "parameters": parameters},
-                    },
-                    "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}, "data-checksums"],
-                },
-                "postgresql": {
-                    "listen": f"127.0.0.1:{port}",
-                    "connect_address": f"127.0.0.1:{port}",
-                    "data_dir": str(self.home / name),
-                    "bin_dir": str(Path(required("postgres")).parent),
-                    "authentication": {"superuser": login, "replication": login},
-                    "pg_hba": ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"],
-                },
-            }
-        )
+        told = yaml.safe_load(SHIPPED.read_text(encoding="utf-8").replace("192.168.10.0/24", "127.0.0.1/32"))
+        told["name"] = name
+        told["restapi"] |= {"listen": f"127.0.0.1:{rest}", "connect_address": f"127.0.0.1:{rest}"}
+        told["etcd3"]["hosts"] = [f"127.0.0.1:{self._etcd_port}"]
+        told["bootstrap"]["dcs"] |= {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}  # as fast as it can be
+        parameters = {"fsync": "off", "unix_socket_directories": str(self.home), "shared_buffers": "16MB"}
+        told["bootstrap"]["dcs"]["postgresql"]["parameters"] |= parameters
+        told["postgresql"] |= {
+            "listen": f"127.0.0.1:{port}",
+            "connect_address": f"127.0.0.1:{port}",
+            "data_dir": str(self.data_of(name)),
+            "bin_dir": str(Path(required("postgres")).parent),
+        }
+        text = yaml.safe_dump(told)
         config = self.home / f"{name}.yml"
         config.write_text(text, encoding="utf-8")
         self._run(name, [*command, str(config)], environment)

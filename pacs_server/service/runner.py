@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
@@ -38,6 +39,8 @@ _KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
 _OF_SERIES: Final = frozenset({JobKind.COPY, JobKind.VERIFY})
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
+# A database that hangs does not hold up the end; then the others see it 15 s later.
+_LEAVE_S: Final = 3.0
 _LEASE: Final = timedelta(minutes=5)
 _OBJECTS_PER_LEASE: Final = 100
 # Where nothing can be copied at the moment, trying each of a hundred thousand series in turn helps nobody.
@@ -78,7 +81,9 @@ class Runner:
     def stop(self) -> None:
         """Begin nothing new. What is under way can be broken off anywhere."""
         self._duties.stop()
-        self._roll.leave()
+        leaving = threading.Thread(target=self._roll.leave, name="leave", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S)
 
     def _call_roll(self) -> bool:
         self._roll.call(datetime.now(UTC))

@@ -24,6 +24,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.backup import Restore
 from pacs_server.service.database import copy_database
 from pacs_server.service.roll_call import RollCall, node_name, this_node
+from pacs_server.service.runner import Runner
 from pacs_server.service.survival import count_copies, standing
 
 LEASE = timedelta(minutes=5)
@@ -187,6 +188,22 @@ def test_the_jobs_of_a_node_that_is_gone_are_taken_up_and_its_duties_too(
     assert one.sees() == []
     assert one.roll.roster.has_duty()
     assert {claim(one.name), claim(one.name)} == set(taken[:2]), "what is its own stays so"
+
+
+def test_copies_are_verified_by_one_node_alone(callers: tuple[Caller, Caller], first: House) -> None:
+    first.take_in(tiny(1))
+    leader, follower = sorted(callers, key=lambda caller: caller.name)
+    with leader.node.index.write() as connection:
+        connection.execute(text("UPDATE copies SET verified_at = '2001-01-01'"))
+    (volume,) = leader.node.volumes()
+
+    def due() -> int:
+        return len(leader.node.copies.least_verified(volume.spec.id, before=LONG_AGO, limit=10))
+
+    Runner(follower.node)._verify()
+    assert due() == 1
+    Runner(leader.node)._verify()
+    assert due() == 0
 
 
 def test_a_node_that_takes_its_leave_is_not_missed(callers: tuple[Caller, Caller], clock: Clock) -> None:

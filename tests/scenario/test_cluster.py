@@ -175,4 +175,9 @@ def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where
     wait_for(lambda: not one.report("jobs", "list"), "nothing to be owed any more", timeout_s=TAKEN_UP_S)
     assert "kind=copy" in one.log_text()
     assert "kind=copy" not in other.log_text()
+    other.pacs("delete", f"StudyInstanceUID={sender.acknowledged[0].study_uid}", "--reason", "a trial", "--yes")
+    decided = tmp_path / "second" / "v1" / "ops"
+    wait_for(lambda: list(decided.rglob("*.json")), "the decision to reach the volume", timeout_s=TAKEN_UP_S)
+    failed = [line for line in other.log_text().splitlines() if " job " in line and " why=" in line]
+    assert failed == [], "what is for a volume is left to the node that reaches it"
     ended_well(one, other)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from psycopg2 import connect
 from support.postgres import required, somebody
-from support.server import wait_for
+from support.server import descendants, wait_for
 
 from pacs_server.cluster.members import State
 from pacs_server.cluster.patroni import Patroni
@@ -107,6 +108,27 @@ class Members:
     def data_of(self, name: str) -> Path:
         """The data directory of a member."""
         return self.home / name
+
+    def make_database(self, password: str) -> str:
+        """Make the database of an archive, of a user with this password; its URL."""
+        admin = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["postgresql"]["authentication"]["superuser"]
+        with closing(
+            connect(f"{self.url.replace('pacs@', admin['username'] + '@')}", password=admin["password"])
+        ) as one:
+            one.autocommit = True
+            cursor = one.cursor()
+            cursor.execute("CREATE USER pacs PASSWORD %s", [password])
+            cursor.execute("CREATE DATABASE pacs OWNER pacs")
+        return self.url.replace("/postgres?", "/pacs?")
+
+    def kill(self, name: str) -> None:
+        """End a member at once, Patroni and PostgreSQL."""
+        server = int((self.data_of(name) / "postmaster.pid").read_text(encoding="ascii").split()[0])
+        patroni = self._running.pop(name)
+        for pid in {patroni.pid, *descendants(patroni.pid), server, *descendants(server)}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        patroni.wait(timeout=30)
 
     def stop_etcd(self) -> None:
         self._end("etcd")

@@ -48,7 +48,11 @@ class Patroni:
                 unanswered.append((api.url, str(error)))
         if not answers:
             raise PatroniUnavailable("; ".join(reason for _, reason in unanswered) or "patroni.urls names no member")
-        return state_of(answers, *self._whole(answers), unanswered)
+        try:
+            return state_of(answers, *self._whole(answers), unanswered)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            told = ", ".join(answers)
+            raise PatroniUnavailable(f"{told}: not what Patroni answers; is patroni.urls right?") from error
 
     def _whole(self, answering: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The whole cluster and its configuration, from the first member that can tell; nothing where none reaches

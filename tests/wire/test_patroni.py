@@ -245,6 +245,24 @@ def test_a_member_that_does_not_answer_is_named_and_the_other_is_asked(pair: Pai
     assert pair.rests["db2"].asked == [("/switchover", {"leader": "db1", "candidate": "db2"})]
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/patroni", {"patroni": "4.1.5"}),
+        ("/patroni", {"dcs_last_seen": 10**20}),
+        ("/cluster", {"members": ["db1"]}),
+        ("/cluster", {"members": [{"name": "db1", "tags": ["nofailover"]}]}),
+        ("/cluster", {"members": 2}),
+    ],
+)
+def test_what_patroni_never_answers_is_told_as_that(pair: Pair, path: str, told: dict[str, object]) -> None:
+    patroni = pair.tell()
+    for rest in pair.rests.values():
+        rest.tells({path: told})
+    with pytest.raises(PatroniUnavailable, match=r"is patroni\.urls right"):
+        patroni.status()
+
+
 def test_a_member_that_the_settings_do_not_name_is_told(pair: Pair) -> None:
     pair.settings = PatroniSettings(urls=(pair.rests["db1"].url,))
     assert pair.found()["patroni members"] == ["db2 of the cluster is not in patroni.urls"]

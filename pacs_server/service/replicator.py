@@ -4,7 +4,6 @@ twice, nothing goes back to where it came from, and what was broken off goes on 
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
 from pacs_server.service.pairing import connected, exchange_over, greeted, note_own_changes
 from pacs_server.service.per_target import PerTarget
+from pacs_server.service.roll_call import node_name
 
 _LEASE: Final = timedelta(minutes=30)
 _RENEW_AFTER_S: Final = 60.0
@@ -59,7 +59,7 @@ class Replicator:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:replication"
+        self._worker = f"{node_name(node.settings)}:replication"
         self._threads = PerTarget("replication", self._serve)
         self._duties = Duties("replication", [("replication", self._call)])
 

@@ -45,8 +45,10 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     except OSError as error:
         raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
     settings = load(partial)
-    # The schema of an archive on PostgreSQL is not changed by a node that joins: the others work with it.
-    if settings.database.startswith("sqlite:") or current(settings.database) is None:
+    # A SQLite file is of one node; what is in it, an interrupted init has left. The schema of PostgreSQL is not changed
+    # by a node that joins: the others work with it.
+    is_embedded = settings.database.startswith("sqlite:")
+    if is_embedded or current(settings.database) is None:
         upgrade(settings.database)
     with closing(open_current(settings.database)) as index:
         known = tuple(Registry(index).volumes())
@@ -55,7 +57,7 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     absent = tuple(row for row in known if place_at(location_of_volume(row)).volume_id != row.id)
     # The settings file comes last: an archive that has one is complete, and an interrupted init can be run again.
     partial.replace(settings_path)
-    return Made(settings_path=settings_path, volumes=known, absent=absent)
+    return Made(settings_path=settings_path, volumes=() if is_embedded else known, absent=absent)
 
 
 def _add_first_volume(settings: Settings, path: Path) -> None:

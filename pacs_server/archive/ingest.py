@@ -17,6 +17,7 @@ from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
+from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, ObjectMismatch, Refused, Undecodable, VolumeUnavailable
 from pacs_server.index.instances import Instances
@@ -178,6 +179,7 @@ def ingest(reception: Reception) -> Recorded:
 
     day = known.study_day or reception.now.date()
     copies = reception.keep(day, description, digest)  # file
+    is_trial = description.study_uid == TRIAL_STUDY_UID
     arrival = Arrival(
         description=description,
         digest=digest,
@@ -191,8 +193,8 @@ def ingest(reception: Reception) -> Recorded:
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
         may_be_in_trash=bool(giver),
-        routes=reception.routes,
-        partners=reception.partners,
+        routes=() if is_trial else reception.routes,
+        partners=() if is_trial else reception.partners,
     )
     recorded = instances.record(arrival)  # row; then the caller's status
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE, PIXEL_DATA, encoding_of
+from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TEST_INSTANCE_UID, tiny_object
 from pacs_server.errors import PacsError, PeerRejected
 from pacs_server.net import client
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pacs_server.settings import Settings
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
-SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
-TEST_PATIENT_ID: Final = "PACS-TEST"
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 
@@ -102,7 +100,7 @@ def _store(association: Association) -> str:
         association,
         context_id=context_id,
         sop_class=SECONDARY_CAPTURE,
-        sop_instance=_uid("instance"),
+        sop_instance=TEST_INSTANCE_UID,
         data_set=(tiny_object(transfer_syntax),),
         originator=None,
     )
@@ -117,53 +115,3 @@ def _context_of(association: Association, abstract_syntax: str) -> tuple[int, st
         if context.abstract_syntax == abstract_syntax:
             return context.id, context.transfer_syntax
     return None
-
-
-def tiny_object(transfer_syntax: str) -> bytes:
-    """A complete Secondary Capture image of one pixel. Source: PS3.3 section A.8.1."""
-    encoding = encoding_of(transfer_syntax)
-    pieces = []
-    for tag, vr, value in _ELEMENTS:
-        padding = b"\0" if vr in (b"UI", b"OB") else b" "
-        even = value + padding * (len(value) % 2)
-        pieces += [encoding.write_header(tag, vr, len(even)), even]
-    return b"".join(pieces)
-
-
-def _uid(part: str) -> str:
-    """A UID that stays the same in every release. Source: PS3.5 section B.2."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'pacs_server test object {part}').int}"
-
-
-def _us(number: int) -> bytes:
-    return number.to_bytes(2, "little")
-
-
-_ELEMENTS: Final = (
-    (0x00080016, b"UI", SECONDARY_CAPTURE.encode()),
-    (0x00080018, b"UI", _uid("instance").encode()),
-    (0x00080020, b"DA", b""),
-    (0x00080030, b"TM", b""),
-    (0x00080050, b"SH", b""),
-    (0x00080060, b"CS", b"OT"),
-    (0x00080064, b"CS", b"SYN"),
-    (0x00080090, b"PN", b""),
-    (0x00100010, b"PN", b"PACS^TEST"),
-    (0x00100020, b"LO", TEST_PATIENT_ID.encode()),
-    (0x00100030, b"DA", b""),
-    (0x00100040, b"CS", b""),
-    (0x0020000D, b"UI", _uid("study").encode()),
-    (0x0020000E, b"UI", _uid("series").encode()),
-    (0x00200010, b"SH", b""),
-    (0x00200011, b"IS", b"1"),
-    (0x00200013, b"IS", b"1"),
-    (0x00280002, b"US", _us(1)),
-    (0x00280004, b"CS", b"MONOCHROME2"),
-    (0x00280010, b"US", _us(1)),
-    (0x00280011, b"US", _us(1)),
-    (0x00280100, b"US", _us(8)),
-    (0x00280101, b"US", _us(8)),
-    (0x00280102, b"US", _us(7)),
-    (0x00280103, b"US", _us(0)),
-    (PIXEL_DATA, b"OB", b"\0"),
-)

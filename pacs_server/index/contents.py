@@ -17,6 +17,7 @@ import blake3
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, update
 
 from pacs_server.dicom.operations import Fate
+from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import fates
 from pacs_server.index.tables import copies, instances, series, studies
@@ -139,8 +140,8 @@ class Contents:
     def _portion(self, after: int) -> Sequence[Any]:
         columns = studies.c.id, studies.c.study_uid, studies.c.bucket, studies.c.content_sum
         with self._index.read() as connection:
-            found = select(*columns).where(studies.c.id > after).order_by(studies.c.id).limit(_PORTION)
-            return connection.execute(found).all()
+            found = select(*columns).where(studies.c.id > after, studies.c.study_uid != TRIAL_STUDY_UID)
+            return connection.execute(found.order_by(studies.c.id).limit(_PORTION)).all()
 
     def _sums(self, rows: Sequence[Any]) -> list[tuple[int, int]]:
         sums = {row.id: 0 for row in rows}

@@ -14,6 +14,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
 from pacs_server.dicom.describe import Description, Flag, Value
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.dicom.operations import Fate
+from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.jobs import JobKind, entry
@@ -128,7 +129,8 @@ class _Group:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
             self._give_row(new, twin)
         else:
-            study.new_content += number_of(arrival.digest)
+            if description.study_uid != TRIAL_STUDY_UID:  # it is nothing that two sites compare
+                study.new_content += number_of(arrival.digest)
             self._without_row[description.sop_uid] = new
         return Recorded(outcome=_OUTCOMES[role], flags=(*description.flags, *contradictions))
 

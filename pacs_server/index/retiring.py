@@ -15,7 +15,7 @@ from pacs_server.dicom.operations import Fate
 from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.releases import enter
-from pacs_server.index.site_tables import choices, extra_fields, fates
+from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, sendings
 from pacs_server.index.tables import (
     ITEM_TABLES,
     copies,
@@ -76,6 +76,24 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         touched = {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         for study_row in sorted(touched):
             _recount(connection, study_row)
+
+
+def forget_study(index: Index, study_uid: str, now: datetime) -> int:
+    """Remove a study as if it had never been: no operation says so, and no tombstone stays. Its files are owed their
+    removal, what it caused to be done is owed no more. Answers how many objects it had.
+
+    Raises: IndexUnavailable.
+    """
+    of_study = select(instances.c.sop_uid).join_from(instances, series).join(studies)
+    with index.write() as connection:
+        keep_others_out(connection, index, study_uid)
+        sop_uids = connection.execute(of_study.where(studies.c.study_uid == study_uid)).scalars().all()
+        gone = [row for row in _rows(connection, sop_uids) if row.study_uid == study_uid]
+        if gone:
+            _remove(connection, index, gone, now)
+        for caused in (jobs, sendings):
+            connection.execute(delete(caused).where(caused.c.study_uid == study_uid))
+    return len(gone)
 
 
 def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:

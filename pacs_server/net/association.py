@@ -34,6 +34,7 @@ MAX_STALE_CANCELS: Final = 100
 MAX_EMPTY_PARTS: Final = 1_000
 # Looking for a C-CANCEL costs a system call, which is a third of what one answer of a query costs.
 _LOOK_EVERY_S: Final = 0.001
+_PENDING: Final = frozenset({0xFF00, 0xFF01})  # further responses come (PS3.4 C.4.1.1.4)
 
 
 class Association:
@@ -93,8 +94,14 @@ class Association:
             if command.is_response and command.responded_to not in self._asked:
                 self._violated(f"a {command.field.name} came that answers nothing")
             self._stale_cancels = 0
-            self._asked.discard(command.responded_to)
+            if command.status not in _PENDING:
+                self._asked.discard(command.responded_to)
             return command
+
+    @property
+    def response_timeout_s(self) -> float:
+        """How long the response to a request of ours may take."""
+        return self._limits.response_timeout_s
 
     def stays_quiet(self, wait_s: float) -> bool:
         """Wait until something comes that `receive` would take, at most `wait_s`; whether nothing did.

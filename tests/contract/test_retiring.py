@@ -26,6 +26,7 @@ from pacs_server.index.operations import Operations
 from pacs_server.index.partners import Partner
 from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
+from pacs_server.index.retiring import forget_study
 from pacs_server.index.search import Search
 from pacs_server.index.site_tables import releases
 from pacs_server.index.tables import CONTENT, patients, series, studies
@@ -232,6 +233,24 @@ def test_what_another_study_has_under_the_same_uid_is_not_deleted_along(site: De
     assert [(one.study_uid, one.content.role) for one in site.found(StudyInstanceUID=other.study_uid)] == [
         (other.study_uid, "current")
     ]
+
+
+def test_a_study_that_is_forgotten_leaves_neither_row_nor_decision_nor_job(site: Deleting) -> None:
+    first, _ = two_studies(site)
+    site.store(tiny(9, study=1), need=1, only="a")  # lacks a copy, which is owed
+    site.delete(SOPInstanceUID=first[0].sop_uid)
+    before = site.counts()[1:]
+    trial = site.store(*(tiny(n, study="trial", PatientID="TRIAL") for n in range(2)), need=1, only="a")
+    paths = {(volume.spec.id, str(file.path)) for volume in site.volumes.values() for file in volume.walk()}
+    assert {job.study_uid for job in site.jobs.listed()} >= {trial[0].study_uid}
+    assert forget_study(site.index, trial[0].study_uid, NOW) == 2
+    assert site.counts()[1:] == before
+    assert len(site.counts()[0]) == 1
+    assert {path for path in paths if trial[0].study_uid in path[1]} == site.leaving()
+    assert {job.study_uid for job in site.jobs.listed()} - {""} == {first[0].study_uid}
+    assert site.operations.fates(trial[0].sop_uid) == {}
+    assert forget_study(site.index, trial[0].study_uid, NOW) == 0
+    assert len(site.trash.trashed()) == 1
 
 
 def test_a_person_chooses_the_version_that_is_found(site: Deleting) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from pacs_server.cli.peer_legs import TEST_PATIENT_ID, tiny_object, try_peer
+from pacs_server.cli.peer_legs import try_peer
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
+from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, tiny_object
 from pacs_server.settings import NetworkLimits, Settings
 
 DEADLINE_S = 20

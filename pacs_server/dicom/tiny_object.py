@@ -1,0 +1,102 @@
+"""The object that is sent to try something out: an image of one pixel, named for what it is.
+
+One study is set apart for trying a server out: what is stored in it is found and sent like anything else, but goes
+nowhere by itself, and is forgotten without a trace.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from pacs_server.dicom.elements import PIXEL_DATA, encoding_of
+
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+TEST_PATIENT_ID: Final = "PACS-TEST"
+
+
+def _uid(part: str) -> str:
+    """A UID that stays the same in every release. Source: PS3.5 section B.2."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'pacs_server test object {part}').int}"
+
+
+TEST_INSTANCE_UID: Final = _uid("instance")
+TEST_STUDY_UID: Final = _uid("study")
+TEST_SERIES_UID: Final = _uid("series")
+# The study that is set apart, on every server.
+TRIAL_STUDY_UID: Final = _uid("trial study")
+TRIAL_SERIES_UID: Final = _uid("trial series")
+
+
+def new_uid() -> str:
+    """A UID that nothing else has. Source: PS3.5 section B.2."""
+    return f"2.25.{uuid.uuid4().int}"
+
+
+def tiny_object(
+    transfer_syntax: str,
+    *,
+    instance: str = TEST_INSTANCE_UID,
+    study: str = TEST_STUDY_UID,
+    series: str = TEST_SERIES_UID,
+) -> bytes:
+    """A complete Secondary Capture image of one pixel. Source: PS3.3 section A.8.1."""
+    uids = {0x00080018: instance.encode(), 0x0020000D: study.encode(), 0x0020000E: series.encode()}
+    return _encoded([(tag, vr, uids.get(tag, value)) for tag, vr, value in _ELEMENTS], transfer_syntax)
+
+
+def trial_object(transfer_syntax: str, instance: str) -> bytes:
+    """The same in the study that is set apart."""
+    return tiny_object(transfer_syntax, instance=instance, study=TRIAL_STUDY_UID, series=TRIAL_SERIES_UID)
+
+
+def trial_identifier(transfer_syntax: str, instance: str) -> bytes:
+    """The identifier that asks for one object of that study. Source: PS3.4 sections C.4.1.1.3 and C.4.3.1.3."""
+    values = ((0x00080018, instance), (0x0020000D, TRIAL_STUDY_UID), (0x0020000E, TRIAL_SERIES_UID))
+    uids = [(tag, b"UI", value.encode()) for tag, value in values]
+    return _encoded(sorted([(0x00080052, b"CS", b"IMAGE"), *uids]), transfer_syntax)
+
+
+def _encoded(elements: list[tuple[int, bytes, bytes]], transfer_syntax: str) -> bytes:
+    """Data elements in the order they have, padded to even length. Source: PS3.5 section 6.2."""
+    encoding = encoding_of(transfer_syntax)
+    pieces = []
+    for tag, vr, value in elements:
+        padding = b"\0" if vr in (b"UI", b"OB") else b" "
+        even = value + padding * (len(value) % 2)
+        pieces += [encoding.write_header(tag, vr, len(even)), even]
+    return b"".join(pieces)
+
+
+def _us(number: int) -> bytes:
+    return number.to_bytes(2, "little")
+
+
+_ELEMENTS: Final = (
+    (0x00080016, b"UI", SECONDARY_CAPTURE.encode()),
+    (0x00080018, b"UI", TEST_INSTANCE_UID.encode()),
+    (0x00080020, b"DA", b""),
+    (0x00080030, b"TM", b""),
+    (0x00080050, b"SH", b""),
+    (0x00080060, b"CS", b"OT"),
+    (0x00080064, b"CS", b"SYN"),
+    (0x00080090, b"PN", b""),
+    (0x00100010, b"PN", b"PACS^TEST"),
+    (0x00100020, b"LO", TEST_PATIENT_ID.encode()),
+    (0x00100030, b"DA", b""),
+    (0x00100040, b"CS", b""),
+    (0x0020000D, b"UI", TEST_STUDY_UID.encode()),
+    (0x0020000E, b"UI", TEST_SERIES_UID.encode()),
+    (0x00200010, b"SH", b""),
+    (0x00200011, b"IS", b"1"),
+    (0x00200013, b"IS", b"1"),
+    (0x00280002, b"US", _us(1)),
+    (0x00280004, b"CS", b"MONOCHROME2"),
+    (0x00280010, b"US", _us(1)),
+    (0x00280011, b"US", _us(1)),
+    (0x00280100, b"US", _us(8)),
+    (0x00280101, b"US", _us(8)),
+    (0x00280102, b"US", _us(7)),
+    (0x00280103, b"US", _us(0)),
+    (PIXEL_DATA, b"OB", b"\0"),
+)

@@ -21,6 +21,7 @@ from pacs_server.index.registry import Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,
+    CONGESTION,
     READABLE_SYNTAXES,
     AssociationRequest,
     ContextAnswer,
@@ -50,6 +51,25 @@ class Caller:
     max_answers: int = 0
     combines_moments: bool = False
     syntax: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Whom the site lets in at this moment of those that it knows. One that is draining takes no new associations, one
+    without `takes_stores` nothing to store; neither is meant for `partners`, the AE titles of partners.
+    """
+
+    is_draining: bool = False
+    takes_stores: bool = True
+    partners: frozenset[str] = frozenset()
+
+    def admit(self, caller: Caller) -> Caller | Rejection:
+        """The caller with what it may do now. Source: PS3.8 table 9-21: a transient rejection asks to come again."""
+        if caller.aet in self.partners:
+            return caller
+        if self.is_draining:
+            return CONGESTION
+        return caller if self.takes_stores else replace(caller, rights=caller.rights - {Right.STORE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,9 @@ class Provider:
                 if isinstance(verdict, Rejection):
                     return verdict
                 self._archive.take_over_changes()
+                verdict = self._archive.admission().admit(verdict)
+                if isinstance(verdict, Rejection):
+                    return verdict
                 callers.append(verdict)
                 return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
             except IndexUnavailable as error:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.dimse.access import Caller
+from pacs_server.dimse.access import Admission, Caller
 from pacs_server.dimse.reporting import OpenRequests, Requester
 from pacs_server.index.commitments import Commitments
 from pacs_server.index.registry import Registry
@@ -22,9 +22,9 @@ from pacs_server.storage.placement import NamesCopy, Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
-    `take_over_changes` looks at once for what an admin changed, `receive` begins an object, which a partner may hand on
-    from the AE title that it names, `on_damage` is told of a copy that is bad, `on_read` of each object that somebody
-    got, `requests` are those that wait for a report.
+    `take_over_changes` looks at once for what an admin changed, `admission` says who is let in then, `receive` begins
+    an object, which a partner may hand on from the AE title that it names, `on_damage` is told of a copy that is bad,
+    `on_read` of each object that somebody got, `requests` are those that wait for a report.
     """
 
     settings: Settings
@@ -32,6 +32,7 @@ class Archive:
     transcoder: Transcoder
     registry: Registry
     take_over_changes: Callable[[], None]
+    admission: Callable[[], Admission]
     placement: Callable[[], Placement]
     receive: Callable[[Declared, Origin, str], Reception]
     vocabulary: Callable[[], Vocabulary]

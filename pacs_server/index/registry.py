@@ -21,6 +21,7 @@ _POLICY: Final = "policy"
 _REVISION: Final = "revision"
 _BACKED_UP: Final = "backup "
 _SURVIVAL: Final = "survival"
+_DRAINING: Final = "draining"
 
 
 class Right(StrEnum):
@@ -126,6 +127,14 @@ class Policies:
     def greatest_want(self) -> int:
         """The most copies that any of them wants."""
         return max(policy.want for policy in (self.usual, *self.of_peers.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draining:
+    """Since when a site takes no new associations, and who wants that."""
+
+    since: datetime
+    who: str
 
 
 class Registry:
@@ -247,6 +256,28 @@ class Registry:
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == _SURVIVAL))
             connection.execute(insert(site).values(name=_SURVIVAL, value=json.dumps(dict(facts))))
+
+    def draining(self) -> Draining | None:
+        """That the site takes no new associations, if it is so. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            told = connection.execute(select(site.c.value).where(site.c.name == _DRAINING)).scalar()
+        facts = json.loads(told) if told else {}
+        return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
+
+    def set_draining(self, draining: Draining | None) -> None:
+        """Take no new associations, or do so again, also after a restart. Since when it is so stays when it is so
+        already. Raises: IndexUnavailable.
+        """
+        entry = site.c.name == _DRAINING
+        with self._index.write() as connection:
+            is_draining = connection.execute(select(site.c.value).where(entry)).first() is not None
+            if is_draining == (draining is not None):
+                return
+            connection.execute(delete(site).where(entry))
+            if draining is not None:
+                told = {"since": draining.since.isoformat(), "who": draining.who}
+                connection.execute(insert(site).values(name=_DRAINING, value=json.dumps(told)))
+            note_change(connection)
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

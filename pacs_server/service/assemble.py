@@ -16,10 +16,11 @@ from pacs_server import log
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
+from pacs_server.dimse.access import Admission
 from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive
 from pacs_server.errors import IndexUnavailable
-from pacs_server.index.changes import Changes
+from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.commitments import Commitments
 from pacs_server.index.contents import Contents
 from pacs_server.index.copies import Copies
@@ -49,6 +50,7 @@ from pacs_server.storage.volume import Volume, VolumeSpec
 # How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server; each
 # association begins with what holds at that moment.
 _SITE_STATE_AGE_S: Final = 1.0
+_EVERYBODY: Final = Admission()
 
 
 class Node:
@@ -91,6 +93,7 @@ class Node:
         self._routes: dict[str, Route] = {}
         self._partners: list[Partner] = []
         self._vocabulary = STANDARD
+        self._is_draining = False
 
     @classmethod
     @contextmanager
@@ -155,6 +158,30 @@ class Node:
         self.look_at_site_state()
         return self._partners
 
+    def preferred_site(self) -> str:
+        """The id of the site that viewers and modalities are to use, empty while none was chosen.
+
+        Raises: IndexUnavailable.
+        """
+        latest = self.changes.latest(PREFERENCE)
+        return str(latest.content["site"]) if latest and latest.content else ""
+
+    def is_standby(self) -> bool:
+        """Whether another site is preferred. Raises: IndexUnavailable."""
+        return self.preferred_site() not in ("", self.instances.operations.site_id())
+
+    def admission(self) -> Admission:
+        """Whom the site lets in at this moment.
+
+        Raises: IndexUnavailable.
+        """
+        self.look_at_site_state()
+        takes_stores = self.settings.failover.standby_stores or not self.is_standby()
+        if takes_stores and not self._is_draining:
+            return _EVERYBODY
+        partners = frozenset(one.aet for one in self.partners_now() if one.aet)
+        return Admission(is_draining=self._is_draining, takes_stores=takes_stores, partners=partners)
+
     def look_at_site_state(self, *, max_age_s: float = _SITE_STATE_AGE_S) -> None:
         """Take over what an admin changed, unless that was looked at a moment ago.
 
@@ -171,6 +198,7 @@ class Node:
                 self._routes = self.route_rules.all()
                 self._vocabulary = self.fields.vocabulary()
                 self._partners = self.partners.all()
+                self._is_draining = self.registry.draining() is not None
                 self._revision = revision
             self._looked_at = now
 
@@ -264,6 +292,7 @@ class Node:
             transcoder=self.transcoder,
             registry=self.registry,
             take_over_changes=partial(self.look_at_site_state, max_age_s=0),
+            admission=self.admission,
             placement=self.placement,
             receive=self.reception,
             vocabulary=self.vocabulary,

@@ -2,6 +2,7 @@
 
 from pacs_server.settings.reading import database_at, load, minimal_file, secret_in
 from pacs_server.settings.values import (
+    FailoverSettings,
     LogSettings,
     NetworkLimits,
     PartnerSettings,
@@ -19,6 +20,7 @@ from pacs_server.settings.values import (
 )
 
 __all__ = [
+    "FailoverSettings",
     "LogSettings",
     "NetworkLimits",
     "PartnerSettings",

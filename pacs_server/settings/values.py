@@ -212,6 +212,17 @@ class PatroniSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailoverSettings:
+    """What a failover runs besides, how long that may take, and whether a site that is not the preferred one takes what
+    is sent to it. `hook` is a program with its arguments; nothing runs when it is empty.
+    """
+
+    hook: tuple[str, ...] = ()
+    hook_timeout_s: float = within(30.0, 0.1, 3_600.0)
+    standby_stores: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
 
@@ -242,6 +253,7 @@ class Settings:
     tls: TlsSettings = field(default_factory=TlsSettings)
     partner: PartnerSettings = field(default_factory=PartnerSettings)
     patroni: PatroniSettings = field(default_factory=PatroniSettings)
+    failover: FailoverSettings = field(default_factory=FailoverSettings)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
 

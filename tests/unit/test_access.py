@@ -6,11 +6,20 @@ import pytest
 
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, covers, identify, plain_address
+from pacs_server.dimse.access import (
+    AccessRules,
+    Admission,
+    Caller,
+    answer_contexts,
+    covers,
+    identify,
+    plain_address,
+)
 from pacs_server.index.registry import Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,
+    CONGESTION,
     AssociationRequest,
     ContextResult,
     ProposedContext,
@@ -165,3 +174,23 @@ def test_a_source_may_be_an_address_a_block_or_a_host_name() -> None:
     assert covers("2001:db8::/32", plain_address("2001:db8::1%eth0"))
     assert covers("localhost", plain_address("127.0.0.1"))
     assert not covers("no-such-host.invalid", plain_address("192.0.2.7"))
+
+
+def test_a_site_that_drains_asks_everybody_but_partners_to_come_again() -> None:
+    caller = identify(request_from(), RULES, lambda aet: None)
+    assert isinstance(caller, Caller)
+    admission = Admission(is_draining=True, partners=frozenset({"OSAKA"}))
+    assert admission.admit(caller) is CONGESTION
+    partner = replace(caller, aet="OSAKA")
+    assert admission.admit(partner) is partner
+    assert Admission().admit(caller) is caller
+
+
+def test_a_standby_that_takes_no_stores_still_answers_and_takes_what_partners_send() -> None:
+    caller = identify(request_from(), RULES, lambda aet: None)
+    assert isinstance(caller, Caller)
+    admission = Admission(takes_stores=False, partners=frozenset({"OSAKA"}))
+    admitted = admission.admit(caller)
+    assert isinstance(admitted, Caller)
+    assert caller.rights - admitted.rights == {Right.STORE}
+    assert admission.admit(replace(caller, aet="OSAKA")) == replace(caller, aet="OSAKA")

@@ -99,6 +99,10 @@ class Refused(PacsError):
     """The request is unsafe or contradicts the present state, so nothing was done."""
 
 
+class StillBusy(Refused):
+    """What should end of itself went on beyond the time that was given, so nothing was done."""
+
+
 class UnknownName(PacsError):
     """No peer, volume or DICOM entity of that name is known."""
 

@@ -227,6 +227,19 @@ def _partners(node: Node) -> Iterator[Problem]:
                 yield problem, "pacs tls init --yes, then pacs partner set --fingerprint there"
 
 
+def _failover(node: Node) -> Iterator[Problem]:
+    """That a person may have forgotten to end."""
+    from pacs_server.service.unfinished import unfinished
+
+    if (left := unfinished(node)) is not None:
+        yield f"a failover to {left.target} is unfinished", f"pacs failover to {left.target}, or pacs failover abandon"
+    elif (draining := node.registry.draining()) is not None:
+        yield (
+            f"no new associations are taken since {draining.since:%Y-%m-%d %H:%M} UTC",
+            "pacs failover demote here --end",
+        )
+
+
 _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "server": _server,
     "nodes": _nodes,
@@ -235,6 +248,7 @@ _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "copies": _copies,
     "sends": _sends,
     "partners": _partners,
+    "failover": _failover,
 }
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
     _CHECKS, "pacs status"

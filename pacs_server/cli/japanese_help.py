@@ -384,6 +384,33 @@ HELP: Final[dict[str, str]] = {
     "Exchange nothing with a partner for the time being.": "相手サーバとのやり取りを一時的に止めます。",
     "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",
     "Forget a partner. What came from it stays.": "相手サーバの登録を消します。受け取ったものは残ります。",
+    "Say which of two sites viewers and modalities are to use. A site is called as pacs partner list calls it, and this "
+    "one here.":
+        "二つのサイトのうち、ビューアと装置が使う方を決めます。サイトは pacs partner list にある名前で、このサイト自身は here で指定します。",
+    "Show which site is preferred, and how far each is behind the other. Asks nobody: partners are shown as the running "
+    "server saw them last.":
+        "どちらが優先サイトか、互いにどれだけ遅れているかを表示します。問い合わせはせず、動いているサーバが最後に確かめた状態を示します。",
+    "Show what a failover would do, and what speaks against it. Changes nothing. Ends with 0 only when it would run.":
+        "切り替えで行うことと、できない理由を表示します。何も変えません。切り替えできるときだけ終了コードは 0 です。",
+    "The other site does not answer, and cannot hand over.": "もう一方のサイトが応答せず、引き渡しができない場合に指定します。",
+    "Make a site the preferred one. The other one takes no new associations, hands over what it has, and takes them again "
+    "when the site was shown to store, find and give back. Given again after it was broken off, it goes on where it was.":
+        "指定したサイトを優先サイトにします。もう一方は新しい接続の受付を止め、持っているものを引き渡し、"
+        "指定したサイトで保存・検索・取得ができると確かめられたら受付を再開します。途中で止まったときは、同じコマンドで続きから行います。",
+    "Only show what would be done, like pacs failover plan.": "行うことを表示するだけです。pacs failover plan と同じです。",
+    "How long to wait at most.": "待つ時間の上限。",
+    "Leave the other site draining when the time is over.": "時間切れのとき、もう一方のサイトの受付を止めたままにします。",
+    "Give up a failover that was broken off. The other site takes associations again. Which one is preferred stays as it "
+    "is.":
+        "途中で止まった切り替えを取りやめます。もう一方のサイトは受付を再開します。優先サイトは今のままです。",
+    "Make a partner and this site equal, and show that they are. Counts every object anew, on this side, and waits until "
+    "each has what the other has. Ends with 3 when the time was over before.":
+        "相手サーバとこのサイトの内容をそろえ、そろったことを確かめます。こちら側ではすべてのオブジェクトを数え直し、"
+        "互いに同じものを持つまで待ちます。時間内に終わらなければ終了コードは 3 です。",
+    "Let a site take no new associations but those of partners. It stays so after a restart, until --end. Nothing else "
+    "changes.":
+        "サイトの新しい接続の受付を止めます。相手サーバからの接続は受け付けます。再起動しても --end まで続きます。ほかは何も変わりません。",
+    "Take associations again.": "接続の受付を再開します。",
     "Make and show the certificates of this node.": "このサーバの証明書を作成・表示します。",
     "Make a certificate for this node, and an authority where there is none. An authority that is there is used, and "
     "never replaced.":

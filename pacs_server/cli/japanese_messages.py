@@ -220,6 +220,40 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} の証明書は {1} で、登録しようとしたものと違います。何も変えていません",
     "would forget partner {}, with which nothing would be exchanged any more; do it with --yes":
         "相手サーバ {0} の登録を消すと、やり取りがなくなります。実行するには --yes を付けてください",
+    "{} is the preferred site": "優先サイトは {0} です",
+    "{} is the preferred site already": "優先サイトはすでに {0} です",
+    "{} is preferred; what failed is tried again by: pacs failover to {}":
+        "優先サイトは {0} です。失敗した手順をもう一度行うには: pacs failover to {1}",
+    "warning: {}": "注意: {0}",
+    "only {} has {} objects of {} series, as of {}": "{0} だけが持つもの: {1} オブジェクト ({2} シリーズ)、{3} の時点",
+    "what it took after that is not known; once it is back: pacs failover resync, on either site":
+        "それより後に受け取ったものは分かりません。復旧したら、どちらかのサイトで pacs failover resync を実行してください",
+    "{} was never heard of, so it is not known what only it has":
+        "{0} とは一度も連絡が取れていないため、{0} だけが持つものは分かりません",
+    "gave up the failover to {}": "{0} への切り替えを取りやめました",
+    "{} takes no new associations; undo with --end": "{0} は新しい接続を受け付けません。戻すには --end を付けてください",
+    "{} takes associations again": "{0} は接続の受付を再開しました",
+    "{} and this site hold the same": "{0} とこのサイトの内容は同じです",
+    "{} and this site are not equal yet; what is left goes on by itself: pacs failover status":
+        "{0} とこのサイトの内容はまだ同じではありません。残りは自動で続きます: pacs failover status",
+    "no failover is unfinished; pacs failover status tells which site is preferred":
+        "途中の切り替えはありません。優先サイトは pacs failover status で確認できます",
+    "this site is the preferred one": "このサイトが優先サイトです",
+    "no site is preferred yet; pacs failover to here makes this one it":
+        "優先サイトはまだ決まっていません。このサイトにするには: pacs failover to here",
+    "{} answers, so it is not lost: leave out --source-lost, or stop its server first":
+        "{0} は応答しているので、失われていません。--source-lost を外すか、先に {0} のサーバを止めてください",
+    "{} does not answer ({}): start it, or mend the network; pacs partner show says more":
+        "{0} が応答しません ({1})。起動するか、ネットワークを直してください。詳しくは pacs partner show",
+    "{} does not answer ({}), so that it cannot hand over what {} lacks: mend that, or, if it is lost, pacs failover to {} "
+    "--source-lost":
+        "{0} が応答しないため ({1})、{2} にないものを引き渡せません。直すか、失われたのなら pacs failover to {3} --source-lost を実行してください",
+    "a failover to {} is unfinished: pacs failover to {} goes on with it, pacs failover abandon gives it up":
+        "{0} への切り替えが途中です。続けるには pacs failover to {1}、取りやめるには pacs failover abandon",
+    "{} takes no associations: pacs failover demote {} --end, then again":
+        "{0} は接続を受け付けていません。pacs failover demote {1} --end のあと、もう一度実行してください",
+    "nothing is exchanged with {} for the time being: pacs partner resume {}":
+        "{0} とのやり取りは止められています。再開するには pacs partner resume {1}",
     "wrote {}": "{0} を書きました",
     "keep {} secret, and a copy of it in a safe place: who has it can make certificates":
         "{0} は秘密にし、写しを安全な場所に保管してください。これを持つ人は証明書を作れます",

@@ -83,7 +83,10 @@ def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint:
     It has to add this one too.
     """
     from pacs_server.index.partners import Partner
+    from pacs_server.service.sides import HERE
 
+    if name == HERE:
+        raise Refused(f"{HERE} is what every site calls itself: give the partner another name")
     with invocation.node() as node:
         ours = _own_fingerprint(node, fingerprint)
         _known_peer(node, aet)

@@ -45,6 +45,7 @@ def status(invocation: Invocation) -> ExitCode:
 
     Ends with 13 when no server runs.
     """
+    from pacs_server.service.role import role_lines, role_of
     from pacs_server.service.telling import running
 
     settings = invocation.settings()
@@ -56,11 +57,14 @@ def status(invocation: Invocation) -> ExitCode:
         survival = node.registry.survival()
         partners = partners_of(node)
         nodes = nodes_of(node, datetime.now(UTC))
+        role, draining, lines = role_of(node), node.registry.draining(), role_lines(node)
     if invocation.as_json:
         told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
-        click.echo(as_json_text(told | {"partners": partners, "nodes": nodes}))
+        since = draining and draining.since.isoformat(timespec="seconds")
+        told |= {"partners": partners, "nodes": nodes}
+        click.echo(as_json_text(told | {"role": role.value, "draining_since": since}))
     else:
-        _print_screen(server, volumes, holdings, backlog, survival)
+        _print_screen(server, lines, volumes, holdings, backlog, survival)
         if len(nodes) > 1:
             click.echo()
             print_rows(nodes, _NODE_HEADINGS, as_json=False)
@@ -119,6 +123,7 @@ def _backlog_line(backlog: dict[str, Any]) -> str:
 
 def _print_screen(
     server: dict[str, Any] | None,
+    role: list[str],
     volumes: list[dict[str, object]],
     holdings: dict[str, int],
     backlog: dict[str, Any],
@@ -126,6 +131,7 @@ def _print_screen(
 ) -> None:
     facts = {
         "server": _server_line(server),
+        "role": "; ".join(role),
         "holdings": _holdings_line(holdings),
         "backlog": _backlog_line(backlog),
         "losses": _losses_line(survival, datetime.now(UTC)),

@@ -104,7 +104,7 @@ def _cut(value: object) -> str:
 class Hello:
     """Who a node is, and how its site stands. `at` is its clock. `logs` is the state of each of its logs, by name
     (cluster/exchange.py). It owes the site that it speaks to `owed_objects`, the oldest since `owed_since`; `preferred`
-    is the site that viewers and modalities are to use, as far as it knows.
+    is the site that viewers and modalities are to use, as far as it knows; while it `is_draining` it turns them away.
     """
 
     site_id: str
@@ -118,6 +118,7 @@ class Hello:
     owed_series: int = 0
     owed_since: datetime | None = None
     preferred: str = ""
+    is_draining: bool = False
 
     def body(self) -> Body:
         """As it is said."""
@@ -125,7 +126,8 @@ class Hello:
         since = self.owed_since.isoformat() if self.owed_since else None
         owed = {"owed_objects": self.owed_objects, "owed_series": self.owed_series, "owed_since": since}
         logs = {name: told_state(state) for name, state in self.logs.items()}
-        return texts | owed | {"at": self.at.isoformat(), "logs": logs, "preferred": self.preferred}
+        stands = {"preferred": self.preferred, "is_draining": self.is_draining}
+        return texts | owed | stands | {"at": self.at.isoformat(), "logs": logs}
 
 
 _TEXTS: Final = ("site_id", "node", "aet", "schema", "version")
@@ -149,6 +151,7 @@ def hello_of(body: Body) -> Hello:
         owed_series=_count(body.get("owed_series")),
         owed_since=None if body.get("owed_since") is None else _moment(body.get("owed_since")),
         preferred=preferred or "",
+        is_draining=body.get("is_draining") is True,
     )
 
 

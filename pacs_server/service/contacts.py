@@ -40,6 +40,7 @@ class Contact:
     owed_series: int = 0
     owed_since: str = ""
     preferred: str = ""
+    is_draining: bool = False
     told_at: str = ""
 
 

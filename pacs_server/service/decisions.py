@@ -37,13 +37,18 @@ def decider(node: Node, reason: str) -> Decider:
         if volume.check().is_readable:
             learn(volume, node.instances.operations, now=now)
     return Decider(
-        who=f"{_user()}@{socket.gethostname()}",
+        who=who_decides(),
         reason=reason,
         now=now,
         operations=node.instances.operations,
         volumes=volumes,
         partners=node.partners.all(),
     )
+
+
+def who_decides() -> str:
+    """The user who runs this command, and on which machine."""
+    return f"{_user()}@{socket.gethostname()}"
 
 
 def _user() -> str:

@@ -24,6 +24,7 @@ from pacs_server.service.pairing import (
     note_own_changes,
     shared_logs,
 )
+from pacs_server.service.sides import failover_answers
 
 _DRAIN_S: Final = 5.0
 # So often one looks while something is owed or untold.
@@ -45,7 +46,7 @@ class Liaison:
         self._server: LinkServer | None = None
         if port is not None:
             settings, files = node.settings.partner, node.settings.tls_files
-            handlers = answers(node)
+            handlers = answers(node) | failover_answers(node)
             self._server = LinkServer(port, settings, files, partners=node.partners.all, handlers=handlers)
 
     def start(self) -> None:
@@ -141,5 +142,6 @@ def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:
         owed_series=hello.owed_series if hello else 0,
         owed_since=hello.owed_since.isoformat() if hello and hello.owed_since else "",
         preferred=hello.preferred if hello else "",
+        is_draining=hello.is_draining if hello else False,
         told_at=now.isoformat() if hello else "",
     )

@@ -36,6 +36,13 @@ def backup_lock(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def failover_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one failover that is run from a data directory. Raises: Busy; ConfigError."""
+    with _alone(data_dir / "failover.lock", f"another pacs failover is at work on {data_dir}; wait until it has ended"):
+        yield
+
+
 def is_serving(data_dir: Path) -> bool:
     """Whether somebody holds the instance lock."""
     try:

@@ -16,7 +16,6 @@ from pacs_server.cluster.link import Link, connect
 from pacs_server.cluster.messages import HELLO, Hello, hello_of, refuse_stranger
 from pacs_server.cluster.pair import Differences, ask_for, by_series, compare
 from pacs_server.errors import PacsError
-from pacs_server.index.changes import PREFERENCE
 from pacs_server.index.partners import Partner
 from pacs_server.index.schema import head
 from pacs_server.service.assemble import Node
@@ -92,7 +91,6 @@ def connected(node: Node, partner: Partner) -> Iterator[Link]:
 def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
     """Who this node is, and how its site stands to a partner. Raises: IndexUnavailable."""
     behind = node.outbox.behind(partner.name)
-    preference = node.changes.latest(PREFERENCE)
     return Hello(
         site_id=node.instances.operations.site_id(),
         node=socket.gethostname(),
@@ -104,7 +102,8 @@ def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
         owed_objects=behind.objects,
         owed_series=behind.series,
         owed_since=behind.oldest_at,
-        preferred=str(preference.content["site"]) if preference and preference.content else "",
+        preferred=node.preferred_site(),
+        is_draining=node.registry.draining() is not None,
     )
 
 

@@ -159,6 +159,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
     known = ["settings", "database", "server", "nodes", "volumes", "fault domains", "copies", "sends", "partners"]
+    known.append("failover")
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4

@@ -82,9 +82,9 @@ class Archive:
         assert self._process is not None, "the server was not started"
         return self._process.pid
 
-    def start(self, *, dies_at: tuple[str, int] | None = None) -> None:
+    def start(self, *, dies_at: tuple[str, int] | None = None, calling: str = "STARTING") -> None:
         """Serve, and return once it answers a C-ECHO. `dies_at`: the step, and the object that is killed in it; what is
-        owed is begun before that answer, so it may be dead already.
+        owed is begun before that answer, so it may be dead already. `calling`: who asks for that answer.
         """
         begin = self.log.stat().st_size if self.log.exists() else 0
         self._process = Pacs(["-c", str(self.config), "serve"], out=self.log, dies_at=dies_at)
@@ -95,7 +95,7 @@ class Archive:
                 return True
             found = re.search(rf"{self.aet} listens on \S+:(\d+)$", self._told_since(begin), re.MULTILINE)
             self.port = int(found[1]) if found else 0
-            return bool(found) and self._answers()
+            return bool(found) and self._answers(calling)
 
         wait_for(is_up, "the server to answer a C-ECHO", timeout_s=START_S)
         self._family = descendants(self.pid)
@@ -103,12 +103,12 @@ class Archive:
     def _told_since(self, begin: int) -> str:
         return self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
 
-    def _answers(self) -> bool:
+    def _answers(self, calling: str) -> bool:
         destination = Destination(aet=self.aet, host="127.0.0.1", port=self.port)
         limits = NetworkLimits(connect_timeout_s=5, association_timeout_s=5, response_timeout_s=5)
         try:
             association = client.connect(
-                destination, calling_aet="STARTING", contexts=[(VERIFICATION, (IMPLICIT_LE,), False)], limits=limits
+                destination, calling_aet=calling, contexts=[(VERIFICATION, (IMPLICIT_LE,), False)], limits=limits
             )
             try:
                 status = client.echo(association)

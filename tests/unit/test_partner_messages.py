@@ -34,6 +34,7 @@ HELLO = Hello(
     owed_series=2,
     owed_since=datetime(2026, 11, 26, 8, tzinfo=UTC),
     preferred="a1b2",
+    is_draining=True,
 )
 BODIES = st.dictionaries(
     st.text(max_size=8),

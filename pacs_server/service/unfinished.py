@@ -1,0 +1,74 @@
+"""What is left of a failover, in a small file of the data directory: a command that was killed goes on with that."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pacs_server.cluster.failover import Unfinished, unfinished_of
+from pacs_server.errors import ConfigError
+from pacs_server.service.assemble import Node
+
+_FILE: Final = "failover.json"
+
+
+def unfinished(node: Node) -> Unfinished | None:
+    """The failover that was begun here and not ended. Raises: ConfigError when what was noted cannot be read."""
+    path = _path(node)
+    try:
+        return unfinished_of(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}, which says what is left of a failover, cannot be read ({error}): remove it, and look at pacs "
+            "failover status on both sites"
+        ) from error
+
+
+def note(node: Node, noted: Unfinished) -> None:
+    """Note what is left, flushed when this returns, so that no power cut lets it be forgotten.
+
+    Raises: ConfigError when the data directory cannot be written.
+    """
+    path = _path(node)
+    partial = path.with_suffix(".part")
+    with _written(path):
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(noted.facts(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _flush(path.parent)
+
+
+def forget(node: Node) -> None:
+    """Note that it was ended, or given up. Raises: ConfigError when the data directory cannot be written."""
+    path = _path(node)
+    with _written(path):
+        path.unlink(missing_ok=True)
+        _flush(path.parent)
+
+
+def _path(node: Node) -> Path:
+    return node.settings.data_dir / _FILE
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; then give the same command again") from error
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -41,7 +41,7 @@ _HEADINGS: Final = {
 def failover() -> None:
     """Say which of two sites viewers and modalities are to use.
 
-    A site is called as pacs partner list calls it, and this one here.
+    A site is called as pacs partner list calls it; this one here, or as the other one calls it.
     """
 
 

@@ -384,9 +384,10 @@ HELP: Final[dict[str, str]] = {
     "Exchange nothing with a partner for the time being.": "相手サーバとのやり取りを一時的に止めます。",
     "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",
     "Forget a partner. What came from it stays.": "相手サーバの登録を消します。受け取ったものは残ります。",
-    "Say which of two sites viewers and modalities are to use. A site is called as pacs partner list calls it, and this "
-    "one here.":
-        "二つのサイトのうち、ビューアと装置が使う方を決めます。サイトは pacs partner list にある名前で、このサイト自身は here で指定します。",
+    "Say which of two sites viewers and modalities are to use. A site is called as pacs partner list calls it; this one "
+    "here, or as the other one calls it.":
+        "二つのサイトのうち、ビューアと装置が使う方を決めます。サイトは pacs partner list にある名前で、このサイト自身は here か、"
+        "相手側での呼び名で指定します。",
     "Show which site is preferred, and how far each is behind the other. Asks nobody: partners are shown as the running "
     "server saw them last.":
         "どちらが優先サイトか、互いにどれだけ遅れているかを表示します。問い合わせはせず、動いているサーバが最後に確かめた状態を示します。",

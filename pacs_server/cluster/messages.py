@@ -104,7 +104,8 @@ def _cut(value: object) -> str:
 class Hello:
     """Who a node is, and how its site stands. `at` is its clock. `logs` is the state of each of its logs, by name
     (cluster/exchange.py). It owes the site that it speaks to `owed_objects`, the oldest since `owed_since`; `preferred`
-    is the site that viewers and modalities are to use, as far as it knows; while it `is_draining` it turns them away.
+    is the site that viewers and modalities are to use, as far as it knows; while it `is_draining` it turns them
+    away. The site that it speaks to is `calls_you` there.
     """
 
     site_id: str
@@ -119,6 +120,7 @@ class Hello:
     owed_since: datetime | None = None
     preferred: str = ""
     is_draining: bool = False
+    calls_you: str = ""
 
     def body(self) -> Body:
         """As it is said."""
@@ -126,7 +128,7 @@ class Hello:
         since = self.owed_since.isoformat() if self.owed_since else None
         owed = {"owed_objects": self.owed_objects, "owed_series": self.owed_series, "owed_since": since}
         logs = {name: told_state(state) for name, state in self.logs.items()}
-        stands = {"preferred": self.preferred, "is_draining": self.is_draining}
+        stands = {"preferred": self.preferred, "is_draining": self.is_draining, "calls_you": self.calls_you}
         return texts | owed | stands | {"at": self.at.isoformat(), "logs": logs}
 
 
@@ -143,6 +145,9 @@ def hello_of(body: Body) -> Hello:
     preferred = body.get("preferred")
     if preferred and not is_site_id(preferred):
         raise ProtocolViolation("the preferred site of a greeting is none")
+    calls_you = body.get("calls_you", "")
+    if not isinstance(calls_you, str) or len(calls_you) > _MAX_TEXT_CHARACTERS:
+        raise ProtocolViolation("the name that a greeting has for us is none")
     return Hello(
         **texts,
         at=_moment(body.get("at")),
@@ -152,6 +157,7 @@ def hello_of(body: Body) -> Hello:
         owed_since=None if body.get("owed_since") is None else _moment(body.get("owed_since")),
         preferred=preferred or "",
         is_draining=body.get("is_draining") is True,
+        calls_you=calls_you,
     )
 
 

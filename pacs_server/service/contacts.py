@@ -16,7 +16,7 @@ from pacs_server.index.partners import Partner
 from pacs_server.service.telling import Teller
 
 _FILE: Final = "partners.json"
-_TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_at")
+_TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_at", "calls_us")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class Contact:
     owed_since: str = ""
     preferred: str = ""
     is_draining: bool = False
+    calls_us: str = ""
     told_at: str = ""
 
 

@@ -63,13 +63,15 @@ class Lost:
 
 
 class Failover:
-    """One failover between this site and a partner, to `target`, which is a partner's name or "here".
+    """One failover between this site and a partner, to `target`, which is a partner's name or one of this site: "here",
+    its AE title, or what a partner calls it.
 
     Raises: UnknownName when there is no such partner; Refused when it is not clear which site the other one is.
     """
 
     def __init__(self, node: Node, target: str, *, is_source_lost: bool) -> None:
         self.node = node
+        target = _known_as(node, target)
         partner = _partner(node, target)
         here, there = Here(node, partner), There(node, partner)
         self.partner = partner
@@ -274,9 +276,19 @@ def abandon(node: Node) -> tuple[Unfinished, str]:
 
 
 def side(node: Node, name: str) -> Side:
-    """A site by the name that it has here. Raises: UnknownName; Refused when there is no partner at all."""
+    """A site by a name that it has. Raises: UnknownName; Refused when there is no partner at all."""
+    name = _known_as(node, name)
     partner = _partner(node, name)
     return Here(node, partner) if name == HERE else There(node, partner)
+
+
+def _known_as(node: Node, name: str) -> str:
+    """The name of a site, as it is on this one: at three in the morning nobody wants to think about where he is."""
+    contacts = remembered(node.settings.data_dir)
+    if any(one.name == name for one in node.partners.all()):
+        return name
+    ours = {HERE, str(node.settings.aet), *(one.calls_us for one in contacts.values() if one.calls_us)}
+    return HERE if name.casefold() in {one.casefold() for one in ours} else name
 
 
 def _partner(node: Node, name: str) -> Partner:

@@ -143,5 +143,6 @@ def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:
         owed_since=hello.owed_since.isoformat() if hello and hello.owed_since else "",
         preferred=hello.preferred if hello else "",
         is_draining=hello.is_draining if hello else False,
+        calls_us=hello.calls_you if hello else "",
         told_at=now.isoformat() if hello else "",
     )

@@ -104,6 +104,7 @@ def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
         owed_since=behind.oldest_at,
         preferred=node.preferred_site(),
         is_draining=node.registry.draining() is not None,
+        calls_you=partner.name,
     )
 
 

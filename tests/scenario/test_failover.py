@@ -300,7 +300,8 @@ def test_a_source_killed_under_load_is_left_and_comes_back_and_both_are_equal(pa
     assert len(named["named"]) == named["series"] > 0
     refused = pair.osaka.report("failover", "to", "here", expect=13)
     assert [one["reason"] for one in refused["refusals"]] == [Reason.SOURCE_AWAY]
-    done = pair.osaka.pacs("failover", "to", "here", "--source-lost", "--json")
+    # By the name that it has there, as somebody would who read it in the runbook of the other site.
+    done = pair.osaka.pacs("failover", "to", "osaka", "--source-lost", "--json")
     told = json.loads(done.stdout)
     assert (told["result"], [one["step"] for one in told["ran"]]) == ("done", ["prefer", "hook", "try out"])
     assert told["lost"]["objects"] == away["we_lack_objects"]

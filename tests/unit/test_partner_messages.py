@@ -164,6 +164,8 @@ def test_a_greeting_is_read_as_it_was_said_and_what_a_later_release_adds_is_left
         ("owed_objects", "many"),
         ("owed_since", "long ago"),
         ("preferred", "../x"),
+        ("calls_you", 5),
+        ("calls_you", "n" * 257),
     ],
 )
 def test_a_greeting_that_cannot_be_is_refused(name, value):

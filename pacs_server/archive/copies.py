@@ -48,7 +48,7 @@ def complete(
 def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: datetime) -> int:
     good = [copy for copy in one.copies if not copy.damage]
     damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
-    if not damaged and not placement.lacks(good):
+    if not damaged and not _lacks(one, good, placement):
         return 0
     if not damaged:
         _homes(good, placement)  # while a volume is away nothing is read in vain, object by object
@@ -65,10 +65,22 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
             volume.put_aside(PurePosixPath(bad.path))
             good.append(write_copy(one, source, volume, copies, placement, now))
             written += 1
-    while placement.lacks(good):
+    while _lacks(one, good, placement):
         good.append(write_copy(one, source, _homes(good, placement)[0], copies, placement, now))
         written += 1
     return written
+
+
+def _lacks(one: KeptObject, good: Sequence[Copy], placement: Placement) -> int:
+    """How many copies an object lacks beside these. An archive server that keeps it counts as one beside those that are
+    here; of what is only there no copy can be made here.
+    """
+    lacks = placement.lacks(good)
+    if not one.deposits:
+        return lacks
+    if not one.copies:
+        return 0
+    return max(0, lacks - one.deposits) if placement.domains(good) else lacks
 
 
 def _homes(good: Sequence[Copy], placement: Placement) -> list[Volume]:

@@ -28,6 +28,8 @@ from pacs_server.storage.volume import Volume
 
 _UNCOMPRESSED: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _MAX_AHEAD: Final = 16
+# In the place of a preferred transfer syntax: the stored one and no other, for who is to give back what it got.
+AS_STORED: Final = "as stored"
 
 
 class NotAcceptable(PacsError):
@@ -222,7 +224,8 @@ def usable_contexts(item: Deliverable, association: Association, preferred: str 
     stored = item.transfer_syntax
     first = (preferred, stored) if stored in NATIVE_SYNTAXES else (stored, preferred)
     order = [*first, *_UNCOMPRESSED, DEFLATED_LE, *ENCODABLE]
-    fitting = [context for context in usable if _fits(stored, context.transfer_syntax)]
+    only = stored if preferred == AS_STORED else ""
+    fitting = [one for one in usable if _fits(stored, one.transfer_syntax) and only in ("", one.transfer_syntax)]
     if not usable:
         raise NotAcceptable(f"the destination accepted no context for SOP class {item.sop_class}")
     if not fitting:
@@ -238,11 +241,14 @@ def contexts_for(items: Iterable[Deliverable], preferred: str = "") -> dict[tupl
     """What to propose to a destination, by (SOP class, what for): the preferred syntax and each stored one alone, and
     where objects can be converted one context with the two little endian syntaxes that every receiver understands at
     least one of, and one with those that compress without loss, for a receiver that takes nothing else. Where
-    UNCOMPRESSED is preferred, nothing but the two is proposed for what can be put into them.
+    UNCOMPRESSED is preferred, nothing but the two is proposed for what can be put into them; AS_STORED, only that.
     """
     proposals: dict[tuple[str, str], tuple[str, ...]] = {}
     for item in items:
         stored = item.transfer_syntax
+        if preferred == AS_STORED:
+            proposals[item.sop_class, stored] = (stored,)
+            continue
         if preferred == UNCOMPRESSED and (stored in _UNCOMPRESSED or can_convert(stored, EXPLICIT_LE)):
             proposals[item.sop_class, "uncompressed"] = _UNCOMPRESSED
             continue

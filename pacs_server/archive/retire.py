@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
+from pacs_server.dicom.deposits import Deposit
 from pacs_server.dicom.operations import MAX_OBJECTS, Content, Operation, OperationKind
 from pacs_server.errors import Refused
 from pacs_server.index.operations import Operations
@@ -33,13 +34,22 @@ class Decider:
     volumes: Sequence[Volume]
     partners: Sequence[Partner] = ()
 
-    def decide(self, kind: OperationKind, study_uid: str, objects: Iterable[Content] = ()) -> Operation:
+    def decide(
+        self,
+        kind: OperationKind,
+        study_uid: str,
+        objects: Iterable[Content] = (),
+        *,
+        deposit: Deposit | None = None,
+    ) -> Operation:
         """Let an operation take effect: its file on every volume that takes it, flushed, then its rows. Killed between
         the two, it takes effect when the volumes are read for operations next.
 
         Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
         """
-        operation = self.operations.draft(kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason)
+        operation = self.operations.draft(
+            kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason, deposit=deposit
+        )
         missed = keep_everywhere(operation, self.volumes)
         self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
         return operation

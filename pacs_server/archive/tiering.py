@@ -19,6 +19,7 @@ from pacs_server.storage.volume import Volume
 # A copy that was read to its end so lately is good enough to let another one go for it.
 _VERIFIED_WITHIN: Final = timedelta(days=30)
 _PORTION: Final = 100
+_CURRENT: Final = "current"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Room:
     """What is planned so far: bytes that reach and leave each volume, and bytes that each has to lose yet, by id.
 
     `staying` counts, by rule, the objects that it means and that cannot move: the target has no room, too few copies
-    would remain, or one is damaged.
+    would remain, or one is damaged; an archive server is not sent what lies beside another content of its UID.
     """
 
     writing: Counter[str] = field(default_factory=Counter)
@@ -88,14 +89,20 @@ def plan(
         leaving: Counter[str] = Counter()
         written: Counter[str] = Counter()
         objects = size_bytes = 0
-        for one in copies.of_series(study_uid, series_uid):
-            decision = _decide(one, rule, placement_for(one.sender), room.writing + written)
+        held = copies.of_series(study_uid, series_uid)
+        contents = Counter(one.sop_uid for one in held)
+        for one in held:
+            placement = placement_for(one.sender)
+            if rule.archive:
+                decision = _decide_to_archive(one, rule, placement, contents[one.sop_uid])
+            else:
+                decision = _decide(one, rule, placement, room.writing + written)
             if decision is not None:
                 objects, size_bytes = objects + 1, size_bytes + one.size_bytes
                 leaving.update({copy.volume_id: one.size_bytes for copy in decision.gone})
                 written.update({volume.spec.id: one.size_bytes for volume in decision.homes})
             else:
-                room.staying[rule.name] += _lies_on(one, rule.source, placement_for(one.sender))
+                room.staying[rule.name] += _lies_on(one, rule.source, placement)
         if objects and (not rule.makes_room or any(room.to_lose[volume_id] for volume_id in leaving)):
             room.writing.update(written)
             room.leaving.update(leaving)
@@ -139,6 +146,17 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
     return _Decision(homes=tuple(homes), gone=tuple(gone)) if gone else None
 
 
+def _decide_to_archive(one: KeptObject, rule: TierRule, placement: Placement, contents: int) -> _Decision | None:
+    """All its copies on the tier go, once an archive server keeps the object. It stays here beside another content
+    under its UID: commitment names UIDs, so nobody would know which of them it means. What is in the trash stays too.
+    """
+    if contents > 1 or one.role != _CURRENT:
+        return None
+    held = [(copy, volume) for copy in one.copies if (volume := _readable(copy, placement)) is not None]
+    gone = tuple(copy for copy, volume in held if volume.spec.tier == rule.source)
+    return _Decision(homes=(), gone=gone) if gone else None
+
+
 def _can_be_relied_on(volume: Volume) -> bool:
     """Whether a copy on it is a reason to let another one go: not when it is emptied, or many were found damaged."""
     return not (volume.spec.is_draining or volume.spec.is_distrusted)
@@ -156,9 +174,12 @@ def _readable(copy: Copy, placement: Placement) -> Volume | None:
 
 @dataclass(slots=True, kw_only=True)
 class Moved:
-    """What was moved: objects, bytes of them, bytes that were written; and why others were not, one sentence each."""
+    """What was moved: objects, bytes of them, bytes that were written; and why others were not, one sentence each.
+    `queued` objects are to go to an archive server.
+    """
 
     objects: int = 0
+    queued: int = 0
     size_bytes: int = 0
     written_bytes: int = 0
     problems: list[str] = field(default_factory=list)
@@ -166,6 +187,7 @@ class Moved:
     def add(self, other: Moved) -> None:
         """Count what another one counted."""
         self.objects += other.objects
+        self.queued += other.queued
         self.size_bytes += other.size_bytes
         self.written_bytes += other.written_bytes
         self.problems += other.problems

@@ -27,7 +27,9 @@ _HEADINGS: Final = {
     "target": "TARGET",
     "error": "LAST ERROR",
 }
-_KINDS: Final = click.Choice(("copy", "verify", "survey", "release", "operations", "commit", "route", "send"))
+_KINDS: Final = click.Choice(
+    ("copy", "verify", "survey", "release", "operations", "commit", "route", "send", "deposit")
+)
 
 
 @click.group(cls=Group)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
 from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_room, readable_size, talk
 from pacs_server.cli.storage import TIERS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _RULE_HEADINGS: Final = {
     "name": "RULE",
     "source": "FROM",
-    "target": "TO",
+    "to": "TO",
     "older_than_days": "OLDER THAN",
     "not_read_for_days": "NOT READ FOR",
     "modalities": "MODALITY",
@@ -41,13 +41,18 @@ _PLAN_HEADINGS: Final = {
     "to_volumes": "TO",
 }
 _ROOM_HEADINGS: Final = {"name": "VOLUME", "tier": "TIER", "before": "FREE NOW", "after": "FREE THEN"}
-_MOVED_HEADINGS: Final = {"rule": "RULE", "uid": "STUDY", "objects": "OBJECTS", "size": "SIZE", "problem": "PROBLEM"}
+_MOVED_HEADINGS: Final = {"rule": "RULE", "uid": "STUDY", "objects": "OBJECTS", "queued": "QUEUED",
+                          "size": "SIZE", "problem": "PROBLEM"}  # fmt: skip
 _DAYS: Final = click.IntRange(min=0, max=365_000)
 
 
 @click.group(cls=Group)
 def tier() -> None:
     """Move studies between fast and slow volumes."""
+
+
+def _archive_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    return aet_value(context, parameter, value) if value else ""
 
 
 @tier.group(cls=Group)
@@ -58,7 +63,9 @@ def rule() -> None:
 @rule.command(example="pacs tier rule add old --from hot --to cold --older-than 365 --not-read-for 90")
 @click.argument("name")
 @click.option("--from", "source", type=click.Choice(TIERS), required=True, help="The tier that objects leave.")
-@click.option("--to", "target", type=click.Choice(TIERS), required=True, help="The tier that they go to.")
+@click.option("--to", "target", type=click.Choice(TIERS), help="The tier that they go to.")
+@click.option("--to-archive", "archive", callback=_archive_value, metavar="AET",
+              help="In place of --to: the archive server that is to keep them.")  # fmt: skip
 @click.option("--older-than", "older_than_days", type=_DAYS, metavar="DAYS",
               help="Studies made, or without a date received, more than so many days ago.")  # fmt: skip
 @click.option("--not-read-for", "not_read_for_days", type=_DAYS, metavar="DAYS",
@@ -67,15 +74,20 @@ def rule() -> None:
 @click.option("--make-room", "makes_room", is_flag=True,
               help="Only so much that a volume comes down to its low-water mark, longest not read first.")  # fmt: skip
 @pass_invocation
-def add(invocation: Invocation, /, name: str, source: str, target: str, **asked: Any) -> ExitCode:
+def add(invocation: Invocation, /, name: str, target: str | None, **asked: Any) -> ExitCode:
     """Add a rule.
 
     All that it asks for has to hold. A series belongs to the first rule that can move it, in the order of their names.
+    An archive server is a registered peer. Objects stay here until it has committed to them and given them back, and
+    what was read within 7 days, or --not-read-for, stays too.
     """
     from pacs_server.index.tier_rules import TierRule
+    from pacs_server.service.depositing import destination_of
 
-    made = TierRule(name=name, source=source, target=target, **asked)
+    made = TierRule(name=name, target=target or "", **asked)
     with invocation.node() as node:
+        if made.archive:
+            destination_of(node, made.archive)
         node.rules.add(made)
     talk(f"added rule {name}; pacs tier plan shows what it would move")
     return ExitCode.DONE
@@ -87,7 +99,8 @@ def list_(invocation: Invocation) -> ExitCode:
     """List the rules in their order."""
     with invocation.node() as node:
         rules, window = node.rules.all(), node.rules.window()
-    print_rows([asdict(one) for one in rules], _RULE_HEADINGS, as_json=invocation.as_json)
+    rows = [asdict(one) | {"to": one.archive or one.target} for one in rules]
+    print_rows(rows, _RULE_HEADINGS, as_json=invocation.as_json)
     talk(f"the server moves by itself from {window}" if window else "the server does not move by itself")
     return ExitCode.DONE
 
@@ -135,7 +148,8 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
 
     Broken off anywhere, it goes on when it is called again. An object is copied, the copy read back from the disk, and
     only then the old one given up. Its file is removed an hour later (storage.release_delay_s), by the running server
-    or the next run. Ends with 3 when something was left.
+    or the next run. What goes to an archive server is queued, and is the work of the running server. Ends with 3 when
+    something was left.
     """
     from pacs_server.archive.tiering import Room
     from pacs_server.service import tiers
@@ -194,11 +208,13 @@ def _move_all(
             room.writing.clear()  # it is on the volumes now, and they were looked at
             problem = "; ".join(dict.fromkeys(moved.problems))
             counts.update(studies=1, objects=moved.objects, bytes=moved.size_bytes, left=int(bool(problem)))
+            counts["queued"] += moved.queued
             progress.clear()
             yield {
                 "rule": study.rule.name,
                 "uid": study.study_uid,
                 "objects": moved.objects,
+                "queued": moved.queued,
                 "size_bytes": moved.size_bytes,
                 "size": readable_size(moved.size_bytes),
                 "problem": problem,
@@ -207,6 +223,8 @@ def _move_all(
     print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json)
     progress.clear()
     talk(f"{counts['objects']} objects of {counts['studies']} studies moved ({readable_size(counts['bytes'])})")
+    if counts["queued"]:
+        talk(f"{counts['queued']} objects queued for the running server to send to archive servers: pacs jobs list")
     return counts["left"] > 0
 
 
@@ -240,7 +258,7 @@ def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]
                 "objects": one.objects,
                 "size_bytes": one.size_bytes,
                 "from_volumes": names(one.leaving),
-                "to_volumes": names(one.written),
+                "to_volumes": [one.rule.archive] if one.rule.archive else names(one.written),
             }
             for one in moves
         ],
@@ -292,7 +310,7 @@ def _print_plan(told: dict[str, Any]) -> None:
         if name not in told["hindrances"] and number:
             talk(
                 f"rule {name} cannot move {number} objects: too few copies would remain, the target has no room, or a "
-                "copy is damaged"
+                "copy is damaged; to an archive server nothing goes that has other versions"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import blake3
 
+from pacs_server.dicom.deposits import Deposit, from_told, to_told
 from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.errors import InvalidUid, Undecodable
 
@@ -33,6 +34,7 @@ class OperationKind(StrEnum):
     PURGE = "purge"  # they are destroyed; this is their tombstone
     READMIT = "readmit"  # one that was in the trash or purged was received anew
     VERSION = "version"  # of the contents under one SOP Instance UID, this is the current one
+    DEPOSIT = "deposit"  # an archive server keeps objects, so that their copies here may go
 
 
 class Fate(StrEnum):
@@ -66,6 +68,7 @@ class Operation:
     at: datetime
     who: str
     reason: str
+    deposit: Deposit | None = None
 
     @property
     def stamp(self) -> tuple[int, str]:
@@ -76,19 +79,22 @@ class Operation:
 @dataclass(slots=True)
 class StudyFate:
     """What holds for a study after some operations: the hold that is in force, and what was decided about objects, by
-    SOP Instance UID and digest, with the operation that did.
+    SOP Instance UID and digest, with the operation that did. `deposits` are the archive servers that keep an object, by
+    their AE titles.
     """
 
     hold: Operation | None = None
     objects: dict[tuple[str, str], tuple[Fate, str, Operation]] = field(default_factory=dict)
     choices: dict[str, tuple[str, Operation]] = field(default_factory=dict)
+    deposits: dict[tuple[str, str], dict[str, Operation]] = field(default_factory=dict)
 
 
 def fate_after(operations: Iterable[Operation]) -> StudyFate:
     """What holds after these operations on one study, in whichever order they became known.
 
     A hold beats a deletion: while one is in force nothing is trashed or purged, and it brings back what is in the
-    trash. Only what is in the trash is purged, and it comes back only by being received anew.
+    trash. Only what is in the trash is purged, and it comes back only by being received anew. What an archive server
+    keeps of it is known no more then.
     """
     now = StudyFate()
     for one in sorted(operations, key=lambda operation: operation.stamp):
@@ -100,6 +106,9 @@ def fate_after(operations: Iterable[Operation]) -> StudyFate:
                         now.objects[name] = Fate.KEPT, role, one
             case OperationKind.RELEASE:
                 now.hold = None
+            case OperationKind.DEPOSIT if one.deposit is not None:
+                for content in one.objects:
+                    now.deposits.setdefault((content.sop_uid, content.digest), {})[one.deposit.aet] = one
             case OperationKind.VERSION:
                 now.choices |= {content.sop_uid: (content.digest, one) for content in one.objects}
             case _:
@@ -120,6 +129,7 @@ def _decide(now: StudyFate, one: Operation, content: Content) -> None:
             now.objects[name] = Fate.TRASHED, content.role, one
         case OperationKind.PURGE if before is Fate.TRASHED and now.hold is None:
             now.objects[name] = Fate.PURGED, role, one
+            now.deposits.pop(name, None)
 
 
 def to_text(operation: Operation) -> str:
@@ -135,6 +145,8 @@ def to_text(operation: Operation) -> str:
         "study": operation.study_uid,
         "objects": [[one.sop_uid, one.digest, one.role] for one in operation.objects],
     }
+    if operation.deposit is not None:
+        told["deposit"] = to_told(operation.deposit)
     return json.dumps(told | {"check": _check(told)}, ensure_ascii=False) + "\n"
 
 
@@ -169,6 +181,7 @@ def _operation(told: dict[str, Any]) -> Operation:
         at=at,
         who=told["who"],
         reason=told["reason"],
+        deposit=from_told(told["deposit"]) if "deposit" in told else None,
     )
 
 

@@ -7,13 +7,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, case, delete, func, insert, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs_server.index.deposits import SOUND, is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import MANY_DAMAGED, note_change
-from pacs_server.index.site_tables import jobs, releases, site, volumes
+from pacs_server.index.site_tables import deposits, jobs, releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
@@ -34,7 +49,9 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptObject:
-    """One content that is held, with its copies. `sender` decides how many are wanted."""
+    """One content that is held, with its copies. `sender` decides how many are wanted; `deposits` says how many archive
+    servers keep it, of which each counts as a copy.
+    """
 
     row: int
     sop_class: str
@@ -44,6 +61,7 @@ class KeptObject:
     sender: str
     size_bytes: int
     copies: tuple[Copy, ...]
+    deposits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,7 @@ class Copies:
                 instances.c.id, instances.c.sop_class, instances.c.sop_uid, instances.c.digest, instances.c.role,
                 instances.c.sender, instances.c.size_bytes,
                 copies.c.volume_id, copies.c.path, copies.c.verified_at, copies.c.damage,
+                is_deposited().label("deposits"),
             )
             .select_from(instances)
             .join(series)
@@ -113,6 +132,7 @@ class Copies:
                     sender=row.sender,
                     size_bytes=row.size_bytes,
                     copies=places,
+                    deposits=row.deposits,
                 )
         return list(found.values())
 
@@ -263,18 +283,26 @@ class Copies:
         with self._index.read() as connection:
             return connection.execute(select(func.count()).where(copies.c.damage.is_not(None))).scalar_one()
 
-    def spread(self, volume_ids: Sequence[str]) -> dict[frozenset[str], int]:
-        """How many objects, versions and what is in the trash too, have good copies on exactly which of these volumes;
-        those that have none, on the empty set. All is as it is at one moment.
+    def spread(self, volume_ids: Sequence[str], archives: Sequence[str] = ()) -> dict[frozenset[str], int]:
+        """How many objects, versions and what is in the trash too, have good copies on exactly which of these volumes,
+        or are kept by which of these archive servers, by their AE titles; those that have none, on the empty set. All
+        is as it is at one moment.
 
         Raises: IndexUnavailable.
         """
-        ids = list(dict.fromkeys(volume_ids))
-        has = [
-            func.max(case(((copies.c.volume_id == one) & _GOOD, 1), else_=0)).label(f"on_{place}")
-            for place, one in enumerate(ids)
-        ]
-        of_each = select(copies.c.instance_row, *has).group_by(copies.c.instance_row).subquery()
+        ids = list(dict.fromkeys((*volume_ids, *archives)))
+        places = select(copies.c.instance_row, copies.c.volume_id.label("place")).where(
+            _GOOD, copies.c.volume_id.in_(list(volume_ids))
+        )
+        if archives:
+            same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest)
+            kept = select(instances.c.id, deposits.c.aet).join_from(deposits, instances, same)
+            kept = kept.where(SOUND, deposits.c.aet.in_(list(archives)))
+            held = union_all(places, kept).subquery()
+        else:
+            held = places.subquery()
+        has = [func.max(case((held.c.place == one, 1), else_=0)).label(f"on_{n}") for n, one in enumerate(ids)]
+        of_each = select(held.c.instance_row, *has).group_by(held.c.instance_row).subquery()
         kinds = [of_each.c[f"on_{place}"] for place in range(len(ids))]
         counted = select(func.count(), *kinds).select_from(of_each).group_by(*kinds)
         with self._index.read_at_one_moment() as connection:
@@ -319,8 +347,12 @@ class Copies:
 
 
 def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
-    """The instances, with the row of their series, whose good copies are in too few fault domains."""
+    """The instances, with the row of their series, whose good copies are in too few fault domains. An archive server
+    that keeps one counts as a domain beside those that are here; where nothing is here, nothing can be made of it.
+    """
     counts: ColumnElement[int] = func.count(volumes.c.domain.distinct())
+    here: ColumnElement[int] = func.count(copies.c.id)
+    elsewhere = is_deposited()
     on_volume = (volumes.c.id == copies.c.volume_id) & volumes.c.id.not_in(list(absent))
     return (
         select(instances.c.id, instances.c.series_row)
@@ -329,7 +361,15 @@ def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
         .outerjoin(copies, (copies.c.instance_row == instances.c.id) & _GOOD)
         .outerjoin(volumes, on_volume)
         .group_by(instances.c.id, instances.c.series_row)
-        .having(counts < want)
+        .having(
+            and_(
+                counts < want,
+                or_(
+                    and_(here == 0, elsewhere == 0),
+                    and_(here > 0, or_(counts == 0, counts + elsewhere < want)),
+                ),
+            )
+        )
     )
 
 

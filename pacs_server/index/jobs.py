@@ -50,10 +50,11 @@ class JobKind(StrEnum):
     ROUTE = "route"  # look which objects of a series the route in `target` forwards
     SEND = "send"  # send what waits of a series for the destination in `target`
     REPLICATE = "replicate"  # give the partner in `target` what it lacks of a series
+    DEPOSIT = "deposit"  # have the archive server in `target` keep a series, then give up its copies here
 
 
 # What is worked on apart, so that no destination, dead or slow, ever holds up what keeps data safe.
-FORWARDING: Final = frozenset({JobKind.ROUTE, JobKind.SEND, JobKind.REPLICATE})
+FORWARDING: Final = frozenset({JobKind.ROUTE, JobKind.SEND, JobKind.REPLICATE, JobKind.DEPOSIT})
 
 
 class JobState(StrEnum):

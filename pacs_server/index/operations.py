@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs_server.dicom.deposits import Deposit
 from pacs_server.dicom.operations import (
     Content,
     Fate,
@@ -24,7 +25,7 @@ from pacs_server.dicom.operations import (
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
-from pacs_server.index.site_tables import choices, fates, holds, operations, site
+from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, operations, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
 
@@ -64,6 +65,7 @@ class Operations:
         now: datetime,
         who: str,
         reason: str,
+        deposit: Deposit | None = None,
     ) -> Operation:
         """An operation that comes after all that are known; it has no effect until it was recorded.
 
@@ -85,6 +87,7 @@ class Operations:
             at=now,
             who=clean(who),
             reason=clean(reason),
+            deposit=deposit,
         )
 
     def site_id(self) -> str:
@@ -136,6 +139,7 @@ class Operations:
         for sop_uid, (digest, by) in fate.choices.items():
             connection.execute(delete(choices).where(choices.c.sop_uid == sop_uid))
             connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **_stamp(by)))
+        _note_deposits(connection, study_uid, fate)
 
     def fates(self, sop_uid: str) -> dict[str, Fate]:
         """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""
@@ -175,11 +179,31 @@ class Operations:
 def copy_decisions(index: Index, beside: Index) -> None:
     """Make what was decided about objects known to an index that is made beside. Raises: IndexUnavailable."""
     with index.read() as source, beside.write() as target:
-        for table in (operations, fates, holds, choices):
+        for table in (operations, fates, holds, choices, deposits):
             target.execute(delete(table))
             found = source.execution_options(yield_per=_BATCH).execute(select(*table.c))
             for rows in found.mappings().partitions():
                 target.execute(insert(table), [dict(row) for row in rows])
+
+
+def _note_deposits(connection: Connection, study_uid: str, fate: StudyFate) -> None:
+    """What an archive server did not give back stays noted until it has kept that anew."""
+    of_study = deposits.c.study_uid == study_uid
+    known = connection.execute(select(*deposits.c).where(of_study)).all()
+    damage = {(row.sop_uid, row.digest, row.aet, row.counter, row.site_id): row.damage for row in known}
+    connection.execute(delete(deposits).where(of_study))
+    rows = [
+        {"sop_uid": sop_uid, "digest": digest, "aet": aet, "study_uid": study_uid, "at": by.at.isoformat()}
+        | {"transaction_uid": by.deposit.transaction_uid if by.deposit else ""}
+        | {"damage": damage.get((sop_uid, digest, aet, *by.stamp)), **_stamp(by)}
+        for (sop_uid, digest), kept in fate.deposits.items()
+        for aet, by in kept.items()
+    ]
+    for row in rows:
+        here = [depositing.c[name] == row[name] for name in ("aet", "sop_uid", "digest")]
+        connection.execute(delete(depositing).where(*here))
+    if rows:
+        connection.execute(insert(deposits), rows)
 
 
 def enforce_all(connection: Connection, index: Index, now: datetime) -> None:

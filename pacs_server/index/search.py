@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from sqlalchemy.sql import Join
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
@@ -19,9 +19,11 @@ from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.dicom.transcoding import common_syntax
 from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import answer_column, criterion
+from pacs_server.index.deposits import SOUND
 from pacs_server.index.engine import Index, translated
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.retiring import TRASH
+from pacs_server.index.site_tables import deposits
 from pacs_server.index.tables import TABLES, copies, flags, instances, patients, series, studies
 
 _FIRST_ROWS: Final = 5  # so that the first answer does not wait for 200
@@ -32,7 +34,9 @@ _MAX_BOUND: Final = 500  # SQLite takes 32766 parameters in one statement, older
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverable:
-    """An object that can be sent: what it is, and where its copies are."""
+    """An object that can be sent: what it is, and where its copies are; or, while no good copy is here, the archive
+    servers that keep it, by their AE titles.
+    """
 
     sop_class: str
     sop_uid: str
@@ -42,6 +46,7 @@ class Deliverable:
     study_uid: str
     series_uid: str
     copies: tuple[CopyRow, ...]
+    archives: tuple[str, ...] = ()
 
 
 class Search:
@@ -91,13 +96,17 @@ class Search:
                     raise BadQuery("the patient ID names patients of two issuers: give Issuer of Patient ID")
             found: dict[int, list[Any]] = {}
             places: dict[int, list[CopyRow]] = {}
+            without: list[int] = []
             for part in _parts(request):
                 for row in connection.execute(_deliverable(part)):
                     found[row.id] = list(row)
                     places.setdefault(row.id, [])
                     if row.volume_id is not None:
                         places[row.id].append(CopyRow(volume_id=row.volume_id, path=row.path))
-        return [_deliverable_of(row, places[row_id]) for row_id, row in found.items()]
+                    if row.volume_id is None or (row.is_damaged and len(places[row.id]) == 1):
+                        without.append(row.id)
+            archives = _archives(connection, without)
+        return [_deliverable_of(row, places[row_id], archives.get(row_id, ())) for row_id, row in found.items()]
 
     def usual_syntax(self, sop_class: str) -> str | None:
         """The transfer syntax that most objects of a class have here, of those into which the others can be put; as it
@@ -219,7 +228,7 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
         select(
             instances.c.sop_class, instances.c.sop_uid, instances.c.transfer_syntax, instances.c.size_bytes,
             instances.c.digest, studies.c.study_uid, series.c.series_uid,
-            instances.c.id, copies.c.volume_id, copies.c.path,
+            instances.c.id, copies.c.volume_id, copies.c.path, copies.c.damage.is_not(None).label("is_damaged"),
         )
         .select_from(joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
         .where(instances.c.role == "current", and_(*conditions))
@@ -230,7 +239,18 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
     )  # fmt: skip
 
 
-def _deliverable_of(row: Sequence[Any], places: Sequence[CopyRow]) -> Deliverable:
+def _archives(connection: Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The archive servers that keep these objects, by their rows."""
+    found: dict[int, tuple[str, ...]] = {}
+    same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest, SOUND)
+    keeping = select(instances.c.id, deposits.c.aet).join_from(instances, deposits, same).order_by(deposits.c.at.desc())
+    for start in range(0, len(rows), _MAX_BOUND):
+        for row in connection.execute(keeping.where(instances.c.id.in_(rows[start : start + _MAX_BOUND]))):
+            found[row.id] = (*found.get(row.id, ()), row.aet)
+    return found
+
+
+def _deliverable_of(row: Sequence[Any], places: Sequence[CopyRow], archives: tuple[str, ...]) -> Deliverable:
     sop_class, sop_uid, transfer_syntax, size_bytes, digest, study_uid, series_uid = row[:7]
     return Deliverable(
         sop_class=sop_class,
@@ -241,4 +261,5 @@ def _deliverable_of(row: Sequence[Any], places: Sequence[CopyRow]) -> Deliverabl
         study_uid=study_uid,
         series_uid=series_uid,
         copies=tuple(places),
+        archives=archives,
     )

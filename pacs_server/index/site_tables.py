@@ -196,6 +196,33 @@ choices: Final = Table(
     *_stamp(),
 )
 
+# Which archive servers keep an object for us, as the operations say. `damage` is why one did not give it back when it
+# was asked last; a deposit with one counts no more.
+deposits: Final = Table(
+    "deposits",
+    metadata,
+    Column("sop_uid", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("aet", Text, primary_key=True),
+    Column("study_uid", Text, nullable=False, index=True),
+    Column("transaction_uid", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("damage", Text),
+    *_stamp(),
+)
+
+# What was sent to an archive server that is to keep it, and is not kept yet. `transaction_uid` is empty until its
+# commitment is asked for.
+depositing: Final = Table(
+    "depositing",
+    metadata,
+    Column("aet", Text, primary_key=True),
+    Column("sop_uid", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("transaction_uid", Text, nullable=False),
+    Column("at", Text, nullable=False),
+)
+
 # Files that are copies no more, and are to be removed from their volume once they are due and it is there.
 releases: Final = Table(
     "releases",

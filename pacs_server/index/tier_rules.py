@@ -21,14 +21,17 @@ _RATE: Final = "tier rate"
 _TIME_OF_DAY: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
 # What counts are the moves of about the last hour of moving; older ones fade.
 _REMEMBERED_S: Final = 3600.0
+_IDLE_DAYS: Final = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierRule:
-    """Which series move from one tier to another: all that are asked for has to hold. One that `makes_room` moves only
-    as much as brings the source volumes down to their low-water marks, longest not read first.
+    """Which series move from one tier to another, or to an archive server, whose AE title is `archive` then and
+    `target` empty: all that are asked for has to hold. One that `makes_room` moves only as much as brings the source
+    volumes down to their low-water marks, longest not read first.
 
-    Raises: Refused when it asks for nothing, or moves from a tier to itself.
+    Raises: Refused when it asks for nothing, moves from a tier to itself, or nowhere, or to two places; an archive
+    server makes no room at once, because what it is sent stays until it has committed to it.
     """
 
     name: str
@@ -38,8 +41,13 @@ class TierRule:
     not_read_for_days: int | None = None
     modalities: tuple[str, ...] = ()
     makes_room: bool = False
+    archive: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.target) is bool(self.archive):
+            raise Refused(f"rule {self.name} needs one place to move to: --to TIER or --to-archive AET")
+        if self.archive and self.makes_room:
+            raise Refused(f"rule {self.name} cannot make room by sending to {self.archive}: that takes too long")
         if self.source == self.target:
             raise Refused(f"rule {self.name} would move from {self.source} to {self.target}: name two tiers")
         asked = (self.older_than_days, self.not_read_for_days)
@@ -48,6 +56,13 @@ class TierRule:
                 f"rule {self.name} would move everything at once: give it --older-than, --not-read-for, --modality or "
                 "--make-room"
             )
+
+    @property
+    def idle_days(self) -> int:
+        """What was read within so many days does not go to an archive server, so that what was fetched back is not sent
+        away under the eyes of who reads it.
+        """
+        return _IDLE_DAYS if self.not_read_for_days is None else self.not_read_for_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,9 @@ def _conditions(rule: TierRule, accessed: ColumnElement[Any], now: datetime) -> 
         conditions.append(accessed < (now - timedelta(days=rule.not_read_for_days)).isoformat())
     if rule.modalities:
         conditions.append(series.c.modality.in_(rule.modalities))
+    if rule.archive:
+        before_that = (now - timedelta(days=rule.idle_days)).isoformat()
+        conditions.append(or_(studies.c.last_read_at.is_(None), studies.c.last_read_at < before_that))
     return conditions
 
 

@@ -71,7 +71,7 @@ class Association:
     # --- receiving ---
 
     def receive(self, timeout_s: float | None = None) -> Command | None:
-        """The next request, or the response to one of `ask`; None after the peer released the association. What is left
+        """The next request, or a response to one of `ask`; None after the peer released the association. What is left
         of a data set is skipped.
 
         `timeout_s` is by default the idle time-out of the settings.
@@ -283,7 +283,7 @@ class Association:
             raise
 
     def ask(self, context_id: int, command: bytes, data_set: bytes, message_id: int) -> None:
-        """Send a request whose response comes out of `receive`, whatever the peer sends before it."""
+        """Send a request whose responses come out of `receive`, whatever the peer sends before them."""
         self._asked.add(message_id)
         self._connection.mark_idle(False)
         self.respond(command, context_id, data_set)

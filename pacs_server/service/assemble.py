@@ -24,6 +24,7 @@ from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.commitments import Commitments
 from pacs_server.index.contents import Contents
 from pacs_server.index.copies import Copies
+from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
 from pacs_server.index.holdings import Holdings
@@ -65,6 +66,7 @@ class Node:
         self.fields = Fields(index)
         self.copies = Copies(index)
         self.holdings = Holdings(index)
+        self.deposits = Deposits(index)
         self.releases = Releases(index)
         self.rules = TierRules(index)
         self.tiering = Tiering(index)

@@ -187,17 +187,29 @@ def _release(association: Association, aet: str) -> None:
 def ask_commitment(node: Node, study_uid: str, aet: str, *, wait_s: float) -> Commitment:
     """Ask a peer for commitment to every object that we hold of a study, and wait for its report, at most `wait_s`.
 
-    A report that comes later, on an association of the peer's own, is taken in by the running server.
-
-    Raises: UnknownName when peer or study is not known; Refused when the peer has no address, or does not take the
-    request; PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; IndexUnavailable.
+    Raises: UnknownName when peer or study is not known; Refused when there are too many; what `ask_for` raises.
     """
     references = tuple(node.commitments.of_study(study_uid))
     if not references:
         raise UnknownName(f"no study {study_uid} is held; pacs find studies lists those there are")
     if len(references) > MAX_REFERENCES:
         raise Refused(f"the study has {len(references)} objects; at most {MAX_REFERENCES} can be asked for at once")
-    request = Request(transaction_uid=f"2.25.{uuid4().int}", references=references)
+    return ask_for(node, Request(transaction_uid=new_transaction(), references=references), aet, wait_s=wait_s)
+
+
+def new_transaction() -> str:
+    """A Transaction UID that nobody else uses. Source: PS3.5 section B.2."""
+    return f"2.25.{uuid4().int}"
+
+
+def ask_for(node: Node, request: Request, aet: str, *, wait_s: float) -> Commitment:
+    """Ask a peer for commitment to these objects, and wait for its report, at most `wait_s`.
+
+    A report that comes later, on an association of the peer's own, is taken in by the running server.
+
+    Raises: UnknownName when the peer is not known; Refused when it has no address, or does not take the request;
+    PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; IndexUnavailable.
+    """
     association, context = _associate(node, aet, as_scp=False)
     try:
         node.commitments.ask(aet, request, datetime.now(UTC))  # before the peer can report

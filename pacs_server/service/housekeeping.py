@@ -11,6 +11,7 @@ from pacs_server import log
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
+from pacs_server.service.depositor import Depositor
 from pacs_server.service.forwarder import Forwarder
 from pacs_server.service.liaison import Liaison
 from pacs_server.service.replicator import Replicator
@@ -32,10 +33,11 @@ def keep_house(settings: Settings, partner_port: socket.socket | None, is_stoppe
     """
     with Node.open(settings) as node:
         runner, forwarder, liaison = Runner(node), Forwarder(node), Liaison(node, partner_port)
-        replicator = Replicator(node)
+        replicator, depositor = Replicator(node), Depositor(node)
         runner.start()
         forwarder.start()
         replicator.start()
+        depositor.start()
         liaison.start()
         states: Mapping[str, VolumeState] = {}
         while not is_stopped(_LOOK_EVERY_S):
@@ -43,7 +45,9 @@ def keep_house(settings: Settings, partner_port: socket.socket | None, is_stoppe
         runner.stop()
         forwarder.stop()
         replicator.stop()
-        return liaison.stop() & forwarder.ended(_FORWARDING_S) & replicator.ended(_FORWARDING_S)
+        depositor.stop()
+        ended = [one.ended(_FORWARDING_S) for one in (forwarder, replicator, depositor)]
+        return liaison.stop() & all(ended)
 
 
 def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:

@@ -14,16 +14,19 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, bytes_to_lose, move, plan
-from pacs_server.errors import Busy, UnknownName, VolumeUnavailable
+from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.tier_rules import TierRule
 from pacs_server.service.assemble import Node
+from pacs_server.service.depositing import destination_of
 from pacs_server.service.leaving import release_volume
 from pacs_server.storage.volume import Status, Volume
 
 _LEASE: Final = timedelta(minutes=5)
 # After everything was moved, the rules are looked at again when so much time has passed.
 _NOTHING_LEFT_S: Final = 600.0
+# So many series may be on their way to archive servers when the window ends; what is begun is finished.
+_MOST_QUEUED: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,12 @@ def hindrance(node: Node, rule: TierRule) -> str:
     """Why a rule cannot move anything whatever there is; empty when it can."""
     if not _of_tier(node, rule.source):
         return f"there is no volume of tier {rule.source}"
+    if rule.archive:
+        try:
+            destination_of(node, rule.archive)
+        except (Refused, UnknownName) as error:
+            return str(error)
+        return ""
     targets = _of_tier(node, rule.target)
     if not targets:
         return f"there is no volume of tier {rule.target}; pacs storage add NAME PATH --tier {rule.target} adds one"
@@ -111,13 +120,17 @@ def moving_alone(node: Node) -> Iterator[None]:
 
 def move_study(node: Node, study: StudyMove, *, is_stopped: Callable[[], bool]) -> Moved:
     """Move the series of a study; what was moved, and why the rest was not. Broken off anywhere, it goes on when it is
-    called again.
+    called again. What goes to an archive server is queued for the running server (service/depositing.py).
 
     Raises: IndexUnavailable.
     """
     for volume in node.volumes():
         volume.check()
     whole = Moved()
+    if study.rule.archive:
+        series = [(one.study_uid, one.series_uid) for one in study.series]
+        node.jobs.owe(JobKind.DEPOSIT, datetime.now(UTC), series=series, target=study.rule.archive)
+        return Moved(queued=study.objects)
     for one in study.series:
         parts = move(
             node.copies.of_series(one.study_uid, one.series_uid), study.rule, node.copies, node.tiering,
@@ -187,11 +200,17 @@ class NightlyMoves:
         """What lets more be moved when it changes: the rules, and how the volumes are."""
         return self._node.rules.all(), {one.spec: one.state.status for one in self._node.volumes()}
 
+    def _under_way(self) -> int:
+        counts = self._node.jobs.counts().items()
+        return sum(number for (kind, _), number in counts if kind == JobKind.DEPOSIT)
+
     def _move_next(self, is_over: Callable[[], bool]) -> bool:
         if self._moves is None:
             self._room = Room()
             self._moves = planned(self._node, chosen_rules(self._node, None), self._room)
         study = next(self._moves, None)
+        if study is not None and study.rule.archive and self._under_way() >= _MOST_QUEUED:
+            return True  # its turn comes when the rules are looked at again
         if study is None:
             self._moves, self._rests_until = None, time.monotonic() + _NOTHING_LEFT_S
             self._rests_beside = self._circumstances()
@@ -200,6 +219,6 @@ class NightlyMoves:
         self._room.writing.clear()  # it is on the volumes now, and they were looked at
         log.info(
             "moved", rule=study.rule.name, study=study.study_uid, objects=moved.objects, bytes=moved.size_bytes,
-            why="; ".join(dict.fromkeys(moved.problems)) or None,
+            queued=moved.queued or None, why="; ".join(dict.fromkeys(moved.problems)) or None,
         )  # fmt: skip
         return True

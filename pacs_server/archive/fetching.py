@@ -1,0 +1,168 @@
+"""Has objects come from an archive server that keeps them: by C-GET, each in the transfer syntax that it was sent in.
+
+C-GET and not C-MOVE: the objects come on the association that asks for them, so the archive server needs no entry that
+leads back here, a command-line tool can fetch beside the server, and what came is known without looking for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Final
+
+from pacs_server.dicom.asking import MAX_UIDS, identifier
+from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.errors import ObjectMismatch, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.index.search import Deliverable
+from pacs_server.net.asking import STUDY_ROOT_GET, context_of, get
+from pacs_server.net.association import Association
+from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
+from pacs_server.net.message import Command
+from pacs_server.settings import NetworkLimits
+
+_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
+_SUCCESS, _PROCESSING_FAILURE, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xC000
+_BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
+
+
+class NotAsGiven(PacsError):
+    """An archive server gave back another content than it was given."""
+
+
+class _Stopped(Exception):
+    """Nobody waits any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One object that was asked for; `problem` is why it did not come, empty when it did. One that `is_lost` the
+    archive server has not, or not as it was given.
+    """
+
+    item: Deliverable
+    problem: str = ""
+    is_lost: bool = False
+
+
+def fetch(
+    source: Destination,
+    wanted: Sequence[Deliverable],
+    take: Callable[[Deliverable, Iterator[memoryview]], None],
+    *,
+    calling_aet: str,
+    limits: NetworkLimits,
+    is_stopped: Callable[[], bool],
+) -> Iterator[Fetched]:
+    """Ask for objects, some of one series at a time; what became of each. Ends early when it is stopped.
+
+    `take` gets the data set of each as it comes, and raises a PacsError for one that is not to be taken, NotAsGiven for
+    one with another content.
+
+    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation when the association broke or
+    was not to be had; what became of objects before was told.
+    """
+    for kinds, items in _by_kinds(wanted):
+        contexts = [(STUDY_ROOT_GET, _SYNTAXES, False), *((kind[0], (kind[1],), True) for kind in kinds)]
+        association = connect(source, calling_aet=calling_aet, contexts=contexts, limits=limits)
+        try:
+            for portion in _portions(items):
+                retrieve = _Retrieve(association, portion, take, is_stopped)
+                try:
+                    retrieve.run(limits.response_timeout_s)
+                except _Stopped:
+                    return
+                finally:
+                    yield from retrieve.outcomes.values()
+            association.release()
+        finally:
+            association.close()
+
+
+class _Retrieve:
+    """One C-GET for some objects of one series."""
+
+    def __init__(
+        self,
+        association: Association,
+        items: Sequence[Deliverable],
+        take: Callable[[Deliverable, Iterator[memoryview]], None],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self._association = association
+        self._items: Mapping[str, Deliverable] = {item.sop_uid: item for item in items}
+        self._take = take
+        self._is_stopped = is_stopped
+        self.outcomes: dict[str, Fetched] = {}
+
+    def run(self, timeout_s: float) -> None:
+        """Ask, and take what comes."""
+        first = next(iter(self._items.values()))
+        context = context_of(self._association, STUDY_ROOT_GET, "C-GET")
+        offered = {(one.abstract_syntax, one.transfer_syntax) for one in self._association.contexts.values()}
+        asked = [one for one in self._items.values() if (one.sop_class, one.transfer_syntax) in offered]
+        for one in self._items.values():
+            if one not in asked:
+                refusal = f"{self._association.called_aet} does not send {one.sop_class} in {one.transfer_syntax}"
+                self.outcomes[one.sop_uid] = Fetched(item=one, problem=refusal)
+        if not asked:
+            return
+        keys = {
+            "StudyInstanceUID": first.study_uid,
+            "SeriesInstanceUID": first.series_uid,
+            "SOPInstanceUID": "\\".join(one.sop_uid for one in asked),
+        }
+        final = get(
+            self._association,
+            context,
+            identifier(Level.IMAGE, keys, context.transfer_syntax),
+            self._take_one,
+            timeout_s=timeout_s,
+        )
+        for one in asked:
+            self.outcomes.setdefault(one.sop_uid, self._missing(one, final))
+
+    def _take_one(self, command: Command) -> int:
+        if self._is_stopped():
+            raise _Stopped
+        item = self._items.get(command.affected_sop_instance)
+        if item is None:
+            return _PROCESSING_FAILURE
+        try:
+            if self._association.contexts[command.context_id].transfer_syntax != item.transfer_syntax:
+                raise ObjectMismatch(f"{item.sop_uid} came in another transfer syntax")
+            self._take(item, self._association.data_set())
+        except _BROKEN:
+            raise
+        except PacsError as error:
+            is_lost = isinstance(error, NotAsGiven)
+            self.outcomes[item.sop_uid] = Fetched(item=item, problem=str(error), is_lost=is_lost)
+            return _CANNOT_UNDERSTAND if is_lost else _PROCESSING_FAILURE
+        self.outcomes[item.sop_uid] = Fetched(item=item)
+        return _SUCCESS
+
+    def _missing(self, one: Deliverable, final: Command) -> Fetched:
+        """Of what did not come: only an archive server that has no trouble says by that that it has it not."""
+        aet = self._association.called_aet
+        if final.status == _SUCCESS:
+            return Fetched(item=one, problem=f"{aet} does not have {one.sop_uid}", is_lost=True)
+        told = f": {final.error_comment}" if final.error_comment else ""
+        return Fetched(item=one, problem=f"{aet} did not send {one.sop_uid}: status 0x{final.status:04X}{told}")
+
+
+def _by_kinds(
+    wanted: Sequence[Deliverable],
+) -> Iterator[tuple[list[tuple[str, str]], list[Deliverable]]]:
+    """The objects in parts whose presentation contexts fit in one association, with these: SOP class and syntax."""
+    kinds = list(dict.fromkeys((one.sop_class, one.transfer_syntax) for one in wanted))
+    most = MAX_CONTEXTS - 1
+    for start in range(0, len(kinds), most):
+        part = kinds[start : start + most]
+        yield part, [one for one in wanted if (one.sop_class, one.transfer_syntax) in part]
+
+
+def _portions(items: Sequence[Deliverable]) -> Iterator[list[Deliverable]]:
+    for _, of_series in groupby(items, key=lambda one: (one.study_uid, one.series_uid)):
+        while portion := list(islice(of_series, MAX_UIDS)):
+            yield portion

@@ -1,0 +1,30 @@
+"""Identifiers of queries and retrieves that we ask, as data sets, and what is read from the answers.
+
+Source: PS3.4 sections C.4.1.1.3 and C.4.3.1.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pacs_server.dicom.attributes import BY_KEYWORD, QUERY_RETRIEVE_LEVEL, Level
+from pacs_server.dicom.elements import encoding_of
+
+# UIDs in one list: 64 take 4 KiB, which every archive reads.
+MAX_UIDS: Final = 64
+
+
+def identifier(level: Level, keys: Mapping[str, str], transfer_syntax: str) -> bytes:
+    """The identifier with these keys, by keyword; several values are told apart by backslashes, and an empty one asks
+    for the attribute. Texts are ASCII.
+    """
+    encoding = encoding_of(transfer_syntax)
+    values = {BY_KEYWORD[keyword].tag: (BY_KEYWORD[keyword].vr, value) for keyword, value in keys.items()}
+    values[QUERY_RETRIEVE_LEVEL] = ("CS", level.name)
+    parts = []
+    for tag, (vr, text) in sorted(values.items()):
+        value = text.encode("ascii")
+        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+        parts.append(encoding.write_header(tag, vr.encode("ascii"), len(value)) + value)
+    return b"".join(parts)

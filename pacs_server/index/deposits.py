@@ -1,0 +1,252 @@
+"""What archive servers keep for us, as rows: what is sent and asked for, what they keep, what is given up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, select, update
+
+from pacs_server.dicom.deposits import Stub
+from pacs_server.dicom.operations import OperationKind, from_text
+from pacs_server.index.engine import Index
+from pacs_server.index.objects import CopyRow
+from pacs_server.index.releases import enter
+from pacs_server.index.site_tables import depositing, deposits, operations
+from pacs_server.index.tables import copies, instances, series, studies
+
+_AT_ONCE: Final = 500
+_MAX_REASON_CHARACTERS: Final = 300
+SOUND: Final = deposits.c.damage.is_(None)
+
+# An object by its SOP Instance UID and digest.
+Name = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depositable:
+    """One object of a series, and how far it is on its way to an archive server.
+
+    `is_alone`: no other content is held under its UID, so that a commitment, which names the UID, can only mean it.
+    `is_kept`: the archive server keeps it. `transaction_uid` is None before it was sent, and empty before its
+    commitment is asked for.
+    """
+
+    row: int
+    sop_class: str
+    sop_uid: str
+    digest: str
+    role: str
+    transfer_syntax: str
+    size_bytes: int
+    received_at: datetime
+    day: date
+    sender: str
+    copies: tuple[CopyRow, ...]
+    is_alone: bool
+    is_kept: bool
+    transaction_uid: str | None
+
+    @property
+    def name(self) -> Name:
+        """What it is called in rows that outlive those of the index."""
+        return self.sop_uid, self.digest
+
+    @property
+    def may_go(self) -> bool:
+        """Whether an archive server may get it to keep."""
+        return self.role == "current" and self.is_alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What one archive server keeps: so many objects, `only_there` of them without a good copy here; and how many it
+    did not give back when they were asked for.
+    """
+
+    aet: str
+    objects: int
+    only_there: int
+    not_given_back: int
+
+
+class Deposits:
+    """May be used from any thread, and by several processes."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def of_series(self, study_uid: str, series_uid: str, aet: str) -> list[Depositable]:
+        """Every object of a series, versions and what is in the trash too. Raises: IndexUnavailable."""
+        others = instances.alias()
+        another = select(others.c.id).where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
+        kept, under_way = _same(deposits, aet), _same(depositing, aet)
+        told = (
+            select(
+                instances.c.id, instances.c.sop_class, instances.c.sop_uid, instances.c.digest, instances.c.role,
+                instances.c.transfer_syntax, instances.c.size_bytes, instances.c.received_at, instances.c.sender,
+                studies.c.day, another.exists().label("is_beside"), deposits.c.aet.label("kept_by"),
+                depositing.c.transaction_uid, copies.c.volume_id, copies.c.path,
+            )
+            .select_from(instances)
+            .join(series)
+            .join(studies)
+            .outerjoin(copies, copies.c.instance_row == instances.c.id)
+            .outerjoin(deposits, and_(kept, SOUND))
+            .outerjoin(depositing, under_way)
+            .where(studies.c.study_uid == study_uid, series.c.series_uid == series_uid)
+            .order_by(instances.c.id, copies.c.id)
+        )  # fmt: skip
+        found: dict[int, Depositable] = {}
+        with self._index.read() as connection:
+            for row in connection.execute(told):
+                places = found[row.id].copies if row.id in found else ()
+                if row.volume_id is not None:
+                    places += (CopyRow(volume_id=row.volume_id, path=row.path),)
+                found[row.id] = _depositable(row, places)
+        return list(found.values())
+
+    def note_sent(self, aet: str, names: Iterable[Name], now: datetime) -> None:
+        """An archive server has acknowledged objects. Raises: IndexUnavailable."""
+        self._put(aet, names, "", now)
+
+    def note_asked(self, aet: str, names: Iterable[Name], transaction_uid: str, now: datetime) -> None:
+        """Commitment for objects is about to be asked for; without a transaction, it has to be.
+
+        Raises: IndexUnavailable.
+        """
+        self._put(aet, names, transaction_uid, now)
+
+    def _put(self, aet: str, names: Iterable[Name], transaction_uid: str, now: datetime) -> None:
+        with self._index.write() as connection:
+            for sop_uid, digest in sorted(names):
+                row = {"aet": aet, "sop_uid": sop_uid, "digest": digest}
+                connection.execute(delete(depositing).where(*(depositing.c[key] == row[key] for key in row)))
+                values = row | {"transaction_uid": transaction_uid, "at": now.isoformat()}
+                connection.execute(insert(depositing).values(values))
+
+    def forget(self, aet: str, names: Iterable[Name]) -> None:
+        """Have objects sent to an archive server anew. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            for sop_uid, digest in names:
+                here = depositing.c.aet == aet, depositing.c.sop_uid == sop_uid, depositing.c.digest == digest
+                connection.execute(delete(depositing).where(*here))
+
+    def give_up(self, rows: Sequence[int], volume_ids: Collection[str], aet: str, *, due_at: datetime) -> int:
+        """Let the copies that these objects have on these volumes be copies no more, as far as the archive server keeps
+        the objects at that moment, and owe the removal of their files at `due_at`; how many objects that were.
+
+        One that meanwhile has another content beside it, or lies in the trash, stays. Raises: IndexUnavailable.
+        """
+        gone: set[int] = set()
+        others = instances.alias()
+        another = select(others.c.id).where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
+        for start in range(0, len(rows), _AT_ONCE):
+            wanted = (
+                select(copies.c.id, copies.c.instance_row, copies.c.volume_id, copies.c.path)
+                .join_from(copies, instances)
+                .join(deposits, and_(_same(deposits, aet), SOUND))
+                .where(
+                    copies.c.instance_row.in_(rows[start : start + _AT_ONCE]),
+                    copies.c.volume_id.in_(list(volume_ids)),
+                    instances.c.role == "current",
+                    ~another.exists(),
+                )
+                .order_by(copies.c.id)
+                .with_for_update(of=copies)
+            )
+            with self._index.write() as connection:
+                held = connection.execute(wanted).all()
+                places = [(row.volume_id, row.path) for row in held]
+                reason = f"kept by {aet}"
+                enter(connection, self._index, places, reason=reason, due_at=due_at)
+                connection.execute(delete(copies).where(copies.c.id.in_([row.id for row in held])))
+            gone.update(row.instance_row for row in held)
+        return len(gone)
+
+    def note_damage(self, aet: str, name: Name, reason: str) -> None:
+        """An archive server did not give back an object as it was: it is not relied on for it any more.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            here = deposits.c.aet == aet, deposits.c.sop_uid == name[0], deposits.c.digest == name[1]
+            connection.execute(update(deposits).where(*here).values(damage=reason[:_MAX_REASON_CHARACTERS]))
+
+    def kept(self) -> list[Kept]:
+        """What every archive server keeps, by title. Raises: IndexUnavailable."""
+        good = select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.damage.is_(None))
+        counted = (
+            select(deposits.c.aet, SOUND.label("is_sound"), good.exists().label("is_here"), func.count())
+            .join_from(deposits, instances, _is_of_deposit())
+            .group_by(deposits.c.aet, SOUND, good.exists())
+        )
+        found: dict[str, list[int]] = {}
+        with self._index.read() as connection:
+            for aet, is_sound, is_here, number in connection.execute(counted):
+                numbers = found.setdefault(aet, [0, 0, 0])
+                numbers[0] += number if is_sound else 0
+                numbers[1] += number if is_sound and not is_here else 0
+                numbers[2] += 0 if is_sound else number
+        return [
+            Kept(aet=aet, objects=one[0], only_there=one[1], not_given_back=one[2])
+            for aet, one in sorted(found.items())
+        ]
+
+    def without_row(self, known: Index) -> Iterator[Stub]:
+        """The stubs of what archive servers keep and `known` has no row of. Raises: IndexUnavailable."""
+        told = select(operations.c.content).where(operations.c.kind == OperationKind.DEPOSIT)
+        with self._index.read() as connection:
+            kept = {
+                (row.sop_uid, row.digest) for row in connection.execute(select(deposits.c.sop_uid, deposits.c.digest))
+            }
+            for text in connection.execute(told.order_by(operations.c.counter, operations.c.site_id)).scalars():
+                deposit = from_text(text).deposit
+                stubs = [one for one in deposit.stubs if (one.sop_uid, one.digest) in kept] if deposit else []
+                here = _held(known, [one.sop_uid for one in stubs])
+                yield from (one for one in stubs if (one.sop_uid, one.digest) not in here)
+
+
+def is_deposited() -> ColumnElement[int]:
+    """How many archive servers keep the object of a row of `instances`."""
+    counted = select(func.count(deposits.c.aet)).where(_is_of_deposit(), SOUND)
+    return counted.correlate(instances).scalar_subquery()
+
+
+def _is_of_deposit() -> ColumnElement[bool]:
+    return and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest)
+
+
+def _same(table: Any, aet: str) -> ColumnElement[bool]:
+    return and_(
+        table.c.aet == literal(aet), table.c.sop_uid == instances.c.sop_uid, table.c.digest == instances.c.digest
+    )
+
+
+def _held(index: Index, sop_uids: Sequence[str]) -> set[Name]:
+    with index.read() as connection:
+        rows = connection.execute(
+            select(instances.c.sop_uid, instances.c.digest).where(instances.c.sop_uid.in_(sop_uids))
+        )
+        return {(row.sop_uid, row.digest) for row in rows}
+
+
+def _depositable(row: Any, places: tuple[CopyRow, ...]) -> Depositable:
+    return Depositable(
+        row=row.id,
+        sop_class=row.sop_class or "",
+        sop_uid=row.sop_uid,
+        digest=row.digest,
+        role=row.role,
+        transfer_syntax=row.transfer_syntax,
+        size_bytes=row.size_bytes,
+        received_at=datetime.fromisoformat(row.received_at),
+        day=date.fromisoformat(row.day),
+        sender=row.sender,
+        copies=places,
+        is_alone=not row.is_beside,
+        is_kept=row.kept_by is not None,
+        transaction_uid=row.transaction_uid,
+    )

@@ -1,0 +1,92 @@
+"""Queries and retrieves that we ask of a peer: C-FIND, and C-GET, whose objects come on the same association.
+
+Source: PS3.7 sections 9.1.2 and 9.1.3, PS3.4 sections C.4.1 and C.4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from pacs_server.errors import PeerAborted, PeerRejected, ProtocolViolation
+from pacs_server.net.association import Association, Context
+from pacs_server.net.message import Command, CommandField, encode_command, response
+
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+_MEDIUM: Final = 0
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+
+
+def context_of(association: Association, sop_class: str, what: str) -> Context:
+    """The accepted context of a SOP class. Raises: PeerRejected when there is none; `what` is its name for a person."""
+    for context in association.contexts.values():
+        if context.abstract_syntax == sop_class:
+            return context
+    called, calling = association.called_aet, association.calling_aet
+    raise PeerRejected(f"{called} accepts no presentation context for {what}: allow it there for {calling}")
+
+
+def find(association: Association, context: Context, identifier: bytes) -> Iterator[bytes]:
+    """Ask a query, and tell the identifier of each answer as it comes.
+
+    Raises: PeerRejected when it ends with another status than success; PeerAborted, PeerTimedOut or ProtocolViolation
+    when the association broke; TooLarge when an answer is.
+    """
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.C_FIND_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=context.abstract_syntax,
+        priority=_MEDIUM,
+    )
+    association.respond(command, context.id, identifier)
+    while True:
+        answer = association.receive_response(message_id)
+        if answer.status not in _PENDING:
+            association.drain()
+            break
+        yield association.read_identifier()
+    if answer.status != 0:
+        told = f": {answer.error_comment}" if answer.error_comment else ""
+        raise PeerRejected(f"{association.called_aet} ended the query with status 0x{answer.status:04X}{told}")
+
+
+def get(
+    association: Association,
+    context: Context,
+    identifier: bytes,
+    take: Callable[[Command], int],
+    *,
+    timeout_s: float,
+) -> Command:
+    """Ask for objects that come on this association; answers the final response, whose own identifier was skipped.
+
+    `take` is called with the command of each, may read its data set from the association, and answers the status of its
+    C-STORE response. Nothing may come for `timeout_s` at most.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; what `take` raises.
+    """
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.C_GET_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=context.abstract_syntax,
+        priority=_MEDIUM,
+    )
+    association.ask(context.id, command, identifier, message_id)
+    while True:
+        came = association.receive(timeout_s)
+        if came is None:
+            raise PeerAborted("the peer released the association before it had answered the retrieve")
+        if came.field == CommandField.C_STORE_RQ and came.has_data_set:
+            status = take(came)
+            association.drain()
+            association.respond(response(came, status), came.context_id)
+        elif came.field != CommandField.C_GET_RSP:
+            raise ProtocolViolation(f"a {came.field.name} came where only objects of the retrieve are due")
+        elif came.status not in _PENDING:
+            association.drain()
+            return came

@@ -65,11 +65,11 @@ def back_up(material: Material, directory: BackupDirectory, stamp: str, *, with_
     missing_count = 0
     with closing(Index.open(sqlite_url(material.snapshot))) as index:
         tally = _Tally()
-        lines = manifest_lines(map(tally.count, map(_listed, held_objects(index))))
+        lines = manifest_lines(map(tally.count, map(_listed, _held_here(index))))
         digests[MANIFEST] = directory.put(part(stamp, MANIFEST), lines)
         _keep_operations(Operations(index), directory)
         if with_objects:
-            for one in _carry_all(held_objects(index), material, directory):
+            for one in _carry_all(_held_here(index), material, directory):
                 missing_count += one.result is Result.MISSING
                 yield one
         summary = Summary(
@@ -84,6 +84,11 @@ def back_up(material: Material, directory: BackupDirectory, stamp: str, *, with_
             missing_count=missing_count,
         )
     directory.put(part(stamp, SUMMARY), [summary.to_json()])
+
+
+def _held_here(index: Index) -> Iterator[HeldObject]:
+    """What an archive server keeps in our stead is not part of a backup, but for its rows and its operation."""
+    return (one for one in held_objects(index) if not one.is_elsewhere)
 
 
 class _Tally:

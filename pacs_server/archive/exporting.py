@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,18 @@ class ExportResult:
     problem: str = ""
 
 
-def export(search: Search, placement: Placement, query: Query, target: Path) -> Iterator[ExportResult]:
+def export(
+    search: Search,
+    placement: Placement,
+    query: Query,
+    target: Path,
+    *,
+    fetch: Callable[[Sequence[Deliverable]], Iterator[tuple[Deliverable, str]]],
+) -> Iterator[ExportResult]:
     """Write every object below what the query finds to `target`/<study>/<series>/<sop>.dcm; one result for each.
 
-    A file that is already there with the same bytes counts as written; another one is never overwritten.
+    A file that is already there with the same bytes counts as written; another one is never overwritten. `fetch` has
+    come what is only with archive servers, or tells why it does not.
 
     Raises: Refused when `target` is not a folder that can be written; IndexUnavailable.
     """
@@ -42,8 +50,15 @@ def export(search: Search, placement: Placement, query: Query, target: Path) -> 
     except OSError as error:
         raise Refused(f"{target} cannot be made a folder: {error.strerror}; choose another --to") from error
     for request in _requests(search, query):
-        for item in search.deliverables(request):
-            yield _export_one(item, placement, target)
+        items = search.deliverables(request)
+        for item in items:
+            if not item.archives:
+                yield _export_one(item, placement, target)
+        for item, problem in fetch([item for item in items if item.archives]):
+            if problem:
+                yield ExportResult(sop_uid=item.sop_uid, path=None, problem=problem)
+            else:
+                yield _export_one(item, placement, target)
 
 
 def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:

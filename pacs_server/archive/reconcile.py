@@ -5,7 +5,7 @@ Rebuilding an index is the same deed against an empty one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
+from pacs_server.dicom.deposits import Stub
 from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher
@@ -35,6 +36,7 @@ class FindingKind(StrEnum):
     """What was found."""
 
     UNKNOWN_FILE = "file without row"
+    UNKNOWN_DEPOSIT = "kept by an archive server, without row"
     ADOPTED = "adopted"
     FORGOTTEN = "row of a missing copy removed"
     LITTER = "unfinished file that nobody writes to"
@@ -167,6 +169,38 @@ def enter(found: Sequence[FoundObject], ledger: Ledger) -> list[Finding]:
         Finding(kind=FindingKind.ADOPTED, volume=one.volume, path=one.copy.path, detail=done.outcome.value)
         for one, done in zip(found, recorded, strict=True)
     ]
+
+
+def adopt_deposits(stubs: Iterable[Stub], ledger: Ledger, *, repair: bool) -> Iterator[Finding]:
+    """What archive servers keep and the index has no row of; with `repair`, it is entered as its stub tells.
+
+    Raises: IndexUnavailable.
+    """
+    for stub in stubs:
+        if repair:
+            ledger.instances.record_in_order([_arrival_of(stub, ledger)])
+        kind = FindingKind.ADOPTED if repair else FindingKind.UNKNOWN_DEPOSIT
+        yield Finding(kind=kind, volume="", path=stub.sop_uid)
+
+
+def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
+    description = describe(
+        stub.head(),
+        assumed_charset=ledger.default_charset,
+        default_issuer=ledger.default_issuer,
+        vocabulary=ledger.vocabulary,
+    )
+    return Arrival(
+        description=description,
+        digest=Digest(stub.digest),
+        transfer_syntax=stub.transfer_syntax,
+        size_bytes=stub.size_bytes,
+        copies=(),
+        received_at=stub.received_at,
+        day=stub.day,
+        sender=stub.sender,
+        is_found=True,
+    )
 
 
 def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:

@@ -158,6 +158,8 @@ def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
     """Forget a peer. What it sent stays."""
     with invocation.node() as node:
         _known(node.registry, aet)
+        if kept := next((one.only_there for one in node.deposits.kept() if one.aet == aet), 0):
+            raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
         if not yes:
             talk(f"would forget {aet}, which could then neither call us nor be sent to; do it with --yes")
             return ExitCode.DONE

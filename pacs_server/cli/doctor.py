@@ -205,6 +205,11 @@ def _copies(node: Node) -> Iterator[Problem]:
         yield f"{lacking} objects have fewer than {backlog['want']} copies", "pacs jobs list"
     if damaged := backlog["damaged_copies"]:
         yield f"{damaged} copies are damaged", "pacs verify"
+    for one in backlog["archives"]:
+        if lost := one["not_given_back"]:
+            yield f"{one['aet']} did not give back {lost} objects that it keeps", "docs/operate/tiers.md"
+    for error in sorted({job.error for job in node.jobs.listed() if job.kind == "deposit" and job.error}):
+        yield error, "pacs jobs list"
 
 
 def _sends(node: Node) -> Iterator[Problem]:

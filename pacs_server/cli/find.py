@@ -205,6 +205,7 @@ def _print_study(view: dict[str, Any]) -> None:
 
 def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
     places = [f"{copy['volume']}:{copy['path']}" for copy in held["copies"]]
+    places += [f"kept by {one['aet']}" for one in held["archives"] if not one["damage"]]
     return dict(held) | {"copies": places}
 
 

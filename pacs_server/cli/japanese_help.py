@@ -280,10 +280,15 @@ HELP: Final[dict[str, str]] = {
     "Move studies between fast and slow volumes.": "速いボリュームと遅いボリュームの間で検査を移します。",
     "Say which studies move where.": "どの検査をどこへ移すかを決めます。",
     "Add a rule. All that it asks for has to hold. A series belongs to the first rule that can move it, in the order of "
-    "their names.":
-        "規則を加えます。指定した条件をすべて満たすものが対象です。シリーズには、移せる規則のうち名前順で最初のものが当てはまります。",
+    "their names. An archive server is a registered peer. Objects stay here until it has committed to them and given "
+    "them back, and what was read within 7 days, or --not-read-for, stays too.":
+        "規則を加えます。指定した条件をすべて満たすものが対象です。シリーズには、移せる規則のうち名前順で最初のものが当てはまります。"
+        "アーカイブサーバは登録済みの接続相手です。相手が保管を確約し、一度返してくるまで、オブジェクトはここに残ります。"
+        "7 日以内 (または --not-read-for の日数以内) に読まれたものも残ります。",
     "The tier that objects leave.": "移動元の階層。",
     "The tier that they go to.": "移動先の階層。",
+    "In place of --to: the archive server that is to keep them.":
+        "--to の代わりに。それらを保管させるアーカイブサーバ。",
     "Studies made, or without a date received, more than so many days ago.":
         "検査日（なければ受信日）からこの日数を過ぎた検査。",
     "Studies that nobody retrieved, and nothing came for, for more than so many days.":
@@ -297,10 +302,12 @@ HELP: Final[dict[str, str]] = {
         "いま規則によって移るものと、空き容量がどう変わるかを表示します。何も変えません。",
     "Move what the plan says. Broken off anywhere, it goes on when it is called again. An object is "
     "copied, the copy read back from the disk, and only then the old one given up. Its file is removed an hour later "
-    "(storage.release_delay_s), by the running server or the next run. Ends with 3 when something was left.":
+    "(storage.release_delay_s), by the running server or the next run. What goes to an archive server is queued, and is "
+    "the work of the running server. Ends with 3 when something was left.":
         "計画どおりに移します。途中で切れても、もう一度実行すれば続きから進みます。オブジェクトをコピーし、ディスクから読み返して"
         "確かめてから、元のものを手放します。元のファイルは 1 時間後 (storage.release_delay_s) に、動いているサーバか次回の実行が"
-        "消します。残ったものがあれば終了コードは 3 です。",
+        "消します。アーカイブサーバへ移すものは待ち行列に入れ、動いているサーバが処理します。"
+        "残ったものがあれば終了コードは 3 です。",
     "Only what this rule moves.": "この規則が移すものだけ。",
     "Stop before more than this has moved.": "移した量がこれを超える前に止めます。",
     "Let the running server move each day. What the plan says, between these times; off ends it.":

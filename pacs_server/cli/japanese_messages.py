@@ -165,8 +165,14 @@ MESSAGES: Final[dict[str, str]] = {
     "the server moves by itself from {}": "サーバは {0} に自動で移します",
     "the server does not move by itself": "サーバは自動では移しません",
     "rule {} moves nothing: {}": "規則 {0} では何も移りません: {1}",
-    "rule {} cannot move {} objects: too few copies would remain, the target has no room, or a copy is damaged":
-        "規則 {0} ではオブジェクト {1} 件を移せません。コピーが足りなくなる、移動先に空きがない、またはコピーが壊れています",
+    "rule {} cannot move {} objects: too few copies would remain, the target has no room, or a copy is "
+    "damaged; to an archive server nothing goes that has other versions":
+        "規則 {0} ではオブジェクト {1} 件を移せません。コピーが足りなくなる、移動先に空きがない、コピーが壊れている、"
+        "またはほかの版がある (版のあるものはアーカイブサーバへ移しません)",
+    "{} objects queued for the running server to send to archive servers: pacs jobs list":
+        "オブジェクト {0} 件を待ち行列に入れました。動いているサーバがアーカイブサーバへ送ります: pacs jobs list",
+    "{} keeps {} objects that have no copy here; without it nothing brings them back":
+        "{0} は、ここにコピーのないオブジェクト {1} 件を保管しています。登録を消すと取り戻せません",
     "rule {} cannot move anything: {}": "規則 {0} では何も移せません: {1}",
     "{} objects of {} studies moved ({})": "オブジェクト {0}、検査 {1} を移しました ({2})",
     "{} files ({}) wait to be removed, the first from {}": "ファイル {0} 個 ({1}) が削除を待っています。最初は {2} から",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,6 +107,7 @@ def backlog_of(node: Node) -> dict[str, Any]:
         "leaving_files": sum(one.files for one in node.releases.waiting()),
         "jobs": jobs,
         "sends": node.sendings.open_counts(),
+        "archives": [asdict(one) for one in node.deposits.kept()],
     }
 
 
@@ -113,12 +115,23 @@ def _backlog_line(backlog: dict[str, Any]) -> str:
     owed = ", ".join(f"{number} {kind} jobs" for kind, number in sorted(backlog["jobs"].items()))
     lacking, damaged, leaving = (backlog[name] for name in ("lacking_copies", "damaged_copies", "leaving_files"))
     sends = backlog["sends"]
-    if not (lacking or damaged or owed or any(sends.values())):
+    lost = sum(one["not_given_back"] for one in backlog["archives"])
+    if not (lacking or damaged or owed or lost or any(sends.values())):
         return f"none: every object has the {backlog['want']} copies that are wanted"
     told = f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
     if any(sends.values()):
         told += f", {sends['waiting']} objects to send, {sends['dead']} refused by their destination (pacs send list)"
+    if lost:
+        told += f", {lost} objects that their archive server did not give back"
     return f"{told}, {leaving} files to be removed" if leaving else told
+
+
+def _archives_line(backlog: dict[str, Any]) -> str:
+    """What archive servers keep in our stead; nothing where none does."""
+    return "; ".join(
+        f"{one['aet']} keeps {one['objects']} objects, {one['only_there']} of them without a copy here"
+        for one in backlog["archives"]
+    )
 
 
 def _print_screen(
@@ -134,6 +147,7 @@ def _print_screen(
         "role": "; ".join(role),
         "holdings": _holdings_line(holdings),
         "backlog": _backlog_line(backlog),
+        "archives": _archives_line(backlog),
         "losses": _losses_line(survival, datetime.now(UTC)),
     }
     print_facts(facts, as_json=False)

@@ -5,7 +5,7 @@ Source: PS3.4 sections C.4.2 and C.4.3, PS3.7 sections 9.1.3 and 9.1.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pacs_server import log
 from pacs_server.archive.lookup import deliverables
@@ -34,7 +34,7 @@ def handle_get(session: Session, command: Command, model: Model) -> None:
     progress = Progress(remaining=len(items))
     try:
         work = SubOperations(session, command, progress, preferred=session.caller.syntax)
-        cancelled = work.send(items, session.association)
+        cancelled = _send_all(work, items, lambda some: work.send(some, session.association))
     except RequesterGone as gone:
         raise gone.error from gone
     _finish(session, command, progress, cancelled=cancelled)
@@ -59,10 +59,19 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     asked_by = session.caller.aet, command.message_id
     work = SubOperations(session, command, progress, preferred=peer.syntax, originator=asked_by)
     try:
-        cancelled = work.move(items, destination, associations=peer.associations)
+        cancelled = _send_all(work, items, lambda some: work.move(some, destination, associations=peer.associations))
     except RequesterGone as gone:
         raise gone.error from gone
     _finish(session, command, progress, cancelled=cancelled)
+
+
+def _send_all(work: SubOperations, items: Sequence[Deliverable], send: Callable[[Sequence[Deliverable]], bool]) -> bool:
+    """Send what is here, then what had to be fetched from an archive server; whether that was cancelled.
+
+    Raises: RequesterGone; what `send` raises.
+    """
+    here, away = ([item for item in items if bool(item.archives) is is_away] for is_away in (False, True))
+    return (bool(here) and send(here)) or (bool(away) and work.fetch(away, send))
 
 
 def _find_items(session: Session, command: Command, model: Model) -> list[Deliverable] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeAlias
 
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
@@ -18,13 +19,17 @@ from pacs_server.net.association import Association
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 
+Fetch: TypeAlias = Callable[[Sequence[Deliverable], Callable[[], bool]], Iterator[tuple[Deliverable, str]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """The parts of the archive that services use. `placement` and `vocabulary` answer with those of this moment,
     `take_over_changes` looks at once for what an admin changed, `admission` says who is let in then, `receive` begins
     an object, which a partner may hand on from the AE title that it names, `on_damage` is told of a copy that is bad,
-    `on_read` of each object that somebody got, `requests` are those that wait for a report.
+    `on_read` of each object that somebody got, `requests` are those that wait for a report. `fetch` has objects come
+    from the archive servers that keep them, until it is stopped: each with the copies that it has then, or with why it
+    did not come.
     """
 
     settings: Settings
@@ -40,6 +45,7 @@ class Archive:
     on_read: Callable[[Deliverable], None]
     commitments: Commitments
     requests: OpenRequests
+    fetch: Fetch
 
 
 @dataclass(slots=True, kw_only=True)

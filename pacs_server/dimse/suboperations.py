@@ -98,6 +98,58 @@ class SubOperations:
                 return True
         return False
 
+    def fetch(self, items: Sequence[Deliverable], send: Callable[[Sequence[Deliverable]], bool]) -> bool:
+        """Have objects come from the archive servers that keep them, while the requester is told that it goes on; then
+        send them. Those that did not come are counted as failed. Whether it was cancelled.
+
+        Raises: RequesterGone; what `send` raises.
+        """
+        stop = threading.Event()
+        came = self._begin_fetching(items, stop)
+        left = {(item.sop_uid, item.digest): item for item in items}
+        here: list[Deliverable] = []
+        try:
+            while not self._watch.cancelled():
+                try:
+                    outcome = came.get(timeout=_TURN_S)
+                except Empty:
+                    self._watch.meanwhile()
+                    continue
+                if outcome is None:
+                    for item in left.values():
+                        self._count_failed(item, "it could not be fetched")
+                    return bool(here) and send(here)
+                item, problem = outcome
+                del left[item.sop_uid, item.digest]
+                if problem:
+                    self._count_failed(item, problem)
+                else:
+                    here.append(item)
+            return True
+        finally:
+            stop.set()
+
+    def _begin_fetching(
+        self, items: Sequence[Deliverable], stop: threading.Event
+    ) -> SimpleQueue[tuple[Deliverable, str] | None]:
+        """Fetch in a thread of its own, until it is stopped; what comes of it, and None at the end."""
+        came: SimpleQueue[tuple[Deliverable, str] | None] = SimpleQueue()
+
+        def fetch() -> None:
+            try:
+                for outcome in self._archive.fetch(items, stop.is_set):
+                    came.put(outcome)
+            except IndexUnavailable as error:
+                log.warning("not fetched", why=error)
+            finally:
+                came.put(None)
+
+        threading.Thread(target=fetch, name="fetching", daemon=True).start()
+        return came
+
+    def _count_failed(self, item: Deliverable, reason: str) -> None:
+        self._count(_Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS, reason=reason))
+
     def _move_batch(self, batch: list[Deliverable], destination: Destination, associations: int) -> bool:
         """Send one part, and count what could not be sent; whether it was cancelled."""
         waiting = deque(batch)

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, insert, inspect, select
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import ROUND
+from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import IS_OF_NODE, SiteNode, nodes_in
@@ -64,10 +65,15 @@ def present(url: str) -> Present:
 
 
 def count_without(index: Index, volume_ids: Collection[str]) -> int:
-    """How many objects have no copy on one of these volumes. Raises: IndexUnavailable."""
+    """How many objects have no copy on one of these volumes, and are kept by no archive server.
+
+    Raises: IndexUnavailable.
+    """
     here = select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.volume_id.in_(volume_ids))
     with index.read_at_one_moment() as connection:
-        return connection.execute(select(func.count()).select_from(instances).where(~here.exists())).scalar_one()
+        return connection.execute(
+            select(func.count()).select_from(instances).where(~here.exists(), is_deposited() == 0)
+        ).scalar_one()
 
 
 def settle(index: Index, present_volumes: Sequence[VolumeRow], gone: Collection[str], *, restoring: str) -> None:

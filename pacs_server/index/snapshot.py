@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select
 
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index, copy_sqlite
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.schema import upgrade
@@ -26,7 +27,9 @@ _COUNTED: Final = (patients, studies, series, instances, operations)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldObject:
-    """One content that is held, whatever its role, with its copies; `size_bytes` is that of its data set."""
+    """One content that is held, whatever its role, with its copies; `size_bytes` is that of its data set. What is not
+    here, and kept by an archive server, `is_elsewhere`.
+    """
 
     sop_uid: str
     sop_class: str
@@ -37,6 +40,7 @@ class HeldObject:
     series_uid: str
     day: date
     copies: tuple[CopyRow, ...]
+    is_elsewhere: bool = False
 
 
 def take_snapshot(index: Index, path: Path) -> None:
@@ -134,7 +138,7 @@ def held_objects(index: Index) -> Iterator[HeldObject]:
         select(
             instances.c.id, instances.c.sop_uid, instances.c.sop_class, instances.c.digest,
             instances.c.transfer_syntax, instances.c.size_bytes,
-            studies.c.study_uid, series.c.series_uid, studies.c.day,
+            studies.c.study_uid, series.c.series_uid, studies.c.day, is_deposited().label("deposits"),
         )
         .join_from(instances, series)
         .join(studies)
@@ -177,6 +181,7 @@ def _held(row: Any, places: tuple[CopyRow, ...]) -> HeldObject:
         series_uid=row.series_uid,
         day=date.fromisoformat(row.day),
         copies=places,
+        is_elsewhere=not places and row.deposits > 0,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from pacs_server.index.engine import Index
-from pacs_server.index.site_tables import volumes
+from pacs_server.index.site_tables import deposits, volumes
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 
 
@@ -88,8 +88,18 @@ def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, A
     )
     for row in connection.execute(located):
         places.setdefault(row.instance_row, []).append({"volume": row.name or "", "path": row.path})
+    same = (deposits.c.sop_uid == instances.c.sop_uid) & (deposits.c.digest == instances.c.digest)
+    kept = select(instances.c.id, deposits.c.aet, deposits.c.at, deposits.c.damage).join_from(deposits, instances, same)
+    archives: dict[int, list[dict[str, str]]] = {}
+    for one in connection.execute(kept.where(instances.c.series_row == part["id"]).order_by(deposits.c.at)):
+        archives.setdefault(one.id, []).append({"aet": one.aet, "since": one.at, "damage": one.damage or ""})
     objects = [
-        {"uid": row["sop_uid"], **_shown(row, instances), "copies": places.get(row["id"], [])}
+        {
+            "uid": row["sop_uid"],
+            **_shown(row, instances),
+            "copies": places.get(row["id"], []),
+            "archives": archives.get(row["id"], []),
+        }
         for row in held.mappings()
     ]
     return {"uid": part["series_uid"], **_shown(part, series), "objects": objects}

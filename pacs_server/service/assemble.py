@@ -18,7 +18,7 @@ from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.access import Admission
 from pacs_server.dimse.reporting import OpenRequests
-from pacs_server.dimse.session import Archive
+from pacs_server.dimse.session import Archive, Fetch
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.commitments import Commitments
@@ -286,8 +286,8 @@ class Node:
             read, self._read_studies = self._read_studies, set()
         self.tiering.note_read(sorted(read), datetime.now(UTC))
 
-    def archive(self) -> Archive:
-        """The parts that services on an association use."""
+    def archive(self, fetch: Fetch) -> Archive:
+        """The parts that services on an association use; `fetch` has objects come from archive servers."""
         return Archive(
             settings=self.settings,
             search=self.search,
@@ -302,6 +302,7 @@ class Node:
             on_read=self.note_read,
             commitments=self.commitments,
             requests=self.requests,
+            fetch=fetch,
         )
 
 

@@ -17,6 +17,7 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.service.assemble import Node
+from pacs_server.service.fetching import fetch_back
 from pacs_server.storage.volume import Volume
 
 _IMPORTER = "IMPORT"
@@ -46,7 +47,13 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     query = query_from_keywords(Level.STUDY, keys, vocabulary)  # refuses keys that nobody knows
     level = max([Level.STUDY, *(column_from_keyword(key, vocabulary).level for key in keys)])
     query = replace(query, level=level)
-    return export(node.search, node.placement(), query, target)
+    return export(
+        node.search,
+        node.placement(),
+        query,
+        target,
+        fetch=lambda items: fetch_back(node, items, lambda: False),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

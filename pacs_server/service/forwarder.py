@@ -5,13 +5,13 @@ dead or slow delays no other, and none delays what keeps data safe.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.deliver import Sender
-from pacs_server.archive.forward import Line, Verdict
+from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.routing import apply_route
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.retrieval import RetrieveRequest
@@ -30,6 +30,7 @@ from pacs_server.index.sendings import Sending, SendState
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
+from pacs_server.service.fetching import fetch_back
 from pacs_server.service.per_target import PerTarget
 from pacs_server.service.roll_call import node_name
 
@@ -217,7 +218,7 @@ class _Series:
         for content in by_content.keys() - {(item.sop_uid, item.digest) for item in items}:
             gone = "it was deleted, or another version became the current one, before it was sent"
             self._results.append((by_content[content], SendState.DEAD, gone))
-        for delivery in self._line.send(items) if items else ():
+        for delivery in self._delivered(items):
             one = by_content[delivery.item.sop_uid, delivery.item.digest]
             self._results.append((one, _STATES[delivery.verdict], delivery.reason))
             if delivery.verdict is Verdict.REFUSED:
@@ -227,6 +228,19 @@ class _Series:
             yield delivery.verdict, delivery.reason, delivery.ends
             if self._is_stopped():
                 return
+
+    def _delivered(self, items: Sequence[Deliverable]) -> Iterator[Delivery]:
+        """Send what is here, and what is only with archive servers once it was fetched."""
+        here = [item for item in items if not item.archives]
+        if len(here) < len(items):
+            away = [item for item in items if item.archives]
+            for item, problem in fetch_back(self._node, away, self._is_stopped):
+                if problem:
+                    yield Delivery(item=item, verdict=Verdict.LATER, reason=problem)
+                else:
+                    here.append(item)
+        if here:
+            yield from self._line.send(here)
 
     def _held(self, waiting: list[Sending]) -> list[Deliverable]:
         wanted = {(one.sop_uid, one.digest) for one in waiting}

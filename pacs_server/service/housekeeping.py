@@ -46,8 +46,8 @@ def keep_house(settings: Settings, partner_port: socket.socket | None, is_stoppe
         forwarder.stop()
         replicator.stop()
         depositor.stop()
-        ended = [one.ended(_FORWARDING_S) for one in (forwarder, replicator, depositor)]
-        return liaison.stop() & all(ended)
+        ended = [liaison.stop(), *(one.ended(_FORWARDING_S) for one in (forwarder, replicator, depositor))]
+        return all(ended)
 
 
 def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:

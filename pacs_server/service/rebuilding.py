@@ -13,7 +13,16 @@ from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import Finding, FindingKind, FoundObject, Ledger, adopt, enter, examine
+from pacs_server.archive.reconcile import (
+    Finding,
+    FindingKind,
+    FoundObject,
+    Ledger,
+    adopt,
+    adopt_deposits,
+    enter,
+    examine,
+)
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import replace_content
@@ -68,6 +77,8 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
                 node.holdings.release(ids[finding.volume], finding.path, datetime.now(UTC))
             yield finding
 
+        for _ in adopt_deposits(node.deposits.without_row(beside), ledger, repair=True):
+            pass
         missed: list[Finding] = []
 
         def catch_up(volume_id: str, path: str) -> None:

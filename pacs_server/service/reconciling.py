@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import Finding, Ledger, reconcile
+from pacs_server.archive.reconcile import Finding, Ledger, adopt_deposits, reconcile
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
@@ -30,6 +30,8 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
         if repair:
             put_back_unknown(volume, node.holdings)
         yield from reconcile(volume, ledger_of(node, node.index), node.placement(), since=since, repair=repair, now=now)
+    stubs = list(node.deposits.without_row(node.index))
+    yield from adopt_deposits(stubs, ledger_of(node, node.index), repair=repair)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
 

@@ -23,6 +23,7 @@ Spread = Mapping[frozenset[str], int]
 _COUNT_EVERY: Final = timedelta(hours=1)
 _LOOK_EVERY: Final = timedelta(minutes=1)
 _MOST: Final = 5
+_ARCHIVE: Final = "archive server "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +40,21 @@ class Standing:
 
 
 def count_copies(node: Node) -> Spread:
-    """How many objects have good copies on which volumes, by their ids. Raises: IndexUnavailable."""
-    return node.copies.spread([volume.spec.id for volume in node.volumes()])
+    """How many objects have good copies on which volumes, by their ids, or are kept by which archive servers, by what
+    these are called in the model. Raises: IndexUnavailable.
+    """
+    archives = {one.aet: f"{_ARCHIVE}{one.aet}" for one in node.deposits.kept()}
+    counted = node.copies.spread([volume.spec.id for volume in node.volumes()], list(archives))
+    return {frozenset(archives.get(one, one) for one in places): objects for places, objects in counted.items()}
 
 
 def standing(node: Node, spread: Spread, *, server: str, table: str, others: Iterable[SiteNode] = ()) -> Standing:
-    """The model of this site: this server, under the name `server`, those of the `others`, their databases, and the
-    volumes that one of them reads.
+    """The model of this site: this server, under the name `server`, those of the `others`, their databases, the volumes
+    that one of them reads, and the archive servers that keep objects, each as a volume elsewhere.
 
     Raises: IndexUnavailable.
     """
-    volumes = _volumes(node, server, table, others := tuple(others))
+    volumes = _volumes(node, server, table, others := tuple(others)) | _archives(spread)
     domain_of = {
         footing.device: one.spec.domain
         for one in node.volumes()
@@ -59,8 +64,8 @@ def standing(node: Node, spread: Spread, *, server: str, table: str, others: Ite
     databases = _databases(node, server, domain_of, table, machines)
     counted: dict[frozenset[str], int] = {}
     for ids, objects in spread.items():
-        names = frozenset(volumes[one].name for one in ids if one in volumes)
-        counted[names] = counted.get(names, 0) + objects
+        places = frozenset(volumes[one].name for one in ids if one in volumes)
+        counted[places] = counted.get(places, 0) + objects
     gone = counted.pop(frozenset(), 0)
     site = Site(
         servers=_servers(node, server, volumes, databases, others),
@@ -68,8 +73,8 @@ def standing(node: Node, spread: Spread, *, server: str, table: str, others: Ite
         volumes=tuple(volumes.values()),
         policy=node.policies().usual,
         placements=tuple(
-            Placement(volumes=names, objects=objects)
-            for names, objects in sorted(counted.items(), key=lambda one: sorted(one[0]))
+            Placement(volumes=places, objects=objects)
+            for places, objects in sorted(counted.items(), key=lambda one: sorted(one[0]))
         ),
     )
     if is_empty := not spread:
@@ -102,6 +107,12 @@ def _volumes(node: Node, server: str, table: str, others: Iterable[SiteNode]) ->
     return found
 
 
+def _archives(spread: Spread) -> dict[str, Volume]:
+    """The archive servers that keep objects: on no server of this site, each in a fault domain of its own."""
+    names = sorted({one for places in spread for one in places if one.startswith(_ARCHIVE)})
+    return {name: Volume(name=name, domain=name, takes_new=False) for name in names}
+
+
 def _servers(
     node: Node, server: str, volumes: Mapping[str, Volume], databases: Iterable[Database], others: Iterable[SiteNode]
 ) -> tuple[Server, ...]:
@@ -111,7 +122,11 @@ def _servers(
         reach.setdefault(one.machine, set()).update(one.reach)
     names = frozenset(one.name for one in databases)
     return tuple(
-        Server(name=machine, databases=names, volumes=frozenset(volumes[one].name for one in ids if one in volumes))
+        Server(
+            name=machine,
+            databases=names,
+            volumes=frozenset(one.name for key, one in volumes.items() if key in ids or key.startswith(_ARCHIVE)),
+        )
         for machine, ids in reach.items()
     )
 

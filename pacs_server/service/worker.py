@@ -6,6 +6,7 @@ import itertools
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from pacs_server import log
@@ -15,6 +16,7 @@ from pacs_server.net.listener import Listener
 from pacs_server.net.seats import Seats
 from pacs_server.service.assemble import Node
 from pacs_server.service.attendant import Attendant
+from pacs_server.service.fetching import fetch_back
 from pacs_server.service.telling import of_associations, worker_teller
 from pacs_server.settings import Settings
 
@@ -32,7 +34,7 @@ def serve_associations(
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
     with Node.open(settings) as node:
-        provider = Provider(node.archive())
+        provider = Provider(node.archive(partial(fetch_back, node)))
         numbers = itertools.count(number + 1, settings.workers_here)
         listener = Listener(listening, settings.network, provider.serve, seats=seats, numbers=numbers)
         attendant = Attendant(node, f"worker-{number}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.dcmtk import Receiver, Station
 from support.samples import Sample, data_set_of, tiny, write
 from support.server import Archive, wait_for
 
@@ -73,3 +74,19 @@ def test_a_study_is_sent_committed_to_given_back_and_only_then_given_up(pair: Pa
     assert pair.near.report("tier", "plan")["studies"] == []
     assert pair.near.report("reconcile") == []
     assert pair.near.report("status")["backlog"]["lacking_copies"] == 0
+
+
+def test_a_retrieve_fetches_what_is_only_far_and_it_goes_again_without_being_sent_anew(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.start()
+    pair.take_in()
+    pair.near.pacs("tier", "run", "--yes")
+    pair.wait_until_far()
+    with Receiver(tmp_path / "viewer", aet="VIEWER") as viewer:
+        pair.near.add_peer("VIEWER", viewer.port)
+        station = Station(archive=pair.near, folder=tmp_path, called="NEAR")
+        moved = station.move("-S", "VIEWER", "STUDY", {"StudyInstanceUID": pair.samples[0].study_uid})
+        assert moved.code == 0, moved.output
+        assert {uid: data_set_of(path) for uid, path in viewer.objects().items()} == pair.sent
+    assert pair.files(pair.near) == pair.sent

@@ -6,12 +6,12 @@ leads back here, a command-line tool can fetch beside the server, and what came 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Final
 
-from pacs_server.dicom.asking import MAX_UIDS, identifier
+from pacs_server.dicom.asking import MAX_UIDS, failed_uids, identifier
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.errors import ObjectMismatch, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
@@ -23,7 +23,8 @@ from pacs_server.net.message import Command
 from pacs_server.settings import NetworkLimits
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
-_SUCCESS, _PROCESSING_FAILURE, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xC000
+# Source: PS3.4 sections B.2.3 and C.4.3.1.4.
+_SUCCESS, _PROCESSING_FAILURE, _SOME_FAILED, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xB000, 0xC000
 _BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 
 
@@ -113,15 +114,16 @@ class _Retrieve:
             "SeriesInstanceUID": first.series_uid,
             "SOPInstanceUID": "\\".join(one.sop_uid for one in asked),
         }
-        final = get(
+        final, identifier_bytes = get(
             self._association,
             context,
             identifier(Level.IMAGE, keys, context.transfer_syntax),
             self._take_one,
             timeout_s=timeout_s,
         )
+        failed = failed_uids(identifier_bytes, context.transfer_syntax)
         for one in asked:
-            self.outcomes.setdefault(one.sop_uid, self._missing(one, final))
+            self.outcomes.setdefault(one.sop_uid, self._missing(one, final, failed))
 
     def _take_one(self, command: Command) -> int:
         if self._is_stopped():
@@ -142,10 +144,12 @@ class _Retrieve:
         self.outcomes[item.sop_uid] = Fetched(item=item)
         return _SUCCESS
 
-    def _missing(self, one: Deliverable, final: Command) -> Fetched:
-        """Of what did not come: only an archive server that has no trouble says by that that it has it not."""
+    def _missing(self, one: Deliverable, final: Command, failed: Collection[str]) -> Fetched:
+        """Of what did not come: an archive server that has no trouble, or names other objects with which it has some,
+        says by that that it does not have it.
+        """
         aet = self._association.called_aet
-        if final.status == _SUCCESS:
+        if final.status == _SUCCESS or (final.status == _SOME_FAILED and failed and one.sop_uid not in failed):
             return Fetched(item=one, problem=f"{aet} does not have {one.sop_uid}", is_lost=True)
         told = f": {final.error_comment}" if final.error_comment else ""
         return Fetched(item=one, problem=f"{aet} did not send {one.sop_uid}: status 0x{final.status:04X}{told}")

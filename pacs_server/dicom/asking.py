@@ -10,9 +10,12 @@ from typing import Final
 
 from pacs_server.dicom.attributes import BY_KEYWORD, QUERY_RETRIEVE_LEVEL, Level
 from pacs_server.dicom.elements import encoding_of
+from pacs_server.dicom.identifier import read_identifier
+from pacs_server.errors import BadQuery
 
 # UIDs in one list: 64 take 4 KiB, which every archive reads.
 MAX_UIDS: Final = 64
+_FAILED_UID_LIST: Final = 0x00080058
 
 
 def identifier(level: Level, keys: Mapping[str, str], transfer_syntax: str) -> bytes:
@@ -28,3 +31,15 @@ def identifier(level: Level, keys: Mapping[str, str], transfer_syntax: str) -> b
         value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
         parts.append(encoding.write_header(tag, vr.encode("ascii"), len(value)) + value)
     return b"".join(parts)
+
+
+def failed_uids(identifier_bytes: bytes, transfer_syntax: str) -> frozenset[str]:
+    """The objects that the final response to a retrieve names as failed; none when it cannot be read.
+
+    Source: PS3.4 section C.4.3.1.4.2.
+    """
+    try:
+        listed = read_identifier(identifier_bytes, transfer_syntax).text(_FAILED_UID_LIST)
+    except BadQuery:
+        return frozenset()
+    return frozenset(uid.strip(" \0") for uid in listed.split("\\") if uid.strip(" \0"))

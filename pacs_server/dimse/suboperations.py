@@ -108,6 +108,7 @@ class SubOperations:
         came = self._begin_fetching(items, stop)
         left = {(item.sop_uid, item.digest): item for item in items}
         here: list[Deliverable] = []
+        self._watch.tell()
         try:
             while not self._watch.cancelled():
                 try:

@@ -166,6 +166,15 @@ class Deposits:
             gone.update(row.instance_row for row in held)
         return len(gone)
 
+    def note_given_back(self, aet: str, name: Name) -> None:
+        """An archive server gave back an object as it was, whatever it did before. Raises: IndexUnavailable."""
+        here = deposits.c.aet == aet, deposits.c.sop_uid == name[0], deposits.c.digest == name[1], ~SOUND
+        with self._index.read() as connection:
+            if connection.execute(select(deposits.c.aet).where(*here)).first() is None:
+                return
+        with self._index.write() as connection:
+            connection.execute(update(deposits).where(*here).values(damage=None))
+
     def note_damage(self, aet: str, name: Name, reason: str) -> None:
         """An archive server did not give back an object as it was: it is not relied on for it any more.
 

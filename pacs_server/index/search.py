@@ -19,7 +19,6 @@ from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.dicom.transcoding import common_syntax
 from pacs_server.errors import BadQuery
 from pacs_server.index.criteria import answer_column, criterion
-from pacs_server.index.deposits import SOUND
 from pacs_server.index.engine import Index, translated
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.retiring import TRASH
@@ -240,10 +239,13 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
 
 
 def _archives(connection: Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """The archive servers that keep these objects, by their rows."""
+    """The archive servers that keep these objects, by their rows; those that did not give one back come last, because
+    they may have it again.
+    """
     found: dict[int, tuple[str, ...]] = {}
-    same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest, SOUND)
-    keeping = select(instances.c.id, deposits.c.aet).join_from(instances, deposits, same).order_by(deposits.c.at.desc())
+    same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest)
+    keeping = select(instances.c.id, deposits.c.aet).join_from(instances, deposits, same)
+    keeping = keeping.order_by(deposits.c.damage.is_not(None), deposits.c.at.desc())
     for start in range(0, len(rows), _MAX_BOUND):
         for row in connection.execute(keeping.where(instances.c.id.in_(rows[start : start + _MAX_BOUND]))):
             found[row.id] = (*found.get(row.id, ()), row.aet)

@@ -6,9 +6,10 @@ Source: PS3.7 sections 9.1.2 and 9.1.3, PS3.4 sections C.4.1 and C.4.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
-from pacs_server.errors import PeerAborted, PeerRejected, ProtocolViolation
+from pacs_server.errors import PeerAborted, PeerRejected, ProtocolViolation, TooLarge
 from pacs_server.net.association import Association, Context
 from pacs_server.net.message import Command, CommandField, encode_command, response
 
@@ -60,8 +61,9 @@ def get(
     take: Callable[[Command], int],
     *,
     timeout_s: float,
-) -> Command:
-    """Ask for objects that come on this association; answers the final response, whose own identifier was skipped.
+) -> tuple[Command, bytes]:
+    """Ask for objects that come on this association; answers the final response and its identifier, empty where there
+    is none that can be read.
 
     `take` is called with the command of each, may read its data set from the association, and answers the status of its
     C-STORE response. Nothing may come for `timeout_s` at most.
@@ -88,5 +90,6 @@ def get(
         elif came.field != CommandField.C_GET_RSP:
             raise ProtocolViolation(f"a {came.field.name} came where only objects of the retrieve are due")
         elif came.status not in _PENDING:
-            association.drain()
-            return came
+            with suppress(TooLarge):
+                return came, association.read_identifier() if came.has_data_set else b""
+            return came, b""

@@ -144,6 +144,8 @@ class _Series:
             self._note_sent(taken)
 
     def _note_sent(self, taken: list[Name]) -> None:
+        if not taken:
+            return
         now = datetime.now(UTC)
         self._node.deposits.note_sent(self._aet, taken, now)
         self._node.jobs.renew(self._job, now, self._lease)

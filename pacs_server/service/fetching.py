@@ -50,6 +50,7 @@ def fetch_back(
                 problems[name] = came.problem
                 continue
             one = left.pop(name)
+            node.deposits.note_given_back(aet, name)
             here = _with_copies(node, one)
             yield (here, "") if here is not None else (one, "it was deleted while it was fetched")
         if is_stopped():

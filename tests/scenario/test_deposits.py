@@ -2,13 +2,23 @@
 sends away.
 """
 
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from support.dcmtk import Receiver, Station
+from support.deposits import kept
 from support.samples import Sample, data_set_of, tiny, write
 from support.server import Archive, wait_for
+
+from pacs_server.service.assemble import Node
+from pacs_server.settings import load
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
@@ -16,19 +26,30 @@ COUNT = 4
 DEADLINE_S = 60
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """How a C-MOVE ended."""
+
+    status: int
+    failed: set[str]
+
+
 class Pair:
     """The archive NEAR with a rule that sends everything to the archive FAR."""
 
     def __init__(self, new_archive: Callable[..., Archive], folder: Path) -> None:
         self.near = new_archive(aet="NEAR", storage={"release_delay_s": 0.0})
-        self.far = new_archive(aet="FAR")
+        self.far = new_archive(aet="FAR", storage={"commitment_wait_s": 0.0})
         self.folder = folder
         self.samples: list[Sample] = []
 
     def start(self) -> None:
         self.far.start()
         self.near.add_peer("FAR", self.far.port)
-        self.near.pacs("tier", "rule", "add", "old", "--from", "hot", "--to-archive", "FAR", "--older-than", "30")
+        self.near.pacs(
+            "tier", "rule", "add", "old", "--from", "hot", "--to-archive", "FAR", "--older-than", "30",
+            "--not-read-for", "0",
+        )  # fmt: skip
         self.near.start()
         self.far.add_peer("NEAR", self.near.port)
 
@@ -48,8 +69,38 @@ class Pair:
     def sent(self) -> dict[str, bytes]:
         return {sample.sop_uid: sample.data_set for sample in self.samples}
 
+    def send_away(self) -> None:
+        self.near.pacs("tier", "run", "--yes")
+        self.wait_until_far()
+
     def wait_until_far(self) -> None:
+        """Until every object is far, whole, and nothing of it is here or owed."""
         wait_for(lambda: not self.files(self.near), "everything to be given up here", timeout_s=DEADLINE_S)
+        wait_for(lambda: self.near.report("jobs", "list") == [], "nothing to be owed", timeout_s=DEADLINE_S)
+        assert self.files(self.far) == self.sent
+        assert self.near.instance_uids() == self.sent.keys()
+        assert self.near.report("tier", "plan")["studies"] == []
+        assert self.near.report("reconcile") == []
+
+    def move(self, viewer: Receiver) -> Moved:
+        """Have the whole study moved to a viewer."""
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", self.samples[0].study_uid
+        client = AE("CALLER")
+        client.dimse_timeout = client.acse_timeout = DEADLINE_S
+        client.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+        association = client.associate("127.0.0.1", self.near.port, ae_title="NEAR")
+        try:
+            answers = association.send_c_move(identifier, viewer.aet, StudyRootQueryRetrieveInformationModelMove)
+            status, failed = list(answers)[-1]
+            uids = failed.FailedSOPInstanceUIDList if failed else []
+            return Moved(status=status.Status, failed={uids} if isinstance(uids, str) else set(uids))
+        finally:
+            association.release()
+
+    def archives(self) -> list[dict[str, object]]:
+        told: list[dict[str, object]] = self.near.report("status")["backlog"]["archives"]
+        return told
 
 
 @pytest.fixture
@@ -60,7 +111,9 @@ def pair(new_archive: Callable[..., Archive], tmp_path: Path) -> Iterator[Pair]:
     both.far.kill()
 
 
-def test_a_study_is_sent_committed_to_given_back_and_only_then_given_up(pair: Pair) -> None:
+def test_a_study_is_sent_committed_to_and_given_back_before_it_is_given_up_and_a_retrieve_fetches_it(
+    pair: Pair, tmp_path: Path
+) -> None:
     pair.start()
     pair.take_in()
     (planned,) = pair.near.report("tier", "plan")["studies"]
@@ -68,25 +121,108 @@ def test_a_study_is_sent_committed_to_given_back_and_only_then_given_up(pair: Pa
     (queued,) = pair.near.report("tier", "run", "--yes")
     assert (queued["queued"], queued["objects"]) == (COUNT, 0)
     pair.wait_until_far()
-    assert pair.files(pair.far) == pair.sent
-    assert pair.near.instance_uids() == pair.sent.keys()
-    wait_for(lambda: pair.near.report("jobs", "list") == [], "nothing to be owed", timeout_s=DEADLINE_S)
-    assert pair.near.report("tier", "plan")["studies"] == []
-    assert pair.near.report("reconcile") == []
+    assert pair.archives() == [{"aet": "FAR", "objects": COUNT, "only_there": COUNT, "not_given_back": 0}]
     assert pair.near.report("status")["backlog"]["lacking_copies"] == 0
-
-
-def test_a_retrieve_fetches_what_is_only_far_and_it_goes_again_without_being_sent_anew(
-    pair: Pair, tmp_path: Path
-) -> None:
-    pair.start()
-    pair.take_in()
-    pair.near.pacs("tier", "run", "--yes")
-    pair.wait_until_far()
+    (asked,) = pair.near.report("commit", "list")
+    pair.near.pacs("ae", "remove", "FAR", "--yes", expect=2)
     with Receiver(tmp_path / "viewer", aet="VIEWER") as viewer:
         pair.near.add_peer("VIEWER", viewer.port)
-        station = Station(archive=pair.near, folder=tmp_path, called="NEAR")
-        moved = station.move("-S", "VIEWER", "STUDY", {"StudyInstanceUID": pair.samples[0].study_uid})
-        assert moved.code == 0, moved.output
+        assert pair.move(viewer) == Moved(status=0x0000, failed=set())
         assert {uid: data_set_of(path) for uid, path in viewer.objects().items()} == pair.sent
+    assert pair.files(pair.near) == pair.sent, "what was fetched are ordinary copies"
+    assert pair.archives()[0]["only_there"] == 0
+    before = pair.far.log_text().count(f"stored={COUNT}")
+    pair.send_away()
+    assert pair.far.log_text().count(f"stored={COUNT}") == before == 1, "it was not sent anew"
+    assert pair.near.report("commit", "list") == [asked]
+    exported = tmp_path / "exported"
+    pair.near.pacs("export", f"StudyInstanceUID={pair.samples[0].study_uid}", "--to", str(exported))
+    assert {path.stem: data_set_of(path) for path in exported.rglob("*.dcm")} == pair.sent
+
+
+def test_whatever_step_it_is_killed_at_everything_goes_on_and_ends_the_same(pair: Pair) -> None:
+    pair.start()
+    pair.near.kill()
+    pair.take_in()
+    pair.near.pacs("tier", "run", "--yes")
+    for step in ("deposited", "asked", "answered", "decided", "giving up", "given up", "set aside"):
+        pair.near.start(dies_at=(step, 1))
+        pair.near.wait_for_death()
+        assert pair.near.instance_uids() == pair.sent.keys()
+        assert pair.files(pair.near) == pair.sent or step in ("given up", "set aside")
+    pair.near.start()
+    pair.wait_until_far()
+
+
+def test_what_the_archive_server_does_not_vouch_for_stays_until_it_does(pair: Pair) -> None:
+    pair.start()
+    pair.take_in()
+    pair.far.pacs("policy", "set", "--want", "2")
+    pair.near.pacs("tier", "run", "--yes")
+
+    def error() -> str:
+        return "".join(row["error"] for row in pair.near.report("jobs", "list"))
+
+    wait_for(lambda: "FAR does not vouch for" in error(), "the refusal to be told", timeout_s=DEADLINE_S)
+    assert "it has fewer copies than wanted; it stays, and is sent anew" in error()
+    assert "does not vouch for" in pair.near.pacs("doctor", expect=12).stdout
     assert pair.files(pair.near) == pair.sent
+    pair.far.pacs("policy", "set", "--want", "1")
+    pair.near.pacs("jobs", "retry", "--all")
+    pair.wait_until_far()
+
+
+def test_an_archive_server_that_is_away_or_lost_something_fails_only_what_it_keeps(pair: Pair, tmp_path: Path) -> None:
+    pair.start()
+    pair.take_in()
+    pair.send_away()
+    pair.far.kill()
+    with Receiver(tmp_path / "viewer", aet="VIEWER") as viewer:
+        pair.near.add_peer("VIEWER", viewer.port)
+        everything = set(pair.sent)
+        assert pair.move(viewer) == Moved(status=0xA702, failed=everything)
+        assert pair.archives()[0]["not_given_back"] == 0, "who is away has lost nothing"
+        pair.far.start()
+        pair.near.pacs("ae", "set", "FAR", "--port", str(pair.far.port))
+        gone, changed = pair.samples[:2]
+        pair.far.pacs("delete", f"SOPInstanceUID={gone.sop_uid}", "--reason", "a test", "--yes")
+        write(tiny(1, study="one", ImageComments="other"), tmp_path / "other" / "1.dcm")
+        pair.far.pacs("import", str(tmp_path / "other"))
+        rows = pair.far.report("conflicts", "show", changed.sop_uid)
+        (other,) = [row["digest"] for row in rows if row["role"] == "version"]
+        pair.far.pacs("version", "use", changed.sop_uid, other, "--reason", "a test")
+        assert pair.move(viewer) == Moved(status=0xB000, failed={gone.sop_uid, changed.sop_uid})
+        assert viewer.objects().keys() == everything - {gone.sop_uid, changed.sop_uid}
+        assert pair.archives()[0]["not_given_back"] == 2
+        assert "FAR did not give back 2 objects that it keeps" in pair.near.pacs("doctor", expect=12).stdout
+        assert pair.near.instance_uids() == everything, "a person sees what is lost"
+        pair.far.pacs("restore", f"SOPInstanceUID={gone.sop_uid}", "--reason", "a test", "--yes")
+        assert pair.move(viewer) == Moved(status=0xB000, failed={changed.sop_uid})
+    assert pair.archives()[0]["not_given_back"] == 1
+    pair.near.pacs("import", str(tmp_path / "one"))
+    assert pair.files(pair.near) == pair.sent, "a resend is the rescue"
+
+
+def test_an_archive_server_that_says_nothing_holds_up_nobody_and_a_cancel_is_answered_at_once(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    near = new_archive(network={"association_timeout_s": 5.0})
+    samples = [write(tiny(n), tmp_path / "in" / f"{n}.dcm") for n in range(2)]
+    near.pacs("import", str(tmp_path / "in"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        near.add_peer("FAR", silent.getsockname()[1])
+        near.add_peer("VIEWER", 1)
+        with Node.open(load(near.config)) as node:
+            kept(samples, node.deposits, node.instances, node.volumes())
+            rows = [one.row for one in node.deposits.of_series(samples[0].study_uid, samples[0].series_uid, "FAR")]
+            ids = [volume.spec.id for volume in node.volumes()]
+            assert node.deposits.give_up(rows, ids, "FAR", due_at=datetime.now(UTC)) == 2
+        near.start()
+        station = Station(archive=near, folder=tmp_path)
+        keys = {"StudyInstanceUID": samples[0].study_uid}
+        cancelled = station.move("-S", "VIEWER", "STUDY", keys, options=["--cancel", "1"])
+        assert "0xfe00" in cancelled.output.lower(), cancelled.output
+        assert station.echo().code == 0
+        failed = station.move("-S", "VIEWER", "STUDY", keys)
+        assert "0xa702" in failed.output.lower(), failed.output
+        assert "0xff00" in failed.output.lower(), "it was told that it goes on"

@@ -8,7 +8,9 @@ when the COUNTth copy that was owed is `read back` (its file is whole, it has no
 or when the COUNTth operation is `decided` (its file is on every volume, it has no effect yet) or `effective`;
 or when the COUNTth object on its way to another tier is `chosen` (nothing is copied yet), `copied`, `switching` (its
 copies are not yet others) or `switched`; or when the COUNTth file that is released is `leaving` (still at its place),
-`set aside`, `removed` or `released` (nothing of it is owed any more).
+`set aside`, `removed` or `released` (nothing of it is owed any more);
+or when for the COUNTth time some objects are `deposited` (an archive server has them, which is not noted yet), `asked`
+(their commitment is about to be asked for), `answered` (it has come), `giving up` or `given up` (it keeps them).
 
 Other steps do not kill it: `unflushed-file` and `unflushed-directory` leave one flush out, to see whether a test
 notices, and `impatient` has the supervisor take a process for stuck that gave no sign for 3 s.
@@ -23,7 +25,9 @@ from typing import Any
 
 from pacs_server.archive import ingest, releasing, tiering
 from pacs_server.cli.main import main
+from pacs_server.index.commitments import Commitments
 from pacs_server.index.copies import Copies
+from pacs_server.index.deposits import Deposits
 from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
@@ -48,6 +52,11 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "set aside": (releasing, "set_leaving", False),
     "removed": (releasing, "remove_left", False),
     "released": (Releases, "settled", False),
+    "deposited": (Deposits, "note_sent", True),
+    "asked": (Deposits, "note_asked", False),
+    "answered": (Commitments, "answer", False),
+    "giving up": (Deposits, "give_up", True),
+    "given up": (Deposits, "give_up", False),
 }
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from pacs_server.dicom.asking import MAX_UIDS, failed_uids, identifier
 from pacs_server.dicom.attributes import Level
@@ -17,19 +18,32 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.errors import ObjectMismatch, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.index.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET, context_of, get
-from pacs_server.net.association import Association
+from pacs_server.net.association import Association, Context
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
 from pacs_server.net.message import Command
+from pacs_server.net.negotiate import COMMON_STORAGE
 from pacs_server.settings import NetworkLimits
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 # Source: PS3.4 sections B.2.3 and C.4.3.1.4.
 _SUCCESS, _PROCESSING_FAILURE, _SOME_FAILED, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xB000, 0xC000
+_MOST_CONTEXTS: Final = MAX_CONTEXTS - 1
+# Beside the two uncompressed ones: big endian, deflated, RLE, JPEG, JPEG-LS, JPEG 2000, HTJ2K and video.
+_IN_USE: Final = (
+    "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203, 100, 102, 103)),
+)  # fmt: skip
 _BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
+
+
+Take: TypeAlias = Callable[[Deliverable, Context, Iterator[memoryview]], None]
 
 
 class NotAsGiven(PacsError):
     """An archive server gave back another content than it was given."""
+
+
+Proposal: TypeAlias = tuple[str, Sequence[str], bool]
 
 
 class _Stopped(Exception):
@@ -50,7 +64,7 @@ class Fetched:
 def fetch(
     source: Destination,
     wanted: Sequence[Deliverable],
-    take: Callable[[Deliverable, Iterator[memoryview]], None],
+    take: Take,
     *,
     calling_aet: str,
     limits: NetworkLimits,
@@ -58,15 +72,16 @@ def fetch(
 ) -> Iterator[Fetched]:
     """Ask for objects, some of one series at a time; what became of each. Ends early when it is stopped.
 
-    `take` gets the data set of each as it comes, and raises a PacsError for one that is not to be taken, NotAsGiven for
-    one with another content.
+    `take` gets the data set of each as it comes, with its presentation context, and raises a PacsError for one that is
+    not to be taken, NotAsGiven for one with another content. One whose transfer syntax or SOP class is not known, and
+    empty, may come in any of those that are in use.
 
     Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation when the association broke or
     was not to be had; what became of objects before was told.
     """
-    for kinds, items in _by_kinds(wanted):
-        contexts = [(STUDY_ROOT_GET, _SYNTAXES, False), *((kind[0], (kind[1],), True) for kind in kinds)]
-        association = connect(source, calling_aet=calling_aet, contexts=contexts, limits=limits)
+    for contexts, items in _by_contexts(wanted):
+        proposed = [(STUDY_ROOT_GET, _SYNTAXES, False), *contexts]
+        association = connect(source, calling_aet=calling_aet, contexts=proposed, limits=limits)
         try:
             for portion in _portions(items):
                 retrieve = _Retrieve(association, portion, take, is_stopped)
@@ -88,7 +103,7 @@ class _Retrieve:
         self,
         association: Association,
         items: Sequence[Deliverable],
-        take: Callable[[Deliverable, Iterator[memoryview]], None],
+        take: Take,
         is_stopped: Callable[[], bool],
     ) -> None:
         self._association = association
@@ -101,11 +116,11 @@ class _Retrieve:
         """Ask, and take what comes."""
         first = next(iter(self._items.values()))
         context = context_of(self._association, STUDY_ROOT_GET, "C-GET")
-        offered = {(one.abstract_syntax, one.transfer_syntax) for one in self._association.contexts.values()}
-        asked = [one for one in self._items.values() if (one.sop_class, one.transfer_syntax) in offered]
+        asked = [one for one in self._items.values() if any(map(partial(_may_carry, one), self._contexts()))]
         for one in self._items.values():
             if one not in asked:
-                refusal = f"{self._association.called_aet} does not send {one.sop_class} in {one.transfer_syntax}"
+                what = f"{one.sop_class or 'it'} in {one.transfer_syntax or 'any transfer syntax'}"
+                refusal = f"{self._association.called_aet} does not send {what}"
                 self.outcomes[one.sop_uid] = Fetched(item=one, problem=refusal)
         if not asked:
             return
@@ -125,16 +140,20 @@ class _Retrieve:
         for one in asked:
             self.outcomes.setdefault(one.sop_uid, self._missing(one, final, failed))
 
+    def _contexts(self) -> list[Context]:
+        return [one for one in self._association.contexts.values() if one.abstract_syntax != STUDY_ROOT_GET]
+
     def _take_one(self, command: Command) -> int:
         if self._is_stopped():
             raise _Stopped
         item = self._items.get(command.affected_sop_instance)
         if item is None:
             return _PROCESSING_FAILURE
+        context = self._association.contexts[command.context_id]
         try:
-            if self._association.contexts[command.context_id].transfer_syntax != item.transfer_syntax:
-                raise ObjectMismatch(f"{item.sop_uid} came in another transfer syntax")
-            self._take(item, self._association.data_set())
+            if not _may_carry(item, context):
+                raise ObjectMismatch(f"{item.sop_uid} came in another transfer syntax, {context.transfer_syntax}")
+            self._take(item, context, self._association.data_set())
         except _BROKEN:
             raise
         except PacsError as error:
@@ -155,15 +174,40 @@ class _Retrieve:
         return Fetched(item=one, problem=f"{aet} did not send {one.sop_uid}: status 0x{final.status:04X}{told}")
 
 
-def _by_kinds(
-    wanted: Sequence[Deliverable],
-) -> Iterator[tuple[list[tuple[str, str]], list[Deliverable]]]:
-    """The objects in parts whose presentation contexts fit in one association, with these: SOP class and syntax."""
-    kinds = list(dict.fromkeys((one.sop_class, one.transfer_syntax) for one in wanted))
-    most = MAX_CONTEXTS - 1
-    for start in range(0, len(kinds), most):
-        part = kinds[start : start + most]
-        yield part, [one for one in wanted if (one.sop_class, one.transfer_syntax) in part]
+def _may_carry(item: Deliverable, context: Context) -> bool:
+    """Whether an object may come on a context."""
+    is_class = item.sop_class in ("", context.abstract_syntax)
+    return is_class and item.transfer_syntax in ("", context.transfer_syntax)
+
+
+def _by_contexts(wanted: Sequence[Deliverable]) -> Iterator[tuple[list[Proposal], list[Deliverable]]]:
+    """The objects in parts whose presentation contexts fit in one association, with these."""
+    kinds: dict[tuple[str, str], list[Proposal]] = {}
+    for one in wanted:
+        kinds.setdefault((one.sop_class, one.transfer_syntax), _proposals(one))
+    part: list[tuple[str, str]] = []
+    for kind in kinds:
+        if sum(len(kinds[one]) for one in (*part, kind)) > _MOST_CONTEXTS and part:
+            yield _together(part, kinds, wanted)
+            part = []
+        part.append(kind)
+    if part:
+        yield _together(part, kinds, wanted)
+
+
+def _together(
+    part: Sequence[tuple[str, str]], kinds: Mapping[tuple[str, str], list[Proposal]], wanted: Sequence[Deliverable]
+) -> tuple[list[Proposal], list[Deliverable]]:
+    items = [one for one in wanted if (one.sop_class, one.transfer_syntax) in part]
+    return [proposal for kind in part for proposal in kinds[kind]], items
+
+
+def _proposals(item: Deliverable) -> list[Proposal]:
+    if not item.sop_class:
+        return [(sop_class, _SYNTAXES, True) for sop_class in COMMON_STORAGE[:_MOST_CONTEXTS]]
+    if item.transfer_syntax:
+        return [(item.sop_class, (item.transfer_syntax,), True)]
+    return [(item.sop_class, syntaxes, True) for syntaxes in (_SYNTAXES, *((one,) for one in _IN_USE))]
 
 
 def _portions(items: Sequence[Deliverable]) -> Iterator[list[Deliverable]]:

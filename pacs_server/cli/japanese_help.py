@@ -170,13 +170,21 @@ HELP: Final[dict[str, str]] = {
         "次の実行で続きから始めます。直せない破損が残れば終了コードは 12、読めないボリュームがあれば 3 です。",
     "Only this volume; may be given again.": "このボリュームだけ。繰り返し指定できます。",
     "Read no faster than this.": "これより速くは読みません。",
-    "Compare files with rows, in both directions. Changes nothing without --repair. Ends with 12 when objects are missing "
-    "or damaged. The last row of a lost object is never removed.":
-        "ファイルとインデックスを双方向に照合します。--repair がなければ何も変えません。オブジェクトが失われているか"
-        "破損していれば終了コードは 12 です。失われたオブジェクトの最後の行は決して消しません。",
-    "Only studies that began to arrive on this day (UTC) or later.": "この日(UTC)以降に届き始めた検査だけ。",
-    "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour.":
-        "行のないファイルを取り込み、なくなったコピーの行を消し、一時間以上未完のファイルを消します。",
+    "Compare files with rows, in both directions; or this archive with another. Changes nothing without --repair. Ends "
+    "with 12 when objects are missing or damaged. The last row of a lost object is never removed. With --with, a registered "
+    "peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and studies; where counts differ, for "
+    "each series and object. Ends with 3 when a difference is left. What was deleted here is told, and never fetched.":
+        "ファイルとインデックスを双方向に、または別のアーカイブと照合します。--repair がなければ何も変えません。オブジェクトが"
+        "失われているか破損していれば終了コードは 12 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
+        "登録済みの相手に検査を月ごとに問い合わせます。患者と検査の KEY=VALUE で絞れます。件数が違えばシリーズごと、"
+        "オブジェクトごとに調べます。違いが残れば終了コードは 3 です。ここで削除したものは示すだけで、取り寄せません。",
+    "Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.":
+        "この日(UTC)以降に届き始めた検査だけ。--with とともに使うと、この日以降に行われた検査だけ。",
+    "Compare with this archive, not with files.": "ファイルではなく、このアーカイブと照合します。",
+    "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour. "
+    "With --with, fetch what is missing here, and have sent what is missing there.":
+        "行のないファイルを取り込み、なくなったコピーの行を消し、一時間以上未完のファイルを消します。"
+        "--with とともに使うと、ここにないものを取り寄せ、相手にないものを送らせます。",
     "Back up the archive, and see whether a backup is whole.": "アーカイブをバックアップし、正しく読めるかを確かめます。",
     "Back up the archive as it is at one moment. That is its index, its settings, its operations and a list of all "
     "objects. The server may keep running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that "

@@ -32,6 +32,12 @@ class Studies:
         with self._index.read() as connection:
             return list(connection.execute(named.order_by(studies.c.id.desc()).limit(limit)).scalars())
 
+    def undated(self) -> list[str]:
+        """The UIDs of the studies that have no date. Raises: IndexUnavailable."""
+        named = select(studies.c.study_uid).where(studies.c.study_date.is_(None), studies.c.instance_count > 0)
+        with self._index.read() as connection:
+            return list(connection.execute(named.order_by(studies.c.id)).scalars())
+
     def earlier(self, study_uid: str, *, limit: int, alike: Sequence[str] = ()) -> list[str]:
         """The UIDs of the most recent studies of the same patient that are no later than this one, latest first.
 

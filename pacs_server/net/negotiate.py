@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from pynetdicom import ALL_TRANSFER_SYNTAXES, sop_class
-from pynetdicom.presentation import AllStoragePresentationContexts
+from pynetdicom.presentation import AllStoragePresentationContexts, StoragePresentationContexts
 
 from pacs_server.dicom.identity import Uid, is_uid
 
@@ -151,6 +151,8 @@ class Agreement:
 
 _DICOM_ROOT: Final = "1.2.840.10008."
 _STORAGE: Final = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+# Those that archives are known to take and send, for who does not know of which class an object is.
+COMMON_STORAGE: Final = tuple(str(context.abstract_syntax) for context in StoragePresentationContexts)
 _TABLED: Final = frozenset(str(uid) for uid in vars(sop_class).values() if isinstance(uid, sop_class.SOPClass))
 
 # Retired processes of JPEG and the encapsulated uncompressed syntax, which older archives still hold.

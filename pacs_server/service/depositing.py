@@ -33,6 +33,7 @@ from pacs_server.index.commitments import Commitment, Direction, State
 from pacs_server.index.deposits import Depositable, Name
 from pacs_server.index.jobs import Job
 from pacs_server.index.search import Deliverable
+from pacs_server.net.association import Context
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import ask_for, new_transaction
@@ -230,7 +231,7 @@ class _Series:
         by_name = {one.name: one for one in objects}
         good: list[tuple[Depositable, Stub]] = []
 
-        def compare(item: Deliverable, pieces: Iterator[memoryview]) -> None:
+        def compare(item: Deliverable, _: Context, pieces: Iterator[memoryview]) -> None:
             one = by_name[item.sop_uid, item.digest]
             good.append((one, _stub(one, item, pieces, node)))
             self._node.jobs.renew(self._job, datetime.now(UTC), self._lease)

@@ -65,7 +65,7 @@ def _from_one(node: Node, aet: str, wanted: Sequence[Deliverable], is_stopped: C
     reason = "it was no longer waited for"
     try:
         came = fetch(
-            destination_of(node, aet), wanted, lambda item, pieces: _take(node, aet, item, pieces),
+            destination_of(node, aet), wanted, lambda item, _, pieces: _take(node, aet, item, pieces),
             calling_aet=node.settings.aet, limits=node.settings.network, is_stopped=is_stopped,
         )  # fmt: skip
         for one in came:

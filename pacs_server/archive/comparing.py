@@ -1,0 +1,162 @@
+"""Compares what is held with what another archive says it holds: by C-FIND, study by study, closer where they differ.
+
+Counts of other archives are not believed when they differ, nor is a study missing because a list does not name it: its
+objects are asked for one by one before anything is called missing.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.operations import Fate
+from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.errors import PeerRejected
+from pacs_server.index.operations import Operations
+from pacs_server.index.search import Deliverable, Search
+
+_ONE_DAY: Final = timedelta(days=1)
+_STUDY_KEYS: Final = ("StudyInstanceUID", "NumberOfStudyRelatedInstances")
+_SERIES_KEYS: Final = ("SeriesInstanceUID", "NumberOfSeriesRelatedInstances")
+_IMAGE_KEYS: Final = ("SOPInstanceUID", "SOPClassUID")
+
+
+class Queried(Protocol):
+    """Another archive that answers queries."""
+
+    def find(self, level: Level, keys: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+        """The answers to a query, by the keywords that were asked for.
+
+        Raises: PeerRejected when it ends with a failure, for instance because there are too many answers.
+        """
+
+
+class DifferenceKind(StrEnum):
+    """Where an object is not."""
+
+    MISSING_HERE = "missing here"
+    MISSING_THERE = "missing there"
+    DELETED_HERE = "deleted here, held there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One object that only one of two archives has."""
+
+    kind: DifferenceKind
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One period that was compared: so many studies were looked at, and so differ their objects. `period` is for a
+    person.
+    """
+
+    period: str
+    studies: int
+    differences: tuple[Difference, ...]
+
+
+class Comparison:
+    """One comparison with another archive. `keys` narrow it, as those of a query for studies. Belongs to one thread."""
+
+    def __init__(self, other: Queried, search: Search, operations: Operations, keys: Mapping[str, str]) -> None:
+        self._other = other
+        self._search = search
+        self._operations = operations
+        self._keys = dict(keys)
+
+    def everything(self, first: date, today: date, undated: Sequence[str]) -> Iterator[Compared]:
+        """Compare month by month from the day `first` on, so that no list of answers grows without bound; or, where the
+        keys name a date, at once. `undated` are studies here that no date finds.
+
+        Raises: PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; BadQuery; IndexUnavailable.
+        """
+        if "StudyDate" in self._keys:
+            yield self._compared(self._keys["StudyDate"])
+        else:
+            for begin, end in months(first, today):
+                yield from self._between(begin, end)
+        if undated:
+            suspects = [one for uid in undated for one in self._study(uid)]
+            yield Compared(period="without a date", studies=len(undated), differences=tuple(suspects))
+
+    def _between(self, begin: date, end: date) -> Iterator[Compared]:
+        """A period, in halves where the other archive does not answer for the whole of it."""
+        try:
+            yield self._compared(f"{begin:%Y%m%d}-{end:%Y%m%d}")
+        except PeerRejected:
+            if begin == end:
+                raise
+            middle = begin + (end - begin) // 2
+            yield from self._between(begin, middle)
+            yield from self._between(middle + _ONE_DAY, end)
+
+    def _compared(self, period: str) -> Compared:
+        asked = dict.fromkeys(_STUDY_KEYS, "") | self._keys | {"StudyDate": period}
+        theirs = {
+            one["StudyInstanceUID"]: _number(one["NumberOfStudyRelatedInstances"])
+            for one in self._other.find(Level.STUDY, asked)
+        }
+        ours = self._ours(period)
+        suspects = [uid for uid in (ours | theirs) if uid not in ours or theirs.get(uid) != ours[uid]]
+        found = tuple(one for uid in suspects for one in self._study(uid))
+        return Compared(period=period, studies=len(ours | theirs), differences=found)
+
+    def _ours(self, period: str) -> dict[str, int | None]:
+        query = query_from_keywords(Level.STUDY, self._keys | {"StudyDate": period})
+        columns = [BY_KEYWORD[keyword] for keyword in _STUDY_KEYS]
+        return {str(uid): int(count or 0) for uid, count in self._search.find(query, columns)}
+
+    def _study(self, uid: str) -> Iterator[Difference]:
+        """Where the objects of a study differ, by what the other archive says of each series, then of each object."""
+        here: dict[str, dict[str, Deliverable]] = {}
+        for one in self._search.deliverables(RetrieveRequest(level=Level.STUDY, study_uids=(uid,))):
+            here.setdefault(one.series_uid, {})[one.sop_uid] = one
+        there = {
+            one["SeriesInstanceUID"]: _number(one["NumberOfSeriesRelatedInstances"])
+            for one in self._other.find(Level.SERIES, {"StudyInstanceUID": uid} | dict.fromkeys(_SERIES_KEYS, ""))
+        }
+        for series_uid in dict.fromkeys((*here, *there)):
+            ours = here.get(series_uid, {})
+            if series_uid in there and there[series_uid] == len(ours):
+                continue
+            keys = {"StudyInstanceUID": uid, "SeriesInstanceUID": series_uid} | dict.fromkeys(_IMAGE_KEYS, "")
+            theirs = {one["SOPInstanceUID"]: one for one in self._other.find(Level.IMAGE, keys)}
+            for sop_uid in ours.keys() - theirs.keys():
+                yield self._difference(DifferenceKind.MISSING_THERE, uid, series_uid, sop_uid, ours[sop_uid].sop_class)
+            for sop_uid in sorted(theirs.keys() - ours.keys()):
+                decided = self._operations.fates(sop_uid).values()
+                is_deleted = any(fate is not Fate.KEPT for fate in decided)
+                kind = DifferenceKind.DELETED_HERE if is_deleted else DifferenceKind.MISSING_HERE
+                yield self._difference(kind, uid, series_uid, sop_uid, theirs[sop_uid]["SOPClassUID"])
+
+    def _difference(
+        self, kind: DifferenceKind, study_uid: str, series_uid: str, sop_uid: str, sop_class: str
+    ) -> Difference:
+        return Difference(kind=kind, study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid, sop_class=sop_class)
+
+
+def months(first: date, today: date) -> Iterator[tuple[date, date]]:
+    """The days from `first` on in months, the last of which has what a wrong clock dated later, up to a year."""
+    begin = first
+    while begin <= today:
+        end = begin.replace(day=monthrange(begin.year, begin.month)[1])
+        yield begin, end
+        begin = end + _ONE_DAY
+    yield begin, begin + timedelta(days=365)
+
+
+def _number(text: str) -> int | None:
+    """A count as an archive tells it; None where it tells none."""
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,79 @@
+"""`pacs reconcile --with`: this archive against another one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.output import Progress, print_rows, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
+
+    from pacs_server.archive.comparing import Difference
+    from pacs_server.cli.invocation import Invocation
+    from pacs_server.service.assemble import Node
+
+_HEADINGS: Final = {
+    "kind": "FINDING",
+    "uid": "OBJECT",
+    "series_uid": "SERIES",
+    "study_uid": "STUDY",
+    "outcome": "OUTCOME",
+}
+
+
+def compare_with(
+    invocation: Invocation, aet: str, keys: Mapping[str, str], since: date | None, *, repair: bool
+) -> ExitCode:
+    """Compare with a peer, print each object that only one of both has, and with `repair` fetch or send it."""
+    from pacs_server.service.comparing import compare, comparison
+
+    progress, counts = Progress(), Counter[str]()
+
+    def rows() -> Iterator[dict[str, object]]:
+        with comparison(node, aet, keys) as made:
+            for part in compare(node, made, keys, since):
+                counts["studies"] += part.studies
+                progress.show(f"{counts['studies']} studies compared, {part.period}")
+                outcomes = _repaired(node, aet, part.differences) if repair else {}
+                for one in part.differences:
+                    progress.clear()
+                    outcome = outcomes.get(one.sop_uid, "")
+                    counts[one.kind.value] += 1
+                    counts["left"] += outcome not in (_FETCHED, _QUEUED)
+                    yield {
+                        "kind": one.kind.value,
+                        "uid": one.sop_uid,
+                        "series_uid": one.series_uid,
+                        "study_uid": one.study_uid,
+                        "outcome": outcome,
+                    }
+
+    with invocation.node() as node:
+        print_rows(rows(), _HEADINGS, as_json=invocation.as_json)
+    progress.clear()
+    studies, left = counts.pop("studies"), counts.pop("left", 0)
+    told = ", ".join(f"{count} x {kind}" for kind, count in counts.items()) or "they hold the same"
+    talk(f"{studies} studies compared with {aet}: {told}")
+    return ExitCode.PARTLY if left else ExitCode.DONE
+
+
+_FETCHED: Final = "fetched"
+_QUEUED: Final = "queued to be sent"
+
+
+def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[str, str]:
+    """What became of each object: queued for the running server to send, fetched, or why not."""
+    from pacs_server.archive.comparing import DifferenceKind
+    from pacs_server.service.comparing import fetch_missing, send_missing
+
+    outcomes: dict[str, str] = {}
+    if send_missing(node, aet, differences, datetime.now(UTC)):
+        outcomes |= {one.sop_uid: _QUEUED for one in differences if one.kind is DifferenceKind.MISSING_THERE}
+    for fetched in fetch_missing(node, aet, differences, lambda: False):
+        outcomes[fetched.item.sop_uid] = fetched.problem or _FETCHED
+    return outcomes

@@ -68,24 +68,36 @@ class Compared:
 
 
 class Comparison:
-    """One comparison with another archive. `keys` narrow it, as those of a query for studies. Belongs to one thread."""
+    """One comparison with another archive. `keys` narrow it, as those of a query for studies; one that `is_thorough`
+    asks for every object, also where the counts agree. Belongs to one thread.
+    """
 
-    def __init__(self, other: Queried, search: Search, operations: Operations, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        other: Queried,
+        search: Search,
+        operations: Operations,
+        keys: Mapping[str, str],
+        *,
+        is_thorough: bool,
+    ) -> None:
         self._other = other
         self._search = search
         self._operations = operations
         self._keys = dict(keys)
+        self._is_thorough = is_thorough
 
-    def everything(self, first: date, today: date, undated: Sequence[str]) -> Iterator[Compared]:
-        """Compare month by month from the day `first` on, so that no list of answers grows without bound; or, where the
-        keys name a date, at once. `undated` are studies here that no date finds.
+    def everything(self, first: date, held_since: date, today: date, undated: Sequence[str]) -> Iterator[Compared]:
+        """Compare from the day `first` on: year by year until the day of the first study here, then month by month, so
+        that no list of answers grows without bound; or, where the keys name a date, at once. `undated` are studies here
+        that no date finds.
 
         Raises: PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; BadQuery; IndexUnavailable.
         """
         if "StudyDate" in self._keys:
             yield self._compared(self._keys["StudyDate"])
         else:
-            for begin, end in months(first, today):
+            for begin, end in periods(first, held_since, today):
                 yield from self._between(begin, end)
         if undated:
             suspects = [one for uid in undated for one in self._study(uid)]
@@ -109,9 +121,13 @@ class Comparison:
             for one in self._other.find(Level.STUDY, asked)
         }
         ours = self._ours(period)
-        suspects = [uid for uid in (ours | theirs) if uid not in ours or theirs.get(uid) != ours[uid]]
+        suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
         found = tuple(one for uid in suspects for one in self._study(uid))
         return Compared(period=period, studies=len(ours | theirs), differences=found)
+
+    def _agree(self, ours: int | None, theirs: int | None) -> bool:
+        """Whether two counts are the same, and that is enough."""
+        return not self._is_thorough and ours is not None and ours == theirs
 
     def _ours(self, period: str) -> dict[str, int | None]:
         query = query_from_keywords(Level.STUDY, self._keys | {"StudyDate": period})
@@ -129,7 +145,7 @@ class Comparison:
         }
         for series_uid in dict.fromkeys((*here, *there)):
             ours = here.get(series_uid, {})
-            if series_uid in there and there[series_uid] == len(ours):
+            if self._agree(len(ours), there.get(series_uid)):
                 continue
             keys = {"StudyInstanceUID": uid, "SeriesInstanceUID": series_uid} | dict.fromkeys(_IMAGE_KEYS, "")
             theirs = {one["SOPInstanceUID"]: one for one in self._other.find(Level.IMAGE, keys)}
@@ -147,11 +163,15 @@ class Comparison:
         return Difference(kind=kind, study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid, sop_class=sop_class)
 
 
-def months(first: date, today: date) -> Iterator[tuple[date, date]]:
-    """The days from `first` on in months, the last of which has what a wrong clock dated later, up to a year."""
+def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, date]]:
+    """The days from `first` on in years, after `held_since` in months; the last one has what a wrong clock dated later,
+    up to a year.
+    """
     begin = first
     while begin <= today:
-        end = begin.replace(day=monthrange(begin.year, begin.month)[1])
+        end = date(begin.year, 12, 31)
+        if end >= held_since:
+            end = begin.replace(day=monthrange(begin.year, begin.month)[1])
         yield begin, end
         begin = end + _ONE_DAY
     yield begin, begin + timedelta(days=365)

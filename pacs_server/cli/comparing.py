@@ -27,7 +27,13 @@ _HEADINGS: Final = {
 
 
 def compare_with(
-    invocation: Invocation, aet: str, keys: Mapping[str, str], since: date | None, *, repair: bool
+    invocation: Invocation,
+    aet: str,
+    keys: Mapping[str, str],
+    since: date | None,
+    *,
+    repair: bool,
+    is_thorough: bool,
 ) -> ExitCode:
     """Compare with a peer, print each object that only one of both has, and with `repair` fetch or send it."""
     from pacs_server.service.comparing import compare, comparison
@@ -35,7 +41,7 @@ def compare_with(
     progress, counts = Progress(), Counter[str]()
 
     def rows() -> Iterator[dict[str, object]]:
-        with comparison(node, aet, keys) as made:
+        with comparison(node, aet, keys, is_thorough=is_thorough) as made:
             for part in compare(node, made, keys, since):
                 counts["studies"] += part.studies
                 progress.show(f"{counts['studies']} studies compared, {part.period}")

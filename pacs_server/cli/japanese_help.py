@@ -180,6 +180,8 @@ HELP: Final[dict[str, str]] = {
         "オブジェクトごとに調べます。違いが残れば終了コードは 3 です。ここで削除したものは示すだけで、取り寄せません。",
     "Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.":
         "この日(UTC)以降に届き始めた検査だけ。--with とともに使うと、この日以降に行われた検査だけ。",
+    "With --with, ask for every object, also where the counts agree.":
+        "--with とともに使うと、件数が一致していてもオブジェクトを一つずつ確かめます。",
     "Compare with this archive, not with files.": "ファイルではなく、このアーカイブと照合します。",
     "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour. "
     "With --with, fetch what is missing here, and have sent what is missing there.":

@@ -74,6 +74,7 @@ def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str 
     help="Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.",
 )
 @click.option("--with", "aet", callback=_aet_or_none, metavar="AET", help="Compare with this archive, not with files.")
+@click.option("--thorough", is_flag=True, help="With --with, ask for every object, also where the counts agree.")
 @click.option(
     "--repair",
     is_flag=True,
@@ -82,7 +83,13 @@ def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str 
 )
 @pass_invocation
 def reconcile(
-    invocation: Invocation, keys: tuple[str, ...], since: datetime | None, aet: AeTitle | None, *, repair: bool
+    invocation: Invocation,
+    keys: tuple[str, ...],
+    since: datetime | None,
+    aet: AeTitle | None,
+    *,
+    thorough: bool,
+    repair: bool,
 ) -> ExitCode:
     """Compare files with rows, in both directions; or this archive with another.
 
@@ -98,9 +105,9 @@ def reconcile(
 
     if aet is not None:
         day = since.date() if since else None
-        return compare_with(invocation, aet, key_values(keys), day, repair=repair)
-    if keys:
-        raise click.UsageError("KEY=VALUE narrows the comparison with another archive: give --with AET")
+        return compare_with(invocation, aet, key_values(keys), day, repair=repair, is_thorough=thorough)
+    if keys or thorough:
+        raise click.UsageError("KEY=VALUE and --thorough are for the comparison with another archive: give --with AET")
     with invocation.node() as node:
         findings = reconcile_volumes(node, since=since.date() if since else None, repair=repair)
         return print_findings(findings, "files and rows agree", as_json=invocation.as_json)

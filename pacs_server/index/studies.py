@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import func, select
 
@@ -31,6 +31,15 @@ class Studies:
         named = select(studies.c.study_uid).where(studies.c.instance_count > 0)
         with self._index.read() as connection:
             return list(connection.execute(named.order_by(studies.c.id.desc()).limit(limit)).scalars())
+
+    def first_day(self) -> date | None:
+        """The earliest date of a study; None when none has one. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            first = connection.execute(select(func.min(studies.c.study_date))).scalar()
+        try:
+            return date.fromisoformat(first) if first else None
+        except ValueError:
+            return date.min
 
     def undated(self) -> list[str]:
         """The UIDs of the studies that have no date. Raises: IndexUnavailable."""

@@ -28,6 +28,8 @@ from pacs_server.service.depositing import destination_of
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 _SENT_AT_ONCE: Final = 200
+# Before it there were no digital images; what was digitised with an earlier date is asked for with StudyDate=-19791231.
+_FIRST_DAY: Final = date(1980, 1, 1)
 
 
 class _Peer:
@@ -65,7 +67,7 @@ class _Peer:
 
 
 @contextmanager
-def comparison(node: Node, aet: str, keys: Mapping[str, str]) -> Iterator[Comparison]:
+def comparison(node: Node, aet: str, keys: Mapping[str, str], *, is_thorough: bool) -> Iterator[Comparison]:
     """A comparison with a peer, narrowed by keys of patient and study.
 
     Raises: UnknownName or Refused when the peer is not registered with an address; BadQuery when a key is another one.
@@ -76,7 +78,7 @@ def comparison(node: Node, aet: str, keys: Mapping[str, str]) -> Iterator[Compar
             raise BadQuery(f"{keyword} is no attribute of patients or studies that every archive is asked for")
     peer = _Peer(node, aet)
     try:
-        yield Comparison(peer, node.search, node.instances.operations, keys)
+        yield Comparison(peer, node.search, node.instances.operations, keys, is_thorough=is_thorough)
     finally:
         peer.close()
 
@@ -88,11 +90,7 @@ def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date |
     """
     today = datetime.now(UTC).date()
     undated = [] if keys or since else node.studies.undated()
-    yield from made.everything(since or date(_FIRST_YEAR, 1, 1), today, undated)
-
-
-# Before it there were no DICOM objects; what film digitisers dated earlier is asked for with StudyDate=-19799999.
-_FIRST_YEAR: Final = 1980
+    yield from made.everything(since or _FIRST_DAY, node.studies.first_day() or today, today, undated)
 
 
 def send_missing(node: Node, aet: str, differences: Sequence[Difference], now: datetime) -> int:

@@ -223,6 +223,48 @@ class Receiver:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
 
+class QueryRetrieveServer:
+    """DCMTK's dcmqrscp as a foreign archive with one storage area."""
+
+    aet = "FOREIGN"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if program("dcmqrscp") is None:
+            pytest.skip("DCMTK is not installed: no dcmqrscp")
+        objects = self.folder / "objects"
+        objects.mkdir(parents=True)
+        self.port = free_port()
+        settings = self.folder / "dcmqrscp.cfg"
+        lines = [
+            f"NetworkTCPPort = {self.port}", "MaxPDUSize = 16384", "MaxAssociations = 16",
+            "HostTable BEGIN", "HostTable END", "VendorTable BEGIN", "VendorTable END",
+            "AETable BEGIN", f"{self.aet} {objects} RW (500, 1024mb) ANY", "AETable END",
+        ]  # fmt: skip
+        settings.write_text("\n".join([*lines, ""]), encoding="ascii")
+        words = [str(program("dcmqrscp")), "-v", "-c", str(settings)]
+        with (self.folder / "dcmqrscp.log").open("ab") as log:
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        try:
+            wait_for(lambda: _echoes(self.port, self.aet), "dcmqrscp to answer")
+        except AssertionError:
+            self._process.kill()
+            self._process.wait()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
 def objects_in(folder: Path) -> dict[str, Path]:
     """The DICOM files of a folder, by the SOP Instance UID in their file meta information; none that is only begun."""
     found = {}
@@ -238,6 +280,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _echoes(port: int) -> bool:
-    words = [str(program("echoscu")), "-to", "2", "-ta", "2", "127.0.0.1", str(port)]
+def _echoes(port: int, called: str = "ANY-SCP") -> bool:
+    words = [str(program("echoscu")), "-to", "2", "-ta", "2", "-aec", called, "127.0.0.1", str(port)]
     return subprocess.run(words, capture_output=True, timeout=CLIENT_S, check=False).returncode == 0

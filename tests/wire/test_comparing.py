@@ -1,0 +1,126 @@
+"""`pacs reconcile --with`: this archive beside another of ours, and beside DCMTK's dcmqrscp."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.dcmtk import QueryRetrieveServer, program
+from support.samples import Sample, tiny, write
+from support.server import Archive, wait_for
+
+from pacs_server.archive.comparing import periods
+
+DEADLINE_S = 60
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, archive: Archive) -> Iterator[Archive]:
+    """A second archive that is registered as the peer OTHER, and knows the first."""
+    second = Archive(tmp_path_factory.mktemp("other"), aet="OTHER")
+    second.start()
+    archive.add_peer("OTHER", second.port)
+    second.add_peer(archive.aet, archive.port)
+    yield second
+    second.kill()
+
+
+def take_in(archive: Archive, *samples: Sample) -> None:
+    archive.pacs("import", *(str(sample.path) for sample in samples))
+
+
+def some(folder: Path, study: str, count: int, **values: Any) -> list[Sample]:
+    return [write(tiny(n, study=study, **values), folder / f"{study}-{n}.dcm") for n in range(count)]
+
+
+def compared(archive: Archive, aet: str, *words: str, expect: int | Sequence[int] = 3) -> list[tuple[str, str, str]]:
+    """Each difference: what it is, its object, and what became of it."""
+    rows = archive.report("reconcile", "--with", aet, *words, expect=expect)
+    return sorted((row["kind"], row["uid"], row["outcome"]) for row in rows)
+
+
+def test_what_either_lacks_is_named_object_by_object_and_repaired_in_both_directions(
+    archive: Archive, other: Archive, tmp_path: Path
+) -> None:
+    both = some(tmp_path, "both", 3)
+    here, there = some(tmp_path, "here", 2), some(tmp_path, "there", 2, StudyDate="20250630")
+    undated, deleted = some(tmp_path, "undated", 1, StudyDate=None), some(tmp_path, "deleted", 1)
+    take_in(archive, *both[:2], *here, *undated, *deleted)
+    take_in(other, *both[1:], *there, *deleted)
+    archive.pacs("delete", f"SOPInstanceUID={deleted[0].sop_uid}", "--reason", "a test", "--yes")
+    missing_here = [("missing here", one.sop_uid) for one in (both[2], *there)]
+    missing_there = [("missing there", one.sop_uid) for one in (both[0], *here, *undated)]
+    gone = ("deleted here, held there", deleted[0].sop_uid, "")
+    wanted = sorted([*((*one, "") for one in (*missing_here, *missing_there)), gone])
+    assert compared(archive, "OTHER", "--thorough") == wanted
+    by_counts = {uid for _, uid, _ in wanted} - {both[0].sop_uid, both[2].sop_uid}
+    assert {uid for _, uid, _ in compared(archive, "OTHER")} == by_counts, "both have two of three"
+    since = compared(archive, "OTHER", "--since", "2026-01-01", "--thorough")
+    assert {uid for _, uid, _ in since} == {uid for _, uid, _ in wanted} - {one.sop_uid for one in (*there, *undated)}
+    assert compared(archive, "OTHER", "StudyDate=20250601-20250630") == sorted((*one, "") for one in missing_here[1:])
+    repaired = [*((*one, "fetched") for one in missing_here), *((*one, "queued to be sent") for one in missing_there)]
+    assert compared(archive, "OTHER", "--thorough", "--repair") == sorted([*repaired, gone])
+    wait_for(
+        lambda: compared(archive, "OTHER", "--thorough") == [gone], "what was queued to be there", timeout_s=DEADLINE_S
+    )
+    assert archive.instance_uids() == other.instance_uids() - {deleted[0].sop_uid}
+
+
+def test_what_cannot_be_compared_is_said(archive: Archive, other: Archive) -> None:
+    assert (
+        "no attribute of patients or studies"
+        in archive.pacs("reconcile", "--with", "OTHER", "SeriesNumber=1", expect=2).stderr
+    )
+    assert "NOBODY is not registered" in archive.pacs("reconcile", "--with", "NOBODY", expect=2).stderr
+    assert "--with AET" in archive.pacs("reconcile", "PatientID=1", expect=2).stderr
+    archive.add_peer("AWAY", 1)
+    archive.pacs("reconcile", "--with", "AWAY", expect=13)
+
+
+def test_an_archive_that_answers_no_long_lists_is_asked_in_shorter_periods(
+    archive: Archive, other: Archive, tmp_path: Path
+) -> None:
+    """It ends a query with a failure after three answers, whatever it has told by then."""
+    days = [(f"day-{n}", {"StudyDate": f"2024020{n}", "PatientID": "D-1"}) for n in range(1, 6)]
+    samples = [one for name, values in days for one in some(tmp_path, name, 1, **values)]
+    take_in(archive, *samples[1:])
+    take_in(other, *samples)
+    other.pacs("ae", "set", archive.aet, "--max-answers", "3")
+    assert compared(archive, "OTHER", "--since", "2024-02-01", "PatientID=D-1") == [
+        ("missing here", samples[0].sop_uid, "")
+    ]
+
+
+def test_dcmqrscp_is_compared_with_and_repaired(archive: Archive, tmp_path: Path) -> None:
+    """It tells no counts, so every object is asked for, and no SOP class, so that every usual one is proposed."""
+    samples = some(tmp_path, "foreign", 3, StudyDate="20231105")
+    take_in(archive, *samples[:2])
+    with QueryRetrieveServer(tmp_path / "dcmqrscp") as foreign:
+        archive.add_peer(foreign.aet, foreign.port)
+        for sample in samples[1:]:
+            words = ["-aec", foreign.aet, "127.0.0.1", str(foreign.port), str(sample.path)]
+            assert subprocess.run([str(program("storescu")), *words], check=False).returncode == 0
+        since = ("--since", "2023-11-01", "StudyInstanceUID=" + samples[0].study_uid)
+        here, there = ("missing here", samples[2].sop_uid), ("missing there", samples[0].sop_uid)
+        assert compared(archive, foreign.aet, *since) == [(*here, ""), (*there, "")]
+        repaired = compared(archive, foreign.aet, *since, "--repair", expect=0)
+        assert repaired == [(*here, "fetched"), (*there, "queued to be sent")]
+        wait_for(
+            lambda: compared(archive, foreign.aet, *since, expect=(0, 3)) == [], "both to be alike",
+            timeout_s=DEADLINE_S,
+        )  # fmt: skip
+    assert {one.sop_uid for one in samples} <= archive.instance_uids()
+
+
+def test_the_periods_leave_no_day_out_and_end_behind_today() -> None:
+    told = list(periods(date(2024, 2, 3), date(2025, 12, 24), date(2026, 1, 10)))
+    assert told[0] == (date(2024, 2, 3), date(2024, 12, 31)), "years before the first study that is held"
+    assert told[-3:] == [
+        (date(2025, 12, 1), date(2025, 12, 31)),
+        (date(2026, 1, 1), date(2026, 1, 31)),
+        (date(2026, 2, 1), date(2027, 2, 1)),
+    ]
+    assert all(after[0] - before[1] == timedelta(days=1) for before, after in pairwise(told))

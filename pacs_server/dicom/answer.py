@@ -65,7 +65,6 @@ class AnswerEncoder:
         self._fixed = {
             QUERY_RETRIEVE_LEVEL: query.level.name.encode("ascii"),
             _RETRIEVE_AET: retrieve_aet.encode("ascii"),
-            _AVAILABILITY: b"ONLINE",
         }
         added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
         keys = sorted({key.tag: key for key in (*query.return_keys, *added)}.values(), key=lambda key: key.tag)
@@ -161,7 +160,9 @@ class AnswerEncoder:
 
 def _is_read(key: ReturnKey) -> bool:
     known = key.attribute
-    return isinstance(known, ItemSequence) or (known is not None and known.matching is not Matching.COMPUTED)
+    if known is None or isinstance(known, ItemSequence):
+        return known is not None
+    return known.matching is not Matching.COMPUTED or known.tag == _AVAILABILITY
 
 
 def _cut(value: bytes) -> bytes:

@@ -7,7 +7,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Select, Table, and_, exists, false, func, literal, null, or_, select, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -28,13 +43,26 @@ from pacs_server.dicom.predicates import (
 )
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.dicom.wildcards import one_of_list
-from pacs_server.index.tables import ITEM_TABLES, TABLES, extra_values, instances, name_grams, patients, series, studies
+from pacs_server.index.deposits import SOUND
+from pacs_server.index.site_tables import deposits
+from pacs_server.index.tables import (
+    ITEM_TABLES,
+    TABLES,
+    copies,
+    extra_values,
+    instances,
+    name_grams,
+    patients,
+    series,
+    studies,
+)
 
 _PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
 _WILDCARD: Final = re.compile(r"[*?]")
 _GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
+_AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"]
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
 _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
 
@@ -258,6 +286,8 @@ def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnEl
     """
     if isinstance(attribute, ItemSequence):
         return _packed(attribute, level)
+    if attribute is _AVAILABILITY:
+        return _availability(level)
     if isinstance(attribute, Field):
         return _field_values(attribute, level)
     table = TABLES[attribute.level]
@@ -266,6 +296,23 @@ def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnEl
     if attribute in UNIQUE_KEY.values() or attribute.matching is Matching.ROLLUP:
         return null()
     return _of_first(table.c[attribute.column], attribute.level, level)
+
+
+def _availability(level: Level) -> ColumnElement[Any]:
+    """NEARLINE where an object is only with an archive server. The deposits of the study come first, because there are
+    none in most. Source: PS3.3 section C.4.23.1.1.
+    """
+    held, own = instances.alias(), TABLES[level]
+    good = select(copies.c.id).where(copies.c.instance_row == held.c.id, copies.c.damage.is_(None))
+    same = and_(held.c.sop_uid == deposits.c.sop_uid, held.c.digest == deposits.c.digest, held.c.role == "current")
+    away = select(deposits.c.aet).join(held, same).where(SOUND, ~good.exists())
+    if level is Level.PATIENT:
+        others = studies.alias()
+        away = away.join(others, others.c.study_uid == deposits.c.study_uid).where(others.c.patient_row == own.c.id)
+    else:
+        below = {Level.SERIES: held.c.series_row == own.c.id, Level.IMAGE: held.c.id == own.c.id}
+        away = away.where(deposits.c.study_uid == studies.c.study_uid, below.get(level, true()))
+    return case((away.correlate(own, studies).exists(), "NEARLINE"), else_="ONLINE")
 
 
 def _of_first(column: ColumnElement[Any], lower: Level, level: Level) -> ColumnElement[Any]:

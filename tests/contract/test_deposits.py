@@ -16,7 +16,7 @@ from pacs_server.archive.commitment import read_back
 from pacs_server.archive.reconcile import FindingKind
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Room, plan
-from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.commitment import Reason, Reference
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
@@ -130,6 +130,28 @@ def test_an_object_without_a_good_copy_names_who_keeps_it_latest_first(site: Dep
     for copy in site.of_series()[1].copies:
         site.copies.mark_damaged(copy.volume_id, copy.path, "a test", NOW)
     assert [one.archives for one in site.search.deliverables(request)] == [(FAR,), (FAR,)]
+
+
+def test_what_is_only_with_an_archive_server_is_nearline_at_every_level(site: Depositing) -> None:
+    site.take_in(2)
+    other = site.store(tiny(0, study="other"))[0]
+
+    def availability(level: Level) -> list[tuple[object, ...]]:
+        columns = UNIQUE_KEY[level], BY_KEYWORD["InstanceAvailability"]
+        return sorted(tuple(row) for row in site.search.find(query_from_keywords(level, {}), columns))
+
+    first, second = sorted(one.sop_uid for one in site.samples)
+    assert {told for level in Level for _, told in availability(level)} == {"ONLINE"}
+    site.keep(0)
+    assert {told for level in Level for _, told in availability(level)} == {"ONLINE"}
+    site.give_up("a", "b")
+    gone = site.samples[0].sop_uid
+    assert dict(availability(Level.IMAGE)) == {
+        uid: "NEARLINE" if uid == gone else "ONLINE" for uid in (first, second, other.sop_uid)
+    }
+    for level, uid in ((Level.STUDY, other.study_uid), (Level.SERIES, other.series_uid)):
+        assert {told: uid == key for key, told in availability(level)} == {"NEARLINE": False, "ONLINE": True}
+    assert availability(Level.PATIENT) == [("T-1", "NEARLINE")]
 
 
 def test_nothing_is_vouched_for_that_cannot_be_read_here(site: Depositing) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -16,8 +17,10 @@ from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.errors import Undecodable
 
-# What one operation tells of: the heads of a CT series are alike, and 500 of them deflate to some 30 KiB.
-MAX_STUBS: Final = 500
+# What one operation tells of, so that its file stays small: the heads of a CT series are alike, and 500 of them deflate
+# to some 30 KiB; others may have long texts.
+_MAX_STUBS: Final = 500
+_MAX_VALUE_BYTES: Final = 2 << 20
 _MAX_BYTES: Final = 64 << 20
 
 
@@ -53,6 +56,19 @@ def stub_values(head: Head) -> tuple[tuple[int, bytes], ...]:
     another index, so that it is left out.
     """
     return tuple(sorted((key, value) for key, value in head.values.items() if key > 0))
+
+
+def portions(stubs: Sequence[Stub]) -> Iterator[tuple[int, int]]:
+    """Where the stubs of each operation begin and end."""
+    begin = size_bytes = 0
+    for place, stub in enumerate(stubs):
+        own_bytes = sum(len(value) for _, value in stub.values)
+        if place > begin and (place - begin == _MAX_STUBS or size_bytes + own_bytes > _MAX_VALUE_BYTES):
+            yield begin, place
+            begin, size_bytes = place, 0
+        size_bytes += own_bytes
+    if stubs:
+        yield begin, len(stubs)
 
 
 def to_told(deposit: Deposit) -> dict[str, Any]:

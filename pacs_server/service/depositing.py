@@ -15,7 +15,7 @@ from pacs_server.archive.forward import Line, Verdict
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.commitment import Reference, Request, reason_in_words
-from pacs_server.dicom.deposits import MAX_STUBS, Deposit, Stub, stub_values
+from pacs_server.dicom.deposits import Deposit, Stub, portions, stub_values
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, OperationKind
@@ -41,6 +41,7 @@ from pacs_server.service.commitment import ask_for, new_transaction
 # What a kill in this moment makes us send once more.
 _NOTED_AT_ONCE: Final = 16
 _ASKED_AT_ONCE: Final = 1_000
+_RENEW_AFTER: Final = timedelta(minutes=1)
 # Most archive servers report at once, on the association that asks or on one of their own.
 _REPORT_WAIT_S: Final = 5.0
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
@@ -96,8 +97,12 @@ class _Series:
         self._destination = destination_of(node, job.target)
         self._problems: list[str] = []
         self._again_at: datetime | None = None
+        self._renewed_at = datetime.now(UTC)
+        self._tiers = {rule.source for rule in node.rules.all() if rule.archive == job.target}
 
     def work(self) -> Progress:
+        if not self._tiers:  # the rule was removed
+            return Progress(again_at=None, problems=(), given_up=0)
         self._send([one for one in self._going() if one.transaction_uid is None and one.copies])
         committed = self._committed()
         if sent := [one for one in self._going() if one.transaction_uid == ""]:
@@ -107,8 +112,14 @@ class _Series:
         given_up = self._give_up()
         return Progress(again_at=self._again_at, problems=tuple(dict.fromkeys(self._problems)), given_up=given_up)
 
+    def _keep_job(self) -> None:
+        now = datetime.now(UTC)
+        if now - self._renewed_at > _RENEW_AFTER:
+            self._node.jobs.renew(self._job, now, self._lease)
+            self._renewed_at = now
+
     def _objects(self) -> list[Depositable]:
-        self._node.jobs.renew(self._job, datetime.now(UTC), self._lease)
+        self._keep_job()
         return self._node.deposits.of_series(self._job.study_uid, self._job.series_uid, self._aet)
 
     def _going(self) -> list[Depositable]:
@@ -147,9 +158,8 @@ class _Series:
     def _note_sent(self, taken: list[Name]) -> None:
         if not taken:
             return
-        now = datetime.now(UTC)
-        self._node.deposits.note_sent(self._aet, taken, now)
-        self._node.jobs.renew(self._job, now, self._lease)
+        self._node.deposits.note_sent(self._aet, taken, datetime.now(UTC))
+        self._keep_job()
         taken.clear()
 
     def _stops(self) -> bool:
@@ -234,7 +244,7 @@ class _Series:
         def compare(item: Deliverable, _: Context, pieces: Iterator[memoryview]) -> None:
             one = by_name[item.sop_uid, item.digest]
             good.append((one, _stub(one, item, pieces, node)))
-            self._node.jobs.renew(self._job, datetime.now(UTC), self._lease)
+            self._keep_job()
 
         came = fetch(
             self._destination, self._deliverables(objects), compare,
@@ -254,8 +264,8 @@ class _Series:
         ordered = sorted(good, key=lambda pair: pair[0].transaction_uid or "")
         for transaction_uid, of_one in groupby(ordered, key=lambda pair: pair[0].transaction_uid or ""):
             pairs = list(of_one)
-            for start in range(0, len(pairs), MAX_STUBS):
-                portion = pairs[start : start + MAX_STUBS]
+            for start, end in portions([stub for _, stub in pairs]):
+                portion = pairs[start:end]
                 decider = Decider(
                     who="server",
                     reason=f"{self._aet} committed to it and gave it back",
@@ -277,8 +287,7 @@ class _Series:
     def _give_up(self) -> int:
         """Let the copies go that lie on the tiers from which rules send to this archive server."""
         node = self._node
-        tiers = {rule.source for rule in node.rules.all() if rule.archive == self._aet}
-        volume_ids = [volume.spec.id for volume in node.volumes() if volume.spec.tier in tiers]
+        volume_ids = [volume.spec.id for volume in node.volumes() if volume.spec.tier in self._tiers]
         rows = [one.row for one in self._objects() if one.is_kept and one.may_go and _lies_on(one, volume_ids)]
         if not rows:
             return 0

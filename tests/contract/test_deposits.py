@@ -16,6 +16,7 @@ from pacs_server.archive.commitment import read_back
 from pacs_server.archive.reconcile import FindingKind
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Room, plan
+from pacs_server.cluster.survive import lose
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.commitment import Reason, Reference
 from pacs_server.dicom.matching import query_from_keywords
@@ -31,6 +32,8 @@ from pacs_server.index.tiering import Tiering
 from pacs_server.index.trash import Trash
 from pacs_server.service.rebuilding import rebuild_index
 from pacs_server.service.reconciling import reconcile_volumes
+from pacs_server.service.survival import count_copies, standing
+from pacs_server.storage.mounts import mount_table
 
 
 class Depositing(Site):
@@ -275,3 +278,17 @@ def test_a_backup_leaves_out_what_only_an_archive_server_keeps_and_is_whole(hous
     samples = sent_away(house)
     carried = house.back_up(tmp_path / "backup", new=True)
     assert [one.sop_uid for one in carried] == [samples[2].sop_uid]
+
+
+def test_an_archive_server_is_one_more_place_that_can_be_lost(house: House) -> None:
+    sent_away(house)
+    with house.node() as node:
+        told = standing(node, count_copies(node), server="here", table=mount_table())
+    assert told.gone == 0
+    assert {one.volumes: one.objects for one in told.site.placements} == {
+        frozenset({"archive server FAR"}): 2,
+        frozenset({"first"}): 1,
+    }
+    lost = lose(told.site, [part for part in told.site.parts if part.name == "archive server FAR"])
+    assert sum(one.objects for one in lost.lost) == 2
+    assert not lost.unreached

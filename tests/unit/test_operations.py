@@ -2,12 +2,14 @@
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pacs_server.dicom.deposits import Deposit, Stub, portions
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind, fate_after, from_text, to_text
 from pacs_server.errors import Undecodable
 
@@ -107,3 +109,43 @@ def test_of_two_sites_that_decided_at_once_both_come_to_the_same() -> None:
     # The purge came before the hold, by the site's name; the hold came before what it brought back.
     assert fates(*decisions) == {"1.2.0": Fate.PURGED, "1.2.1": Fate.KEPT, "1.2.2": Fate.TRASHED}
     assert outcomes[0].choices["1.2.1"][0] == NAMES[1].digest
+
+
+def deposit(counter: int, aet: str, *contents: Content) -> Operation:
+    stubs = tuple(
+        Stub(
+            sop_uid=one.sop_uid, digest=one.digest, transfer_syntax="1.2.840.10008.1.2", size_bytes=10, received_at=AT,
+            day=AT.date(), sender="CT1", values=((0x00100010, "山田^太郎".encode()), (0x00200013, b"1 ")),
+        )
+        for one in contents
+    )  # fmt: skip
+    return replace(
+        operation(counter, "deposit", *contents), deposit=Deposit(aet=aet, transaction_uid="1.2.9", stubs=stubs)
+    )
+
+
+def test_a_deposit_is_given_back_with_the_heads_of_its_objects() -> None:
+    one = deposit(7, "FAR", *NAMES)
+    assert from_text(to_text(one)) == one
+    told = json.loads(to_text(one))
+    with pytest.raises(Undecodable):
+        from_text(json.dumps(told | {"deposit": told["deposit"] | {"aet": "NEAR"}}))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_who_keeps_an_object_follows_from_its_deposits_until_it_is_purged(order: tuple[int, ...]) -> None:
+    kept = [deposit(1, "FAR", *NAMES), deposit(2, "OTHER", NAMES[0]), operation(3, "delete", NAMES[1])]
+    found = fate_after(kept[place] for place in order).deposits
+    assert {uid: set(archives) for (uid, _), archives in found.items()} == {
+        "1.2.0": {"FAR", "OTHER"}, "1.2.1": {"FAR"}, "1.2.2": {"FAR"},
+    }  # fmt: skip
+    purged = fate_after([*kept, operation(4, "purge", NAMES[0], NAMES[1])]).deposits
+    assert {uid for uid, _ in purged} == {"1.2.0", "1.2.2"}, "only what is in the trash is purged"
+
+
+def test_the_stubs_of_one_operation_are_few_enough_to_be_read_and_none_is_left_out() -> None:
+    (small,) = deposit(1, "FAR", NAMES[0]).deposit.stubs  # type: ignore[union-attr]
+    large = replace(small, values=((0x00104000, bytes(1 << 20)),))
+    assert list(portions([])) == []
+    assert list(portions([small] * 1001)) == [(0, 500), (500, 1000), (1000, 1001)]
+    assert list(portions([large] * 5)) == [(0, 2), (2, 4), (4, 5)]

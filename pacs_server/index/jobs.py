@@ -198,11 +198,14 @@ class Jobs:
                 soon = update(jobs).where(mine, jobs.c.state == JobState.RUNNING)
                 connection.execute(soon.values(again | {"due_at": (now + settle).isoformat()}))
 
-    def failed(self, job: Job, error: str, now: datetime) -> None:
+    def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
         """Have a job tried again later. Raises: IndexUnavailable."""
+        values = _after_failure(job.attempts, error, now)
+        if not_before is not None:
+            values["due_at"] = max(values["due_at"], not_before.isoformat())
         with self._index.write() as connection:
             mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
-            connection.execute(mine.values(_after_failure(job.attempts, error, now)))
+            connection.execute(mine.values(values))
 
     def failed_for_target(self, job: Job, error: str, now: datetime) -> None:
         """Have a job, and with it all of its kind and target that are due before, tried again later: not one of them

@@ -151,7 +151,7 @@ class MessageReader:
 
 
 def decode_command(encoded: bytes, context_id: int) -> Command:
-    """The command set in `encoded`.
+    """The command set in `encoded`. What follows of other groups in a response is passed over.
 
     Raises: ProtocolViolation when it is not one: another group, unordered or duplicated elements, wrong lengths, an
     unknown Command Field, or one of the elements missing that every command has.
@@ -198,7 +198,11 @@ def _elements(encoded: bytes) -> dict[int, bytes]:
         group, element, length = _ELEMENT.unpack_from(encoded, offset)
         end = offset + 8 + length
         if group != 0:
-            raise ProtocolViolation(f"a command set holds an element of group {group:04X}")
+            # Orthanc 1.10 puts the list of what failed into the command set of its final C-GET response.
+            if not _number(values, _COMMAND_FIELD) & _RESPONSE_BIT:
+                raise ProtocolViolation(f"a command set holds an element of group {group:04X}")
+            size = offset
+            break
         if element <= last:
             raise ProtocolViolation(f"element (0000,{element:04X}) of a command set is out of order or there twice")
         if end > size:
@@ -206,7 +210,7 @@ def _elements(encoded: bytes) -> dict[int, bytes]:
         values[element] = encoded[offset + 8 : end]
         offset, last = end, element
     group_length = values.get(_GROUP_LENGTH)
-    if group_length is not None and group_length != _UL.pack(size - 12):
+    if group_length is not None and group_length not in (_UL.pack(size - 12), _UL.pack(len(encoded) - 12)):
         raise ProtocolViolation("a command set has a wrong Command Group Length")
     return values
 

@@ -48,13 +48,15 @@ _SHORTEST_PAUSE: Final = timedelta(seconds=1)
 _LONGEST_PAUSE: Final = timedelta(minutes=5)
 # Some report only once a night. One that has not reported by then is asked anew.
 _REPORTS_WITHIN: Final = timedelta(days=2)
+# What it refused, does not vouch for or gives back as something else would cost another sending each time.
+_REFUSED_PAUSE: Final = timedelta(days=1)
 _BROKEN: Final = (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, ProtocolViolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a series is: when to look again, None when nothing is left to do; what is in the way; and of how many
-    objects the copies were given up.
+    """How far a series is: when to look again, None when nothing is left to do; what is in the way, and then when not
+    to try again before, None for soon; and of how many objects the copies were given up.
     """
 
     again_at: datetime | None
@@ -96,6 +98,7 @@ class _Series:
         self._is_stopped = is_stopped
         self._destination = destination_of(node, job.target)
         self._problems: list[str] = []
+        self._is_to_try_soon = False
         self._again_at: datetime | None = None
         self._renewed_at = datetime.now(UTC)
         self._tiers = {rule.source for rule in node.rules.all() if rule.archive == job.target}
@@ -108,8 +111,12 @@ class _Series:
         if sent := [one for one in self._going() if one.transaction_uid == ""]:
             self._ask(sent)
             committed = self._committed()
-        self._read_back(committed)
-        given_up = self._give_up()
+        try:
+            self._read_back(committed)
+        finally:
+            given_up = self._give_up()
+        if self._problems and not self._is_to_try_soon and self._again_at is None:
+            self._again_at = datetime.now(UTC) + _REFUSED_PAUSE
         return Progress(again_at=self._again_at, problems=tuple(dict.fromkeys(self._problems)), given_up=given_up)
 
     def _keep_job(self) -> None:
@@ -148,6 +155,7 @@ class _Series:
                         taken.append((delivery.item.sop_uid, delivery.item.digest))
                     else:
                         self._problems.append(f"{self._aet} did not take {delivery.item.sop_uid}: {delivery.reason}")
+                        self._is_to_try_soon |= delivery.verdict is Verdict.LATER
                     if len(taken) >= _NOTED_AT_ONCE:
                         self._note_sent(taken)
                     if delivery.ends or self._stops():
@@ -165,6 +173,7 @@ class _Series:
     def _stops(self) -> bool:
         if self._is_stopped():
             self._problems.append("the server was stopped")
+            self._is_to_try_soon = True
         return self._is_stopped()
 
     def _deliverables(self, objects: Sequence[Depositable]) -> list[Deliverable]:
@@ -254,6 +263,7 @@ class _Series:
             for one in came:
                 if one.problem:
                     self._problems.append(f"{one.problem}, so it stays here")
+                    self._is_to_try_soon |= not one.is_lost
                 if one.is_lost:
                     node.deposits.forget(self._aet, [(one.item.sop_uid, one.item.digest)])
         finally:

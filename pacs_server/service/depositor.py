@@ -77,7 +77,7 @@ class Depositor:
             return True
         if done.problems:
             log.warning("deposit incomplete", aet=job.target, series=job.series_uid, why="; ".join(done.problems))
-            jobs.failed(job, "; ".join(done.problems), datetime.now(UTC))
+            jobs.failed(job, "; ".join(done.problems), datetime.now(UTC), not_before=done.again_at)
         else:
             jobs.done(job, datetime.now(UTC), again_at=done.again_at)
         return True

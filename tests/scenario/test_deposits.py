@@ -14,6 +14,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from support.dcmtk import Receiver, Station
 from support.deposits import kept
+from support.orthanc import Orthanc
 from support.samples import Sample, data_set_of, tiny, write
 from support.server import Archive, wait_for
 
@@ -226,3 +227,46 @@ def test_an_archive_server_that_says_nothing_holds_up_nobody_and_a_cancel_is_ans
         failed = station.move("-S", "VIEWER", "STUDY", keys)
         assert "0xa702" in failed.output.lower(), failed.output
         assert "0xff00" in failed.output.lower(), "it was told that it goes on"
+
+
+def with_sequence(number: int, *, is_undefined_length: bool) -> Dataset:
+    dataset = tiny(number)
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "T-D1100", "SRT", "Head"
+    dataset.ProcedureCodeSequence = [code]
+    dataset["ProcedureCodeSequence"].is_undefined_length = is_undefined_length
+    code.is_undefined_length_sequence_item = is_undefined_length
+    return dataset
+
+
+def test_orthanc_keeps_what_it_gives_back_as_it_was_and_can_be_compared_with(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    near = new_archive(aet="NEAR", storage={"release_delay_s": 0.0})
+    near.start()
+    datasets = [
+        tiny(0),
+        tiny(1),
+        with_sequence(2, is_undefined_length=False),
+        with_sequence(3, is_undefined_length=True),
+    ]
+    samples = [write(one, tmp_path / "in" / f"{n}.dcm") for n, one in enumerate(datasets)]
+    near.pacs("import", str(tmp_path / "in"))
+    with Orthanc(tmp_path / "orthanc", near) as orthanc:
+        near.add_peer(orthanc.aet, orthanc.port)
+        since = ("--since", "2026-01-01")
+        rows = near.report("reconcile", "--with", orthanc.aet, *since, expect=3)
+        assert {row["uid"] for row in rows} == {one.sop_uid for one in samples}
+        near.pacs("tier", "rule", "add", "old", "--from", "hot", "--to-archive", orthanc.aet, "--older-than", "30")
+        near.pacs("tier", "run", "--yes")
+
+        def here() -> set[str]:
+            return {path.name.rpartition("-")[0] for path in near.files() if path.suffix == ".dcm"}
+
+        wait_for(lambda: len(here()) <= 1, "what comes back as it was to be given up", timeout_s=DEADLINE_S)
+        assert here() == {samples[3].sop_uid}, "its sequence comes back with a defined length"
+        assert "comes back with other bytes" in near.pacs("doctor", expect=12).stdout
+        assert near.report("reconcile", "--with", orthanc.aet, "--thorough", *since) == []
+        near.pacs("export", f"StudyInstanceUID={samples[0].study_uid}", "--to", str(tmp_path / "out"))
+    exported = {path.stem: data_set_of(path) for path in (tmp_path / "out").rglob("*.dcm")}
+    assert exported == {one.sop_uid: one.data_set for one in samples}

@@ -82,6 +82,14 @@ def test_no_prefix_of_a_command_set_is_taken_for_one() -> None:
             decode_command(encoded[:end], 1)
 
 
+def test_elements_of_other_groups_behind_those_of_a_response_are_passed_over() -> None:
+    answer = encode_command(CommandField.C_GET_RSP, responded_to=7, affected_sop_class="1.2", status=0xB000)
+    more = rude.element(0x0058, b"1.2.3.4\0", group=8)
+    assert decode_command(answer + more, 1) == decode_command(answer, 1)
+    counted = answer[:8] + (len(answer + more) - 12).to_bytes(4, "little") + answer[12:] + more
+    assert decode_command(counted, 1) == decode_command(answer, 1)
+
+
 @pytest.mark.parametrize("size", [1, 100, 0])
 def test_an_endless_command_ends_at_the_cap(size: int) -> None:
     messages = reader()

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013_pre_deposits"
-down_revision = "0011_pre_partners"
+down_revision = "0012_pre_pairs"
 branch_labels = None
 depends_on = None
 

@@ -199,7 +199,7 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
         received_at=stub.received_at,
         day=stub.day,
         sender=stub.sender,
-        is_found=True,
+        may_be_in_trash=True,
     )
 
 

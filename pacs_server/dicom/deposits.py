@@ -17,10 +17,10 @@ from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.errors import Undecodable
 
-# What one operation tells of, so that its file stays small: the heads of a CT series are alike, and 500 of them deflate
-# to some 30 KiB; others may have long texts.
+# What one operation tells of, so that its file stays small, and a message in which partners tell each other of it: the
+# heads of a CT series are alike, and 500 of them deflate to some 30 KiB; others may have long texts.
 _MAX_STUBS: Final = 500
-_MAX_VALUE_BYTES: Final = 2 << 20
+_MAX_VALUE_BYTES: Final = 1 << 19
 _MAX_BYTES: Final = 64 << 20
 
 

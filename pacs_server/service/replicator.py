@@ -14,7 +14,9 @@ from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.retire import Decider
 from pacs_server.cluster.pair import content_of, first_received, missing
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
+from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import (
     ConfigError,
     PacsError,
@@ -33,6 +35,7 @@ from pacs_server.net.client import Destination
 from pacs_server.net.message import HANDED_ON
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
+from pacs_server.service.fetching import fetch_back
 from pacs_server.service.pairing import connected, exchange_over, greeted, note_own_changes
 from pacs_server.service.per_target import PerTarget
 from pacs_server.service.roll_call import node_name
@@ -191,6 +194,8 @@ class _Series:
 
     def _send(self, job: Job, lacking: Sequence[str]) -> Iterator[Delivery]:
         replicas = self._node.outbox.replicas(job.study_uid, job.series_uid, lacking)
+        if len(replicas) < len(lacking) and self._fetch(job, lacking):
+            replicas = self._node.outbox.replicas(job.study_uid, job.series_uid, lacking)
         self._senders = {replica.item.digest: replica.sender for replica in replicas}
         rate = self._node.settings.partner.send_bytes_per_s
         renewed_at = time.monotonic()
@@ -201,6 +206,12 @@ class _Series:
                 renewed_at = time.monotonic()
             if self._duties.is_stopped() or (rate and self._duties.pause(delivery.item.size_bytes / rate)):
                 return
+
+    def _fetch(self, job: Job, lacking: Sequence[str]) -> bool:
+        """Have come what is only with archive servers; whether anything did."""
+        request = RetrieveRequest(level=Level.SERIES, study_uids=(job.study_uid,), series_uids=(job.series_uid,))
+        items = [one for one in self._node.search.deliverables(request) if one.archives and one.digest in set(lacking)]
+        return any([not problem for _, problem in fetch_back(self._node, items, self._duties.is_stopped)])
 
     def _choose(self, study_uid: str, ours: StudyContent, theirs: StudyContent) -> None:
         """Where both sites received other contents of one object first, make the one current that came first at all."""

@@ -145,7 +145,7 @@ def test_who_keeps_an_object_follows_from_its_deposits_until_it_is_purged(order:
 
 def test_the_stubs_of_one_operation_are_few_enough_to_be_read_and_none_is_left_out() -> None:
     (small,) = deposit(1, "FAR", NAMES[0]).deposit.stubs  # type: ignore[union-attr]
-    large = replace(small, values=((0x00104000, bytes(1 << 20)),))
+    large = replace(small, values=((0x00104000, bytes(1 << 18)),))
     assert list(portions([])) == []
     assert list(portions([small] * 1001)) == [(0, 500), (500, 1000), (1000, 1001)]
     assert list(portions([large] * 5)) == [(0, 2), (2, 4), (4, 5)]

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 from support.dcmtk import Receiver, Station
 from support.deposits import kept
 from support.orthanc import Orthanc
-from support.samples import Sample, data_set_of, tiny, write
+from support.samples import NATIVE, Sample, data_set_of, tiny, write
 from support.server import Archive, wait_for
 
 from pacs_server.service.assemble import Node
@@ -33,6 +33,11 @@ class Moved:
 
     status: int
     failed: set[str]
+
+
+def objects_here(archive: Archive) -> set[str]:
+    """The objects that have a file on the volume of an archive; the server may remove some meanwhile."""
+    return {path.name.rpartition("-")[0] for path in archive.files() if path.suffix == ".dcm"}
 
 
 class Pair:
@@ -57,7 +62,7 @@ class Pair:
     def take_in(self, study: str = "one", count: int = COUNT) -> list[Sample]:
         into = self.folder / study
         into.mkdir()
-        taken = [write(tiny(n, study=study), into / f"{n}.dcm") for n in range(count)]
+        taken = [write(tiny(n, study=study), into / f"{n}.dcm", NATIVE[n % len(NATIVE)]) for n in range(count)]
         self.near.pacs("import", str(into))
         self.samples += taken
         return taken
@@ -76,7 +81,7 @@ class Pair:
 
     def wait_until_far(self) -> None:
         """Until every object is far, whole, and nothing of it is here or owed."""
-        wait_for(lambda: not self.files(self.near), "everything to be given up here", timeout_s=DEADLINE_S)
+        wait_for(lambda: not objects_here(self.near), "everything to be given up here", timeout_s=DEADLINE_S)
         wait_for(lambda: self.near.report("jobs", "list") == [], "nothing to be owed", timeout_s=DEADLINE_S)
         assert self.files(self.far) == self.sent
         assert self.near.instance_uids() == self.sent.keys()
@@ -146,11 +151,11 @@ def test_whatever_step_it_is_killed_at_everything_goes_on_and_ends_the_same(pair
     pair.near.kill()
     pair.take_in()
     pair.near.pacs("tier", "run", "--yes")
-    for step in ("deposited", "asked", "answered", "decided", "giving up", "given up", "set aside"):
+    for step in ("deposited", "asked", "answered", "decided", "given up"):
         pair.near.start(dies_at=(step, 1))
         pair.near.wait_for_death()
         assert pair.near.instance_uids() == pair.sent.keys()
-        assert pair.files(pair.near) == pair.sent or step in ("given up", "set aside")
+        assert pair.files(pair.near) == pair.sent or step == "given up"
     pair.near.start()
     pair.wait_until_far()
 
@@ -260,11 +265,8 @@ def test_orthanc_keeps_what_it_gives_back_as_it_was_and_can_be_compared_with(
         near.pacs("tier", "rule", "add", "old", "--from", "hot", "--to-archive", orthanc.aet, "--older-than", "30")
         near.pacs("tier", "run", "--yes")
 
-        def here() -> set[str]:
-            return {path.name.rpartition("-")[0] for path in near.files() if path.suffix == ".dcm"}
-
-        wait_for(lambda: len(here()) <= 1, "what comes back as it was to be given up", timeout_s=DEADLINE_S)
-        assert here() == {samples[3].sop_uid}, "its sequence comes back with a defined length"
+        wait_for(lambda: len(objects_here(near)) <= 1, "what comes back as it was to be given up", timeout_s=DEADLINE_S)
+        assert objects_here(near) == {samples[3].sop_uid}, "its sequence comes back with a defined length"
         assert "comes back with other bytes" in near.pacs("doctor", expect=12).stdout
         assert near.report("reconcile", "--with", orthanc.aet, "--thorough", *since) == []
         near.pacs("export", f"StudyInstanceUID={samples[0].study_uid}", "--to", str(tmp_path / "out"))

@@ -97,8 +97,9 @@ def reconcile(
     """Compare one volume's files with its rows, studies of `since` and later; one finding for each difference.
 
     With `repair`, settled files without a row are adopted, those of purged objects are removed instead; and the
-    row of a missing copy is removed when another copy of the object is there. The only row of an object is never
-    removed: it says what was lost. Unfinished files that nobody has written to for an hour are removed.
+    row of a missing copy is removed when another copy of the object is there, or an archive server keeps it. The only
+    row of an object is never removed otherwise: it says what was lost. Unfinished files that nobody has written to for
+    an hour are removed.
 
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
@@ -205,8 +206,9 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
 
 def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:
     kind = FindingKind.MISSING
-    if repair and ledger.holdings.copy_count(held.instance_id) > 1:
-        ledger.holdings.forget(volume.spec.id, held.path)
+    holdings = ledger.holdings
+    if repair and (holdings.copy_count(held.instance_id) > 1 or holdings.is_kept_elsewhere(held.instance_id)):
+        holdings.forget(volume.spec.id, held.path)
         kind = FindingKind.FORGOTTEN
     return Finding(kind=kind, volume=volume.spec.name, path=held.path)
 

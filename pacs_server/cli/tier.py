@@ -82,7 +82,7 @@ def add(invocation: Invocation, /, name: str, target: str | None, **asked: Any) 
     what was read within 7 days, or --not-read-for, stays too.
     """
     from pacs_server.index.tier_rules import TierRule
-    from pacs_server.service.depositing import destination_of
+    from pacs_server.service.destinations import destination_of
 
     made = TierRule(name=name, target=target or "", **asked)
     with invocation.node() as node:

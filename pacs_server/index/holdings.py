@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, func, select, update
 
+from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import enforce_all
 from pacs_server.index.releases import enter
@@ -79,6 +80,11 @@ class Holdings:
         with self._index.read() as connection:
             counted = select(func.count()).where(copies.c.instance_row == instance_id, copies.c.damage.is_(None))
             return connection.execute(counted).scalar_one()
+
+    def is_kept_elsewhere(self, instance_id: int) -> bool:
+        """Whether an archive server keeps an object. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return connection.execute(select(is_deposited()).where(instances.c.id == instance_id)).scalar_one() > 0
 
     def forget(self, volume_id: str, path: str) -> None:
         """Remove the row of one copy. Raises: IndexUnavailable."""

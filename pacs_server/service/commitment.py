@@ -36,10 +36,11 @@ from pacs_server.errors import (
 from pacs_server.index.commitments import Commitment, Direction, State
 from pacs_server.index.jobs import Job
 from pacs_server.net.association import Association
-from pacs_server.net.client import Destination, action, connect, event_report
+from pacs_server.net.client import action, connect, event_report
 from pacs_server.net.message import CommandField
 from pacs_server.net.negotiate import Context
 from pacs_server.service.assemble import Node
+from pacs_server.service.destinations import destination_of
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _OBJECTS_PER_LEASE: Final = 100
@@ -162,12 +163,7 @@ def _call(node: Node, aet: str, report: Report) -> int:
 
 def _associate(node: Node, aet: str, *, as_scp: bool) -> tuple[Association, Context]:
     """Raises: UnknownName or Refused, saying what to register; what `connect` raises; PeerRejected."""
-    peer = node.registry.peer(aet)
-    if peer is None:
-        raise UnknownName(f"{aet} is not registered: pacs ae add {aet} HOST PORT")
-    if peer.host is None or peer.port is None:
-        raise Refused(f"{aet} has no address to be called at: pacs ae set {aet} --host H --port P")
-    destination = Destination(aet=aet, host=peer.host, port=peer.port)
+    destination = destination_of(node, aet)
     proposed = [(STORAGE_COMMITMENT, _SYNTAXES, as_scp)]
     limits = node.settings.network
     association = connect(destination, calling_aet=node.settings.aet, contexts=proposed, limits=limits)

@@ -23,7 +23,7 @@ from pacs_server.net.asking import STUDY_ROOT_FIND, context_of, find
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import connect
 from pacs_server.service.assemble import Node
-from pacs_server.service.depositing import destination_of
+from pacs_server.service.destinations import destination_of
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)

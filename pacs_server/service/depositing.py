@@ -34,9 +34,9 @@ from pacs_server.index.deposits import Depositable, Name
 from pacs_server.index.jobs import Job
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Context
-from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import ask_for, new_transaction
+from pacs_server.service.destinations import destination_of
 
 # What a kill in this moment makes us send once more.
 _NOTED_AT_ONCE: Final = 16
@@ -77,16 +77,6 @@ def deposit_series(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
     NotEnoughCopies when no volume takes the note; IndexUnavailable.
     """
     return _Series(node, job, lease, is_stopped).work()
-
-
-def destination_of(node: Node, aet: str) -> Destination:
-    """Where an archive server is called. Raises: UnknownName or Refused, saying what to register."""
-    peer = node.registry.peer(aet)
-    if peer is None:
-        raise UnknownName(f"{aet} is not registered: pacs ae add {aet} HOST PORT")
-    if peer.host is None or peer.port is None:
-        raise Refused(f"{aet} has no address to be called at: pacs ae set {aet} --host H --port P")
-    return Destination(aet=aet, host=peer.host, port=peer.port)
 
 
 class _Series:

@@ -23,7 +23,7 @@ from pacs_server.errors import (
 )
 from pacs_server.index.search import Deliverable
 from pacs_server.service.assemble import Node
-from pacs_server.service.depositing import destination_of
+from pacs_server.service.destinations import destination_of
 
 _NO_ARCHIVE: Final = (
     PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut, ProtocolViolation, Refused, UnknownName,

@@ -18,7 +18,7 @@ from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.tier_rules import TierRule
 from pacs_server.service.assemble import Node
-from pacs_server.service.depositing import destination_of
+from pacs_server.service.destinations import destination_of
 from pacs_server.service.leaving import release_volume
 from pacs_server.storage.volume import Status, Volume
 

@@ -274,6 +274,21 @@ def test_a_fresh_index_learns_from_the_volumes_what_only_an_archive_server_keeps
     assert found(fresh) == before
 
 
+def test_a_missing_file_of_what_an_archive_server_keeps_is_forgotten_and_the_object_fetched_from_there(
+    house: House,
+) -> None:
+    samples = house.take_in(tiny(0), tiny(1))
+    with house.node() as node:
+        kept(samples[:1], node.deposits, node.instances, node.volumes())
+        for path in house.volume.rglob("*.dcm"):
+            path.unlink()
+        told = list(reconcile_volumes(node, since=None, repair=True))
+        assert sorted(one.kind for one in told) == [FindingKind.FORGOTTEN, FindingKind.MISSING]
+        request = RetrieveRequest(level=Level.STUDY, study_uids=(samples[0].study_uid,))
+        archives = {one.sop_uid: one.archives for one in node.search.deliverables(request)}
+    assert archives == {samples[0].sop_uid: (FAR,), samples[1].sop_uid: ()}
+
+
 def test_a_backup_leaves_out_what_only_an_archive_server_keeps_and_is_whole(house: House, tmp_path: Path) -> None:
     samples = sent_away(house)
     carried = house.back_up(tmp_path / "backup", new=True)

@@ -4,7 +4,6 @@ work.
 
 from __future__ import annotations
 
-import socket
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,6 +23,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.depositing import deposit_series
 from pacs_server.service.duties import Duties
+from pacs_server.service.roll_call import node_name
 
 _LEASE: Final = timedelta(minutes=30)
 _THREADS: Final = 2
@@ -38,7 +38,7 @@ class Depositor:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._worker = f"{socket.gethostname()}:{node.settings.data_dir}:depositing"
+        self._worker = f"{node_name(node.settings)}:depositing"
         self._duties = Duties("depositing", [("deposits", self._do_one)] * _THREADS)
 
     def start(self) -> None:

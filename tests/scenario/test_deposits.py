@@ -2,6 +2,7 @@
 sends away.
 """
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ class Moved:
 
 
 def objects_here(archive: Archive) -> set[str]:
-    """The objects that have a file on the volume of an archive; the server may remove some meanwhile."""
-    return {path.name.rpartition("-")[0] for path in archive.files() if path.suffix == ".dcm"}
+    """The objects that have a file on the volume of an archive; the server may remove directories meanwhile."""
+    names = (name for _, _, some in os.walk(archive.volume) for name in some)
+    return {name.rpartition("-")[0] for name in names if name.endswith(".dcm")}
 
 
 class Pair:

@@ -50,13 +50,6 @@ def trial_object(transfer_syntax: str, instance: str) -> bytes:
     return tiny_object(transfer_syntax, instance=instance, study=TRIAL_STUDY_UID, series=TRIAL_SERIES_UID)
 
 
-def trial_identifier(transfer_syntax: str, instance: str) -> bytes:
-    """The identifier that asks for one object of that study. Source: PS3.4 sections C.4.1.1.3 and C.4.3.1.3."""
-    values = ((0x00080018, instance), (0x0020000D, TRIAL_STUDY_UID), (0x0020000E, TRIAL_SERIES_UID))
-    uids = [(tag, b"UI", value.encode()) for tag, value in values]
-    return _encoded(sorted([(0x00080052, b"CS", b"IMAGE"), *uids]), transfer_syntax)
-
-
 def _encoded(elements: list[tuple[int, bytes, bytes]], transfer_syntax: str) -> bytes:
     """Data elements in the order they have, padded to even length. Source: PS3.5 section 6.2."""
     encoding = encoding_of(transfer_syntax)

@@ -98,11 +98,6 @@ class Association:
                 self._asked.discard(command.responded_to)
             return command
 
-    @property
-    def response_timeout_s(self) -> float:
-        """How long the response to a request of ours may take."""
-        return self._limits.response_timeout_s
-
     def stays_quiet(self, wait_s: float) -> bool:
         """Wait until something comes that `receive` would take, at most `wait_s`; whether nothing did.
 

@@ -15,14 +15,13 @@ from pacs_server.errors import PeerAborted, PeerRejected, PeerTimedOut, PeerUnre
 from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
 from pacs_server.net.handshake import request
-from pacs_server.net.message import Command, CommandField, encode_command, response
+from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import MAX_CONTEXTS as MAX_CONTEXTS
 from pacs_server.net.negotiate import ProposedContext
 from pacs_server.settings import NetworkLimits
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _MEDIUM: Final = 0
-_PENDING: Final = 0xFF00  # PS3.4 C.4.3.1.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,59 +152,6 @@ def _with_turns(data_set: Iterable[Buffer], meanwhile: Callable[[], None]) -> It
     for piece in data_set:
         meanwhile()
         yield piece
-
-
-def find(association: Association, *, context_id: int, sop_class: str, identifier: bytes) -> tuple[int, list[bytes]]:
-    """Query; the final status and the identifiers of the answers.
-
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 9.3.2.
-    """
-    answers: list[bytes] = []
-    for command in _asked(association, CommandField.C_FIND_RQ, context_id, sop_class, identifier):
-        if not command.is_response:
-            raise ProtocolViolation(f"a {command.field.name} came in the middle of the answers of a query")
-        if not command.has_data_set:
-            return command.status, answers
-        answers.append(association.read_identifier())
-    raise PeerAborted("the peer released the association before the query was answered")
-
-
-def get(
-    association: Association,
-    *,
-    context_id: int,
-    sop_class: str,
-    identifier: bytes,
-    take: Callable[[Command, Iterator[memoryview]], int],
-) -> int:
-    """Retrieve over this association; the final status. `take` gets each object that is sent, its command and data set,
-    and answers the status for it.
-
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 9.3.3.
-    """
-    for command in _asked(association, CommandField.C_GET_RQ, context_id, sop_class, identifier):
-        if command.field == CommandField.C_STORE_RQ:
-            status = take(command, association.data_set())
-            association.drain()
-            association.respond(response(command, status), command.context_id)
-        elif not command.is_response:
-            raise ProtocolViolation(f"a {command.field.name} came in the middle of a retrieve")
-        elif command.status != _PENDING:
-            return command.status
-    raise PeerAborted("the peer released the association before the retrieve had ended")
-
-
-def _asked(
-    association: Association, field: CommandField, context_id: int, sop_class: str, identifier: bytes
-) -> Iterator[Command]:
-    """Whatever comes after a request for a query or retrieve, until the peer releases the association."""
-    message_id = association.next_message_id()
-    command = encode_command(
-        field, has_data_set=True, message_id=message_id, affected_sop_class=sop_class, priority=_MEDIUM
-    )
-    association.ask(context_id, command, identifier, message_id)
-    while (answer := association.receive(association.response_timeout_s)) is not None:
-        yield answer
 
 
 def action(

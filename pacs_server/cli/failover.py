@@ -10,6 +10,7 @@ import click
 
 from pacs_server import log
 from pacs_server.cli.exits import ExitCode, exit_code
+from pacs_server.cli.failover_members import patroni_with, plan_switch, refuse_demotion, reinit, show_members, switch
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation
 from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, printable, talk
 from pacs_server.errors import PacsError, StillBusy
@@ -41,7 +42,8 @@ _HEADINGS: Final = {
 def failover() -> None:
     """Say which of two sites viewers and modalities are to use.
 
-    A site is called as pacs partner list calls it; this one here, or as the other one calls it.
+    A site is called as pacs partner list calls it; this one here, or as the other one calls it. Where Patroni runs the
+    database, a member of it may be named as well: then Patroni is asked.
     """
 
 
@@ -57,7 +59,7 @@ def status(invocation: Invocation) -> ExitCode:
     with invocation.node() as node:
         facts = failover_facts(node, datetime.now(UTC))
     if invocation.as_json:
-        _print_json(invocation, facts)
+        _print_json(invocation, facts | {"database": show_members(invocation)})
         return ExitCode.DONE
     left = facts["unfinished"]
     told = {name: facts[name] for name in ("role", "preferred", "takes_stores", "draining_since", "draining_by")}
@@ -70,6 +72,7 @@ def status(invocation: Invocation) -> ExitCode:
     if facts["partners"]:
         click.echo()
         print_rows(facts["partners"], _HEADINGS, as_json=False)
+    show_members(invocation)
     return ExitCode.DONE
 
 
@@ -85,6 +88,8 @@ def plan(invocation: Invocation, word: str, site: str, *, source_lost: bool) -> 
     """
     from pacs_server.service.failover import Failover
 
+    if (patroni := patroni_with(invocation, site)) is not None:
+        return plan_switch(patroni, site, as_json=invocation.as_json)
     with invocation.node() as node:
         asked = Failover(node, site, is_source_lost=source_lost)
         return _show_plan(asked, asked.plan(), as_json=invocation.as_json)
@@ -108,6 +113,8 @@ def to(
     from pacs_server.service.failover import Failover
     from pacs_server.service.locks import failover_lock
 
+    if (patroni := patroni_with(invocation, site)) is not None:
+        return (plan_switch if dry_run else switch)(patroni, site, as_json=invocation.as_json)
     with invocation.node() as node, failover_lock(node.settings.data_dir):
         _log_where_the_server_does(node)
         asked = Failover(node, site, is_source_lost=source_lost)
@@ -166,10 +173,12 @@ def resync(invocation: Invocation, site: str, *, wait_s: float) -> ExitCode:
     """Make a partner and this site equal, and show that they are.
 
     Counts every object anew, on this side, and waits until each has what the other has. Ends with 3 when the time was
-    over before.
+    over before. For a member of the database, Patroni is asked to make its copy anew.
     """
     from pacs_server.service.resync import resync as make_equal
 
+    if (patroni := patroni_with(invocation, site)) is not None:
+        return reinit(patroni, site, as_json=invocation.as_json)
     progress = Progress()
     with invocation.node() as node:
         for state in make_equal(node, node.partners.one(site), ends_at=time.monotonic() + wait_s):
@@ -195,6 +204,8 @@ def demote(invocation: Invocation, site: str, *, end: bool) -> ExitCode:
     from pacs_server.service.decisions import who_decides
     from pacs_server.service.failover import side
 
+    if patroni_with(invocation, site) is not None:
+        refuse_demotion(site)
     with invocation.node() as node:
         side(node, site).drain(is_draining=not end, who=who_decides())
     _print_json(invocation, {"site": site, "is_draining": not end})

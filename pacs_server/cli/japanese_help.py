@@ -402,9 +402,10 @@ HELP: Final[dict[str, str]] = {
     "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",
     "Forget a partner. What came from it stays.": "相手サーバの登録を消します。受け取ったものは残ります。",
     "Say which of two sites viewers and modalities are to use. A site is called as pacs partner list calls it; this one "
-    "here, or as the other one calls it.":
+    "here, or as the other one calls it. Where Patroni runs the database, a member of it may be named as well: then "
+    "Patroni is asked.":
         "二つのサイトのうち、ビューアと装置が使う方を決めます。サイトは pacs partner list にある名前で、このサイト自身は here か、"
-        "相手側での呼び名で指定します。",
+        "相手側での呼び名で指定します。データベースを Patroni が動かしていれば、そのメンバーの名前も指定でき、Patroni に依頼します。",
     "Show which site is preferred, and how far each is behind the other. Asks nobody: partners are shown as the running "
     "server saw them last.":
         "どちらが優先サイトか、互いにどれだけ遅れているかを表示します。問い合わせはせず、動いているサーバが最後に確かめた状態を示します。",
@@ -422,8 +423,9 @@ HELP: Final[dict[str, str]] = {
     "is.":
         "途中で止まった切り替えを取りやめます。もう一方のサイトは受付を再開します。優先サイトは今のままです。",
     "Make a partner and this site equal, and show that they are. Counts every object anew, on this side, and waits until "
-    "each has what the other has. Ends with 3 when the time was over before.":
-        "相手サーバとこのサイトの内容をそろえ、そろったことを確かめます。こちら側ではすべてのオブジェクトを数え直し、"
+    "each has what the other has. Ends with 3 when the time was over before. For a member of the database, Patroni is "
+    "asked to make its copy anew.":
+        "相手サーバとこのサイトの内容をそろえ、そろったことを確かめます。データベースのメンバーなら、その複製の作り直しを Patroni に依頼します。こちら側ではすべてのオブジェクトを数え直し、"
         "互いに同じものを持つまで待ちます。時間内に終わらなければ終了コードは 3 です。",
     "Let a site take no new associations but those of partners. It stays so after a restart, until --end. Nothing else "
     "changes.":

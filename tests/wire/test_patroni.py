@@ -350,3 +350,39 @@ def test_doctor_makes_these_checks_where_the_settings_name_patroni(
     for rest in pair.rests.values():
         rest.answers = {}
     assert "answers 404 and no JSON object" in found()["patroni members"]
+
+
+def test_failover_asks_patroni_about_its_members_and_nothing_about_others(
+    pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House(tmp_path / "archive", f"sqlite:///{tmp_path}/index.db")
+    told = yaml.safe_load(house.config.read_text(encoding="utf-8"))
+    urls = list(pair.settings.urls)
+    house.config.write_text(yaml.safe_dump(told | {"patroni": {"urls": urls, "timeout_s": 2.0}}), encoding="utf-8")
+
+    def failover(*arguments: str, expect: ExitCode = ExitCode.DONE) -> dict[str, Any]:
+        assert run(["-c", str(house.config), "failover", *arguments, "--json"]) == expect
+        out = capsys.readouterr().out
+        return dict(json.loads(out)) if out else {}
+
+    for one in pair.patroni.values():
+        one["dcs_last_seen"] = datetime.now(UTC).timestamp()
+    pair.tell()
+    database = failover("status")["database"]
+    assert [(one["name"], one["role"]) for one in database["members"]] == [("db1", "leader"), ("db2", "sync_standby")]
+    plan = failover("plan", "to", "db2")
+    assert (plan["source"], plan["steps"], plan["result"]) == ("db1", ["switch over"], "would run")
+    assert failover("to", "db2", "--dry-run")["result"] == "would run"
+    (refusal,) = failover("plan", "to", "db1", expect=ExitCode.REFUSED)["refusals"]
+    assert refusal["text"] == "db1 leads already"
+    assert not any(rest.asked for rest in pair.rests.values())
+    pair.rests["db1"].answers["POST /switchover"] = (200, "Successfully switched over to db2")
+    assert failover("to", "db2")["told"] == "Successfully switched over to db2"
+    assert pair.rests["db1"].asked == [("/switchover", {"leader": "db1", "candidate": "db2"})]
+    pair.rests["db2"].answers["POST /reinitialize"] = (200, "reinitialize started")
+    assert failover("resync", "db2")["told"] == "reinitialize started"
+    failover("demote", "db1", expect=ExitCode.REFUSED)
+    failover("to", "db3", expect=ExitCode.REFUSED)  # no member: a partner, of which there is none
+    for rest in pair.rests.values():
+        rest.answers = {}
+    assert "answers 404" in failover("status")["database"]["problem"]

@@ -9,7 +9,7 @@ import fcntl
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +19,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
+from pacs_server.index.trail import Trail
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
 _POOLED_CONNECTIONS: Final = 16
@@ -59,6 +61,7 @@ class Index:
         # around in the pool, each commit of one object read 14 pages back from the log.
         self._writer = engine if database_path is None else _sqlite_engine(engine.url, connections=1)
         self._writing = threading.Lock()
+        self.trail = Trail("%s" if database_path is None else "?")
         # Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
         self._lock_file = database_path.with_name(database_path.name + ".lock").open("a") if database_path else None
 
@@ -114,12 +117,13 @@ class Index:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction, committed at the end; when the block raises, nothing of it remains.
+    def write(self, told: Sequence[Event] = ()) -> Iterator[Connection]:
+        """A transaction, committed at the end; when the block raises, nothing of it remains. `told` goes into the audit
+        trail with it; the block may still add to it.
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self._writing_connection() as connection:
+        with translated(self), self._writing_connection(told) as connection:
             if self.database_path is None:
                 connection.exec_driver_sql(_WRITE_BESIDE_OTHERS)
             yield connection
@@ -136,13 +140,23 @@ class Index:
             yield connection
 
     @contextmanager
-    def _writing_connection(self) -> Iterator[Connection]:
+    def _writing_connection(self, told: Sequence[Event] = ()) -> Iterator[Connection]:
         with (
             self.alone(),
             self._writer.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
-            connection.begin(),
+            connection.begin() as transaction,
         ):
             yield connection
+            self._commit(connection.exec_driver_sql, transaction.commit, told)
+
+    def _commit(
+        self, execute: Callable[[str, Any], object], commit: Callable[[], object], told: Sequence[Event]
+    ) -> None:
+        """Enter what is told into the audit trail, last of all, and commit."""
+        with self.trail.continued(told) as inserts:
+            for one in inserts:
+                execute(one.sql, one.values)
+            commit()
 
     @contextmanager
     def _without_haste(self, connection: Connection) -> Iterator[None]:
@@ -155,7 +169,7 @@ class Index:
             yield
 
     @contextmanager
-    def write_cursor(self) -> Iterator[Any]:
+    def write_cursor(self, told: Sequence[Event] = ()) -> Iterator[Any]:
         """Like `write`, but the driver's own cursor: the hot path of recording.
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
@@ -165,11 +179,16 @@ class Index:
             if self.database_path is not None:
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
+                self._commit(cursor.execute, connection.commit, told)
             else:
                 cursor.later(_WRITE_BESIDE_OTHERS)
                 yield cursor
-                cursor.flush()
-            connection.commit()
+
+                def commit() -> None:
+                    cursor.flush()
+                    connection.commit()
+
+                self._commit(cursor.later, commit, told)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

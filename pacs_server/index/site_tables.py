@@ -269,6 +269,45 @@ commitment_items: Final = Table(
     Column("reason", Integer),
 )
 
+
+def _place() -> list[Column[object]]:
+    """Where a row of the audit trail is: in the order of time, so that rows are only ever added at the end."""
+    number: Column[object] = Column("number", Integer, primary_key=True, autoincrement=False)
+    return [Column("at", Text, primary_key=True), Column("chain", Text, primary_key=True), number]
+
+
+# Who did what; rows are only ever added. Each process that writes has a chain of its own, so that none waits for
+# another to tell the hash before; `hash` covers the row and that hash (dicom/audit.py). With one index more, SQLite
+# would write one page more for each commit, which is each object of a sender that sends alone.
+audit: Final = Table(
+    "audit",
+    metadata,
+    *_place(),
+    *(Column(name, Text, nullable=False) for name in ("event", "outcome", "who", "address", "target")),
+    *(Column(name, Text, nullable=False) for name in ("patient_id", "issuer", "study_uid")),
+    Column("object_count", Integer, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("uid_digest", "detail", "hash")),
+    sqlite_with_rowid=False,
+)
+
+Index("ix_audit_patient_id", audit.c.patient_id, audit.c.at, postgresql_where=text("patient_id <> ''")).ddl_if(
+    dialect="postgresql"
+)
+
+# How far every chain was at one moment, signed; `content` is the file that also lies on every volume. Who signs has a
+# series, which is that of its key.
+checkpoints: Final = Table(
+    "checkpoints",
+    metadata,
+    Column("series", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Text, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+# Rows that are still to be sent to the receiver of audit messages.
+audit_owed: Final = Table("audit_owed", metadata, *_place(), sqlite_with_rowid=False)
+
 # What the site has decided and is no table of its own, as JSON by name; `revision` counts changes of it and volumes.
 site: Final = Table("site", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 

@@ -200,11 +200,15 @@ def _alternatives(names: Iterable[str]) -> Iterator[x509.GeneralName]:
 def _write_pair(path: Path, key_path: Path, certificate: x509.Certificate, key: RSAPrivateKey) -> None:
     """A crash leaves the pair that was there, or one that does not belong together, which every use refuses by name."""
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(key_path, text, 0o600)
-    _write(path, certificate.public_bytes(Encoding.PEM), 0o644)
+    write_whole(key_path, text, 0o600)
+    write_whole(path, certificate.public_bytes(Encoding.PEM), 0o644)
 
 
-def _write(path: Path, text: bytes, mode: int) -> None:
+def write_whole(path: Path, text: bytes, mode: int) -> None:
+    """Write a file, flushed, that has this mode from its first byte on, in the place of one that is there.
+
+    Raises: OSError.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)

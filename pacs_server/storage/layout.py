@@ -29,7 +29,8 @@ LITTER_AFTER: Final = timedelta(hours=1)
 
 _OBJECT_SUFFIX: Final = ".dcm"
 _OPERATIONS: Final = ROOT / "ops"
-_OPERATION_NAME: Final = re.compile(r"([0-9A-Za-z]+)-([0-9]{1,19})\.json")
+_CHECKPOINTS: Final = ROOT / "audit"
+_RECORD_NAME: Final = re.compile(r"([0-9A-Za-z]+)-([0-9]{1,19})\.json")
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _TWO_DIGITS: Final = re.compile(r"[0-9]{2}")
 
@@ -80,11 +81,32 @@ def operation_files(entries_of: Lister) -> Iterator[tuple[tuple[int, str], PureP
 
     Raises: what `entries_of` raises.
     """
-    for year in _directories(entries_of, _OPERATIONS, _YEAR):
-        for month in _directories(entries_of, year, _TWO_DIGITS):
-            for entry in _sorted(entries_of(month)):
-                if entry.is_file and (name := _OPERATION_NAME.fullmatch(entry.name)):
-                    yield (int(name[2]), name[1]), month / entry.name
+    yield from _record_files(entries_of, _OPERATIONS)
+
+
+def checkpoint_path(series: str, number: int, at: datetime) -> PurePosixPath:
+    """The path of a checkpoint of the audit trail, relative to the root of any volume."""
+    return _CHECKPOINTS / f"{at.year:04}/{at.month:02}/{series}-{number:06}.json"
+
+
+def checkpoint_files(entries_of: Lister) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
+    """Every checkpoint's file of a volume, with the number and the series in its name.
+
+    Raises: what `entries_of` raises.
+    """
+    yield from _record_files(entries_of, _CHECKPOINTS)
+
+
+def _record_files(entries_of: Lister, top: PurePosixPath) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
+    for month in _months(entries_of, top):
+        for entry in _sorted(entries_of(month)):
+            if entry.is_file and (name := _RECORD_NAME.fullmatch(entry.name)):
+                yield (int(name[2]), name[1]), month / entry.name
+
+
+def _months(entries_of: Lister, top: PurePosixPath) -> Iterator[PurePosixPath]:
+    for year in _directories(entries_of, top, _YEAR):
+        yield from _directories(entries_of, year, _TWO_DIGITS)
 
 
 def object_in_name(path: PurePosixPath) -> tuple[str, str]:
@@ -125,8 +147,7 @@ def walk(entries_of: Lister, since: date | None = None) -> Iterator[FoundFile]:
 def litter(entries_of: Lister, now: datetime) -> Iterator[PurePosixPath]:
     """The unfinished files that nobody has written to for an hour."""
     series = (folder for _, day in _days(entries_of, None) for folder in _series_below(entries_of, day))
-    years = _directories(entries_of, _OPERATIONS, _YEAR)
-    months = (month for year in years for month in _directories(entries_of, year, _TWO_DIGITS))
+    months = (month for top in (_OPERATIONS, _CHECKPOINTS) for month in _months(entries_of, top))
     for folder in chain((PurePosixPath(),), months, series):
         for entry in _sorted(entries_of(folder)):
             if entry.is_file and is_temporary(entry.name) and now - entry.modified > LITTER_AFTER:

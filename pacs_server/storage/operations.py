@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Final
 
 from pacs_server.dicom.operations import Operation, from_text, to_text
-from pacs_server.errors import NotEnoughCopies, Undecodable, VolumeUnavailable
+from pacs_server.errors import NotEnoughCopies, VolumeUnavailable
 from pacs_server.storage.layout import operation_path
-from pacs_server.storage.reading import OpenCopy
-from pacs_server.storage.threads import Attempt
+from pacs_server.storage.records import keep_record, read_record
 from pacs_server.storage.volume import Volume
-
-_MAX_BYTES: Final = 8 << 20
 
 
 def keep_everywhere(operation: Operation, volumes: Iterable[Volume]) -> list[Volume]:
@@ -42,18 +38,7 @@ def keep(operation: Operation, volume: Volume) -> None:
 
     Raises: VolumeUnavailable.
     """
-    if not volume.state.is_readable:
-        raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
-    medium, path = volume.medium(), operation_path(operation.site_id, operation.counter, operation.at)
-    content = to_text(operation).encode()
-
-    def write(attempt: Attempt) -> None:
-        with medium.new_file(path.parent) as file:
-            file.write((content,))
-            while not attempt.cancelled and not file.finish(path.name):
-                pass
-
-    volume.run(write)
+    keep_record(volume, operation_path(operation.site_id, operation.counter, operation.at), to_text(operation))
 
 
 def read(volume: Volume, path: PurePosixPath) -> Operation:
@@ -61,11 +46,4 @@ def read(volume: Volume, path: PurePosixPath) -> Operation:
 
     Raises: Undecodable when it is damaged; VolumeUnavailable.
     """
-    with OpenCopy(volume, path, at_once_bytes=_MAX_BYTES) as opened:
-        if opened.size_bytes > _MAX_BYTES:
-            raise Undecodable(f"{path} is no operation: it has {opened.size_bytes} bytes")
-        content = bytes(opened.buffer)
-    try:
-        return from_text(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise Undecodable(f"{path} is no operation: it is not UTF-8") from error
+    return from_text(read_record(volume, path))

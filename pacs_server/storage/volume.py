@@ -16,7 +16,7 @@ from pacs_server import log
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import translated
-from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, operation_files, walk
+from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
 from pacs_server.storage.location import Location
 from pacs_server.storage.medium import Advice, Medium, Room
 from pacs_server.storage.opening import open_medium
@@ -287,6 +287,13 @@ class Volume:
     def operation_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
         """The files of operations, each with the counter and the site in its name. Raises: VolumeUnavailable."""
         return operation_files(self.entries)
+
+    def checkpoint_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:
+        """The files of checkpoints of the audit trail, each with the number and the series in its name.
+
+        Raises: VolumeUnavailable.
+        """
+        return checkpoint_files(self.entries)
 
     def entries(self, directory: PurePosixPath) -> list[Entry]:
         """What is in a directory; one that does not exist has nothing in it. Raises: VolumeUnavailable."""

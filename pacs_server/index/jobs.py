@@ -51,6 +51,7 @@ class JobKind(StrEnum):
     SEND = "send"  # send what waits of a series for the destination in `target`
     REPLICATE = "replicate"  # give the partner in `target` what it lacks of a series
     DEPOSIT = "deposit"  # have the archive server in `target` keep a series, then give up its copies here
+    AUDIT = "audit"  # send what is owed of the audit trail to its receiver
 
 
 # What is worked on apart, so that no destination, dead or slow, ever holds up what keeps data safe.
@@ -101,6 +102,11 @@ class Jobs:
         if rows:
             with self._index.write() as connection:
                 connection.execute(owing(self._index), rows)
+
+    def has(self, kind: JobKind) -> bool:
+        """Whether there is a job of this kind, in whatever state. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return connection.execute(select(jobs.c.id).where(jobs.c.kind == kind.value).limit(1)).first() is not None
 
     def claim(
         self,

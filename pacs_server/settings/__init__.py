@@ -2,6 +2,7 @@
 
 from pacs_server.settings.reading import database_at, load, minimal_file, secret_in
 from pacs_server.settings.values import (
+    AuditSettings,
     FailoverSettings,
     LogSettings,
     NetworkLimits,
@@ -9,6 +10,7 @@ from pacs_server.settings.values import (
     PatroniSettings,
     Settings,
     StorageLimits,
+    SyslogSettings,
     TlsFiles,
     TlsSettings,
     TranscodingLimits,
@@ -20,6 +22,7 @@ from pacs_server.settings.values import (
 )
 
 __all__ = [
+    "AuditSettings",
     "FailoverSettings",
     "LogSettings",
     "NetworkLimits",
@@ -27,6 +30,7 @@ __all__ = [
     "PatroniSettings",
     "Settings",
     "StorageLimits",
+    "SyslogSettings",
     "TlsFiles",
     "TlsSettings",
     "TranscodingLimits",

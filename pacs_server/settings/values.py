@@ -49,6 +49,10 @@ def host_name(text: str) -> str:
     return text
 
 
+def _host_or_none(text: str) -> str:
+    return host_name(text) if text else text
+
+
 def charset_term(text: str) -> str:
     """A value of (0008,0005): one term, or several joined by a backslash of which the first may be empty; or nothing.
 
@@ -223,6 +227,25 @@ class FailoverSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SyslogSettings:
+    """Where the audit trail is sent: over TLS, or by explicit choice as datagrams. An empty `host` is nowhere; without
+    a `ca_file` the receiver's certificate is from the authority of `tls`.
+    """
+
+    host: str = field(default="", metadata={"check": _host_or_none})
+    port: int = within(6514, 1, 65_535)
+    udp: bool = False
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """What is done with the audit trail besides keeping it."""
+
+    syslog: SyslogSettings = field(default_factory=SyslogSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
 
@@ -254,6 +277,7 @@ class Settings:
     partner: PartnerSettings = field(default_factory=PartnerSettings)
     patroni: PatroniSettings = field(default_factory=PatroniSettings)
     failover: FailoverSettings = field(default_factory=FailoverSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
 

@@ -25,6 +25,7 @@ _PIECE_BYTES: Final = 1 << 20
 class ExportResult:
     """One object of an export: where it was written, or why not."""
 
+    study_uid: str
     sop_uid: str
     path: Path | None
     problem: str = ""
@@ -56,7 +57,7 @@ def export(
                 yield _export_one(item, placement, target)
         for item, problem in fetch([item for item in items if item.archives]):
             if problem:
-                yield ExportResult(sop_uid=item.sop_uid, path=None, problem=problem)
+                yield ExportResult(study_uid=item.study_uid, sop_uid=item.sop_uid, path=None, problem=problem)
             else:
                 yield _export_one(item, placement, target)
 
@@ -72,29 +73,33 @@ def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:
 def _export_one(item: Deliverable, placement: Placement, target: Path) -> ExportResult:
     study, series, sop = (_file_name(uid) for uid in (item.study_uid, item.series_uid, item.sop_uid))
     path = target / study / series / f"{sop}.dcm"
+
+    def told(path: Path | None, problem: str = "") -> ExportResult:
+        return ExportResult(study_uid=item.study_uid, sop_uid=item.sop_uid, path=path, problem=problem)
+
     try:
         with placement.open(item.copies) as copy:
             if path.exists():
                 with path.open("rb") as file:
                     same = is_intact(iter(partial(_next_piece, file), memoryview(b"")), item.digest)
                 problem = "" if same else f"{path} exists with other content and was left as it is"
-                return ExportResult(sop_uid=item.sop_uid, path=path if same else None, problem=problem)
+                return told(path if same else None, problem)
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_suffix(".part")
-            with unfinished.open("w+b") as file:
-                file.writelines(copy.pieces())
-                file.flush()
-                os.fsync(file.fileno())
-                file.seek(0)
-                if not is_intact(iter(partial(_next_piece, file), memoryview(b"")), item.digest):
+            with unfinished.open("w+b") as written:
+                written.writelines(copy.pieces())
+                written.flush()
+                os.fsync(written.fileno())
+                written.seek(0)
+                if not is_intact(iter(partial(_next_piece, written), memoryview(b"")), item.digest):
                     unfinished.unlink()
-                    return ExportResult(sop_uid=item.sop_uid, path=None, problem="its copy is damaged")
+                    return told(None, "its copy is damaged")
             unfinished.replace(path)
     except (CopyUnreadable, VolumeUnavailable) as error:
-        return ExportResult(sop_uid=item.sop_uid, path=None, problem=str(error))
+        return told(None, str(error))
     except OSError as error:
-        return ExportResult(sop_uid=item.sop_uid, path=None, problem=f"{path} cannot be written: {error.strerror}")
-    return ExportResult(sop_uid=item.sop_uid, path=path)
+        return told(None, f"{path} cannot be written: {error.strerror}")
+    return told(path)
 
 
 def _next_piece(file: BinaryIO) -> memoryview:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
+from pacs_server.dicom.audit import Actor
 from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
@@ -35,13 +36,14 @@ _COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs. `through`
-    is the partner that hands on what it got from there, or empty.
+    is the partner that hands on what it got from there, or empty; `actor` tells more of who it is.
     """
 
     aet: str
     charset: str = ""
     issuer: str = ""
     through: str = ""
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,8 @@ def ingest(reception: Reception) -> Recorded:
         raise Refused(f"it was purged here, which {giver} is about to be told")
     if twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need:
         reception.abandon()
+        origin = reception.origin
+        instances.note_held(origin.actor or Actor(who=origin.aet), description, reception.now)
         return Recorded(outcome=Outcome.DUPLICATE, flags=())
 
     day = known.study_day or reception.now.date()
@@ -195,6 +199,7 @@ def ingest(reception: Reception) -> Recorded:
         may_be_in_trash=bool(giver),
         routes=() if is_trial else reception.routes,
         partners=() if is_trial else reception.partners,
+        actor=reception.origin.actor or Actor(who=reception.origin.aet),
     )
     recorded = instances.record(arrival)  # row; then the caller's status
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:

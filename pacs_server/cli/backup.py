@@ -180,8 +180,9 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
     with 12 if there are any.
     """
     from pacs_server.service.backup import Restore
+    from pacs_server.service.person import command_of
 
-    settings = invocation.settings()
+    settings, now = invocation.settings(), datetime.now(UTC)
     refuse_while_serving(settings.data_dir, "a restore of its index")
     with Restore.of(settings, directory, stamp) as restore:
         _tell(restore.plan)
@@ -190,7 +191,7 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
             talk("nothing was changed; a volume that is only not mounted should be mounted first; do it with --yes")
             return ExitCode.DONE
         results: Counter[str] = Counter()
-        lost = _missing(restore.do(now=datetime.now(UTC)), results)
+        lost = _missing(restore.do(now=now, command=command_of(invocation.words, now)), results)
         print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json)
         if restore.kept is not None:
             talk(f"the former index is kept at {restore.kept}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation, refuse_while_serving
+from pacs_server.cli.invocation import Group, Invocation, pass_invocation, refuse_while_serving, tell_of
 from pacs_server.cli.output import Progress, print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def upgrade(invocation: Invocation) -> ExitCode:
         return ExitCode.DONE
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
     schema.upgrade(settings.database)
+    tell_of(invocation)
     talk(f"upgraded the schema from {found or 'none'} to {needed}")
     return ExitCode.DONE
 

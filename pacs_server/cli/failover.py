@@ -201,13 +201,13 @@ def demote(invocation: Invocation, site: str, *, end: bool) -> ExitCode:
 
     It stays so after a restart, until --end. Nothing else changes.
     """
-    from pacs_server.service.decisions import who_decides
     from pacs_server.service.failover import side
+    from pacs_server.service.person import this_person
 
     if patroni_with(invocation, site) is not None:
         refuse_demotion(site)
     with invocation.node() as node:
-        side(node, site).drain(is_draining=not end, who=who_decides())
+        side(node, site).drain(is_draining=not end, who=this_person())
     _print_json(invocation, {"site": site, "is_draining": not end})
     talk(f"{site} takes associations again" if end else f"{site} takes no new associations; undo with --end")
     return ExitCode.DONE

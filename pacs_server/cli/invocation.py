@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pacs_server.errors import Busy, ConfigError
+from pacs_server.errors import Busy, ConfigError, Refused
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -29,10 +30,11 @@ SYSTEM_SETTINGS: Final = Path("/etc/pacs") / SETTINGS_NAME
 
 @dataclass(slots=True, kw_only=True)
 class Invocation:
-    """One call of `pacs`. The settings and the database are opened only by a command that needs them."""
+    """One call of `pacs`, in its words. Settings and database are opened only by a command that needs them."""
 
     config: Path | None = None
     as_json: bool = False
+    words: Sequence[str] = ()
 
     def settings_path(self) -> Path:
         """The settings file that applies. Raises: ConfigError when there is none."""
@@ -46,11 +48,32 @@ class Invocation:
 
     @contextmanager
     def node(self) -> Iterator[Node]:
-        """The archive, beside a server that may be running. Raises: ConfigError, SchemaMismatch, IndexUnavailable."""
-        from pacs_server.service.assemble import Node
+        """The archive, beside a server that may be running. What is changed in it, or refused, is told to the audit
+        trail as done by this command.
 
-        with Node.open(self.settings()) as node:
-            yield node
+        Raises: ConfigError, SchemaMismatch, IndexUnavailable.
+        """
+        from pacs_server.service.assemble import Node
+        from pacs_server.service.person import command_of
+
+        command = command_of(self.words, datetime.now(UTC))
+        with Node.open(self.settings(), command) as node:
+            try:
+                yield node
+            except Refused as refusal:
+                node.audit.refused(command, str(refusal))
+                raise
+            finally:
+                node.audit.write_down()
+
+
+def tell_of(invocation: Invocation) -> None:
+    """Have the audit trail tell of a command that changed something outside of the index.
+
+    Raises: ConfigError, SchemaMismatch, IndexUnavailable.
+    """
+    with invocation.node() as node:
+        node.audit.tell_command()
 
 
 def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:

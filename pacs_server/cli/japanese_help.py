@@ -443,4 +443,20 @@ HELP: Final[dict[str, str]] = {
     "Show the certificates of this node, with fingerprint and days left. Ends with 12 when one has expired or will "
     "within 30 days.":
         "このサーバの証明書を、フィンガープリントと残り日数とともに表示します。期限切れのもの、30 日以内に切れるものがあれば終了コードは 12 です。",
+    "Show who did what, and check that it is still what was written down.":
+        "誰が何をしたかを表示し、書き残したままであることを確かめます。",
+    "List who did what, oldest first. What is asked for has to fit together. That somebody looked is written down too.":
+        "誰が何をしたかを古い順に表示します。条件はすべて満たすものに限ります。表示したことも記録されます。",
+    "Of the patient with this ID.": "この患者 ID のもの。",
+    "By this peer, or sent to it.": "この接続相手によるもの、またはそこへ送ったもの。",
+    "By a person or peer whose name has this text in it.": "名前にこの文字を含む人や接続相手によるもの。",
+    "From this moment on, in UTC: 2026-01-31 or 2026-01-31T08:00.":
+        "この時刻(UTC)以降。2026-01-31 または 2026-01-31T08:00 のように書きます。",
+    "Before this moment, in UTC.": "この時刻(UTC)より前。",
+    "Only this; may be given again.": "これだけ。繰り返し指定できます。",
+    "Check that nothing in the audit trail was edited, removed or put elsewhere. Of every chain the first row that is not "
+    "as it was written is named. Checkpoints are compared with those on the volumes. Ends with 12 when something was "
+    "changed.":
+        "監査記録に書き換え・削除・入れ替えがないことを確かめます。書いたときと違う最初の行を鎖ごとに示します。"
+        "チェックポイントはボリュームにあるものと比べます。変更があれば 12 で終わります。",
 }  # fmt: skip

@@ -9,6 +9,13 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
     "nothing to verify": "確認するものはありません",
+    "the last is {}": "最新は {0} です",
+    "no checkpoint was taken yet: the running server takes one a day":
+        "チェックポイントはまだありません。動いているサーバが一日に一度作ります",
+    "not told to the audit trail: {}": "監査記録に書けませんでした: {0}",
+    "the audit trail is whole": "監査記録は完全です",
+    "{} problems in the audit trail": "監査記録に問題が {0} 件あります",
+    "{} rows": "{0} 行",
     "files and rows agree": "ファイルとインデックスは一致しています",
     "every file was taken in": "すべてのファイルを取り込みました",
     "stopped after {}, there may be more": "{0} 件で止めました。まだあるかもしれません",

@@ -11,6 +11,7 @@ import click
 from pacs_server import __version__
 from pacs_server.cli import (
     ae,
+    audit,
     backup,
     commit,
     config,
@@ -35,7 +36,7 @@ from pacs_server.cli import (
     version,
 )
 from pacs_server.cli.exits import ExitCode, exit_code
-from pacs_server.cli.invocation import Group, add_global_options
+from pacs_server.cli.invocation import Group, Invocation, add_global_options
 from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
 from pacs_server.cli.output import talk
 from pacs_server.errors import ConfigError, PacsError
@@ -85,6 +86,7 @@ for command in (
     partner.partner,
     failover.failover,
     tls.tls,
+    audit.audit,
     jobs.jobs,
     keep.verify,
     keep.reconcile,
@@ -119,7 +121,7 @@ def run(arguments: list[str]) -> int:
     if is_wanted(os.environ):
         help_in_japanese(pacs)
     try:
-        result = pacs.main(arguments, prog_name="pacs", standalone_mode=False)
+        result = pacs.main(arguments, prog_name="pacs", standalone_mode=False, obj=Invocation(words=tuple(arguments)))
     except click.ClickException as error:
         _show(error)
         return error.exit_code

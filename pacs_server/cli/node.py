@@ -16,6 +16,7 @@ from pacs_server.cli.invocation import (
     aet_value,
     pass_invocation,
     refuse_while_serving,
+    tell_of,
 )
 from pacs_server.cli.output import talk
 from pacs_server.errors import SchemaMismatch
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=11112, show_default=True, help="Port to listen on.")
 @click.option("--database", metavar="URL", help="postgresql://... for production; else SQLite in the directory.")
-def init(data: Path, aet: AeTitle, host: str, port: int, database: str | None) -> ExitCode:
+@pass_invocation
+def init(invocation: Invocation, data: Path, aet: AeTitle, host: str, port: int, database: str | None) -> ExitCode:
     """Make a new archive: settings file, database and a first volume.
 
     Where the --database is that of an archive, this becomes one more node of it: it uses its volumes, and adds none.
@@ -46,6 +48,7 @@ def init(data: Path, aet: AeTitle, host: str, port: int, database: str | None) -
     from pacs_server.service.initialise import initialise
 
     made = initialise(data, aet=aet, host=host, port=port, database=database)
+    tell_of(Invocation(config=made.settings_path, words=invocation.words))
     talk("made one more node of the archive that the database is of" if made.volumes else f"made an archive in {data}")
     for row in made.absent:
         talk(

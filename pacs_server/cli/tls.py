@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation, tell_of
 from pacs_server.cli.output import print_rows, talk
-from pacs_server.errors import Refused
+from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,10 @@ def init(
         )
     named = _checked(names) or own_names(settings.host, settings.partner.host)
     written = make(files, named, days=days, now=datetime.now(UTC))
+    try:
+        tell_of(invocation)
+    except (IndexUnavailable, SchemaMismatch) as error:  # certificates are made before there is a database, too
+        talk(f"not told to the audit trail: {error}")
     for path in written:
         talk(f"wrote {path}")
     if files.ca_key in written:

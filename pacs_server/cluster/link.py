@@ -20,6 +20,7 @@ from pacs_server.errors import (
     PacsError,
     PartnerRefused,
     PeerAborted,
+    PeerTimedOut,
     ProtocolViolation,
     Refused,
     WrongCertificate,
@@ -43,7 +44,8 @@ Handler: TypeAlias = Callable[[Partner, Body], Body]
 
 class LinkServer:
     """Answers partners. `partners` is asked anew for each connection and each message, so that one that was removed is
-    told nothing more. A kind without a handler ends the connection.
+    told nothing more. A kind without a handler ends the connection. `on_stranger` is told from which address somebody
+    called who is no partner, and how that showed.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class LinkServer:
         *,
         partners: Callable[[], Sequence[Partner]],
         handlers: Mapping[str, Handler],
+        on_stranger: Callable[[str, str], None],
     ) -> None:
         self._settings = settings
         self._files = files
         self._partners = partners
         self._handlers = handlers
+        self._on_stranger = on_stranger
         limits = NetworkLimits(max_associations=settings.max_connections, max_connections_per_address=_NO_CAP)
         self._listener = Listener(listening, limits, self._serve, seats=Seats(limits), numbers=itertools.count(1))
 
@@ -90,6 +94,8 @@ class LinkServer:
                 stream.finish()
         except PacsError as error:
             log.warning("partner connection ended", partner=named, address=address, answered=answered, why=error)
+            if named is None and not isinstance(error, (PeerAborted, PeerTimedOut)):
+                self._on_stranger(address, str(error))
         except Exception as error:  # noqa: BLE001 - the loop of a connection
             log.unexpected("partner connection failed", error, partner=named, address=address)
         else:

@@ -84,6 +84,7 @@ class Query:
     """What is asked for. Predicates are all to be met; return keys are in order of tags.
 
     `has_unsupported_keys` says that a key with a value could not be matched (PS3.4 section C.4.1.1.4, status FF01).
+    `asked` are the level and the keys that have a value, for a person to read; it may tell of patients.
     """
 
     level: Level
@@ -91,6 +92,7 @@ class Query:
     return_keys: tuple[ReturnKey, ...]
     character_set: tuple[str, ...] = ()
     has_unsupported_keys: bool = False
+    asked: str = ""
 
 
 def parse_query(
@@ -140,7 +142,18 @@ def parse_query(
         return_keys=tuple(return_keys),
         character_set=keys.character_set,
         has_unsupported_keys=unsupported,
+        asked=_asked(level, keys),
     )
+
+
+def _asked(level: Level, keys: Identifier) -> str:
+    told = [level.name]
+    for element in keys.elements:
+        values = [element.text, *(text for item in element.items for text in item.values())]
+        if any(values) and element.tag not in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
+            keyword = element.attribute.keyword if element.attribute else f"{element.tag:08x}"
+            told.append(f"{keyword}={'/'.join(filter(None, values))}")
+    return " ".join(told)
 
 
 def query_from_keywords(level: Level, keys: Mapping[str, str], vocabulary: Vocabulary = STANDARD) -> Query:

@@ -162,6 +162,12 @@ def answer_contexts(
     ]
 
 
+def not_allowed(request: AssociationRequest, answers: Sequence[ContextAnswer]) -> list[str]:
+    """The SOP classes that a caller asked for and has no right to."""
+    asked = {context.id: context.abstract_syntax for context in request.contexts}
+    return sorted({asked[one.id] for one in answers if one.result is ContextResult.USER_REJECTION})
+
+
 def _answer_service(context: ProposedContext, service: Service, caller: Caller, asked: bytes) -> ContextAnswer:
     if service.right not in caller.rights:
         return _reject(context, ContextResult.USER_REJECTION)

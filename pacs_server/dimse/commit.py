@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pacs_server import log
+from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.commitment import (
     ALL_COMMITTED,
     MAX_BYTES,
@@ -66,6 +67,8 @@ def handle_commit(session: Session, command: Command) -> None:
         status, comment = _take_in(session, command)
     else:
         status, comment = Status.UNRECOGNISED_OPERATION, ""
+    if status != Status.SUCCESS:
+        session.audit(EventKind.COMMITMENT, EventOutcome.REFUSED, detail=f"{hex(status)} {comment}")
     association.drain()
     association.respond(response(command, status, comment=comment), command.context_id)
 

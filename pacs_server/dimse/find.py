@@ -10,6 +10,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.lookup import answers
+from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
@@ -18,6 +19,11 @@ from pacs_server.net.message import Command, response
 
 # Answers wait for company at most this long, and the first not at all: one write for many, yet a viewer's list fills.
 _COMPANY_S: Final = 0.02
+_OUTCOMES: Final = {
+    Status.SUCCESS: EventOutcome.DONE,
+    Status.CANCEL: EventOutcome.PARTLY,
+    Status.OUT_OF_RESOURCES: EventOutcome.PARTLY,
+}
 
 
 def handle_find(session: Session, command: Command, model: Model) -> None:
@@ -27,22 +33,32 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     """
     started = time.monotonic()
     answered = session.tally.answered
-    status, comment = _answer(session, command, model)
+    asked, status, comment = _answer(session, command, model)
+    outcome = _OUTCOMES.get(status, EventOutcome.REFUSED)
+    count = session.tally.answered - answered
+    session.audit(
+        EventKind.QUERY,
+        outcome,
+        target=command.affected_sop_class,
+        count=count,
+        detail=f"{asked}; {comment}" if comment else asked,
+    )
     session.association.respond(response(command, status, comment=comment), command.context_id)
     log.info(
         "find",
         calling=session.caller.aet,
         status=hex(status),
-        answers=session.tally.answered - answered,
+        answers=count,
         ms=round((time.monotonic() - started) * 1000),
         why=comment or None,
     )
 
 
-def _answer(session: Session, command: Command, model: Model) -> tuple[Status, str]:
+def _answer(session: Session, command: Command, model: Model) -> tuple[str, Status, str]:
+    """Send the answers; what was asked for in words, and the status and comment that end it."""
     association, archive, caller = session.association, session.archive, session.caller
     if not command.has_data_set:
-        return Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
+        return "", Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
     context = association.contexts[command.context_id]
     syntax = context.transfer_syntax
     limit = caller.max_answers or archive.settings.max_find_answers
@@ -50,6 +66,7 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
         combines_moments=caller.combines_moments or context.extended[1:2] == b"\1",
         takes_names_in_any_order=context.extended[2:3] == b"\1",
     )
+    asked = ""
     try:
         identifier = association.read_identifier()
         query = parse_query(
@@ -60,6 +77,7 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
             manner=manner,
             vocabulary=archive.vocabulary(),
         )
+        asked = query.asked
         going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
         pending = response(command, going_on, has_data_set=True)
         found = answers(
@@ -73,9 +91,9 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
         flushed = 0.0
         for count, answer in enumerate(found):
             if association.cancelled(command.message_id):
-                return Status.CANCEL, ""
+                return asked, Status.CANCEL, ""
             if limit and count >= limit:
-                return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
+                return asked, Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
             association.queue(command.context_id, pending, answer)
             session.tally.answered += 1
             now = time.monotonic()
@@ -83,5 +101,5 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[Status, s
                 association.flush()
                 flushed = now
     except (BadQuery, IndexUnavailable) as refusal:
-        return status_for(refusal), str(refusal)
-    return Status.SUCCESS, ""
+        return asked, status_for(refusal), str(refusal)
+    return asked, Status.SUCCESS, ""

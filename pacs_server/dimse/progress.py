@@ -36,13 +36,14 @@ class Counts(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Progress:
-    """How far one retrieve has come."""
+    """How far one retrieve has come; `arrived` are the objects that the receiver took, by study."""
 
     remaining: int
     completed: int = 0
     warning: int = 0
     failed_uids: list[str] = field(default_factory=list)
     comment: str = ""
+    arrived: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, item: Deliverable, status: int) -> None:
         """Count one sub-operation by the status of its C-STORE response."""
@@ -53,6 +54,8 @@ class Progress:
             self.warning += 1
         else:
             self.failed_uids.append(item.sop_uid)
+            return
+        self.arrived.setdefault(item.study_uid, []).append(item.sop_uid)
 
     def counts(self) -> Counts:
         """The four counts of a response."""

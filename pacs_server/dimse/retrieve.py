@@ -5,10 +5,12 @@ Source: PS3.4 sections C.4.2 and C.4.3, PS3.7 sections 9.1.3 and 9.1.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from pacs_server import log
 from pacs_server.archive.lookup import deliverables
+from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.matching import Model
 from pacs_server.dicom.retrieval import parse_retrieve
@@ -32,11 +34,12 @@ def handle_get(session: Session, command: Command, model: Model) -> None:
     if items is None:
         return
     progress = Progress(remaining=len(items))
-    try:
-        work = SubOperations(session, command, progress, preferred=session.caller.syntax)
-        cancelled = _send_all(work, items, lambda some: work.send(some, session.association))
-    except RequesterGone as gone:
-        raise gone.error from gone
+    with _audited(session, items, progress, session.caller.aet, "C-GET"):
+        try:
+            work = SubOperations(session, command, progress, preferred=session.caller.syntax)
+            cancelled = _send_all(work, items, lambda some: work.send(some, session.association))
+        except RequesterGone as gone:
+            raise gone.error from gone
     _finish(session, command, progress, cancelled=cancelled)
 
 
@@ -52,16 +55,19 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     if peer is None or peer.host is None or peer.port is None:
         title = command.move_destination
         comment = f"Move destination {title} unknown: pacs ae add {title} HOST PORT"
+        session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=comment)
         _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
         return
     destination = Destination(aet=peer.aet, host=peer.host, port=peer.port)
     progress = Progress(remaining=len(items))
     asked_by = session.caller.aet, command.message_id
     work = SubOperations(session, command, progress, preferred=peer.syntax, originator=asked_by)
-    try:
-        cancelled = _send_all(work, items, lambda some: work.move(some, destination, associations=peer.associations))
-    except RequesterGone as gone:
-        raise gone.error from gone
+    with _audited(session, items, progress, peer.aet, "C-MOVE"):
+        try:
+            at_once = peer.associations
+            cancelled = _send_all(work, items, lambda some: work.move(some, destination, associations=at_once))
+        except RequesterGone as gone:
+            raise gone.error from gone
     _finish(session, command, progress, cancelled=cancelled)
 
 
@@ -86,8 +92,37 @@ def _find_items(session: Session, command: Command, model: Model) -> list[Delive
         request = parse_retrieve(identifier, syntax, model, assumed_charset=session.caller.origin.charset)
         return deliverables(session.archive.search, request)
     except (BadQuery, IndexUnavailable) as refusal:
+        session.audit(EventKind.SEND, EventOutcome.REFUSED, detail=str(refusal))
         _end(session, command, status_for(refusal), str(refusal))
         return None
+
+
+@contextmanager
+def _audited(
+    session: Session, items: Sequence[Deliverable], progress: Progress, target: str, what: str
+) -> Iterator[None]:
+    """Have the audit trail tell that each study is about to be sent, and what of it was when the retrieve is over,
+    however it ends. Source: PS3.15 sections A.5.3.3 and A.5.3.7, one patient for each message.
+    """
+    studies: dict[str, list[str]] = {}
+    for item in items:
+        studies.setdefault(item.study_uid, []).append(item.sop_uid)
+    for study_uid, sop_uids in studies.items():
+        session.audit(EventKind.BEGIN, target=target, study_uid=study_uid, sop_uids=sop_uids, detail=what)
+    try:
+        yield
+    finally:
+        for study_uid, sop_uids in studies.items():
+            arrived = progress.arrived.get(study_uid, [])
+            outcome = EventOutcome.DONE if len(arrived) == len(sop_uids) else EventOutcome.PARTLY
+            session.audit(
+                EventKind.SEND,
+                outcome if arrived else EventOutcome.FAILED,
+                target=target,
+                study_uid=study_uid,
+                sop_uids=arrived,
+                detail=f"{what}; {progress.comment}" if progress.comment else what,
+            )
 
 
 def _destination(session: Session, title: str) -> Peer | None:

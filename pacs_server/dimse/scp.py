@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pacs_server import log
-from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome
+from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify, not_allowed
 from pacs_server.dimse.commit import handle_commit, next_command, settle_report
 from pacs_server.dimse.find import handle_find
 from pacs_server.dimse.retrieve import handle_get, handle_move
@@ -57,6 +58,9 @@ class Provider:
             ending = self._serve(connection, address, number)
         except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
             ending = f"{type(error).__name__}: {error}"
+            if isinstance(error, ProtocolViolation):
+                session = self._open.get(number)
+                self._note_refused(session.caller.aet if session else "", address, str(error))
         except Exception as error:  # noqa: BLE001 - the association loop: one peer's trouble stays its own
             log.unexpected("association failed", error, number=number, address=address)
             ending = "unexpected error"
@@ -72,16 +76,20 @@ class Provider:
             try:
                 verdict = identify(request, self._rules, self._archive.registry.peer)
                 if isinstance(verdict, Rejection):
+                    self._note_refused(request.calling_aet, address, f"{verdict.text}; called {request.called_aet}")
                     return verdict
                 self._archive.take_over_changes()
                 verdict = self._archive.admission().admit(verdict)
                 if isinstance(verdict, Rejection):
                     return verdict
                 callers.append(verdict)
-                return answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
+                answers = answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
             except IndexUnavailable as error:
                 log.error("association not accepted", number=number, address=address, why=error)
                 return CONGESTION
+            if refused := not_allowed(request, answers):
+                self._note_refused(verdict.aet, address, f"not allowed: {' '.join(refused)}")
+            return answers
 
         association = answer(connection, address, self._archive.settings.network, decide, number)
         if association is None:
@@ -101,6 +109,22 @@ class Provider:
             association.close()
             self._archive.requests.close(session.caller.aet, session.requester)
         return "released"
+
+    def _note_refused(self, who: str, address: str, why: str) -> None:
+        """Have the audit trail tell of an attempt that was refused.
+
+        Source: PS3.15 section A.5.3.11 (security alert).
+        """
+        event = Event(
+            kind=EventKind.ASSOCIATION,
+            at=datetime.now(UTC),
+            outcome=EventOutcome.REFUSED,
+            who=who.strip(),
+            address=address,
+            count=1,
+            detail=why,
+        )
+        self._archive.audit(event)
 
     def _log_end(self, session: Session | None, number: int, address: str, ending: str, seconds: float) -> None:
         if session is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
+from pacs_server.dicom.audit import Actor, Event, EventKind, EventOutcome, digest_over
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Admission, Caller
 from pacs_server.dimse.reporting import OpenRequests, Requester
@@ -29,7 +30,7 @@ class Archive:
     an object, which a partner may hand on from the AE title that it names, `on_damage` is told of a copy that is bad,
     `on_read` of each object that somebody got, `requests` are those that wait for a report. `fetch` has objects come
     from the archive servers that keep them, until it is stopped: each with the copies that it has then, or with why it
-    did not come.
+    did not come. What `audit` is told goes into the audit trail, without the answer waiting for that.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Archive:
     commitments: Commitments
     requests: OpenRequests
     fetch: Fetch
+    audit: Callable[[Event], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,3 +73,36 @@ class Session:
     since: datetime
     tally: Tally = field(default_factory=Tally)
     requester: Requester = field(default_factory=Requester)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks for what is done on it."""
+        association = self.association
+        return Actor(who=self.caller.aet, address=association.peer_address, association=association.number)
+
+    def audit(
+        self,
+        kind: EventKind,
+        outcome: EventOutcome = EventOutcome.DONE,
+        *,
+        target: str = "",
+        study_uid: str = "",
+        count: int = 0,
+        sop_uids: Iterable[str] = (),
+        detail: str = "",
+    ) -> None:
+        """Have the audit trail tell of something on it; `sop_uids` are the objects that it was about, and count."""
+        actor, uids = self.actor, list(sop_uids)
+        event = Event(
+            kind=kind,
+            at=datetime.now(UTC),
+            outcome=outcome,
+            who=actor.who,
+            address=actor.address,
+            target=target,
+            study_uid=study_uid,
+            count=len(uids) or count,
+            uid_digest=digest_over(uids) if uids else "",
+            detail="; ".join(filter(None, (detail, actor.channel))),
+        )
+        self.archive.audit(event)

@@ -5,8 +5,11 @@ Source: PS3.4 annex B, PS3.7 section 9.1.1.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pacs_server import log
 from pacs_server.archive.ingest import Declared, ingest
+from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
@@ -35,6 +38,7 @@ def _receive(session: Session, command: Command) -> tuple[Status, str]:
         status = status_for(refusal)
         caller = session.caller.aet
         log.warning("not stored", calling=caller, sop=command.affected_sop_instance, status=hex(status), why=refusal)
+        session.audit(EventKind.STORE, EventOutcome.REFUSED, count=1, detail=f"{hex(status)} {refusal}")
         return status, str(refusal)
     tally.stored += 1
     tally.received_bytes += received_bytes
@@ -59,7 +63,8 @@ def _keep(session: Session, command: Command) -> int:
         sop_instance=Uid(command.affected_sop_instance),
         transfer_syntax=context.transfer_syntax,
     )
-    reception = archive.receive(declared, session.caller.origin, _handed_on_from(command))
+    origin = replace(session.caller.origin, actor=session.actor)
+    reception = archive.receive(declared, origin, _handed_on_from(command))
     try:
         for fragment in association.data_set():
             reception.feed(fragment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
+from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.commitment import Failure, Reference, Report, Request
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
@@ -70,9 +71,11 @@ class Commitments:
 
         Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
+        told: list[Event] = []
+        with self._index.write(told) as connection:
             if not _enter(connection, Direction.IN, aet, request, State.RECEIVED, now):
                 return False
+            told.append(_event(aet, request.transaction_uid, request.references, now, "asked"))
             connection.execute(owing(self._index), [entry(JobKind.COMMIT, "", "", aet, now)])
             # Who has just called can be reached again, whatever was waited for.
             waits = jobs.c.kind == JobKind.COMMIT, jobs.c.target == aet, jobs.c.state == JobState.WAITING
@@ -99,16 +102,19 @@ class Commitments:
             failed=tuple(Failure(reference, reason or 0) for reference, reason in items if reason != _COMMITTED),
         )
 
-    def decide(self, commitment: Commitment, outcomes: Mapping[Reference, int]) -> bool:
+    def decide(self, commitment: Commitment, outcomes: Mapping[Reference, int], now: datetime) -> bool:
         """Record what becomes of every object, 0 or the reason of its failure; False when it was asked again meanwhile.
 
         Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
+        told: list[Event] = []
+        with self._index.write(told) as connection:
             failed = sum(reason != _COMMITTED for reason in outcomes.values())
             values = {"state": State.DECIDED, "failed": failed}
             if not connection.execute(_same(commitment).values(values)).rowcount:
                 return False
+            taken = [reference for reference, reason in outcomes.items() if reason == _COMMITTED]
+            told.append(_event(commitment.aet, commitment.transaction_uid, taken, now, f"committed, {failed} not"))
             _forget_items(connection, commitment.id)
             _enter_items(connection, commitment.id, outcomes.items())
         return True
@@ -137,7 +143,8 @@ class Commitments:
         Raises: IndexUnavailable.
         """
         known = _all().where(*_key(Direction.OUT, aet, report.transaction_uid))
-        with self._index.write() as connection:
+        told_of: list[Event] = []
+        with self._index.write(told_of) as connection:
             row = connection.execute(known).first()
             if row is None:
                 return False
@@ -147,6 +154,8 @@ class Commitments:
             told |= {one: _COMMITTED for one in report.committed if one not in told}
             asked = [reference for reference, _ in _read_items(connection, row.id)]
             left = [(one, told.get(one)) for one in asked if told.get(one) != _COMMITTED]
+            taken = [one for one in asked if told.get(one) == _COMMITTED]
+            told_of.append(_event(aet, report.transaction_uid, taken, now, f"committed to us, {len(left)} not"))
             values = {"state": State.ANSWERED, "failed": len(left), "settled_at": now.isoformat()}
             connection.execute(update(commitments).where(commitments.c.id == row.id).values(values))
             _forget_items(connection, row.id)
@@ -216,6 +225,17 @@ def _same(commitment: Commitment) -> Any:
     """An update of a transaction, unless it was asked again."""
     return update(commitments).where(
         commitments.c.id == commitment.id, commitments.c.asked == commitment.asked, commitments.c.state.in_(_DUE)
+    )
+
+
+def _event(aet: str, transaction_uid: str, objects: Collection[Reference], now: datetime, what: str) -> Event:
+    return Event(
+        kind=EventKind.COMMITMENT,
+        at=now,
+        who=aet,
+        count=len(objects),
+        uid_digest=digest_over(one.sop_uid for one in objects),
+        detail=f"{what}; transaction {transaction_uid}",
     )
 
 

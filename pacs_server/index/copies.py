@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.index.deposits import SOUND, is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
@@ -165,9 +166,14 @@ class Copies:
 
         Raises: IndexUnavailable.
         """
-        with self._index.write_cursor() as cursor:
+        told: list[Event] = []
+        with self._index.write_cursor(told) as cursor:
             values = {"volume": volume_id, "place": path, "reason": reason[:500]}
             changed = self._damaged.on(cursor, values).rowcount
+            if changed:
+                found = f"a copy is damaged: volume {volume_id}, {path}: {reason}"
+                failed = EventOutcome.FAILED
+                told.append(Event(kind=EventKind.ALERT, at=now, outcome=failed, who="server", count=1, detail=found))
         if changed:
             with self._index.write() as connection:
                 today = now.date().isoformat()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, Text, bindparam, cast, literal_column, null, select, union_all, update
 
+from pacs_server.dicom.audit import Actor
+from pacs_server.dicom.describe import Description
 from pacs_server.dicom.operations import Fate
 from pacs_server.errors import IndexConflict, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject
+from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject, held_before, received
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording import record
 from pacs_server.index.recording_statements import RecordingStatements
@@ -87,6 +89,10 @@ class Instances:
             connection.execute(update(copies).where(*here).values(damage=reason, verified_at=null()))
             connection.execute(owing(self._index), [owed])
 
+    def note_held(self, actor: Actor, description: Description, now: datetime) -> None:
+        """Have the audit trail tell of an object that was received although it is held already."""
+        self._index.trail.note(held_before(actor, description, now))
+
     def record(self, arrival: Arrival) -> Recorded:
         """Record an object and its copies; returns when that is committed.
 
@@ -149,8 +155,9 @@ class Instances:
                 return
 
     def _try_commit(self, group: list[_Slot]) -> None:
-        with self._index.write_cursor() as cursor:
-            recorded = record(self._statements, cursor, [slot.arrival for slot in group])
+        arrivals = [slot.arrival for slot in group]
+        with self._index.write_cursor(received(arrivals)) as cursor:
+            recorded = record(self._statements, cursor, arrivals)
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 
+from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
 from pacs_server.dicom.describe import Description, Flag
 from pacs_server.dicom.identity import Digest
 from pacs_server.dicom.operations import Fate, Operation
@@ -59,7 +60,8 @@ class Arrival:
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
     more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
     was deleted. One that `may_be_in_trash` comes from nobody who wants it back. `routes` may forward it, `partners` get
-    it.
+    it. `actor` tells more of who brought it than `sender`: without an association it is an import, and without an actor
+    it was found on a volume.
     """
 
     description: Description
@@ -76,6 +78,7 @@ class Arrival:
     may_be_in_trash: bool = False
     routes: tuple[str, ...] = ()
     partners: tuple[str, ...] = ()
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +87,46 @@ class Recorded:
 
     outcome: Outcome
     flags: tuple[Flag, ...] = ()
+
+
+def received(arrivals: Iterable[Arrival]) -> list[Event]:
+    """What the audit trail tells of objects that are recorded together: one event for each association and study, which
+    counts them, and one for each that is let in although it was deleted.
+    """
+    parts: dict[tuple[EventKind, Actor, str], list[Arrival]] = {}
+    told: list[Event] = []
+    for one in arrivals:
+        described, actor = one.description, one.actor or Actor(who=one.sender)
+        kind = _kind(actor) if one.actor else EventKind.ADOPT
+        parts.setdefault((kind, actor, described.study_uid), []).append(one)
+        if one.readmission is not None:
+            told.append(_event(EventKind.READMIT, actor, [described], one.received_at, one.readmission.reason))
+    for (kind, actor, _), part in parts.items():
+        latest = max(one.received_at for one in part)
+        told.append(_event(kind, actor, [one.description for one in part], latest, actor.channel))
+    return told
+
+
+def held_before(actor: Actor, description: Description, at: datetime) -> Event:
+    """What the audit trail tells of an object that was received and is held already, with all its copies."""
+    return _event(_kind(actor), actor, [description], at, "; ".join(filter(None, ("held before", actor.channel))))
+
+
+def _kind(actor: Actor) -> EventKind:
+    return EventKind.STORE if actor.association else EventKind.IMPORT
+
+
+def _event(kind: EventKind, actor: Actor, objects: Sequence[Description], at: datetime, detail: str) -> Event:
+    patient = objects[0].patient
+    return Event(
+        kind=kind,
+        at=at,
+        who=actor.who,
+        address=actor.address,
+        patient_id=str(patient["patient_id"] or ""),
+        issuer=str(patient["issuer"] or ""),
+        study_uid=objects[0].study_uid,
+        count=len(objects),
+        uid_digest=digest_over(one.sop_uid for one in objects),
+        detail=detail,
+    )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
 from pacs_server.dicom.operations import (
     Content,
@@ -22,6 +23,7 @@ from pacs_server.dicom.operations import (
     from_text,
     to_text,
 )
+from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
@@ -106,25 +108,27 @@ class Operations:
 
         Nothing happens when it was recorded before. Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
-            self.take_effect(connection, operation, now)
+        told: list[Event] = []
+        with self._index.write(told) as connection:
+            told += self._take_effect(connection, operation, now)
             owed = [entry(JobKind.OPERATIONS, "", "", volume_id, now) for volume_id in missed]
             if owed:
                 connection.execute(owing(self._index), owed)
 
-    def take_effect(self, connection: Connection, operation: Operation, now: datetime) -> None:
-        """The same, in the transaction of others."""
+    def _take_effect(self, connection: Connection, operation: Operation, now: datetime) -> list[Event]:
         keep_others_out(connection, self._index, operation.study_uid)
-        inserted = connection.execute(self._insert.values(operation_row(operation))).rowcount
-        if inserted:
-            known = operations.c.study_uid == operation.study_uid
-            texts = connection.execute(select(operations.c.content).where(known)).scalars()
-            fate = fate_after(map(from_text, texts))
-            # Also what was decided before and is not any more: a hold became known that came before a deletion.
-            before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
-            touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
-            self._note(connection, operation.study_uid, fate)
-            enforce(connection, self._index, touched, now)
+        if not connection.execute(self._insert.values(operation_row(operation))).rowcount:
+            return []
+        told = with_patients(connection, [_event(operation, now)])  # after a purge the study may be gone
+        known = operations.c.study_uid == operation.study_uid
+        texts = connection.execute(select(operations.c.content).where(known)).scalars()
+        fate = fate_after(map(from_text, texts))
+        # Also what was decided before and is not any more: a hold became known that came before a deletion.
+        before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
+        touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
+        self._note(connection, operation.study_uid, fate)
+        enforce(connection, self._index, touched, now)
+        return told
 
     def _note(self, connection: Connection, study_uid: str, fate: StudyFate) -> None:
         for table in (fates, holds):
@@ -210,6 +214,18 @@ def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
     """Make all rows what the operations say, in the transaction in which the rows became others."""
     decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
     enforce(connection, index, decided, now)
+
+
+def _event(operation: Operation, now: datetime) -> Event:
+    return Event(
+        kind=EventKind(operation.kind.value),
+        at=now,
+        who=operation.who,
+        study_uid=operation.study_uid,
+        count=len(operation.objects),
+        uid_digest=digest_over(content.sop_uid for content in operation.objects),
+        detail=operation.reason,
+    )
 
 
 def operation_row(operation: Operation) -> dict[str, Any]:

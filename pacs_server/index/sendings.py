@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
 from pacs_server.dicom.predicates import Predicate
+from pacs_server.index.audit import with_patients
 from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
@@ -202,8 +204,10 @@ class Sendings:
             {"row": one.id, "now_state": state.value, "now_reason": reason[:_MAX_REASON_CHARACTERS]}
             for one, state, reason in results
         ]
-        with self._index.write() as connection:
+        told: list[Event] = []
+        with self._index.write(told) as connection:
             connection.execute(noting, rows)
+            told += with_patients(connection, _events(results, now))
 
     def dead(self, destination: str = "", *, limit: int) -> list[Sending]:
         """What was refused for good, latest first. Raises: IndexUnavailable."""
@@ -275,6 +279,28 @@ class Sendings:
             _backlog(name, states, errors.get(name, ""), is_failing=name in failing)
             for name, states in sorted(found.items())
         ]
+
+
+def _events(results: Iterable[tuple[Sending, SendState, str]], now: datetime) -> list[Event]:
+    """What the audit trail tells of objects that were forwarded, or refused for good: one event for each study."""
+    parts: dict[tuple[str, str, str, SendState], list[str]] = {}
+    for one, state, _ in results:
+        if state is not SendState.WAITING:
+            parts.setdefault((one.destination, one.study_uid, one.route, state), []).append(one.sop_uid)
+    return [
+        Event(
+            kind=EventKind.SEND,
+            at=now,
+            outcome=EventOutcome.DONE if state is SendState.SENT else EventOutcome.REFUSED,
+            who="server",
+            study_uid=study_uid,
+            count=len(uids),
+            uid_digest=digest_over(uids),
+            target=destination,
+            detail=f"route {route}" if route else "asked for with pacs send",
+        )
+        for (destination, study_uid, route, state), uids in parts.items()
+    ]
 
 
 def meant_objects(selection: Selection) -> Select[Any]:

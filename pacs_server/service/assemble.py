@@ -15,11 +15,13 @@ from typing import Final, Self
 from pacs_server import log
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
+from pacs_server.dicom.audit import Event
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary
 from pacs_server.dimse.access import Admission
 from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive, Fetch
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.audit import Audit
 from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.commitments import Commitments
 from pacs_server.index.contents import Contents
@@ -81,6 +83,8 @@ class Node:
         self.contents = Contents(index)
         self.changes = Changes(index)
         self.nodes = Nodes(index)
+        self.audit = Audit(index)
+        index.trail.is_exported = bool(settings.audit.syslog.host)
         self.transcoder = Transcoder(
             settings.transcoding, settings.data_dir, reserve_bytes=settings.storage.reserve_bytes
         )
@@ -99,12 +103,14 @@ class Node:
 
     @classmethod
     @contextmanager
-    def open(cls, settings: Settings) -> Iterator[Self]:
-        """Open the index and, as they are needed, the volumes; a volume may be down.
+    def open(cls, settings: Settings, command: Event | None = None) -> Iterator[Self]:
+        """Open the index and, as they are needed, the volumes; a volume may be down. `command` is what a person runs;
+        the audit trail tells of it with the first thing that it changes.
 
         Raises: ConfigError, IndexUnavailable or SchemaMismatch.
         """
         index = open_current(settings.database)
+        index.trail.command = command
         try:
             node = cls(settings, index)
             try:
@@ -235,7 +241,7 @@ class Node:
         partners = [partner for partner in self.partners_now() if partner.aet]
         giver = next((one.name for one in partners if one.aet == origin.aet and handed_on_from), "")
         if giver:
-            origin = self._origin_of(handed_on_from, through=giver)
+            origin = replace(self._origin_of(handed_on_from, through=giver), actor=origin.actor)
         return Reception(
             declared,
             origin,
@@ -303,6 +309,7 @@ class Node:
             commitments=self.commitments,
             requests=self.requests,
             fetch=fetch,
+            audit=self.index.trail.note,
         )
 
 

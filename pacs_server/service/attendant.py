@@ -1,5 +1,5 @@
 """What only the process that serves an association can do for it in the background: report Storage Commitment to a
-console that waits, and write down what was read.
+console that waits, and write down what was read, asked and refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Attendant:
         self._node = node
         self._worker = f"{node_name(node.settings)}:{name}"
         duties = [("commitments", self._settle_one)] * _THREADS
-        self._duties = Duties("attending", [*duties, ("reading", self._write_down_reading)])
+        notes = [("reading", self._write_down_reading), ("audit", node.audit.write_down)]
+        self._duties = Duties("attending", [*duties, *notes])
 
     def start(self) -> None:
         """Begin. What this process had under way when it was killed is taken up again. Raises: IndexUnavailable."""

@@ -12,6 +12,7 @@ from typing import Final
 from pacs_server.archive.backup import Checked, Material, back_up, check, note_check
 from pacs_server.archive.operations import learn
 from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_volumes
+from pacs_server.dicom.audit import Event
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, SchemaMismatch, Undecodable
 from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind
@@ -20,6 +21,7 @@ from pacs_server.index.replacing import Present, count_without, install, present
 from pacs_server.index.schema import knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
 from pacs_server.service.assemble import Node, location_of_volume, on_this_node
+from pacs_server.service.checkpoints import put_key_aside
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.service.roll_call import node_name, refuse_beside
 from pacs_server.settings import Settings, StorageLimits
@@ -166,8 +168,9 @@ class Restore:
             finally:
                 discard(prepared)
 
-    def do(self, *, now: datetime) -> Iterator[Carried]:
+    def do(self, *, now: datetime, command: Event | None = None) -> Iterator[Carried]:
         """Put the index in place, settle the volumes, and bring back the objects that they lack; one result for each.
+        `command` is who does so, for the audit trail, which is that of the backup and goes on under another key.
 
         Broken off anywhere, another restore of the same run goes on.
 
@@ -175,8 +178,10 @@ class Restore:
         """
         if self._prepared is not None:
             self._settle(self._prepared)
-            self.kept = install(self._prepared, self._settings.database, keep_as=f"before-restore-{stamp_of(now)}")
-        with Node.open(self._settings) as node:
+            kept_as = f"before-restore-{stamp_of(now)}"
+            self.kept = install(self._prepared, self._settings.database, keep_as=kept_as)
+            put_key_aside(self._settings.data_dir, kept_as)
+        with Node.open(self._settings, command) as node:
             for volume in node.volumes():
                 if volume.state.is_readable:
                     learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back

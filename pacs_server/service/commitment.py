@@ -90,7 +90,7 @@ def _settle(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> str:
                 f"transaction {one.transaction_uid}: {waiting} of {one.objects} objects have fewer copies than wanted; "
                 "pacs storage list shows which volume is away"
             )
-        if not node.commitments.decide(one, outcomes):
+        if not node.commitments.decide(one, outcomes, datetime.now(UTC)):
             return ""
     report = _confirmed(node, one)
     problem = _deliver(node, one, report)
@@ -123,7 +123,7 @@ def _confirmed(node: Node, one: Commitment) -> Report:
         outcomes |= stand(portion, node.copies, node.placement, since=one.asked_at)
     if sum(outcome != COMMITTED for outcome in outcomes.values()) == len(report.failed):
         return report
-    node.commitments.decide(one, outcomes)
+    node.commitments.decide(one, outcomes, datetime.now(UTC))
     return node.commitments.report(one)
 
 

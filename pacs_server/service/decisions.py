@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.person import this_person
 from pacs_server.service.roll_call import node_name
 from pacs_server.service.telling import running
 from pacs_server.service.tiers import release_what_is_due
@@ -37,25 +36,13 @@ def decider(node: Node, reason: str) -> Decider:
         if volume.check().is_readable:
             learn(volume, node.instances.operations, now=now)
     return Decider(
-        who=who_decides(),
+        who=this_person(),
         reason=reason,
         now=now,
         operations=node.instances.operations,
         volumes=volumes,
         partners=node.partners.all(),
     )
-
-
-def who_decides() -> str:
-    """The user who runs this command, and on which machine."""
-    return f"{_user()}@{socket.gethostname()}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a service account without an entry of its own
-        return "unknown"
 
 
 def to_delete(node: Node, keys: Mapping[str, str]) -> list[Held]:

@@ -14,13 +14,17 @@ from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.service.assemble import Node
 from pacs_server.service.fetching import fetch_back
+from pacs_server.service.person import this_person
 from pacs_server.storage.volume import Volume
 
 _IMPORTER = "IMPORT"
+# Objects of an import that are held before are written down after so many files.
+_NOTED_AT_ONCE = 1_000
 
 
 def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
@@ -28,12 +32,20 @@ def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
 
     Raises: NotEnoughCopies or IndexUnavailable when the archive cannot take more.
     """
-    origin = Origin(aet=_IMPORTER, charset=node.settings.default_charset, issuer=node.settings.default_issuer)
+    origin = Origin(
+        aet=_IMPORTER,
+        charset=node.settings.default_charset,
+        issuer=node.settings.default_issuer,
+        actor=Actor(who=this_person()),
+    )
 
     def receive(declared: Declared) -> Reception:
         return node.reception(declared, origin)
 
-    return import_paths(paths, receive)
+    for number, result in enumerate(import_paths(paths, receive)):
+        yield result
+        if (number + 1) % _NOTED_AT_ONCE == 0:
+            node.audit.write_down()
 
 
 def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[ExportResult]:
@@ -47,12 +59,33 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     query = query_from_keywords(Level.STUDY, keys, vocabulary)  # refuses keys that nobody knows
     level = max([Level.STUDY, *(column_from_keyword(key, vocabulary).level for key in keys)])
     query = replace(query, level=level)
-    return export(
-        node.search,
-        node.placement(),
-        query,
-        target,
-        fetch=lambda items: fetch_back(node, items, lambda: False),
+    node.audit.tell_command()
+    written: dict[str, list[str]] = {}
+    try:
+        for result in export(
+            node.search,
+            node.placement(),
+            query,
+            target,
+            fetch=lambda items: fetch_back(node, items, lambda: False),
+        ):
+            if result.path is not None:
+                written.setdefault(result.study_uid, []).append(result.sop_uid)
+            yield result
+    finally:
+        for study_uid, sop_uids in written.items():
+            node.index.trail.note(_exported(study_uid, sop_uids, target))
+
+
+def _exported(study_uid: str, sop_uids: Sequence[str], target: Path) -> Event:
+    return Event(
+        kind=EventKind.EXPORT,
+        at=datetime.now(UTC),
+        who=this_person(),
+        study_uid=study_uid,
+        count=len(sop_uids),
+        uid_digest=digest_over(sop_uids),
+        target=str(target),
     )
 
 

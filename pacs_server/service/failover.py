@@ -27,8 +27,8 @@ from pacs_server.index.changes import PREFERENCE
 from pacs_server.index.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
-from pacs_server.service.decisions import who_decides
 from pacs_server.service.pairing import exchange_logs
+from pacs_server.service.person import this_person
 from pacs_server.service.sides import HERE, Here, Side, There
 from pacs_server.service.unfinished import forget, note, unfinished
 
@@ -118,7 +118,7 @@ class Failover:
         Raises: StillBusy when it did not, and then nothing has changed, unless it `keeps_draining`; PacsError when a
         step failed without which the others make no sense.
         """
-        who = who_decides()
+        who = this_person()
         noted = unfinished(self.node) or Unfinished(
             target=plan.target,
             source=plan.source,
@@ -265,13 +265,13 @@ def abandon(node: Node) -> tuple[Unfinished, str]:
     source = side(node, found.source)
     if Step.RESUME in found.left:
         try:
-            source.drain(is_draining=False, who=who_decides())
+            source.drain(is_draining=False, who=this_person())
         except IndexUnavailable:
             raise
         except PacsError as error:
             problem = str(error)
     forget(node)
-    log.info("failover abandoned", target=found.target, source=found.source, who=who_decides(), why=problem or None)
+    log.info("failover abandoned", target=found.target, source=found.source, who=this_person(), why=problem or None)
     return found, problem
 
 

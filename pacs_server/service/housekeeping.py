@@ -14,6 +14,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.depositor import Depositor
 from pacs_server.service.forwarder import Forwarder
 from pacs_server.service.liaison import Liaison
+from pacs_server.service.presence import presence
 from pacs_server.service.replicator import Replicator
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
@@ -31,7 +32,7 @@ def keep_house(settings: Settings, partner_port: socket.socket | None, is_stoppe
 
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
-    with Node.open(settings) as node:
+    with Node.open(settings) as node, presence(node, "housekeeping"):
         runner, forwarder, liaison = Runner(node), Forwarder(node), Liaison(node, partner_port)
         replicator, depositor = Replicator(node), Depositor(node)
         runner.start()

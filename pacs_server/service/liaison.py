@@ -9,7 +9,8 @@ from typing import Final
 
 from pacs_server.cluster.link import LinkServer
 from pacs_server.cluster.messages import Hello
-from pacs_server.errors import PacsError
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome
+from pacs_server.errors import PacsError, WrongCertificate
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.partners import Partner
 from pacs_server.service.answering import answers
@@ -46,8 +47,14 @@ class Liaison:
         self._server: LinkServer | None = None
         if port is not None:
             settings, files = node.settings.partner, node.settings.tls_files
-            handlers = answers(node) | failover_answers(node)
-            self._server = LinkServer(port, settings, files, partners=node.partners.all, handlers=handlers)
+            self._server = LinkServer(
+                port,
+                settings,
+                files,
+                partners=node.partners.all,
+                handlers=answers(node) | failover_answers(node),
+                on_stranger=lambda address, why: self._alert("", address, why),
+            )
 
     def start(self) -> None:
         """Begin."""
@@ -99,7 +106,10 @@ class Liaison:
                 self._keep_logs_equal(node.partners.one(partner.name), greeting.hello)
         except PacsError as error:
             greeting = Greeting(problem=error)
-        return contact_of(partner, greeting, datetime.now(UTC))
+        contact, before = contact_of(partner, greeting, datetime.now(UTC)), self._contacts.of(partner.name)
+        if isinstance(greeting.problem, WrongCertificate) and (before is None or before.problem != contact.problem):
+            self._alert(partner.name, f"{partner.host}:{partner.port}", contact.problem)
+        return contact
 
     def _keep_logs_equal(self, partner: Partner, hello: Hello) -> None:
         """Exchange where the partner knows other things, and note now and then that it knows the same."""
@@ -121,6 +131,22 @@ class Liaison:
             if last is None or (is_night and now - datetime.fromisoformat(last["at"]) > _NIGHTLY):
                 compare_with(node, partner, full=False, heals=True, now=now)
         return False
+
+    def _alert(self, who: str, address: str, why: str) -> None:
+        """Have the audit trail tell of a certificate that does not belong.
+
+        Source: PS3.15 section A.5.3.11.
+        """
+        event = Event(
+            kind=EventKind.ALERT,
+            at=datetime.now(UTC),
+            outcome=EventOutcome.REFUSED,
+            who=who,
+            address=address,
+            count=1,
+            detail=why,
+        )
+        self._node.index.trail.note(event)
 
 
 def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:

@@ -20,6 +20,8 @@ from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
+from pacs_server.service.audit_export import export, owe_export
+from pacs_server.service.checkpoints import DailyCheckpoint
 from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties
 from pacs_server.service.leaving import release_volume
@@ -64,9 +66,12 @@ class Runner:
             ("purge", self._purge),
             ("moves", self._move),
             ("survival", self._note_survival),
+            ("audit", self._write_down),
+            ("checkpoints", self._take_checkpoint),
         ]
         self._duties = Duties("background work", duties)
         self._survival = SurvivalNotes(node)
+        self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
 
     def start(self) -> None:
@@ -134,6 +139,8 @@ class Runner:
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
                 return synchronise(volume, node.instances.operations, now=now) if volume is not None else ()
+            case JobKind.AUDIT:
+                return export(node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
         return ()
 
     def _commit(self, job: Job) -> tuple[tuple[str, ...], datetime | None]:
@@ -233,6 +240,15 @@ class Runner:
                 return
             if not self._roll.roster.has_duty(volume.spec.id):
                 return
+
+    def _write_down(self) -> bool:
+        self._node.audit.write_down()
+        owe_export(self._node, datetime.now(UTC))
+        return False
+
+    def _take_checkpoint(self) -> bool:
+        self._checkpoint.look(datetime.now(UTC))
+        return False
 
     def _note_survival(self) -> bool:
         if (roster := self._roll.roster).has_duty():

@@ -17,6 +17,7 @@ from pacs_server.net.seats import Seats
 from pacs_server.service.assemble import Node
 from pacs_server.service.attendant import Attendant
 from pacs_server.service.fetching import fetch_back
+from pacs_server.service.presence import presence
 from pacs_server.service.telling import of_associations, worker_teller
 from pacs_server.settings import Settings
 
@@ -33,7 +34,7 @@ def serve_associations(
 
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
-    with Node.open(settings) as node:
+    with Node.open(settings) as node, presence(node, f"worker {number}"):
         provider = Provider(node.archive(partial(fetch_back, node)))
         numbers = itertools.count(number + 1, settings.workers_here)
         listener = Listener(listening, settings.network, provider.serve, seats=seats, numbers=numbers)

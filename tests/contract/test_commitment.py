@@ -171,7 +171,7 @@ def test_what_is_taken_in_is_owed_at_once_even_after_failures(index: Index, comm
 def test_the_same_request_again_is_owed_again_and_another_under_its_uid_is_refused(commitments: Commitments) -> None:
     assert commitments.take_in("CT1", REQUEST, NOW)
     (first,) = commitments.due("CT1")
-    assert commitments.decide(first, {ONE: COMMITTED, TWO: Reason.NO_SUCH_OBJECT})
+    assert commitments.decide(first, {ONE: COMMITTED, TWO: Reason.NO_SUCH_OBJECT}, NOW)
     commitments.reported(first, NOW)
     assert commitments.due("CT1") == []
     assert commitments.failures(first) == [(TWO, Reason.NO_SUCH_OBJECT)]
@@ -188,7 +188,7 @@ def test_an_answer_to_an_earlier_asking_settles_nothing(commitments: Commitments
     commitments.take_in("CT1", REQUEST, NOW)
     (first,) = commitments.due("CT1")
     commitments.take_in("CT1", REQUEST, LATER)
-    assert not commitments.decide(first, {ONE: COMMITTED, TWO: COMMITTED})
+    assert not commitments.decide(first, {ONE: COMMITTED, TWO: COMMITTED}, NOW)
     commitments.reported(first, LATER)
     (again,) = commitments.due("CT1")
     assert again.state is State.RECEIVED
@@ -198,7 +198,7 @@ def test_an_answer_to_an_earlier_asking_settles_nothing(commitments: Commitments
 def test_what_was_decided_is_what_is_reported(commitments: Commitments) -> None:
     commitments.take_in("CT1", REQUEST, NOW)
     (one,) = commitments.due("CT1")
-    commitments.decide(one, {ONE: COMMITTED, TWO: Reason.NO_SUCH_OBJECT})
+    commitments.decide(one, {ONE: COMMITTED, TWO: Reason.NO_SUCH_OBJECT}, NOW)
     (decided,) = commitments.due("CT1")
     assert (decided.state, decided.failed) == (State.DECIDED, 1)
     failed = (Failure(TWO, Reason.NO_SUCH_OBJECT),)

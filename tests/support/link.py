@@ -51,7 +51,15 @@ class Desk:
         listening = listen("127.0.0.1", 0)
         self.port = int(listening.getsockname()[1])
         self.partner = replace(partner("desk", files), port=self.port)
-        self._server = LinkServer(listening, settings, files, partners=lambda: self.partners, handlers=handlers)
+        self.strangers: list[tuple[str, str]] = []
+        self._server = LinkServer(
+            listening,
+            settings,
+            files,
+            partners=lambda: self.partners,
+            handlers=handlers,
+            on_stranger=lambda address, why: self.strangers.append((address, why)),
+        )
 
     @contextmanager
     def running(self) -> Iterator["Desk"]:

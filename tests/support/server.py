@@ -171,8 +171,9 @@ class Archive:
         self.pacs("ae", "add", aet, host, str(port), *options)
 
     def files(self) -> list[Path]:
-        """The files of the objects on its volume, and whatever else lies among them."""
-        return sorted(path for path in (self.volume / "v1").rglob("*") if path.is_file())
+        """The files of the objects on its volume, and whatever lies among them; not those of the audit trail."""
+        found = sorted(path for path in (self.volume / "v1").rglob("*") if path.is_file())
+        return [path for path in found if self.volume / "v1" / "audit" not in path.parents]
 
     def instance_uids(self) -> set[str]:
         """The SOP Instance UIDs that `pacs find` finds."""

@@ -49,6 +49,7 @@ class EventKind(StrEnum):
     PURGE = "purge"
     READMIT = "readmit"
     VERSION = "version"
+    DEPOSIT = "deposit"
     ALERT = "alert"  # damage, or a certificate that does not belong
     COMMAND = "command"  # a person changed something with `pacs`, or was refused it
     AUDIT = "audit"  # a person read this trail

@@ -88,6 +88,7 @@ _FORMS: Final = {
     EventKind.PURGE: _Form("110105", "", "D"),
     EventKind.READMIT: _Form("110103", "", "U"),
     EventKind.VERSION: _Form("110103", "", "U"),
+    EventKind.DEPOSIT: _Form("110103", "", "U"),
     EventKind.ALERT: _Form("110113", "110130", "E"),
     EventKind.COMMAND: _Form("110113", "110131", "E"),
     EventKind.AUDIT: _Form("110101", "", "R"),

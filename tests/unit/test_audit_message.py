@@ -9,6 +9,7 @@ from support.audit_schema import in_words, moment_of, violations
 
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.audit_message import message_of
+from pacs_server.dicom.operations import OperationKind
 from pacs_server.net.syslog import syslog_message
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -98,3 +99,7 @@ def test_a_syslog_message_has_the_header_of_the_standard() -> None:
     assert (
         sent == b"<85>1 2026-01-02T03:04:05.678+00:00 pacs1 pacs c0ffee DICOM+RFC3881 - \xef\xbb\xbf" + "<山/>".encode()
     )
+
+
+def test_every_decision_about_objects_is_an_event() -> None:
+    assert {kind.value for kind in OperationKind} <= {kind.value for kind in EventKind}

@@ -58,6 +58,10 @@ _SYNTAX = click.option(
     help="Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
     "With uncompressed, offer it nothing else. At first: as it is.",
 )
+_CERTIFICATE = click.option(
+    "--certificate", metavar="SHA256", help="Let it in, and send to it, only with the certificate of that fingerprint."
+)
+_TLS = click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without.")
 
 
 @click.group(cls=Group)
@@ -77,8 +81,10 @@ def ae() -> None:
 @_COMBINED
 @_ASSOCIATIONS
 @_SYNTAX
+@_CERTIFICATE
+@_TLS
 @pass_invocation
-def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
+def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Register a peer.
 
     HOST PORT may be '- -' for one that only calls us; then it needs --from.
@@ -104,8 +110,10 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_COMBINED
 @_ASSOCIATIONS
 @_SYNTAX
+@_CERTIFICATE
+@_TLS
 @pass_invocation
-def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | None) -> ExitCode:
+def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Change what is registered about a peer.
 
     What is not named stays as it is; --from replaces all that it had.
@@ -174,15 +182,17 @@ def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
 def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
     """Try a peer leg by leg, and say what to change.
 
-    TCP, association, C-ECHO, then C-STORE of a tiny object: patient ID PACS-TEST, the same one each time.
+    TCP, TLS if it is called so, association, C-ECHO, then C-STORE of a tiny object: patient ID PACS-TEST, the same one
+    each time.
     """
+    from pacs_server.archive.calling import way_to
     from pacs_server.cli.peer_legs import try_peer
 
     with invocation.node() as node:
         peer, settings = _known(node.registry, aet), node.settings
     if peer.host is None or peer.port is None:
         raise Refused(f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P")
-    legs = try_peer(peer.aet, peer.host, peer.port, settings)
+    legs = try_peer(way_to(peer, settings.tls_files), settings)
     rows = [{"leg": leg.name, "result": leg.result, "remedy": leg.remedy} for leg in legs]
     print_rows(rows, {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}, as_json=invocation.as_json)
     return ExitCode.DONE if all(leg.ok for leg in legs) else ExitCode.UNREACHABLE
@@ -244,7 +254,7 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _given(options: Mapping[str, str | None], sources: tuple[str, ...]) -> dict[str, object]:
+def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -> dict[str, object]:
     """The facts that were given on the command line, and only those."""
     facts: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     return facts | {"from": list(sources)} if sources else facts

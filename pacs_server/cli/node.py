@@ -110,6 +110,8 @@ def _upgrade_embedded(settings: Settings) -> None:
 
 def first_steps(settings: Settings, settings_path: Path) -> str:
     """What a person may do first with this archive, as commands to copy (DCMTK's tools)."""
+    if settings.port is None:
+        return f"{settings.aet} at {settings.tls_host}:{settings.tls.port}, over TLS only, data in {settings.data_dir}"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     peer = f"-aec {settings.aet} {host} {settings.port}"
     return "\n".join(

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TEST_INSTANCE_UID, tiny_object
-from pacs_server.errors import PacsError, PeerRejected
+from pacs_server.errors import PacsError, PeerRejected, PeerTimedOut, PeerUnreachable, WrongCertificate
 from pacs_server.net import client
 
 if TYPE_CHECKING:
-    from pacs_server.dicom.identity import AeTitle
     from pacs_server.net.association import Association
     from pacs_server.settings import Settings
 
@@ -41,23 +40,30 @@ class Leg:
         return "ok" if self.ok else "failed"
 
 
-def try_peer(aet: AeTitle, host: str, port: int, settings: Settings) -> list[Leg]:
-    """Try TCP, association, C-ECHO and C-STORE of a tiny object, up to the first leg that fails.
+def try_peer(destination: client.Destination, settings: Settings) -> list[Leg]:
+    """Try TCP, TLS where it is called so, association, C-ECHO and C-STORE of a tiny object, up to the first leg that
+    fails.
 
     The object has the same UIDs each time, so that a peer tested daily holds one.
     """
+    host, port = destination.host, destination.port
     try:
         socket.create_connection((host, port), timeout=settings.network.connect_timeout_s).close()
     except OSError as error:
         remedy = f"{error}: check that {host}:{port} is its address, that it is running, and the firewalls between"
         return [Leg(name="TCP", remedy=remedy)]
     legs = [Leg(name="TCP")]
-    destination = client.Destination(aet=aet, host=host, port=port)
+    if destination.security is not None:
+        try:
+            client.open_connection(destination, settings.network).close()
+        except PacsError as error:
+            return [*legs, Leg(name="TLS", remedy=_tls_remedy(error, destination.aet))]
+        legs.append(Leg(name="TLS"))
     contexts = [(VERIFICATION, _SYNTAXES, False), (SECONDARY_CAPTURE, _SYNTAXES, False)]
     try:
         association = client.connect(destination, calling_aet=settings.aet, contexts=contexts, limits=settings.network)
     except PacsError as error:
-        return [*legs, Leg(name="association", remedy=_association_remedy(error, aet, settings))]
+        return [*legs, Leg(name="association", remedy=_association_remedy(error, destination, settings))]
     legs.append(Leg(name="association"))
     try:
         for name, operation in (("C-ECHO", _echo), ("C-STORE", _store)):
@@ -71,10 +77,28 @@ def try_peer(aet: AeTitle, host: str, port: int, settings: Settings) -> list[Leg
     return legs
 
 
-def _association_remedy(error: PacsError, aet: AeTitle, settings: Settings) -> str:
+def _tls_remedy(error: PacsError, aet: str) -> str:
+    if isinstance(error, PeerUnreachable):
+        return str(error)
+    if isinstance(error, WrongCertificate):
+        return f"{error}: if that one is right, pin it with pacs ae set {aet} --certificate"
+    return (
+        f"{error}: check that this is its TLS port, and that tls.ca_file has the authority of its certificate and that "
+        f"is for this host name, or pin it with pacs ae set {aet} --certificate"
+    )
+
+
+def _association_remedy(error: PacsError, destination: client.Destination, settings: Settings) -> str:
+    if destination.security is not None and not isinstance(error, PeerTimedOut):
+        return (
+            f"{error}: let it trust the authority of this node's certificate (pacs tls show), register {settings.aet} "
+            f"there, and check that its AE title is {destination.aet}"
+        )
     if isinstance(error, PeerRejected):
-        return f"{error}: register {settings.aet} (this archive) there, and check that its AE title is {aet}"
-    return f"{error}: something else than a DICOM server may listen there, or it waits for TLS"
+        return (
+            f"{error}: register {settings.aet} (this archive) there, and check that its AE title is {destination.aet}"
+        )
+    return f"{error}: something else than a DICOM server may listen there, or it waits for TLS (pacs ae set --tls)"
 
 
 def _leg(name: str, operation: Callable[[Association], str], association: Association) -> Leg:

@@ -13,6 +13,7 @@ from pacs_server.cli.output import printable
 from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Peer, Right
+from pacs_server.net.tls import normal_fingerprint
 from pacs_server.settings import charset_term, host_name, site_aet
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 NOBODY: Final = "-"
 KEYS: Final = (
     "aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime", "associations",
-    "syntax",
+    "syntax", "certificate", "tls",
 )  # fmt: skip
 MAX_ASSOCIATIONS: Final = 16
 
@@ -40,6 +41,8 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "combined_datetime": peer.combines_moments,
         "associations": peer.associations,
         "syntax": _syntax_name(peer.syntax),
+        "certificate": peer.certificate,
+        "tls": peer.uses_tls,
     }
 
 
@@ -69,6 +72,8 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         combines_moments=_yes(facts.get("combined_datetime")),
         associations=_associations(facts.get("associations")),
         syntax=_syntax(_line(facts.get("syntax"))),
+        certificate=_certificate(_line(facts.get("certificate"))),
+        uses_tls=_yes(facts.get("tls")),
     )
 
 
@@ -163,6 +168,11 @@ def _syntax(text: str) -> str:
 
 def _syntax_name(uid: str) -> str:
     return next((name for name, known in ENCODABLE_BY_NAME.items() if known == uid), uid)
+
+
+def _certificate(text: str) -> str:
+    """A fingerprint; nothing, or '-', is none."""
+    return "" if text in ("", NOBODY) else normal_fingerprint(text)
 
 
 def _rights(names: tuple[str, ...]) -> frozenset[Right]:

@@ -164,8 +164,10 @@ def _server_line(server: dict[str, Any] | None) -> str:
         return "not running"
     if "pid" not in server:
         return "starting"
+    doors = [f"{server['host']}:{server['port']}"] if server["port"] is not None else []
+    doors += [f"{server['tls_host']}:{server['tls_port']} over TLS"] if server.get("tls_port") is not None else []
     return (
-        f"{server['aet']} on {server['host']}:{server['port']}, process {server['pid']}, since {server['started_at']}, "
+        f"{server['aet']} on {' and '.join(doors)}, process {server['pid']}, since {server['started_at']}, "
         f"{len(server['associations'])} associations open, {server['served']} served"
     )
 

@@ -84,29 +84,41 @@ class AccessRules:
 
 
 def identify(
-    request: AssociationRequest, rules: AccessRules, find_peer: Callable[[str], Peer | None]
+    request: AssociationRequest,
+    rules: AccessRules,
+    find_peer: Callable[[str], Peer | None],
+    fingerprint: str | None = None,
 ) -> Caller | Rejection:
-    """Decide whether this caller may associate at all.
+    """Decide whether this caller may associate at all. `fingerprint` is that of its certificate: None without TLS,
+    empty when it showed none.
 
-    A registered AE title is let in only from its addresses; an unregistered one only from this machine.
+    A registered AE title is let in only from its addresses, and with its certificate if one is pinned; an unregistered
+    one only from this machine.
 
     Source: PS3.8 section 9.3.4 (reasons for rejection).
     """
     try:
         calling = AeTitle(request.calling_aet)
     except ValueError:
-        return CALLING_NOT_RECOGNISED
+        return _unknown("its AE title is none")
     if rules.check_called and request.called_aet.strip(" ") != rules.aet:
         return CALLED_NOT_RECOGNISED
     peer = find_peer(calling)
     address = plain_address(request.peer_address)
     if peer is None:
         if not address.is_loopback:
-            return CALLING_NOT_RECOGNISED
+            return _unknown(f"it is not registered: pacs ae approve {calling}, or pacs ae add")
         return _caller(Peer(aet=calling, host=None, port=None, rights=frozenset(Right), sources=()), rules)
     if not any(covers(source, address) for source in peer.sources):
-        return CALLING_NOT_RECOGNISED
+        return _unknown("it is not registered for this address")
+    if peer.certificate and peer.certificate != fingerprint:
+        shown = "another one" if fingerprint else "none" if fingerprint is not None else "no TLS"
+        return _unknown(f"it has to show the certificate that is pinned for it, and showed {shown}")
     return _caller(peer, rules)
+
+
+def _unknown(why: str) -> Rejection:
+    return replace(CALLING_NOT_RECOGNISED, why=why)
 
 
 def _caller(peer: Peer, rules: AccessRules) -> Caller:

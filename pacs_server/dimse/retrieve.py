@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pacs_server import log
+from pacs_server.archive.calling import way_to
 from pacs_server.archive.lookup import deliverables
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
@@ -21,7 +22,6 @@ from pacs_server.dimse.suboperations import SubOperations
 from pacs_server.errors import BadQuery, IndexUnavailable
 from pacs_server.index.registry import Peer
 from pacs_server.index.search import Deliverable
-from pacs_server.net.client import Destination
 from pacs_server.net.message import Command, response
 
 
@@ -58,7 +58,7 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
         session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=comment)
         _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
         return
-    destination = Destination(aet=peer.aet, host=peer.host, port=peer.port)
+    destination = way_to(peer, session.archive.settings.tls_files)
     progress = Progress(remaining=len(items))
     asked_by = session.caller.aet, command.message_id
     work = SubOperations(session, command, progress, preferred=peer.syntax, originator=asked_by)

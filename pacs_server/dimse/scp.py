@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from pacs_server import log
@@ -17,11 +17,22 @@ from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.session import Archive, Session
 from pacs_server.dimse.status import Status
 from pacs_server.dimse.store import handle_store
-from pacs_server.errors import IndexUnavailable, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import (
+    ConfigError,
+    IndexUnavailable,
+    PacsError,
+    PeerAborted,
+    PeerRejected,
+    PeerTimedOut,
+    ProtocolViolation,
+)
 from pacs_server.index.registry import Right
 from pacs_server.net.association import answer
+from pacs_server.net.connection import Connection
 from pacs_server.net.message import Command, CommandField, response
 from pacs_server.net.negotiate import CONGESTION, AssociationRequest, ContextAnswer, Rejection
+from pacs_server.net.secure import secure_incoming
+from pacs_server.settings import ClientCertificates
 
 _OPERATION = {
     Right.ECHO: CommandField.C_ECHO_RQ,
@@ -37,6 +48,7 @@ class Provider:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         settings = archive.settings
+        self._limits = settings.network
         self._rules = AccessRules(
             aet=settings.aet,
             check_called=settings.check_called,
@@ -51,30 +63,49 @@ class Provider:
         """The associations that are open now, each with its number."""
         return list(self._open.items())
 
-    def serve(self, connection: socket.socket, address: str, number: int) -> None:
+    def serve(self, sock: socket.socket, address: str, number: int) -> None:
         """Serve one connection to its end. Whatever happens on it stays with it: this never raises."""
+        self._serve_one(lambda: (Connection(sock, self._limits), None), sock, address, number)
+
+    def serve_over_tls(self, sock: socket.socket, address: str, number: int) -> None:
+        """The same, over TLS."""
+
+        def agree() -> tuple[Connection, str]:
+            tls = self._archive.settings.tls
+            asked = ClientCertificates(tls.client_certificates)
+            connection = secure_incoming(sock, self._limits, self._archive.settings.tls_files, asked)
+            return connection, connection.fingerprint
+
+        self._serve_one(agree, sock, address, number)
+
+    def _serve_one(
+        self, agree: Callable[[], tuple[Connection, str | None]], sock: socket.socket, address: str, number: int
+    ) -> None:
         started = time.monotonic()
         try:
-            ending = self._serve(connection, address, number)
-        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+            ending = self._serve(*agree(), address, number)
+        except (PeerAborted, PeerTimedOut, PeerRejected, ProtocolViolation) as error:
             ending = f"{type(error).__name__}: {error}"
             if isinstance(error, ProtocolViolation):
                 session = self._open.get(number)
                 self._note_refused(session.caller.aet if session else "", address, str(error))
+        except ConfigError as error:
+            log.error("TLS not spoken", number=number, address=address, why=error)
+            ending = "no certificate of ours"
         except Exception as error:  # noqa: BLE001 - the association loop: one peer's trouble stays its own
             log.unexpected("association failed", error, number=number, address=address)
             ending = "unexpected error"
         finally:
             session = self._open.pop(number, None)
-            connection.close()
+            sock.close()
         self._log_end(session, number, address, ending, time.monotonic() - started)
 
-    def _serve(self, connection: socket.socket, address: str, number: int) -> str:
+    def _serve(self, connection: Connection, fingerprint: str | None, address: str, number: int) -> str:
         callers: list[Caller] = []
 
         def decide(request: AssociationRequest) -> Rejection | Sequence[ContextAnswer]:
             try:
-                verdict = identify(request, self._rules, self._archive.registry.peer)
+                verdict = identify(request, self._rules, self._archive.registry.peer, fingerprint)
                 if isinstance(verdict, Rejection):
                     self._note_refused(request.calling_aet, address, f"{verdict.text}; called {request.called_aet}")
                     return verdict
@@ -91,7 +122,7 @@ class Provider:
                 self._note_refused(verdict.aet, address, f"not allowed: {' '.join(refused)}")
             return answers
 
-        association = answer(connection, address, self._archive.settings.network, decide, number)
+        association = answer(connection, address, self._limits, decide, number)
         if association is None:
             return "rejected"
         session = Session(association=association, caller=callers[0], archive=self._archive, since=datetime.now(UTC))

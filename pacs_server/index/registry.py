@@ -41,7 +41,8 @@ class Peer:
     CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
     `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
     at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, `uncompressed`
-    when it can take nothing else, or empty.
+    when it can take nothing else, or empty. `certificate`: the SHA-256 fingerprint of the only one with which it is
+    spoken to, or empty; `uses_tls`: it is called over TLS.
     """
 
     aet: AeTitle
@@ -55,6 +56,8 @@ class Peer:
     combines_moments: bool = False
     associations: int = 1
     syntax: str = ""
+    certificate: str = ""
+    uses_tls: bool = False
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -169,6 +172,8 @@ class Registry:
             "combines_moments": int(peer.combines_moments),
             "associations": peer.associations,
             "syntax": peer.syntax,
+            "certificate": peer.certificate,
+            "uses_tls": int(peer.uses_tls),
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -288,6 +293,7 @@ class Registry:
 def _peer(row: Iterable[Any]) -> Peer:
     (
         aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations, syntax,
+        certificate, uses_tls,
     ) = row  # fmt: skip
     return Peer(
         aet=AeTitle(aet),
@@ -301,6 +307,8 @@ def _peer(row: Iterable[Any]) -> Peer:
         combines_moments=bool(combines_moments),
         associations=associations,
         syntax=syntax,
+        certificate=certificate,
+        uses_tls=bool(uses_tls),
     )
 
 

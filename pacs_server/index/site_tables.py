@@ -22,6 +22,8 @@ peers: Final = Table(
     Column("combines_moments", Integer, nullable=False, server_default="0"),
     Column("associations", Integer, nullable=False, server_default="1"),
     Column("syntax", Text, nullable=False, server_default=""),
+    Column("certificate", Text, nullable=False, server_default=""),
+    Column("uses_tls", Integer, nullable=False, server_default="0"),
 )
 
 # Other sites that this one exchanges everything with. `certificate` is PEM, empty until it was seen; `site_id` is NULL

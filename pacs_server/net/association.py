@@ -5,7 +5,6 @@ Source: PS3.8 section 7 (services) and 9.2 (state machine), PS3.7 section 8 and 
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NoReturn
@@ -337,7 +336,7 @@ class Association:
 
 
 def answer(
-    sock: socket.socket, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
+    connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
 ) -> Association | None:
     """Answer the association request that a peer sends on a new connection, as `decide` says.
 
@@ -345,6 +344,5 @@ def answer(
 
     Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
     """
-    connection = Connection(sock, limits)
     agreement = accept(connection, peer_address, limits, decide)
     return Association(connection, limits, agreement, number) if agreement is not None else None

@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import PeerAborted, PeerRejected, PeerTimedOut, PeerUnreachable, ProtocolViolation
+from pacs_server.errors import (
+    ConfigError,
+    PacsError,
+    PeerAborted,
+    PeerRejected,
+    PeerTimedOut,
+    PeerUnreachable,
+    ProtocolViolation,
+)
 from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
 from pacs_server.net.handshake import request
 from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import MAX_CONTEXTS as MAX_CONTEXTS
 from pacs_server.net.negotiate import ProposedContext
+from pacs_server.net.secure import Security, secure_outgoing
 from pacs_server.settings import NetworkLimits
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
@@ -26,11 +35,12 @@ _MEDIUM: Final = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """An application entity that can be called."""
+    """An application entity that can be called, over TLS where there is `security`."""
 
     aet: str
     host: str
     port: int
+    security: Security | None = None
 
     def __str__(self) -> str:
         return f"{self.aet} ({self.host}:{self.port})"
@@ -48,12 +58,11 @@ def connect(
 
     What was accepted is in `contexts` of the association, what was not in `refused`; it may be that none was.
 
-    Raises: PeerUnreachable without a TCP connection; PeerRejected with the reason; PeerAborted; PeerTimedOut when no
-    answer comes; ProtocolViolation when the answer is damaged.
+    Raises: what `open_connection` raises; PeerRejected with the reason; PeerAborted; PeerTimedOut when no answer comes;
+    ProtocolViolation when the answer is damaged.
     """
     proposed = _propose(contexts)
-    host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
-    connection = Connection(open_socket(host, port, named=destination, timeout_s=timeout_s), limits)
+    connection = open_connection(destination, limits)
     try:
         agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host)
     except PeerRejected as error:
@@ -66,6 +75,25 @@ def connect(
     except ProtocolViolation as error:
         raise ProtocolViolation(f"{destination} gave no valid answer to the association request: {error}") from error
     return Association(connection, limits, agreement, number)
+
+
+def open_connection(destination: Destination, limits: NetworkLimits) -> Connection:
+    """A connection on which nothing was said yet, or over TLS only that both sides are who they should be. In TLS 1.3
+    the other side may still refuse our certificate afterwards.
+
+    Raises: PeerUnreachable without a TCP connection, or when this node has no certificate for TLS; WrongCertificate;
+    ProtocolViolation when its certificate is not trusted; PeerRejected; PeerAborted; PeerTimedOut.
+    """
+    host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
+    sock = open_socket(host, port, named=destination, timeout_s=timeout_s)
+    if destination.security is None:
+        return Connection(sock, limits)
+    try:
+        return secure_outgoing(sock, limits, destination.security, host)
+    except PacsError as error:
+        sock.close()
+        kind = PeerUnreachable if isinstance(error, ConfigError) else type(error)
+        raise kind(f"TLS with {destination} failed: {error}") from error
 
 
 def _propose(contexts: Sequence[tuple[str, Sequence[str], bool]]) -> list[ProposedContext]:

@@ -124,14 +124,18 @@ class Connection:
         Raises: BadPdu; PeerAborted when the connection ended.
         """
         event = self._reader.next()
-        while event is None and self._poll.poll(0):
+        while event is None and self._is_waiting(0):
             self._receive()
             event = self._reader.next()
         return event
 
     def is_quiet(self, wait_s: float) -> bool:
         """Wait until something comes, at most `wait_s`; whether nothing did."""
-        return not self._reader.mid_pdu and not self._poll.poll(wait_s * 1_000)
+        return not self._reader.mid_pdu and not self._is_waiting(wait_s)
+
+    def _is_waiting(self, wait_s: float) -> bool:
+        """Wait until something may be taken, at most `wait_s`; whether there is."""
+        return bool(self._poll.poll(wait_s * 1_000))
 
     def _wait_until(self, deadline: float, step_s: float) -> None:
         """Set how long the next receive may block, at most a step. Raises: PeerTimedOut once the deadline is over."""
@@ -149,7 +153,7 @@ class Connection:
     def _receive(self) -> None:
         """Receive once; nothing when the time-out of the socket passed."""
         try:
-            count = self._socket.recv_into(self._reader.writable())
+            count = self._take(self._reader.writable())
         except BlockingIOError:
             return
         except OSError as error:
@@ -158,11 +162,19 @@ class Connection:
             if isinstance(self._socket, IncomingSocket) and self._socket.dismissed:
                 raise PeerTimedOut("nothing came from the peer before its place was needed or this server stopped")
             raise PeerAborted("the peer closed the connection")
-        if _QUICKACK is not None:
-            # A sender with Nagle's algorithm waits 40 ms for our delayed ACK else; the kernel forgets it each time.
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         self._received_at = time.monotonic()
         self._reader.received(count)
+
+    def _take(self, into: memoryview) -> int:
+        """What came from the peer, some bytes of it; 0 when it has ended.
+
+        Raises: BlockingIOError when the time-out passed; OSError.
+        """
+        count = self._socket.recv_into(into)
+        if count and _QUICKACK is not None:
+            # A sender with Nagle's algorithm waits 40 ms for our delayed ACK else; the kernel forgets it each time.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        return count
 
     # --- sending ---
 
@@ -172,9 +184,10 @@ class Connection:
         Raises: PeerAborted when the connection ended; PeerTimedOut when the peer does not take it.
         """
         for first in range(0, len(buffers), _BUFFERS_PER_CALL):
-            self._send_some(list(buffers[first : first + _BUFFERS_PER_CALL]))
+            self._put(list(buffers[first : first + _BUFFERS_PER_CALL]))
 
-    def _send_some(self, buffers: list[Buffer]) -> None:
+    def _put(self, buffers: list[Buffer]) -> None:
+        """Send all of them. Raises: PeerAborted; PeerTimedOut."""
         left = sum(map(len, buffers))
         deadline = time.monotonic() + self._limits.send_timeout_s
         while True:
@@ -203,10 +216,14 @@ class Connection:
 
     def _say_last(self, pdu: bytes) -> None:
         with contextlib.suppress(OSError):  # the peer is gone, or its window is full: there is nobody to say it to
-            self._socket.send(pdu, socket.MSG_DONTWAIT)
+            self._socket.send(self._sealed(pdu), socket.MSG_DONTWAIT)
             self._socket.shutdown(socket.SHUT_WR)
             self._read_out()
         self.close()
+
+    def _sealed(self, pdu: bytes) -> bytes:
+        """What goes over the wire for the last PDU."""
+        return pdu
 
     def _read_out(self) -> None:
         """Read what still comes until the peer closes. Raises: OSError."""

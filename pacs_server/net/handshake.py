@@ -57,7 +57,7 @@ def accept(connection: Connection, peer_address: str, limits: NetworkLimits, dec
             return None
         verdict = _decided(request, decide) if connection.seat() else LOCAL_LIMIT
         if isinstance(verdict, Rejection):
-            _reject(connection, peer_address, verdict)
+            _reject(connection, peer_address, verdict, request.calling_aet)
             return None
         connection.send([write_acceptance(request, pdu[TITLES], verdict, limits.max_pdu_bytes)])
         return _accepted(request, verdict)
@@ -82,8 +82,8 @@ def _decided(request: AssociationRequest, decide: Decide) -> Rejection | Sequenc
         return CONGESTION
 
 
-def _reject(connection: Connection, peer_address: str, verdict: Rejection) -> None:
-    log.info("rejected", address=peer_address, why=verdict.text)
+def _reject(connection: Connection, peer_address: str, verdict: Rejection, calling: str | None = None) -> None:
+    log.info("rejected", calling=calling, address=peer_address, why=verdict.why or verdict.text)
     connection.finish(write_rejection(verdict))
 
 

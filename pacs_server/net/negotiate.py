@@ -6,7 +6,7 @@ Source: PS3.8 sections 7.1 and 9.3.2 to 9.3.4, PS3.7 annex D.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -76,12 +76,16 @@ class ContextAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An A-ASSOCIATE-RJ: its three numbers and what they mean. Source: PS3.8 table 9-21."""
+    """An A-ASSOCIATE-RJ: its three numbers and what they mean; `why` is for our log alone, and no difference.
+
+    Source: PS3.8 table 9-21.
+    """
 
     result: int
     source: int
     reason: int
     text: str
+    why: str = field(default="", compare=False)
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")

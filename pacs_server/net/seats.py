@@ -30,11 +30,11 @@ _LOOK_EVERY_S: Final = 0.0005
 class Seats:
     """The part of one process. May be used from any of its threads."""
 
-    def __init__(self, limits: NetworkLimits, *, processes: int = 1) -> None:
+    def __init__(self, limits: NetworkLimits, *, processes: int = 1, listeners: int = 1) -> None:
         self._limits = limits
         self.processes = processes
         # How many sit, then an address for each connection; those that were asked to end may still be there.
-        self._part = 1 + 2 * (limits.max_associations + NEGOTIATING)
+        self._part = 1 + 2 * listeners * (limits.max_associations + NEGOTIATING)
         self._memory = mmap.mmap(-1, processes * self._part * _WORD_BYTES)
         self._words = memoryview(self._memory).cast("Q")
         self._lock_file, path = tempfile.mkstemp()

@@ -1,4 +1,5 @@
-"""TLS 1.3 on a connected socket, either role, with certificates that are pinned: each is known, not its name or issuer.
+"""TLS on a connected socket, either role; for partners TLS 1.3 with certificates that are pinned: each is known, not
+its name or issuer.
 
 The handshake and every read and write have a deadline as a whole, which the time-outs of Python's own TLS sockets, one
 for each system call, are not.
@@ -13,9 +14,10 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from pacs_server.errors import ConfigError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import ConfigError, PacsError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
 from pacs_server.net.connection import LINGER_BYTES, LINGER_S
 from pacs_server.settings import TlsFiles
 
@@ -64,7 +66,7 @@ def serving(files: TlsFiles, pinned: Iterable[str]) -> ssl.SSLContext:
 
     Raises: ConfigError when this node has no certificate, or cannot use it.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context = context_with(files, ssl.PROTOCOL_TLS_SERVER, ssl.TLSVersion.TLSv1_3)
     context.num_tickets = 0  # one that is not pinned any more must not come back on a ticket
     context.verify_mode = ssl.CERT_REQUIRED
     # Each pinned certificate is trusted by itself, whoever issued it.
@@ -80,15 +82,19 @@ def calling(files: TlsFiles) -> ssl.SSLContext:
 
     Raises: ConfigError when this node has no certificate, or cannot use it.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
+    context = context_with(files, ssl.PROTOCOL_TLS_CLIENT, ssl.TLSVersion.TLSv1_3)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
+def context_with(files: TlsFiles, protocol: ssl._SSLMethod, least: ssl.TLSVersion) -> ssl.SSLContext:
+    """One that shows the certificate of this node, and speaks no version below `least`.
+
+    Raises: ConfigError when it has none, or cannot use it.
+    """
     context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = least
     try:
         if files.key.stat().st_mode & stat.S_IRWXO:
             raise ConfigError(f"{files.key} is open to every user of this machine: chmod 600 it")
@@ -108,26 +114,61 @@ def _context(protocol: ssl._SSLMethod, files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-class TlsStream:
-    """What goes over one connection. Belongs to one thread; the socket stays its owner's."""
+def of_partners(error: ssl.SSLError) -> PacsError:
+    """What an error of TLS says about a partner."""
+    reason = reason_of(error)
+    if "ALERT" in reason:
+        return PeerRejected(
+            f"the other side ended the TLS handshake ({reason}): has it pinned the certificate of this node?"
+        )
+    if reason == "CERTIFICATE_VERIFY_FAILED":
+        return ProtocolViolation(NOT_PINNED)
+    return ProtocolViolation(f"the other side does not speak TLS 1.3 as it should: {reason}")
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, is_server: bool) -> None:
+
+def reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's word for it."""
+    return error.reason or str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsEnd:
+    """One end of a connection: what arrives from the other is put into `arrived`, what is in `leaving` is for it."""
+
+    tls: ssl.SSLObject
+    arrived: ssl.MemoryBIO
+    leaving: ssl.MemoryBIO
+
+
+class TlsStream:
+    """What goes over one connection. Belongs to one thread; the socket stays its owner's. `host` is the name that the
+    other side's certificate has to be for, where the context asks for that; `explain` puts an error of TLS into words.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        is_server: bool,
+        host: str | None = None,
+        explain: Callable[[ssl.SSLError], PacsError] = of_partners,
+    ) -> None:
         self._socket = sock
+        self._explain = explain
         self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=is_server)
+        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=is_server, server_hostname=host)
+        self.end = TlsEnd(self._tls, self._arrived, self._leaving)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def shake_hands(self, timeout_s: float) -> bytes:
-        """Agree on keys; the certificate of the other side, in DER.
+        """Agree on keys; the certificate of the other side, in DER, or nothing where the context asks for none.
 
-        Raises: ProtocolViolation when it does not speak TLS 1.3, or its certificate is not pinned; PeerRejected when it
-        does not want ours; PeerTimedOut; PeerAborted.
+        Raises: ProtocolViolation when it does not speak TLS as the context wants, or its certificate is not trusted;
+        PeerRejected when it does not want ours; PeerTimedOut; PeerAborted.
         """
         self._do(self._tls.do_handshake, time.monotonic() + timeout_s)
-        certificate = self._tls.getpeercert(binary_form=True)
-        if certificate is None:
-            raise ProtocolViolation("the other side has no certificate")
-        return certificate
+        return self._tls.getpeercert(binary_form=True) or b""
 
     def receive(self, deadline: float) -> bytes:
         """What comes next, some bytes of it; none when the other side has ended. `deadline` is of the monotonic clock.
@@ -175,7 +216,7 @@ class TlsStream:
             except ssl.SSLZeroReturnError:
                 raise
             except ssl.SSLError as error:
-                raise _translated(error) from error
+                raise self._explain(error) from error
             else:
                 self._flush(deadline)
                 return result
@@ -198,14 +239,3 @@ class TlsStream:
             raise PeerTimedOut(f"the other side took too long {what}") from error
         except OSError as error:
             raise PeerAborted(f"the connection broke: {error.strerror or error}") from error
-
-
-def _translated(error: ssl.SSLError) -> PeerRejected | ProtocolViolation:
-    reason = error.reason or str(error)
-    if "ALERT" in reason:
-        return PeerRejected(
-            f"the other side ended the TLS handshake ({reason}): has it pinned the certificate of this node?"
-        )
-    if reason == "CERTIFICATE_VERIFY_FAILED":
-        return ProtocolViolation(NOT_PINNED)
-    return ProtocolViolation(f"the other side does not speak TLS 1.3 as it should: {reason}")

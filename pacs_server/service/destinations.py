@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pacs_server.archive.calling import way_to
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
@@ -18,4 +19,4 @@ def destination_of(node: Node, aet: str) -> Destination:
         raise UnknownName(f"{aet} is not registered: pacs ae add {aet} HOST PORT")
     if peer.host is None or peer.port is None:
         raise Refused(f"{aet} has no address to be called at: pacs ae set {aet} --host H --port P")
-    return Destination(aet=aet, host=peer.host, port=peer.port)
+    return way_to(peer, node.settings.tls_files)

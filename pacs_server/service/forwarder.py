@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
+from pacs_server.archive.calling import way_to
 from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.routing import apply_route
@@ -112,7 +113,8 @@ class Forwarder:
         """Do what is due for one destination, over one association, until nothing is."""
         node = self._node
         peer = node.registry.peer(target)
-        destination = Destination(aet=target, host=(peer and peer.host) or "", port=(peer and peer.port) or 0)
+        files = node.settings.tls_files
+        destination = way_to(peer, files) if peer else Destination(aet=target, host="", port=0)
         sender = Sender(placement=node.placement, transcoder=node.transcoder, on_damage=node.note_damage)
         with Line(
             destination,

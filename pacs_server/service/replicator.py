@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from pacs_server import log
+from pacs_server.archive.calling import way_to
 from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.retire import Decider
@@ -246,4 +247,4 @@ def _destination(node: Node, partner: Partner) -> Destination:
             f"no peer {partner.aet} with an address is registered, so partner {partner.name} gets no objects: "
             f"pacs ae add {partner.aet} ..."
         )
-    return Destination(aet=peer.aet, host=peer.host, port=peer.port)
+    return way_to(peer, node.settings.tls_files)

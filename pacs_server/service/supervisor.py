@@ -1,8 +1,8 @@
 """Runs the archive in the foreground: one instance per data directory, drained on SIGTERM, reloaded on SIGHUP.
 
-The supervisor binds the socket and keeps the processes alive that accept from it, and the one that keeps house. It has
-one thread of its own, reads nothing that comes from outside, and leaves index and volumes alone once it has seen that
-the schema is right, so that it outlives all of them.
+The supervisor binds the sockets and keeps the processes alive that accept from them, and the one that keeps house. It
+has one thread of its own, reads nothing that comes from outside, and leaves index and volumes alone once it has seen
+that the schema is right, so that it outlives all of them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from pacs_server.errors import ConfigError, PacsError
 from pacs_server.index.schema import open_current
 from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
+from pacs_server.net.secure import incoming_context
 from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
 from pacs_server.service.telling import forget_workers, server_teller
-from pacs_server.service.worker import DRAIN_S, serve_associations
-from pacs_server.settings import Settings
+from pacs_server.service.worker import DRAIN_S, Doors, serve_associations
+from pacs_server.settings import ClientCertificates, Settings
 
 # A process that gives no sign for so long is stuck: it looks at its volumes, with deadlines, between two of them.
 _SILENT_S: Final = 120.0
@@ -58,33 +59,45 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
     with instance_lock(settings.data_dir):
         open_current(settings.database).close()
         manager = Manager()
-        listening = manager.socket() or listen(settings.host, settings.port)
-        host, port = listening.getsockname()[:2]
+        doors = _doors(settings, manager)
         partner_port = _listen_for_partners(settings)
-        seats = Seats(settings.network, processes=settings.workers_here)
+        seats = Seats(settings.network, processes=settings.workers_here, listeners=len(doors.open()))
         works = [
-            (f"worker {number}", partial(serve_associations, settings, listening, seats, number))
+            (f"worker {number}", partial(serve_associations, settings, doors, seats, number))
             for number in range(settings.workers_here)
         ]
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)
-        crew = Crew(load, listening, seats, [*works, ("housekeeping", partial(keep_house, settings, partner_port))])
+        crew = Crew(load, doors, seats, [*works, ("housekeeping", partial(keep_house, settings, partner_port))])
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             crew.begin()
-            log.info("listening", aet=settings.aet, host=host, port=port, processes=len(works))
+            (host, port), (tls_host, tls_port) = doors.plain_address, doors.secured_address
+            log.info(
+                "listening",
+                aet=settings.aet,
+                host=host,
+                port=port,
+                tls_host=tls_host,
+                tls_port=tls_port,
+                processes=len(works),
+            )
             teller.tell(
                 {
                     "pid": os.getpid(),
                     "aet": settings.aet,
                     "host": host,
                     "port": port,
+                    "tls_host": tls_host,
+                    "tls_port": tls_port,
                     "partner_port": partner_port.getsockname()[1] if partner_port else None,
                     "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
             )
             manager.tell("READY=1")
-            announce(f"{settings.aet} listens on {host}:{port}")
+            for address, how in ((doors.plain_address, ""), (doors.secured_address, " for TLS")):
+                if address[1] is not None:
+                    announce(f"{settings.aet} listens{how} on {address[0]}:{address[1]}")
             crew.watch(manager)
             manager.tell("STOPPING=1")
             drained = crew.end()
@@ -94,6 +107,17 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
             teller.forget()
             forget_workers(settings.data_dir)
         log.info("stopped", drained=drained)
+
+
+def _doors(settings: Settings, manager: Manager) -> Doors:
+    """The sockets that peers connect to. Raises: ConfigError."""
+    plain, secured = manager.socket(), None
+    if plain is None and settings.port is not None:
+        plain = listen(settings.host, settings.port)
+    if settings.tls.port is not None:
+        incoming_context(settings.tls_files, ClientCertificates(settings.tls.client_certificates))
+        secured = listen(settings.tls_host, settings.tls.port)
+    return Doors(plain=plain, secured=secured)
 
 
 def _listen_for_partners(settings: Settings) -> socket.socket | None:
@@ -113,11 +137,9 @@ def _listen_for_partners(settings: Settings) -> socket.socket | None:
 class Crew:
     """The processes of a server. All of it belongs to the one thread of the supervisor."""
 
-    def __init__(
-        self, load: Callable[[], Settings], listening: socket.socket, seats: Seats, works: list[tuple[str, Work]]
-    ) -> None:
+    def __init__(self, load: Callable[[], Settings], doors: Doors, seats: Seats, works: list[tuple[str, Work]]) -> None:
         self._load = load
-        self._listening = listening
+        self._doors = doors
         self._seats = seats
         self._works = works
         self._signs = memoryview(mmap.mmap(-1, 8 * len(works))).cast("d")  # when each gave a sign last
@@ -163,8 +185,9 @@ class Crew:
 
     def end(self) -> bool:
         """Let every process end what it does; whether all did in time, and what they did too."""
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
+        for listening in self._doors.open():
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
         self._signal_all(signal.SIGTERM)
         ends_at = time.monotonic() + _END_S
         drained = True

@@ -1,11 +1,13 @@
-"""One process that serves associations, beside others that accept from the same socket."""
+"""One process that serves associations, beside others that accept from the same sockets."""
 
 from __future__ import annotations
 
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -25,8 +27,34 @@ DRAIN_S: Final = 30.0
 LOOK_EVERY_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """The sockets on which peers are let in: without TLS, and over TLS; one of them may be missing."""
+
+    plain: socket.socket | None
+    secured: socket.socket | None
+
+    def open(self) -> list[socket.socket]:
+        """Those there are."""
+        return [one for one in (self.plain, self.secured) if one is not None]
+
+    @property
+    def plain_address(self) -> tuple[str | None, int | None]:
+        """Host and port without TLS."""
+        return _address(self.plain)
+
+    @property
+    def secured_address(self) -> tuple[str | None, int | None]:
+        """Host and port over TLS."""
+        return _address(self.secured)
+
+
+def _address(listening: socket.socket | None) -> tuple[str | None, int | None]:
+    return listening.getsockname()[:2] if listening is not None else (None, None)
+
+
 def serve_associations(
-    settings: Settings, listening: socket.socket, seats: Seats, number: int, is_stopped: Callable[[float], bool]
+    settings: Settings, doors: Doors, seats: Seats, number: int, is_stopped: Callable[[float], bool]
 ) -> bool:
     """Serve until `is_stopped`, which waits for so many seconds, is true; then let running operations end.
 
@@ -37,18 +65,25 @@ def serve_associations(
     with Node.open(settings) as node, presence(node, f"worker {number}"):
         provider = Provider(node.archive(partial(fetch_back, node)))
         numbers = itertools.count(number + 1, settings.workers_here)
-        listener = Listener(listening, settings.network, provider.serve, seats=seats, numbers=numbers)
+        listeners = [
+            Listener(listening, settings.network, serve, seats=seats, numbers=numbers)
+            for listening, serve in ((doors.plain, provider.serve), (doors.secured, provider.serve_over_tls))
+            if listening is not None
+        ]
         attendant = Attendant(node, f"worker-{number}")
-        listener.start()
+        for listener in listeners:
+            listener.start()
         attendant.start()
         threading.Thread(target=_watch_volumes, args=(node,), name="volumes", daemon=True).start()
         teller = worker_teller(settings.data_dir, number)
         while not is_stopped(LOOK_EVERY_S):
             teller.tell(of_associations(provider))
         attendant.stop()
-        listener.stop()
+        for listener in listeners:
+            listener.stop()
         log.info("draining", associations=len(provider.sessions()))
-        drained = listener.drain(DRAIN_S)
+        ends_at = time.monotonic() + DRAIN_S
+        drained = all([listener.drain(ends_at - time.monotonic()) for listener in listeners])
         teller.forget()
     return drained
 

@@ -3,6 +3,7 @@
 from pacs_server.settings.reading import database_at, load, minimal_file, secret_in
 from pacs_server.settings.values import (
     AuditSettings,
+    ClientCertificates,
     FailoverSettings,
     LogSettings,
     NetworkLimits,
@@ -23,6 +24,7 @@ from pacs_server.settings.values import (
 
 __all__ = [
     "AuditSettings",
+    "ClientCertificates",
     "FailoverSettings",
     "LogSettings",
     "NetworkLimits",

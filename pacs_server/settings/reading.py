@@ -21,6 +21,7 @@ from pacs_server.settings.values import (
     LogSettings,
     PatroniSettings,
     Settings,
+    TlsSettings,
     database_url,
     host_name,
     site_aet,
@@ -63,6 +64,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
             secret_in(file)
         except ValueError as error:
             reading.problem("patroni.password_file", str(error))
+    if "port" in values and values["port"] is None and values.get("tls", TlsSettings()).port is None:
+        reading.problem("port", "is null, and tls.port too: nobody could call, so give one of them a whole number")
     if reading.problems:
         raise ConfigError(*reading.problems)
     return Settings(**values, origins=reading.origins)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -159,10 +160,30 @@ class TranscodingLimits:
     cache_bytes: int = within(10 << 30, 0, 1 << 50)
 
 
+class ClientCertificates(StrEnum):
+    """Whether a peer that calls over TLS has to show a certificate."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    NONE = "none"
+
+
+def _client_certificates(text: str) -> str:
+    offered = [one.value for one in ClientCertificates]
+    if text not in offered:
+        raise ValueError(f"is one of {', '.join(offered)}, not '{text[:80]}'")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
-    """Where the certificate of this node is: in `directory`, which `pacs tls init` fills, or in files of their own."""
+    """Where peers reach this node over TLS: `port` is None while that is off, `host` is empty for that of the plain
+    port. And where its certificate is: in `directory`, which `pacs tls init` fills, or in files of their own.
+    """
 
+    host: str = field(default="", metadata={"check": _host_or_none})
+    port: int | None = field(default=None, metadata={"check": _number_within(0, 65_535)})
+    client_certificates: str = field(default="required", metadata={"check": _client_certificates})
     directory: Path = Path("tls")
     certificate_file: Path | None = None
     key_file: Path | None = None
@@ -255,12 +276,14 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything one node needs to run. `database` is complete: it holds the password, and is not in the repr."""
+    """Everything one node needs to run. `port` is None while only TLS is spoken. `database` is complete: it holds the
+    password, and is not in the repr.
+    """
 
     data_dir: Path
     aet: AeTitle = field(default_factory=lambda: AeTitle("PACS"))
     host: str = field(default="127.0.0.1", metadata={"check": host_name})
-    port: int = within(11112, 0, 65_535)
+    port: int | None = field(default=11112, metadata={"check": _number_within(0, 65_535)})
     database: str = field(repr=False, metadata={"check": database_url})
     database_password_file: Path | None = None
     volume_paths: Mapping[str, Path] = field(default_factory=dict, metadata={"check": _volume_paths})
@@ -285,6 +308,11 @@ class Settings:
     def workers_here(self) -> int:
         """How many processes serve associations: one for each processor, unless a number is set."""
         return self.workers or os.cpu_count() or 1
+
+    @property
+    def tls_host(self) -> str:
+        """The address on which peers reach this node over TLS."""
+        return self.tls.host or self.host
 
     @property
     def tls_files(self) -> TlsFiles:

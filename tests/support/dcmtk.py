@@ -23,6 +23,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from support.server import Archive, wait_for
 
+from pacs_server.settings import TlsFiles
+
 CLIENT_S = 60.0
 
 PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY = "-P", "-S", "-O"
@@ -97,14 +99,18 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
-    """One workstation: DCMTK's clients under one calling AE title, calling one archive."""
+    """One workstation: DCMTK's clients under one calling AE title, calling one archive, without TLS unless `port` is
+    another one. `usual` are options of every call.
+    """
 
     archive: Archive
     folder: Path
     aet: str = "STATION"
     called: str = Archive.aet
     host: str = "127.0.0.1"
+    port: int = 0
     prefix: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
 
     def echo(self, *options: str) -> Finished:
         """Run echoscu."""
@@ -137,9 +143,9 @@ class Station:
 
     def command(self, name: str, *words: str | bytes, files: Iterable[Path] = ()) -> list[str | bytes]:
         """The command line of a client, for those who run it themselves."""
-        address = [self.host, str(self.archive.port)]
+        address = [self.host, str(self.port or self.archive.port)]
         titles = ["-aet", self.aet, "-aec", self.called]
-        return [*self.prefix, str(program(name)), "-d", *titles, *words, *address, *map(str, files)]
+        return [*self.prefix, str(program(name)), "-d", *self.usual, *titles, *words, *address, *map(str, files)]
 
     def _run(self, name: str, *words: str | bytes, files: Iterable[Path] = ()) -> Finished:
         command = self.command(name, *words, files=files)
@@ -166,14 +172,20 @@ def _in_charset(text: str, charset: str) -> bytes:
     return b"".join(encode_string(part, encodings) for part in re.split(r"([\^=\\])", text))
 
 
+def over_tls(files: TlsFiles) -> tuple[str, ...]:
+    """The options with which a program of DCMTK shows that certificate, and trusts its authority."""
+    return ("+tls", str(files.key), str(files.certificate), "+cf", str(files.ca))
+
+
 class Receiver:
     """DCMTK's storescp. It keeps every byte as it came (+B), and takes every transfer syntax unless told otherwise."""
 
-    def __init__(self, folder: Path, *options: str, aet: str = "RECEIVER") -> None:
+    def __init__(self, folder: Path, *options: str, aet: str = "RECEIVER", tls: Sequence[str] = ()) -> None:
         self.folder = folder
         self.aet = aet
         self.port = 0
         self._options = options or ("+xa",)
+        self._tls = tuple(tls)
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -193,6 +205,7 @@ class Receiver:
             *(() if "-xf" in self._options else ("-pm",)),  # a profile says itself which classes are taken
             "+B",
             *self._options,
+            *self._tls,
             "-aet",
             self.aet,
             "-od",
@@ -204,7 +217,8 @@ class Receiver:
             )
         process = self._process
         return bool(
-            wait_for(lambda: process.poll() is not None or _echoes(self.port), "storescp") and not process.poll()
+            wait_for(lambda: process.poll() is not None or _echoes(self.port, tls=self._tls), "storescp")
+            and not process.poll()
         )
 
     def __exit__(
@@ -280,6 +294,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _echoes(port: int, called: str = "ANY-SCP") -> bool:
-    words = [str(program("echoscu")), "-to", "2", "-ta", "2", "-aec", called, "127.0.0.1", str(port)]
+def _echoes(port: int, called: str = "ANY-SCP", tls: Sequence[str] = ()) -> bool:
+    words = [str(program("echoscu")), "-to", "2", "-ta", "2", *tls, "-aec", called, "127.0.0.1", str(port)]
     return subprocess.run(words, capture_output=True, timeout=CLIENT_S, check=False).returncode == 0

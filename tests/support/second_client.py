@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -86,7 +87,13 @@ class Witness:
 
 @contextmanager
 def associate(
-    archive: Archive, contexts: Contexts, *, aet: str = "SECOND", as_receiver: Iterable[str] = (), handlers: Any = ()
+    archive: Archive,
+    contexts: Contexts,
+    *,
+    aet: str = "SECOND",
+    as_receiver: Iterable[str] = (),
+    handlers: Any = (),
+    tls: SSLContext | None = None,
 ) -> Iterator[Association]:
     """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of."""
     client = AE(aet)
@@ -95,7 +102,12 @@ def associate(
         client.add_requested_context(abstract_syntax, list(syntaxes))
     roles: list[SCP_SCU_RoleSelectionNegotiation] = [build_role(uid, scp_role=True) for uid in as_receiver]
     association = client.associate(
-        "127.0.0.1", archive.port, ae_title=archive.aet, ext_neg=list(roles), evt_handlers=list(handlers)
+        "127.0.0.1",
+        archive.tls_port if tls else archive.port,
+        ae_title=archive.aet,
+        ext_neg=list(roles),
+        evt_handlers=list(handlers),
+        tls_args=(tls, "localhost") if tls else None,
     )
     try:
         yield association

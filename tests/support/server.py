@@ -77,6 +77,12 @@ class Archive:
         return self.data / "volumes" / "first"
 
     @property
+    def tls_port(self) -> int:
+        """The port on which it listens for TLS, once it does."""
+        told = rf"{self.aet} listens for TLS on \S+:(\d+)$"
+        return int(wait_for(lambda: re.findall(told, self.log_text(), re.MULTILINE), "the port for TLS")[-1])
+
+    @property
     def pid(self) -> int:
         """The process that was started, and has started the others."""
         assert self._process is not None, "the server was not started"

@@ -13,6 +13,7 @@ from support import rude
 from pacs_server.errors import BadQuery, PacsError
 from pacs_server.net import client
 from pacs_server.net.association import Association, answer
+from pacs_server.net.connection import Connection
 from pacs_server.net.listener import Listener, listen
 from pacs_server.net.message import Command, CommandField, response
 from pacs_server.net.negotiate import (
@@ -23,7 +24,8 @@ from pacs_server.net.negotiate import (
     Rejection,
 )
 from pacs_server.net.seats import Seats
-from pacs_server.settings import NetworkLimits
+from pacs_server.net.secure import Security, secure_incoming
+from pacs_server.settings import ClientCertificates, NetworkLimits, TlsFiles
 
 CT_SYNTAXES = (rude.EXPLICIT_LE, rude.IMPLICIT_LE)
 Contexts = Sequence[tuple[str, Sequence[str], bool]]
@@ -59,7 +61,9 @@ def accept_all(request: AssociationRequest) -> Rejection | list[ContextAnswer]:
 
 @dataclass
 class Archive:
-    """A provider that echoes, keeps what is stored in memory, and answers each query 500 times until cancelled."""
+    """A provider that echoes, keeps what is stored in memory, and answers each query 500 times until cancelled; over
+    TLS if it has the `files` of a certificate.
+    """
 
     limits: NetworkLimits
     stored: list[bytes] = field(default_factory=list)
@@ -69,17 +73,23 @@ class Archive:
     agreed: list[Association] = field(default_factory=list)
     refuse_objects: bool = False
     address: tuple[str, int] = ("", 0)
+    files: TlsFiles | None = None
 
     def serve(self, connection: socket.socket, address: str, number: int) -> None:
         ending: PacsError | None = None
         try:
-            association = answer(connection, address, self.limits, accept_all, number)
+            association = answer(self._agreed(connection), address, self.limits, accept_all, number)
             if association is not None:
                 self.agreed.append(association)
                 self._operate(association)
         except PacsError as error:
             ending = error
         self.endings.append(ending)
+
+    def _agreed(self, sock: socket.socket) -> Connection:
+        if self.files is None:
+            return Connection(sock, self.limits)
+        return secure_incoming(sock, self.limits, self.files, ClientCertificates.REQUIRED)
 
     def _operate(self, association: Association) -> None:
         while (command := association.receive()) is not None:
@@ -140,9 +150,9 @@ def started(archive: Archive, limits: NetworkLimits) -> Listener:
 
 
 @contextmanager
-def served(limits: NetworkLimits) -> Iterator[Archive]:
+def served(limits: NetworkLimits, files: TlsFiles | None = None) -> Iterator[Archive]:
     """The archive at work behind a listener; checks that no connection is left in the end."""
-    archive = Archive(limits)
+    archive = Archive(limits, files=files)
     listener = started(archive, limits)
     yield archive
     listener.stop()
@@ -152,7 +162,8 @@ def served(limits: NetworkLimits) -> Iterator[Archive]:
 def call(
     archive: Archive, *, calling: str = "CT1", limits: NetworkLimits = USUAL, contexts: Contexts = CONTEXTS
 ) -> Association:
-    destination = client.Destination(aet="PACS", host=archive.address[0], port=archive.address[1])
+    security = Security(files=archive.files) if archive.files else None
+    destination = client.Destination(aet="PACS", host=archive.address[0], port=archive.address[1], security=security)
     return client.connect(destination, calling_aet=calling, contexts=contexts, limits=limits)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support import rude
+from support.link import certificate
 from support.small_archive import (
     ANSWERS,
     CONTEXTS,
@@ -33,13 +34,18 @@ from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import ContextResult
-from pacs_server.settings import NetworkLimits
+from pacs_server.settings import NetworkLimits, TlsFiles
 
 
-@pytest.fixture
-def serving() -> Iterator[Callable[[NetworkLimits], Archive]]:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(params=["plain", "tls"])
+def serving(request: pytest.FixtureRequest, files: TlsFiles) -> Iterator[Callable[[NetworkLimits], Archive]]:
     with ExitStack() as stack:
-        yield lambda limits: stack.enter_context(served(limits))
+        yield lambda limits: stack.enter_context(served(limits, files if request.param == "tls" else None))
 
 
 @pytest.fixture

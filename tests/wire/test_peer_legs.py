@@ -17,6 +17,7 @@ from pacs_server.cli.peer_legs import try_peer
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, tiny_object
+from pacs_server.net.client import Destination
 from pacs_server.settings import NetworkLimits, Settings
 
 DEADLINE_S = 20
@@ -58,6 +59,10 @@ def storescp(*options):
         process.wait(DEADLINE_S)
 
 
+def them(port):
+    return Destination(aet="THEM", host="127.0.0.1", port=port)
+
+
 def outcome(legs):
     return [(leg.name, leg.result) for leg in legs]
 
@@ -67,14 +72,14 @@ def test_a_peer_that_works_passes_every_leg_and_holds_the_tiny_object(tmp_path, 
     received = tmp_path / "received"
     received.mkdir()
     with storescp("-od", received) as port:
-        legs = try_peer(AeTitle("THEM"), "127.0.0.1", port, settings)
+        legs = try_peer(them(port), settings)
     assert outcome(legs) == [("TCP", "ok"), ("association", "ok"), ("C-ECHO", "ok"), ("C-STORE", "ok")]
     (file,) = received.iterdir()
     assert pydicom.dcmread(file).PatientID == TEST_PATIENT_ID
 
 
 def test_nothing_listening_fails_the_first_leg(settings):
-    (leg,) = try_peer(AeTitle("THEM"), "127.0.0.1", free_port(), settings)
+    (leg,) = try_peer(them(free_port()), settings)
     assert (leg.name, leg.ok) == ("TCP", False)
     assert "firewall" in leg.remedy
 
@@ -82,7 +87,7 @@ def test_nothing_listening_fails_the_first_leg(settings):
 @needs_dcmtk
 def test_a_peer_that_rejects_us_fails_the_association_and_says_which_titles_to_check(settings):
     with storescp("--refuse") as port:
-        legs = try_peer(AeTitle("THEM"), "127.0.0.1", port, settings)
+        legs = try_peer(them(port), settings)
     assert outcome(legs) == [("TCP", "ok"), ("association", "failed")]
     assert "US" in legs[-1].remedy
     assert "THEM" in legs[-1].remedy
@@ -90,7 +95,7 @@ def test_a_peer_that_rejects_us_fails_the_association_and_says_which_titles_to_c
 
 def test_a_port_that_says_nothing_fails_the_association(settings):
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        legs = try_peer(AeTitle("THEM"), "127.0.0.1", silent.getsockname()[1], settings)
+        legs = try_peer(them(silent.getsockname()[1]), settings)
     assert outcome(legs) == [("TCP", "ok"), ("association", "failed")]
     assert "DICOM" in legs[-1].remedy
 

@@ -1,0 +1,442 @@
+"""DICOM over TLS: DCMTK and OpenSSL on the other side, both ways, and whoever must not get in."""
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pynetdicom import evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
+from support import dcmtk, rude
+from support.dcmtk import STUDY_ROOT, Receiver, Station, over_tls
+from support.link import certificate, ends
+from support.samples import Sample, data_set_of, tiny, write
+from support.second_client import UNCOMPRESSED, Witness, associate, identifier
+from support.server import Archive, wait_for
+
+from pacs_server.cluster.certificates import make, read
+from pacs_server.settings import TlsFiles
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """It speaks TLS with a certificate of the site's own authority, and plain DICOM too."""
+    made = Archive(
+        tmp_path_factory.mktemp("archive"), settings={"tls": {"port": 0}, "network": {"association_timeout_s": 3.0}}
+    )
+    made.pacs("tls", "init", "--name", "localhost", "--name", HOST)
+    made.start()
+    yield made
+    assert made.stop() == 0, made.log_text()[-4_000:]
+    assert "Traceback" not in made.log_text(), made.log_text()[-8_000:]
+
+
+def ours(archive: Archive) -> TlsFiles:
+    return TlsFiles.within(archive.data / "tls")
+
+
+def from_authority(authority: TlsFiles, folder: Path, *, days: int = 30, now: datetime | None = None) -> TlsFiles:
+    """A certificate of that authority."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(authority.ca, folder)
+    shutil.copy(authority.ca_key, folder)
+    files = TlsFiles.within(folder)
+    make(files, ["localhost", HOST], days=days, now=now or datetime.now(UTC))
+    return files
+
+
+@pytest.fixture(scope="module")
+def device(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    return from_authority(ours(archive), tmp_path_factory.mktemp("device"))
+
+
+def station(archive: Archive, folder: Path, files: TlsFiles, aet: str = "STATION") -> Station:
+    dcmtk.require()
+    return Station(archive=archive, folder=folder, aet=aet, port=archive.tls_port, usual=over_tls(files))
+
+
+@pytest.fixture
+def secured(archive: Archive, device: TlsFiles, tmp_path: Path) -> Station:
+    return station(archive, tmp_path, device)
+
+
+@pytest.fixture
+def sample(secured: Station, tmp_path: Path, request: pytest.FixtureRequest) -> Sample:
+    """An object that came over TLS."""
+    made = write(tiny(1, study=request.node.name), tmp_path / "object.dcm")
+    assert secured.store(made.path).status == 0x0000
+    return made
+
+
+def trusting(files: TlsFiles) -> ssl.SSLContext:
+    """A client with that certificate, which checks ours."""
+    context = ssl.create_default_context(cafile=files.ca)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def echoes(archive: Archive, folder: Path, files: TlsFiles) -> bool:
+    return station(archive, folder, files).echo().statuses == [0x0000]
+
+
+# --- DCMTK, both ways ---
+
+
+def test_dcmtk_stores_and_asks_over_tls(secured: Station, sample: Sample) -> None:
+    found = secured.find(STUDY_ROOT, "STUDY", {"StudyInstanceUID": sample.study_uid}).rows
+    assert [row.StudyInstanceUID for row in found] == [sample.study_uid]
+
+
+def test_pynetdicom_gets_over_tls(archive: Archive, device: TlsFiles, sample: Sample) -> None:
+    witness = Witness()
+    contexts = [(StudyRootGet, UNCOMPRESSED), (sample.sop_class, UNCOMPRESSED)]
+    handlers = [(evt.EVT_C_STORE, witness.take)]
+    with associate(
+        archive, contexts, as_receiver=[sample.sop_class], handlers=handlers, tls=trusting(device)
+    ) as association:
+        answers = association.send_c_get(identifier("STUDY", StudyInstanceUID=sample.study_uid), StudyRootGet)
+        assert [status.Status for status, _ in answers][-1] == 0x0000
+    assert [one.data_set for one in witness.received] == [data_set_of(sample.path)]
+
+
+@contextmanager
+def receiver(folder: Path, files: TlsFiles, aet: str) -> Iterator[Receiver]:
+    dcmtk.require()
+    with Receiver(folder / f"received-by-{aet}", aet=aet, tls=over_tls(files)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_a_move_to_a_peer_that_speaks_tls_arrives(
+    archive: Archive, device: TlsFiles, sample: Sample, tmp_path: Path, is_pinned: bool
+) -> None:
+    pin = ("--certificate", read(device.certificate).fingerprint) if is_pinned else ()
+    aet = "PINNED" if is_pinned else "VOUCHED"
+    with receiver(tmp_path, device, aet) as target:
+        archive.add_peer(aet, target.port, "--tls", *pin)
+        legs = archive.report("ae", "test", aet)
+        assert [(leg["leg"], leg["result"]) for leg in legs] == [
+            (name, "ok") for name in ("TCP", "TLS", "association", "C-ECHO", "C-STORE")
+        ]
+        asking = Station(archive=archive, folder=tmp_path)  # movescu knows no TLS
+        assert asking.move(STUDY_ROOT, aet, "STUDY", {"StudyInstanceUID": sample.study_uid}).status == 0x0000
+        assert data_set_of(target.objects()[sample.sop_uid]) == data_set_of(sample.path)
+
+
+def failed_leg(archive: Archive, aet: str) -> tuple[str, str]:
+    last = archive.report("ae", "test", aet, expect=13)[-1]
+    return last["leg"], last["remedy"]
+
+
+def test_nothing_is_sent_to_a_peer_that_is_not_the_one_that_is_meant(
+    archive: Archive, device: TlsFiles, sample: Sample, tmp_path: Path
+) -> None:
+    """Another certificate than the pinned one, one of an unknown authority, one for another host, and no TLS at all."""
+    strangers = certificate(tmp_path / "stranger")
+    with receiver(tmp_path, device, "WRONGPIN") as target:
+        archive.add_peer("WRONGPIN", target.port, "--tls", "--certificate", read(strangers.certificate).fingerprint)
+        assert failed_leg(archive, "WRONGPIN")[0] == "TLS"
+        assert "not the one that was pinned" in failed_leg(archive, "WRONGPIN")[1]
+        archive.pacs("ae", "set", "WRONGPIN", "--certificate", "-", "--host", "127.0.0.2")
+        assert "certificate is not valid for '127.0.0.2'" in failed_leg(archive, "WRONGPIN")[1]
+        asking = Station(archive=archive, folder=tmp_path)
+        done = asking.move(STUDY_ROOT, "WRONGPIN", "STUDY", {"StudyInstanceUID": sample.study_uid})
+        assert done.status != 0x0000
+        assert target.objects() == {}
+    with receiver(tmp_path, strangers, "STRANGER") as target:
+        archive.add_peer("STRANGER", target.port, "--tls")
+        assert "is not trusted" in failed_leg(archive, "STRANGER")[1]
+        # It does not trust us either, which TLS 1.3 tells only after its handshake.
+        archive.pacs("ae", "set", "STRANGER", "--certificate", read(strangers.certificate).fingerprint)
+        assert failed_leg(archive, "STRANGER")[0] in ("TLS", "association")
+    dcmtk.require()
+    with Receiver(tmp_path / "plain", aet="PLAIN") as plain:
+        archive.add_peer("PLAIN", plain.port, "--tls")
+        assert failed_leg(archive, "PLAIN")[0] == "TLS"
+
+
+# --- what OpenSSL is told ---
+
+
+def s_client(archive: Archive, files: TlsFiles, *words: str) -> str:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine")
+    command = ["openssl", "s_client", "-connect", f"{HOST}:{archive.tls_port}", "-CAfile", str(files.ca)]
+    own = ["-cert", str(files.certificate), "-key", str(files.key)]
+    done = subprocess.run([*command, *own, *words], input=b"", capture_output=True, timeout=60, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("words", "suite"),
+    [
+        (["-tls1_3"], "TLSv1.3, Cipher is TLS_AES_256_GCM_SHA384"),
+        (["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"], "TLSv1.3, Cipher is TLS_AES_128_GCM_SHA256"),
+        (["-tls1_2"], "TLSv1.2, Cipher is ECDHE-RSA-AES256-GCM-SHA384"),
+        (["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "TLSv1.2, Cipher is ECDHE-RSA-AES128-GCM-SHA256"),
+        (["-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"], "TLSv1.2, Cipher is ECDHE-RSA-CHACHA20-POLY1305"),
+    ],
+)
+def test_the_suites_of_the_profile_are_spoken(archive: Archive, device: TlsFiles, words: list[str], suite: str) -> None:
+    told = s_client(archive, device, *words)
+    assert suite in told
+    assert "Verification: OK" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+        ["-tls1", "-cipher", "ALL:@SECLEVEL=0"],
+        ["-tls1_2", "-cipher", "AES256-GCM-SHA384"],
+        ["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384"],
+        ["-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384"],
+        ["-tls1_2", "-cipher", "NULL:aNULL:@SECLEVEL=0"],
+    ],
+    ids=" ".join,
+)
+def test_old_versions_and_weak_suites_are_refused(archive: Archive, device: TlsFiles, words: list[str]) -> None:
+    told = s_client(archive, device, *words)
+    assert "Cipher is (NONE)" in told
+    assert "alert" in told  # by us: the client had offered it
+
+
+# --- who is not let in ---
+
+
+def self_signed(folder: Path, authority: TlsFiles | None = None) -> TlsFiles:
+    """A certificate for a server that makes itself known by nobody, or by the authority."""
+    key = generate_private_key(public_exponent=65_537, key_size=2_048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "itself")])
+    issuer, signs = subject, key
+    if authority is not None:
+        issuer = x509.load_pem_x509_certificate(authority.ca.read_bytes()).subject
+        loaded = load_pem_private_key(authority.ca_key.read_bytes(), password=None)
+        assert isinstance(loaded, RSAPrivateKey)
+        signs = loaded
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(signs, hashes.SHA256())
+    )
+    folder.mkdir()
+    files = TlsFiles.within(folder)
+    files.certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files.key.chmod(0o600)
+    return files
+
+
+def no_certificate(_: Archive, __: Path) -> TlsFiles | None:
+    return None
+
+
+def of_another_authority(_: Archive, folder: Path) -> TlsFiles:
+    return certificate(folder)
+
+
+def expired(archive: Archive, folder: Path) -> TlsFiles:
+    return from_authority(ours(archive), folder, days=1, now=datetime.now(UTC) - timedelta(days=3))
+
+
+def of_itself(_: Archive, folder: Path) -> TlsFiles:
+    return self_signed(folder)
+
+
+def for_servers_only(archive: Archive, folder: Path) -> TlsFiles:
+    return self_signed(folder, ours(archive))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (no_certificate, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        (of_another_authority, "is not trusted"),
+        (expired, "certificate has expired"),
+        (of_itself, "self-signed certificate"),
+        (for_servers_only, "certificate purpose"),
+    ],
+)
+def test_who_has_no_good_certificate_is_not_heard(
+    archive: Archive,
+    device: TlsFiles,
+    tmp_path: Path,
+    made: Callable[[Archive, Path], TlsFiles | None],
+    why: str,
+    version: ssl.TLSVersion,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    if files := made(archive, tmp_path / "made"):
+        context.load_cert_chain(files.certificate, files.key)
+    begin = len(archive.log_text())
+    with ExitStack() as opened, suppress(ssl.SSLError, ConnectionResetError):
+        plain = opened.enter_context(socket.create_connection((HOST, archive.tls_port), timeout=30))
+        link = opened.enter_context(context.wrap_socket(plain))
+        link.sendall(rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)))
+        assert link.recv(1) == b"", "an association was answered"
+    wait_for(lambda: why in archive.log_text()[begin:], f"the log to say: {why}")
+    assert echoes(archive, tmp_path, device)
+
+
+def hello() -> bytes:
+    """What a client says first."""
+    arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(arrived, leaving, server_hostname="localhost").do_handshake()
+    return leaving.read()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)),
+        b"GET / HTTP/1.0\r\n\r\n",
+        os.urandom(4_096),
+        b"",
+        hello()[:100],
+        hello(),
+    ],
+    ids=["plain DICOM", "HTTP", "random bytes", "silence", "half a hello", "hello and no more"],
+)
+def test_what_is_no_tls_ends_its_own_connection_and_nobody_elses(
+    archive: Archive, device: TlsFiles, tmp_path: Path, told: bytes
+) -> None:
+    with socket.create_connection((HOST, archive.tls_port), timeout=30) as rude_one:
+        rude_one.sendall(told)
+        assert echoes(archive, tmp_path, device), "another one was kept waiting"
+        assert ends(rude_one)[:1] != bytes((rude.ASSOCIATE_AC,)), "an association was accepted"
+    assert echoes(archive, tmp_path, device)
+
+
+def test_silent_connections_do_not_keep_a_good_peer_out(archive: Archive, device: TlsFiles, tmp_path: Path) -> None:
+    crowd = [socket.create_connection((HOST, archive.tls_port)) for _ in range(60)]
+    try:
+        assert echoes(archive, tmp_path, device)
+    finally:
+        for one in crowd:
+            one.close()
+
+
+# --- pinned certificates ---
+
+
+def test_a_peer_whose_certificate_is_pinned_is_let_in_with_that_one_alone(
+    archive: Archive, device: TlsFiles, tmp_path: Path
+) -> None:
+    other = from_authority(ours(archive), tmp_path / "other")
+    fingerprint = read(device.certificate).fingerprint
+    archive.pacs("ae", "add", "CT9", "-", "-", "--from", HOST, "--certificate", fingerprint.replace(":", "").lower())
+    assert archive.report("ae", "show", "CT9")["certificate"] == fingerprint
+    assert station(archive, tmp_path, device, "CT9").echo().status == 0x0000
+    for refused, showed in (
+        (station(archive, tmp_path, other, "CT9"), "another one"),
+        (Station(archive=archive, folder=tmp_path, aet="CT9"), "no TLS"),
+    ):
+        begin = len(archive.log_text())
+        done = refused.echo()
+        assert "Rejected Permanent, Source: Service User" in done.output
+        assert "Calling AE Title Not Recognized" in done.output
+        wait_for(lambda begin=begin, showed=showed: f"and showed {showed}" in archive.log_text()[begin:], "the reason")
+    archive.pacs("ae", "set", "CT9", "--certificate", "-")
+    assert Station(archive=archive, folder=tmp_path, aet="CT9").echo().status == 0x0000
+
+
+# --- while it runs ---
+
+
+def shown(archive: Archive, files: TlsFiles) -> str:
+    """The fingerprint of the certificate that a new connection is shown."""
+    with (
+        socket.create_connection((HOST, archive.tls_port), timeout=30) as plain,
+        trusting(files).wrap_socket(plain, server_hostname="localhost") as link,
+    ):
+        told = link.getpeercert(binary_form=True)
+        assert told is not None
+        return x509.load_der_x509_certificate(told).fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def test_a_new_certificate_counts_at_once_and_a_broken_one_not_at_all(
+    archive: Archive, device: TlsFiles, tmp_path: Path
+) -> None:
+    before = shown(archive, device)
+    archive.pacs("tls", "init", "--name", "localhost", "--name", HOST, "--yes")
+    renewed = shown(archive, device)
+    assert renewed == read(ours(archive).certificate).fingerprint != before
+    good = ours(archive).certificate.read_bytes()
+    ours(archive).certificate.write_bytes(b"half a certificate")
+    assert shown(archive, device) in (before, renewed)  # whichever its process had taken last
+    assert "new certificate not taken" in archive.log_text()
+    ours(archive).certificate.write_bytes(good)
+    assert echoes(archive, tmp_path, device)
+
+
+def test_only_tls_is_spoken_when_the_plain_port_is_off(new_archive: Callable[..., Archive], tmp_path: Path) -> None:
+    archive = new_archive(tls={"port": 0})
+    config = archive.config.read_text(encoding="utf-8")
+    archive.config.write_text(config.replace("port: 0\n", "port: null\n", 1), encoding="utf-8")
+    archive.pacs("tls", "init", "--name", "localhost", "--name", HOST)
+    serving = archive.begin("serve")
+    try:
+        told = wait_for(
+            lambda: (archive.report("status", expect=(0, 13))["server"] or {}).get("tls_port"), "it to serve"
+        )
+        device = from_authority(ours(archive), tmp_path / "device")
+        done = Station(archive=archive, folder=tmp_path, port=told, usual=over_tls(device)).echo()
+        assert done.status == 0x0000
+        assert archive.report("status")["server"]["port"] is None
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        assert serving.wait(40) == 0
+
+
+def test_without_a_certificate_it_does_not_begin(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive(tls={"port": 0})
+    done = archive.pacs("serve", expect=10)
+    assert "pacs tls init makes one" in done.stderr
+
+
+def test_an_association_over_tls_ends_at_the_idle_deadline(new_archive: Callable[..., Archive], tmp_path: Path) -> None:
+    archive = new_archive(tls={"port": 0}, network={"idle_timeout_s": 1.0})
+    archive.pacs("tls", "init", "--name", "localhost", "--name", HOST)
+    archive.start()
+    files = from_authority(ours(archive), tmp_path / "device")
+    with (
+        socket.create_connection((HOST, archive.tls_port), timeout=30) as plain,
+        trusting(files).wrap_socket(plain, server_hostname="localhost") as link,
+    ):
+        began = time.monotonic()
+        link.sendall(rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)))
+        assert link.recv(1)[0] == rude.ASSOCIATE_AC
+        assert ends(link)[-10] == rude.ABORT
+        assert time.monotonic() - began > 0.9

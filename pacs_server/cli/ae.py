@@ -59,7 +59,9 @@ _SYNTAX = click.option(
     "With uncompressed, offer it nothing else. At first: as it is.",
 )
 _CERTIFICATE = click.option(
-    "--certificate", metavar="SHA256", help="Let it in, and send to it, only with the certificate of that fingerprint."
+    "--certificate",
+    metavar="SHA256",
+    help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only.",
 )
 _TLS = click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without.")
 

@@ -218,7 +218,7 @@ def _sends(node: Node) -> Iterator[Problem]:
 
 
 def _partners(node: Node) -> Iterator[Problem]:
-    """Partners that are away or whose clock differs, and this node's certificate where there are any."""
+    """Partners that are away or whose clock differs."""
     partners = partners_of(node)
     for one in partners:
         if one["problem"] and one["state"] != "paused":
@@ -226,10 +226,22 @@ def _partners(node: Node) -> Iterator[Problem]:
         ahead_s = one["clock_ahead_s"]
         if isinstance(ahead_s, float) and abs(ahead_s) > _CLOCK_S:
             yield f"the clock of {one['name']} is {ahead_s:+.0f} s from ours", "set both by NTP"
-    if partners or node.settings.partner.port is not None:
-        for row in certificates_of(node.settings.tls_files):
+
+
+def _certificates(node: Node) -> Iterator[Problem]:
+    """This node's certificate and authority, where partners or peers are shown them."""
+    settings, partners = node.settings, node.partners.all()
+    shown = settings.tls.port is not None or settings.partner.port is not None
+    if shown or partners or any(peer.uses_tls for peer in node.registry.peers()):
+        remedy = "pacs tls init --yes" + (", then pacs partner set --fingerprint there" if partners else "")
+        try:
+            rows = list(certificates_of(settings.tls_files))
+        except ConfigError as error:
+            yield str(error), "pacs tls init"
+            return
+        for row in rows:
             if problem := expiry_problem(row):
-                yield problem, "pacs tls init --yes, then pacs partner set --fingerprint there"
+                yield problem, remedy
 
 
 def _failover(node: Node) -> Iterator[Problem]:
@@ -253,6 +265,7 @@ _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "copies": _copies,
     "sends": _sends,
     "partners": _partners,
+    "certificates": _certificates,
     "failover": _failover,
 }
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese_help_peers import PEERS
+
 HELP: Final[dict[str, str]] = {
+    **PEERS,
     "A DICOM archive: what it acknowledges, it keeps. Start with: pacs init, pacs serve, pacs ae add.":
         "DICOM 画像保管サーバ。「成功」と応答したものは必ず残します。最初に使うコマンド: pacs init、pacs serve、pacs ae add",
     "Show the version and exit.": "バージョンを表示して終了します。",
@@ -42,40 +45,7 @@ HELP: Final[dict[str, str]] = {
     "Show every setting with the value that applies. Passwords are not shown.":
         "すべての設定と有効な値を表示します。パスワードは表示しません。",
     "Also show where each value comes from.": "それぞれの値がどこから来たかも表示します。",
-    "Register peers: modalities, viewers, other archives.":
-        "接続相手(モダリティ、ビューア、ほかのアーカイブ)を登録します。",
-    "Register a peer. HOST PORT may be '- -' for one that only calls us; then it needs --from.":
-        "接続相手を登録します。こちらへ接続してくるだけの相手は HOST PORT を '- -' とし、--from を付けます。",
-    "Of echo,store,find,get,move,commit; a comma list. At first: all.":
-        "echo,store,find,get,move,commit から、カンマ区切りで。初期値はすべて。",
-    "Address, network or host name it may call from; repeat it. At first: HOST.":
-        "接続を許す送信元(アドレス、ネットワーク、ホスト名)。繰り返し指定できます。初期値は HOST。",
-    "Issuer of the patient IDs that it sends without one.": "発行者なしで送られてくる患者 ID の発行者。",
-    "Character set to assume where it names none, and to answer in.":
-        "文字集合の指定がないときに仮定し、応答にも使う文字集合。",
-    "Of one of its queries. At first 0: as the settings say.": "一回の検索の応答数の上限。初期値 0 は設定ファイルに従います。",
-    "Take its range of dates and of times as one. At first: no.":
-        "日付の範囲と時刻の範囲を一つの範囲として扱います。初期値は no。",
-    "Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
-    "With uncompressed, offer it nothing else. At first: as it is.":
-        "非圧縮で保管しているものを jpeg-lossless、jpeg-ls、jpeg-2000、rle、または UID で指定した転送構文で送ります。"
-        "uncompressed とすると非圧縮だけを提案します。初期値は保管されているまま。",
-    "Change what is registered about a peer. What is not named stays as it is; --from replaces all that it had.":
-        "接続相手の登録を変更します。指定しない項目は変わりません。--from は以前の指定をすべて置き換えます。",
-    "Its address or host name; '-' for one that only calls us.": "アドレスまたはホスト名。接続してくるだけの相手は '-'。",
-    "Its port; '-' for one that only calls us.": "ポート。接続してくるだけの相手は '-'。",
-    "List the registered peers.": "登録した接続相手の一覧を表示します。",
-    "Show one peer.": "接続相手を一つ表示します。",
-    "Forget a peer. What it sent stays.": "接続相手の登録を消します。その相手が送った画像は残ります。",
     "Do it. Without this, only say what would be done.": "実行します。指定しなければ、何をするかを示すだけです。",
-    "Try a peer leg by leg, and say what to change. TCP, association, C-ECHO, then C-STORE of a tiny object: patient ID "
-    "PACS-TEST, the same one each time.":
-        "接続相手を段階ごとに試し、直すべき点を示します。TCP、アソシエーション、C-ECHO、最後に小さなオブジェクト"
-        "(患者 ID PACS-TEST、毎回同じもの)の C-STORE の順です。",
-    "Register the peers of a file that pacs ae export wrote. Those that would change a known peer wait for --yes.":
-        "pacs ae export が書いたファイルの接続相手を登録します。既存の登録を変えるものは --yes を付けるまで待ちます。",
-    "Write the registered peers to a YAML file. FILE may be - for standard output; pacs ae import reads it.":
-        "登録した接続相手を YAML ファイルに書き出します。FILE を - とすると標準出力へ。pacs ae import で読み込めます。",
     "Add, show, change, empty and remove volumes.": "ボリュームを追加・表示・変更し、空にし、外します。",
     "Adopt an existing directory or bucket as a volume. PATH is a directory, or s3://BUCKET/PREFIX. A running server uses "
     "it within a second.":
@@ -431,18 +401,6 @@ HELP: Final[dict[str, str]] = {
     "changes.":
         "サイトの新しい接続の受付を止めます。相手サーバからの接続は受け付けます。再起動しても --end まで続きます。ほかは何も変わりません。",
     "Take associations again.": "接続の受付を再開します。",
-    "Make and show the certificates of this node.": "このサーバの証明書を作成・表示します。",
-    "Make a certificate for this node, and an authority where there is none. An authority that is there is used, and "
-    "never replaced.":
-        "このサーバの証明書を作ります。認証局がなければ、それも作ります。すでにある認証局はそのまま使い、置き換えません。",
-    "Put them here, for another machine; else where the settings say.":
-        "別の計算機のために、ここに作ります。省略時は設定ファイルで決めた場所。",
-    "A host name or address that it is for; repeat it. Else: those of this machine.":
-        "証明書に入れるホスト名またはアドレス。繰り返し指定できます。省略時はこの計算機のもの。",
-    "For how long it is valid; never longer than the authority.": "有効日数。認証局の期限を超えることはありません。",
-    "Show the certificates of this node, with fingerprint and days left. Ends with 12 when one has expired or will "
-    "within 30 days.":
-        "このサーバの証明書を、フィンガープリントと残り日数とともに表示します。期限切れのもの、30 日以内に切れるものがあれば終了コードは 12 です。",
     "Show who did what, and check that it is still what was written down.":
         "誰が何をしたかを表示し、書き残したままであることを確かめます。",
     "List who did what, oldest first. What is asked for has to fit together. That somebody looked is written down too.":

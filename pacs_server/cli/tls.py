@@ -65,7 +65,7 @@ def init(
             f"{taken[0]} exists; a new certificate has another fingerprint, which every partner has to pin; "
             "replace it with --yes"
         )
-    named = _checked(names) or own_names(settings.host, settings.partner.host)
+    named = _checked(names) or own_names(settings.host, settings.tls_host, settings.partner.host)
     written = make(files, named, days=days, now=datetime.now(UTC))
     try:
         tell_of(invocation)

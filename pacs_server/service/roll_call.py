@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pacs_server import __version__, log
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, lives
@@ -37,12 +37,19 @@ def this_node(node: Node, now: datetime) -> SiteNode:
         name=node_name(settings),
         machine=socket.gethostname(),
         aet=str(settings.aet),
-        address=f"{server.get('host', settings.host)}:{server.get('port', settings.port)}",
+        address=_address(server, settings),
         release=__version__,
         reach=frozenset(reached),
         within=frozenset(key for key, footing in footings.items() if footing is None or not footing.is_elsewhere),
         seen_at=now,
     )
+
+
+def _address(server: Mapping[str, Any], settings: Settings) -> str:
+    """Where peers reach it, without TLS if they do."""
+    if server.get("port", settings.port) is None:
+        return f"{server.get('tls_host', settings.tls_host)}:{server.get('tls_port', settings.tls.port)}"
+    return f"{server.get('host', settings.host)}:{server.get('port', settings.port)}"
 
 
 def refuse_beside(nodes: Iterable[SiteNode], *, own: str, deed: str, now: datetime) -> None:

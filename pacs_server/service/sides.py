@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from pacs_server import __version__
+from pacs_server.archive.calling import destination_of
 from pacs_server.cluster.failover import DRAIN, FORGET_TRIAL, HURRY, STANDING, Standing, View, standing_of
 from pacs_server.cluster.link import Handler
 from pacs_server.cluster.messages import Body
@@ -18,6 +19,8 @@ from pacs_server.index.registry import Draining
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.schema import head
 from pacs_server.net.client import Destination
+from pacs_server.net.secure import Security
+from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.assemble import Node
 from pacs_server.service.pairing import greet, greeted
 from pacs_server.service.telling import running
@@ -93,8 +96,16 @@ class Here:
         server = running(self.node.settings.data_dir) or {}
         if "port" not in server:
             return None
-        host = "127.0.0.1" if server["host"] in _EVERY_ADDRESS else server["host"]
-        return Destination(aet=server["aet"], host=host, port=server["port"])
+        security, host, port = None, server["host"], server["port"]
+        if port is None:
+            files = self.node.settings.tls_files
+            security, host, port = (
+                Security(files=files, fingerprint=own_fingerprint(files)),
+                server["tls_host"],
+                server["tls_port"],
+            )
+        host = "127.0.0.1" if host in _EVERY_ADDRESS else host
+        return Destination(aet=server["aet"], host=host, port=port, security=security)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +163,7 @@ class There:
         peer = self.node.registry.peer(self.partner.aet) if self.partner.aet else None
         if peer is None or peer.host is None or peer.port is None:
             return None
-        return Destination(aet=peer.aet, host=peer.host, port=peer.port)
+        return destination_of(peer, self.node.settings.tls_files)
 
     def _ask(self, kind: str, body: Body) -> Body:
         with greeted(self.node, self.partner) as (link, _):

@@ -27,6 +27,7 @@ from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
 from pacs_server.net.secure import incoming_context
 from pacs_server.net.tls import own_fingerprint
+from pacs_server.service.exposure import addresses_of_machine, refuse_public
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
@@ -114,6 +115,8 @@ def _doors(settings: Settings, manager: Manager) -> Doors:
     plain, secured = manager.socket(), None
     if plain is None and settings.port is not None:
         plain = listen(settings.host, settings.port)
+    if plain is not None and not settings.public_without_tls:
+        refuse_public(str(plain.getsockname()[0]), addresses_of_machine())
     if settings.tls.port is not None:
         incoming_context(settings.tls_files, ClientCertificates(settings.tls.client_certificates))
         secured = listen(settings.tls_host, settings.tls.port)

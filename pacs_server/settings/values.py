@@ -284,6 +284,7 @@ class Settings:
     aet: AeTitle = field(default_factory=lambda: AeTitle("PACS"))
     host: str = field(default="127.0.0.1", metadata={"check": host_name})
     port: int | None = field(default=11112, metadata={"check": _number_within(0, 65_535)})
+    public_without_tls: bool = False
     database: str = field(repr=False, metadata={"check": database_url})
     database_password_file: Path | None = None
     volume_paths: Mapping[str, Path] = field(default_factory=dict, metadata={"check": _volume_paths})

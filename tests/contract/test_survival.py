@@ -159,10 +159,11 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
     known = ["settings", "database", "server", "nodes", "volumes", "fault domains", "copies", "sends", "partners"]
-    known.append("failover")
+    known += ["certificates", "failover"]
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4
+    assert first["certificates"] == good
     add(house, "second", "another")
     with house.node() as node:
         node.registry.set_policy(Policy(want=3, need=1, degraded=1))

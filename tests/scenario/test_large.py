@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.dcmtk import STUDY_ROOT, Receiver, Station
+from support import dcmtk
+from support.dcmtk import STUDY_ROOT, Receiver, Station, over_tls
 from support.faulty_volume import FaultyVolume, mounted
 from support.samples import encoded, tiny, uid
 from support.server import LONG, Archive, resident_bytes, wait_for
@@ -16,7 +17,8 @@ from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.net import client
 from pacs_server.net.client import Destination
-from pacs_server.settings import NetworkLimits
+from pacs_server.net.secure import Security
+from pacs_server.settings import NetworkLimits, TlsFiles
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 600)]
 
@@ -37,9 +39,10 @@ def large_object(mib: int = SIZE_MIB) -> Iterator[bytes]:
     yield b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
-def store(archive: Archive, data_set: Iterator[bytes]) -> int:
+def store(archive: Archive, data_set: Iterator[bytes], security: Security | None = None) -> int:
     """Send the object over an association of its own; the status, when there is one."""
-    destination = Destination(aet=Archive.aet, host="127.0.0.1", port=archive.port)
+    port = archive.tls_port if security else archive.port
+    destination = Destination(aet=Archive.aet, host="127.0.0.1", port=port, security=security)
     contexts: list[tuple[str, tuple[str, ...], bool]] = [(CT, (EXPLICIT_LE,), False)]
     association = client.connect(destination, calling_aet="VIDEO", contexts=contexts, limits=NetworkLimits())
     try:
@@ -57,16 +60,19 @@ def store(archive: Archive, data_set: Iterator[bytes]) -> int:
         association.close()
 
 
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
 def test_a_large_object_streams_in_and_out_with_little_memory(
     new_archive: Callable[..., Archive],
     tmp_path: Path,
-    receive: Callable[..., Receiver],
     evidence: Callable[..., None],
+    is_secure: bool,
 ) -> None:
     free = os.statvfs(tmp_path)
     if free.f_bavail * free.f_frsize < 4 * SIZE_MIB << 20:
         pytest.skip("not enough room on the disk")
-    archive = new_archive()
+    archive = new_archive(tls={"port": 0 if is_secure else None})
+    archive.pacs("tls", "init", "--name", "127.0.0.1")
+    files = TlsFiles.within(archive.data / "tls")
     archive.start()
     before = resident_bytes(archive.pid)
     hasher = ObjectHasher(EXPLICIT_LE)
@@ -77,16 +83,19 @@ def test_a_large_object_streams_in_and_out_with_little_memory(
             yield piece
 
     began = time.monotonic()
-    assert store(archive, sent()) == 0
+    assert store(archive, sent(), Security(files=files) if is_secure else None) == 0
     took_s = time.monotonic() - began
     (path,) = archive.files()
     assert path.name.endswith(f"-{hasher.digest()[:16]}.dcm")
     grown = resident_bytes(archive.pid) - before
     assert grown < MAY_HOLD_BYTES
-    receiver = receive("VIDEO", "+xa", "--ignore")
-    archive.add_peer("VIDEO", receiver.port)
-    keys = {"StudyInstanceUID": uid("study", "large")}
-    done = Station(archive=archive, folder=tmp_path).move(STUDY_ROOT, "VIDEO", "STUDY", keys)
+    dcmtk.require()
+    with Receiver(
+        tmp_path / "received", "+xa", "--ignore", aet="VIDEO", tls=over_tls(files) if is_secure else ()
+    ) as receiver:
+        archive.add_peer("VIDEO", receiver.port, *(["--tls"] if is_secure else []))
+        keys = {"StudyInstanceUID": uid("study", "large")}
+        done = Station(archive=archive, folder=tmp_path).move(STUDY_ROOT, "VIDEO", "STUDY", keys)
     assert done.status == 0, done.output[-2_000:]
     wait_for(lambda: resident_bytes(archive.pid) - before < MAY_HOLD_BYTES, "the memory to be given back")
     assert archive.stop() == 0

@@ -63,6 +63,20 @@ _CERTIFICATE = click.option(
     metavar="SHA256",
     help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only.",
 )
+_CALLED = click.option(
+    "--called", metavar="TITLES", help="Titles besides our own by which it may call us; a comma list. At first: none."
+)
+_DESTINATIONS = click.option(
+    "--destinations", metavar="AETS", help="Peers to which it may have something moved; a comma list. At first: any."
+)
+_MAX_ASSOCIATIONS = click.option(
+    "--max-associations",
+    metavar="N",
+    help="Of its own that it may have open at once. At first 0: no limit of its own.",
+)
+_RESERVED = click.option(
+    "--reserved", metavar="N", help="Keep room for so many of its associations, whoever else calls. At first: none."
+)
 _TLS = click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without.")
 
 
@@ -85,6 +99,10 @@ def ae() -> None:
 @_SYNTAX
 @_CERTIFICATE
 @_TLS
+@_CALLED
+@_DESTINATIONS
+@_MAX_ASSOCIATIONS
+@_RESERVED
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Register a peer.
@@ -114,6 +132,10 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_SYNTAX
 @_CERTIFICATE
 @_TLS
+@_CALLED
+@_DESTINATIONS
+@_MAX_ASSOCIATIONS
+@_RESERVED
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Change what is registered about a peer.

@@ -40,6 +40,23 @@ PEERS: Final[dict[str, str]] = {
         "登録した接続相手を YAML ファイルに書き出します。FILE を - とすると標準出力へ。pacs ae import で読み込めます。",
     "Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only.":
         "このフィンガープリントの証明書を TLS で示したときだけ接続を許します。--tls とともに指定すると、送信先もその証明書の相手に限ります。'-' で解除します。",
+    "Titles besides our own by which it may call us; a comma list. At first: none.":
+        "このサーバを呼ぶときに使ってよい別の AE タイトル。カンマ区切りで。初期値はなし。",
+    "Peers to which it may have something moved; a comma list. At first: any.":
+        "C-MOVE の送り先として指定してよい接続相手。カンマ区切りで。初期値はすべて。",
+    "Of its own that it may have open at once. At first 0: no limit of its own.":
+        "同時に開いてよいアソシエーションの数。初期値 0 は個別の上限なし。",
+    "Keep room for so many of its associations, whoever else calls. At first: none.":
+        "ほかの相手がどれだけ接続していても、この数のアソシエーションの席を空けておきます。初期値はなし。",
+    "List who was turned away lately, from where, and what it asked for. The latest 200. Let one in with: pacs ae approve.":
+        "最近拒否した相手を、送信元と求めた操作とともに一覧表示します。新しい順に 200 件まで。許可するには pacs ae approve。",
+    "Let in a device that was turned away. From where it called, with the certificate that it showed. What is registered "
+    "of it already changes only with --yes.":
+        "拒否した装置を許可します。接続してきたアドレスと、示した証明書で登録します。すでに登録があれば --yes を付けたときだけ変更します。",
+    "Of those from which it called; repeat it. Else: the only one.":
+        "接続してきたアドレスのうち許可するもの。繰り返し指定できます。省略時は唯一のもの。",
+    "Of echo,store,find,get,move,commit; a comma list. Else: echo, and what it asked for.":
+        "echo,store,find,get,move,commit から、カンマ区切りで。省略時は echo と、その装置が求めたもの。",
     "Call it over TLS. At first: without.": "TLS で接続します。初期値は TLS なし。",
     "Make and show the certificates of this node.": "このサーバの証明書を作成・表示します。",
     "Make a certificate for this node, and an authority where there is none. An authority that is there is used, and "

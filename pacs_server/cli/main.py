@@ -11,6 +11,7 @@ import click
 from pacs_server import __version__
 from pacs_server.cli import (
     ae,
+    approve,
     audit,
     backup,
     commit,
@@ -96,6 +97,8 @@ for command in (
     db.db,
 ):
     pacs.add_command(command)
+ae.ae.add_command(approve.seen)
+ae.ae.add_command(approve.approve)
 
 
 def main() -> None:

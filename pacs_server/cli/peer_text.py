@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 NOBODY: Final = "-"
 KEYS: Final = (
     "aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime", "associations",
-    "syntax", "certificate", "tls",
+    "syntax", "certificate", "tls", "called", "destinations", "max_associations", "reserved",
 )  # fmt: skip
 MAX_ASSOCIATIONS: Final = 16
+MOST_ROOM: Final = 10_000  # network.max_associations
 
 
 def facts_of(peer: Peer) -> dict[str, object]:
@@ -43,6 +44,10 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "syntax": _syntax_name(peer.syntax),
         "certificate": peer.certificate,
         "tls": peer.uses_tls,
+        "called": list(peer.called),
+        "destinations": list(peer.destinations),
+        "max_associations": peer.max_associations,
+        "reserved": peer.reserved,
     }
 
 
@@ -74,6 +79,10 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         syntax=_syntax(_line(facts.get("syntax"))),
         certificate=_certificate(_line(facts.get("certificate"))),
         uses_tls=_yes(facts.get("tls")),
+        called=_titles(facts.get("called")),
+        destinations=_titles(facts.get("destinations")),
+        max_associations=_room(facts.get("max_associations")),
+        reserved=_room(facts.get("reserved")),
     )
 
 
@@ -150,6 +159,18 @@ def _associations(value: object) -> int:
     return int(text)
 
 
+def _room(value: object) -> int:
+    text = "0" if value is None else str(value)
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= MOST_ROOM):
+        raise ValueError(f"'{printable(text)}' is not a number of associations: from 0 to {MOST_ROOM}")
+    return int(text)
+
+
+def _titles(value: object) -> tuple[str, ...]:
+    """AE titles; '-' is none."""
+    return tuple(str(site_aet(word)) for word in _words(value) if word != NOBODY)
+
+
 def _yes(value: object) -> bool:
     text = str(value or "no").lower()
     if text not in ("yes", "no", "true", "false"):
@@ -173,6 +194,11 @@ def _syntax_name(uid: str) -> str:
 def _certificate(text: str) -> str:
     """A fingerprint; nothing, or '-', is none."""
     return "" if text in ("", NOBODY) else normal_fingerprint(text)
+
+
+def rights_of(text: str) -> frozenset[Right]:
+    """The rights of a comma list. Raises: ValueError."""
+    return _rights(_words(text))
 
 
 def _rights(names: tuple[str, ...]) -> frozenset[Right]:

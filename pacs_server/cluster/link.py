@@ -29,7 +29,7 @@ from pacs_server.index.partners import Partner
 from pacs_server.net.client import open_socket
 from pacs_server.net.connection import IncomingSocket
 from pacs_server.net.listener import Listener
-from pacs_server.net.seats import Seats
+from pacs_server.net.seats import NOBODY, Seats
 from pacs_server.net.tls import NOT_PINNED, TlsStream, calling, fingerprint_of, serving
 from pacs_server.settings import NetworkLimits, PartnerSettings, TlsFiles
 
@@ -85,7 +85,7 @@ class LinkServer:
             try:
                 fingerprint = fingerprint_of(stream.shake_hands(self._settings.handshake_timeout_s))
                 named = self._partner(fingerprint).name
-                if not visitor.seat():
+                if not visitor.seat(NOBODY):
                     raise Refused(f"{self._settings.max_connections} connections of partners are open already")
                 while (question := self._next_question(stream, visitor)) is not None:
                     self._answer(stream, self._partner(fingerprint), question)

@@ -18,6 +18,7 @@ from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dimse.services import SERVICES, Service
 from pacs_server.index.registry import Peer, Right
+from pacs_server.log import escaped
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,
@@ -51,6 +52,8 @@ class Caller:
     max_answers: int = 0
     combines_moments: bool = False
     syntax: str = ""
+    destinations: tuple[str, ...] = ()
+    max_associations: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +104,10 @@ def identify(
         calling = AeTitle(request.calling_aet)
     except ValueError:
         return _unknown("its AE title is none")
-    if rules.check_called and request.called_aet.strip(" ") != rules.aet:
-        return CALLED_NOT_RECOGNISED
     peer = find_peer(calling)
+    called = request.called_aet.strip(" ")
+    if rules.check_called and called not in (rules.aet, *(peer.called if peer else ())):
+        return replace(CALLED_NOT_RECOGNISED, why=f"it called {escaped(called)}, not {rules.aet}")
     address = plain_address(request.peer_address)
     if peer is None:
         if not address.is_loopback:
@@ -131,7 +135,20 @@ def _caller(peer: Peer, rules: AccessRules) -> Caller:
         max_answers=peer.max_answers,
         combines_moments=peer.combines_moments,
         syntax=peer.syntax,
+        destinations=peer.destinations,
+        max_associations=peer.max_associations,
     )
+
+
+def asked_for(request: AssociationRequest) -> frozenset[Right]:
+    """The rights that a caller needs for what it proposes."""
+    rights = set()
+    for context in request.contexts:
+        if service := SERVICES.get(context.abstract_syntax):
+            rights.add(service.right)
+        elif is_storage_class(context.abstract_syntax):
+            rights |= {Right.STORE} if context.scu_role is not False else {Right.GET}
+    return frozenset(rights)
 
 
 def plain_address(text: str) -> IPv4Address | IPv6Address:

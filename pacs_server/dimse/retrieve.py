@@ -51,9 +51,14 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     items = _find_items(session, command, model)
     if items is None:
         return
-    peer = _destination(session, command.move_destination)
+    title = command.move_destination
+    allowed = session.caller.destinations
+    if allowed and title not in allowed:
+        comment = f"{session.caller.aet} may not move to {title}: pacs ae set {session.caller.aet} --destinations ..."
+        _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
+        return
+    peer = _destination(session, title)
     if peer is None or peer.host is None or peer.port is None:
-        title = command.move_destination
         comment = f"Move destination {title} unknown: pacs ae add {title} HOST PORT"
         session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=comment)
         _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pacs_server import log
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify, not_allowed
 from pacs_server.dimse.commit import handle_commit, next_command, settle_report
+from pacs_server.dimse.doorkeeper import Doorkeeper
 from pacs_server.dimse.find import handle_find
 from pacs_server.dimse.retrieve import handle_get, handle_move
 from pacs_server.dimse.services import SERVICES
@@ -31,6 +32,7 @@ from pacs_server.net.association import answer
 from pacs_server.net.connection import Connection
 from pacs_server.net.message import Command, CommandField, response
 from pacs_server.net.negotiate import CONGESTION, AssociationRequest, ContextAnswer, Rejection
+from pacs_server.net.seats import Claim
 from pacs_server.net.secure import secure_incoming
 from pacs_server.settings import ClientCertificates
 
@@ -40,6 +42,8 @@ _OPERATION = {
     Right.GET: CommandField.C_GET_RQ,
     Right.MOVE: CommandField.C_MOVE_RQ,
 }
+
+_RESERVED_AGE_S = 1.0
 
 
 class Provider:
@@ -57,6 +61,9 @@ class Provider:
             default_charset=settings.default_charset,
         )
         self._open: dict[int, Session] = {}
+        self._kept: Mapping[str, int] = {}
+        self._looked_at = float("-inf")
+        self.doorkeeper = Doorkeeper()
         self.served = 0
 
     def sessions(self) -> list[tuple[int, Session]]:
@@ -108,11 +115,13 @@ class Provider:
                 verdict = identify(request, self._rules, self._archive.registry.peer, fingerprint)
                 if isinstance(verdict, Rejection):
                     self._note_refused(request.calling_aet, address, f"{verdict.text}; called {request.called_aet}")
+                    self.doorkeeper.note(request, fingerprint, verdict, datetime.now(UTC))
                     return verdict
                 self._archive.take_over_changes()
                 verdict = self._archive.admission().admit(verdict)
                 if isinstance(verdict, Rejection):
                     return verdict
+                connection.claim = Claim(aet=verdict.aet, most=verdict.max_associations, reserved=self._reserved())
                 callers.append(verdict)
                 answers = answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
             except IndexUnavailable as error:
@@ -156,6 +165,13 @@ class Provider:
             detail=why,
         )
         self._archive.audit(event)
+
+    def _reserved(self) -> Mapping[str, int]:
+        """The places that are kept for peers, as of a moment ago. Raises: IndexUnavailable."""
+        now = time.monotonic()
+        if now - self._looked_at >= _RESERVED_AGE_S:
+            self._kept, self._looked_at = self._archive.registry.reserved(), now
+        return self._kept
 
     def _log_end(self, session: Session | None, number: int, address: str, ending: str, seconds: float) -> None:
         if session is None:

@@ -42,7 +42,9 @@ class Peer:
     `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
     at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, `uncompressed`
     when it can take nothing else, or empty. `certificate`: the SHA-256 fingerprint of the only one with which it is
-    spoken to, or empty; `uses_tls`: it is called over TLS.
+    spoken to, or empty; `uses_tls`: it is called over TLS. `called`: titles besides our own by which it may call us;
+    `destinations`: the only peers to which it may have something moved, or empty. `max_associations`: how many it may
+    have open at once, 0 for as many as there is room for; `reserved`: for how many of those room is kept.
     """
 
     aet: AeTitle
@@ -58,6 +60,10 @@ class Peer:
     syntax: str = ""
     certificate: str = ""
     uses_tls: bool = False
+    called: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+    max_associations: int = 0
+    reserved: int = 0
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -146,6 +152,7 @@ class Registry:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._find_peer = Statement(index, select(*peers.c).where(peers.c.aet == bindparam("title")))
+        self._find_reserved = Statement(index, select(peers.c.aet, peers.c.reserved).where(peers.c.reserved > 0))
         self._find_revision = Statement(index, select(site.c.value).where(site.c.name == bindparam("entry")))
 
     def peers(self) -> list[Peer]:
@@ -157,6 +164,10 @@ class Registry:
         """The peer of that title. Raises: IndexUnavailable."""
         rows = self._find_peer.rows(title=str(aet))
         return _peer(rows[0]) if rows else None
+
+    def reserved(self) -> dict[str, int]:
+        """For how many associations of which peers room is kept. Raises: IndexUnavailable."""
+        return {str(aet): int(number) for aet, number in self._find_reserved.rows()}
 
     def save_peer(self, peer: Peer) -> None:
         """Add a peer, or replace the one of its title. Raises: IndexUnavailable."""
@@ -174,6 +185,10 @@ class Registry:
             "syntax": peer.syntax,
             "certificate": peer.certificate,
             "uses_tls": int(peer.uses_tls),
+            "called": json.dumps(peer.called),
+            "destinations": json.dumps(peer.destinations),
+            "max_associations": peer.max_associations,
+            "reserved": peer.reserved,
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -293,7 +308,7 @@ class Registry:
 def _peer(row: Iterable[Any]) -> Peer:
     (
         aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations, syntax,
-        certificate, uses_tls,
+        certificate, uses_tls, called, destinations, max_associations, reserved,
     ) = row  # fmt: skip
     return Peer(
         aet=AeTitle(aet),
@@ -309,6 +324,10 @@ def _peer(row: Iterable[Any]) -> Peer:
         syntax=syntax,
         certificate=certificate,
         uses_tls=bool(uses_tls),
+        called=tuple(json.loads(called)),
+        destinations=tuple(json.loads(destinations)),
+        max_associations=max_associations,
+        reserved=reserved,
     )
 
 

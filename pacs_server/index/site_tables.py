@@ -24,6 +24,25 @@ peers: Final = Table(
     Column("syntax", Text, nullable=False, server_default=""),
     Column("certificate", Text, nullable=False, server_default=""),
     Column("uses_tls", Integer, nullable=False, server_default="0"),
+    Column("called", Text, nullable=False, server_default="[]"),
+    Column("destinations", Text, nullable=False, server_default="[]"),
+    Column("max_associations", Integer, nullable=False, server_default="0"),
+    Column("reserved", Integer, nullable=False, server_default="0"),
+)
+
+# Who was rejected, from where, how often, and what it asked for (a JSON list of rights): the latest of them.
+turned_away: Final = Table(
+    "turned_away",
+    metadata,
+    Column("aet", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("called", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("asked", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("first_at", Text, nullable=False),
+    Column("last_at", Text, nullable=False),
+    Column("count", Integer, nullable=False),
 )
 
 # Other sites that this one exchanges everything with. `certificate` is PEM, empty until it was seen; `site_id` is NULL

@@ -15,6 +15,7 @@ from typing import Final
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import PeerAborted, PeerTimedOut
+from pacs_server.net.seats import NOBODY, Claim
 from pacs_server.net.wire import Event, PduReader, abort_pdu
 from pacs_server.settings import NetworkLimits
 
@@ -33,7 +34,7 @@ _TIMEVAL: Final = Struct("@ll")
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
-def always_seated() -> bool:
+def always_seated(_: Claim) -> bool:
     """The answer of a connection that no listener counts."""
     return True
 
@@ -45,7 +46,7 @@ class IncomingSocket(socket.socket):
     `idle` is True while nothing would be lost by closing it; `dismissed` once the listener has asked it to end.
     """
 
-    seat: Callable[[], bool] = staticmethod(always_seated)
+    seat: Callable[[Claim], bool] = staticmethod(always_seated)
     idle: bool = False
     dismissed: bool = False
 
@@ -60,6 +61,7 @@ class Connection:
     """The PDUs of one socket. Belongs to one thread."""
 
     def __init__(self, sock: socket.socket, limits: NetworkLimits) -> None:
+        self.claim = NOBODY
         self._socket = sock
         self._limits = limits
         self._reader = PduReader(limits.max_pdu_bytes)
@@ -83,9 +85,8 @@ class Connection:
             self._socket.idle = idle
 
     def seat(self) -> bool:
-        """Take a place for an association; False when the listener has none left."""
-        self.mark_idle(False)
-        return self._socket.seat() if isinstance(self._socket, IncomingSocket) else True
+        """Take a place for an association with the `claim` of its caller; False when the listener has none for it."""
+        return self._socket.seat(self.claim) if isinstance(self._socket, IncomingSocket) else True
 
     # --- receiving ---
 

@@ -55,7 +55,10 @@ def accept(connection: Connection, peer_address: str, limits: NetworkLimits, dec
         if isinstance(request, Rejection):
             _reject(connection, peer_address, request)
             return None
-        verdict = _decided(request, decide) if connection.seat() else LOCAL_LIMIT
+        connection.mark_idle(False)
+        verdict = _decided(request, decide)
+        if not isinstance(verdict, Rejection) and not connection.seat():
+            verdict = LOCAL_LIMIT
         if isinstance(verdict, Rejection):
             _reject(connection, peer_address, verdict, request.calling_aet)
             return None

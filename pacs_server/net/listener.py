@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from pacs_server import log
 from pacs_server.errors import ConfigError
 from pacs_server.net.connection import IncomingSocket
-from pacs_server.net.seats import NEGOTIATING, Seats
+from pacs_server.net.seats import NEGOTIATING, Claim, Seats
 from pacs_server.net.spare_threads import SpareThreads
 from pacs_server.settings import NetworkLimits
 
@@ -47,7 +47,7 @@ class Listener:
         self._threads = SpareThreads("association")
         self._changed = threading.Condition()
         self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
-        self._seated: set[int] = set()
+        self._seated: dict[int, Claim] = {}
         self._stopping = threading.Event()
         self._complained_at = float("-inf")
         self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
@@ -114,7 +114,7 @@ class Listener:
                 visitor.close()
                 self._complain("too many connections from one address", address=address)
                 return
-            visitor.seat = lambda: self._seat(number)
+            visitor.seat = lambda claim: self._seat(number, claim)
             visitor.idle = True
             self._visitors[number] = (visitor, address)
         self._start_thread(visitor, address, number)
@@ -150,19 +150,18 @@ class Listener:
         finally:
             self._forget(visitor, address, number)
 
-    def _seat(self, number: int) -> bool:
+    def _seat(self, number: int, claim: Claim) -> bool:
         with self._changed:
-            if not self._seats.sit():
+            if not self._seats.sit(claim):
                 return False
-            self._seated.add(number)
+            self._seated[number] = claim
             return True
 
     def _forget(self, visitor: IncomingSocket, address: str, number: int) -> None:
         visitor.close()
         with self._changed:
             del self._visitors[number]
-            self._seats.leave(address, seated=number in self._seated)
-            self._seated.discard(number)
+            self._seats.leave(address, seated=self._seated.pop(number, None))
             self._changed.notify_all()
 
 

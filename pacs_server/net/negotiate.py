@@ -94,7 +94,7 @@ CALLING_NOT_RECOGNISED: Final = Rejection(1, 1, 3, "calling AE title not recogni
 CALLED_NOT_RECOGNISED: Final = Rejection(1, 1, 7, "called AE title not recognised")
 PROTOCOL_VERSION: Final = Rejection(1, 2, 2, "protocol version not supported")
 CONGESTION: Final = Rejection(2, 3, 1, "temporary congestion")
-LOCAL_LIMIT: Final = Rejection(2, 3, 2, "local limit exceeded: too many associations at once")
+LOCAL_LIMIT: Final = Rejection(2, 3, 2, "local limit exceeded: too many associations at once, of all or of this peer")
 
 _REJECTIONS: Final = {
     (rejection.source, rejection.reason): rejection.text

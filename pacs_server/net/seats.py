@@ -1,4 +1,4 @@
-"""The places for associations, and the connections by address, which all processes of a server share.
+"""The places for associations by title, and the connections by address, which all processes of a server share.
 
 Each process writes its own part of the memory and looks at all of them. A kernel lock makes looking and taking one
 step; it ends with the process that holds it, and what a dead process held is given back by whoever started it.
@@ -11,8 +11,9 @@ import mmap
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -24,7 +25,22 @@ from pacs_server.settings import NetworkLimits
 NEGOTIATING: Final = 64
 _WORD_BYTES: Final = 8
 _PATIENCE_S: Final = 0.5
+_TITLE: Final = "title "  # no address begins so
 _LOOK_EVERY_S: Final = 0.0005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Who asks for a place: `most` is how many its title may have, 0 for no limit; `reserved` are the places that are
+    kept for titles, its own among them.
+    """
+
+    aet: str = ""
+    most: int = 0
+    reserved: Mapping[str, int] = field(default_factory=dict)
+
+
+NOBODY: Final = Claim()
 
 
 class Seats:
@@ -33,8 +49,10 @@ class Seats:
     def __init__(self, limits: NetworkLimits, *, processes: int = 1, listeners: int = 1) -> None:
         self._limits = limits
         self.processes = processes
-        # How many sit, then an address for each connection; those that were asked to end may still be there.
-        self._part = 1 + 2 * listeners * (limits.max_associations + NEGOTIATING)
+        # How many sit; the title of each that does; an address for each connection, of which those that were asked to
+        # end may still be there.
+        connections = 2 * listeners * (limits.max_associations + NEGOTIATING)
+        self._part = 1 + limits.max_associations + connections
         self._memory = mmap.mmap(-1, processes * self._part * _WORD_BYTES)
         self._words = memoryview(self._memory).cast("Q")
         self._lock_file, path = tempfile.mkstemp()
@@ -55,33 +73,52 @@ class Seats:
 
     def arrive(self, address: str) -> bool:
         """Count a connection; False, and not counted, when there are as many from that address as there may be."""
-        word = _word(address)
         with self._alone():
-            if self._memory[:].count(word) >= self._limits.max_connections_per_address:
+            if self._count(address) >= self._limits.max_connections_per_address:
                 return False
-            place = self._free.pop()
-            self._memory[place * _WORD_BYTES : (place + 1) * _WORD_BYTES] = word
-            self._places.setdefault(address, []).append(place)
+            self._note(address)
         return True
 
-    def leave(self, address: str, *, seated: bool) -> None:
-        """A connection that was counted has ended, and gives back the place that it had if it was `seated`."""
+    def leave(self, address: str, *, seated: Claim | None) -> None:
+        """A connection that was counted has ended, and gives back the place that it took with the claim `seated`."""
         with self._alone():
-            places = self._places[address]
-            place = places.pop()
-            if not places:
-                del self._places[address]
-            self._words[place] = 0
-            self._free.append(place)
-            self._words[self._begin] -= seated
+            self._forget(address)
+            if seated is not None:
+                self._forget(_TITLE + seated.aet)
+                self._words[self._begin] -= 1
 
-    def sit(self) -> bool:
-        """Take a place for an association; False when all are taken."""
+    def sit(self, claim: Claim = NOBODY) -> bool:
+        """Take a place for an association; False when all are taken, are kept for others, or it has what it may."""
         with self._alone():
-            if sum(self._words[:: self._part]) >= self._limits.max_associations:
+            taken = sum(self._words[:: self._part])
+            own = self._count(_TITLE + claim.aet) if claim.most or claim.reserved else 0
+            if claim.most and own >= claim.most:
                 return False
+            if own >= claim.reserved.get(claim.aet, 0):  # else a place that was kept for it
+                taken += sum(
+                    max(0, kept - self._count(_TITLE + aet)) for aet, kept in claim.reserved.items() if aet != claim.aet
+                )
+            if taken >= self._limits.max_associations:
+                return False
+            self._note(_TITLE + claim.aet)
             self._words[self._begin] += 1
         return True
+
+    def _count(self, name: str) -> int:
+        return self._memory[:].count(_word(name))
+
+    def _note(self, name: str) -> None:
+        place = self._free.pop()
+        self._memory[place * _WORD_BYTES : (place + 1) * _WORD_BYTES] = _word(name)
+        self._places.setdefault(name, []).append(place)
+
+    def _forget(self, name: str) -> None:
+        places = self._places[name]
+        place = places.pop()
+        if not places:
+            del self._places[name]
+        self._words[place] = 0
+        self._free.append(place)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -107,6 +144,6 @@ class Seats:
 
 
 @lru_cache(maxsize=1024)
-def _word(address: str) -> bytes:
-    """An address in one word, never nought; two of them are the same, or one is found across others, once in 10^19."""
-    return blake2b(address.encode(), digest_size=_WORD_BYTES - 1).digest() + b"\1"
+def _word(name: str) -> bytes:
+    """A name in one word, never nought; two of them are the same, or one is found across others, once in 10^19."""
+    return blake2b(name.encode(), digest_size=_WORD_BYTES - 1).digest() + b"\1"

@@ -44,6 +44,7 @@ from pacs_server.index.sendings import Sendings
 from pacs_server.index.studies import Studies
 from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
+from pacs_server.index.turned_away import TurnedAwayCallers
 from pacs_server.service.standing import remembered
 from pacs_server.settings import Settings
 from pacs_server.storage.location import Location, location_of
@@ -82,6 +83,7 @@ class Node:
         self.outbox = Outbox(index)
         self.contents = Contents(index)
         self.changes = Changes(index)
+        self.turned_away = TurnedAwayCallers(index)
         self.nodes = Nodes(index)
         self.audit = Audit(index)
         index.trail.is_exported = bool(settings.audit.syslog.host)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from pacs_server import log
+from pacs_server.dimse.doorkeeper import Doorkeeper
 from pacs_server.dimse.scp import Provider
 from pacs_server.errors import PacsError
 from pacs_server.net.listener import Listener
@@ -78,6 +79,7 @@ def serve_associations(
         teller = worker_teller(settings.data_dir, number)
         while not is_stopped(LOOK_EVERY_S):
             teller.tell(of_associations(provider))
+            _write_down(node, provider.doorkeeper)
         attendant.stop()
         for listener in listeners:
             listener.stop()
@@ -86,6 +88,15 @@ def serve_associations(
         drained = all([listener.drain(ends_at - time.monotonic()) for listener in listeners])
         teller.forget()
     return drained
+
+
+def _write_down(node: Node, doorkeeper: Doorkeeper) -> None:
+    """Let admins see who was turned away."""
+    if callers := doorkeeper.take():
+        try:
+            node.turned_away.note(callers)
+        except PacsError as error:
+            log.error("rejected callers not noted", count=len(callers), why=error)
 
 
 def _watch_volumes(node: Node) -> None:

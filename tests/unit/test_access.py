@@ -105,6 +105,26 @@ def test_a_wrong_called_title_is_rejected_unless_the_site_does_not_check_it() ->
     assert admitted(request_from(called="OTHER"), None, replace(RULES, check_called=False))
 
 
+def test_a_peer_may_call_by_the_titles_that_it_was_allowed() -> None:
+    old = replace(peer(Right.STORE), called=("OLDPACS",))
+    assert admitted(request_from("192.0.2.7", called="OLDPACS"), old)
+    assert admitted(request_from("192.0.2.7"), old)
+    assert rejected(request_from("192.0.2.7", called="OTHER"), old) == CALLED_NOT_RECOGNISED
+    assert rejected(request_from("192.0.2.7", called="OLDPACS"), peer(Right.STORE)) == CALLED_NOT_RECOGNISED
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "why"), [(None, "showed no TLS"), ("", "showed none"), ("BB:02", "showed another one")]
+)
+def test_a_pinned_peer_is_let_in_with_its_certificate_alone(fingerprint: str | None, why: str) -> None:
+    pinned = replace(peer(Right.STORE), certificate="AA:01")
+    assert isinstance(identify(request_from("192.0.2.7"), RULES, lambda _: pinned, "AA:01"), Caller)
+    verdict = identify(request_from("192.0.2.7"), RULES, lambda _: pinned, fingerprint)
+    assert verdict == CALLING_NOT_RECOGNISED
+    assert isinstance(verdict, Rejection)
+    assert verdict.why.endswith(why)
+
+
 @pytest.mark.parametrize("calling", ["", " ", "\x1b[0m", "../x\\", "\xff" * 16])
 def test_a_calling_title_that_is_none_is_rejected(calling: str) -> None:
     assert rejected(request_from(calling=calling), None) == CALLING_NOT_RECOGNISED

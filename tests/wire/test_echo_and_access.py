@@ -20,7 +20,7 @@ from support import dcmtk, rude, samples
 from support.dcmtk import STUDY_ROOT, Station
 from support.samples import tiny, write
 from support.second_client import UNCOMPRESSED, associate
-from support.server import Archive
+from support.server import Archive, wait_for
 
 FIND, MOVE, GET = (
     StudyRootQueryRetrieveInformationModelFind,
@@ -209,6 +209,13 @@ def test_from_the_network_only_registered_peers_are_let_in(
     stranger = calling("STRANGER").echo()
     assert "Rejected Permanent, Source: Service User" in stranger.output
     assert "Calling AE Title Not Recognized" in stranger.output
+
+    (seen,) = wait_for(lambda: open_archive.report("ae", "seen"), "the stranger to be seen")
+    assert (seen["aet"], seen["address"], seen["asked"]) == ("STRANGER", network.theirs, ["echo"])
+    open_archive.pacs("ae", "approve", "STRANGER")
+    assert calling("STRANGER").echo().status == 0x0000
+    assert open_archive.report("ae", "show", "STRANGER")["allow"] == ["echo"]
+    assert open_archive.report("ae", "seen") == []
 
     open_archive.pacs("ae", "add", "CT1", network.theirs, "104", "--allow", "echo,store")
     open_archive.pacs("ae", "add", "CT2", "-", "-", "--from", f"{network.theirs}/30")

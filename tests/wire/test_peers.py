@@ -1,0 +1,119 @@
+"""What an admin decided of a peer, as the peer finds it: titles, destinations, room, and how it is let in."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support import dcmtk
+from support.dcmtk import STUDY_ROOT, Receiver, Station
+from support.samples import tiny, write
+from support.server import Archive, wait_for
+
+from pacs_server.dicom.elements import IMPLICIT_LE
+from pacs_server.errors import PeerRejected
+from pacs_server.net import client
+from pacs_server.net.association import Association
+from pacs_server.net.client import Destination
+from pacs_server.settings import NetworkLimits
+
+ELSEWHERE = "192.0.2.77"  # of TEST-NET-1 (RFC 5737), so nobody has it
+VERIFICATION = "1.2.840.10008.1.1"
+MOVE_DESTINATION_UNKNOWN = 0xA801
+
+
+def station(archive: Archive, folder: Path, aet: str, called: str = "PACS") -> Station:
+    dcmtk.require()
+    return Station(archive=archive, folder=folder, aet=aet, called=called)
+
+
+def test_who_was_turned_away_is_seen_and_let_in_in_one_step(archive: Archive, tmp_path: Path) -> None:
+    archive.pacs("ae", "add", "ROVER", ELSEWHERE, "104", "--allow", "echo,store")
+    rover = station(archive, tmp_path, "ROVER", called="OLDPACS")
+    for _ in range(2):
+        assert "Called AE Title Not Recognized" in rover.echo().output
+    (seen,) = wait_for(
+        lambda: [one for one in archive.report("ae", "seen") if (one["aet"], one["count"]) == ("ROVER", 2)],
+        "both calls to be seen",
+    )
+    assert (seen["address"], seen["called"], seen["asked"]) == ("127.0.0.1", "OLDPACS", ["echo"])
+    assert "OLDPACS" in seen["why"]
+
+    told = archive.pacs("ae", "approve", "ROVER").stderr
+    assert f"from {ELSEWHERE} -> {ELSEWHERE}, 127.0.0.1".replace(", ", ",") in told.replace(", ", ",")
+    assert rover.echo().code != 0, "it was let in without --yes"
+    archive.pacs("ae", "approve", "ROVER", "--yes")
+    assert rover.echo().status == 0x0000
+    peer = archive.report("ae", "show", "ROVER")
+    assert (peer["from"], peer["called"], peer["allow"]) == ([ELSEWHERE, "127.0.0.1"], ["OLDPACS"], ["echo", "store"])
+    archive.pacs("ae", "approve", "NOBODY", expect=2)
+
+
+def test_titles_that_nobody_could_register_are_not_kept(archive: Archive, tmp_path: Path) -> None:
+    assert station(archive, tmp_path, "OK", called="OTHER\\1").echo().code != 0
+    assert station(archive, tmp_path, "BAD\\TITLE").echo().code != 0
+    wait_for(lambda: [one for one in archive.report("ae", "seen") if one["aet"] == "OK"], "the call to be seen")
+    assert not [one for one in archive.report("ae", "seen") if "BAD" in one["aet"]]
+
+
+def test_a_peer_moves_only_to_the_destinations_that_it_may(
+    archive: Archive, tmp_path: Path, receive: Callable[..., Receiver]
+) -> None:
+    sample = write(tiny(1, study="destinations"), tmp_path / "object.dcm")
+    station(archive, tmp_path, "ANYONE").store(sample.path)
+    for aet in ("ALLOWED", "OTHER"):
+        archive.add_peer(aet, receive(aet).port)
+    archive.pacs("ae", "add", "READER", "127.0.0.1", "104", "--destinations", "ALLOWED")
+    reader, keys = station(archive, tmp_path, "READER"), {"StudyInstanceUID": sample.study_uid}
+    assert reader.move(STUDY_ROOT, "ALLOWED", "STUDY", keys).status == 0x0000
+    assert reader.move(STUDY_ROOT, "OTHER", "STUDY", keys).status == MOVE_DESTINATION_UNKNOWN
+    assert station(archive, tmp_path, "ANYONE").move(STUDY_ROOT, "OTHER", "STUDY", keys).status == 0x0000
+
+
+def call(archive: Archive, aet: str) -> Association:
+    return client.connect(
+        Destination(aet=archive.aet, host="127.0.0.1", port=archive.port),
+        calling_aet=aet,
+        contexts=[(VERIFICATION, (IMPLICIT_LE,), False)],
+        limits=NetworkLimits(),
+    )
+
+
+def test_a_peer_has_as_many_associations_as_it_may_and_they_come_back(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive(workers=2)
+    archive.start()
+    archive.pacs("ae", "add", "BUSY", "127.0.0.1", "104", "--max-associations", "2")
+    first, second = call(archive, "BUSY"), call(archive, "BUSY")
+    with pytest.raises(PeerRejected, match=r"local limit exceeded.*later"):
+        call(archive, "BUSY")
+    other = call(archive, "OTHER")
+    first.release()
+
+    def comes_in() -> bool:
+        try:
+            third = call(archive, "BUSY")
+        except PeerRejected:
+            return False
+        third.release()
+        return True
+
+    wait_for(comes_in, "the place to be given back")
+    second.release()
+    other.release()
+    assert archive.stop() == 0
+
+
+def test_a_place_that_is_kept_for_a_peer_is_not_given_to_others(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive(workers=2, network={"max_associations": 4})
+    archive.pacs("ae", "add", "MODALITY", "127.0.0.1", "104", "--reserved", "2")
+    archive.start()
+    with ExitStack() as opened:
+        for _ in range(2):
+            opened.callback(call(archive, "CROWD").close)
+        with pytest.raises(PeerRejected, match="local limit exceeded"):
+            call(archive, "CROWD")
+        for _ in range(2):
+            opened.callback(call(archive, "MODALITY").close)
+        with pytest.raises(PeerRejected, match="local limit exceeded"):
+            call(archive, "MODALITY")
+    assert archive.stop() == 0

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017_pre_tls"
-down_revision = "0012_pre_pairs"
+down_revision = "0013_pre_deposits"
 branch_labels = None
 depends_on = None
 

@@ -156,16 +156,19 @@ class SecureConnection(Connection):
         self.fingerprint = fingerprint
         self._tls, self._arrived, self._leaving = end.tls, end.arrived, end.leaving
         self._encrypted = memoryview(bytearray(_ENCRYPTED_BYTES))
-        self._has_more = True  # whether OpenSSL may hold what was not taken: after the handshake it is unknown
         self._has_ended = False
 
     def _is_waiting(self, wait_s: float) -> bool:
-        return self._has_more or self._has_ended or super()._is_waiting(wait_s)
+        return self._holds_some() or self._has_ended or super()._is_waiting(wait_s)
+
+    def _holds_some(self) -> bool:
+        """Whether what arrived was not all taken; not of a record that is incomplete, which OpenSSL keeps to itself."""
+        return bool(self._arrived.pending or self._tls.pending())
 
     def _take(self, into: memoryview) -> int:
         if self._has_ended:
             return 0
-        if not self._has_more:
+        if not self._holds_some():
             count = super()._take(self._encrypted)
             if count == 0:
                 return 0
@@ -181,12 +184,11 @@ class SecureConnection(Connection):
         try:
             while total < len(into) and (count := cast(int, self._tls.read(len(into) - total, into[total:]))):
                 total += count
-            self._has_more = total == len(into)
-            self._has_ended = not self._has_more
+            self._has_ended = total < len(into)
         except ssl.SSLWantReadError:
-            self._has_more = False
+            pass
         except ssl.SSLZeroReturnError:
-            self._has_more, self._has_ended = False, True
+            self._has_ended = True
         except ssl.SSLError as error:
             raise explained(error) from error
         if self._leaving.pending:  # the peer asked for new keys

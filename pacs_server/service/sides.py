@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from pacs_server import __version__
-from pacs_server.archive.calling import destination_of
+from pacs_server.archive.calling import way_to
 from pacs_server.cluster.failover import DRAIN, FORGET_TRIAL, HURRY, STANDING, Standing, View, standing_of
 from pacs_server.cluster.link import Handler
 from pacs_server.cluster.messages import Body
@@ -163,7 +163,7 @@ class There:
         peer = self.node.registry.peer(self.partner.aet) if self.partner.aet else None
         if peer is None or peer.host is None or peer.port is None:
             return None
-        return destination_of(peer, self.node.settings.tls_files)
+        return way_to(peer, self.node.settings.tls_files)
 
     def _ask(self, kind: str, body: Body) -> Body:
         with greeted(self.node, self.partner) as (link, _):

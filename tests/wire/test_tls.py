@@ -224,8 +224,10 @@ def test_old_versions_and_weak_suites_are_refused(archive: Archive, device: TlsF
 # --- who is not let in ---
 
 
-def self_signed(folder: Path, authority: TlsFiles | None = None) -> TlsFiles:
-    """A certificate for a server that makes itself known by nobody, or by the authority."""
+def self_signed(
+    folder: Path, authority: TlsFiles | None = None, *, use: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH
+) -> TlsFiles:
+    """A certificate for one role, by nobody but itself or by the authority."""
     key = generate_private_key(public_exponent=65_537, key_size=2_048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "itself")])
     issuer, signs = subject, key
@@ -243,7 +245,7 @@ def self_signed(folder: Path, authority: TlsFiles | None = None) -> TlsFiles:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         .sign(signs, hashes.SHA256())
     )
     folder.mkdir()
@@ -346,6 +348,45 @@ def test_silent_connections_do_not_keep_a_good_peer_out(archive: Archive, device
     finally:
         for one in crowd:
             one.close()
+
+
+def is_let_in(archive: Archive, authority: TlsFiles, own: TlsFiles | None) -> bool:
+    """Whether an association is accepted of who shows that certificate, or none."""
+    context = ssl.create_default_context(cafile=authority.ca)
+    if own:
+        context.load_cert_chain(own.certificate, own.key)
+    with ExitStack() as opened, suppress(ssl.SSLError, ConnectionResetError):
+        plain = opened.enter_context(socket.create_connection((HOST, archive.tls_port), timeout=30))
+        link = opened.enter_context(context.wrap_socket(plain, server_hostname="localhost"))
+        link.sendall(rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)))
+        return link.recv(1) == bytes((rude.ASSOCIATE_AC,))
+    return False
+
+
+@pytest.mark.parametrize(("asked", "with_a_strange_one"), [("optional", False), ("none", True)])
+def test_a_site_may_let_in_who_has_no_certificate(
+    new_archive: Callable[..., Archive], tmp_path: Path, asked: str, with_a_strange_one: bool
+) -> None:
+    archive = new_archive(tls={"port": 0, "client_certificates": asked})
+    archive.pacs("tls", "init", "--name", "localhost")
+    archive.start()
+    assert is_let_in(archive, ours(archive), None)
+    assert is_let_in(archive, ours(archive), from_authority(ours(archive), tmp_path / "device"))
+    assert is_let_in(archive, ours(archive), certificate(tmp_path / "stranger")) is with_a_strange_one
+    assert archive.stop() == 0
+
+
+def test_a_certificate_that_a_device_made_itself_is_taken_where_it_is_listed(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    device = self_signed(tmp_path / "device", use=ExtendedKeyUsageOID.CLIENT_AUTH)
+    archive = new_archive(tls={"port": 0, "ca_file": str(tmp_path / "known.crt")})
+    made = certificate(archive.data / "tls")
+    (tmp_path / "known.crt").write_bytes(made.ca.read_bytes() + device.certificate.read_bytes())
+    archive.start()
+    assert is_let_in(archive, made, device)
+    assert not is_let_in(archive, made, self_signed(tmp_path / "other", use=ExtendedKeyUsageOID.CLIENT_AUTH))
+    assert archive.stop() == 0
 
 
 # --- pinned certificates ---

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017_pre_tls"
-down_revision = "0013_pre_deposits"
+down_revision = "0015_pre_audit"
 branch_labels = None
 depends_on = None
 

@@ -39,6 +39,20 @@ MESSAGES: Final[dict[str, str]] = {
     "no peer is registered: only this machine may call": "接続相手の登録がありません。この計算機だけが接続できます",
     "registered {}; try it with: pacs ae test {}": "{0} を登録しました。試すには: pacs ae test {1}",
     "registered {}": "{0} を登録しました",
+    "registered {}: it may {} from {}": "{0} を登録しました。許す操作: {1}。送信元: {2}",
+    "registered {}: it may {} from {}, only with the certificate {}":
+        "{0} を登録しました。許す操作: {1}。送信元: {2}。この証明書を示したときだけ: {3}",
+    "changed {}: it may {} from {}": "{0} を変更しました。許す操作: {1}。送信元: {2}",
+    "changed {}: it may {} from {}, only with the certificate {}":
+        "{0} を変更しました。許す操作: {1}。送信元: {2}。この証明書を示したときだけ: {3}",
+    "{} is registered; would change {}; do it with --yes": "{0} は登録済みです。変更点: {1}。実行するには --yes を付けてください",
+    "to send to it, give it an address: pacs ae set {} --host H --port P":
+        "そこへ送るには、アドレスを登録してください: pacs ae set {0} --host H --port P",
+    "nobody was turned away": "拒否した相手はありません",
+    "no {} was turned away; pacs ae seen lists who was": "{0} を拒否した記録はありません。pacs ae seen で確認できます",
+    "{} called from {}: say which is the device, with --from": "{0} は {1} から接続してきました。どれがその装置かを --from で指定してください",
+    "{} listens on {}": "{0} は {1} で待ち受けています",
+    "{} listens for TLS on {}": "{0} は TLS を {1} で待ち受けています",
     "changed {}": "{0} を変更しました",
     "forgot {}": "{0} の登録を消しました",
     "removed {}": "{0} を外しました",

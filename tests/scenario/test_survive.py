@@ -1,7 +1,8 @@
 """Every loss of one and of two parts made real, and compared with what `pacs doctor --survive` says of it.
 
 Servers are killed and their disks emptied, databases removed; volumes are FUSE file systems in memory whose program is
-ended. Not tmpfs: what is unmounted lives on behind the descriptors that a server has open. Only layouts of one server.
+ended. Not tmpfs: what is unmounted lives on behind the descriptors that a server has open. Layouts of one server; those
+of several are in test_survive_pairs.py.
 """
 
 import shutil
@@ -12,11 +13,10 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import evt
 from support.faulty_volume import mounted
-from support.samples import CT, Sample, data_set_of, tiny, write
-from support.second_client import Witness, associate, identifier, send
+from support.losses import given_back, new_sample, takes, whole_on
+from support.samples import Sample
+from support.second_client import send
 from support.server import Archive
 
 from pacs_server.cluster.survive import Aspect, IndexState, Part, Site, lose
@@ -27,7 +27,6 @@ from pacs_server.storage.mounts import mount_table
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(900)]
 
-STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 SERVER = "server"
 NAS, DISK = "sshfs", "ourfs"  # what the kernel calls fuse.sshfs is outside the server, other kinds are disks of it
 
@@ -114,10 +113,7 @@ class Place:
         return made
 
     def sample(self) -> Sample:
-        folder = self.folder / "sent"
-        folder.mkdir(exist_ok=True)
-        number = len(list(folder.iterdir()))
-        return write(tiny(number, ImageComments="x" * 900), folder / f"{number}.dcm")
+        return new_sample(self.folder / "sent")
 
     def put_back(self) -> None:
         """Everything as it was when the objects had been stored, and the server running."""
@@ -163,23 +159,9 @@ class Place:
             self.archive.pacs("serve", expect=11)
         return {one.name for one in site.volumes} - gone
 
-    def got(self) -> set[str]:
-        """The objects that come by C-GET, each as it was sent."""
-        witness = Witness()
-        contexts = [(STUDY_GET, [ImplicitVRLittleEndian]), (CT, [ExplicitVRLittleEndian])]
-        handlers = [(evt.EVT_C_STORE, witness.take)]
-        with associate(self.archive, contexts, as_receiver=[CT], handlers=handlers) as association:
-            list(association.send_c_get(identifier("STUDY", StudyInstanceUID=self.samples[0].study_uid), STUDY_GET))
-        sent = {sample.sop_uid: sample.data_set for sample in self.samples}
-        assert all(one.data_set == sent[one.sop_uid] for one in witness.received)
-        return {one.sop_uid for one in witness.received}
-
     def on_volumes(self, names: set[str]) -> set[str]:
         """The objects that are whole in a file on one of these volumes."""
-        sent = {sample.sop_uid: sample.data_set for sample in self.samples}
-        files = [path for name in names for path in (self.path(name) / "v1").rglob("*.dcm")]
-        uids = {path: path.name.rpartition("-")[0] for path in files}
-        return {uid for path, uid in uids.items() if uid in sent and data_set_of(path) == sent[uid]}
+        return set().union(*(whole_on(self.path(name), self.samples) for name in names))
 
     def made_anew(self, names: set[str]) -> set[str]:
         """What an archive on another machine finds when it adopts these volumes and makes its index from them."""
@@ -224,9 +206,9 @@ def test_every_loss_of_one_and_of_two_parts_ends_what_the_model_says(
             lost = sum(one.objects for one in said.lost)
             assert len(everything) - len(found) == lost, f"objects lost with {what}"
             is_running = place.archive.is_running()
-            got = place.got() if is_running else set()
-            takes = is_running and list(send(place.archive, [place.sample()]).values()) == [0]
-            outcome = {Aspect.DATA: found == everything, Aspect.RETRIEVING: got == everything, Aspect.STORING: takes}
+            got = given_back(place.archive, place.samples) if is_running else set()
+            stores = is_running and takes(place.archive, place.sample())
+            outcome = {Aspect.DATA: found == everything, Aspect.RETRIEVING: got == everything, Aspect.STORING: stores}
             assert {aspect for aspect, goes_on in outcome.items() if not goes_on} == said.ends, f"ended with {what}"
             if said.index is IndexState.SERVED:
                 assert got == found, f"what is left after the loss of {what} comes back"

@@ -1,0 +1,47 @@
+"""What is left after a loss: the objects that an archive gives back, those that lie on a volume, and whether new ones
+are taken.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+from support.samples import CT, Sample, data_set_of, tiny, write
+from support.second_client import Witness, associate, identifier, send
+from support.server import Archive
+
+STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+
+
+def given_back(archive: Archive, samples: Sequence[Sample]) -> set[str]:
+    """Those of these CT objects that come by C-GET of their studies, each as it was sent."""
+    witness = Witness()
+    contexts = [(STUDY_GET, [ImplicitVRLittleEndian]), (CT, [ExplicitVRLittleEndian])]
+    handlers = [(evt.EVT_C_STORE, witness.take)]
+    with associate(archive, contexts, as_receiver=[CT], handlers=handlers) as association:
+        for study in dict.fromkeys(sample.study_uid for sample in samples):
+            list(association.send_c_get(identifier("STUDY", StudyInstanceUID=study), STUDY_GET))
+    sent = {sample.sop_uid: sample.data_set for sample in samples}
+    came = [one for one in witness.received if one.sop_uid in sent]
+    assert all(one.data_set == sent[one.sop_uid] for one in came)
+    return {one.sop_uid for one in came}
+
+
+def whole_on(volume: Path, samples: Sequence[Sample]) -> set[str]:
+    """Those of these objects that are whole in a file of a volume."""
+    sent = {sample.sop_uid: sample.data_set for sample in samples}
+    files = {path: path.name.rpartition("-")[0] for path in (volume / "v1").rglob("*.dcm")}
+    return {uid for path, uid in files.items() if uid in sent and data_set_of(path) == sent[uid]}
+
+
+def new_sample(folder: Path, **values: object) -> Sample:
+    """One more object, in a file beside those that were made before."""
+    folder.mkdir(exist_ok=True)
+    number = len(list(folder.iterdir()))
+    return write(tiny(number, ImageComments="x" * 900, **values), folder / f"{number}.dcm")
+
+
+def takes(archive: Archive, sample: Sample) -> bool:
+    """Whether an archive takes an object."""
+    return list(send(archive, [sample]).values()) == [0]

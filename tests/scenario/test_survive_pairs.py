@@ -86,12 +86,29 @@ class Layout:
         self.samples: list[Sample] = []
         self.lying: Mapping[str, set[str]] = {}
 
-    def store(self, study: str, *, date: str) -> str:
-        """A few objects that `a` has to take; the UID of their study."""
+    def add_peer(self, here: Place, there: Place) -> None:
+        """Let one place know the other at an address that stays, whatever port it listens on after a start."""
+        wire = Wire(lambda: there.archive.port)
+        self.mounts.callback(wire.close)
+        here.archive.add_peer(there.archive.aet, wire.port)
+
+    def store(self, study: str, *, date: str) -> list[Sample]:
+        """A few objects of a study that `a` has to take."""
         made = [new_sample(self.folder / "sent", study=study, StudyDate=date) for _ in range(2)]
         assert set(send(self.places["a"].archive, made).values()) == {0}
         self.samples += made
-        return made[0].study_uid
+        return made
+
+    def move(self, place: Place, samples: Sequence[Sample], *, leaving: set[str]) -> None:
+        """Have a place move old objects to the archive server; `leaving` are the volumes that keep them."""
+        uids = {sample.sop_uid for sample in samples}
+        place.archive.pacs("tier", "run", "--yes")
+        wait_for(
+            lambda: {name for name, there in self.on_volumes(place.volumes).items() if uids & there} == leaving,
+            "the old study to be moved",
+            timeout_s=MOVED_S,
+            every_s=0.2,
+        )
 
     def site(self) -> Site:
         """The model of the layout, with the objects as they really lie; that is as the layout says."""
@@ -171,23 +188,18 @@ def fill_two_and_archive(layout: Layout) -> None:
     layout.places["c"] = c = Place(archive=Archive(folder, aet="ARCHIVE", settings=settings), folder=folder)
     layout.mounts.callback(c.archive.kill)
     c.start_with(layout.mounts, disk="hot")
-    wires = [Wire(lambda each=each: each.archive.port) for each in (a, b, c)]
-    for wire in wires:
-        layout.mounts.callback(wire.close)
-    for place, wire in zip((a, b), wires, strict=False):
-        c.archive.add_peer(place.archive.aet, wire.port)
-        place.archive.add_peer("ARCHIVE", wires[-1].port)
+    for here, there in ((a, c), (c, a), (c, b)):
+        layout.add_peer(here, there)
+    rule = ("--from", "hot", "--to-archive", "ARCHIVE", "--older-than", "30", "--not-read-for", "0")
+    a.archive.pacs("tier", "rule", "add", "old", *rule)  # partners tell each other peers and rules
+    wait_for(lambda: b.archive.report("tier", "rule", "list"), "the partner to know the rule", timeout_s=MOVED_S)
     layout.store("recent", date=TODAY)
     sent_too = layout.store("sent too", date=TODAY)
     old = layout.store("old", date=LONG_AGO)
     layout.pair.become_equal()
-    a.archive.pacs("send", "study", sent_too, "--to", "ARCHIVE", "--wait")
-    for place, left in ((a, {"nas1a"}), (b, set())):
-        rule = ("--from", "hot", "--to-archive", "ARCHIVE", "--older-than", "30", "--not-read-for", "0")
-        place.archive.pacs("tier", "rule", "add", "old", *rule)
-        place.archive.pacs("tier", "run", "--yes")
-        has_moved = lambda: left == {name for name, one in place.volumes.items() if any(one.path.rglob(f"{old}/*"))}  # noqa: B023, E731
-        wait_for(has_moved, "the old study to be moved", timeout_s=MOVED_S, every_s=0.2)
+    a.archive.pacs("send", "study", sent_too[0].study_uid, "--to", "ARCHIVE", "--wait")
+    layout.move(a, old, leaving={"nas1a"})
+    layout.move(b, old, leaving=set())
 
 
 @pytest.fixture

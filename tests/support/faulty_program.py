@@ -160,7 +160,12 @@ class Faulty(mfusepy.Operations):
                 raise mfusepy.FuseOSError(errno.ENOENT)
             del parent.entries[name]
 
-    rmdir = unlink
+    def rmdir(self, path: str) -> None:
+        self._fail(path)
+        with self._mutex:
+            if self._find(path).entries:
+                raise mfusepy.FuseOSError(errno.ENOTEMPTY)
+            self.unlink(path)
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> None:
         self._find(path).changed = times[1] / 1e9 if times else time.time()

@@ -2,6 +2,7 @@
 are taken.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def given_back(archive: Archive, samples: Sequence[Sample]) -> set[str]:
 
 
 def whole_on(volume: Path, samples: Sequence[Sample]) -> set[str]:
-    """Those of these objects that are whole in a file of a volume."""
+    """Those of these objects that are whole in a file of a volume; a server may remove directories meanwhile."""
     sent = {sample.sop_uid: sample.data_set for sample in samples}
-    files = {path: path.name.rpartition("-")[0] for path in (volume / "v1").rglob("*.dcm")}
+    paths = (Path(folder, name) for folder, _, names in os.walk(volume / "v1") for name in names)
+    files = {path: path.name.rpartition("-")[0] for path in paths if path.suffix == ".dcm"}
     return {uid for path, uid in files.items() if uid in sent and data_set_of(path) == sent[uid]}
 
 

@@ -112,7 +112,9 @@ def test_the_places_are_counted_over_all_processes(new_archive: Callable[..., Ar
         held = [call(archive) for _ in range(4)]
         with pytest.raises(PeerRejected, match="local limit exceeded"):
             call(archive)
-        assert len(archive.report("status")["server"]["associations"]) <= 4
+        # Each process tells of its own once a second: one that was killed may not have been forgotten yet.
+        told = lambda: len(archive.report("status")["server"]["associations"])  # noqa: E731
+        wait_for(lambda: told() <= 4, "no more than there are places to be told")  # noqa: B023
         killed = set(children(archive.pid))
         for pid in killed:
             os.kill(pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ are taken.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -30,11 +31,16 @@ def given_back(archive: Archive, samples: Sequence[Sample]) -> set[str]:
 
 
 def whole_on(volume: Path, samples: Sequence[Sample]) -> set[str]:
-    """Those of these objects that are whole in a file of a volume; a server may remove directories meanwhile."""
+    """Those of these objects that are whole in a file of a volume; a server may remove files meanwhile."""
     sent = {sample.sop_uid: sample.data_set for sample in samples}
-    paths = (Path(folder, name) for folder, _, names in os.walk(volume / "v1") for name in names)
-    files = {path: path.name.rpartition("-")[0] for path in paths if path.suffix == ".dcm"}
-    return {uid for path, uid in files.items() if uid in sent and data_set_of(path) == sent[uid]}
+    whole = set()
+    for folder, _, names in os.walk(volume / "v1"):
+        for name in names:
+            uid = name.rpartition("-")[0]
+            with suppress(FileNotFoundError):
+                if uid in sent and name.endswith(".dcm") and data_set_of(Path(folder, name)) == sent[uid]:
+                    whole.add(uid)
+    return whole
 
 
 def new_sample(folder: Path, **values: object) -> Sample:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -45,6 +46,10 @@ _LEASE: Final = timedelta(minutes=30)
 _RENEW_AFTER_S: Final = 60.0
 # A series is looked at so often while it arrives.
 _SETTLE: Final = timedelta(seconds=1)
+# What is cut off without a word is given up after so long, and begun anew once the partner is greeted again: the kernel
+# would go on with it up to a minute after the line is mended. An answer takes as long as a slow volume there.
+_ANSWERED_WITHIN_S: Final = 45.0
+_TAKEN_WITHIN_S: Final = 15.0
 # Without a link or an association no other series would fare better.
 _AWAY: Final = (
     PeerUnreachable,
@@ -150,11 +155,16 @@ class _Series:
         self._partner = partner
         self._duties = duties
         self._senders: dict[str, str] = {}
+        limits = node.settings.network
         sender = Sender(placement=node.placement, transcoder=node.transcoder, on_damage=node.note_damage)
         self._line = Line(
             destination,
             calling_aet=node.settings.aet,
-            limits=node.settings.network,
+            limits=replace(
+                limits,
+                response_timeout_s=min(limits.response_timeout_s, _ANSWERED_WITHIN_S),
+                send_timeout_s=min(limits.send_timeout_s, _TAKEN_WITHIN_S),
+            ),
             sender=sender,
             originator=lambda item: (self._senders[item.digest] or node.settings.aet, HANDED_ON),
         )

@@ -32,7 +32,9 @@ class Site:
         into = self.folder / study
         into.mkdir(exist_ok=True)
         samples = [write(tiny(n, study=study, PatientID=study), into / f"{n}.dcm") for n in range(count)]
-        self.archive.pacs("import", str(into))
+        # What meets its own file on the way out is refused, and taken when it is sent again.
+        taken = lambda: self.archive.pacs("import", str(into), expect=(0, 13)).returncode == 0  # noqa: E731
+        wait_for(taken, "the objects to be taken in", timeout_s=60)
         return samples
 
     def files(self, name: str) -> dict[str, Path]:

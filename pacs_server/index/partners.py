@@ -126,6 +126,11 @@ class Partners:
         """Note what a comparison with a partner found. Raises: IndexUnavailable."""
         self._note(_COMPARED + name, json.dumps(dict(facts)))
 
+    def compare_again(self, name: str) -> None:
+        """Have the running server compare with a partner as soon as it answers. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _COMPARED + name))
+
     def _note(self, name: str, value: str) -> None:
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == name))

@@ -155,6 +155,7 @@ def test_a_planned_switch_under_load_loses_nothing_and_leaves_no_trace(pair: Pai
     sender = TwoDestinations(pair.both, objects(tmp_path, 1, 300))
     sender.start()
     wait_for(lambda: len(sender.acknowledged) > 20, "the load")
+    before = pair.partner(pair.tokyo)["compared_at"]
     with associated(pair.tokyo, "LONG"):
         running = pair.tokyo.begin("failover", "to", "osaka")
         wait_for(lambda: turns_away(pair.tokyo), "the source to drain", every_s=0.1)
@@ -168,6 +169,8 @@ def test_a_planned_switch_under_load_loses_nothing_and_leaves_no_trace(pair: Pai
         "preferred",
     ]
     assert not turns_away(pair.tokyo)
+    compared = lambda: pair.partner(pair.tokyo)["compared_at"]  # noqa: E731
+    wait_for(lambda: compared() not in (None, before), "both to be compared afterwards", timeout_s=30, every_s=0.2)
     taken = len(sender.acknowledged)
     wait_for(lambda: len(sender.acknowledged) > taken or not sender.waiting, "the load to go on")
     sender.enough.set()

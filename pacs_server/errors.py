@@ -25,11 +25,15 @@ class InvalidUid(BadObject):
 
 
 class ObjectMismatch(BadObject):
-    """Command, presentation context and data set do not speak of the same object."""
+    """Command, presentation context and data set do not speak of the same object, or not in the same encoding."""
 
 
 class Undecodable(BadObject):
     """The data set is damaged, truncated or not what its transfer syntax says."""
+
+
+class NotAsGiven(BadObject):
+    """An archive server gave back another content than it was given."""
 
 
 class ObjectTooLarge(BadObject):
@@ -78,6 +82,10 @@ class WrongCertificate(PeerRejected):
 
 class PartnerRefused(PeerRejected):
     """The partner understood what was asked and refused it; the reason is its own."""
+
+
+class NotProven(PacsError):
+    """What was shown does not prove who somebody is; the reason is for our log alone."""
 
 
 class Unconvertible(PacsError):
@@ -164,6 +172,10 @@ class IndexUnreachable(IndexUnavailable):
 
 class PatroniUnavailable(PacsError):
     """Patroni's REST API does not answer, in time or as it should."""
+
+
+class AlarmNotTold(PacsError):
+    """A way by which alarms are told did not take one; it is tried again."""
 
 
 class IndexConflict(IndexUnavailable):

@@ -41,7 +41,7 @@ _MEANINGS: Final = {
     Status.UNRECOGNISED_OPERATION: "this operation is not that of the presentation context",
     Status.OUT_OF_RESOURCES: "too few volumes, no index, or too many answers: try later, or narrow the query",
     Status.CANNOT_PERFORM_SUB_OPERATIONS: "no object could be sent; the list of failed UIDs names them",
-    Status.MOVE_DESTINATION_UNKNOWN: "the destination is not registered; the Error Comment names it",
+    Status.MOVE_DESTINATION_UNKNOWN: "the destination is unknown, not allowed or this archive; the Error Comment tells",
     Status.DATA_SET_MISMATCH: "data set and command, or identifier and model, do not agree; the unique key is missing",
     Status.CANNOT_UNDERSTAND: "the data set cannot be read",
     Status.SUB_OPERATIONS_WITH_FAILURES: "some objects were not sent (failed UIDs are listed), or taken with warnings",

@@ -6,14 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from support import dcmtk
 from support.dcmtk import Receiver, Station
 from support.server import LONG, Archive
+from support.standing_rules import PATIENT, Watched, watched
 
 if TYPE_CHECKING:
     from support.buckets import S3Server
     from support.seaweedfs import SeaweedFS
+
+
+# By ./scripts/fuzz --target values.
+hypothesis.settings.register_profile("many", max_examples=5_000, deadline=None)
 
 
 @pytest.fixture
@@ -76,6 +82,19 @@ def new_archive(tmp_path: Path) -> Iterator[Callable[..., Archive]]:
     yield make
     for each in made:
         each.kill()
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, object]:
+    """What is set for the archive that a module ill-treats. In place of these, it may have short deadlines."""
+    return {"network": PATIENT}
+
+
+@pytest.fixture(scope="module")
+def ill_treated(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, object]) -> Iterator[Watched]:
+    """A running archive that the tests of one module ill-treat, under the standing rules."""
+    with watched(tmp_path_factory.mktemp("outside"), **settings) as running:
+        yield running
 
 
 @pytest.fixture

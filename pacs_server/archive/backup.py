@@ -4,7 +4,7 @@ object that the directory does not have yet. And reads such a backup again, to s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +31,7 @@ from pacs_server.storage.backup import (
     Summary,
     manifest_lines,
     part,
+    tls_name,
 )
 from pacs_server.storage.carrying import Carried, Result, carry
 from pacs_server.storage.layout import object_path
@@ -43,10 +44,13 @@ _LOOK_AFTER: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What is backed up: a snapshot of the index, the settings file, and where the objects are now."""
+    """What is backed up: a snapshot of the index, the settings file, certificates and keys by their file names, and
+    where the objects are now.
+    """
 
     snapshot: Path
     settings: bytes
+    certificates: Mapping[str, bytes]
     taken_at: datetime
     copies: Copies
     placement: Callable[[], Placement]
@@ -62,6 +66,8 @@ def back_up(material: Material, directory: BackupDirectory, stamp: str, *, with_
     # Before the file is opened as a database, because that changes it.
     digests = {INDEX: directory.put(part(stamp, INDEX), _pieces(material.snapshot))}
     digests[SETTINGS] = directory.put(part(stamp, SETTINGS), [material.settings])
+    for name, content in material.certificates.items():
+        digests[tls_name(name)] = directory.put_secret(part(stamp, tls_name(name)), content)
     missing_count = 0
     with closing(Index.open(sqlite_url(material.snapshot))) as index:
         tally = _Tally()

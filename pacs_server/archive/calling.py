@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pacs_server.index.registry import Peer
 from pacs_server.net.client import Destination
 from pacs_server.net.secure import Security
@@ -13,5 +15,8 @@ def way_to(peer: Peer, files: TlsFiles) -> Destination:
 
     One that only calls us cannot be: its host is empty, and connecting to it raises PeerUnreachable.
     """
-    security = Security(files=files, fingerprint=peer.certificate) if peer.uses_tls else None
+    security = None
+    if peer.uses_tls:
+        passcode_file = Path(peer.passcode_file)
+        security = Security(files=files, fingerprint=peer.certificate, user=peer.as_user, passcode_file=passcode_file)
     return Destination(aet=peer.aet, host=peer.host or "", port=peer.port or 0, security=security)

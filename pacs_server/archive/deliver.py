@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.codecs.transcoder import Transcoder
-from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_LE, IMPLICIT_LE, NATIVE_SYNTAXES, Buffer
-from pacs_server.dicom.part10 import read_file_meta
+from pacs_server.dicom.elements import (
+    DEFLATED_LE,
+    DEFLATED_SYNTAXES,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    NATIVE_SYNTAXES,
+    Buffer,
+)
+from pacs_server.dicom.forward import inflated
 from pacs_server.dicom.reencode import can_reencode, reencode
-from pacs_server.dicom.stored import digest_of_file, is_intact
+from pacs_server.dicom.stored import data_set_of, digest_of_file, is_intact
 from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.errors import PacsError, Unconvertible, Undecodable, VolumeUnavailable
 from pacs_server.index.search import Deliverable
@@ -180,10 +186,20 @@ def _send(
         if target == item.transfer_syntax:
             return send(data_set=source())
         if not is_transcoded:
+            _check_deflated(source, item.transfer_syntax, sender.meanwhile)
             return send(data_set=reencode(source(), item.transfer_syntax, target))
         return send(
             data_set=sender.transcoder.made(item.digest, source, item.transfer_syntax, target, sender.meanwhile)
         )
+
+
+def _check_deflated(
+    source: Callable[[], Iterable[Buffer]], transfer_syntax: str, meanwhile: Callable[[], None]
+) -> None:
+    """Raises: Undecodable when it cannot be inflated, before anything is sent: that would end the association."""
+    if transfer_syntax in DEFLATED_SYNTAXES:
+        for _ in inflated(source(), transfer_syntax):
+            meanwhile()
 
 
 def _whole(item: Deliverable, sender: Sender) -> OpenCopy:
@@ -205,9 +221,7 @@ def _data_set(opened: OpenCopy | tuple[Buffer]) -> Iterable[Buffer]:
     """The data set of a copy; what was read ahead is one already."""
     if isinstance(opened, tuple):
         return opened
-    pieces = opened.pieces()
-    first = next(pieces)
-    return chain((first[read_file_meta(first).data_set_offset :],), pieces)
+    return data_set_of(opened.pieces())
 
 
 def usable_contexts(item: Deliverable, association: Association, preferred: str = "") -> list[Context]:

@@ -1,70 +1,44 @@
-"""Has objects come from an archive server that keeps them: by C-GET, each in the transfer syntax that it was sent in.
-
-C-GET and not C-MOVE: the objects come on the association that asks for them, so the archive server needs no entry that
-leads back here, a command-line tool can fetch beside the server, and what came is known without looking for it.
+"""Has objects come from an archive server that keeps them: by C-GET, each in the transfer syntax in which it was sent
+there, or by C-MOVE where the archive server offers no C-GET.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, islice
 from typing import Final, TypeAlias
 
-from pacs_server.dicom.asking import MAX_UIDS, failed_uids, identifier
-from pacs_server.dicom.attributes import Level
+from pacs_server.archive.retrieving import Arrivals, Fetched, Get, Move, Stopped, Take
+from pacs_server.dicom.asking import MAX_UIDS
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.errors import ObjectMismatch, PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import PeerAborted
 from pacs_server.index.search import Deliverable
-from pacs_server.net.asking import STUDY_ROOT_GET, context_of, get
-from pacs_server.net.association import Association, Context
+from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, context_of, offers
+from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
-from pacs_server.net.message import Command
 from pacs_server.net.negotiate import COMMON_STORAGE
 from pacs_server.settings import NetworkLimits
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
-# Source: PS3.4 sections B.2.3 and C.4.3.1.4.
-_SUCCESS, _PROCESSING_FAILURE, _SOME_FAILED, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xB000, 0xC000
-_MOST_CONTEXTS: Final = MAX_CONTEXTS - 1
 # Beside the two uncompressed ones: big endian, deflated, RLE, JPEG, JPEG-LS, JPEG 2000, HTJ2K and video.
 _IN_USE: Final = (
     "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
     *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203, 100, 102, 103)),
 )  # fmt: skip
-_BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
-
-
-Take: TypeAlias = Callable[[Deliverable, Context, Iterator[memoryview]], None]
-
-
-class NotAsGiven(PacsError):
-    """An archive server gave back another content than it was given."""
-
 
 Proposal: TypeAlias = tuple[str, Sequence[str], bool]
 
-
-class _Stopped(Exception):
-    """Nobody waits any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
-    """One object that was asked for; `problem` is why it did not come, empty when it did. One that `is_lost` the
-    archive server has not, or not as it was given.
-    """
-
-    item: Deliverable
-    problem: str = ""
-    is_lost: bool = False
+_SERVICES: Final[tuple[Proposal, ...]] = ((STUDY_ROOT_GET, _SYNTAXES, False), (STUDY_ROOT_MOVE, _SYNTAXES, False))
+_ONLY_MOVE: Final = _SERVICES[1:]
+_MOST_CONTEXTS: Final = MAX_CONTEXTS - len(_SERVICES)
 
 
 def fetch(
     source: Destination,
     wanted: Sequence[Deliverable],
     take: Take,
+    arrivals: Arrivals,
     *,
     calling_aet: str,
     limits: NetworkLimits,
@@ -72,112 +46,61 @@ def fetch(
 ) -> Iterator[Fetched]:
     """Ask for objects, some of one series at a time; what became of each. Ends early when it is stopped.
 
-    `take` gets the data set of each as it comes, with its presentation context, and raises a PacsError for one that is
-    not to be taken, NotAsGiven for one with another content. One whose transfer syntax or SOP class is not known, and
-    empty, may come in any of those that are in use.
+    By C-GET, `take` gets the data set of each as it comes, with its presentation context, and raises a PacsError for
+    one that is not to be taken, NotAsGiven for one with another content. By C-MOVE they come to the running server, and
+    `arrivals` tells which did. One whose transfer syntax or SOP class is not known, and empty, may come in any of those
+    that are in use.
 
     Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation when the association broke or
-    was not to be had; what became of objects before was told.
+    was not to be had; Refused when nothing could come by C-MOVE, with the remedy; what became of objects before was
+    told.
     """
+    call = partial(connect, source, calling_aet=calling_aet, limits=limits)
+    over = partial(
+        _over_one,
+        by_get=partial(Get, take=take, is_stopped=is_stopped),
+        by_move=partial(Move, arrivals=arrivals, is_stopped=is_stopped),
+        timeout_s=limits.response_timeout_s,
+    )
+    offered, is_told = _SERVICES, False
     for contexts, items in _by_contexts(wanted):
-        proposed = [(STUDY_ROOT_GET, _SYNTAXES, False), *contexts]
-        association = connect(source, calling_aet=calling_aet, contexts=proposed, limits=limits)
-        try:
-            for portion in _portions(items):
-                retrieve = _Retrieve(association, portion, take, is_stopped)
-                try:
-                    retrieve.run(limits.response_timeout_s)
-                except _Stopped:
-                    return
-                finally:
-                    yield from retrieve.outcomes.values()
-            association.release()
-        finally:
-            association.close()
-
-
-class _Retrieve:
-    """One C-GET for some objects of one series."""
-
-    def __init__(
-        self,
-        association: Association,
-        items: Sequence[Deliverable],
-        take: Take,
-        is_stopped: Callable[[], bool],
-    ) -> None:
-        self._association = association
-        self._items: Mapping[str, Deliverable] = {item.sop_uid: item for item in items}
-        self._take = take
-        self._is_stopped = is_stopped
-        self.outcomes: dict[str, Fetched] = {}
-
-    def run(self, timeout_s: float) -> None:
-        """Ask, and take what comes."""
-        first = next(iter(self._items.values()))
-        context = context_of(self._association, STUDY_ROOT_GET, "C-GET")
-        asked = [one for one in self._items.values() if any(map(partial(_may_carry, one), self._contexts()))]
-        for one in self._items.values():
-            if one not in asked:
-                what = f"{one.sop_class or 'it'} in {one.transfer_syntax or 'any transfer syntax'}"
-                refusal = f"{self._association.called_aet} does not send {what}"
-                self.outcomes[one.sop_uid] = Fetched(item=one, problem=refusal)
-        if not asked:
+        if is_stopped():
             return
-        keys = {
-            "StudyInstanceUID": first.study_uid,
-            "SeriesInstanceUID": first.series_uid,
-            "SOPInstanceUID": "\\".join(one.sop_uid for one in asked),
-        }
-        final, identifier_bytes = get(
-            self._association,
-            context,
-            identifier(Level.IMAGE, keys, context.transfer_syntax),
-            self._take_one,
-            timeout_s=timeout_s,
-        )
-        failed = failed_uids(identifier_bytes, context.transfer_syntax)
-        for one in asked:
-            self.outcomes.setdefault(one.sop_uid, self._missing(one, final, failed))
-
-    def _contexts(self) -> list[Context]:
-        return [one for one in self._association.contexts.values() if one.abstract_syntax != STUDY_ROOT_GET]
-
-    def _take_one(self, command: Command) -> int:
-        if self._is_stopped():
-            raise _Stopped
-        item = self._items.get(command.affected_sop_instance)
-        if item is None:
-            return _PROCESSING_FAILURE
-        context = self._association.contexts[command.context_id]
         try:
-            if not _may_carry(item, context):
-                raise ObjectMismatch(f"{item.sop_uid} came in another transfer syntax, {context.transfer_syntax}")
-            self._take(item, context, self._association.data_set())
-        except _BROKEN:
-            raise
-        except PacsError as error:
-            is_lost = isinstance(error, NotAsGiven)
-            self.outcomes[item.sop_uid] = Fetched(item=item, problem=str(error), is_lost=is_lost)
-            return _CANNOT_UNDERSTAND if is_lost else _PROCESSING_FAILURE
-        self.outcomes[item.sop_uid] = Fetched(item=item)
-        return _SUCCESS
-
-    def _missing(self, one: Deliverable, final: Command, failed: Collection[str]) -> Fetched:
-        """Of what did not come: an archive server that has no trouble, or names other objects with which it has some,
-        says by that that it does not have it.
-        """
-        aet = self._association.called_aet
-        if final.status == _SUCCESS or (final.status == _SOME_FAILED and failed and one.sop_uid not in failed):
-            return Fetched(item=one, problem=f"{aet} does not have {one.sop_uid}", is_lost=True)
-        told = f": {final.error_comment}" if final.error_comment else ""
-        return Fetched(item=one, problem=f"{aet} did not send {one.sop_uid}: status 0x{final.status:04X}{told}")
+            for outcome in over(call(contexts=[*offered, *contexts]), items):
+                is_told = True
+                yield outcome
+        except PeerAborted:
+            if is_told or offered == _ONLY_MOVE:
+                raise
+            # Orthanc accepts the context of a C-GET that it does not allow, and aborts once it is asked for something.
+            offered = _ONLY_MOVE
+            yield from over(call(contexts=[*offered, *contexts]), items)
 
 
-def _may_carry(item: Deliverable, context: Context) -> bool:
-    """Whether an object may come on a context."""
-    is_class = item.sop_class in ("", context.abstract_syntax)
-    return is_class and item.transfer_syntax in ("", context.transfer_syntax)
+def _over_one(
+    association: Association,
+    items: Sequence[Deliverable],
+    *,
+    by_get: Callable[[Association, Sequence[Deliverable]], Get],
+    by_move: Callable[[Association, Sequence[Deliverable]], Move],
+    timeout_s: float,
+) -> Iterator[Fetched]:
+    """What becomes of objects that are asked for over one association. Ends early when it is stopped."""
+    try:
+        offers_get = offers(association, STUDY_ROOT_GET)
+        context = context_of(association, STUDY_ROOT_GET if offers_get else STUDY_ROOT_MOVE, "C-GET or C-MOVE")
+        for portion in _portions(items):
+            retrieve = by_get(association, portion) if offers_get else by_move(association, portion)
+            try:
+                retrieve.run(context, timeout_s)
+            except Stopped:
+                return
+            finally:
+                yield from retrieve.outcomes.values()
+        association.release()
+    finally:
+        association.close()
 
 
 def _by_contexts(wanted: Sequence[Deliverable]) -> Iterator[tuple[list[Proposal], list[Deliverable]]]:

@@ -11,12 +11,12 @@ from typing import BinaryIO, Final
 
 from pacs_server.archive.ingest import Declared, Reception, ingest
 from pacs_server.dicom.identity import Uid
-from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, read_file_meta
+from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, PREAMBLE_BYTES, has_preamble, read_file_meta
 from pacs_server.errors import BadObject
 from pacs_server.index.objects import Outcome
 
 _PIECE_BYTES: Final = 1 << 20
-_PREAMBLE_BYTES: Final = 128
+_ZIP: Final = b"PK\3\4"
 _MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
 
@@ -54,7 +54,8 @@ def _files_below(path: Path) -> Iterator[Path]:
         return
     for folder, folders, names in os.walk(path):
         folders.sort()
-        for name in sorted(names):
+        links = [name for name in folders if Path(folder, name).is_symlink()]  # not gone into, but told of
+        for name in sorted([*names, *links]):
             yield Path(folder, name)
 
 
@@ -72,6 +73,8 @@ def _import_file(path: Path, receive: Callable[[Declared], Reception]) -> Import
 
 def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Reception]) -> ImportResult:
     prefix = file.read(MAX_FILE_META_BYTES)
+    if prefix.startswith(_ZIP) and not has_preamble(prefix):
+        return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason="a ZIP file: unpack it, and import that")
     meta = read_file_meta(prefix)
     if meta.sop_class == _MEDIA_DIRECTORY:
         return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="a DICOMDIR, not an object")
@@ -86,5 +89,6 @@ def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Recep
     finally:
         reception.abandon()
     outcome = ImportOutcome.DUPLICATE if recorded.outcome is Outcome.DUPLICATE else ImportOutcome.STORED
-    remark = "its preamble was not empty and was left out" if any(prefix[:_PREAMBLE_BYTES]) else ""
+    is_remarkable = has_preamble(prefix) and any(prefix[:PREAMBLE_BYTES])
+    remark = "its preamble was not empty and was left out" if is_remarkable else ""
     return ImportResult(path=path, outcome=outcome, reason=remark)

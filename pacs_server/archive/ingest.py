@@ -20,7 +20,15 @@ from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, ObjectMismatch, Refused, Undecodable, VolumeUnavailable
+from pacs_server.errors import (
+    CopyUnreadable,
+    NotAsGiven,
+    NotEnoughCopies,
+    ObjectMismatch,
+    Refused,
+    Undecodable,
+    VolumeUnavailable,
+)
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
 from pacs_server.storage.layout import object_path, series_directory
@@ -36,13 +44,15 @@ _COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs. `through`
-    is the partner that hands on what it got from there, or empty; `actor` tells more of who it is.
+    is the partner that hands on what it got from there, or empty; `actor` tells more of who it is. One that `was_asked`
+    sends what it was asked for by C-MOVE.
     """
 
     aet: str
     charset: str = ""
     issuer: str = ""
     through: str = ""
+    was_asked: bool = False
     actor: Actor | None = None
 
 
@@ -98,7 +108,8 @@ class Reception:
     def feed(self, fragment: memoryview) -> None:
         """Take the next bytes of the data set.
 
-        Raises: Undecodable when they cannot be a data set; NotEnoughCopies when the volumes fail a large object.
+        Raises: Undecodable or ObjectMismatch when they cannot be a data set of the declared transfer syntax;
+        NotEnoughCopies when the volumes fail a large object.
         """
         self._hasher.update(fragment)
         self._head.feed(fragment)
@@ -164,7 +175,8 @@ def ingest(reception: Reception) -> Recorded:
     Order, always: file first, then row, then status. The caller answers the status when this returns.
 
     Raises: BadObject when it cannot be filed; NotEnoughCopies or IndexUnavailable when it could not be kept safe;
-    Refused when a partner hands on what was purged here meanwhile.
+    Refused when a partner hands on what was purged here meanwhile; NotAsGiven or Refused when somebody who was asked
+    for an object sends another content, or what was deleted.
     """
     instances, placement = reception.instances, reception.placement
     description = reception.describe()
@@ -175,6 +187,8 @@ def ingest(reception: Reception) -> Recorded:
     deleted = fate is not Fate.KEPT
     if giver and fate is Fate.PURGED:
         raise Refused(f"it was purged here, which {giver} is about to be told")
+    if reception.origin.was_asked:
+        _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
     if twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need:
         reception.abandon()
         origin = reception.origin
@@ -205,6 +219,18 @@ def ingest(reception: Reception) -> Recorded:
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
         _confirm(arrival, instances, placement)
     return recorded
+
+
+def _refuse_other(known: Known, digest: Digest, aet: str, sop_uid: str) -> None:
+    """What comes because it was asked for is what was meant, or something that nobody knew: it neither brings back what
+    was deleted meanwhile, nor becomes a version of what it should have been.
+
+    Raises: NotAsGiven; Refused.
+    """
+    if any(fate is not Fate.KEPT for fate in known.fates.values()):
+        raise Refused(f"{sop_uid} was deleted here, and is not taken back because {aet} was asked for it")
+    if known.objects and all(held.digest != digest for held in known.objects):
+        raise NotAsGiven(f"{aet} gives back {sop_uid} with other bytes than it got")
 
 
 def _confirm(arrival: Arrival, instances: Instances, placement: Placement) -> None:

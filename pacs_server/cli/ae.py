@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.registry import Peer, Registry
+    from pacs_server.settings import Settings
 
 _HEADINGS: Final = {
     "aet": "AET",
@@ -77,6 +78,18 @@ _MAX_ASSOCIATIONS = click.option(
 _RESERVED = click.option(
     "--reserved", metavar="N", help="Keep room for so many of its associations, whoever else calls. At first: none."
 )
+_IDENTITY = click.option(
+    "--identity",
+    metavar="KIND",
+    help="Let it in only over TLS, and with a user who is proven: password (pacs user) or jwt (identity.jwt in "
+    "pacs.yaml). At first: none.",
+)
+_AS_USER = click.option(
+    "--as-user", metavar="NAME", help="Log in there as this user, with --tls and --passcode-file; '-' is nobody."
+)
+_PASSCODE_FILE = click.option(
+    "--passcode-file", metavar="FILE", help="With the passcode of --as-user in it, readable by the server alone."
+)
 _TLS = click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without.")
 
 
@@ -103,6 +116,9 @@ def ae() -> None:
 @_DESTINATIONS
 @_MAX_ASSOCIATIONS
 @_RESERVED
+@_IDENTITY
+@_AS_USER
+@_PASSCODE_FILE
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Register a peer.
@@ -114,6 +130,7 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
         if node.registry.peer(aet) is not None:
             raise Refused(f"{aet} is registered already; change it with: pacs ae set {aet}")
         node.registry.save_peer(peer)
+        _warn_of_login(peer, node.settings)
     talk(f"registered {aet}" + (f"; try it with: pacs ae test {aet}" if peer.host else ""))
     return ExitCode.DONE
 
@@ -136,6 +153,9 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @_DESTINATIONS
 @_MAX_ASSOCIATIONS
 @_RESERVED
+@_IDENTITY
+@_AS_USER
+@_PASSCODE_FILE
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Change what is registered about a peer.
@@ -152,7 +172,8 @@ def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **gi
         facts = facts_of(known)
         if known.sources == (known.host,):  # the address it calls from was never said by itself, so it moves along
             del facts["from"]
-        node.registry.save_peer(_peer(facts | changes))
+        node.registry.save_peer(peer := _peer(facts | changes))
+        _warn_of_login(peer, node.settings)
     talk(f"changed {aet}")
     return ExitCode.DONE
 
@@ -210,7 +231,7 @@ def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
     each time.
     """
     from pacs_server.archive.calling import way_to
-    from pacs_server.cli.peer_legs import try_peer
+    from pacs_server.service.peer_legs import try_peer
 
     with invocation.node() as node:
         peer, settings = _known(node.registry, aet), node.settings
@@ -282,6 +303,13 @@ def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -
     """The facts that were given on the command line, and only those."""
     facts: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     return facts | {"from": list(sources)} if sources else facts
+
+
+def _warn_of_login(peer: Peer, settings: Settings) -> None:
+    from pacs_server.service.acquaintance import login_problems
+
+    for problem in login_problems(peer, settings):
+        talk(problem)
 
 
 def _peer(facts: Mapping[str, object]) -> Peer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import MOMENT, Group, Invocation, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.dicom.audit import EventKind
 
@@ -22,6 +22,7 @@ _HEADINGS: Final = {
     "event": "EVENT",
     "outcome": "OUTCOME",
     "who": "WHO",
+    "person": "PERSON",
     "address": "FROM",
     "target": "TO",
     "patient_id": "PATIENT",
@@ -30,7 +31,6 @@ _HEADINGS: Final = {
     "study_uid": "STUDY",
 }
 _PROBLEM_HEADINGS: Final = {"chain": "CHAIN", "number": "NUMBER", "at": "WHEN", "problem": "PROBLEM"}
-_MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
 @click.group(cls=Group)
@@ -39,13 +39,14 @@ def audit() -> None:
 
 
 def _moment(name: str, help_text: str) -> Callable[[Any], Any]:
-    return click.option(name, type=_MOMENT, metavar="MOMENT", help=help_text)
+    return click.option(name, type=MOMENT, metavar="MOMENT", help=help_text)
 
 
 @audit.command(reports=True, example="pacs audit report --patient 4711 --since 2026-01-01")
 @click.option("--patient", metavar="ID", default="", help="Of the patient with this ID.")
 @click.option("--peer", metavar="AET", default="", help="By this peer, or sent to it.")
 @click.option("--who", metavar="TEXT", default="", help="By a person or peer whose name has this text in it.")
+@click.option("--person", metavar="NAME", default="", help="By the person who was logged in under this name.")
 @_moment("--since", "From this moment on, in UTC: 2026-01-31 or 2026-01-31T08:00.")
 @_moment("--until", "Before this moment, in UTC.")
 @click.option(
@@ -61,6 +62,7 @@ def report(
     patient: str,
     peer: str,
     who: str,
+    person: str,
     since: datetime | None,
     until: datetime | None,
     kinds: tuple[str, ...],
@@ -75,6 +77,7 @@ def report(
         patient_id=patient,
         peer=peer,
         who=who,
+        person=person,
         since=since.replace(tzinfo=UTC) if since else None,
         until=until.replace(tzinfo=UTC) if until else None,
         kinds=kinds,
@@ -94,6 +97,7 @@ def _facts(row: Row) -> dict[str, object]:
         "event": event.kind.value,
         "outcome": event.outcome.value,
         "who": event.who,
+        "person": event.person,
         "address": event.address,
         "target": event.target,
         "patient_id": event.patient_id,

@@ -65,9 +65,9 @@ def backup() -> None:
 def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bool) -> ExitCode:
     """Back up the archive as it is at one moment.
 
-    That is its index, its settings, its operations and a list of all objects. The server may keep running. Nothing in
-    DIR is ever removed. Interrupted, it goes on with the objects that are not there yet when it is run again. Password
-    files are not copied.
+    That is its index, its settings, its operations, a list of all objects, and the certificates and keys of its tls
+    directory: keep DIR as secret as the server. The server may keep running. Nothing in DIR is ever removed.
+    Interrupted, it goes on with the objects that are not there yet when it is run again. Password files are not copied.
 
     Lists the objects that could not be read, and ends with 3 if there are any.
     """
@@ -173,8 +173,8 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
     """Bring the archive back from a backup.
 
     Its index takes the place of that of the settings file, which stays as it is. Volumes that are there are kept;
-    objects that no volume has are copied back from DIR. No server may be running. Interrupted, it goes on when it is
-    run again.
+    objects that no volume has, and certificates that are missing, are copied back from DIR. No server may be running.
+    Interrupted, it goes on when it is run again.
 
     Without --yes lists what becomes of the volumes. With it, lists the objects that DIR does not hold either, and ends
     with 12 if there are any.
@@ -195,6 +195,8 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
         print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json)
         if restore.kept is not None:
             talk(f"the former index is kept at {restore.kept}")
+        for remark in restore.remarks:
+            talk(remark)
     talk(
         f"restored: {results['present']} objects are there, {results['copied']} copied back, {results['missing']} lost"
     )

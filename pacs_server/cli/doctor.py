@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pacs_server.cli.doctor_peer import examine_peer
 from pacs_server.cli.exits import ExitCode, exit_code
-from pacs_server.cli.invocation import Command, Invocation, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, aet_value, pass_invocation
 from pacs_server.cli.output import as_json_text, print_rows, talk
-from pacs_server.cli.partner import partners_of
-from pacs_server.cli.status import backlog_of, nodes_of
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
-from pacs_server.cli.tls import certificates_of, expiry_problem
-from pacs_server.errors import ConfigError, PacsError
+from pacs_server.errors import ConfigError, PacsError, Undecodable
 
 if TYPE_CHECKING:
     from pacs_server.cluster.survive import Site
+    from pacs_server.dicom.identity import AeTitle
     from pacs_server.service.assemble import Node
     from pacs_server.settings import Settings
 
@@ -32,7 +31,12 @@ _CLOCK_S: Final = 60.0
 _NODE_CLOCK_S: Final = 5.0
 
 
+def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> AeTitle | None:
+    return None if value is None else aet_value(context, parameter, value)
+
+
 @click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
+@click.argument("aet", required=False, callback=_aet_or_none)
 @click.option(
     "--survive",
     type=click.IntRange(min=1),
@@ -45,13 +49,31 @@ _NODE_CLOCK_S: Final = 5.0
     metavar="FILE",
     help="With --survive: of a site as this file describes it, not of this one.",
 )
+@click.option("--no-store", is_flag=True, help="With AET: send it nothing.")
+@click.option("--send-back", is_flag=True, help="With AET: have it send the tiny object back, which is held here then.")
 @pass_invocation
-def doctor(invocation: Invocation, survive: int | None, layout: Path | None) -> ExitCode:
-    """Examine this archive, and say what to do.
+def doctor(
+    invocation: Invocation,
+    aet: AeTitle | None,
+    survive: int | None,
+    layout: Path | None,
+    no_store: bool,
+    send_back: bool,
+) -> ExitCode:
+    """Examine this archive, or one peer, and say what to do.
 
-    Settings, database, Patroni, server, nodes, volumes, fault domains, copies, what is to be sent. Ends with 12 when
-    something is to be done, or when fewer losses are survived than --survive asks for.
+    With AET: the way to that peer, what it takes and answers, what it did here, what waits for it. It is sent a tiny
+    object, as by pacs ae test, and nothing else is left there. Ends with 13 when it is not reached.
+
+    Else: settings, database, Patroni, server, nodes, volumes, fault domains, copies, what is to be sent. Ends with 12
+    when something is to be done, or when fewer losses are survived than --survive asks for.
     """
+    if aet is not None:
+        if survive is not None or layout is not None:
+            raise click.UsageError("--survive and --layout are about this archive, not about a peer")
+        return examine_peer(invocation, aet, stores=not no_store, sends_back=send_back)
+    if no_store or send_back:
+        raise click.UsageError("--no-store and --send-back go with the AE title of a peer")
     if survive is None:
         if layout is not None:
             raise click.UsageError("--layout goes with --survive")
@@ -167,6 +189,8 @@ def _volumes(node: Node) -> Iterator[Problem]:
 
 def _nodes(node: Node) -> Iterator[Problem]:
     """Nodes of this archive that are gone, or that misunderstand each other: by their clocks, by their releases."""
+    from pacs_server.service.present import nodes_of
+
     now = datetime.now(UTC)
     if (told := node.nodes.clock()) is not None and abs(ahead_s := (now - told).total_seconds()) > _NODE_CLOCK_S:
         yield f"the clock of this node is {ahead_s:+.0f} s from that of the database", "set both by NTP"
@@ -200,6 +224,8 @@ def _domains(node: Node) -> Iterator[Problem]:
 
 
 def _copies(node: Node) -> Iterator[Problem]:
+    from pacs_server.service.present import backlog_of
+
     backlog = backlog_of(node)
     if lacking := backlog["lacking_copies"]:
         yield f"{lacking} objects have fewer than {backlog['want']} copies", "pacs jobs list"
@@ -219,6 +245,8 @@ def _sends(node: Node) -> Iterator[Problem]:
 
 def _partners(node: Node) -> Iterator[Problem]:
     """Partners that are away or whose clock differs."""
+    from pacs_server.service.present import partners_of
+
     partners = partners_of(node)
     for one in partners:
         if one["problem"] and one["state"] != "paused":
@@ -230,6 +258,8 @@ def _partners(node: Node) -> Iterator[Problem]:
 
 def _certificates(node: Node) -> Iterator[Problem]:
     """This node's certificate and authority, where partners or peers are shown them."""
+    from pacs_server.service.present import certificates_of, expiry_problem
+
     settings, partners = node.settings, node.partners.all()
     shown = settings.tls.port is not None or settings.partner.port is not None
     if shown or partners or any(peer.uses_tls for peer in node.registry.peers()):
@@ -257,6 +287,18 @@ def _failover(node: Node) -> Iterator[Problem]:
         )
 
 
+def _audit(node: Node) -> Iterator[Problem]:
+    """The key with which the daily checkpoints are signed, without which none is taken."""
+    from pacs_server.service.checkpoints import last_checkpoint
+
+    try:
+        last_checkpoint(node)
+    except ConfigError as error:
+        yield str(error), "until then no checkpoint is taken: docs/operate/audit.md"
+    except Undecodable as error:
+        yield f"the last checkpoint cannot be read: {error}", "pacs audit verify"
+
+
 _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "server": _server,
     "nodes": _nodes,
@@ -267,6 +309,7 @@ _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "partners": _partners,
     "certificates": _certificates,
     "failover": _failover,
+    "audit trail": _audit,
 }
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
     _CHECKS, "pacs status"

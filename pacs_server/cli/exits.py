@@ -45,6 +45,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.PeerTimedOut: ExitCode.UNREACHABLE,
     errors.PeerUnreachable: ExitCode.UNREACHABLE,
     errors.PeerRejected: ExitCode.UNREACHABLE,
+    errors.NotProven: ExitCode.REFUSED,
     errors.ConfigError: ExitCode.CONFIGURATION,
     errors.Refused: ExitCode.REFUSED,
     errors.UnknownName: ExitCode.REFUSED,
@@ -56,6 +57,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.CopyDiffers: ExitCode.DAMAGE,
     errors.IndexUnavailable: ExitCode.UNREACHABLE,
     errors.PatroniUnavailable: ExitCode.UNREACHABLE,
+    errors.AlarmNotTold: ExitCode.UNREACHABLE,
 }
 
 

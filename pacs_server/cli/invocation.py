@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 SETTINGS_NAME: Final = "pacs.yaml"
 DEFAULT_DATA: Final = Path("pacs-data")
 SYSTEM_SETTINGS: Final = Path("/etc/pacs") / SETTINGS_NAME

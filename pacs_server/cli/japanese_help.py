@@ -6,10 +6,12 @@ from typing import Final
 
 from pacs_server.cli.japanese_help_peers import PEERS
 from pacs_server.cli.japanese_help_sites import SITES
+from pacs_server.cli.japanese_help_users import USERS
 
 HELP: Final[dict[str, str]] = {
     **PEERS,
     **SITES,
+    **USERS,
     "A DICOM archive: what it acknowledges, it keeps. Start with: pacs init, pacs serve, pacs ae add.":
         "DICOM 画像保管サーバ。「成功」と応答したものは必ず残します。最初に使うコマンド: pacs init、pacs serve、pacs ae add",
     "Show the version and exit.": "バージョンを表示して終了します。",
@@ -33,10 +35,6 @@ HELP: Final[dict[str, str]] = {
         "古い版の SQLite は隣に写しを取ってから更新します。PostgreSQL は更新しません。pacs db upgrade を実行してください。",
     "Show the server, the volumes, what is held and what is owed. Ends with 13 when no server runs.":
         "サーバ、ボリューム、保管量、未処理の作業を表示します。サーバが動いていなければ終了コードは 13 です。",
-    "Examine this archive, and say what to do. Settings, database, Patroni, server, nodes, volumes, fault domains, "
-    "copies, what is to be sent. Ends with 12 when something is to be done, or when fewer losses are survived than --survive asks for.":
-        "このアーカイブを調べ、何をすべきかを示します。設定、データベース、Patroni、サーバ、ノード、ボリューム、故障範囲、コピー、送信待ちを調べます。"
-        "すべきことがあるとき、または耐えられる損失が --survive の数より少ないとき、終了コードは 12 です。",
     "Try every loss of N servers, databases and volumes: which first loses data, or ends service.":
         "サーバ、データベース、ボリュームのうち N 個を同時に失う場合をすべて試し、データを失うもの、サービスが止まるものを示します。",
     "With --survive: of a site as this file describes it, not of this one.":
@@ -115,9 +113,9 @@ HELP: Final[dict[str, str]] = {
     "Show a study, also one that was purged. Its series, objects, copies, versions, flags, hold and history.":
         "検査を表示します。完全に消去した検査の履歴も見られます。シリーズ、オブジェクト、コピー、版、印、保留、履歴を示します。",
     "Take in DICOM files and folders. The files stay where they are; what is held already is not stored twice. Without "
-    "--json only the files that were not taken are listed.":
+    "--json only the files that were not taken, or that had something remarkable, are listed.":
         "DICOM ファイルやフォルダを取り込みます。元のファイルはそのまま残り、すでに保管しているものは二重に保管しません。"
-        "--json がなければ、取り込まなかったファイルだけを表示します。",
+        "--json がなければ、取り込まなかったファイルと、特記事項のあるファイルだけを表示します。",
     "Write objects to files, byte for byte as they were received. KEY is a DICOM keyword, matched as in pacs find; a study "
     "is written whole unless a key is of its series or objects. Without --json only the objects that could not be written "
     "are listed.":
@@ -160,11 +158,12 @@ HELP: Final[dict[str, str]] = {
         "行のないファイルを取り込み、なくなったコピーの行を消し、一時間以上未完のファイルを消します。"
         "--with とともに使うと、ここにないものを取り寄せ、相手にないものを送らせます。",
     "Back up the archive, and see whether a backup is whole.": "アーカイブをバックアップし、正しく読めるかを確かめます。",
-    "Back up the archive as it is at one moment. That is its index, its settings, its operations and a list of all "
-    "objects. The server may keep running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that "
-    "are not there yet when it is run again. Password files are not copied. Lists the objects that could not be read, and "
-    "ends with 3 if there are any.":
-        "ある時点のアーカイブをバックアップします。インデックス、設定、操作の記録、全オブジェクトの一覧です。サーバは動かしたままでかまいません。"
+    "Back up the archive as it is at one moment. That is its index, its settings, its operations, a list of all "
+    "objects, and the certificates and keys of its tls directory: keep DIR as secret as the server. The server may keep "
+    "running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that are not there yet when it is "
+    "run again. Password files are not copied. Lists the objects that could not be read, and ends with 3 if there are any.":
+        "ある時点のアーカイブをバックアップします。インデックス、設定、操作の記録、全オブジェクトの一覧、tls ディレクトリの証明書と鍵です。DIR は"
+        "サーバと同じように秘密にしてください。サーバは動かしたままでかまいません。"
         "DIR にあるものは決して消しません。中断しても、次の実行で、まだないオブジェクトから続けます。パスワードのファイルは"
         "写しません。読めなかったオブジェクトを表示し、あれば終了コードは 3 です。",
     "Where backups are kept; made if it is missing.": "バックアップを置くディレクトリ。なければ作ります。",
@@ -181,11 +180,11 @@ HELP: Final[dict[str, str]] = {
     "List the runs in a directory, and when each was verified. Works without an archive.":
         "ディレクトリ内のバックアップと、それぞれを確かめた日時の一覧を表示します。アーカイブがなくても使えます。",
     "Bring the archive back from a backup. Its index takes the place of that of the settings file, which stays as it is. "
-    "Volumes that are there are kept; objects that no volume has are copied back from DIR. No server may be running. "
-    "Interrupted, it goes on when it is run again. Without --yes lists what becomes of the volumes. With it, lists the "
+    "Volumes that are there are kept; objects that no volume has, and certificates that are missing, are copied back from "
+    "DIR. No server may be running. Interrupted, it goes on when it is run again. Without --yes lists what becomes of the volumes. With it, lists the "
     "objects that DIR does not hold either, and ends with 12 if there are any.":
         "バックアップからアーカイブを復元します。設定ファイルはそのままで、そのインデックスを入れ替えます。残っているボリュームは"
-        "そのまま使い、どのボリュームにもないオブジェクトを DIR から写し戻します。サーバを止めてから実行してください。"
+        "そのまま使い、どのボリュームにもないオブジェクトと、なくなった証明書を DIR から写し戻します。サーバを止めてから実行してください。"
         "中断しても、次の実行で続きから始めます。--yes がなければ、ボリュームがどうなるかを表示します。--yes を付けると、"
         "DIR にもないオブジェクトを表示し、あれば終了コードは 12 です。",
     "Work on the index as a whole.": "インデックス全体を扱います。",
@@ -343,6 +342,12 @@ HELP: Final[dict[str, str]] = {
     "Without a UID: of so many studies that began to arrive last.": "UID を省くと、最近届き始めた検査をこの件数だけ調べます。",
     "Say which held studies it would send, and why others not.":
         "保管中の検査のうち送るもの、送らないものとその理由を示します。何も送りません。",
+    "Studies of which something arrived since, in UTC: 2026-01-31 or 2026-01-31T08:00.":
+        "この時刻(UTC)より後に何かが届いた検査。2026-01-31 または 2026-01-31T08:00。",
+    "Forward what is held, as if it arrived now. For what arrived before the route was made, and for what a site that was "
+    "lost had not forwarded. What this site sent for a route already is not sent again.":
+        "保管中のものを、今届いたものとして転送します。ルートを作る前に届いたものや、失われた拠点が転送し終えていなかった"
+        "もののためです。この拠点がルートですでに送ったものは、もう送りません。",
     "Let a route and what it has queued wait. What arrives meanwhile is forwarded when it is resumed.":
         "転送ルートと、その送信待ちを止めます。止めている間に届いたものは、再開すると転送します。",
     "Let a paused route go on.": "止めた転送ルートを再開します。",
@@ -363,4 +368,10 @@ HELP: Final[dict[str, str]] = {
     "changed.":
         "監査記録に書き換え・削除・入れ替えがないことを確かめます。書いたときと違う最初の行を鎖ごとに示します。"
         "チェックポイントはボリュームにあるものと比べます。変更があれば 12 で終わります。",
+    "Show the alarms that stand, and try how they are told.": "続いている警報を表示し、知らせる手段を試します。",
+    "List the alarms of this node that stand. Ends with 12 when there are some.":
+        "このノードで続いている警報の一覧を表示します。あれば終了コードは 12 です。",
+    "Send a test alarm by each way that the settings give. Ends with 3 when one of the ways did not take it, and with 13 "
+    "when none did.":
+        "設定にあるそれぞれの手段で試験の警報を送ります。受け取らない手段があれば終了コードは 3、どれも受け取らなければ 13 です。",
 }  # fmt: skip

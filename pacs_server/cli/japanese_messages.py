@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese_messages_peers import OF_PEERS
+
 MESSAGES: Final[dict[str, str]] = {
+    **OF_PEERS,
     "interrupted": "中断しました",
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
@@ -16,6 +19,8 @@ MESSAGES: Final[dict[str, str]] = {
     "the audit trail is whole": "監査記録は完全です",
     "{} problems in the audit trail": "監査記録に問題が {0} 件あります",
     "{} rows": "{0} 行",
+    "no alarm stands": "続いている警報はありません",
+    "alarms wait, because {} does not take them: {}": "{0} が受け取らないため、警報が待っています: {1}",
     "files and rows agree": "ファイルとインデックスは一致しています",
     "every file was taken in": "すべてのファイルを取り込みました",
     "stopped after {}, there may be more": "{0} 件で止めました。まだあるかもしれません",
@@ -87,6 +92,8 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing was changed; a volume that is only not mounted should be mounted first; do it with --yes":
         "何も変えていません。マウントしていないだけのボリュームは、先にマウントしてください。実行するには --yes を付けてください",
     "the former index is kept at {}": "以前のインデックスは {0} に残してあります",
+    "put back: {}": "写し戻しました: {0}",
+    "not put back: {}: {}": "写し戻せませんでした: {0}: {1}",
     "restored: {} objects are there, {} copied back, {} lost":
         "復元しました。オブジェクト: 残っていたもの {0}、写し戻したもの {1}、失われたもの {2}",
     "start the server, then run pacs reconcile --repair: it takes in what arrived after the backup":
@@ -220,6 +227,8 @@ MESSAGES: Final[dict[str, str]] = {
     "{}; it stays queued and is tried again: pacs send list": "{0}。送信待ちに残り、再び送ります: pacs send list",
     "added route {}; what it would do with what is held: pacs route test {}":
         "転送ルート {0} を追加しました。保管中のものでの動きは: pacs route test {1}",
+    "route {} looks at {} series; pacs send list shows what it queues":
+        "転送ルート {0} が {1} シリーズを調べます。送信待ちは pacs send list で確認できます",
     "nothing is forwarded by itself; pacs route add makes a route":
         "自動では何も転送していません。pacs route add でルートを作れます",
     "there is no route {}; pacs route list shows those there are":
@@ -281,6 +290,19 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} は接続を受け付けていません。pacs failover demote {1} --end のあと、もう一度実行してください",
     "nothing is exchanged with {} for the time being: pacs partner resume {}":
         "{0} とのやり取りは止められています。再開するには pacs partner resume {1}",
+    "{} offers no C-GET, and may not store here what it sends for a C-MOVE: pacs ae set {} --allow {}":
+        "{0} は C-GET に応じず、C-MOVE で送ってくるものをここに保管する権限もありません: pacs ae set {1} --allow {2}",
+    "{} offers no C-GET, and the server of this archive, to which it sends for a C-MOVE, does not run: start pacs serve, "
+    "and try again":
+        "{0} は C-GET に応じず、C-MOVE の送り先となるこのアーカイブのサーバが動いていません。pacs serve を起動してから、もう一度実行してください",
+    "{} offers no C-GET, and this site does not take now what it sends for a C-MOVE: pacs failover status says until when":
+        "{0} は C-GET に応じず、C-MOVE で送ってくるものをこのサイトは今は受け取りません。いつまでかは pacs failover status で確認できます",
+    "{} offers no C-GET and does not know {} as the destination of a C-MOVE (status 0xA801): register {} there with the "
+    "address of this server":
+        "{0} は C-GET に応じず、C-MOVE の送り先 {1} を知りません (ステータス 0xA801)。{0} に {2} をこのサーバのアドレスで登録してください",
+    "{} says that it sent {} objects to {}, but none came here: look there whether {} is registered with the address of "
+    "this server, and whether {} is named as Move Originator":
+        "{0} は {2} に {1} 件送ったと答えましたが、ここには届いていません。{0} で {3} がこのサーバのアドレスで登録され、Move Originator が {4} になっているかを確認してください",
     "wrote {}": "{0} を書きました",
     "keep {} secret, and a copy of it in a safe place: who has it can make certificates":
         "{0} は秘密にし、写しを安全な場所に保管してください。これを持つ人は証明書を作れます",

@@ -11,6 +11,7 @@ import click
 from pacs_server import __version__
 from pacs_server.cli import (
     ae,
+    alert,
     approve,
     audit,
     backup,
@@ -34,6 +35,7 @@ from pacs_server.cli import (
     tier,
     tls,
     transfer,
+    user,
     version,
 )
 from pacs_server.cli.exits import ExitCode, exit_code
@@ -87,7 +89,9 @@ for command in (
     partner.partner,
     failover.failover,
     tls.tls,
+    user.user,
     audit.audit,
+    alert.alert,
     jobs.jobs,
     keep.verify,
     keep.reconcile,

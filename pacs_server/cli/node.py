@@ -75,19 +75,9 @@ def serve(invocation: Invocation) -> ExitCode:
     _upgrade_embedded(settings)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
-    _tell_role(invocation)
     click.echo(first_steps(settings, invocation.settings_path()))
     supervisor.serve(invocation.settings, announce=talk)
     return ExitCode.DONE
-
-
-def _tell_role(invocation: Invocation) -> None:
-    """Say what this site is to its partners, and that it is draining."""
-    from pacs_server.service.role import role_lines
-
-    with invocation.node() as node:
-        for line in role_lines(node):
-            talk(line)
 
 
 def _upgrade_embedded(settings: Settings) -> None:

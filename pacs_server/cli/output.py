@@ -96,8 +96,16 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
 
 
 def as_json_text(value: object) -> str:
-    """JSON in which text in any script stays readable; dates, paths and sets become text and lists."""
-    return json.dumps(value, ensure_ascii=False, default=_jsonable)
+    """JSON in which text in any script stays readable and nothing can change the terminal; dates, paths and sets become
+    text and lists.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_jsonable)
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == IDEOGRAPHIC_SPACE else json.dumps(character)[1:-1]
+        for character in text
+    )
 
 
 def _jsonable(value: object) -> object:
@@ -125,9 +133,14 @@ class _Counted:
             yield row
 
 
+def in_their_language(text: str) -> str:
+    """A message in the language of the person."""
+    return in_japanese(text) if is_wanted(os.environ) else text
+
+
 def talk(text: str) -> None:
     """Say something to the person, in their language, without disturbing the data on standard output."""
-    click.echo(in_japanese(text) if is_wanted(os.environ) else text, err=True)
+    click.echo(in_their_language(text), err=True)
 
 
 class Progress:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.partners import Partner
     from pacs_server.service.assemble import Node
-    from pacs_server.service.contacts import Contact
     from pacs_server.service.pairing import Greeting
 
 MISSING_HEADINGS: Final = {
@@ -136,6 +135,8 @@ def set_(invocation: Invocation, /, name: str, **given: Any) -> ExitCode:
 @pass_invocation
 def list_(invocation: Invocation) -> ExitCode:
     """List the partners, as they were when the server last greeted them."""
+    from pacs_server.service.present import partners_of
+
     with invocation.node() as node:
         rows = partners_of(node)
     if not print_rows(rows, PARTNER_HEADINGS, as_json=invocation.as_json):
@@ -153,13 +154,14 @@ def show(invocation: Invocation, name: str) -> ExitCode:
     """
     from pacs_server.service.liaison import contact_of
     from pacs_server.service.pairing import greet
+    from pacs_server.service.present import partner_facts
 
     with invocation.node() as node:
         asked = node.partners.one(name)
         greeting = greet(node, asked, lambda: datetime.now(UTC))
         contact = contact_of(asked, greeting, datetime.now(UTC))
         known = node.partners.one(name)
-        facts = _facts(known, contact) | _standing(node, known)
+        facts = partner_facts(node, known, contact)
     logs = dict(greeting.hello.logs) if greeting.hello else {}
     print_facts(facts | {"logs": logs}, as_json=invocation.as_json)
     return ExitCode.DONE if contact.is_reached else ExitCode.UNREACHABLE
@@ -235,55 +237,6 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
         node.partners.remove(name)
     talk(f"forgot partner {name}")
     return ExitCode.DONE
-
-
-def partners_of(node: Node) -> list[dict[str, object]]:
-    """Every partner with how it was when the server last greeted it. Raises: IndexUnavailable."""
-    from pacs_server.service.contacts import remembered
-
-    contacts = remembered(node.settings.data_dir)
-    return [_facts(one, contacts.get(one.name)) | _standing(node, one) for one in node.partners.all()]
-
-
-def _standing(node: Node, one: Partner) -> dict[str, object]:
-    """How far it is behind, and what the last comparison found."""
-    behind, compared = node.outbox.behind(one.name), node.partners.compared(one.name)
-    return {
-        "behind_objects": behind.objects,
-        "behind_series": behind.series,
-        "behind_since": behind.oldest_at and behind.oldest_at.isoformat(timespec="seconds"),
-        "compared_at": compared and compared["at"],
-        "missing": compared and compared["here"] + compared["there"],
-        "comparison": compared,
-    }
-
-
-def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
-    if contact is not None and contact.fingerprint != one.fingerprint:
-        contact = None
-    state = "not greeted yet" if contact is None else "reachable" if contact.is_reached else "not reachable"
-    return {
-        "name": one.name,
-        "host": one.host,
-        "port": one.port,
-        "aet": one.aet,
-        "fingerprint": one.fingerprint,
-        "site_id": one.site_id,
-        "state": "paused" if one.is_paused else state,
-        "since": contact and contact.since.isoformat(timespec="seconds"),
-        "greeted_at": contact and contact.at.isoformat(timespec="seconds"),
-        "clock_ahead_s": contact.clock_ahead_s if contact and contact.is_reached else None,
-        "node": contact and contact.node,
-        "their_aet": contact and contact.aet,
-        "version": contact and contact.version,
-        "schema": contact and contact.schema,
-        "owes_objects": contact and contact.owed_objects,
-        "owes_series": contact and contact.owed_series,
-        "owes_since": contact and contact.owed_since,
-        "told_at": contact and contact.told_at,
-        "exchanged_at": one.exchanged_at and one.exchanged_at.isoformat(timespec="seconds"),
-        "problem": contact and contact.problem,
-    }
 
 
 def _greeted(node: Node, asked: Partner) -> Greeting:

@@ -12,7 +12,7 @@ import yaml
 from pacs_server.cli.output import printable
 from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
 from pacs_server.errors import Refused
-from pacs_server.index.registry import Peer, Right
+from pacs_server.index.registry import Identity, Peer, Right
 from pacs_server.net.tls import normal_fingerprint
 from pacs_server.settings import charset_term, host_name, site_aet
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 NOBODY: Final = "-"
 KEYS: Final = (
     "aet", "host", "port", "allow", "from", "issuer", "charset", "max_answers", "combined_datetime", "associations",
-    "syntax", "certificate", "tls", "called", "destinations", "max_associations", "reserved",
+    "syntax", "certificate", "tls", "called", "destinations", "max_associations", "reserved", "identity", "as_user",
+    "passcode_file",
 )  # fmt: skip
 MAX_ASSOCIATIONS: Final = 16
 MOST_ROOM: Final = 10_000  # network.max_associations
@@ -48,6 +49,9 @@ def facts_of(peer: Peer) -> dict[str, object]:
         "destinations": list(peer.destinations),
         "max_associations": peer.max_associations,
         "reserved": peer.reserved,
+        "identity": peer.identity.value,
+        "as_user": peer.as_user,
+        "passcode_file": peer.passcode_file,
     }
 
 
@@ -65,6 +69,9 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
     if not sources:
         raise ValueError("it has no address: name one with --from, else it could never call")
     allow = facts.get("allow")
+    as_user, passcode_file = _word(facts.get("as_user")), _word(facts.get("passcode_file"))
+    if bool(as_user) != bool(passcode_file) or (as_user and not _yes(facts.get("tls"))):
+        raise ValueError("as_user, passcode_file and tls go together: a passcode is sent over TLS alone")
     return Peer(
         aet=site_aet(str(facts.get("aet") or "")),
         host=host,
@@ -83,6 +90,9 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         destinations=_titles(facts.get("destinations")),
         max_associations=_room(facts.get("max_associations")),
         reserved=_room(facts.get("reserved")),
+        identity=_identity(_line(facts.get("identity"))),
+        as_user=as_user,
+        passcode_file=str(Path(passcode_file).absolute()) if passcode_file else "",
     )
 
 
@@ -130,6 +140,18 @@ def _line(value: object) -> str:
     if not text.isprintable():
         raise ValueError(f"'{printable(text)}' has a line break or a control character in it")
     return text
+
+
+def _word(value: object) -> str:
+    """A text; '-' is none."""
+    text = _line(value)
+    return "" if text == NOBODY else text
+
+
+def _identity(text: str) -> Identity:
+    if text and text not in list(Identity):
+        raise ValueError(f"'{printable(text)}' is no identity; offered are {', '.join(Identity)}")
+    return Identity(text or Identity.NONE)
 
 
 def _host(value: object) -> str | None:

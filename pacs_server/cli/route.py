@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, key_values, name_value, pass_invocation
+from pacs_server.cli.invocation import (
+    MOMENT,
+    Group,
+    Invocation,
+    aet_value,
+    confirmed,
+    key_values,
+    name_value,
+    pass_invocation,
+)
 from pacs_server.cli.output import print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -137,6 +146,25 @@ def test(invocation: Invocation, name: str, uids: tuple[str, ...], limit: int) -
 
     with invocation.node() as node:
         print_rows(rows(), _TEST_HEADINGS, as_json=invocation.as_json)
+    return ExitCode.DONE
+
+
+@route.command(example="pacs route apply night-ct --since 2026-11-27T03:00")
+@click.argument("name")
+@click.option("--since", type=MOMENT, required=True, metavar="MOMENT",
+              help="Studies of which something arrived since, in UTC: 2026-01-31 or 2026-01-31T08:00.")  # fmt: skip
+@pass_invocation
+def apply(invocation: Invocation, name: str, since: datetime) -> ExitCode:
+    """Forward what is held, as if it arrived now.
+
+    For what arrived before the route was made, and for what a site that was lost had not forwarded. What this site sent
+    for a route already is not sent again.
+    """
+    from pacs_server.service.sending import apply_to_held
+
+    with invocation.node() as node:
+        count = apply_to_held(node, name, since.replace(tzinfo=UTC), datetime.now(UTC))
+    talk(f"route {name} looks at {count} series; pacs send list shows what it queues")
     return ExitCode.DONE
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
+from pacs_server.cli.alert import ALARM_HEADINGS
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
-from pacs_server.cli.partner import PARTNER_HEADINGS, partners_of
-from pacs_server.cli.storage import print_volumes, volumes_of
-
-if TYPE_CHECKING:
-    from pacs_server.service.assemble import Node
+from pacs_server.cli.partner import PARTNER_HEADINGS
+from pacs_server.cli.storage import print_volumes
 
 _ASSOCIATION_HEADINGS: Final = {
     "number": "NO",
@@ -46,11 +43,13 @@ def status(invocation: Invocation) -> ExitCode:
 
     Ends with 13 when no server runs.
     """
+    from pacs_server.service.alarm_book import standing_alarms
+    from pacs_server.service.present import backlog_of, nodes_of, partners_of, volumes_of
     from pacs_server.service.role import role_lines, role_of
     from pacs_server.service.telling import running
 
     settings = invocation.settings()
-    server = running(settings.data_dir)
+    server, alarms = running(settings.data_dir), standing_alarms(settings.data_dir)
     with invocation.node() as node:
         volumes = volumes_of(node)
         holdings = node.search.counts()
@@ -62,10 +61,13 @@ def status(invocation: Invocation) -> ExitCode:
     if invocation.as_json:
         told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
         since = draining and draining.since.isoformat(timespec="seconds")
-        told |= {"partners": partners, "nodes": nodes}
+        told |= {"partners": partners, "nodes": nodes, "alarms": alarms}
         click.echo(as_json_text(told | {"role": role.value, "draining_since": since}))
     else:
         _print_screen(server, lines, volumes, holdings, backlog, survival)
+        if alarms:
+            click.echo()
+            print_rows(alarms, ALARM_HEADINGS, as_json=False)
         if len(nodes) > 1:
             click.echo()
             print_rows(nodes, _NODE_HEADINGS, as_json=False)
@@ -73,42 +75,6 @@ def status(invocation: Invocation) -> ExitCode:
             click.echo()
             print_rows(partners, PARTNER_HEADINGS, as_json=False)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
-
-
-def nodes_of(node: Node, now: datetime) -> list[dict[str, object]]:
-    """The nodes of an archive on PostgreSQL, as they told of themselves; `volumes` is how many each can read."""
-    from pacs_server.cluster.roster import lives
-
-    return [
-        {
-            "name": one.name,
-            "state": "serving" if lives(one, now) else "silent",
-            "aet": one.aet,
-            "address": one.address,
-            "volumes": len(one.reach),
-            "release": one.release,
-            "seen_at": one.seen_at.isoformat(timespec="seconds"),
-        }
-        for one in node.nodes.all()
-    ]
-
-
-def backlog_of(node: Node) -> dict[str, Any]:
-    """What is not as the site wants it, and what is owed for it."""
-    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
-    want = node.policies().usual.want
-    jobs: dict[str, int] = {}
-    for (kind, _), number in node.jobs.counts().items():
-        jobs[kind] = jobs.get(kind, 0) + number
-    return {
-        "want": want,
-        "lacking_copies": node.copies.count_lacking(want=want, absent=absent),
-        "damaged_copies": node.copies.count_damaged(),
-        "leaving_files": sum(one.files for one in node.releases.waiting()),
-        "jobs": jobs,
-        "sends": node.sendings.open_counts(),
-        "archives": [asdict(one) for one in node.deposits.kept()],
-    }
 
 
 def _backlog_line(backlog: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 if TYPE_CHECKING:
     from pacs_server.index.registry import VolumeRow
     from pacs_server.service.assemble import Node
-    from pacs_server.storage.volume import Volume
 
 TIERS: Final = ("hot", "warm", "cold")
 _PERCENT: Final = click.IntRange(1, 100)
@@ -95,6 +94,8 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
 @pass_invocation
 def list_(invocation: Invocation) -> ExitCode:
     """List the volumes with their present state and free space."""
+    from pacs_server.service.present import volumes_of
+
     with invocation.node() as node:
         print_volumes(volumes_of(node), as_json=invocation.as_json)
     return ExitCode.DONE
@@ -105,13 +106,14 @@ def list_(invocation: Invocation) -> ExitCode:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> ExitCode:
     """Show one volume, how much is on it, and what is only there."""
+    from pacs_server.service.present import volume_facts
     from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
         row = _known(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
         has_marks = tells_room(volume.spec.path)
-        facts = _facts_of(volume) | {
+        facts = volume_facts(volume) | {
             "endpoint": row.endpoint,
             "region": row.region,
             "credentials_file": row.credentials_file,
@@ -313,11 +315,6 @@ def _check_sentinel(row: VolumeRow) -> None:
         raise Refused(f"another volume is at {row.path} (id {found[:64]}); nothing was changed")
 
 
-def volumes_of(node: Node) -> list[dict[str, object]]:
-    """The volumes of the site as they are listed, each looked at now."""
-    return [_facts_of(volume) for volume in node.volumes()]
-
-
 def print_volumes(volumes: Sequence[dict[str, object]], *, as_json: bool) -> None:
     """Print such a list."""
     if as_json:
@@ -326,22 +323,6 @@ def print_volumes(volumes: Sequence[dict[str, object]], *, as_json: bool) -> Non
         print_rows((volume | {"free": _free(volume)} for volume in volumes), _HEADINGS, as_json=False)
     else:
         talk("no volume: nothing can be stored; add one with pacs storage add")
-
-
-def _facts_of(volume: Volume) -> dict[str, object]:
-    state = volume.check()
-    return {
-        "name": volume.spec.name,
-        "state": state.status.value,
-        "reason": state.reason,
-        "since": state.since.isoformat(timespec="seconds"),
-        "free_bytes": state.free_bytes,
-        "total_bytes": state.total_bytes,
-        "tier": volume.spec.tier,
-        "domain": volume.spec.domain,
-        "path": str(volume.spec.path),
-        "id": volume.spec.id,
-    }
 
 
 def _free(volume: dict[str, object]) -> str:

@@ -14,13 +14,10 @@ from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pacs_server.settings import TlsFiles
+    pass
 
 # Apple's systems, on which viewers run, take no server certificate that is valid for longer.
 _NODE_DAYS: Final = 825
-EXPIRES_SOON_DAYS: Final = 30
 _HEADINGS: Final = {
     "name": "CERTIFICATE",
     "subject": "SUBJECT",
@@ -96,39 +93,11 @@ def show(invocation: Invocation) -> ExitCode:
 
     Ends with 12 when one has expired or will within 30 days.
     """
+    from pacs_server.service.present import certificates_of, expiry_problem
+
     rows = list(certificates_of(invocation.settings().tls_files))
     print_rows(rows, _HEADINGS, as_json=invocation.as_json)
     warnings = list(filter(None, (expiry_problem(row) for row in rows)))
     for warning in warnings:
         talk(warning)
     return ExitCode.DAMAGE if warnings else ExitCode.DONE
-
-
-def certificates_of(files: TlsFiles) -> Iterator[dict[str, object]]:
-    """The certificate of the node, and that of the authority where there is one. Raises: ConfigError."""
-    from pacs_server.cluster.certificates import read
-
-    now = datetime.now(UTC)
-    for name, path in (("node", files.certificate), ("authority", files.ca)):
-        if name == "node" or path.exists():
-            found = read(path)
-            yield {
-                "name": name,
-                "file": str(path),
-                "subject": found.subject,
-                "issuer": found.issuer,
-                "names": list(found.names),
-                "days_left": found.days_left(now),
-                "expires_at": found.expires_at.isoformat(),
-                "fingerprint": found.fingerprint,
-            }
-
-
-def expiry_problem(row: dict[str, object]) -> str:
-    """What is wrong with the expiry of a certificate; empty when nothing is."""
-    days = row["days_left"]
-    if not isinstance(days, int) or days >= EXPIRES_SOON_DAYS:
-        return ""
-    if days < 0:
-        return f"the certificate {row['file']} has expired"
-    return f"the certificate {row['file']} expires in {days} days"

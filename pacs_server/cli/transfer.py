@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
     """Take in DICOM files and folders. The files stay where they are; what is held already is not stored twice.
 
-    Without --json only the files that were not taken are listed.
+    Without --json only the files that were not taken, or that had something remarkable, are listed.
     """
     from pacs_server.archive.importing import ImportOutcome
     from pacs_server.service.deeds import import_files
@@ -38,7 +38,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
         for result in results:
             counts[result.outcome.value] += 1
             progress.show(f"{counts.total()} files, now {result.path}")
-            if invocation.as_json or result.outcome not in taken:
+            if invocation.as_json or result.outcome not in taken or result.reason:
                 progress.clear()
                 yield {"path": str(result.path), "outcome": result.outcome.value, "reason": result.reason}
 

@@ -93,6 +93,11 @@ def read(path: Path) -> Certificate:
     )
 
 
+def end_of(certificate: bytes) -> datetime:
+    """Until when a certificate in DER, which OpenSSL has read already, is valid."""
+    return x509.load_der_x509_certificate(certificate).not_valid_after_utc
+
+
 def _load(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())

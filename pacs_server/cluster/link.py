@@ -91,6 +91,7 @@ class LinkServer:
                     self._answer(stream, self._partner(fingerprint), question)
                     answered += 1
             finally:
+                visitor.rise()
                 stream.finish()
         except PacsError as error:
             log.warning("partner connection ended", partner=named, address=address, answered=answered, why=error)

@@ -17,7 +17,7 @@ import blake3
 # The values of a row in the order in which its hash covers them, behind the hash before it, the chain and the number.
 COLUMNS: Final = (
     "at", "event", "outcome", "who", "address", "target", "patient_id", "issuer", "study_uid", "object_count",
-    "uid_digest", "detail",
+    "uid_digest", "detail", "person",
 )  # fmt: skip
 MAX_DETAIL_CHARACTERS: Final = 2_000
 _MAX_CHARACTERS: Final = 200
@@ -53,6 +53,7 @@ class EventKind(StrEnum):
     ALERT = "alert"  # damage, or a certificate that does not belong
     COMMAND = "command"  # a person changed something with `pacs`, or was refused it
     AUDIT = "audit"  # a person read this trail
+    LOGIN = "login"  # a person at a peer said who they are
 
 
 class EventOutcome(StrEnum):
@@ -66,11 +67,14 @@ class EventOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who does something: an AE title or a person, from which address, on which association if on one."""
+    """Who does something: an AE title or a person, from which address, on which association if on one; `person` is
+    whoever has logged in at that AE title.
+    """
 
     who: str
     address: str = ""
     association: int = 0
+    person: str = ""
 
     @property
     def channel(self) -> str:
@@ -82,7 +86,7 @@ class Actor:
 class Event:
     """One thing that happened. `target` is to whom or where objects went, and of a query its SOP class; `count` is how
     many objects, answers or attempts; `uid_digest` is that over the SOP Instance UIDs of the objects. Of more than 2000
-    characters of `detail` the first are kept.
+    characters of `detail` the first are kept. `person` is whoever has logged in, or tried to, where `who` is a peer.
     """
 
     kind: EventKind
@@ -97,6 +101,7 @@ class Event:
     count: int = 0
     uid_digest: str = ""
     detail: str = ""
+    person: str = ""
 
     def values(self) -> Values:
         """The values of `COLUMNS`. Texts are cut, and have no character that a database or a terminal cannot take."""
@@ -109,12 +114,14 @@ class Event:
             self.count,
             self.uid_digest,
             _text(self.detail, MAX_DETAIL_CHARACTERS),
+            _text(self.person),
         )
 
 
 def hash_of(before: str, chain: str, number: int, values: Values) -> str:
     """The hash of a row, which covers its values and, by the hash of the row before it, all rows before it."""
     told = "\n".join((before, chain, str(number), *map(str, values)))  # no value has a line break in it
+    told = told.removesuffix("\n")  # a row without a person has the hash that it had before there were persons
     return blake3.blake3(told.encode()).hexdigest()
 
 

@@ -25,8 +25,10 @@ _MEANINGS: Final = {
     "110107": "Import",
     "110112": "Query",
     "110113": "Security Alert",
+    "110114": "User Authentication",
     "110120": "Application Start",
     "110121": "Application Stop",
+    "110122": "Login",
     "110126": "Node Authentication",
     "110130": "Hardware Configuration",
     "110131": "Software Configuration",
@@ -92,6 +94,7 @@ _FORMS: Final = {
     EventKind.ALERT: _Form("110113", "110130", "E"),
     EventKind.COMMAND: _Form("110113", "110131", "E"),
     EventKind.AUDIT: _Form("110101", "", "R"),
+    EventKind.LOGIN: _Form("110114", "110122", "E"),
 }
 _MEDIA: Final = {EventKind.IMPORT: _SOURCE_MEDIA, EventKind.EXPORT: _DESTINATION_MEDIA}
 
@@ -126,11 +129,14 @@ def _identify(message: Element, event: Event, form: _Form) -> None:
 
 
 def _participate(message: Element, event: Event, form: _Form, aet: str) -> None:
-    """Who asks, who receives where that is another, and this archive."""
+    """Who asks, the person there who has logged in, who receives where that is another, and this archive."""
     goes_elsewhere = event.kind in (EventKind.BEGIN, EventKind.SEND, EventKind.EXPORT)
     if event.kind not in (EventKind.START, EventKind.STOP):
         is_receiver = goes_elsewhere and event.target == event.who
-        _participant(message, event.who, _DESTINATION if is_receiver else form.asking, event.address, asks=True)
+        role = _DESTINATION if is_receiver else form.asking
+        _participant(message, event.who, role, event.address, asks=not event.person)
+        if event.person:
+            _participant(message, event.person, "", event.address, asks=True)
     if goes_elsewhere and event.target not in ("", event.who):
         _participant(message, event.target, _MEDIA.get(event.kind, _DESTINATION), "", asks=False)
     if event.kind is EventKind.IMPORT:
@@ -169,7 +175,7 @@ def _tell_objects(message: Element, event: Event, source: str) -> None:
         _detail(study, "Detail", event.detail)
         described = SubElement(study, "ParticipantObjectDescription")
         SubElement(described, "SOPClass", NumberOfInstances=str(event.count))
-    elif event.kind not in (EventKind.START, EventKind.STOP):
+    elif event.kind not in (EventKind.START, EventKind.STOP, EventKind.LOGIN):
         subject = _object(message, source, _SYSTEM_OBJECT, _SECURITY_RESOURCE, ("110182", "DCM", "Node ID"))
         SubElement(subject, "ParticipantObjectName").text = event.kind.value
         _detail(subject, "Alert Description", event.detail)

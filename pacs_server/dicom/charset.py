@@ -121,7 +121,9 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
     first = repertoire.first
     flags = _WRONG if repertoire.terms else _ASSUMED
     if _ESCAPE.search(raw) is not None and (raw.isascii() or first is None or not first.whole):
-        return _read_extended(raw, repertoire if repertoire.terms else _repertoire(declared(assumed.encode())), vr)
+        if repertoire.terms:
+            return _read_extended(raw, repertoire, vr)
+        return _read_extended(raw, _repertoire(declared(assumed.encode())), vr)[0], _ASSUMED
     text = _read_all(raw, first)
     other = _repertoire(declared(assumed.encode())).first
     # A Latin label on what looks like pairs of bytes is doubted where something else is assumed of the sender.

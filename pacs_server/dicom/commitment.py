@@ -16,7 +16,7 @@ from pacs_server.dicom.elements import ITEM, Encoding, encoding_of
 from pacs_server.dicom.identifier import top_level
 from pacs_server.dicom.identity import Uid, uid_text
 from pacs_server.dicom.items import read_items
-from pacs_server.errors import BadQuery, InvalidUid, MissingAttribute, TooLarge, Undecodable
+from pacs_server.errors import BadQuery, InvalidUid, MissingAttribute, Undecodable
 
 # The one instance that every request and report is about. Source: PS3.4 section J.3.5.
 WELL_KNOWN_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
@@ -149,12 +149,9 @@ def _elements(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
 
 def _items(found: dict[int, tuple[str, bytes]], tag: int, encoding: Encoding) -> list[dict[int, bytes]]:
     try:
-        items = read_items(found[tag][1], encoding) if tag in found else []
+        return read_items(found[tag][1], encoding, MAX_REFERENCES) if tag in found else []
     except Undecodable as error:
         raise BadQuery(f"its sequence of objects is damaged: {error}") from error
-    if len(items) > MAX_REFERENCES:
-        raise TooLarge(f"{len(items)} objects in one transaction; at most {MAX_REFERENCES}: ask in parts")
-    return items
 
 
 def _transaction(found: dict[int, tuple[str, bytes]]) -> str:

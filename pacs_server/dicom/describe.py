@@ -41,8 +41,11 @@ MAX_TEXT_CHARACTERS: Final = 1024
 _MAX_ITEMS: Final = 64
 
 _BY_LEVEL: Final = {level: read_attributes(level) for level in Level}
-_TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?")
-_INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}")
+_TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
+_INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
+_AGE_FORM: Final = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
+# Devices write all 17 digits of a binary number, where the standard allows for 16 characters.
+_DECIMAL_FORM: Final = re.compile(r"(?=.{1,32}$)[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d+)?", re.ASCII)
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _MAX_INTEGER: Final = 2**31 - 1
 
@@ -106,6 +109,7 @@ def describe(
     if sop_uid.has_leading_zero:
         reader.flag("malformed-uid", "SOPInstanceUID")
     fields = {one: values for one in vocabulary.fields if (values := reader.field(one))}
+    items = {sequence.table: found for sequence in SEQUENCES if (found := reader.items(sequence))}
     return Description(
         patient=patient,
         study=study,
@@ -117,7 +121,7 @@ def describe(
         sop_class=sop_class,
         study_uid=study_uid,
         series_uid=series_uid,
-        items={sequence.table: found for sequence in SEQUENCES if (found := reader.items(sequence))},
+        items=items,
     )
 
 
@@ -267,11 +271,13 @@ def folded_columns(attribute: Attribute, value: Value) -> dict[str, Value]:
 def _date(text: str) -> str | None:
     """YYYYMMDD of a real day, also from the old form with points; None otherwise."""
     digits = text.replace(".", "") if len(text) == 10 else text
+    if len(digits) != 8:
+        return None
     try:
         day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
-    return digits if len(digits) == 8 and digits == f"{day:%Y%m%d}".rjust(8, "0") else None
+    return digits if digits == f"{day:%Y%m%d}".rjust(8, "0") else None
 
 
 def _time(text: str) -> str | None:
@@ -286,6 +292,17 @@ def _integer(text: str) -> int | None:
     return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
 
 
+def _age(text: str) -> str | None:
+    """Three digits and a unit, also from fewer digits; None otherwise."""
+    found = _AGE_FORM.fullmatch(text)
+    return found[1].rjust(3, "0") + found[2] if found else None
+
+
+def _decimal(text: str) -> str | None:
+    """A decimal number as it is written; None when it is none, or absurdly long."""
+    return text if _DECIMAL_FORM.fullmatch(text) else None
+
+
 def _sought(text: str, field: Field) -> str:
     """What keys are compared with; empty when the value is not what its VR promises."""
     if field.vr == "PN":
@@ -297,4 +314,10 @@ def _sought(text: str, field: Field) -> str:
     return "" if compared is None else str(compared)
 
 
-_CHECKS: Final[dict[str, Callable[[str], Value]]] = {"DA": _date, "TM": _time, "IS": _integer}
+_CHECKS: Final[dict[str, Callable[[str], Value]]] = {
+    "AS": _age,
+    "DA": _date,
+    "DS": _decimal,
+    "IS": _integer,
+    "TM": _time,
+}

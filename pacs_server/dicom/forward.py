@@ -11,6 +11,9 @@ from pacs_server.errors import Undecodable
 
 _LONGEST_HEADER_BYTES: Final = 12
 _INFLATE_BYTES: Final = 1 << 20
+# Deflate makes at most 1032 bytes of one. Real ones rarely make more than 100; an empty segmentation may, and is small.
+_NEVER_A_BOMB_BYTES: Final = 64 << 20
+_MAX_RATIO: Final = 500
 
 
 class Forward:
@@ -97,18 +100,25 @@ def skip_value(source: Forward, encoding: Encoding, length: int) -> None:
 def inflated(pieces: Iterable[Buffer], transfer_syntax: str) -> Iterable[Buffer]:
     """The data set as its elements are laid out, inflated a bounded piece at a time where its syntax is deflated.
 
-    Raises: Undecodable, while it is read, when the deflated stream is damaged or cut. Source: PS3.5 section A.5.
+    Raises: Undecodable, while it is read, when the deflated stream is damaged or cut, or is a bomb, of which more than
+    64 MiB come out, and more than 500 times what went in. Source: PS3.5 section A.5.
     """
     return _inflated(pieces) if transfer_syntax in DEFLATED_SYNTAXES else pieces
 
 
 def _inflated(pieces: Iterable[Buffer]) -> Iterator[bytes]:
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    taken = made = 0
     try:
         for piece in pieces:
             rest: Buffer = piece
             while rest and not inflater.eof:
-                if some := inflater.decompress(rest, _INFLATE_BYTES):
+                some = inflater.decompress(rest, _INFLATE_BYTES)
+                taken += len(rest) - len(inflater.unconsumed_tail)
+                made += len(some)
+                if made > max(_NEVER_A_BOMB_BYTES, _MAX_RATIO * taken):
+                    raise Undecodable(f"its deflated data are a bomb: {taken} bytes of them make more than {made}")
+                if some:
                     yield some
                 rest = inflater.unconsumed_tail
     except zlib.error as error:

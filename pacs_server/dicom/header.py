@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from pacs_server.dicom.attributes import SEQUENCE_BY_TAG, SERIES_UID, SOP_CLASS, SOP_UID, STUDY_UID
 from pacs_server.dicom.elements import (
@@ -23,12 +23,13 @@ from pacs_server.dicom.elements import (
     encoding_of,
 )
 from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary, reservation, reserves
-from pacs_server.errors import Undecodable
+from pacs_server.errors import ObjectMismatch, Undecodable
 
 _IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
 _MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
 _INFLATE_BYTES: Final = 1 << 16
 _MAX_HEADER_BYTES: Final = 12
+_FIRST_GROUP, _FIRST_GROUP_SWAPPED = 0x0008, 0x0800
 _LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
 _KNOWN_VRS: Final = LONG_VRS | frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -73,7 +74,8 @@ class HeadScanner:
     def feed(self, fragment: bytes | memoryview) -> None:
         """Take the next bytes; no reference to them is kept.
 
-        Raises: Undecodable as soon as they cannot be a data set within the limits.
+        Raises: Undecodable as soon as they cannot be a data set within the limits; ObjectMismatch when they begin like
+        one in another encoding than that of the transfer syntax.
         """
         if self._inflater is None:
             self._walk.feed(fragment)
@@ -86,7 +88,7 @@ class HeadScanner:
     @property
     def identified(self) -> bool:
         """Whether the four identifying UIDs were read."""
-        return self._walk.values.keys() >= _IDENTIFYING
+        return self._walk.identified
 
     def value(self, tag: int) -> bytes | None:
         """The raw value of an indexed element, as far as it was read."""
@@ -163,6 +165,10 @@ class _Walk:
         self._items: bytearray | None = None
         self._items_of = 0
 
+    @property
+    def identified(self) -> bool:
+        return self.values.keys() >= _IDENTIFYING
+
     def feed(self, fragment: bytes | memoryview) -> None:
         if self._stopped:
             return
@@ -189,6 +195,8 @@ class _Walk:
                 self._keep_items(items, buffer[begun : min(start, end)], is_cut=start > end)
         self._skip_bytes = max(0, start - end)
         self._seen_bytes += min(start, end) - first
+        if self._seen_bytes + self._skip_bytes > self._limits.max_head_bytes and not self.identified:
+            self._refuse_unidentified(f"more than {self._limits.max_head_bytes} bytes")
 
     def _run(self, buffer: bytes | memoryview, start: int, end: int) -> int:
         """Take top-level elements that need no thought, which most are; answers where the first other one begins.
@@ -307,12 +315,21 @@ class _Walk:
             raise Undecodable(f"element {tag:08x} is {what} and has no place in a data set")
         if tag <= self._last_tag:
             self.flags.add("tags-out-of-order")
-        if self.encoding.explicit:
-            if vr not in _KNOWN_VRS:
-                raise Undecodable(f"element {tag:08x} has no known VR: is the data set in Implicit VR?")
-        elif self._last_tag < 0 and bytes(buffer[4:6]) in _KNOWN_VRS and buffer[6] | buffer[7] << 8 < 0x1000:
-            raise Undecodable("the data set is in Explicit VR, but Implicit VR was negotiated")
+        if self._last_tag < 0 and (other := self._other_encoding(tag, bytes(buffer[4:8]))):
+            raise ObjectMismatch(f"the data set is in {other}, which is not the transfer syntax that it came in")
+        if self.encoding.explicit and vr not in _KNOWN_VRS:
+            raise Undecodable(f"element {tag:08x} has no known VR")
         self._last_tag = tag
+
+    def _other_encoding(self, tag: int, behind_tag: bytes) -> str:
+        """The encoding that the first element looks like, when that is another one than it should be."""
+        if tag >> 16 == _FIRST_GROUP_SWAPPED:
+            return "the other byte order"
+        has_vr = behind_tag[:2] in _KNOWN_VRS
+        if not self.encoding.explicit:
+            return "Explicit VR" if has_vr and behind_tag[2] | behind_tag[3] << 8 < 0x1000 else ""
+        is_length = tag >> 16 == _FIRST_GROUP and not any(behind_tag[1:])
+        return "Implicit VR" if is_length and not has_vr else ""
 
     def _check_caps(self) -> None:
         limits = self._limits
@@ -327,10 +344,13 @@ class _Walk:
             self._stop("tail-unchecked" if self.past_head else "head-cut", f"deeper than {limits.max_depth} levels")
 
     def _stop(self, flag: str, cap: str) -> None:
-        if not self.values.keys() >= _IDENTIFYING:
-            raise Undecodable(f"the identifying UIDs do not stand in the head of the data set: {cap}")
+        if not self.identified:
+            self._refuse_unidentified(cap)
         self.flags.add(flag)
         self._stopped = True
+
+    def _refuse_unidentified(self, cap: str) -> NoReturn:
+        raise Undecodable(f"the identifying UIDs do not stand in the head of the data set: {cap}")
 
     def check_end(self) -> None:
         """Raise Undecodable unless the data set ends where an element ends."""

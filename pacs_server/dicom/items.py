@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from pacs_server.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
-from pacs_server.errors import Undecodable
+from pacs_server.errors import TooLarge, Undecodable
 
 MAX_DEPTH: Final = 8
 # Between the texts of an item, and between items, where several stand in one text.
 FIELD_END, ROW_END = "\x1f", "\x1e"
 
 
-def read_items(raw: bytes, encoding: Encoding) -> list[dict[int, bytes]]:
+def read_items(raw: bytes, encoding: Encoding, most: int | None = None) -> list[dict[int, bytes]]:
     """The elements of each item by tag, as raw values; a delimiter at the end of `raw` may be there or not.
 
-    Raises: Undecodable when this is not a sequence of items, or one is longer than what is here.
+    Raises: Undecodable when this is not a sequence of items, or one is longer than what is here; TooLarge as soon as
+    there are more than `most`.
     Source: PS3.5 section 7.5.
     """
     items: list[dict[int, bytes]] = []
@@ -29,6 +30,8 @@ def read_items(raw: bytes, encoding: Encoding) -> list[dict[int, bytes]]:
             raise Undecodable(f"element {tag:08x} stands where only an item may stand")
         values, offset = _read_item(raw, offset, len(raw) if length == UNDEFINED_LENGTH else offset + length, encoding)
         items.append(values)
+        if most is not None and len(items) > most:
+            raise TooLarge(f"more than {most} items in one sequence: ask in parts")
     return items
 
 

@@ -17,7 +17,9 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.338827850861330493178207111212198612719"
 IMPLEMENTATION_VERSION: Final = "PACS_SERVER_1"
 MAX_FILE_META_BYTES: Final = 1 << 16
 
-_PREFIX: Final = b"\0" * 128 + b"DICM"
+PREAMBLE_BYTES: Final = 128
+
+_PREFIX: Final = b"\0" * PREAMBLE_BYTES + b"DICM"
 _GROUP_LENGTH: Final = 0x00020000
 _VERSION: Final = 0x00020001
 _SOP_CLASS: Final = 0x00020002
@@ -64,6 +66,11 @@ def _uid_element(tag: int, uid: str) -> bytes:
     return EXPLICIT.write_header(tag, b"UI", len(value)) + value
 
 
+def has_preamble(prefix: Buffer) -> bool:
+    """Whether a file that begins so has a preamble, which is anybody's."""
+    return bytes(prefix[PREAMBLE_BYTES : len(_PREFIX)]) == b"DICM"
+
+
 def read_file_meta(prefix: Buffer) -> FileMeta:
     """Read the meta information at the start of a file; `prefix` is the file, or at least its first 64 KiB.
 
@@ -71,7 +78,7 @@ def read_file_meta(prefix: Buffer) -> FileMeta:
 
     Raises: Undecodable when there is no meta information or a UID of it is missing.
     """
-    offset = 132 if bytes(prefix[128:132]) == b"DICM" else 0
+    offset = len(_PREFIX) if has_preamble(prefix) else 0
     values: dict[int, bytes] = {}
     while (found := EXPLICIT.header(prefix, offset)) is not None:
         tag, _, length, start = found

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import FileMeta, read_file_meta
 from pacs_server.errors import Undecodable
+
+
+def data_set_of(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+    """The data set of a file that comes in pieces, the first at least 64 KiB or the whole meta information.
+
+    Raises: Undecodable when it does not begin as one.
+    """
+    first = next(pieces)
+    return chain((first[read_file_meta(first).data_set_offset :],), pieces)
 
 
 class FileHasher:

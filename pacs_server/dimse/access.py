@@ -17,7 +17,7 @@ from pacs_server.archive.ingest import Origin
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dimse.services import SERVICES, Service
-from pacs_server.index.registry import Peer, Right
+from pacs_server.index.registry import Identity, Peer, Right
 from pacs_server.log import escaped
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
@@ -43,7 +43,9 @@ _EXTENDED_OPTIONS: Final = {Right.FIND: 3, Right.MOVE: 1, Right.GET: 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A peer that was let in: what it may do, and what is assumed of the objects and keys it sends."""
+    """A peer that was let in: what it may do, and what is assumed of the objects and keys it sends; who has to be at
+    it, and who is.
+    """
 
     aet: str
     rights: frozenset[Right]
@@ -54,6 +56,15 @@ class Caller:
     syntax: str = ""
     destinations: tuple[str, ...] = ()
     max_associations: int = 0
+    identity: Identity = Identity.NONE
+    person: str = ""
+    is_registered: bool = True
+    is_self_check: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is called in metrics: only an admin adds names there."""
+        return self.aet if self.is_registered else "unregistered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +123,19 @@ def identify(
     if peer is None:
         if not address.is_loopback:
             return _unknown(f"it is not registered: pacs ae approve {calling}, or pacs ae add")
-        return _caller(Peer(aet=calling, host=None, port=None, rights=frozenset(Right), sources=()), rules)
+        stranger = Peer(aet=calling, host=None, port=None, rights=frozenset(Right), sources=())
+        return replace(_caller(stranger, rules), is_registered=False)
     if not any(covers(source, address) for source in peer.sources):
         return _unknown("it is not registered for this address")
     if peer.certificate and peer.certificate != fingerprint:
         shown = "another one" if fingerprint else "none" if fingerprint is not None else "no TLS"
         return _unknown(f"it has to show the certificate that is pinned for it, and showed {shown}")
     return _caller(peer, rules)
+
+
+def self_check_of(aet: str) -> Caller:
+    """The server as it calls itself to see whether it answers: it may do nothing else."""
+    return Caller(aet=aet, rights=frozenset({Right.ECHO}), charset="", origin=Origin(aet=aet), is_self_check=True)
 
 
 def _unknown(why: str) -> Rejection:
@@ -137,6 +154,7 @@ def _caller(peer: Peer, rules: AccessRules) -> Caller:
         syntax=peer.syntax,
         destinations=peer.destinations,
         max_associations=peer.max_associations,
+        identity=peer.identity,
     )
 
 

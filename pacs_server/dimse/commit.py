@@ -61,16 +61,14 @@ def handle_commit(session: Session, command: Command) -> None:
     """
     association = session.association
     if command.field == CommandField.N_EVENT_REPORT_RQ:
-        receive_report(association, command, session.caller.aet, session.archive.commitments)
-        return
-    if command.field == CommandField.N_ACTION_RQ and association.contexts[command.context_id].as_scp:
+        status, comment = _record(association, command, session.caller.aet, session.archive.commitments)
+    elif command.field == CommandField.N_ACTION_RQ and association.contexts[command.context_id].as_scp:
         status, comment = _take_in(session, command)
     else:
         status, comment = Status.UNRECOGNISED_OPERATION, ""
     if status != Status.SUCCESS:
         session.audit(EventKind.COMMITMENT, EventOutcome.REFUSED, detail=f"{hex(status)} {comment}")
-    association.drain()
-    association.respond(response(command, status, comment=comment), command.context_id)
+    _settle(association, command, status, comment)
 
 
 def _take_in(session: Session, command: Command) -> tuple[Status, str]:
@@ -147,6 +145,10 @@ def receive_report(association: Association, command: Command, aet: str, commitm
     Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
     """
     status, comment = _record(association, command, aet, commitments)
+    _settle(association, command, status, comment)
+
+
+def _settle(association: Association, command: Command, status: Status, comment: str) -> None:
     association.drain()
     association.respond(response(command, status, comment=comment), command.context_id)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.archive.lookup import answers
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.matching import Manner, Model, parse_query
@@ -36,6 +36,9 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     asked, status, comment = _answer(session, command, model)
     outcome = _OUTCOMES.get(status, EventOutcome.REFUSED)
     count = session.tally.answered - answered
+    metrics.add(metrics.ANSWERS, session.caller.label, number=count)
+    if status != Status.SUCCESS:
+        metrics.add(metrics.FAILURES, "find", hex(status))
     session.audit(
         EventKind.QUERY,
         outcome,

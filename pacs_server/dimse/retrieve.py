@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.archive.calling import way_to
 from pacs_server.archive.lookup import deliverables
 from pacs_server.dicom.audit import EventKind, EventOutcome
@@ -52,16 +52,10 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     if items is None:
         return
     title = command.move_destination
-    allowed = session.caller.destinations
-    if allowed and title not in allowed:
-        comment = f"{session.caller.aet} may not move to {title}: pacs ae set {session.caller.aet} --destinations ..."
-        _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
-        return
     peer = _destination(session, title)
-    if peer is None or peer.host is None or peer.port is None:
-        comment = f"Move destination {title} unknown: pacs ae add {title} HOST PORT"
-        session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=comment)
-        _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, comment)
+    if isinstance(peer, str):
+        session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=peer)
+        _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, peer)
         return
     destination = way_to(peer, session.archive.settings.tls_files)
     progress = Progress(remaining=len(items))
@@ -82,15 +76,13 @@ def _send_all(work: SubOperations, items: Sequence[Deliverable], send: Callable[
     Raises: RequesterGone; what `send` raises.
     """
     here, away = ([item for item in items if bool(item.archives) is is_away] for is_away in (False, True))
+    away = work.fetchable(away)
     return (bool(here) and send(here)) or (bool(away) and work.fetch(away, send))
 
 
 def _find_items(session: Session, command: Command, model: Model) -> list[Deliverable] | None:
     """The objects asked for; None when the request was answered with a refusal."""
     association = session.association
-    if not command.has_data_set:
-        _end(session, command, Status.DATA_SET_MISMATCH, "the retrieve has no identifier")
-        return None
     try:
         syntax = association.contexts[command.context_id].transfer_syntax
         identifier = association.read_identifier()
@@ -130,11 +122,20 @@ def _audited(
             )
 
 
-def _destination(session: Session, title: str) -> Peer | None:
+def _destination(session: Session, title: str) -> Peer | str:
+    """The peer to which a requester wants something moved, or why that is not done."""
+    aet, allowed = session.caller.aet, session.caller.destinations
+    if title == session.archive.settings.aet:
+        return f"Move destination {title} is this archive, which holds the objects"
+    if allowed and title not in allowed:
+        return f"{aet} may not move to {title}: pacs ae set {aet} --destinations ..."
     try:
-        return session.archive.registry.peer(AeTitle(title))
+        peer = session.archive.registry.peer(AeTitle(title))
     except ValueError:
-        return None
+        peer = None
+    if peer is None or peer.host is None or peer.port is None:
+        return f"Move destination {title} unknown: pacs ae add {title} HOST PORT"
+    return peer
 
 
 def _finish(session: Session, command: Command, progress: Progress, *, cancelled: bool) -> None:
@@ -159,6 +160,8 @@ def _end(
     syntax = association.contexts[command.context_id].transfer_syntax
     identifier = failed_list(failed_uids, syntax) if failed_uids else None
     final = response(command, status, comment=comment, has_data_set=identifier is not None, **(counts or {}))
+    if status != Status.SUCCESS:
+        metrics.add(metrics.FAILURES, "move" if command.move_destination else "get", hex(status))
     association.respond(final, command.context_id, identifier)
     log.info(
         "retrieve",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
-from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify, not_allowed
+from pacs_server.dimse.access import AccessRules, Caller, answer_contexts, identify, not_allowed, self_check_of
 from pacs_server.dimse.commit import handle_commit, next_command, settle_report
 from pacs_server.dimse.doorkeeper import Doorkeeper
 from pacs_server.dimse.find import handle_find
+from pacs_server.dimse.identity import Authenticator, claimed_name
 from pacs_server.dimse.retrieve import handle_get, handle_move
 from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.session import Archive, Session
@@ -31,11 +33,24 @@ from pacs_server.index.registry import Right
 from pacs_server.net.association import answer
 from pacs_server.net.connection import Connection
 from pacs_server.net.message import Command, CommandField, response
-from pacs_server.net.negotiate import CONGESTION, AssociationRequest, ContextAnswer, Rejection
-from pacs_server.net.seats import Claim
+from pacs_server.net.negotiate import (
+    CONGESTION,
+    AssociationRequest,
+    ContextAnswer,
+    Rejection,
+)
+from pacs_server.net.seats import SELF_CHECK, Claim
 from pacs_server.net.secure import secure_incoming
 from pacs_server.settings import ClientCertificates
 
+_SERVICE_NAMES = {
+    CommandField.C_ECHO_RQ: "echo",
+    CommandField.C_STORE_RQ: "store",
+    CommandField.C_FIND_RQ: "find",
+    CommandField.C_GET_RQ: "get",
+    CommandField.C_MOVE_RQ: "move",
+    CommandField.N_ACTION_RQ: "commit",
+}
 _OPERATION = {
     Right.ECHO: CommandField.C_ECHO_RQ,
     Right.FIND: CommandField.C_FIND_RQ,
@@ -44,13 +59,28 @@ _OPERATION = {
 }
 
 _RESERVED_AGE_S = 1.0
+_MAX_CLAIMED = 64  # characters of a name; ten thousand that wait to be written down must not hold 16 KiB each
+
+_CHECKED, _RELEASED, _REJECTED = "self-check", "released", "rejected"
+_ORDERLY = (_CHECKED, _RELEASED, _REJECTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Visit:
+    """One connection: its socket, where it comes from, and its number in the log."""
+
+    sock: socket.socket
+    address: str
+    number: int
 
 
 class Provider:
     """Serves associations, each in the thread of its connection. Shared state: the sessions that are open now."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, is_self_check: Callable[[int], bool]) -> None:
+        """`is_self_check` says of a port of this machine whether the server calls itself from there."""
         self._archive = archive
+        self._is_self_check = is_self_check
         settings = archive.settings
         self._limits = settings.network
         self._rules = AccessRules(
@@ -64,6 +94,7 @@ class Provider:
         self._kept: Mapping[str, int] = {}
         self._looked_at = float("-inf")
         self.doorkeeper = Doorkeeper()
+        self._authenticator = Authenticator(settings, archive.users)
         self.served = 0
 
     def sessions(self) -> list[tuple[int, Session]]:
@@ -89,13 +120,14 @@ class Provider:
         self, agree: Callable[[], tuple[Connection, str | None]], sock: socket.socket, address: str, number: int
     ) -> None:
         started = time.monotonic()
+        connection: Connection | None = None
         try:
-            ending = self._serve(*agree(), address, number)
+            connection, fingerprint = agree()
+            ending = self._serve(connection, fingerprint, _Visit(sock=sock, address=address, number=number))
         except (PeerAborted, PeerTimedOut, PeerRejected, ProtocolViolation) as error:
             ending = f"{type(error).__name__}: {error}"
-            if isinstance(error, ProtocolViolation):
-                session = self._open.get(number)
-                self._note_refused(session.caller.aet if session else "", address, str(error))
+            between = connection is None or connection.is_between_requests
+            self._note_broken(error, number, address, between_requests=between)
         except ConfigError as error:
             log.error("TLS not spoken", number=number, address=address, why=error)
             ending = "no certificate of ours"
@@ -105,38 +137,49 @@ class Provider:
         finally:
             session = self._open.pop(number, None)
             sock.close()
-        self._log_end(session, number, address, ending, time.monotonic() - started)
+        if ending is not _CHECKED:
+            self._log_end(session, number, address, ending, time.monotonic() - started)
+            if ending not in _ORDERLY:
+                metrics.add(metrics.BROKEN, ending.partition(":")[0])
 
-    def _serve(self, connection: Connection, fingerprint: str | None, address: str, number: int) -> str:
+    def _serve(self, connection: Connection, fingerprint: str | None, visit: _Visit) -> str:
+        asked: list[AssociationRequest] = []
         callers: list[Caller] = []
 
         def decide(request: AssociationRequest) -> Rejection | Sequence[ContextAnswer]:
+            asked.append(request)
             try:
-                verdict = identify(request, self._rules, self._archive.registry.peer, fingerprint)
-                if isinstance(verdict, Rejection):
-                    self._note_refused(request.calling_aet, address, f"{verdict.text}; called {request.called_aet}")
-                    self.doorkeeper.note(request, fingerprint, verdict, datetime.now(UTC))
-                    return verdict
-                self._archive.take_over_changes()
-                verdict = self._archive.admission().admit(verdict)
-                if isinstance(verdict, Rejection):
-                    return verdict
-                connection.claim = Claim(aet=verdict.aet, most=verdict.max_associations, reserved=self._reserved())
-                callers.append(verdict)
-                answers = answer_contexts(request, verdict, self._rules, self._archive.search.usual_syntax)
-            except IndexUnavailable as error:
-                log.error("association not accepted", number=number, address=address, why=error)
+                caller = self._let_in(request, fingerprint, visit.sock)
+                if isinstance(caller, Rejection):
+                    return caller
+                connection.confirms_identity = bool(caller.person)
+                connection.claim = SELF_CHECK if caller.is_self_check else self._claim_of(caller)
+                answers = answer_contexts(request, caller, self._rules, self._archive.search.usual_syntax)
+            except (IndexUnavailable, ConfigError) as error:
+                log.error("association not accepted", number=visit.number, address=visit.address, why=error)
                 return CONGESTION
-            if refused := not_allowed(request, answers):
-                self._note_refused(verdict.aet, address, f"not allowed: {' '.join(refused)}")
+            callers.append(caller)
+            if not caller.is_self_check and (refused := not_allowed(request, answers)):
+                self._note(EventOutcome.REFUSED, caller.aet, visit.address, f"not allowed: {' '.join(refused)}")
             return answers
 
-        association = answer(connection, address, self._limits, decide, number)
-        if association is None:
-            return "rejected"
+        association = answer(connection, visit.address, self._limits, decide, visit.number)
+        if isinstance(association, Rejection):
+            metrics.add(metrics.REJECTED, association.text)
+            who, called = (asked[0].calling_aet, f"; called {asked[0].called_aet}") if asked else ("", "")
+            self._note(EventOutcome.REFUSED, who, visit.address, association.text + called)
+            return _REJECTED
         session = Session(association=association, caller=callers[0], archive=self._archive, since=datetime.now(UTC))
-        self._open[number] = session
-        self.served += 1
+        self._attend(session, visit.number)
+        return _CHECKED if session.caller.is_self_check else _RELEASED
+
+    def _attend(self, session: Session, number: int) -> None:
+        """Hand each message of an association to its service, until the peer releases it."""
+        association = session.association
+        if not session.caller.is_self_check:
+            self._open[number] = session
+            self.served += 1
+            metrics.add(metrics.ACCEPTED, session.caller.label)
         try:
             while (command := next_command(session)) is not None:
                 _dispatch(session, command)
@@ -148,23 +191,76 @@ class Provider:
         finally:
             association.close()
             self._archive.requests.close(session.caller.aet, session.requester)
-        return "released"
 
-    def _note_refused(self, who: str, address: str, why: str) -> None:
-        """Have the audit trail tell of an attempt that was refused.
+    def _is_from_here(self, sock: socket.socket) -> bool:
+        """Whether the server calls itself to see whether it answers. Nobody else can have that port meanwhile."""
+        try:
+            (own, *_), (host, port, *_) = sock.getsockname(), sock.getpeername()
+        except OSError:  # it has gone already
+            return False
+        return bool(host == own and self._is_self_check(port))
+
+    def _let_in(self, request: AssociationRequest, fingerprint: str | None, sock: socket.socket) -> Caller | Rejection:
+        """Who calls, and may. Raises: IndexUnavailable; ConfigError when nobody can log in."""
+        if self._is_from_here(sock):
+            self._archive.take_over_changes()
+            return self_check_of(request.calling_aet)
+        verdict = identify(request, self._rules, self._archive.registry.peer, fingerprint)
+        if isinstance(verdict, Rejection):
+            self.doorkeeper.note(request, fingerprint, verdict, datetime.now(UTC))
+            return verdict
+        verdict = self._logged_in(verdict, request, fingerprint)
+        if isinstance(verdict, Rejection):
+            return verdict
+        self._archive.take_over_changes()
+        return self._archive.admission().admit(verdict)
+
+    def _logged_in(self, caller: Caller, request: AssociationRequest, fingerprint: str | None) -> Caller | Rejection:
+        """The caller with the person who is at it. Whether one could log in is told to the audit trail.
+
+        Source: PS3.15 section A.5.3.12 (user authentication).
+        """
+        now = datetime.now(UTC)
+        verdict = self._authenticator.admit(caller, request, is_over_tls=fingerprint is not None, now=now)
+        event = Event(kind=EventKind.LOGIN, at=now, who=caller.aet, address=request.peer_address, count=1)
+        if isinstance(verdict, Rejection):
+            claimed, refused = claimed_name(request.identity)[:_MAX_CLAIMED], EventOutcome.REFUSED
+            self._archive.audit(replace(event, outcome=refused, person=claimed, detail=verdict.why))
+            self.doorkeeper.note(request, fingerprint, verdict, now)
+        elif verdict.person:
+            self._archive.audit(replace(event, person=verdict.person))
+        return verdict
+
+    def _note_broken(self, error: PacsError, number: int, address: str, *, between_requests: bool) -> None:
+        """Have the audit trail tell of a connection that did not end as it should. Not of one that its peer left before
+        it asked for anything or between two requests, nor of one on which nothing came between two requests.
+        """
+        session = self._open.get(number)
+        left_in_peace = isinstance(error, PeerAborted) or (isinstance(error, PeerTimedOut) and session is not None)
+        if left_in_peace and between_requests:
+            return
+        broke_off = session is not None and not isinstance(error, ProtocolViolation)
+        outcome = EventOutcome.FAILED if broke_off else EventOutcome.REFUSED
+        self._note(outcome, session.caller.aet if session else "", address, str(error))
+
+    def _note(self, outcome: EventOutcome, who: str, address: str, why: str) -> None:
+        """Have the audit trail tell of an attempt that was refused or broken off.
 
         Source: PS3.15 section A.5.3.11 (security alert).
         """
         event = Event(
             kind=EventKind.ASSOCIATION,
             at=datetime.now(UTC),
-            outcome=EventOutcome.REFUSED,
+            outcome=outcome,
             who=who.strip(),
             address=address,
             count=1,
             detail=why,
         )
         self._archive.audit(event)
+
+    def _claim_of(self, caller: Caller) -> Claim:
+        return Claim(aet=caller.aet, most=caller.max_associations, reserved=self._reserved())
 
     def _reserved(self) -> Mapping[str, int]:
         """The places that are kept for peers, as of a moment ago. Raises: IndexUnavailable."""
@@ -182,6 +278,7 @@ class Provider:
             "association",
             number=number,
             calling=association.calling_aet,
+            person=session.caller.person or None,
             called=association.called_aet,
             address=address,
             stored=tally.stored or None,
@@ -205,6 +302,13 @@ def _dispatch(session: Session, command: Command) -> None:
     ):  # of all that we ask on the association of a peer, only reports are answered in their own time
         settle_report(session, command)
         return
+    began = time.monotonic()
+    _do(session, command)
+    if not session.caller.is_self_check:
+        metrics.observe(metrics.SECONDS, time.monotonic() - began, _SERVICE_NAMES.get(command.field, "other"))
+
+
+def _do(session: Session, command: Command) -> None:
     context = session.association.contexts[command.context_id]
     service = SERVICES.get(context.abstract_syntax)
     if service is None:

@@ -13,9 +13,12 @@ from pacs_server.dicom.audit import Actor, Event, EventKind, EventOutcome, diges
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Admission, Caller
 from pacs_server.dimse.reporting import OpenRequests, Requester
+from pacs_server.dimse.turns import Turns
 from pacs_server.index.commitments import Commitments
+from pacs_server.index.deposits import Deposits
 from pacs_server.index.registry import Registry
 from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.users import Users
 from pacs_server.net.association import Association
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
@@ -30,13 +33,15 @@ class Archive:
     an object, which a partner may hand on from the AE title that it names, `on_damage` is told of a copy that is bad,
     `on_read` of each object that somebody got, `requests` are those that wait for a report. `fetch` has objects come
     from the archive servers that keep them, until it is stopped: each with the copies that it has then, or with why it
-    did not come. What `audit` is told goes into the audit trail, without the answer waiting for that.
+    did not come. What `audit` is told goes into the audit trail, without the answer waiting for that. `turns` are those
+    of retrieves that send to the same destination.
     """
 
     settings: Settings
     search: Search
     transcoder: Transcoder
     registry: Registry
+    users: Users
     take_over_changes: Callable[[], None]
     admission: Callable[[], Admission]
     placement: Callable[[], Placement]
@@ -45,9 +50,11 @@ class Archive:
     on_damage: Callable[[Deliverable, NamesCopy, str], None]
     on_read: Callable[[Deliverable], None]
     commitments: Commitments
+    deposits: Deposits
     requests: OpenRequests
     fetch: Fetch
     audit: Callable[[Event], None]
+    turns: Turns = field(default_factory=Turns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +85,12 @@ class Session:
     def actor(self) -> Actor:
         """Who asks for what is done on it."""
         association = self.association
-        return Actor(who=self.caller.aet, address=association.peer_address, association=association.number)
+        return Actor(
+            who=self.caller.aet,
+            address=association.peer_address,
+            association=association.number,
+            person=self.caller.person,
+        )
 
     def audit(
         self,
@@ -98,6 +110,7 @@ class Session:
             at=datetime.now(UTC),
             outcome=outcome,
             who=actor.who,
+            person=actor.person,
             address=actor.address,
             target=target,
             study_uid=study_uid,

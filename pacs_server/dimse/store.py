@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.archive.ingest import Declared, ingest
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
-from pacs_server.errors import BadObject, IndexUnavailable, NotEnoughCopies, ObjectMismatch, Refused, VolumeUnavailable
+from pacs_server.errors import (
+    BadObject,
+    IndexUnavailable,
+    NotAsGiven,
+    NotEnoughCopies,
+    ObjectMismatch,
+    Refused,
+    VolumeUnavailable,
+)
 from pacs_server.net.message import HANDED_ON, Command, response
 
 
@@ -31,18 +39,24 @@ def _receive(session: Session, command: Command) -> tuple[Status, str]:
     tally = session.tally
     try:
         if not command.has_data_set:
-            return Status.PROCESSING_FAILURE, "C-STORE without a data set"
+            return _refused(session, command, Status.PROCESSING_FAILURE, "C-STORE without a data set")
         received_bytes = _keep(session, command)
     except (BadObject, NotEnoughCopies, VolumeUnavailable, IndexUnavailable, Refused) as refusal:
-        tally.refused += 1
-        status = status_for(refusal)
-        caller = session.caller.aet
-        log.warning("not stored", calling=caller, sop=command.affected_sop_instance, status=hex(status), why=refusal)
-        session.audit(EventKind.STORE, EventOutcome.REFUSED, count=1, detail=f"{hex(status)} {refusal}")
-        return status, str(refusal)
+        return _refused(session, command, status_for(refusal), str(refusal))
     tally.stored += 1
     tally.received_bytes += received_bytes
+    metrics.add(metrics.STORED, session.caller.label)
+    metrics.add(metrics.RECEIVED_BYTES, session.caller.label, number=received_bytes)
     return Status.SUCCESS, ""
+
+
+def _refused(session: Session, command: Command, status: Status, why: str) -> tuple[Status, str]:
+    session.tally.refused += 1
+    metrics.add(metrics.REFUSED, session.caller.label, hex(status))
+    caller = session.caller.aet
+    log.warning("not stored", calling=caller, sop=command.affected_sop_instance, status=hex(status), why=why)
+    session.audit(EventKind.STORE, EventOutcome.REFUSED, count=1, detail=f"{hex(status)} {why}")
+    return status, why
 
 
 def _handed_on_from(command: Command) -> str:
@@ -51,6 +65,14 @@ def _handed_on_from(command: Command) -> str:
         return AeTitle(command.move_originator) if command.move_originator_message_id == HANDED_ON else ""
     except ValueError:
         return ""
+
+
+def _was_asked(session: Session, command: Command) -> bool:
+    """Whether the object comes because we asked for it by C-MOVE.
+
+    Source: PS3.7 section 9.1.1.1.7 (Move Originator Application Entity Title).
+    """
+    return command.move_originator == session.archive.settings.aet and command.move_originator_message_id != HANDED_ON
 
 
 def _keep(session: Session, command: Command) -> int:
@@ -63,12 +85,18 @@ def _keep(session: Session, command: Command) -> int:
         sop_instance=Uid(command.affected_sop_instance),
         transfer_syntax=context.transfer_syntax,
     )
-    origin = replace(session.caller.origin, actor=session.actor)
+    was_asked, aet = _was_asked(session, command), session.caller.aet
+    origin = replace(session.caller.origin, actor=session.actor, was_asked=was_asked)
     reception = archive.receive(declared, origin, _handed_on_from(command))
     try:
         for fragment in association.data_set():
             reception.feed(fragment)
         ingest(reception)
+    except NotAsGiven as error:
+        archive.deposits.note_other(aet, declared.sop_instance, str(error))
+        raise
     finally:
         reception.abandon()
+    if was_asked:
+        archive.deposits.note_given_back(aet, (declared.sop_instance, reception.digest()), reception.now)
     return reception.size_bytes

@@ -9,12 +9,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, contexts_for, deliver
 from pacs_server.archive.lookup import moved_copies
 from pacs_server.dimse.progress import Progress, Watch
@@ -73,6 +73,7 @@ class SubOperations:
         """`preferred` is the transfer syntax that the receiver wants uncompressed objects in; `originator` the AE title
         and message ID of the C-MOVE that asks.
         """
+        self._requester = session.caller.aet
         self._archive, self._tally, self._progress = session.archive, session.tally, progress
         self._watch = Watch(session, command, progress)
         self._preferred = preferred
@@ -89,14 +90,35 @@ class SubOperations:
         return bool(waiting)
 
     def move(self, items: Sequence[Deliverable], destination: Destination, *, associations: int) -> bool:
-        """Send the objects to a destination, over so many associations at once; whether that was cancelled.
+        """Send the objects to a destination, over so many associations at once, as soon as not too many others send to
+        it; whether that was cancelled.
 
         Raises: RequesterGone.
         """
-        for batch in _batches(items, self._preferred):
-            if self._move_batch(batch, destination, min(associations, len(batch))):
+        with self._archive.turns.turn(destination.aet, self._waits_on) as has_turn:
+            if not has_turn:
                 return True
+            for batch in _batches(items, self._preferred):
+                if self._move_batch(batch, destination, min(associations, len(batch))):
+                    return True
         return False
+
+    def fetchable(self, items: Sequence[Deliverable]) -> list[Deliverable]:
+        """What is only with archive servers, each with those that may be asked for it: not the requester, who would ask
+        here again, and so on. What only the requester keeps is counted as failed.
+        """
+        found = []
+        for item in items:
+            if others := tuple(aet for aet in item.archives if aet != self._requester):
+                found.append(replace(item, archives=others))
+            else:
+                self._count_failed(item, f"only {self._requester} keeps it, who asks for it")
+        return found
+
+    def _waits_on(self) -> bool:
+        """While the turn of others is waited for: whether the requester still wants it. Raises: RequesterGone."""
+        self._watch.meanwhile()
+        return not self._watch.cancelled()
 
     def fetch(self, items: Sequence[Deliverable], send: Callable[[Sequence[Deliverable]], bool]) -> bool:
         """Have objects come from the archive servers that keep them, while the requester is told that it goes on; then
@@ -287,8 +309,10 @@ class SubOperations:
         self._progress.note(outcome.item, outcome.status)
         if outcome.status == Status.SUCCESS:
             self._archive.on_read(outcome.item)
-        self._tally.sent += outcome.status == Status.SUCCESS
-        self._tally.not_sent += outcome.status != Status.SUCCESS
+        is_sent = outcome.status == Status.SUCCESS
+        self._tally.sent += is_sent
+        self._tally.not_sent += not is_sent
+        metrics.add(metrics.SENT, "move" if self._originator else "get", "sent" if is_sent else "failed")
         self._watch.tell()
 
 

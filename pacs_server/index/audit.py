@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, tuple_
 
 from pacs_server.dicom.audit import COLUMNS, Event, EventKind, EventOutcome, Values
 from pacs_server.index.engine import Index
@@ -43,13 +43,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which rows a person asks for: of a patient ID, a peer (who or to whom), whoever has a text in the name, moments
-    from `since` up to before `until`, kinds of event. What is empty does not matter.
+    """Which rows a person asks for: of a patient ID, a peer (who or to whom), whoever has a text in the name, the
+    person who was logged in, moments from `since` up to before `until`, kinds of event. What is empty does not matter.
     """
 
     patient_id: str = ""
     peer: str = ""
     who: str = ""
+    person: str = ""
     since: datetime | None = None
     until: datetime | None = None
     kinds: tuple[str, ...] = ()
@@ -114,6 +115,20 @@ class Audit:
             if len(found) < _BATCH:
                 return
             after = [tuple_(*_PLACE) > (found[-1].at, found[-1].chain, found[-1].number)]
+
+    def hours_of_storing(self, since: datetime) -> dict[str, set[str]]:
+        """In which hours of UTC, like 2026-11-27T01, who stored something, by what the trail calls them.
+
+        Raises: IndexUnavailable.
+        """
+        hour = func.substr(audit.c.at, 1, len("2026-11-27T01"))
+        stored = audit.c.event == EventKind.STORE.value, audit.c.outcome == EventOutcome.DONE.value
+        asked = select(audit.c.who, hour).where(audit.c.at >= since.isoformat(), *stored).group_by(audit.c.who, hour)
+        found: dict[str, set[str]] = {}
+        with self._index.read() as connection:
+            for who, when in connection.execute(asked):
+                found.setdefault(who, set()).add(when)
+        return found
 
     def heads(self, since: datetime | None) -> dict[str, tuple[int, str]]:
         """The number and hash of the last row of every chain that has one of that moment or later, by chain.
@@ -197,7 +212,12 @@ def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     if wanted.peer:
         yield (audit.c.who == wanted.peer) | (audit.c.target == wanted.peer)
     if wanted.who:
-        yield func.lower(audit.c.who).contains(wanted.who.lower(), autoescape=True)
+        named = (
+            func.lower(column).contains(wanted.who.lower(), autoescape=True) for column in (audit.c.who, audit.c.person)
+        )
+        yield or_(*named)
+    if wanted.person:
+        yield audit.c.person == wanted.person
     if wanted.since:
         yield audit.c.at >= wanted.since.isoformat(timespec="microseconds")
     if wanted.until:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, select, union_all, update
 
 from pacs_server.dicom.deposits import Stub
 from pacs_server.dicom.operations import OperationKind, from_text
@@ -19,6 +19,8 @@ from pacs_server.index.tables import copies, instances, series, studies
 
 _AT_ONCE: Final = 500
 _MAX_REASON_CHARACTERS: Final = 300
+# In the place of the moment at which an object that is under way was sent, asked for or given back.
+_EXPECTED: Final = ""
 SOUND: Final = deposits.c.damage.is_(None)
 
 # An object by its SOP Instance UID and digest.
@@ -131,8 +133,7 @@ class Deposits:
         """Have objects sent to an archive server anew. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             for sop_uid, digest in names:
-                here = depositing.c.aet == aet, depositing.c.sop_uid == sop_uid, depositing.c.digest == digest
-                connection.execute(delete(depositing).where(*here))
+                connection.execute(delete(depositing).where(*_is(depositing, aet, (sop_uid, digest))))
 
     def give_up(self, rows: Sequence[int], volume_ids: Collection[str], aet: str, *, due_at: datetime) -> int:
         """Let the copies that these objects have on these volumes be copies no more, as far as the archive server keeps
@@ -166,14 +167,56 @@ class Deposits:
             gone.update(row.instance_row for row in held)
         return len(gone)
 
-    def note_given_back(self, aet: str, name: Name) -> None:
-        """An archive server gave back an object as it was, whatever it did before. Raises: IndexUnavailable."""
-        here = deposits.c.aet == aet, deposits.c.sop_uid == name[0], deposits.c.digest == name[1], ~SOUND
+    def expect(self, aet: str, names: Iterable[Name]) -> None:
+        """An archive server is about to be asked for objects by C-MOVE, before they are given up for it.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            for name in sorted(names):
+                connection.execute(update(depositing).where(*_is(depositing, aet, name)).values(at=_EXPECTED))
+
+    def came(self, aet: str, sop_uids: Sequence[str]) -> dict[str, bool]:
+        """Of the objects that were expected, those that have come, and whether as they were.
+
+        Raises: IndexUnavailable.
+        """
+        told = select(depositing.c.sop_uid, depositing.c.at)
+        here = depositing.c.aet == aet, depositing.c.sop_uid.in_(sop_uids)
         with self._index.read() as connection:
-            if connection.execute(select(deposits.c.aet).where(*here)).first() is None:
+            at = {row.sop_uid: row.at for row in connection.execute(told.where(*here))}
+        return {uid: uid in at for uid in sop_uids if at.get(uid) != _EXPECTED}
+
+    def note_given_back(self, aet: str, name: Name, now: datetime) -> None:
+        """An archive server gave back an object as it was, whatever it did before. Raises: IndexUnavailable."""
+        lost = *_is(deposits, aet, name), ~SOUND
+        expected = *_is(depositing, aet, name), depositing.c.at == _EXPECTED
+        with self._index.read() as connection:
+            either = union_all(select(deposits.c.aet).where(*lost), select(depositing.c.aet).where(*expected))
+            if connection.execute(either).first() is None:
                 return
         with self._index.write() as connection:
-            connection.execute(update(deposits).where(*here).values(damage=None))
+            connection.execute(update(deposits).where(*lost).values(damage=None))
+            connection.execute(update(depositing).where(*expected).values(at=now.isoformat()))
+
+    def note_other(self, aet: str, sop_uid: str, reason: str) -> None:
+        """An archive server that was asked for an object sent another content: it is not relied on for it any more, and
+        what is under way there has to be sent anew. Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            here = deposits.c.aet == aet, deposits.c.sop_uid == sop_uid
+            connection.execute(update(deposits).where(*here).values(damage=reason[:_MAX_REASON_CHARACTERS]))
+            connection.execute(delete(depositing).where(depositing.c.aet == aet, depositing.c.sop_uid == sop_uid))
+
+    def damage(self, aet: str, sop_uids: Sequence[str]) -> dict[Name, str]:
+        """Of what an archive server keeps under these SOP Instance UIDs, what it did not give back, and why.
+
+        Raises: IndexUnavailable.
+        """
+        told = select(deposits.c.sop_uid, deposits.c.digest, deposits.c.damage)
+        here = deposits.c.aet == aet, deposits.c.sop_uid.in_(sop_uids), ~SOUND
+        with self._index.read() as connection:
+            return {(row.sop_uid, row.digest): row.damage for row in connection.execute(told.where(*here))}
 
     def note_damage(self, aet: str, name: Name, reason: str) -> None:
         """An archive server did not give back an object as it was: it is not relied on for it any more.
@@ -181,8 +224,20 @@ class Deposits:
         Raises: IndexUnavailable.
         """
         with self._index.write() as connection:
-            here = deposits.c.aet == aet, deposits.c.sop_uid == name[0], deposits.c.digest == name[1]
-            connection.execute(update(deposits).where(*here).values(damage=reason[:_MAX_REASON_CHARACTERS]))
+            connection.execute(
+                update(deposits).where(*_is(deposits, aet, name)).values(damage=reason[:_MAX_REASON_CHARACTERS])
+            )
+
+    def relied_on(self, sop_uids: Sequence[str]) -> set[str]:
+        """Of these objects, those that some archive server keeps or is about to get to keep, so that what is here of
+        them may be given up. Raises: IndexUnavailable.
+        """
+        either = union_all(
+            select(deposits.c.sop_uid).where(deposits.c.sop_uid.in_(sop_uids), SOUND),
+            select(depositing.c.sop_uid).where(depositing.c.sop_uid.in_(sop_uids)),
+        )
+        with self._index.read() as connection:
+            return set(connection.execute(either).scalars())
 
     def kept(self) -> list[Kept]:
         """What every archive server keeps, by title. Raises: IndexUnavailable."""
@@ -216,6 +271,10 @@ class Deposits:
                 stubs = [one for one in deposit.stubs if (one.sop_uid, one.digest) in kept] if deposit else []
                 here = _held(known, [one.sop_uid for one in stubs])
                 yield from (one for one in stubs if (one.sop_uid, one.digest) not in here)
+
+
+def _is(table: Any, aet: str, name: Name) -> tuple[ColumnElement[bool], ...]:
+    return table.c.aet == aet, table.c.sop_uid == name[0], table.c.digest == name[1]
 
 
 def is_deposited() -> ColumnElement[int]:

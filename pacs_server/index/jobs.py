@@ -292,6 +292,17 @@ class Jobs:
         with self._index.read() as connection:
             return {(kind, state): number for kind, state, number in connection.execute(counted)}
 
+    def overdue(self, now: datetime) -> dict[str, datetime]:
+        """Of each kind that has jobs which wait for no later time and are not paused: since when the oldest is owed.
+
+        Raises: IndexUnavailable.
+        """
+        late = jobs.c.state != JobState.PAUSED, (jobs.c.attempts > 0) | (jobs.c.due_at <= now.isoformat())
+        oldest = select(jobs.c.kind, func.min(jobs.c.created_at)).where(*late).group_by(jobs.c.kind)
+        with self._index.read() as connection:
+            paused = _paused(connection)
+            return {kind: datetime.fromisoformat(at) for kind, at in connection.execute(oldest) if kind not in paused}
+
     def set_state(self, ids: Sequence[int], state: JobState, now: datetime) -> int:
         """Pause jobs, or let them wait for their turn, due at once; answers how many. Raises: IndexUnavailable."""
         values = {"state": state, "due_at": now.isoformat(), "attempts": 0}

@@ -122,6 +122,7 @@ def _event(kind: EventKind, actor: Actor, objects: Sequence[Description], at: da
         kind=kind,
         at=at,
         who=actor.who,
+        person=actor.person,
         address=actor.address,
         patient_id=str(patient["patient_id"] or ""),
         issuer=str(patient["issuer"] or ""),

@@ -24,6 +24,14 @@ _SURVIVAL: Final = "survival"
 _DRAINING: Final = "draining"
 
 
+class Identity(StrEnum):
+    """Who has to be at a peer, besides what it is: nobody in particular, a person with a passcode, or with a token."""
+
+    NONE = "none"
+    PASSWORD = "password"
+    JWT = "jwt"
+
+
 class Right(StrEnum):
     """What a peer may do here."""
 
@@ -44,7 +52,8 @@ class Peer:
     when it can take nothing else, or empty. `certificate`: the SHA-256 fingerprint of the only one with which it is
     spoken to, or empty; `uses_tls`: it is called over TLS. `called`: titles besides our own by which it may call us;
     `destinations`: the only peers to which it may have something moved, or empty. `max_associations`: how many it may
-    have open at once, 0 for as many as there is room for; `reserved`: for how many of those room is kept.
+    have open at once, 0 for as many as there is room for; `reserved`: for how many of those room is kept. `identity`:
+    who has to be at it. `as_user`, `passcode_file`: the user as whom it is called, over TLS alone, or empty.
     """
 
     aet: AeTitle
@@ -64,6 +73,9 @@ class Peer:
     destinations: tuple[str, ...] = ()
     max_associations: int = 0
     reserved: int = 0
+    identity: Identity = Identity.NONE
+    as_user: str = ""
+    passcode_file: str = ""
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -189,6 +201,9 @@ class Registry:
             "destinations": json.dumps(peer.destinations),
             "max_associations": peer.max_associations,
             "reserved": peer.reserved,
+            "identity": "" if peer.identity is Identity.NONE else peer.identity.value,
+            "as_user": peer.as_user,
+            "passcode_file": peer.passcode_file,
         }
         with self._index.write() as connection:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
@@ -308,7 +323,7 @@ class Registry:
 def _peer(row: Iterable[Any]) -> Peer:
     (
         aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations, syntax,
-        certificate, uses_tls, called, destinations, max_associations, reserved,
+        certificate, uses_tls, called, destinations, max_associations, reserved, identity, as_user, passcode_file,
     ) = row  # fmt: skip
     return Peer(
         aet=AeTitle(aet),
@@ -328,6 +343,9 @@ def _peer(row: Iterable[Any]) -> Peer:
         destinations=tuple(json.loads(destinations)),
         max_associations=max_associations,
         reserved=reserved,
+        identity=Identity(identity or Identity.NONE),
+        as_user=as_user,
+        passcode_file=passcode_file,
     )
 
 

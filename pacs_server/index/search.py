@@ -64,7 +64,8 @@ class Search:
 
         Raises: IndexUnavailable.
         """
-        yield from self._stream(self.statement(query, columns, limit=limit))
+        found = self._stream(self.statement(query, columns, limit=limit))
+        yield from found if columns else (() for _ in found)  # a statement has to select something
 
     def statement(
         self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None

@@ -28,6 +28,20 @@ peers: Final = Table(
     Column("destinations", Text, nullable=False, server_default="[]"),
     Column("max_associations", Integer, nullable=False, server_default="0"),
     Column("reserved", Integer, nullable=False, server_default="0"),
+    Column("identity", Text, nullable=False, server_default=""),
+    Column("as_user", Text, nullable=False, server_default=""),
+    Column("passcode_file", Text, nullable=False, server_default=""),
+)
+
+# Persons who log in at peers with a passcode, of which a digest is kept (index/users.py). `peers` is a JSON list of the
+# AE titles at which each may; an empty one is of all that ask for it.
+users: Final = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("passcode", Text, nullable=False),
+    Column("peers", Text, nullable=False),
+    Column("changed_at", Text, nullable=False),
 )
 
 # Who was rejected, from where, how often, and what it asked for (a JSON list of rights): the latest of them.
@@ -308,6 +322,7 @@ audit: Final = Table(
     *(Column(name, Text, nullable=False) for name in ("patient_id", "issuer", "study_uid")),
     Column("object_count", Integer, nullable=False),
     *(Column(name, Text, nullable=False) for name in ("uid_digest", "detail", "hash")),
+    Column("person", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 

@@ -32,6 +32,20 @@ class Studies:
         with self._index.read() as connection:
             return list(connection.execute(named.order_by(studies.c.id.desc()).limit(limit)).scalars())
 
+    def series_since(self, moment: datetime) -> list[tuple[str, str]]:
+        """The series of the studies of which something arrived since then, each by the UIDs of study and series.
+
+        Raises: IndexUnavailable.
+        """
+        named = (
+            select(studies.c.study_uid, series.c.series_uid)
+            .join(series, series.c.study_row == studies.c.id)
+            .where(studies.c.last_received_at >= moment.isoformat(), series.c.instance_count > 0)
+            .order_by(studies.c.id, series.c.id)
+        )
+        with self._index.read() as connection:
+            return [(row.study_uid, row.series_uid) for row in connection.execute(named)]
+
     def first_day(self) -> date | None:
         """The earliest date of a study; None when none has one. Raises: IndexUnavailable."""
         with self._index.read() as connection:

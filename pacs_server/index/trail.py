@@ -113,7 +113,10 @@ class Trail:
             elif event.kind is EventKind.QUERY:
                 self._waiting.append(event)
             else:
-                alike = event.kind, event.outcome, event.who, event.address, event.target, event.study_uid, event.detail
+                alike = (
+                    event.kind, event.outcome, event.who, event.person, event.address, event.target, event.study_uid,
+                    event.detail,
+                )  # fmt: skip
                 before = self._alike.get(alike)
                 self._alike[alike] = event if before is None else _both(before, event)
 

@@ -1,6 +1,7 @@
-"""Queries and retrieves that we ask of a peer: C-FIND, and C-GET, whose objects come on the same association.
+"""Queries and retrieves that we ask of a peer: C-FIND; C-GET, whose objects come on the same association; C-MOVE, whose
+objects go to where the request says.
 
-Source: PS3.7 sections 9.1.2 and 9.1.3, PS3.4 sections C.4.1 and C.4.3.
+Source: PS3.7 sections 9.1.2 to 9.1.4, PS3.4 sections C.4.1 to C.4.3.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from pacs_server.net.association import Association, Context
 from pacs_server.net.message import Command, CommandField, encode_command, response
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _MEDIUM: Final = 0
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
+
+
+def offers(association: Association, sop_class: str) -> bool:
+    """Whether a context of a SOP class was accepted."""
+    return any(context.abstract_syntax == sop_class for context in association.contexts.values())
 
 
 def context_of(association: Association, sop_class: str, what: str) -> Context:
@@ -90,6 +97,33 @@ def get(
         elif came.field != CommandField.C_GET_RSP:
             raise ProtocolViolation(f"a {came.field.name} came where only objects of the retrieve are due")
         elif came.status not in _PENDING:
-            with suppress(TooLarge):
-                return came, association.read_identifier() if came.has_data_set else b""
-            return came, b""
+            return came, _final_identifier(association, came)
+
+
+def move(
+    association: Association, context: Context, identifier: bytes, destination: str, *, meanwhile: Callable[[], None]
+) -> tuple[Command, bytes]:
+    """Ask for objects to be sent to the AE title `destination`; answers the final response and its identifier, empty
+    where there is none that can be read. `meanwhile` is called twice a second until then.
+
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; what `meanwhile` raises.
+    """
+    message_id = association.next_message_id()
+    command = encode_command(
+        CommandField.C_MOVE_RQ,
+        has_data_set=True,
+        message_id=message_id,
+        affected_sop_class=context.abstract_syntax,
+        priority=_MEDIUM,
+        move_destination=destination,
+    )
+    association.respond(command, context.id, identifier)
+    while (answer := association.receive_response(message_id, meanwhile)).status in _PENDING:
+        association.drain()
+    return answer, _final_identifier(association, answer)
+
+
+def _final_identifier(association: Association, final: Command) -> bytes:
+    with suppress(TooLarge):
+        return association.read_identifier() if final.has_data_set else b""
+    return b""

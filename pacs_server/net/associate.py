@@ -1,4 +1,4 @@
-"""A-ASSOCIATE-RQ, -AC and -RJ as bytes. What we send is encoded by pynetdicom, what a peer sends is walked here.
+"""A-ASSOCIATE-RQ and -AC as a peer sends them, walked here; what we send is in net/associate_writing.py.
 
 The walk bounds every length and count before anything is made of it. It reads the names too, because the decoder of
 pynetdicom 3.0.4 makes pydicom UIDs of them: those warn of each malformed text, and Python keeps every such text for
@@ -7,39 +7,21 @@ ever; and 128 contexts of 60 syntaxes take it 52 ms. Source: PS3.8 sections 9.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_items import (
-    AbstractSyntaxSubItem,
-    ApplicationContextItem,
-    AsynchronousOperationsWindowSubItem,
-    ImplementationClassUIDSubItem,
-    ImplementationVersionNameSubItem,
-    MaximumLengthSubItem,
-    PresentationContextItemAC,
-    PresentationContextItemRQ,
-    SCP_SCU_RoleSelectionSubItem,
-    SOPClassExtendedNegotiationSubItem,
-    TransferSyntaxSubItem,
-    UserInformationItem,
-)
-
-from pacs_server.dicom.elements import IMPLICIT_LE
-from pacs_server.dicom.identity import MAX_UID_CHARACTERS, Uid, is_uid, uid_text
-from pacs_server.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from pacs_server.dicom.identity import MAX_UID_CHARACTERS, uid_text
 from pacs_server.errors import ProtocolViolation
 from pacs_server.net.negotiate import (
     CONTEXT_NAME,
     NO_REASON,
     PROTOCOL_VERSION,
     AssociationRequest,
-    ContextAnswer,
-    ContextResult,
+    IdentityKind,
     ProposedContext,
     Rejection,
+    UserIdentity,
 )
 from pacs_server.net.wire import PDV_HEADER_BYTES
 
@@ -63,6 +45,7 @@ class UserInformation:
     implementation_class_uid: str = ""
     implementation_version: str = ""
     asks_for_window: bool = False
+    identity: UserIdentity | None = None
     identity_is_sound: bool = True
     roles: dict[str, tuple[bool, bool]] = field(default_factory=dict)  # (SCU, SCP) of the requestor, by SOP class
     extended: dict[str, bytes] = field(default_factory=dict)
@@ -103,6 +86,7 @@ def read_request(pdu: bytes, peer_address: str) -> AssociationRequest | Rejectio
         implementation_version=user.implementation_version,
         extended=user.extended,
         asks_for_window=user.asks_for_window,
+        identity=user.identity,
     )
 
 
@@ -206,7 +190,9 @@ def _user_information(pdu: bytes, start: int, end: int) -> UserInformation:
             name, user_data = _named(pdu[first:last])
             user.extended[name] = user_data
         elif kind == _IDENTITY:
-            user.identity_is_sound = _identity_is_sound(pdu[first:last])
+            is_first = user.identity is None
+            user.identity = _identity(pdu[first:last])
+            user.identity_is_sound &= is_first and user.identity is not None
     return user
 
 
@@ -226,116 +212,12 @@ def _named(value: bytes) -> tuple[str, bytes]:
     return _name(value, 2, end), value[end:]
 
 
-def _identity_is_sound(value: bytes) -> bool:
-    """Whether a user identity has the standard's form and size. It is otherwise ignored and never confirmed.
-
-    Source: PS3.7 section D.3.3.7; an acceptor that does not support it accepts without a response.
-    """
-    if not MAX_CREDENTIAL_BYTES >= len(value) >= 6 or not 1 <= value[0] <= 5:
-        return False
-    primary = int.from_bytes(value[2:4], "big")
-    secondary = int.from_bytes(value[4 + primary : 6 + primary], "big")
-    return primary > 0 and len(value) == 6 + primary + secondary
-
-
-def write_request(called: str, calling: str, contexts: Sequence[ProposedContext], max_pdu_bytes: int) -> bytes:
-    """An A-ASSOCIATE-RQ PDU. Both titles are AE titles of the standard's form."""
-    pdu = A_ASSOCIATE_RQ()
-    pdu.called_ae_title, pdu.calling_ae_title = called, calling
-    roles = {
-        context.abstract_syntax: (bool(context.scu_role), bool(context.scp_role))
-        for context in contexts
-        if context.scp_role is not None
-    }
-    items = [_request_item(context) for context in contexts]
-    pdu.variable_items = [_application_context(), *items, _own_information(max_pdu_bytes, roles, {}, window=False)]
-    return bytes(pdu.encode())
-
-
-def write_acceptance(
-    request: AssociationRequest, titles: bytes, answers: Sequence[ContextAnswer], max_pdu_bytes: int
-) -> bytes:
-    """An A-ASSOCIATE-AC PDU that answers each context; `titles` are the 32 bytes of the request, sent back untouched.
-
-    An asynchronous operations window is answered with 1 and 1 if one was asked for; a user identity not at all.
-    """
-    syntax_of = {context.id: context.abstract_syntax for context in request.contexts}
-    roles = {
-        syntax_of[answer.id]: (bool(answer.scu_role), bool(answer.scp_role))
-        for answer in answers
-        if answer.result == ContextResult.ACCEPTED and (answer.scu_role, answer.scp_role) != (None, None)
-    }
-    pdu = A_ASSOCIATE_AC()
-    extended = {syntax_of[answer.id]: answer.extended for answer in answers if answer.extended}
-    information = _own_information(max_pdu_bytes, roles, extended, window=request.asks_for_window)
-    pdu.variable_items = [_application_context(), *(_answer_item(answer) for answer in answers), information]
-    encoded = bytearray(pdu.encode())
-    encoded[TITLES] = titles
-    return bytes(encoded)
-
-
-def write_rejection(rejection: Rejection) -> bytes:
-    """An A-ASSOCIATE-RJ PDU."""
-    pdu = A_ASSOCIATE_RJ()
-    pdu.result, pdu.source, pdu.reason_diagnostic = rejection.result, rejection.source, rejection.reason
-    return bytes(pdu.encode())
-
-
-def _application_context() -> ApplicationContextItem:
-    item = ApplicationContextItem()
-    item.application_context_name = APPLICATION_CONTEXT
-    return item
-
-
-def _transfer_item(name: str) -> TransferSyntaxSubItem:
-    item = TransferSyntaxSubItem()
-    item.transfer_syntax_name = name
-    return item
-
-
-def _request_item(context: ProposedContext) -> PresentationContextItemRQ:
-    abstract = AbstractSyntaxSubItem()
-    abstract.abstract_syntax_name = context.abstract_syntax
-    item = PresentationContextItemRQ()
-    item.presentation_context_id = context.id
-    transfer = [_transfer_item(name) for name in context.transfer_syntaxes]
-    item.abstract_transfer_syntax_sub_items = [abstract, *transfer]
-    return item
-
-
-def _answer_item(answer: ContextAnswer) -> PresentationContextItemAC:
-    item = PresentationContextItemAC()
-    item.presentation_context_id, item.result_reason = answer.id, int(answer.result)
-    accepted = answer.result == ContextResult.ACCEPTED
-    # The transfer syntax of a context that was not accepted is not significant (PS3.8 section 9.3.3.2).
-    item.transfer_syntax_sub_item = [_transfer_item(answer.transfer_syntax if accepted else IMPLICIT_LE)]
-    return item
-
-
-def _own_information(
-    max_pdu_bytes: int, roles: Mapping[str, tuple[bool, bool]], extended: Mapping[str, bytes], *, window: bool
-) -> UserInformationItem:
-    """What we say of ourselves. A role for a SOP class that is no UID of the strict form is not granted."""
-    length = MaximumLengthSubItem()
-    length.maximum_length_received = max_pdu_bytes
-    class_uid = ImplementationClassUIDSubItem()
-    class_uid.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    version = ImplementationVersionNameSubItem()
-    version.implementation_version_name = IMPLEMENTATION_VERSION
-    items: list[Any] = [length, class_uid]
-    if window:
-        one = AsynchronousOperationsWindowSubItem()
-        one.maximum_number_operations_invoked = one.maximum_number_operations_performed = 1
-        items.append(one)
-    for name, (scu, scp) in roles.items():
-        if is_uid(name) and not Uid(name).has_leading_zero:
-            role = SCP_SCU_RoleSelectionSubItem()
-            role.sop_class_uid, role.scu_role, role.scp_role = name, int(scu), int(scp)
-            items.append(role)
-    for name, agreed in extended.items():
-        agreement = SOPClassExtendedNegotiationSubItem()
-        agreement.sop_class_uid, agreement.service_class_application_information = name, agreed
-        items.append(agreement)
-    information = UserInformationItem()
-    information.user_data = [*items, version]
-    return information
+def _identity(value: bytes) -> UserIdentity | None:
+    """A user identity; None when it has not the standard's form and size. Source: PS3.7 table D.3-14."""
+    if not MAX_CREDENTIAL_BYTES >= len(value) >= 6 or value[0] not in list(IdentityKind):
+        return None
+    end = 4 + int.from_bytes(value[2:4], "big")
+    primary, secondary = value[4:end], value[end + 2 :]
+    if not primary or len(value) != end + 2 + int.from_bytes(value[end : end + 2], "big"):
+        return None
+    return UserIdentity(kind=IdentityKind(value[0]), primary=primary, secondary=secondary, wants_response=value[1] == 1)

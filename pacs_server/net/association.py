@@ -14,7 +14,7 @@ from pacs_server.errors import PeerAborted, PeerTimedOut, ProtocolViolation, Too
 from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
 from pacs_server.net.handshake import accept
 from pacs_server.net.message import Command, CommandField, MessageReader
-from pacs_server.net.negotiate import Agreement, Decide
+from pacs_server.net.negotiate import Agreement, Decide, Rejection
 from pacs_server.net.negotiate import Context as Context
 from pacs_server.net.sending import Outbox
 from pacs_server.net.wire import (
@@ -32,7 +32,7 @@ from pacs_server.settings import NetworkLimits
 MAX_STALE_CANCELS: Final = 100
 MAX_EMPTY_PARTS: Final = 1_000
 # Looking for a C-CANCEL costs a system call, which is a third of what one answer of a query costs.
-_LOOK_EVERY_S: Final = 0.001
+_LOOK_EVERY_S: Final = 0.01
 _PENDING: Final = frozenset({0xFF00, 0xFF01})  # further responses come (PS3.4 C.4.1.1.4)
 
 
@@ -337,12 +337,14 @@ class Association:
 
 def answer(
     connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
-) -> Association | None:
+) -> Association | Rejection:
     """Answer the association request that a peer sends on a new connection, as `decide` says.
 
-    None when it was rejected; the connection is then closed.
+    A rejection when it was rejected; the connection is then closed.
 
     Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
     """
     agreement = accept(connection, peer_address, limits, decide)
-    return Association(connection, limits, agreement, number) if agreement is not None else None
+    if isinstance(agreement, Rejection):
+        return agreement
+    return Association(connection, limits, agreement, number)

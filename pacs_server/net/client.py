@@ -53,18 +53,27 @@ def connect(
     contexts: Sequence[tuple[str, Sequence[str], bool]],
     limits: NetworkLimits,
     number: int = 0,
+    on_open: Callable[[int], None] | None = None,
 ) -> Association:
     """Request an association. `contexts`, at most 128: abstract syntax, transfer syntaxes, whether we act as its SCP.
+    `on_open` is told the port of our end before anything is requested.
 
     What was accepted is in `contexts` of the association, what was not in `refused`; it may be that none was.
 
-    Raises: what `open_connection` raises; PeerRejected with the reason; PeerAborted; PeerTimedOut when no answer comes;
-    ProtocolViolation when the answer is damaged.
+    Raises: what `open_connection` raises; PeerUnreachable also when the passcode of its user cannot be read;
+    PeerRejected with the reason; PeerAborted; PeerTimedOut when no answer comes; ProtocolViolation when the answer is
+    damaged.
     """
     proposed = _propose(contexts)
-    connection = open_connection(destination, limits)
     try:
-        agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host)
+        identity = destination.security.identity() if destination.security else None
+    except ConfigError as error:
+        raise PeerUnreachable(f"{destination} is not called: {error}") from error
+    connection = open_connection(destination, limits)
+    if on_open is not None:
+        on_open(connection.own_port)
+    try:
+        agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host, identity)
     except PeerRejected as error:
         raise PeerRejected(f"{destination} rejected the association of {calling_aet}: {error}") from error
     except PeerTimedOut as error:

@@ -39,14 +39,20 @@ def always_seated(_: Claim) -> bool:
     return True
 
 
+def never_seated() -> None:
+    """A connection that no listener counts has no place to give back."""
+
+
 class IncomingSocket(socket.socket):
     """A connection that a listener let in.
 
-    `seat` takes one of the places for associations, once the peer's request is here; False when all are taken.
+    `seat` takes one of the places for associations, once the peer's request is here; False when all are taken. `rise`
+    gives it back, before the peer can see the end of its association: it may come again at once.
     `idle` is True while nothing would be lost by closing it; `dismissed` once the listener has asked it to end.
     """
 
     seat: Callable[[Claim], bool] = staticmethod(always_seated)
+    rise: Callable[[], None] = staticmethod(never_seated)
     idle: bool = False
     dismissed: bool = False
 
@@ -62,6 +68,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, limits: NetworkLimits) -> None:
         self.claim = NOBODY
+        self.confirms_identity = False  # whether the peer may be told that its user was believed
         self._socket = sock
         self._limits = limits
         self._reader = PduReader(limits.max_pdu_bytes)
@@ -79,10 +86,21 @@ class Connection:
         whole = int(seconds)
         self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, int((seconds - whole) * 1e6) or 1))
 
+    @property
+    def own_port(self) -> int:
+        """The TCP port of our end."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
     def mark_idle(self, idle: bool) -> None:
         """Tell the listener whether the connection may be closed without loss."""
         if isinstance(self._socket, IncomingSocket):
             self._socket.idle = idle
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether the peer is between two requests, and no PDU of the next has begun."""
+        return isinstance(self._socket, IncomingSocket) and self._socket.idle and not self._reader.mid_pdu
 
     def seat(self) -> bool:
         """Take a place for an association with the `claim` of its caller; False when the listener has none for it."""
@@ -216,6 +234,8 @@ class Connection:
         self._say_last(last_pdu)
 
     def _say_last(self, pdu: bytes) -> None:
+        if isinstance(self._socket, IncomingSocket):
+            self._socket.rise()
         with contextlib.suppress(OSError):  # the peer is gone, or its window is full: there is nobody to say it to
             self._socket.send(self._sealed(pdu), socket.MSG_DONTWAIT)
             self._socket.shutdown(socket.SHUT_WR)

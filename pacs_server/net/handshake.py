@@ -14,10 +14,8 @@ from pacs_server.net.associate import (
     Acceptance,
     read_acceptance,
     read_request,
-    write_acceptance,
-    write_rejection,
-    write_request,
 )
+from pacs_server.net.associate_writing import write_acceptance, write_rejection, write_request
 from pacs_server.net.connection import BY_PROVIDER, Connection
 from pacs_server.net.negotiate import (
     CONGESTION,
@@ -30,6 +28,7 @@ from pacs_server.net.negotiate import (
     Decide,
     ProposedContext,
     Rejection,
+    UserIdentity,
     rejection,
 )
 from pacs_server.net.wire import (
@@ -44,25 +43,27 @@ from pacs_server.net.wire import (
 from pacs_server.settings import NetworkLimits
 
 
-def accept(connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide) -> Agreement | None:
-    """Read a peer's request and answer it as `decide` says; None when it was rejected.
+def accept(connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide) -> Agreement | Rejection:
+    """Read a peer's request and answer it as `decide` says; a rejection when it was rejected.
 
     Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed.
     """
     try:
-        pdu = _requested(connection.next_event(limits.association_timeout_s, whole=True))
+        event = connection.next_event(limits.association_timeout_s, whole=True)
+        connection.mark_idle(False)
+        pdu = _requested(event)
         request = read_request(pdu, peer_address)
         if isinstance(request, Rejection):
-            _reject(connection, peer_address, request)
-            return None
-        connection.mark_idle(False)
+            return _reject(connection, peer_address, request)
         verdict = _decided(request, decide)
         if not isinstance(verdict, Rejection) and not connection.seat():
             verdict = LOCAL_LIMIT
         if isinstance(verdict, Rejection):
-            _reject(connection, peer_address, verdict, request.calling_aet)
-            return None
-        connection.send([write_acceptance(request, pdu[TITLES], verdict, limits.max_pdu_bytes)])
+            return _reject(connection, peer_address, verdict, request.calling_aet)
+        acceptance = write_acceptance(
+            request, pdu[TITLES], verdict, limits.max_pdu_bytes, confirms_identity=connection.confirms_identity
+        )
+        connection.send([acceptance])
         return _accepted(request, verdict)
     except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
         _give_up(connection, error)
@@ -85,9 +86,10 @@ def _decided(request: AssociationRequest, decide: Decide) -> Rejection | Sequenc
         return CONGESTION
 
 
-def _reject(connection: Connection, peer_address: str, verdict: Rejection, calling: str | None = None) -> None:
+def _reject(connection: Connection, peer_address: str, verdict: Rejection, calling: str | None = None) -> Rejection:
     log.info("rejected", calling=calling, address=peer_address, why=verdict.why or verdict.text)
     connection.finish(write_rejection(verdict))
+    return verdict
 
 
 def _give_up(connection: Connection, error: Exception) -> None:
@@ -125,13 +127,14 @@ def request(
     proposed: Sequence[ProposedContext],
     limits: NetworkLimits,
     peer_address: str,
+    identity: UserIdentity | None = None,
 ) -> Agreement:
-    """Request an association and wait for the answer.
+    """Request an association, as the user of that identity if there is one, and wait for the answer.
 
     Raises: PeerRejected; PeerAborted; ProtocolViolation or PeerTimedOut after an A-ABORT. It is closed then.
     """
     try:
-        connection.send([write_request(called, calling, proposed, limits.max_pdu_bytes)])
+        connection.send([write_request(called, calling, proposed, limits.max_pdu_bytes, identity)])
         pdu = _answered(connection.next_event(limits.association_timeout_s, whole=True))
         acceptance = read_acceptance(pdu)
     except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:

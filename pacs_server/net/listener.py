@@ -115,6 +115,7 @@ class Listener:
                 self._complain("too many connections from one address", address=address)
                 return
             visitor.seat = lambda claim: self._seat(number, claim)
+            visitor.rise = lambda: self._rise(number)
             visitor.idle = True
             self._visitors[number] = (visitor, address)
         self._start_thread(visitor, address, number)
@@ -151,11 +152,18 @@ class Listener:
             self._forget(visitor, address, number)
 
     def _seat(self, number: int, claim: Claim) -> bool:
+        if not claim.takes_place:
+            return True
         with self._changed:
             if not self._seats.sit(claim):
                 return False
             self._seated[number] = claim
             return True
+
+    def _rise(self, number: int) -> None:
+        with self._changed:
+            if (claim := self._seated.pop(number, None)) is not None:
+                self._seats.rise(claim)
 
     def _forget(self, visitor: IncomingSocket, address: str, number: int) -> None:
         visitor.close()

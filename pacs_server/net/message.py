@@ -23,6 +23,7 @@ MAX_STATUS: Final = 0xFFFF
 _ELEMENT: Final = Struct("<HHL")
 _US: Final = Struct("<H")
 _UL: Final = Struct("<L")
+_GROUP_LENGTH_BYTES: Final = _ELEMENT.size + _UL.size
 _SHORT_ELEMENT: Final = Struct("<HHLH")
 
 _GROUP_LENGTH: Final = 0x0000
@@ -74,7 +75,9 @@ _FIELDS: Final = {int(field): field for field in CommandField}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command set. Texts are as received without their padding, and may be rubbish; absent values are 0 or empty."""
+    """A command set. Texts are as received without their padding, and may be rubbish; absent values are 0 or empty.
+    `completed`: of the sub-operations of a retrieve, those that ended well, perhaps with a warning; None when not told.
+    """
 
     field: CommandField
     context_id: int
@@ -93,6 +96,7 @@ class Command:
     error_comment: str = ""
     event_type: int = 0
     action_type: int = 0
+    completed: int | None = None
 
     @property
     def is_response(self) -> bool:
@@ -186,6 +190,7 @@ def decode_command(encoded: bytes, context_id: int) -> Command:
         error_comment=_text(values, _COMMENT),
         event_type=_number(values, _EVENT_TYPE),
         action_type=_number(values, _ACTION_TYPE),
+        completed=_number(values, _COMPLETED) + _number(values, _WARNING) if values.get(_COMPLETED) else None,
     )
 
 
@@ -210,7 +215,8 @@ def _elements(encoded: bytes) -> dict[int, bytes]:
         values[element] = encoded[offset + 8 : end]
         offset, last = end, element
     group_length = values.get(_GROUP_LENGTH)
-    if group_length is not None and group_length not in (_UL.pack(size - 12), _UL.pack(len(encoded) - 12)):
+    fitting = (size - _GROUP_LENGTH_BYTES, len(encoded) - _GROUP_LENGTH_BYTES)
+    if group_length is not None and (len(group_length) != _UL.size or _UL.unpack(group_length)[0] not in fitting):
         raise ProtocolViolation("a command set has a wrong Command Group Length")
     return values
 

@@ -30,6 +30,28 @@ class ProposedContext:
     scp_role: bool | None = None
 
 
+class IdentityKind(IntEnum):
+    """What a user identity is. Source: PS3.7 table D.3-14."""
+
+    NAME = 1
+    NAME_AND_PASSCODE = 2
+    KERBEROS = 3
+    SAML = 4
+    JSON_WEB_TOKEN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserIdentity:
+    """Who a requestor says is at it, in a well-formed item that proves nothing yet: the two fields as received, which
+    are secrets and not in the repr; and whether it wants to be told that it was believed.
+    """
+
+    kind: IdentityKind
+    primary: bytes = field(repr=False)
+    secondary: bytes = field(default=b"", repr=False)
+    wants_response: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationRequest:
     """A well-formed A-ASSOCIATE-RQ. All texts are as received and may be rubbish; titles are without outer spaces.
@@ -47,6 +69,7 @@ class AssociationRequest:
     implementation_version: str
     extended: Mapping[str, bytes]
     asks_for_window: bool = False
+    identity: UserIdentity | None = None
 
 
 class ContextResult(IntEnum):
@@ -89,6 +112,10 @@ class Rejection:
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")
+# A user that is not believed (PS3.7 section D.3.3.7), and one that is not even asked while its address made too many
+# attempts.
+IDENTITY_NOT_ACCEPTED: Final = Rejection(1, 2, 1, "user identity not accepted, or no reason given")
+TOO_MANY_ATTEMPTS: Final = Rejection(2, 2, 1, "user identity not accepted, or no reason given")
 CONTEXT_NAME: Final = Rejection(1, 1, 2, "application context name not supported")
 CALLING_NOT_RECOGNISED: Final = Rejection(1, 1, 3, "calling AE title not recognised")
 CALLED_NOT_RECOGNISED: Final = Rejection(1, 1, 7, "called AE title not recognised")
@@ -103,7 +130,7 @@ _REJECTIONS: Final = {
         CONTEXT_NAME,
         CALLING_NOT_RECOGNISED,
         CALLED_NOT_RECOGNISED,
-        Rejection(1, 2, 1, "no reason given"),
+        IDENTITY_NOT_ACCEPTED,
         PROTOCOL_VERSION,
         CONGESTION,
         LOCAL_LIMIT,
@@ -190,6 +217,12 @@ def is_storage_class(uid: str) -> bool:
         return is_uid(uid)
     kind, name = entry
     return kind == "SOP Class" and "Storage" in name and "Commitment" not in name
+
+
+def name_of(uid: str) -> str:
+    """What the standard calls a SOP class or transfer syntax; the UID where it has no name for it."""
+    entry = _registry_entry(uid)
+    return entry[1] if entry else uid
 
 
 @lru_cache(maxsize=1024)

@@ -32,15 +32,17 @@ _LOOK_EVERY_S: Final = 0.0005
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Who asks for a place: `most` is how many its title may have, 0 for no limit; `reserved` are the places that are
-    kept for titles, its own among them.
+    kept for titles, its own among them. Who looks whether the server answers `takes_place` from nobody.
     """
 
     aet: str = ""
     most: int = 0
     reserved: Mapping[str, int] = field(default_factory=dict)
+    takes_place: bool = True
 
 
 NOBODY: Final = Claim()
+SELF_CHECK: Final = Claim(takes_place=False)
 
 
 class Seats:
@@ -84,8 +86,16 @@ class Seats:
         with self._alone():
             self._forget(address)
             if seated is not None:
-                self._forget(_TITLE + seated.aet)
-                self._words[self._begin] -= 1
+                self._give_up(seated)
+
+    def rise(self, claim: Claim) -> None:
+        """Give back the place that was taken with this claim; the connection is still there."""
+        with self._alone():
+            self._give_up(claim)
+
+    def _give_up(self, claim: Claim) -> None:
+        self._forget(_TITLE + claim.aet)
+        self._words[self._begin] -= 1
 
     def sit(self, claim: Claim = NOBODY) -> bool:
         """Take a place for an association; False when all are taken, are kept for others, or it has what it may."""

@@ -20,8 +20,9 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import ConfigError, PacsError, PeerAborted, PeerRejected, ProtocolViolation, WrongCertificate
 from pacs_server.net.connection import Connection
+from pacs_server.net.negotiate import IdentityKind, UserIdentity
 from pacs_server.net.tls import TlsEnd, TlsStream, context_with, fingerprint_of, reason_of
-from pacs_server.settings import ClientCertificates, NetworkLimits, TlsFiles
+from pacs_server.settings import ClientCertificates, NetworkLimits, TlsFiles, secret_in
 
 # Level 2: no RSA key below 2,048 bits, no curve below 224; OpenSSL's own list of curves begins at 256.
 _SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:!AESCCM8:@SECLEVEL=2"
@@ -38,11 +39,26 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
     """How a peer is called over TLS: our certificate, and the one it has to show, by SHA-256 fingerprint; without one,
-    a certificate of the authority for the host name that is called.
+    a certificate of the authority for the host name that is called. `user` is who logs in there, with the passcode of
+    a file; nobody does where it is empty.
     """
 
     files: TlsFiles
     fingerprint: str = ""
+    user: str = ""
+    passcode_file: Path = Path()
+
+    def identity(self) -> UserIdentity | None:
+        """Who logs in. Raises: ConfigError when the passcode cannot be read, or others can read it."""
+        if not self.user:
+            return None
+        try:
+            passcode = secret_in(self.passcode_file)
+        except ValueError as error:
+            raise ConfigError(f"the user {self.user} cannot log in: {error}") from error
+        return UserIdentity(
+            kind=IdentityKind.NAME_AND_PASSCODE, primary=self.user.encode(), secondary=passcode.encode()
+        )
 
 
 # --- the contexts of this node ---
@@ -149,11 +165,14 @@ def _trust(context: ssl.SSLContext, files: TlsFiles) -> None:
 
 
 class SecureConnection(Connection):
-    """The PDUs of one socket over TLS. `fingerprint` is that of the peer's certificate, empty when it showed none."""
+    """The PDUs of one socket over TLS. `certificate` is the peer's in DER, `fingerprint` is of that; both are empty
+    when it showed none.
+    """
 
-    def __init__(self, sock: socket.socket, limits: NetworkLimits, end: TlsEnd, fingerprint: str) -> None:
+    def __init__(self, sock: socket.socket, limits: NetworkLimits, end: TlsEnd, certificate: bytes) -> None:
         super().__init__(sock, limits)
-        self.fingerprint = fingerprint
+        self.certificate = certificate
+        self.fingerprint = fingerprint_of(certificate) if certificate else ""
         self._tls, self._arrived, self._leaving = end.tls, end.arrived, end.leaving
         self._encrypted = memoryview(bytearray(_ENCRYPTED_BYTES))
         self._has_ended = False
@@ -243,8 +262,7 @@ def secure_incoming(
     PeerRejected when it does not trust ours; PeerTimedOut; PeerAborted; ConfigError. The socket stays open then.
     """
     stream = TlsStream(sock, incoming_context(files, asked), is_server=True, explain=explained)
-    certificate = _agreed(stream, limits)
-    return SecureConnection(sock, limits, stream.end, fingerprint_of(certificate) if certificate else "")
+    return SecureConnection(sock, limits, stream.end, _agreed(stream, limits))
 
 
 def secure_outgoing(sock: socket.socket, limits: NetworkLimits, security: Security, host: str) -> SecureConnection:
@@ -255,11 +273,12 @@ def secure_outgoing(sock: socket.socket, limits: NetworkLimits, security: Securi
     pinned = security.fingerprint
     context = outgoing_context(security.files, is_pinned=bool(pinned))
     stream = TlsStream(sock, context, is_server=False, host=host, explain=explained)
-    fingerprint = fingerprint_of(_agreed(stream, limits))
+    certificate = _agreed(stream, limits)
+    fingerprint = fingerprint_of(certificate)
     if pinned and fingerprint != pinned:
         stream.finish()
         raise WrongCertificate(f"it has the certificate {fingerprint}, not the one that was pinned")
-    return SecureConnection(sock, limits, stream.end, fingerprint)
+    return SecureConnection(sock, limits, stream.end, certificate)
 
 
 def _agreed(stream: TlsStream, limits: NetworkLimits) -> bytes:

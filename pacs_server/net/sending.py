@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import ProtocolViolation
-from pacs_server.net.wire import PDV_HEADER_BYTES, data_header, fragments
+from pacs_server.net.wire import PDV_HEADER_BYTES, data_header, data_pdus
 
 # A peer that takes only tiny PDUs would make us spend a header and a view on every few bytes of an object.
 LEAST_PDU_FOR_OBJECTS_BYTES: Final = 4_096
@@ -36,9 +37,9 @@ class Outbox:
                 queue.append(data_header(context_id, len(data_set), is_command=False, is_last=True))
                 queue.append(data_set)
         else:
-            queue.extend(fragments(context_id, (command,), room, is_command=True))
+            queue.extend(chain.from_iterable(data_pdus(context_id, (command,), room, is_command=True)))
             if data_set is not None:
-                queue.extend(fragments(context_id, (data_set,), room, is_command=False))
+                queue.extend(chain.from_iterable(data_pdus(context_id, (data_set,), room, is_command=False)))
         self._queued_bytes += len(command) + len(data_set or b"")
         if self._queued_bytes >= _QUEUE_BYTES:
             self.flush()
@@ -55,7 +56,7 @@ class Outbox:
         Raises: ProtocolViolation when the peer takes PDUs that are too small for objects.
         """
         self.flush()
-        batch: list[Buffer] = list(fragments(context_id, (command,), self._room, is_command=True))
+        batch = list(chain.from_iterable(data_pdus(context_id, (command,), self._room, is_command=True)))
         if data_set is None:
             self._write(batch)
             return
@@ -66,9 +67,9 @@ class Outbox:
                 "or more: raise its maximum PDU length"
             )
         size = 0
-        for piece in fragments(context_id, data_set, self._room, is_command=False):
-            batch.append(piece)
-            size += len(piece)
+        for pdu in data_pdus(context_id, data_set, self._room, is_command=False):
+            batch += pdu
+            size += largest
             if size >= _SEND_BYTES:
                 self.mid_message = True
                 self._write(batch)

@@ -244,20 +244,19 @@ def data_header(context_id: int, size_bytes: int, *, is_command: bool, is_last: 
     return _DATA_HEADER.pack(PduType.P_DATA, size_bytes + PDV_HEADER_BYTES, size_bytes + 2, context_id, control)
 
 
-def fragments(context_id: int, pieces: Iterable[Buffer], room: int, *, is_command: bool) -> Iterator[Buffer]:
-    """P-DATA PDUs of one fragment each, of at most `room` bytes: every header, then views of the pieces, uncopied."""
+def data_pdus(context_id: int, pieces: Iterable[Buffer], room: int, *, is_command: bool) -> Iterator[list[Buffer]]:
+    """P-DATA PDUs of one fragment each, of at most `room` bytes: the header, then views of the pieces, uncopied."""
     held: list[Buffer] = []
     size = 0
     for piece in pieces:
         view = memoryview(piece)
-        while view:
+        start, end = 0, len(view)
+        while start < end:
             if size == room:
-                yield data_header(context_id, size, is_command=is_command, is_last=False)
-                yield from held
+                yield [data_header(context_id, size, is_command=is_command, is_last=False), *held]
                 held, size = [], 0
-            part = view[: room - size]
-            held.append(part)
-            size += len(part)
-            view = view[len(part) :]
-    yield data_header(context_id, size, is_command=is_command, is_last=True)
-    yield from held
+            behind = min(start + room - size, end)
+            held.append(view[start:behind])
+            size += behind - start
+            start = behind
+    yield [data_header(context_id, size, is_command=is_command, is_last=True), *held]

@@ -45,6 +45,7 @@ from pacs_server.index.studies import Studies
 from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
 from pacs_server.index.turned_away import TurnedAwayCallers
+from pacs_server.index.users import Users
 from pacs_server.service.standing import remembered
 from pacs_server.settings import Settings
 from pacs_server.storage.location import Location, location_of
@@ -64,6 +65,7 @@ class Node:
         self.settings = settings
         self.index = index
         self.registry = Registry(index)
+        self.users = Users(index)
         self.instances = Instances(index)
         self.search = Search(index)
         self.fields = Fields(index)
@@ -301,6 +303,7 @@ class Node:
             search=self.search,
             transcoder=self.transcoder,
             registry=self.registry,
+            users=self.users,
             take_over_changes=partial(self.look_at_site_state, max_age_s=0),
             admission=self.admission,
             placement=self.placement,
@@ -309,6 +312,7 @@ class Node:
             on_damage=self.note_damage,
             on_read=self.note_read,
             commitments=self.commitments,
+            deposits=self.deposits,
             requests=self.requests,
             fetch=fetch,
             audit=self.index.trail.note,

@@ -12,8 +12,16 @@ from typing import Final
 from pacs_server.archive.backup import Checked, Material, back_up, check, note_check
 from pacs_server.archive.operations import learn
 from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_volumes
+from pacs_server.cluster.certificates import write_whole
 from pacs_server.dicom.audit import Event
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, SchemaMismatch, Undecodable
+from pacs_server.errors import (
+    CopyUnreadable,
+    NotEnoughCopies,
+    Refused,
+    SchemaMismatch,
+    Undecodable,
+    VolumeUnavailable,
+)
 from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Registry, VolumeRow
@@ -24,8 +32,8 @@ from pacs_server.service.assemble import Node, location_of_volume, on_this_node
 from pacs_server.service.checkpoints import put_key_aside
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.service.roll_call import node_name, refuse_beside
-from pacs_server.settings import Settings, StorageLimits
-from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of
+from pacs_server.settings import Settings, StorageLimits, TlsFiles
+from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of, tls_name
 from pacs_server.storage.carrying import Carried
 from pacs_server.storage.location import Location
 from pacs_server.storage.sentinel import Place, adopt, place_at
@@ -49,6 +57,7 @@ def run_backup(
             material = Material(
                 snapshot=snapshot,
                 settings=settings_path.read_bytes(),
+                certificates=dict(_read_certificates(node.settings)),
                 taken_at=now,
                 copies=node.copies,
                 placement=node.placement,
@@ -74,6 +83,22 @@ def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupD
             raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
     volumes = [location_of_volume(on_this_node(row, node.settings)) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
+
+
+def _certificates(settings: Settings) -> tuple[Path, ...]:
+    """The files that `pacs tls init` makes, with the keys. What the settings name elsewhere is kept there."""
+    files = TlsFiles.within(settings.data_dir / settings.tls.directory)
+    return files.certificate, files.key, files.ca, files.ca_key
+
+
+def _read_certificates(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    for path in _certificates(settings):
+        try:
+            yield path.name, path.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Refused(f"{path} cannot be read: {error.strerror}; back up as the user of the server") from error
 
 
 def backups_in(target: Path) -> Iterator[tuple[str, Summary | None, str]]:
@@ -130,11 +155,14 @@ class Plan:
 
 
 class Restore:
-    """A restore that can be looked at before it is done. `kept` is in the end where the former SQLite file is."""
+    """A restore that can be looked at before it is done. `kept` is in the end where the former SQLite file is,
+    `remarks` what was done beside.
+    """
 
     def __init__(self, settings: Settings, directory: BackupDirectory, plan: Plan, prepared: Path | None) -> None:
         self.plan = plan
         self.kept: Path | None = None
+        self.remarks: list[str] = []
         self._settings = settings
         self._directory = directory
         self._prepared = prepared
@@ -181,6 +209,7 @@ class Restore:
             kept_as = f"before-restore-{stamp_of(now)}"
             self.kept = install(self._prepared, self._settings.database, keep_as=kept_as)
             put_key_aside(self._settings.data_dir, kept_as)
+        self._put_back_certificates()
         with Node.open(self._settings, command) as node:
             for volume in node.volumes():
                 if volume.state.is_readable:
@@ -190,6 +219,20 @@ class Restore:
             for volume in node.volumes():
                 node.jobs.owe(JobKind.OPERATIONS, now, target=volume.spec.id)
             settled(node.index)
+
+    def _put_back_certificates(self) -> None:
+        """Those that are not there: partners and peers know this node by them. Objects do not wait for them."""
+        summary = self.plan.summary
+        for path in _certificates(self._settings):
+            name = tls_name(path.name)
+            if name not in summary.digests or path.exists():
+                continue
+            try:
+                content = self._directory.secret(part(summary.stamp, name), summary.digests[name])
+                write_whole(path, content, 0o600 if path.suffix == ".key" else 0o644)
+                self.remarks.append(f"put back: {path}")
+            except (CopyUnreadable, VolumeUnavailable, OSError) as error:
+                self.remarks.append(f"not put back: {path}: {error}")
 
     def _settle(self, prepared: Path) -> None:
         rows = [plan.row for plan in self.plan.volumes if plan.becomes is not Becomes.GONE]

@@ -101,7 +101,11 @@ def _settle(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> str:
 
 
 def _decided(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> Mapping[Reference, int] | None:
-    """What becomes of every object; None when the server stops."""
+    """What becomes of every object; None when the server stops.
+
+    What may be given up here, because an archive server keeps it, is not vouched for: else archives that keep things
+    for each other, two or in a ring, could all give up the same object.
+    """
     references = node.commitments.references(one)
     outcomes: dict[Reference, int] = {}
     for start in range(0, len(references), _OBJECTS_PER_LEASE):
@@ -109,6 +113,12 @@ def _decided(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> Mappin
             return None
         portion = references[start : start + _OBJECTS_PER_LEASE]
         outcomes |= read_back(portion, node.copies, node.placement, since=one.asked_at, clock=lambda: datetime.now(UTC))
+        elsewhere = node.deposits.relied_on(list({reference.sop_uid for reference in portion}))
+        if elsewhere:
+            why = "an archive server keeps them for this archive, which may give up its own"
+            log.warning("not vouched for", peer=one.aet, objects=len(elsewhere), why=why)
+        doubted = [reference for reference in portion if reference.sop_uid in elsewhere]
+        outcomes |= dict.fromkeys(doubted, Reason.PROCESSING_FAILURE)
     return outcomes
 
 

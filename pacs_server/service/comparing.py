@@ -8,8 +8,9 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from pacs_server.archive.comparing import Compared, Comparison, Difference, DifferenceKind
-from pacs_server.archive.fetching import Fetched, fetch
+from pacs_server.archive.fetching import fetch
 from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.retrieving import Fetched
 from pacs_server.dicom.asking import answered, identifier
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
@@ -22,6 +23,7 @@ from pacs_server.index.sendings import Selection, Urgency
 from pacs_server.net.asking import STUDY_ROOT_FIND, context_of, find
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import connect
+from pacs_server.service.arriving import anything
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 
@@ -111,7 +113,8 @@ def fetch_missing(
 ) -> Iterator[Fetched]:
     """Have come what is missing here, and keep it as if the peer had sent it; what became of each.
 
-    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; IndexUnavailable.
+    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; Refused when it cannot come;
+    IndexUnavailable.
     """
     wanted = [_wanted(one) for one in differences if one.kind is DifferenceKind.MISSING_HERE]
 
@@ -130,7 +133,7 @@ def fetch_missing(
             reception.abandon()
 
     yield from fetch(
-        destination_of(node, aet), wanted, take,
+        destination_of(node, aet), wanted, take, anything(node, aet),
         calling_aet=node.settings.aet, limits=node.settings.network, is_stopped=is_stopped,
     )  # fmt: skip
 

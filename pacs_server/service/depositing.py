@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.deliver import AS_STORED, Sender
-from pacs_server.archive.fetching import NotAsGiven, fetch
+from pacs_server.archive.fetching import fetch
 from pacs_server.archive.forward import Line, Verdict
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import Level
@@ -20,7 +21,10 @@ from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.stored import data_set_of, is_intact
 from pacs_server.errors import (
+    CopyUnreadable,
+    NotAsGiven,
     PeerAborted,
     PeerRejected,
     PeerTimedOut,
@@ -34,6 +38,7 @@ from pacs_server.index.deposits import Depositable, Name
 from pacs_server.index.jobs import Job
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Context
+from pacs_server.service.arriving import given_back
 from pacs_server.service.assemble import Node
 from pacs_server.service.commitment import ask_for, new_transaction
 from pacs_server.service.destinations import destination_of
@@ -238,15 +243,15 @@ class _Series:
             return
         node = self._node
         by_name = {one.name: one for one in objects}
-        good: list[tuple[Depositable, Stub]] = []
+        good: dict[Name, tuple[Depositable, Stub]] = {}
 
-        def compare(item: Deliverable, _: Context, pieces: Iterator[memoryview]) -> None:
-            one = by_name[item.sop_uid, item.digest]
-            good.append((one, _stub(one, item, pieces, node)))
+        def compare(item: Deliverable, _: Context | None, pieces: Iterable[memoryview]) -> None:
+            name = item.sop_uid, item.digest
+            good[name] = by_name[name], _stub(by_name[name], item, pieces, node)
             self._keep_job()
 
         came = fetch(
-            self._destination, self._deliverables(objects), compare,
+            self._destination, self._deliverables(objects), compare, given_back(node, self._aet),
             calling_aet=node.settings.aet, limits=node.settings.network, is_stopped=self._is_stopped,
         )  # fmt: skip
         try:
@@ -254,10 +259,26 @@ class _Series:
                 if one.problem:
                     self._problems.append(f"{one.problem}, so it stays here")
                     self._is_to_try_soon |= not one.is_lost
+                elif (one.item.sop_uid, one.item.digest) not in good:  # it came to the server, which compared it
+                    self._read_here(one.item, compare)
                 if one.is_lost:
                     node.deposits.forget(self._aet, [(one.item.sop_uid, one.item.digest)])
         finally:
-            self._write_down(good)
+            self._write_down(list(good.values()))
+
+    def _read_here(self, item: Deliverable, compare: Callable[[Deliverable, None, Iterable[memoryview]], None]) -> None:
+        """Note what is kept of an object that came back, from what is here: the server has found that the same."""
+        node = self._node
+
+        def is_whole(pieces: Iterable[memoryview]) -> bool:
+            return is_intact(pieces, item.digest)
+
+        try:
+            with node.placement().open_whole(item.copies, is_whole, partial(node.note_damage, item)) as opened:
+                compare(item, None, data_set_of(opened.pieces()))
+        except CopyUnreadable as error:
+            self._problems.append(f"{item.sop_uid} cannot be read here, so it stays: {error}")
+            self._is_to_try_soon = True
 
     def _write_down(self, good: Sequence[tuple[Depositable, Stub]]) -> None:
         node = self._node

@@ -4,7 +4,6 @@ work.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -22,8 +21,7 @@ from pacs_server.errors import (
 from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.depositing import deposit_series
-from pacs_server.service.duties import Duties
-from pacs_server.service.roll_call import node_name
+from pacs_server.service.per_target import TargetWork
 
 _LEASE: Final = timedelta(minutes=30)
 _THREADS: Final = 2
@@ -33,29 +31,11 @@ _FOR_ALL: Final = (
 )  # fmt: skip
 
 
-class Depositor:
+class Depositor(TargetWork):
     """Threads that do the jobs of this kind. While an archive server is away its jobs wait, ever longer."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._worker = f"{node_name(node.settings)}:depositing"
-        self._duties = Duties("depositing", [("deposits", self._do_one)] * _THREADS)
-
-    def start(self) -> None:
-        """Begin. What this node had under way when it was killed is taken up again.
-
-        Raises: IndexUnavailable.
-        """
-        self._node.jobs.release(self._worker)
-        self._duties.start()
-
-    def stop(self) -> None:
-        """Begin nothing new. What is under way can be broken off anywhere."""
-        self._duties.stop()
-
-    def ended(self, timeout_s: float) -> bool:
-        """Wait for what is under way; whether it ended."""
-        return self._duties.ended(time.monotonic() + timeout_s)
+        super().__init__(node, "depositing", [("deposits", self._do_one)] * _THREADS)
 
     def _do_one(self) -> bool:
         """Work on one series; whether there was one."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from pacs_server import log
-from pacs_server.archive.fetching import Fetched, NotAsGiven, fetch
+from pacs_server.archive.fetching import fetch
 from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.retrieving import Fetched
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import (
+    NotAsGiven,
     PeerAborted,
     PeerRejected,
     PeerTimedOut,
@@ -22,6 +25,7 @@ from pacs_server.errors import (
     UnknownName,
 )
 from pacs_server.index.search import Deliverable
+from pacs_server.service.arriving import as_given
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 
@@ -50,7 +54,7 @@ def fetch_back(
                 problems[name] = came.problem
                 continue
             one = left.pop(name)
-            node.deposits.note_given_back(aet, name)
+            node.deposits.note_given_back(aet, name, datetime.now(UTC))
             here = _with_copies(node, one)
             yield (here, "") if here is not None else (one, "it was deleted while it was fetched")
         if is_stopped():
@@ -66,7 +70,7 @@ def _from_one(node: Node, aet: str, wanted: Sequence[Deliverable], is_stopped: C
     try:
         came = fetch(
             destination_of(node, aet), wanted, lambda item, _, pieces: _take(node, aet, item, pieces),
-            calling_aet=node.settings.aet, limits=node.settings.network, is_stopped=is_stopped,
+            as_given(node, aet), calling_aet=node.settings.aet, limits=node.settings.network, is_stopped=is_stopped,
         )  # fmt: skip
         for one in came:
             told.add(one.item.sop_uid)

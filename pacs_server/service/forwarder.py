@@ -30,10 +30,8 @@ from pacs_server.index.search import Deliverable
 from pacs_server.index.sendings import Sending, SendState
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
-from pacs_server.service.duties import Duties
 from pacs_server.service.fetching import fetch_back
-from pacs_server.service.per_target import PerTarget
-from pacs_server.service.roll_call import node_name
+from pacs_server.service.per_target import PerTarget, TargetWork
 
 # An object of gigabytes over a slow line takes long; what this node had under way is released when it starts.
 _LEASE: Final = timedelta(minutes=30)
@@ -50,33 +48,12 @@ _STATES: Final = {Verdict.TAKEN: SendState.SENT, Verdict.REFUSED: SendState.DEAD
 _NO_ASSOCIATION: Final = (PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut, ProtocolViolation)
 
 
-class Forwarder:
+class Forwarder(TargetWork):
     """One thread for the routes, one that sees for whom something waits, and those that send."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._worker = f"{node_name(node.settings)}:forwarding"
-        self._senders = PerTarget("sending", self._send)
-        self._duties = Duties("forwarding", [("routes", self._route), ("senders", self._call_senders)])
-
-    def start(self) -> None:
-        """Begin. What this node was sending when it was killed is taken up again.
-
-        Raises: IndexUnavailable.
-        """
-        self._node.jobs.release(self._worker)
-        self._duties.start()
-
-    def stop(self) -> None:
-        """Begin nothing new."""
-        self._duties.stop()
-
-    def ended(self, timeout_s: float) -> bool:
-        """Wait for what is under way, and its notes; whether it ended. What did not can be broken off anywhere: what is
-        not noted as acknowledged is sent again.
-        """
-        deadline = time.monotonic() + timeout_s
-        return self._senders.ended(deadline) and self._duties.ended(deadline)
+        duties = [("routes", self._route), ("senders", self._call_senders)]
+        super().__init__(node, "forwarding", duties, PerTarget("sending", self._send))
 
     def _route(self) -> bool:
         """Look at one series for one route; whether there was one."""
@@ -106,7 +83,7 @@ class Forwarder:
         for target, due in node.jobs.due_targets(JobKind.SEND, datetime.now(UTC)).items():
             peer = node.registry.peer(target)
             wanted[target] = min(due, peer.associations if peer else 1)
-        self._senders.call(wanted)
+        self._threads.call(wanted)
         return False
 
     def _send(self, target: str) -> None:

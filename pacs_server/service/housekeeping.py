@@ -16,6 +16,7 @@ from pacs_server.service.forwarder import Forwarder
 from pacs_server.service.liaison import Liaison
 from pacs_server.service.presence import presence
 from pacs_server.service.replicator import Replicator
+from pacs_server.service.role import role_lines
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
@@ -25,15 +26,24 @@ _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0
 
 
-def keep_house(settings: Settings, partner_port: socket.socket | None, is_stopped: Callable[[float], bool]) -> bool:
+def keep_house(
+    settings: Settings,
+    partner_port: socket.socket | None,
+    announce: Callable[[str], None],
+    is_stopped: Callable[[float], bool],
+) -> bool:
     """Work until `is_stopped`, which waits for so many seconds, is true; whether what was under way ended.
 
-    `partner_port` listens for partners, or is None where that is off.
+    `partner_port` listens for partners, or is None where that is off. `announce` is told what this site is to its
+    partners, here because the supervisor opens no archive.
 
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
     with Node.open(settings) as node, presence(node, "housekeeping"):
-        runner, forwarder, liaison = Runner(node), Forwarder(node), Liaison(node, partner_port)
+        for line in role_lines(node):
+            announce(line)
+        runner, forwarder = Runner(node), Forwarder(node)
+        liaison = Liaison(node, partner_port, runner.has_duty)
         replicator, depositor = Replicator(node), Depositor(node)
         runner.start()
         forwarder.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -30,7 +31,8 @@ from pacs_server.service.sides import failover_answers
 _DRAIN_S: Final = 5.0
 # So often one looks while something is owed or untold.
 _SOON_S: Final = 1.0
-_NIGHT_ENDS: Final = 6  # o'clock, local time
+_OTHERS_BEGIN: Final = 3  # o'clock, local time
+_NIGHT_ENDS: Final = 6
 _NIGHTLY: Final = timedelta(hours=12)
 _NOTED_EVERY: Final = timedelta(minutes=1)
 
@@ -38,8 +40,10 @@ _NOTED_EVERY: Final = timedelta(minutes=1)
 class Liaison:
     """Answers on `port`, unless that is None, and greets every partner that is not paused again and again."""
 
-    def __init__(self, node: Node, port: socket.socket | None) -> None:
+    def __init__(self, node: Node, port: socket.socket | None, has_duty: Callable[[], bool]) -> None:
+        """`has_duty` says whether this node does what one node does for the site."""
         self._node = node
+        self._has_duty = has_duty
         self._contacts = Contacts(node.settings.data_dir)
         self._greeted_at: dict[str, float] = {}
         self._told: dict[str, object] = {}
@@ -120,15 +124,15 @@ class Liaison:
             self._told[partner.name] = self._state()
 
     def _compare_one(self) -> bool:
-        """Compare with a partner once a night, and when it has never been done; what one of both lacks is owed then."""
-        node, now = self._node, datetime.now(UTC)
+        """Compare with the partners whose turn it is; what one of both lacks is owed then."""
+        node, now, has_duty = self._node, datetime.now(UTC), self._has_duty()
         for partner in node.partners.all():
             contact = self._contacts.of(partner.name)
             if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
                 continue
             last = node.partners.compared(partner.name)
-            is_night = now.astimezone().hour < _NIGHT_ENDS
-            if last is None or (is_night and now - datetime.fromisoformat(last["at"]) > _NIGHTLY):
+            compared_at = datetime.fromisoformat(last["at"]) if last else None
+            if comparison_is_due(compared_at, now.astimezone(), has_duty=has_duty):
                 compare_with(node, partner, full=False, heals=True, now=now)
         return False
 
@@ -147,6 +151,18 @@ class Liaison:
             detail=why,
         )
         self._node.index.trail.note(event)
+
+
+def comparison_is_due(compared_at: datetime | None, now: datetime, *, has_duty: bool) -> bool:
+    """Whether it is time to compare with a partner, by the clock of the wall `now`: once a night, and at once when that
+    was never done. One node of a site does so; another only where that one has not, late in the night, because it may
+    not reach the partner.
+    """
+    if compared_at is not None and now - compared_at <= _NIGHTLY:
+        return False
+    if has_duty:
+        return compared_at is None or now.hour < _NIGHT_ENDS
+    return _OTHERS_BEGIN <= now.hour < _NIGHT_ENDS
 
 
 def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:

@@ -31,7 +31,8 @@ class Manager:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+            # One that does not read must not stop the supervisor.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifying:
                 notifying.connect(self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address)
                 notifying.send(state.encode("ascii"))
         except OSError as error:

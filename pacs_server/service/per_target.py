@@ -1,17 +1,20 @@
 """Threads that work for destinations: as many for each as it takes at once, as long as something is due for it, so that
-one that is dead or slow delays no other.
+one that is dead or slow delays no other. And what all who do jobs for destinations have in common.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Final
 
 from pacs_server import log
 from pacs_server.errors import PacsError
+from pacs_server.service.assemble import Node
+from pacs_server.service.duties import Duties
+from pacs_server.service.roll_call import node_name
 
 
 class PerTarget:
@@ -49,3 +52,34 @@ class PerTarget:
             log.error(f"{self._name} failed", to=target, why=error)
         except Exception as error:  # noqa: BLE001 - the job loop
             log.unexpected(f"{self._name} failed", error)
+
+
+class TargetWork:
+    """Does jobs for destinations: by duties, and by threads for each destination where those call some."""
+
+    def __init__(
+        self, node: Node, what: str, duties: Iterable[tuple[str, Callable[[], bool]]], threads: PerTarget | None = None
+    ) -> None:
+        self._node = node
+        self._worker = f"{node_name(node.settings)}:{what}"
+        self._duties = Duties(what, duties)
+        self._threads = threads or PerTarget(what, lambda _: None)
+
+    def start(self) -> None:
+        """Begin. What this node had under way when it was killed is taken up again.
+
+        Raises: IndexUnavailable.
+        """
+        self._node.jobs.release(self._worker)
+        self._duties.start()
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self._duties.stop()
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait for what is under way, and its notes; whether it ended. What did not can be broken off anywhere: what is
+        not noted as done is done again.
+        """
+        deadline = time.monotonic() + timeout_s
+        return self._threads.ended(deadline) and self._duties.ended(deadline)

@@ -39,8 +39,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties
 from pacs_server.service.fetching import fetch_back
 from pacs_server.service.pairing import connected, exchange_over, greeted, note_own_changes
-from pacs_server.service.per_target import PerTarget
-from pacs_server.service.roll_call import node_name
+from pacs_server.service.per_target import PerTarget, TargetWork
 
 _LEASE: Final = timedelta(minutes=30)
 _RENEW_AFTER_S: Final = 60.0
@@ -63,31 +62,11 @@ _AWAY: Final = (
 )
 
 
-class Replicator:
+class Replicator(TargetWork):
     """A thread that sees for whom something is owed, and those that send."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._worker = f"{node_name(node.settings)}:replication"
-        self._threads = PerTarget("replication", self._serve)
-        self._duties = Duties("replication", [("replication", self._call)])
-
-    def start(self) -> None:
-        """Begin. What this node was sending when it was killed is taken up again.
-
-        Raises: IndexUnavailable.
-        """
-        self._node.jobs.release(self._worker)
-        self._duties.start()
-
-    def stop(self) -> None:
-        """Begin nothing new."""
-        self._duties.stop()
-
-    def ended(self, timeout_s: float) -> bool:
-        """Wait for what is under way; whether it ended. What did not can be broken off anywhere."""
-        deadline = time.monotonic() + timeout_s
-        return self._threads.ended(deadline) and self._duties.ended(deadline)
+        super().__init__(node, "replication", [("replication", self._call)], PerTarget("replication", self._serve))
 
     def _call(self) -> bool:
         node, wanted = self._node, {}

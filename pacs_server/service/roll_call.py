@@ -19,6 +19,8 @@ from pacs_server.settings import Settings
 from pacs_server.storage.mounts import footing_of, mount_table
 
 _TELL_EVERY_S: Final = 2.0
+# What a node tells is heard when the next look is due.
+_HEARD_LATE_S: Final = 2 * _TELL_EVERY_S
 
 
 def node_name(settings: Settings) -> str:
@@ -73,6 +75,7 @@ class RollCall:
         self._has_left = False
         self._told_at = self._well_since = float("-inf")
         self._missing: set[str] = set()
+        self._heard: dict[str, tuple[datetime, float]] = {}  # what each node has told last, and when that was heard
         self._roster = Roster(own=this_node(node, now), others=self._others())
 
     @property
@@ -102,9 +105,20 @@ class RollCall:
             others = self._others()
             self._told_at = moment
             is_sure = moment - self._well_since > SILENT_AFTER.total_seconds()
-            living = tuple(one for one in others if lives(one, now) or not is_sure)
+            silent = {one.name for one in others if self._is_silent(one, now, moment)}
+            living = tuple(one for one in others if one.name not in silent or not is_sure)
             self._roster = Roster(own=own, others=living)
             self._bury({one.name: one for one in others if one not in living}, now)
+
+    def _is_silent(self, node: SiteNode, now: datetime, moment: float) -> bool:
+        """Whether a node tells no more. A clock that was set does not matter, here or there: what tells something new
+        lives, and what does not is dead some seconds later than by its own time.
+        """
+        told, heard_at = self._heard.get(node.name, (None, moment))
+        if told != node.seen_at:
+            self._heard[node.name] = node.seen_at, (heard_at := moment)
+        beyond_s = moment - heard_at - SILENT_AFTER.total_seconds()
+        return beyond_s > _HEARD_LATE_S or (beyond_s > -_HEARD_LATE_S and not lives(node, now))
 
     def _bury(self, missing: dict[str, SiteNode], now: datetime) -> None:
         for name in missing.keys() - self._missing:

@@ -90,6 +90,10 @@ class Runner:
         leaving.start()
         leaving.join(_LEAVE_S)
 
+    def has_duty(self) -> bool:
+        """Whether this node does what one node does for the site."""
+        return self._roll.roster.has_duty()
+
     def _call_roll(self) -> bool:
         self._roll.call(datetime.now(UTC))
         return False
@@ -183,7 +187,7 @@ class Runner:
     def _read_fields(self) -> bool:
         """Read a few objects for a field; whether there are more."""
         node = self._node
-        if not self._roll.roster.has_duty():
+        if not self.has_duty():
             return False
         field = node.fields.next_to_read(datetime.now(UTC))
         return field is not None and backfill(node.fields, field, node.placement(), self._charset_of)
@@ -194,7 +198,7 @@ class Runner:
 
     def _purge(self) -> bool:
         """Once a night, destroy what was in the trash for long enough, where the site decided so."""
-        if not self._roll.roster.has_duty():
+        if not self.has_duty():
             return False
         now = datetime.now().astimezone()
         retention = retention_of(self._node.index)
@@ -219,7 +223,7 @@ class Runner:
 
         In a thread of its own, one study after the other, so that jobs, which keep objects safe, never wait for it.
         """
-        return self._roll.roster.has_duty() and self._moves.step()
+        return self.has_duty() and self._moves.step()
 
     def _verify(self) -> bool:
         """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""

@@ -20,6 +20,8 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.telling import running
 
 _LOOK_EVERY_S: Final = 0.5
+# Entered in one transaction: others record objects meanwhile.
+_SERIES_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,19 @@ def set_paused(node: Node, name: str, *, is_paused: bool, now: datetime) -> None
         node.jobs.wake_target(JobKind.ROUTE, name, now)
         for aet in route.to:
             node.jobs.wake_target(JobKind.SEND, aet, now)
+
+
+def apply_to_held(node: Node, name: str, since: datetime, now: datetime) -> int:
+    """Have a route look at every series of the studies of which something arrived since then, as if it arrived now; how
+    many series. What this site sent for a route already is not sent again.
+
+    Raises: UnknownName when there is no such route; IndexUnavailable.
+    """
+    node.route_rules.one(name)
+    found = node.studies.series_since(since)
+    for start in range(0, len(found), _SERIES_AT_ONCE):
+        node.jobs.owe(JobKind.ROUTE, now, series=found[start : start + _SERIES_AT_ONCE], target=name)
+    return len(found)
 
 
 def remove_route(node: Node, name: str) -> int:

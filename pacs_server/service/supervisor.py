@@ -1,8 +1,8 @@
 """Runs the archive in the foreground: one instance per data directory, drained on SIGTERM, reloaded on SIGHUP.
 
-The supervisor binds the sockets and keeps the processes alive that accept from them, and the one that keeps house. It
-has one thread of its own, reads nothing that comes from outside, and leaves index and volumes alone once it has seen
-that the schema is right, so that it outlives all of them.
+The supervisor binds the sockets and keeps the processes alive that accept from them, the one that keeps house and the
+one that watches. It has one thread of its own, reads nothing that comes from outside, and leaves index and volumes
+alone once it has seen that the schema is right, so that it outlives all of them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,30 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeAlias
 
-from pacs_server import log
+from pacs_server import log, metrics
 from pacs_server.errors import ConfigError, PacsError
 from pacs_server.index.schema import open_current
 from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
 from pacs_server.net.secure import incoming_context
 from pacs_server.net.tls import own_fingerprint
+from pacs_server.service.board import Board
 from pacs_server.service.exposure import addresses_of_machine, refuse_public
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
+from pacs_server.service.resources import keep_freed_memory, open_more_files
 from pacs_server.service.telling import forget_workers, server_teller
+from pacs_server.service.watching import watch
 from pacs_server.service.worker import DRAIN_S, Doors, serve_associations
 from pacs_server.settings import ClientCertificates, Settings
 
 # A process that gives no sign for so long is stuck: it looks at its volumes, with deadlines, between two of them.
 _SILENT_S: Final = 120.0
+# When no port has answered for so long, the service manager is told no more that all is well, and starts it anew.
+_UNANSWERED_S: Final = 120.0
+# After so many times that, killing it and beginning it anew did not help either.
+_UNWELL_AFTER: Final = 1.5
 _LOOK_S: Final = 1.0
 _BEGIN_LOOK_S: Final = 0.02
 # One that ends at once is not started again in the same moment.
@@ -50,48 +57,46 @@ Work: TypeAlias = Callable[[Callable[[float], bool]], bool]
 def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then let running operations end, at most 30 s.
 
-    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told one
-    line once associations are accepted.
+    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told what
+    this site is to its partners, and one line once associations are accepted.
 
     Raises: Busy when another server runs on this data directory; ConfigError, IndexUnavailable or SchemaMismatch.
     """
     settings = load()
     log.configure(settings.log.level, settings.log.file)
+    open_more_files()
+    keep_freed_memory()
     with instance_lock(settings.data_dir):
         open_current(settings.database).close()
         manager = Manager()
         doors = _doors(settings, manager)
         partner_port = _listen_for_partners(settings)
+        http = _listen_for_monitoring(settings)
         seats = Seats(settings.network, processes=settings.workers_here, listeners=len(doors.open()))
-        works = [
-            (f"worker {number}", partial(serve_associations, settings, doors, seats, number))
+        board = Board(settings.workers_here + 2)
+        works: list[tuple[str, Work]] = [
+            (f"worker {number}", partial(serve_associations, settings, doors, seats, board, number))
             for number in range(settings.workers_here)
+        ]
+        works += [
+            ("housekeeping", partial(keep_house, settings, partner_port, announce)),
+            ("watching", partial(watch, settings, doors, http, board)),
         ]
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)
-        crew = Crew(load, doors, seats, [*works, ("housekeeping", partial(keep_house, settings, partner_port))])
+        ports = [*doors.open(), *([http] if http else [])]
+        crew = Crew(load, ports, seats, board, works)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             crew.begin()
-            (host, port), (tls_host, tls_port) = doors.plain_address, doors.secured_address
-            log.info(
-                "listening",
-                aet=settings.aet,
-                host=host,
-                port=port,
-                tls_host=tls_host,
-                tls_port=tls_port,
-                processes=len(works),
-            )
+            addresses = _addresses(settings, doors)
+            log.info("listening", **addresses, processes=settings.workers_here)
             teller.tell(
-                {
+                addresses
+                | {
                     "pid": os.getpid(),
-                    "aet": settings.aet,
-                    "host": host,
-                    "port": port,
-                    "tls_host": tls_host,
-                    "tls_port": tls_port,
                     "partner_port": partner_port.getsockname()[1] if partner_port else None,
+                    "http_port": http.getsockname()[1] if http else None,
                     "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
             )
@@ -108,6 +113,11 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
             teller.forget()
             forget_workers(settings.data_dir)
         log.info("stopped", drained=drained)
+
+
+def _addresses(settings: Settings, doors: Doors) -> dict[str, object]:
+    (host, port), (tls_host, tls_port) = doors.plain_address, doors.secured_address
+    return {"aet": settings.aet, "host": host, "port": port, "tls_host": tls_host, "tls_port": tls_port}
 
 
 def _doors(settings: Settings, manager: Manager) -> Doors:
@@ -137,15 +147,38 @@ def _listen_for_partners(settings: Settings) -> socket.socket | None:
     return listening
 
 
+def _listen_for_monitoring(settings: Settings) -> socket.socket | None:
+    """Where the port is taken, the archive serves without it: monitoring notices that it has no answer."""
+    if settings.http.port is None:
+        return None
+    try:
+        listening = listen(settings.http.host, settings.http.port)
+    except ConfigError as error:
+        log.warning("monitoring is not answered", why=error)
+        return None
+    host, port = listening.getsockname()[:2]
+    log.info("listening for monitoring", host=host, port=port)
+    return listening
+
+
 class Crew:
     """The processes of a server. All of it belongs to the one thread of the supervisor."""
 
-    def __init__(self, load: Callable[[], Settings], doors: Doors, seats: Seats, works: list[tuple[str, Work]]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Settings],
+        ports: list[socket.socket],
+        seats: Seats,
+        board: Board,
+        works: list[tuple[str, Work]],
+    ) -> None:
         self._load = load
-        self._doors = doors
+        self._ports = ports
         self._seats = seats
+        self._board = board
         self._works = works
         self._signs = memoryview(mmap.mmap(-1, 8 * len(works))).cast("d")  # when each gave a sign last
+        self._signed_at = [0.0] * len(works)  # the same, also of those that were replaced
         self._begun_at = [float("-inf")] * len(works)
         self._pids: dict[int, int] = {}  # number by process
         self._is_to_end = False
@@ -163,6 +196,7 @@ class Crew:
             self._fork(number)
         while not all(self._signs) and not self._is_to_end:
             self._wait(_BEGIN_LOOK_S)
+            self._board.turn()
             if self._reap():
                 raise ConfigError("a process of the server ended while it started; the log says why")
 
@@ -175,7 +209,17 @@ class Crew:
             for number in set(range(len(self._works))) - set(self._pids.values()):
                 if time.monotonic() - self._begun_at[number] >= _BEGIN_AGAIN_S:
                     self._fork(number)
-            manager.tell("WATCHDOG=1")
+            self._board.turn()
+            self._signed_at = list(map(max, self._signed_at, self._signs))
+            if self._is_well():
+                manager.tell("WATCHDOG=1")
+
+    def _is_well(self) -> bool:
+        """Whether every process gives signs, or the one in its place, and a port answers. A service manager that is not
+        told so for long begins the whole server anew.
+        """
+        gives_signs = time.monotonic() - min(self._signed_at) < _UNWELL_AFTER * _SILENT_S
+        return gives_signs and self._board.unanswered_s() < _UNANSWERED_S
 
     def _wait(self, seconds: float) -> None:
         """Wait for a signal, at most so long, and do what it says."""
@@ -188,7 +232,7 @@ class Crew:
 
     def end(self) -> bool:
         """Let every process end what it does; whether all did in time, and what they did too."""
-        for listening in self._doors.open():
+        for listening in self._ports:
             with suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)
         self._signal_all(signal.SIGTERM)
@@ -220,6 +264,8 @@ class Crew:
             name = self._forget(pid)
             if code:
                 failed += 1
+                metrics.add(metrics.REPLACED, name)
+                self._board.post_past()
                 log.error("process ended", process=name, pid=pid, code=code)
         return failed
 
@@ -227,6 +273,7 @@ class Crew:
         number = self._pids.pop(pid)
         self._signs[number] = 0.0
         name, _ = self._works[number]
+        self._board.keep(number, pid)
         if number < self._seats.processes:
             self._seats.give_back(number)
         return name
@@ -264,18 +311,22 @@ class Crew:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the supervisor gets it too, and says what to do
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        metrics.forget()
         if number < self._seats.processes:
             self._seats.take_part(number)
 
         def is_stopped(wait_s: float) -> bool:
             self._signs[number] = time.monotonic()
+            self._board.post(number)
             if reload.is_set():
                 reload.clear()
                 _reload(self._load)
             return stop.wait(wait_s)
 
         _, work = self._works[number]
-        return 0 if work(is_stopped) else 1
+        is_well = work(is_stopped)
+        self._board.post(number)
+        return 0 if is_well else 1
 
 
 def _end_with(alive: int) -> None:

@@ -19,6 +19,7 @@ from pacs_server.net.listener import Listener
 from pacs_server.net.seats import Seats
 from pacs_server.service.assemble import Node
 from pacs_server.service.attendant import Attendant
+from pacs_server.service.board import Board
 from pacs_server.service.fetching import fetch_back
 from pacs_server.service.presence import presence
 from pacs_server.service.telling import of_associations, worker_teller
@@ -55,7 +56,7 @@ def _address(listening: socket.socket | None) -> tuple[str | None, int | None]:
 
 
 def serve_associations(
-    settings: Settings, doors: Doors, seats: Seats, number: int, is_stopped: Callable[[float], bool]
+    settings: Settings, doors: Doors, seats: Seats, board: Board, number: int, is_stopped: Callable[[float], bool]
 ) -> bool:
     """Serve until `is_stopped`, which waits for so many seconds, is true; then let running operations end.
 
@@ -64,7 +65,7 @@ def serve_associations(
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
     with Node.open(settings) as node, presence(node, f"worker {number}"):
-        provider = Provider(node.archive(partial(fetch_back, node)))
+        provider = Provider(node.archive(partial(fetch_back, node)), board.is_expected)
         numbers = itertools.count(number + 1, settings.workers_here)
         listeners = [
             Listener(listening, settings.network, serve, seats=seats, numbers=numbers)

@@ -1,5 +1,6 @@
 """The settings of one node: frozen values from one YAML file. Site state that changes while it runs is in the index."""
 
+from pacs_server.settings.checks import charset_term, host_name, site_aet
 from pacs_server.settings.reading import database_at, load, minimal_file, secret_in
 from pacs_server.settings.values import (
     AuditSettings,
@@ -15,18 +16,19 @@ from pacs_server.settings.values import (
     TlsFiles,
     TlsSettings,
     TranscodingLimits,
-    charset_term,
     entries,
-    host_name,
     shown_url,
-    site_aet,
 )
+from pacs_server.settings.watching import AlertSettings, HttpSettings, MailSettings, WebhookSettings
 
 __all__ = [
+    "AlertSettings",
     "AuditSettings",
     "ClientCertificates",
     "FailoverSettings",
+    "HttpSettings",
     "LogSettings",
+    "MailSettings",
     "NetworkLimits",
     "PartnerSettings",
     "PatroniSettings",
@@ -36,6 +38,7 @@ __all__ = [
     "TlsFiles",
     "TlsSettings",
     "TranscodingLimits",
+    "WebhookSettings",
     "charset_term",
     "database_at",
     "entries",

@@ -9,24 +9,19 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 from urllib.parse import quote, urlsplit
 
 import yaml
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import ConfigError
-from pacs_server.settings.values import (
-    ENVIRONMENT,
-    LogSettings,
-    PatroniSettings,
-    Settings,
-    TlsSettings,
-    database_url,
-    host_name,
-    site_aet,
-)
+from pacs_server.settings.checks import database_url, host_name, site_aet
+from pacs_server.settings.values import ENVIRONMENT, LogSettings, PatroniSettings, Settings, TlsSettings
+from pacs_server.settings.watching import AlertSettings, MailSettings, WebhookSettings
 from pacs_server.yaml_file import place_in, read_mapping
+
+Section = TypeVar("Section", PatroniSettings, MailSettings, WebhookSettings)
 
 DEFAULT: Final = "default"
 
@@ -59,11 +54,17 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError as error:
             reading.problem("database_password_file", str(error))
     values["patroni"] = _anchored_files(values.get("patroni", PatroniSettings()), data_dir)
-    if (file := values["patroni"].password_file) is not None:
-        try:
-            secret_in(file)
-        except ValueError as error:
-            reading.problem("patroni.password_file", str(error))
+    values["alert"] = _anchored_alert(values.get("alert", AlertSettings()), data_dir)
+    _check_mail(reading, values["alert"].mail)
+    for name, file in (
+        ("patroni.password_file", values["patroni"].password_file),
+        ("alert.mail.password_file", values["alert"].mail.password_file),
+    ):
+        if file is not None:
+            try:
+                secret_in(file)
+            except ValueError as error:
+                reading.problem(name, str(error))
     if "port" in values and values["port"] is None and values.get("tls", TlsSettings()).port is None:
         reading.problem("port", "is null, and tls.port too: nobody could call, so give one of them a whole number")
     if reading.problems:
@@ -110,9 +111,21 @@ def _anchored_url(url: str, data_dir: Path) -> str:
     return f"sqlite:///{data_dir / file}{mark}{query}"
 
 
-def _anchored_files(patroni: PatroniSettings, data_dir: Path) -> PatroniSettings:
-    named = {name: data_dir / file for name in ("ca_file", "password_file") if (file := getattr(patroni, name))}
-    return replace(patroni, **named)
+def _anchored_files(section: Section, data_dir: Path) -> Section:
+    named = {name: data_dir / file for name in ("ca_file", "password_file") if (file := getattr(section, name, None))}
+    return replace(section, **named)
+
+
+def _anchored_alert(alert: AlertSettings, data_dir: Path) -> AlertSettings:
+    mail, webhook = (_anchored_files(alert.mail, data_dir), _anchored_files(alert.webhook, data_dir))
+    return replace(alert, mail=mail, webhook=webhook)
+
+
+def _check_mail(reading: _Reading, mail: MailSettings) -> None:
+    if mail.host:
+        for name in ("sender", "recipients"):
+            if not getattr(mail, name):
+                reading.problem(f"alert.mail.{name}", "is empty, but alert.mail.host is given, so somebody has to be")
 
 
 def secret_in(file: Path) -> str:

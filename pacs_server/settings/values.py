@@ -2,119 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from pacs_server.dicom.identity import AeTitle
-
-Number = TypeVar("Number", int, float)
-
-LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-ENVIRONMENT: Final = {"aet": "PACS_AET", "host": "PACS_HOST", "port": "PACS_PORT"}
-
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
-_CHARSET_TERM = re.compile(
-    r"ISO(_IR| 2022 IR) (6|13|100|101|109|110|126|127|138|144|148|166|203)"
-    r"|ISO 2022 IR (58|87|149|159)|ISO_IR 192|GB18030|GBK"
+from pacs_server.settings.checks import (
+    absolute_paths,
+    api_urls,
+    charset_term,
+    database_url,
+    host_name,
+    host_or_none,
+    log_level,
+    number_within,
+    within,
 )
-_SCHEMES: Final = ("sqlite", "postgresql", "postgresql+psycopg2")
+from pacs_server.settings.watching import AlertSettings, HttpSettings
 
-
-def site_aet(text: str) -> AeTitle:
-    """An AE title that an administrator may give: the standard's form without what breaks shells and tables.
-
-    Raises: ValueError with the reason.
-    """
-    if found := sorted(set(text) & set(";\"'`")):
-        raise ValueError(f"'{text[:64]}' has {' '.join(found)} in it, which other systems' configuration cannot hold")
-    return AeTitle(text)
-
-
-def host_name(text: str) -> str:
-    """An IP address or a host name.
-
-    Raises: ValueError with the reason.
-    """
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(text) or len(text) > 253 or re.fullmatch(r"[0-9.]+", text):
-            raise ValueError(f"'{text[:80]}' is neither an IP address nor a host name") from None
-    return text
-
-
-def _host_or_none(text: str) -> str:
-    return host_name(text) if text else text
-
-
-def charset_term(text: str) -> str:
-    """A value of (0008,0005): one term, or several joined by a backslash of which the first may be empty; or nothing.
-
-    Raises: ValueError with the reason. Source: PS3.3 tables C.12-2 to C.12-5.
-    """
-    first, *others = text.split("\\")
-    for term in (*((first,) if first else ()), *others):
-        if not _CHARSET_TERM.fullmatch(term):
-            raise ValueError(f"'{term[:80]}' is not a defined term of Specific Character Set, like ISO_IR 192")
-    return text
-
-
-def _log_level(text: str) -> str:
-    if text not in LOG_LEVELS:
-        raise ValueError(f"is one of {', '.join(LOG_LEVELS)}, not '{text[:80]}'")
-    return text
-
-
-def database_url(text: str) -> str:
-    """A URL of SQLite or PostgreSQL without a password.
-
-    Raises: ValueError with the reason.
-    """
-    parts = urlsplit(text)
-    if parts.scheme not in _SCHEMES:
-        raise ValueError("is a URL that begins with sqlite:/// or postgresql://")
-    if parts.password is not None:
-        raise ValueError("holds a password; put it in a file and name that file (database_password_file in pacs.yaml)")
-    if parts.scheme == "sqlite" and (parts.netloc or not parts.path.strip("/")):
-        raise ValueError("needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path")
-    return text
-
-
-def _volume_paths(paths: Mapping[str, Path]) -> Mapping[str, Path]:
-    if relative := [name for name, path in paths.items() if not path.is_absolute()]:
-        raise ValueError(f"the path of {relative[0]} is {paths[relative[0]]}, but has to begin with /")
-    return paths
-
-
-def _api_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.username is not None:
-            raise ValueError("holds a user name; that is said in patroni.user, and the password in a file")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
-            raise ValueError(f"'{url[:80]}' is not the URL of a member's REST API, like http://db1:8008")
-    return urls
-
-
-def within(default: Number, low: Number, high: Number) -> Number:
-    """A number setting with the least and the greatest value it may have."""
-    return field(default=default, metadata={"check": _number_within(low, high)})
-
-
-def _number_within(low: Number, high: Number) -> Callable[[Number], Number]:
-    def check(value: Number) -> Number:
-        if not low <= value <= high:
-            raise ValueError(f"is {value}, but has to be between {low} and {high}")
-        return value
-
-    return check
+ENVIRONMENT: Final = {"aet": "PACS_AET", "host": "PACS_HOST", "port": "PACS_PORT"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +91,8 @@ class TlsSettings:
     port. And where its certificate is: in `directory`, which `pacs tls init` fills, or in files of their own.
     """
 
-    host: str = field(default="", metadata={"check": _host_or_none})
-    port: int | None = field(default=None, metadata={"check": _number_within(0, 65_535)})
+    host: str = field(default="", metadata={"check": host_or_none})
+    port: int | None = field(default=None, metadata={"check": number_within(0, 65_535)})
     client_certificates: str = field(default="required", metadata={"check": _client_certificates})
     directory: Path = Path("tls")
     certificate_file: Path | None = None
@@ -213,7 +123,7 @@ class PartnerSettings:
     """Where partners reach this node, with deadlines and caps. `port` is None while the partner port is closed."""
 
     host: str = field(default="127.0.0.1", metadata={"check": host_name})
-    port: int | None = field(default=None, metadata={"check": _number_within(0, 65_535)})
+    port: int | None = field(default=None, metadata={"check": number_within(0, 65_535)})
     max_connections: int = within(16, 1, 1_000)
     greet_every_s: float = within(10.0, 0.1, 3_600.0)
     send_bytes_per_s: int = within(0, 0, 1 << 40)
@@ -229,7 +139,7 @@ class PatroniSettings:
     `password_file`, changes are asked for as `user`.
     """
 
-    urls: tuple[str, ...] = field(default=(), metadata={"check": _api_urls})
+    urls: tuple[str, ...] = field(default=(), metadata={"check": api_urls})
     timeout_s: float = within(5.0, 0.1, 600.0)
     ca_file: Path | None = None
     user: str = "patroni"
@@ -247,13 +157,45 @@ class FailoverSettings:
     standby_stores: bool = True
 
 
+def _claim(text: str) -> str:
+    if not text:
+        raise ValueError("needs the name of a claim, like sub")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """Which JSON Web Tokens prove who a person is: none without an `issuer` and `key_files`, which are relative to
+    `data_dir`. An empty `audience` is the AE title of this archive; with an empty `titles_claim` a person may be at
+    any peer that asks for a token.
+    """
+
+    issuer: str = ""
+    audience: str = ""
+    key_files: tuple[str, ...] = ()
+    user_claim: str = field(default="sub", metadata={"check": _claim})
+    titles_claim: str = ""
+    leeway_s: float = within(30.0, 0.0, 600.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """How persons at peers log in: after `max_failures` wrong attempts from one address within `pause_s`, whoever calls
+    from there waits for the rest of that time.
+    """
+
+    max_failures: int = within(10, 1, 1_000)
+    pause_s: float = within(60.0, 1.0, 86_400.0)
+    jwt: TokenSettings = field(default_factory=TokenSettings)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyslogSettings:
     """Where the audit trail is sent: over TLS, or by explicit choice as datagrams. An empty `host` is nowhere; without
     a `ca_file` the receiver's certificate is from the authority of `tls`.
     """
 
-    host: str = field(default="", metadata={"check": _host_or_none})
+    host: str = field(default="", metadata={"check": host_or_none})
     port: int = within(6514, 1, 65_535)
     udp: bool = False
     ca_file: Path | None = None
@@ -270,7 +212,7 @@ class AuditSettings:
 class LogSettings:
     """What is logged: `level` is DEBUG, INFO, WARNING or ERROR; `file` is a path, or None for standard error."""
 
-    level: str = field(default="INFO", metadata={"check": _log_level})
+    level: str = field(default="INFO", metadata={"check": log_level})
     file: Path | None = None
 
 
@@ -283,11 +225,11 @@ class Settings:
     data_dir: Path
     aet: AeTitle = field(default_factory=lambda: AeTitle("PACS"))
     host: str = field(default="127.0.0.1", metadata={"check": host_name})
-    port: int | None = field(default=11112, metadata={"check": _number_within(0, 65_535)})
+    port: int | None = field(default=11112, metadata={"check": number_within(0, 65_535)})
     public_without_tls: bool = False
     database: str = field(repr=False, metadata={"check": database_url})
     database_password_file: Path | None = None
-    volume_paths: Mapping[str, Path] = field(default_factory=dict, metadata={"check": _volume_paths})
+    volume_paths: Mapping[str, Path] = field(default_factory=dict, metadata={"check": absolute_paths})
     check_called: bool = True
     accept_private_sop_classes: bool = True
     default_issuer: str = ""
@@ -302,6 +244,9 @@ class Settings:
     patroni: PatroniSettings = field(default_factory=PatroniSettings)
     failover: FailoverSettings = field(default_factory=FailoverSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    alert: AlertSettings = field(default_factory=AlertSettings)
     log: LogSettings = field(default_factory=LogSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"internal": True})
 
@@ -347,7 +292,15 @@ def _shown(name: str, value: object) -> object:
     """A value as the settings file would have it, without a password."""
     if isinstance(value, tuple):
         return list(value)
+    if name == "url":
+        return hidden_path(str(value))
     return shown_url(str(value)) if name == "database" else value
+
+
+def hidden_path(url: str) -> str:
+    """A URL without its path, in which many receivers of alarms have their secret."""
+    parts = urlsplit(url)
+    return parts._replace(path="/***", query="").geturl() if parts.path.strip("/") or parts.query else url
 
 
 def shown_url(url: str) -> str:

@@ -11,8 +11,6 @@ import os
 import re
 import secrets
 import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -20,6 +18,7 @@ from typing import Final, Self, TypeVar
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeFull, VolumeUnavailable
+from pacs_server.storage.descriptors import REMOVED, Descriptor, OpenDirectories
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
 
 Answer = TypeVar("Answer")
@@ -31,27 +30,15 @@ _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IOV_MAX: Final = 1024
-_KEPT_DIRECTORIES: Final = 128
-# What a directory answers in which nothing can be made any more, because it was removed; ESTALE on NFS.
-_REMOVED: Final = frozenset({errno.ENOENT, errno.ESTALE})
+_KEPT_TO_WRITE: Final = 128
+_KEPT_TO_READ: Final = 16
+_TRUSTED_S: Final = 0.1  # what is read is compared with a digest, wherever it was found
 _ENTERING_TRIES: Final = 10
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 # These cannot flush a directory and answer EINVAL; their servers make a name durable when they create it.
 _WITHOUT_DIRECTORY_FLUSH: Final = ("cifs", "smb", "fuse")
 _WRITEBACK_BYTES: Final = 8 << 20
 _FLUSH_BYTES: Final = 64 << 20
-
-
-class Descriptor:
-    """An open file descriptor, closed when the last user drops it: a thread that hangs keeps its own alive."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __del__(self) -> None:
-        os.close(self.number)
 
 
 @contextmanager
@@ -86,41 +73,24 @@ class Tree:
         self.on_leftover = on_leftover
         self.file_system = file_system_type(root)
         self._lax = self.file_system.startswith(_WITHOUT_DIRECTORY_FLUSH)
-        self._kept: OrderedDict[PurePosixPath, tuple[Descriptor, tuple[int, int]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._durable = OpenDirectories(root, _KEPT_TO_WRITE)  # whose names are flushed, up to the root
+        self._found = OpenDirectories(root, _KEPT_TO_READ, trusted_s=_TRUSTED_S)
 
     def durable_directory(self, path: PurePosixPath) -> Descriptor:
         """The directory at `path`, made if it is missing; every name on the way to it is flushed.
 
         All of them are flushed once by this process, also those that were there: another thread or process may have
-        made one a moment ago and died before it flushed. A directory that was opened before is compared with what the
-        path leads to now (3 us), because someone may have moved or removed it.
+        made one a moment ago and died before it flushed.
         """
         if not path.parts:
             return self.root
-        if (known := self._known(path)) is not None:
+        if (known := self._durable.get(path)) is not None:
             return known
         parent = self.durable_directory(path.parent)
         opened = _enter(parent, path.name)
         self.flush(parent)
-        seen = os.fstat(opened.number)
-        with self._lock:
-            self._kept[path] = opened, (seen.st_dev, seen.st_ino)
-            if len(self._kept) > _KEPT_DIRECTORIES:
-                self._kept.popitem(last=False)
+        self._durable.keep(path, opened)
         return opened
-
-    def _known(self, path: PurePosixPath) -> Descriptor | None:
-        with self._lock:
-            if (kept := self._kept.get(path)) is None:
-                return None
-            self._kept.move_to_end(path)
-        opened, identity = kept
-        with suppress(FileNotFoundError, NotADirectoryError):
-            seen = os.stat(str(path), dir_fd=self.root.number, follow_symlinks=False)
-            if (seen.st_dev, seen.st_ino) == identity:
-                return opened
-        return None
 
     def within(self, path: PurePosixPath, work: Callable[[Descriptor], Answer]) -> tuple[Descriptor, Answer]:
         """Make something in the durable directory at `path`: that directory and the answer. Once more, from the
@@ -131,10 +101,9 @@ class Tree:
                 directory = self.durable_directory(path)
                 return directory, work(directory)
             except OSError as error:
-                if error.errno not in _REMOVED or is_last:
+                if error.errno not in REMOVED or is_last:
                     raise
-                with self._lock:
-                    self._kept.clear()
+                self._durable.clear()
         raise OSError(errno.ENOENT, f"{path} is removed again and again")
 
     def move(self, path: PurePosixPath, target: PurePosixPath) -> None:
@@ -168,7 +137,7 @@ class Tree:
             except OSError as error:
                 if error.errno in _NOT_EMPTY:
                     return
-                if error.errno not in _REMOVED:
+                if error.errno not in REMOVED:
                     raise
             path = path.parent
 
@@ -189,12 +158,27 @@ class Tree:
 
     def open_file(self, path: PurePosixPath) -> tuple[Descriptor, int]:
         """A regular file that exists, for reading, and its size in bytes. No link on the way is followed."""
-        directory = self.open_directory(path.parent)
-        opened = Descriptor(os.open(path.name, _OPEN_FILE, dir_fd=directory.number))
+        opened = self._open_beside_others(path)
+        if opened is None:
+            directory = self.open_directory(path.parent)
+            opened = Descriptor(os.open(path.name, _OPEN_FILE, dir_fd=directory.number))
+            self._found.keep(path.parent, directory)
         seen = os.fstat(opened.number)
         if not stat.S_ISREG(seen.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return opened, seen.st_size
+
+    def _open_beside_others(self, path: PurePosixPath) -> Descriptor | None:
+        """A file in a directory from which one was opened before; None when there is none, or the file is not in it."""
+        directory = self._found.get(path.parent)
+        if directory is None:
+            return None
+        try:
+            return Descriptor(os.open(path.name, _OPEN_FILE, dir_fd=directory.number))
+        except OSError as error:
+            if error.errno not in REMOVED:
+                raise
+            return None
 
 
 def _enter(parent: Descriptor, name: str) -> Descriptor:
@@ -294,7 +278,9 @@ class NewFile:
         return True
 
     def discard(self) -> None:
-        """Remove an unfinished file; a finished one stays. One that cannot be removed now is left over for later."""
+        """Remove an unfinished file, and directories that were made for it alone; a finished one stays. One that cannot
+        be removed now is left over for later.
+        """
         if self._file is not None:
             with suppress(OSError):
                 os.close(self._file)
@@ -304,6 +290,7 @@ class NewFile:
         self._discarded = True
         try:
             os.unlink(self._name, dir_fd=self._directory.number)
+            self._tree.remove_empty(self._path, below=PurePosixPath(*self._path.parts[:1]))
         except FileNotFoundError:
             pass
         except OSError:

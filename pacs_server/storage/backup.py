@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from pacs_server.errors import CopyUnreadable, Undecodable, UnknownName, VolumeU
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.layout import ROOT
 from pacs_server.storage.location import Location
+from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.sentinel import adopt
@@ -26,6 +28,7 @@ INDEX: Final = "index.db"
 SETTINGS: Final = "pacs.yaml"
 MANIFEST: Final = "manifest.jsonl"
 SUMMARY: Final = "backup.json"
+_TLS: Final = "tls"
 
 _RUNS: Final = PurePosixPath("runs")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
@@ -117,7 +120,7 @@ class BackupDirectory:
 
         Raises: Refused when it cannot be one; VolumeUnavailable.
         """
-        return cls(path, limits, volume_id=adopt(path, name="backup", others=volumes))
+        return cls(path, limits, volume_id=adopt(path, name="backup", others=volumes, may_be_in_use=True))
 
     def stamps(self) -> list[str]:
         """The runs, first to last, also those that were broken off. Raises: VolumeUnavailable."""
@@ -164,6 +167,25 @@ class BackupDirectory:
             stream.abandon()
         return hasher.hexdigest()
 
+    def put_secret(self, path: PurePosixPath, content: bytes) -> str:
+        """Like `put`, for its owner alone; what has no modes, as a memory stick, is as open as it is mounted.
+
+        Raises: NotEnoughCopies; VolumeUnavailable.
+        """
+        folder = self.path / path.parent
+
+        def close(_: Medium) -> None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+        def close_file(_: Medium) -> None:
+            with suppress(PermissionError):
+                (folder / path.name).chmod(0o600)
+
+        self.volume.change_files(close)
+        digest = self.put(path, [content])
+        self.volume.change_files(close_file)
+        return digest
+
     def pieces(self, path: PurePosixPath) -> Iterator[bytes]:
         """The bytes of a file. Raises: CopyUnreadable; VolumeUnavailable."""
         with OpenCopy(self.volume, path) as opened:
@@ -182,6 +204,16 @@ class BackupDirectory:
                 file.write(piece)
         if hasher.hexdigest() != digest:
             raise CopyUnreadable(f"{path} on {self.path} is not what was backed up; use another run")
+
+    def secret(self, path: PurePosixPath, digest: str) -> bytes:
+        """What `put_secret` has put there.
+
+        Raises: CopyUnreadable when it is not what was backed up; VolumeUnavailable.
+        """
+        content = b"".join(self.pieces(path))
+        if blake3.blake3(content).hexdigest() != digest:
+            raise CopyUnreadable(f"{path} on {self.path} is not what was backed up; use another run")
+        return content
 
     def digest_of(self, path: PurePosixPath) -> str:
         """The BLAKE3 of a file. Raises: CopyUnreadable; VolumeUnavailable."""
@@ -203,6 +235,11 @@ class BackupDirectory:
 def part(stamp: str, name: str) -> PurePosixPath:
     """The path of a file of a run."""
     return _RUNS / stamp / name
+
+
+def tls_name(name: str) -> str:
+    """How a file of the directory with certificates and keys is named within a run."""
+    return f"{_TLS}/{name}"
 
 
 def manifest_lines(objects: Iterable[Listed]) -> Iterator[bytes]:

@@ -55,6 +55,13 @@ class Bucket:
         """A bucket tells none."""
         return Room()
 
+    def hold(self, path: PurePosixPath) -> None:
+        """Nothing: a bucket has no locks."""
+
+    def is_held(self, path: PurePosixPath) -> bool:
+        """Never, because that cannot be told."""
+        return False
+
     def check_writable(self) -> None:
         """Write a small object, and have it copied to another key; both go again."""
         with self._probe() as key, self._probe() as copied:
@@ -177,6 +184,11 @@ class ObjectInBucket:
         self._s3, self._key = s3, key
         self._begin, self.size_bytes = s3.fetch(key, 0, max(1, at_once_bytes))
         self.whole = self._begin if len(self._begin) == self.size_bytes else None
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Never: who may write it is a matter of its server."""
+        return False
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes at `offset`."""

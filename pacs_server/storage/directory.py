@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -10,7 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from pacs_server.storage.atomic import OPEN_DIRECTORY, Descriptor, NewFile, Tree, read_fully
+from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree, read_fully
+from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import ROOT, Entry, litter
 from pacs_server.storage.medium import Advice, OneCall, Room
 from pacs_server.storage.mounts import advice, mount_of, mount_table
@@ -24,7 +27,10 @@ class Directory:
 
     def __init__(self, path: Path, on_leftover: Callable[[PurePosixPath], None] = lambda _: None) -> None:
         self.path = path
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "a symbolic link stands there, which is not followed; look who put it there")
         self.tree = Tree(Descriptor(os.open(path, OPEN_DIRECTORY)), on_leftover)
+        self._held_by: Descriptor | None = None
 
     def is_current(self) -> bool:
         """Whether the path still leads to this directory."""
@@ -40,6 +46,24 @@ class Directory:
             is_read_only=bool(told.f_flag & os.ST_RDONLY),
             has_inodes=not told.f_files or told.f_favail > 0,
         )
+
+    def hold(self, path: PurePosixPath) -> None:
+        """Hold it by a kernel lock on this file, which ends with the process; NFS from version 4 on has them too."""
+        self._held_by, _ = self.tree.open_file(path)
+        with suppress(OSError):
+            fcntl.flock(self._held_by.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def is_held(self, path: PurePosixPath) -> bool:
+        """Whether a process holds it by this file."""
+        directory = self.tree.open_directory(path.parent)
+        # NFS wants a file that is open for writing.
+        opened = Descriptor(os.open(path.name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.number))
+        with suppress(OSError):
+            try:
+                fcntl.flock(opened.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def check_writable(self) -> None:
         """Write and flush a file that goes again."""
@@ -125,6 +149,11 @@ class FileOnDisk:
         self._file = file
         self.size_bytes = size_bytes
         self.whole = read_fully(file.number, 0, size_bytes) if is_whole else None
+
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether every user of this machine may write it."""
+        return bool(os.fstat(self._file.number).st_mode & stat.S_IWOTH)
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes at `offset`."""

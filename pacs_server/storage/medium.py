@@ -49,6 +49,10 @@ class OpenFile(Protocol):
     size_bytes: int
     whole: bytes | None
 
+    @property
+    def is_open_to_all(self) -> bool:
+        """Whether every user of this machine may write it."""
+
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes at `offset`."""
 
@@ -95,6 +99,12 @@ class Medium(Protocol):
 
     def room(self) -> Room:
         """How much more fits, as far as that can be told."""
+
+    def hold(self, path: PurePosixPath) -> None:
+        """Let others see by this file, as long as the medium is open, that somebody uses it; where it has locks."""
+
+    def is_held(self, path: PurePosixPath) -> bool:
+        """Whether somebody holds it by this file, as far as that can be told."""
 
     def check_writable(self) -> None:
         """Write, durably, a small file that goes again."""

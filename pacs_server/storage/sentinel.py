@@ -27,10 +27,16 @@ _NOT_CONTENT: Final = frozenset({"lost+found", "@eaDir", "#recycle", "#snapshot"
 def read_sentinel(medium: Medium) -> str:
     """The id of the volume that is mounted here.
 
-    Raises: VolumeUnavailable when there is no sentinel, or none that can be read.
+    Raises: VolumeUnavailable when there is no sentinel, none that can be read, or one that anybody may have written.
     """
     try:
-        return _id_in(medium.open_file(_SENTINEL, at_once_bytes=_MAX_BYTES).whole or b"")
+        file = medium.open_file(_SENTINEL, at_once_bytes=_MAX_BYTES)
+        if file.is_open_to_all:
+            raise VolumeUnavailable(
+                f"every user of this machine may write {SENTINEL_NAME}: look who did, and chmod o-w it, "
+                "or mount it with a file_mode that says so"
+            )
+        return _id_in(file.whole or b"")
     except FileNotFoundError as error:
         raise VolumeUnavailable(f"there is no {SENTINEL_NAME} in it; is the right volume mounted or named?") from error
     except OSError as error:
@@ -75,9 +81,10 @@ def _id_in(content: bytes) -> str:
     return volume_id
 
 
-def adopt(location: Location, *, name: str, others: Iterable[Location] = ()) -> str:
+def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may_be_in_use: bool = False) -> str:
     """Make a directory or bucket a volume by writing its sentinel, once; answers its id. One that has a sentinel keeps
-    its id. `others` are the locations of the volumes that are known already.
+    its id, and is refused while a process has it open unless it `may_be_in_use`. `others` are the locations of the
+    volumes that are known already.
 
     Raises: Refused when there cannot be a volume: see the message.
     """
@@ -87,7 +94,10 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = ()) -> 
     try:
         check_location(location, others)
         medium = open_medium(location)
-        if not _has_sentinel(medium, location):
+        if _has_sentinel(medium, location):
+            if not may_be_in_use:
+                _refuse_held(medium, location)
+        else:
             content = {"id": uuid.uuid4().hex, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             medium.put_first(_SENTINEL, json.dumps(content).encode())
         medium.check_writable()  # one that is mounted again has a sentinel, but perhaps another owner or options
@@ -96,6 +106,19 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = ()) -> 
         raise Refused(f"{location} cannot be used: {error.strerror}; check its owner and mount options") from error
     except VolumeUnavailable as error:
         raise Refused(f"{location}: {error}") from error
+
+
+def hold(medium: Medium) -> None:
+    """Let other archives see, as long as the medium is open, that this one uses the volume. Raises: OSError."""
+    medium.hold(_SENTINEL)
+
+
+def _refuse_held(medium: Medium, location: Location) -> None:
+    if medium.is_held(_SENTINEL):
+        raise Refused(
+            f"{location} is the volume of another server that runs: two archives on one volume would take each other's "
+            "files for litter; stop that server first, or join its database with pacs init --database"
+        )
 
 
 def _has_sentinel(medium: Medium, location: Location) -> bool:

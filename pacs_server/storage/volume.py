@@ -20,7 +20,7 @@ from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, check
 from pacs_server.storage.location import Location
 from pacs_server.storage.medium import Advice, Medium, Room
 from pacs_server.storage.opening import open_medium
-from pacs_server.storage.sentinel import read_sentinel
+from pacs_server.storage.sentinel import hold, read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
 
 Answer = TypeVar("Answer")
@@ -209,6 +209,8 @@ class Volume:
         try:
             medium = self._current_medium()
             self._identify(medium)
+            if medium is not self._medium and self.spec.id:
+                hold(medium)
             seen = self._judge(medium.room())
             if thorough and seen.status is Status.ONLINE:
                 medium.check_writable()

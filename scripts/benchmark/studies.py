@@ -14,6 +14,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.charset import decode
 from pacs_server.dicom.describe import folded_columns, patient_identity
 from pacs_server.dicom.names import grams_of_name
+from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.engine import Index
 from pacs_server.index.tables import copies, instances, name_grams, patients, series, studies
 
@@ -125,7 +126,7 @@ class _Maker:
         day = f"{_FIRST_YEAR + year}-{month + 1:02d}-{chance.randint(1, 28):02d}"
         parts = 2 if self._objects > 1 and chance.random() < 1 / 3 else 1
         uid = f"2.25.{self._root + number * 10**6}"
-        self._rows[studies].append(
+        study = (
             _empty(studies) | {
                 "id": number,
                 "patient_row": self._patient["id"],
@@ -144,22 +145,25 @@ class _Maker:
                 "series_count": parts,
                 "instance_count": self._objects,
                 "last_received_at": f"{day}T12:00:00+00:00",
+                "bucket": bucket_of(uid),
+                "content_sum": 0,
             }
         )  # fmt: skip
+        self._rows[studies].append(study)
         self._patient["study_count"] += 1
         self._patient["series_count"] += parts
         self._patient["instance_count"] += self._objects
         for part in range(1, parts + 1):
             share = self._objects // parts + (self._objects % parts if part == 1 else 0)
-            self._series(number, uid, part, share, (modality, sop_class, day))
+            self._series(study, part, share, (modality, sop_class, day))
 
-    def _series(self, study: int, uid: str, number: int, objects: int, of: tuple[str, str, str]) -> None:
-        modality, sop_class, day = of
+    def _series(self, study: dict[str, Any], number: int, objects: int, of: tuple[str, str, str]) -> None:
+        (modality, sop_class, day), uid = of, study["study_uid"]
         self._series_id += 1
         self._rows[series].append(
             _empty(series) | {
                 "id": self._series_id,
-                "study_row": study,
+                "study_row": study["id"],
                 "series_uid": f"{uid}{number}",
                 "modality": modality,
                 "series_number": number,
@@ -171,7 +175,8 @@ class _Maker:
         )  # fmt: skip
         for instance in range(1, objects + 1):
             self._instance_id += 1
-            sop_uid = f"{uid}{number}.{instance}"
+            sop_uid, digest = f"{uid}{number}.{instance}", f"{self._instance_id:064x}"
+            study["content_sum"] = study["content_sum"] + number_of(digest) & MASK
             self._rows[instances].append(
                 _empty(instances) | {
                     "id": self._instance_id,
@@ -181,7 +186,7 @@ class _Maker:
                     "instance_number": instance,
                     "rows": 512,
                     "columns": 512,
-                    "digest": f"{self._instance_id:064x}",
+                    "digest": digest,
                     "role": "current",
                     "transfer_syntax": _EXPLICIT_LE,
                     "size_bytes": 527_000,

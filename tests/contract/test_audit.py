@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import blake3
 import pytest
 import yaml
 from sqlalchemy import delete, event, func, insert, select, update
@@ -263,6 +264,12 @@ def test_each_process_has_a_chain_of_its_own(index: Index, new_url: Callable[[],
         filled(other)
     assert len({row.chain for row in rows_of(index)}) == 2
     assert problems_in(index) == []
+
+
+def test_a_row_without_a_person_has_the_hash_that_it_had_before_there_were_persons() -> None:
+    values = Event(kind=EventKind.STORE, at=NOW, who="CT1").values()
+    before = "\n".join(("", "chain", "1", *map(str, values[: COLUMNS.index("person")])))
+    assert hash_of("", "chain", 1, values) == blake3.blake3(before.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("column", COLUMNS)

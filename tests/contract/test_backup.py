@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 import time
 from collections import Counter
@@ -137,6 +138,52 @@ def test_a_run_with_objects_holds_all_of_them_the_operations_and_a_list_that_a_p
 def rows_of(index: Index):
     with index.read() as connection:
         return connection.execute(select(instances.c.sop_uid, instances.c.digest)).all()
+
+
+def test_certificates_and_keys_are_in_a_backup_for_their_owner_alone_and_come_back_where_they_are_missing(
+    house: House, target: Path
+) -> None:
+    fill(house)
+    tls = house.folder / "tls"
+    tls.mkdir()
+    files = {"node.crt": b"c1", "node.key": b"k1", "ca.crt": b"c2", "ca.key": b"k2"}
+    for name, content in files.items():
+        (tls / name).write_bytes(content)
+    house.back_up(target)
+    (run,) = (target / "runs").iterdir()
+    assert {path.name: path.read_bytes() for path in (run / "tls").iterdir()} == files
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (run / "tls", *(run / "tls").iterdir())]
+    assert modes == [0o700, 0o600, 0o600, 0o600, 0o600]
+    assert damages(target) == {}
+    (tls / "node.crt").write_bytes(b"a newer one")
+    for name in ("node.key", "ca.crt", "ca.key"):
+        (tls / name).unlink()
+    with Restore.of(house.settings, target, "") as restore:
+        list(restore.do(now=NOW))
+        assert restore.remarks == [f"put back: {tls / name}" for name in ("node.key", "ca.crt", "ca.key")]
+    assert {path.name: path.read_bytes() for path in tls.iterdir()} == files | {"node.crt": b"a newer one"}
+    assert {name: stat.S_IMODE((tls / name).stat().st_mode) for name in ("node.key", "ca.key")} == {
+        "node.key": 0o600,
+        "ca.key": 0o600,
+    }
+
+
+def test_a_key_that_is_damaged_in_a_backup_is_not_put_back_and_keeps_no_object_from_coming_back(
+    house: House, target: Path
+) -> None:
+    fill(house)
+    (house.folder / "tls").mkdir()
+    (house.folder / "tls" / "node.key").write_bytes(b"a long enough key")
+    house.back_up(target)
+    (path,) = (target / "runs").rglob("node.key")
+    flip(path)
+    assert list(damages(target)) == [str(path.relative_to(target))]
+    shutil.rmtree(house.folder / "tls")
+    with Restore.of(house.settings, target, "") as restore:
+        assert {one.result for one in restore.do(now=NOW)} == {Result.PRESENT}
+        (remark,) = restore.remarks
+    assert "is not what was backed up; use another run" in remark
+    assert not (house.folder / "tls" / "node.key").exists()
 
 
 def test_the_next_run_copies_what_is_new_and_removes_nothing(house: House, target: Path) -> None:

@@ -166,6 +166,20 @@ def test_nothing_is_vouched_for_that_cannot_be_read_here(site: Depositing) -> No
     assert told[asked] == Reason.PROCESSING_FAILURE
 
 
+def test_what_any_archive_server_keeps_or_is_about_to_keep_may_be_given_up_and_is_not_relied_on(
+    site: Depositing,
+) -> None:
+    site.take_in(3)
+    names = [one.name for one in site.of_series()]
+    uids = [uid for uid, _ in names]
+    assert site.deposits.relied_on(uids) == set()
+    site.keep(0, aet="OTHER")
+    site.deposits.note_sent(FAR, names[1:2], NOW)
+    assert site.deposits.relied_on(uids) == set(uids[:2])
+    site.deposits.note_damage("OTHER", names[0], "it lost it")
+    assert site.deposits.relied_on(uids) == {uids[1]}
+
+
 def test_a_purge_forgets_who_keeps_an_object_and_a_loss_stays_noted_until_it_is_kept_anew(site: Depositing) -> None:
     site.take_in(2)
     site.keep(0, 1)

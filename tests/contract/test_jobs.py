@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pacs_server.cli.jobs import KINDS
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import Job, JobKind, Jobs, JobState
@@ -110,3 +111,15 @@ def test_a_job_that_is_dropped_is_gone_unless_somebody_works_on_it(jobs: Jobs) -
     assert [job.id for job in jobs.listed()] == [claimed.id]
     with pytest.raises(UnknownName, match="no job 99"):
         jobs.one(99)
+
+
+def test_every_kind_of_job_can_be_paused_on_the_command_line() -> None:
+    assert set(KINDS) == set(JobKind)
+
+
+def test_what_is_owed_to_partners_is_not_begun_while_that_kind_is_paused(jobs: Jobs) -> None:
+    jobs.owe(JobKind.REPLICATE, NOW, target="osaka")
+    assert jobs.due_targets(JobKind.REPLICATE, NOW) == {"osaka": 1}
+    jobs.pause_kinds(["replicate"])
+    assert jobs.due_targets(JobKind.REPLICATE, NOW) == {}
+    assert jobs.claim("one", NOW, lease=LEASE, per_target=1, kinds=[JobKind.REPLICATE]) is None

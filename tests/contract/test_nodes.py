@@ -111,6 +111,11 @@ def test_who_joins_does_not_change_the_schema_that_the_others_work_with(first: H
     assert not (tmp_path / "two" / "pacs.yaml").exists()
 
 
+def a_while_from_now() -> datetime:
+    """When a node was seen that counts as serving, however long a busy machine takes for what is done meanwhile."""
+    return datetime.now(UTC) + timedelta(minutes=5)
+
+
 class Clock:
     """Time that passes when a test says so."""
 
@@ -122,16 +127,17 @@ class Clock:
 
 
 class Caller:
-    """A node that calls the roll, by that clock."""
+    """A node that calls the roll, by that clock; its own `is_off` by some time."""
 
     def __init__(self, node: Node, clock: Clock) -> None:
         self.node, self.clock = node, clock
         self.name = node_name(node.settings)
+        self.is_off = timedelta()
         self.roll = RollCall(node, LONG_AGO, clock.elapsed_s)
         self.call()
 
     def call(self) -> None:
-        self.roll.call(LONG_AGO + self.clock.passed)
+        self.roll.call(LONG_AGO + self.clock.passed + self.is_off)
 
     def sees(self) -> list[str]:
         return [one.name for one in self.roll.roster.others]
@@ -190,6 +196,24 @@ def test_the_jobs_of_a_node_that_is_gone_are_taken_up_and_its_duties_too(
     assert {claim(one.name), claim(one.name)} == set(taken[:2]), "what is its own stays so"
 
 
+@pytest.mark.parametrize("days", [1, -1])
+def test_row_65_a_clock_that_is_set_takes_no_duty_and_no_job_from_anybody(
+    callers: tuple[Caller, Caller], clock: Clock, days: int
+) -> None:
+    one, other = callers
+    jobs, duties = one.node.jobs, [caller.roll.roster.has_duty() for caller in callers]
+    jobs.owe(JobKind.COPY, LONG_AGO, series=[("1", "1.1"), ("1", "1.2")])
+    taken = [jobs.claim(caller.name, LONG_AGO + clock.passed, lease=LEASE, per_target=10) for caller in callers]
+    assert None not in taken
+    one.is_off = timedelta(days=days)
+    pass_time(clock, 2 * SILENT_AFTER, one, other)
+    assert (one.sees(), other.sees()) == ([other.name], [one.name])
+    assert [caller.roll.roster.has_duty() for caller in callers] == duties
+    assert {job.worker for job in jobs.listed()} == {one.name, other.name}
+    pass_time(clock, SILENT_AFTER + 3 * A_MOMENT, one)
+    assert one.sees() == [], "and who is dead is missed all the same"
+
+
 def test_copies_are_verified_by_one_node_alone(callers: tuple[Caller, Caller], first: House) -> None:
     first.take_in(tiny(1))
     leader, follower = sorted(callers, key=lambda caller: caller.name)
@@ -242,7 +266,7 @@ def test_status_and_doctor_tell_of_nodes_that_are_silent(
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
     with first.node() as one:
-        one.nodes.tell(replace(one.nodes.all()[0], seen_at=datetime.now(UTC)))
+        one.nodes.tell(replace(one.nodes.all()[0], seen_at=a_while_from_now()))
     run(["-c", str(first.config), "status", "--json"])
     told = {row["name"]: (row["state"], row["volumes"]) for row in json.loads(capsys.readouterr().out)["nodes"]}
     assert sorted(told.values()) == [("serving", 1), ("silent", 1)]
@@ -255,7 +279,7 @@ def test_status_and_doctor_tell_of_nodes_that_are_silent(
 def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, second: House, tmp_path: Path) -> None:
     first.back_up(tmp_path / "backup")
     with second.node() as other:
-        other.nodes.tell(this_node(other, datetime.now(UTC)))
+        other.nodes.tell(this_node(other, a_while_from_now()))
     with (
         pytest.raises(Busy, match="another node of this archive serves"),
         Restore.of(first.settings, tmp_path / "backup", ""),

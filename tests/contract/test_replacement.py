@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.faulty_volume import FaultyVolume, mounted
 from support.mounts import on_tmpfs
-from support.server import LONG, wait_for
+from support.server import LONG, files_below, wait_for
 
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher, Uid
@@ -57,7 +57,7 @@ class LargeObject:
             fault()
 
 
-def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = TIMEOUT_S) -> Volume:
+def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = 60.0) -> Volume:
     path.mkdir(exist_ok=True)
     spec = VolumeSpec(
         id=adopt(path.resolve(), name=path.name), name=path.name, path=path.resolve(), tier=tier, domain=path.name
@@ -68,7 +68,7 @@ def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = TIMEOUT_S) ->
 
 
 def temporary_files(volume: Volume) -> list[Path]:
-    return [file for file in volume.spec.path.rglob(".*") if is_temporary(file.name)]
+    return [file for file in files_below(volume.spec.path, ".*") if is_temporary(file.name)]
 
 
 def wait_until_clean(*volumes: Volume) -> None:
@@ -78,7 +78,7 @@ def wait_until_clean(*volumes: Volume) -> None:
         looked_at = [volume.check().status is not Status.OFFLINE for volume in volumes]
         return all(looked_at) and not any(temporary_files(volume) for volume in volumes)
 
-    wait_for(is_clean, "the unfinished files to be gone", timeout_s=30, every_s=0.1)
+    wait_for(is_clean, "the unfinished files to be gone", timeout_s=90, every_s=0.1)
 
 
 def assert_whole(placement: Placement, large: LargeObject, *, copies: int) -> None:
@@ -129,7 +129,8 @@ def flushes_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_volume_that_fails_within_a_large_object_is_replaced_by_another(
     faulty: FaultyVolume, tmp_path: Path, fault: str, at: str
 ) -> None:
-    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
+    hanging = volume_at(faulty.path, timeout_s=TIMEOUT_S)
+    volumes = [hanging, volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
     placement = Placement(volumes, need=2, degraded=2)
     large = LargeObject()
     stream = placement.stream(large.path.parent)
@@ -230,7 +231,7 @@ def test_a_replacement_that_hangs_too_is_given_up_after_a_second(
     faulty: FaultyVolume, tmp_path: Path, mounts: ExitStack, way: str
 ) -> None:
     also_faulty = mounts.enter_context(mounted(tmp_path / "also"))
-    timeout_s = 4.0
+    timeout_s = 12.0
     first, good = volume_at(faulty.path, timeout_s=timeout_s), volume_at(tmp_path / "good", timeout_s=timeout_s)
     second = volume_at(also_faulty.path, tier="cold", timeout_s=timeout_s)
     placement = Placement([first, good, second], need=2, degraded=1)

@@ -159,11 +159,21 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
     known = ["settings", "database", "server", "nodes", "volumes", "fault domains", "copies", "sends", "partners"]
-    known += ["certificates", "failover"]
+    known += ["certificates", "failover", "audit trail"]
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4
     assert first["certificates"] == good
+    assert first["audit trail"] == good
+    key = house.folder / "audit.key"
+    key.write_bytes(b"none")
+    key.chmod(0o644)
+    ((told, remedy),) = found(ExitCode.DAMAGE)["audit trail"]
+    assert told == f"{key} may be read by other users of this machine: chmod 600 it"
+    assert "no checkpoint" in remedy
+    key.chmod(0o600)
+    ((told, _),) = found(ExitCode.DAMAGE)["audit trail"]
+    assert told.startswith(f"{key} holds no key")
     add(house, "second", "another")
     with house.node() as node:
         node.registry.set_policy(Policy(want=3, need=1, degraded=1))

@@ -13,7 +13,7 @@ from support.server import Archive
 from pacs_server.dicom.audit import digest_over, sum_of
 from pacs_server.errors import PacsError, PeerUnreachable
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_200)]
 
 SENDERS, EACH, KILLS = 4, 150, 4
 
@@ -22,7 +22,7 @@ class OnceOnly(Sender):
     """Sends each object once: what was on its way when the archive was killed is not sent again."""
 
     def run(self) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while self.waiting and time.monotonic() < deadline:
             try:
                 self.send_some()
@@ -48,7 +48,7 @@ def test_kills_under_load_leave_a_trail_that_is_whole_and_covers_what_was_acknow
         archive.kill()
         archive.start()
     for sender in senders:
-        sender.join(150)
+        sender.join(600)
     acknowledged = {sample.sop_uid for sender in senders for sample in sender.acknowledged}
     assert len(acknowledged) > EACH
     assert archive.report("audit", "verify") == []

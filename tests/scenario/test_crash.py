@@ -12,7 +12,7 @@ from support.server import LONG, Archive
 
 from pacs_server.errors import PacsError
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 1_200)]
 
 SENDERS, EACH = 4, 2_500 if LONG else 250
 MOST_KILLS = 60 if LONG else 6

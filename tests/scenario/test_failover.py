@@ -30,10 +30,11 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.failover import Failover
 from pacs_server.service.role import failover_facts
 from pacs_server.service.sides import failover_answers
+from pacs_server.service.telling import running
 from pacs_server.service.unfinished import unfinished
 from pacs_server.settings import load
 
-pytestmark = pytest.mark.scenario
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
@@ -42,10 +43,12 @@ STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two sites that all tests share; each leaves neither of them draining, and nothing unfinished."""
     joined = Pair(tmp_path_factory.mktemp("pair"))
-    yield joined
-    for each in joined.both:
-        assert "Traceback" not in each.log_text(), each.log_text()[-8_000:]
-    joined.close()
+    try:
+        yield joined
+        for each in joined.both:
+            assert "Traceback" not in each.log_text(), each.log_text()[-8_000:]
+    finally:
+        joined.close()
 
 
 class TwoDestinations(Sender):
@@ -55,7 +58,7 @@ class TwoDestinations(Sender):
         super().__init__(archives[0], samples)
         self.enough = threading.Event()
         self.turned = 0
-        self._at_once = 3
+        self._at_once = 1
         self._turns = iter(lambda: archives[self.turned % 2], None)
 
     def run(self) -> None:
@@ -93,6 +96,18 @@ def status(archive: Archive) -> dict[str, Any]:
         return failover_facts(node, datetime.now(UTC))
 
 
+def wait_until_told(archive: Archive, *calling: str) -> None:
+    """Until its processes tell of these associations and no others, which they do once a second."""
+    told = lambda: [one["calling_aet"] for one in (running(archive.data) or {}).get("associations", ())]  # noqa: E731
+    wait_for(lambda: told() == [*calling], f"{archive.aet} to tell who is associated")
+
+
+def wait_until_handing_over(archive: Archive) -> None:
+    """Until the failover that was begun there has noted that the source is drained, which it is a moment before."""
+    left = lambda: status(archive)["unfinished"]["left"]  # noqa: E731
+    wait_for(lambda: left()[0] == Step.HAND_OVER, "the source to hand over", every_s=0.1)
+
+
 def roles(pair: Pair) -> list[str]:
     return [status(each)["role"] for each in pair.both]
 
@@ -108,7 +123,7 @@ def assert_no_trace(*archives: Archive) -> None:
     """No row of any table and no file tells that sites were tried out, once what is owed is done; but the audit trail,
     which tells of everything that was."""
     for each in archives:
-        with closing(sqlite3.connect(each.data / "index.db")) as index:
+        with closing(sqlite3.connect(each.data / "index.db", timeout=30)) as index:
             named = index.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'audit'")
             tables = [name for (name,) in named]
 
@@ -117,13 +132,13 @@ def assert_no_trace(*archives: Archive) -> None:
                 return [name for name, row in rows if TRIAL_STUDY_UID in row or "PACS-TEST" in row]
 
             assert set(told()) <= {"releases"}
-            wait_for(lambda told=told: not told(), "its files to be removed")  # type: ignore[misc]
+            wait_for(lambda told=told: not told(), "its files to be removed", timeout_s=60)  # type: ignore[misc]
         assert [path for path in each.files() if TRIAL_STUDY_UID in str(path)] == []
 
 
 def held(archive: Archive) -> set[str]:
     """The SOP Instance UIDs of all that it holds."""
-    with closing(sqlite3.connect(archive.data / "index.db")) as index:
+    with closing(sqlite3.connect(archive.data / "index.db", timeout=30)) as index:
         return {uid for (uid,) in index.execute("SELECT sop_uid FROM instances")}
 
 
@@ -152,25 +167,27 @@ def test_a_planned_switch_under_load_loses_nothing_and_leaves_no_trace(pair: Pai
     assert (plan["result"], plan["steps"], plan["refusals"]) == ("would run", [step.value for step in PLANNED], [])
     pair.tokyo.pacs("failover", "to", "osaka", "--dry-run")
     assert roles(pair) == ["equal", "equal"]
-    sender = TwoDestinations(pair.both, objects(tmp_path, 1, 300))
+    sender = TwoDestinations(pair.both, objects(tmp_path, 1, 600))
     sender.start()
     wait_for(lambda: len(sender.acknowledged) > 20, "the load")
     before = pair.partner(pair.tokyo)["compared_at"]
     with associated(pair.tokyo, "LONG"):
-        running = pair.tokyo.begin("failover", "to", "osaka")
+        told = lambda: (running(pair.tokyo.data) or {}).get("associations", ())  # noqa: E731
+        wait_for(lambda: "LONG" in {one["calling_aet"] for one in told()}, "the association to be told")
+        command = pair.tokyo.begin("failover", "to", "osaka")
         wait_for(lambda: turns_away(pair.tokyo), "the source to drain", every_s=0.1)
         wait_for(lambda: sender.archive is pair.osaka, "the modality to turn to the other site")
         # It hands over and does not switch yet: somebody uses it.
-        assert status(pair.tokyo)["unfinished"]["left"][0] == Step.HAND_OVER
-        assert running.poll() is None
-    assert running.wait(60) == 0
+        wait_until_handing_over(pair.tokyo)
+        assert command.poll() is None
+    assert command.wait(120) == 0
     assert [pair.tokyo.report("failover", "status")["role"], pair.osaka.report("status")["role"]] == [
         "standby",
         "preferred",
     ]
     assert not turns_away(pair.tokyo)
     compared = lambda: pair.partner(pair.tokyo)["compared_at"]  # noqa: E731
-    wait_for(lambda: compared() not in (None, before), "both to be compared afterwards", timeout_s=30, every_s=0.2)
+    wait_for(lambda: compared() not in (None, before), "both to be compared afterwards", timeout_s=60, every_s=0.2)
     taken = len(sender.acknowledged)
     wait_for(lambda: len(sender.acknowledged) > taken or not sender.waiting, "the load to go on")
     sender.enough.set()
@@ -189,7 +206,7 @@ def test_a_switch_that_is_broken_off_behind_any_step_is_ended_by_the_same_comman
         for number, step in enumerate(PLANNED):
             target, other = ("here", "osaka") if node.is_standby() else ("osaka", "here")
             asked = Failover(node, target, is_source_lost=False)
-            steps = asked.run(asked.plan(), wait_s=30, keeps_draining=False)
+            steps = asked.run(asked.plan(), wait_s=100, keeps_draining=False)
             ended = (event.step for event in steps if event.is_over)
             assert [next(ended) for _ in range(number + 1)][-1] is step
             steps.close()
@@ -200,7 +217,7 @@ def test_a_switch_that_is_broken_off_behind_any_step_is_ended_by_the_same_comman
             elsewhere = Failover(node, other, is_source_lost=False).plan()
             assert [one.reason for one in elsewhere.refusals if one.reason is Reason.UNFINISHED]
             again = Failover(node, target, is_source_lost=False)
-            done = [event for event in again.run(again.plan(), wait_s=30, keeps_draining=False) if event.is_over]
+            done = [event for event in again.run(again.plan(), wait_s=100, keeps_draining=False) if event.is_over]
             assert [(event.step, event.problem) for event in done] == [(step, "") for step in PLANNED[number:]]
             assert node.is_standby() == (target != "here")
             assert unfinished(node) is None
@@ -212,15 +229,16 @@ def test_the_command_killed_while_it_waits_is_gone_on_with_or_given_up(pair: Pai
     other, target = by_role(pair)
     name = target.aet.lower()
     with associated(other):
+        wait_until_told(other, "MODALITY")
         noted = other.data / "failover.json"
         for _ in range(2):
             before = noted.stat().st_mtime_ns if noted.exists() else 0
-            running = other.begin("failover", "to", name)
+            command = other.begin("failover", "to", name)
             wait_for(lambda before=before: noted.exists() and noted.stat().st_mtime_ns > before, "it to begin")  # type: ignore[misc]
             wait_for(lambda: turns_away(other), "the source to drain", every_s=0.1)
             assert "another pacs failover" in other.pacs("failover", "to", name, expect=14).stderr
-            running.send_signal(signal.SIGKILL)
-            assert running.wait(30) == -signal.SIGKILL
+            command.send_signal(signal.SIGKILL)
+            assert command.wait(60) == -signal.SIGKILL
             assert status(other)["unfinished"]["target"] == name
             assert turns_away(other)
         checks = {row["check"]: row["result"] for row in other.report("doctor", expect=12)}
@@ -230,6 +248,7 @@ def test_the_command_killed_while_it_waits_is_gone_on_with_or_given_up(pair: Pai
         assert not turns_away(other)
         assert "no failover is unfinished" in other.pacs("failover", "abandon", expect=2).stderr
         # Whoever stays is not waited for without end, and then nothing was changed.
+        wait_until_told(other, "MODALITY")  # no more of who was just let in
         refused = other.pacs("failover", "to", name, "--wait", "0", expect=2)
         assert "1 associations open" in refused.stderr
         assert (status(other)["role"], status(other)["unfinished"]) == ("preferred", None)
@@ -250,7 +269,7 @@ def test_a_hook_is_told_what_happens_and_its_failure_is_partly_done(pair: Pair, 
     hook = tmp_path / "hook"
     hook.write_text(f'#!/bin/sh\necho "$@" >> {told}\ntest -e {told}.ok || {{ echo no route >&2; exit 7; }}\n')
     hook.chmod(0o755)
-    source.config.write_text(f"{usual}\nfailover: {{hook: [{hook}, --vip], hook_timeout_s: 5}}\n", encoding="utf-8")
+    source.config.write_text(f"{usual}\nfailover: {{hook: [{hook}, --vip], hook_timeout_s: 60}}\n", encoding="utf-8")
     try:
         partly = source.report("failover", "to", name, expect=3)
         assert partly["result"] == "partly done"
@@ -286,7 +305,7 @@ def test_a_third_site_that_is_preferred_is_not_passed_over(pair: Pair) -> None:
 def test_a_source_killed_under_load_is_left_and_comes_back_and_both_are_equal(pair: Pair, tmp_path: Path) -> None:
     if by_role(pair)[0] is pair.osaka:
         pair.tokyo.pacs("failover", "to", "here")
-    sender = TwoDestinations(pair.both, objects(tmp_path, 2, 300))
+    sender = TwoDestinations(pair.both, objects(tmp_path, 2, 600))
     sender.start()
     wait_for(lambda: len(sender.acknowledged) > 20, "the load")
     refused = pair.osaka.report("failover", "to", "here", "--source-lost", expect=2)
@@ -323,10 +342,10 @@ def test_a_source_killed_under_load_is_left_and_comes_back_and_both_are_equal(pa
     wait_for(
         lambda: status(pair.osaka)["partners"][0]["state"] == "reachable",
         "it to be heard of again",
-        timeout_s=30,
+        timeout_s=60,
         every_s=0.2,
     )
-    synced = pair.osaka.report("failover", "resync", "tokyo", "--wait", "60")
+    synced = pair.osaka.report("failover", "resync", "tokyo", "--wait", "100", timeout_s=150)
     assert synced["is_equal"]
     assert [lacking(each, sender) for each in pair.both] == [set(), set()]
     assert held(pair.tokyo) == held(pair.osaka)
@@ -338,10 +357,12 @@ def test_a_source_that_dies_while_it_hands_over_is_given_up_and_comes_back_drain
     source, target = by_role(pair)
     name = source.aet.lower()
     with suppress(PacsError), associated(source):
-        running = target.begin("failover", "to", "here")
+        wait_until_told(source, "MODALITY")
+        command = target.begin("failover", "to", "here")
         wait_for(lambda: turns_away(source), "the source to drain", every_s=0.1)
+        wait_until_handing_over(target)
         source.kill()
-    assert running.wait(60) == 13
+    assert command.wait(120) == 13
     assert status(target)["unfinished"]["left"][0] == Step.HAND_OVER
     assert [one["reason"] for one in target.report("failover", "to", "here", expect=13)["refusals"]] == [
         Reason.SOURCE_AWAY
@@ -352,7 +373,7 @@ def test_a_source_that_dies_while_it_hands_over_is_given_up_and_comes_back_drain
     source.start(calling=target.aet)
     assert "draining since" in source.pacs("status").stdout
     assert turns_away(source)
-    wait_for(lambda: status(target)["partners"][0]["is_draining"], "it to be heard of", timeout_s=30, every_s=0.2)
+    wait_for(lambda: status(target)["partners"][0]["is_draining"], "it to be heard of", timeout_s=60, every_s=0.2)
     target.pacs("failover", "demote", name, "--end")
     assert not turns_away(source)
 
@@ -387,7 +408,7 @@ def test_two_sites_that_do_not_become_equal_in_time_are_partly_done(pair: Pair, 
     told = pair.tokyo.report("failover", "resync", "osaka", "--wait", "1", expect=3)
     assert not told["is_equal"]
     pair.wires[0].mend()
-    assert pair.tokyo.report("failover", "resync", "osaka", "--wait", "50")["is_equal"]
+    assert pair.tokyo.report("failover", "resync", "osaka", "--wait", "100", timeout_s=150)["is_equal"]
     assert sent <= held(pair.osaka)
 
 
@@ -404,7 +425,7 @@ def test_a_site_that_was_demoted_stays_so_over_a_restart_and_a_standby_may_take_
     with pair.osaka.config.open("a", encoding="utf-8") as file:
         file.write("failover: {standby_stores: false}\n")
     pair.osaka.start(calling="TOKYO")  # nobody else gets an answer
-    first = pair.osaka.log_text()[begin:].partition("To try it")[0]
+    first = pair.osaka.log_text()[begin:].partition(" listens on ")[0]
     assert "this site is a standby: tokyo is preferred; it answers, and does not take what is sent" in first
     assert "draining since " in first
     told = pair.osaka.pacs("status").stdout
@@ -412,7 +433,7 @@ def test_a_site_that_was_demoted_stays_so_over_a_restart_and_a_standby_may_take_
     assert status(pair.osaka)["draining_by"].endswith(" of tokyo")
     assert turns_away(pair.osaka)
     sent = send(pair.tokyo, tmp_path, 1, study="demoted")
-    wait_for(lambda: sent <= held(pair.osaka), "the partner's object", timeout_s=30, every_s=0.2)
+    wait_for(lambda: sent <= held(pair.osaka), "the partner's object", timeout_s=60, every_s=0.2)
     assert "demote osaka --end" in pair.tokyo.pacs("failover", "to", "osaka", expect=2).stderr
     pair.tokyo.pacs("failover", "demote", "osaka", "--end")
     with associated(pair.osaka) as association:

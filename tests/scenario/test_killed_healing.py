@@ -1,21 +1,24 @@
 """A server that is killed again and again while it makes copies: in the end each object has those that it should."""
 
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.samples import Sample, data_set_of, tiny, write
-from support.server import LONG, Archive, wait_for
+from support.server import LONG, Archive, files_below, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000)]
 
 OBJECTS, PER_SERIES = (3_600 if LONG else 360), 40
 LONGER_AGO_S = 7_200
-# Where it dies by itself: between the file and the row of a copy, and right after the row; None: at any moment.
-DEATHS = [("read back", 5), None, ("read back", 30), ("counted", 20), None, ("read back", 1), None]
+# Where it dies by itself: between the file and the row of a copy, right after the row, or at any moment. A kill from
+# here would come when all copies are made, where this process is held up.
+DEATHS = [
+    *(("read back", 5), ("soon after counted", 20), ("read back", 30), ("counted", 20)),
+    *(("soon after counted", 10), ("read back", 1), ("soon after read back", 25)),
+]
 
 
 def filled(archive: Archive, folder: Path) -> list[Sample]:
@@ -29,19 +32,8 @@ def filled(archive: Archive, folder: Path) -> list[Sample]:
     return samples
 
 
-def die(archive: Archive, second: Path, death: tuple[str, int] | None) -> None:
-    """Serve, and be killed while copies are made."""
-    archive.start(dies_at=death)
-    if death is not None:
-        archive.wait_for_death(120)
-        return
-    enough = len(copies_in(second)) + random.randrange(5, 30)
-    wait_for(lambda: len(copies_in(second)) >= enough, "some copies", timeout_s=120)
-    archive.kill()
-
-
 def copies_in(volume: Path) -> list[Path]:
-    return [path for path in volume.rglob("*.dcm") if not path.name.startswith(".")]
+    return [path for path in files_below(volume, "*.dcm") if not path.name.startswith(".")]
 
 
 def grow_old(*volumes: Path) -> None:
@@ -62,7 +54,8 @@ def test_copies_that_are_owed_are_made_in_spite_of_kills_at_any_step(
     archive.pacs("storage", "add", "second", str(second), "--domain", "second")
     archive.pacs("policy", "set", "--want", "2")
     for death in DEATHS:
-        die(archive, second, death)
+        archive.start(dies_at=death)
+        assert archive.wait_for_death(300) < 0
         assert len(copies_in(second)) < OBJECTS, "it was killed in the middle, or this shows nothing"
     archive.start()
     healed = {"lacking_copies": 0, "damaged_copies": 0, "jobs": {}}
@@ -80,6 +73,6 @@ def test_copies_that_are_owed_are_made_in_spite_of_kills_at_any_step(
     assert found <= {"unfinished file that nobody writes to"}
     archive.pacs("reconcile", "--repair")
     assert archive.report("reconcile") == []
-    left = [path for volume in (archive.volume, second) for path in volume.rglob(".*.tmp")]
+    left = [path for volume in (archive.volume, second) for path in files_below(volume, ".*.tmp")]
     assert left == []
     evidence(objects=OBJECTS, kills=len(DEATHS), litter=len(found))

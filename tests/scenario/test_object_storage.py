@@ -1,7 +1,6 @@
 """An archive with a disk and a bucket, need 2: whatever the S3 server does loses nothing and delays nobody else."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,8 +20,9 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
 EACH = 400 if LONG else 30
 LARGE_MB = 1_500 if LONG else 40
-WRITE_TIMEOUT_S = 3
-NOISE_S = 0.0 if LONG else 5.0
+# On a machine that does other things meanwhile, a volume that is well may take some seconds. Both together are less
+# than the senders wait for an answer, so that one that waits for a request that hangs is seen.
+WRITE_TIMEOUT_S, NOISE_S = (3, 0.0) if LONG else (8, 10.0)
 
 
 class Site:
@@ -62,7 +62,7 @@ class Site:
         wait_for(
             lambda: self.archive.report("status")["backlog"].items() >= healed.items(),
             "every object to have two copies",
-            timeout_s=120,
+            timeout_s=200,
             every_s=0.5,
         )
 
@@ -93,7 +93,8 @@ def test_a_disk_and_a_bucket_keep_every_object_twice_whatever_the_s3_server_does
     assert first.statuses == {0}
     assert site.differing(first.acknowledged, tmp_path) == []
     assert len(archive.files()) == EACH + 1
-    assert site.facts() | {"state": "online", "free_bytes": None, "copies": EACH + 1, "only_copies": 0} == site.facts()
+    facts = site.facts()
+    assert facts | {"state": "online", "free_bytes": None, "copies": EACH + 1, "only_copies": 0} == facts
     assert "not told" in archive.pacs("storage", "list").stdout
     archive.pacs("storage", "set", "s3", "--high-water", "90", expect=2)
     (advice,) = [one for one in archive.report("storage", "doctor", expect=12) if one["volume"] == "s3"]
@@ -103,13 +104,13 @@ def test_a_disk_and_a_bucket_keep_every_object_twice_whatever_the_s3_server_does
     with site.server.failing("hang", key=site.address.bucket):
         second.start()
         wait_for(lambda: len(second.acknowledged) == EACH, "objects that the disk alone takes", timeout_s=100)
-        assert site.facts()["state"] == "suspect"
+        wait_for(lambda: site.facts()["state"] == "suspect", "the bucket to be suspected")
     assert (second.statuses, second.longest_s < WRITE_TIMEOUT_S + 1 + NOISE_S) == ({0}, True)
     site.wait_for_two_copies()
     everything = [*first.acknowledged, *second.acknowledged]
     assert site.differing(everything, tmp_path) == []
 
-    shutil.rmtree(archive.volume / "v1")
+    (archive.volume / "v1").rename(tmp_path / "lost")  # at once, whatever the server writes there
     archive.pacs("export", "StudyInstanceUID=*", "--to", str(tmp_path / "exported"))
     exported = {path for path in (tmp_path / "exported").rglob("*") if path.is_file()}
     assert sorted(map(data_set_of, exported)) == sorted(sample.data_set for sample in everything)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from support.pair import HEALED_S, Pair
+from support.pair import HEALED_S, SETTINGS, Pair
 from support.samples import Sample, data_set_of, tiny, write
 from support.senders import Sender, objects
 from support.server import LONG, Archive, wait_for
@@ -20,11 +20,14 @@ from support.server import LONG, Archive, wait_for
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]
 
 CUT_S = 60.0 if LONG else 0.0
+# In bytes a second, at which the objects of these tests are hardly held up, but for one test's.
+RATE = 5_000_000
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    joined = Pair(tmp_path_factory.mktemp("pair"))
+    settings = {**SETTINGS, "partner": {**SETTINGS["partner"], "send_bytes_per_s": RATE}}
+    joined = Pair(tmp_path_factory.mktemp("pair"), settings=settings)
     try:
         yield joined
         for each in joined.both:
@@ -59,6 +62,22 @@ def test_what_one_stores_the_other_has_and_nothing_goes_back(pair: Pair, tmp_pat
     wait_for(lambda: not pair.partner(pair.osaka)["behind_series"], "nothing to be owed back", timeout_s=HEALED_S)
     sent_back = [line for line in pair.osaka.log_text().splitlines() if " replicated " in line]
     assert all("objects=0" in line for line in sent_back), sent_back
+
+
+def test_objects_go_over_no_faster_than_is_set(pair: Pair, tmp_path: Path) -> None:
+    tokyo, osaka = pair.both
+    tokyo.pacs("partner", "pause", "osaka")  # so that all of them go at once
+    size = RATE // 2
+    samples = take_in(
+        tokyo, tmp_path / "in", *(tiny(f"large{n}", study="large", EncapsulatedDocument=bytes(size)) for n in range(5))
+    )
+    tokyo.pacs("partner", "resume", "osaka")
+    pair.become_equal()
+    uids = {one.sop_uid for one in samples}
+    written_at = [path.stat().st_mtime for path in osaka.files() if path.name.rpartition("-")[0] in uids]
+    assert len(written_at) == len(samples)
+    # However slow this machine is, that only takes longer. Without a limit it takes tenths of a second.
+    assert max(written_at) - min(written_at) > 0.95 * (len(samples) - 1) * size / RATE
 
 
 def test_both_go_on_while_they_cannot_reach_each_other_and_are_the_same_afterwards(pair: Pair, tmp_path: Path) -> None:
@@ -99,7 +118,7 @@ def test_both_go_on_while_they_cannot_reach_each_other_and_are_the_same_afterwar
     assert len(tokyo.report("trash", "list")) == 2, "purged before the other knew of it"
     osaka.pacs("ae", "add", "CT9", "192.0.2.9", "104", "--allow", "store")
     wait_for(lambda: not any(one.is_alive() for one in senders), "the senders", timeout_s=120)
-    wait_for(lambda: pair.partner(tokyo)["state"] == "not reachable", "the cut to be seen", timeout_s=30)
+    wait_for(lambda: pair.partner(tokyo)["state"] == "not reachable", "the cut to be seen", timeout_s=60)
     time.sleep(max(0.0, CUT_S - (time.monotonic() - cut_at)))
     pair.mend()
     pair.become_equal()

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,17 +130,19 @@ def test_a_database_that_hangs_holds_no_sender_for_ever_and_the_archive_goes_on_
     use(archive, f"{cluster.url('pacs')}&connect_timeout=2")
     archive.start()
     senders = begin(archive, tmp_path / "objects")
-    wait_for(lambda: all(sender.acknowledged for sender in senders), "the first objects")
+    wait_for(lambda: all(sender.acknowledged for sender in senders), "the first objects", timeout_s=60)
     stopped = [*cluster.backends("pacs")]
     with cluster.frozen():
         for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+            with suppress(ProcessLookupError):  # of a connection that was closed meanwhile
+                os.kill(pid, signal.SIGSTOP)
         try:
             told = "not stored" if LONG else "did not answer"  # the one after 25 s, the other as soon as one connects
             wait_for(lambda: told in archive.log_text(), "somebody to be told", timeout_s=90)
         finally:
             for pid in stopped:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
     acknowledged = acknowledged_by(senders)
     assert_kept(archive, acknowledged)
     assert_no_row_lies(archive)

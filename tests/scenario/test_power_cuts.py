@@ -9,9 +9,9 @@ import pytest
 from support.faulty_volume import FaultyVolume, mounted
 from support.samples import Sample
 from support.senders import Sender, objects
-from support.server import LONG, Archive
+from support.server import LONG, Archive, files_below
 
-pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 600)]
+pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000)]
 
 CUTS = 20
 SENDERS, EACH = 4, 1_000 if LONG else 200
@@ -43,7 +43,7 @@ def cut(volume: FaultyVolume, archive: Archive) -> None:
 def missing(volume: FaultyVolume, archive: Archive, acknowledged: list[Sample]) -> list[str]:
     """What was acknowledged and is not in the index, or not what was sent."""
     found = archive.instance_uids()
-    files = {path.name.rpartition("-")[0]: path for path in (volume.path / "v1").rglob("*.dcm")}
+    files = {path.name.rpartition("-")[0]: path for path in files_below(volume.path / "v1", "*.dcm")}
 
     def is_kept(sample: Sample) -> bool:
         path = files.get(sample.sop_uid)

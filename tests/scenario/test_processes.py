@@ -2,14 +2,16 @@
 
 import os
 import random
+import resource
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,13 @@ from pacs_server.errors import PacsError, PeerRejected, PeerUnreachable
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
+from pacs_server.service.manager import Manager
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_800 if LONG else 300)]
 
 SENDERS, FOR_S = 8, 600 if LONG else 30
 WORKERS = 3
+PROCESSES = WORKERS + 2  # one keeps house, and one watches
 VERIFICATION = "1.2.840.10008.1.1"
 
 
@@ -68,9 +72,10 @@ def test_eight_senders_lose_nothing_while_processes_are_killed_under_them(
             sender.start()
         while any(sender.is_alive() for sender in senders):
             time.sleep(chance.uniform(0.5, 2.0))
-            os.kill(chance.choice(children(archive.pid)), signal.SIGKILL)
+            killed = chance.choice(children(archive.pid))
+            os.kill(killed, signal.SIGKILL)
             kills += 1
-            wait_for(lambda: len(children(archive.pid)) == WORKERS + 1, "the process to be replaced", timeout_s=30)
+            wait_for(lambda: are_replaced(archive, {killed}), "the process to be replaced", timeout_s=60)  # noqa: B023
         most_bytes = max(most_bytes, resident_bytes(archive.pid))
         sent += sum(len(sender.acknowledged) + len(sender.waiting) for sender in senders)
         acknowledged += [sample for sender in senders for sample in sender.acknowledged]
@@ -85,16 +90,16 @@ def test_eight_senders_lose_nothing_while_processes_are_killed_under_them(
 
 
 def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> None:
-    archive.start(dies_at=("impatient", 0))  # 3 s without a sign are enough
+    archive.start(dies_at=("impatient", 0))  # 10 s without a sign are enough
     frozen = children(archive.pid)[0]
     os.kill(frozen, signal.SIGSTOP)
     began, served = time.monotonic(), 0
     while lives(frozen):
         assert echoes(archive)
         served += 1
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 120
     assert served > 3
-    wait_for(lambda: len(children(archive.pid)) == WORKERS + 1, "the process to be replaced", timeout_s=30)
+    wait_for(lambda: are_replaced(archive, {frozen}), "the process to be replaced", timeout_s=60)
     assert "process is stuck" in archive.log_text()
     assert archive.stop() == 0
 
@@ -102,14 +107,14 @@ def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> 
 def are_replaced(archive: Archive, old: set[int]) -> bool:
     """Whether others do the work of those that ended, which are children until somebody has looked at their end."""
     now = set(children(archive.pid))
-    return len(now) == WORKERS + 1 and not now & old
+    return len(now) == PROCESSES and not now & old
 
 
 def test_the_places_are_counted_over_all_processes(new_archive: Callable[..., Archive]) -> None:
     archive = new_archive(workers=WORKERS, network={"max_associations": 4})
     archive.start()
     for _ in range(3):  # what one that was killed held is given back
-        held = [call(archive) for _ in range(4)]
+        held = [wait_for(lambda: called(archive), "a place to be given back") for _ in range(4)]
         with pytest.raises(PeerRejected, match="local limit exceeded"):
             call(archive)
         # Each process tells of its own once a second: one that was killed may not have been forgotten yet.
@@ -120,8 +125,16 @@ def test_the_places_are_counted_over_all_processes(new_archive: Callable[..., Ar
             os.kill(pid, signal.SIGKILL)
         for association in held:
             association.close()
-        wait_for(lambda: are_replaced(archive, killed), "the processes to be replaced", timeout_s=30)  # noqa: B023
+        wait_for(lambda: are_replaced(archive, killed), "the processes to be replaced", timeout_s=60)  # noqa: B023
     assert archive.stop() == 0
+
+
+def called(archive: Archive) -> Association | None:
+    """An association; None while the place of one that was released a moment ago is not free."""
+    try:
+        return call(archive)
+    except PeerRejected:
+        return None
 
 
 def test_connections_of_one_address_are_counted_over_all_processes(new_archive: Callable[..., Archive]) -> None:
@@ -129,8 +142,10 @@ def test_connections_of_one_address_are_counted_over_all_processes(new_archive: 
     archive.start()
     with ExitStack() as opened:
         silent = [opened.enter_context(socket.create_connection(("127.0.0.1", archive.port))) for _ in range(5)]
-        (refused,), _, _ = select.select(silent, [], [], 30)
-        assert refused.recv(1) == b""
+        # The self-check may have one of the places, and so may whoever asked whether the server is up.
+        refused, _, _ = select.select(silent, [], [], 60)
+        assert 0 < len(refused) < len(silent)
+        assert {one.recv(1) for one in refused} == {b""}
     wait_for(lambda: echoes_at_last(archive), "the address to have room again")
     assert archive.stop() == 0
 
@@ -156,11 +171,12 @@ def test_processes_end_with_a_supervisor_that_is_killed_and_the_next_one_begins_
 
 def test_a_process_that_is_ended_takes_no_other_with_it(archive: Archive) -> None:
     archive.start()
-    for pid in children(archive.pid):
+    ended = set(children(archive.pid))
+    for pid in ended:
         os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not lives(pid), "it to end", timeout_s=30)  # noqa: B023
+        wait_for(lambda: not lives(pid), "it to end", timeout_s=90)  # noqa: B023
         assert echoes(archive)
-    wait_for(lambda: len(children(archive.pid)) == WORKERS + 1, "the processes to be replaced", timeout_s=30)
+    wait_for(lambda: are_replaced(archive, ended), "the processes to be replaced", timeout_s=60)
     assert all(echoes(archive) for _ in range(2 * WORKERS))
     assert archive.stop() == 0
 
@@ -171,7 +187,7 @@ def test_settings_are_read_again_by_all_and_an_end_lets_all_end(new_archive: Cal
     assert "INFO" not in archive.log_text()
     archive.config.write_text(archive.config.read_text(encoding="utf-8").replace("ERROR", "INFO"), encoding="utf-8")
     os.kill(archive.pid, signal.SIGHUP)
-    wait_for(lambda: archive.log_text().count("reloaded level=INFO") == WORKERS + 2, "every process to read them")
+    wait_for(lambda: archive.log_text().count("reloaded level=INFO") == PROCESSES + 1, "every process to read them")
     family = children(archive.pid)
     assert archive.stop() == 0
     assert not any(map(lives, family))
@@ -181,7 +197,7 @@ def test_a_socket_of_the_service_manager_is_used_and_it_is_told_of_the_state(arc
     listening = socket.create_server(("127.0.0.1", 0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(30)
+        notified.settimeout(90)
         manager = (
             f"import os, sys; os.dup2({listening.fileno()}, 3); os.environ |= dict(LISTEN_FDS='1', "
             "LISTEN_PID=str(os.getpid())); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -204,3 +220,66 @@ def test_a_socket_of_the_service_manager_is_used_and_it_is_told_of_the_state(arc
         assert running.wait(60) == 0
     with pytest.raises(PeerUnreachable):
         call(archive)
+
+
+def test_a_service_manager_that_does_not_read_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        manager = Manager()
+        for _ in range(2_000):  # its queue holds ten
+            manager.tell("WATCHDOG=1")
+        assert notified.recv(100) == b"WATCHDOG=1"
+
+
+def test_a_server_may_open_many_files_and_its_supervisor_has_no_thread_that_a_signal_could_hit(
+    archive: Archive,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        command = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "serve"]
+        running = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        wait_for(lambda: len(children(running.pid)) == WORKERS + 2, "all its processes", timeout_s=60)
+        limits = {resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in (running.pid, *children(running.pid))}
+        assert limits == {min(hard, 65_536)}
+        assert len(list(Path(f"/proc/{running.pid}/task").iterdir())) == 1
+    finally:
+        running.terminate()
+        assert running.wait(60) == 0
+
+
+def test_the_service_manager_hears_nothing_while_a_process_cannot_be_replaced(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_schema(name: str) -> str:
+        with closing(sqlite3.connect(archive.data / "index.db", timeout=30)) as database, database:
+            (before,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+            database.execute("UPDATE alembic_version SET version_num = ?", [name])
+        return str(before)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        archive.start(dies_at=("impatient", 0))
+        schema = set_schema("of a newer release")
+        os.kill(children(archive.pid)[0], signal.SIGKILL)
+        notified.settimeout(4)  # of a message that is sent every second
+
+        def is_silent() -> bool:
+            try:
+                notified.recv(100)
+            except TimeoutError:
+                return True
+            return False
+
+        wait_for(lambda: "process cannot work" in archive.log_text(), "it to be replaced in vain", timeout_s=60)
+        wait_for(is_silent, "no sign to the service manager", timeout_s=60)
+        assert echoes(archive)  # the others go on
+        set_schema(schema)
+        notified.settimeout(60)
+        assert notified.recv(100) == b"WATCHDOG=1"
+    assert archive.stop() == 0

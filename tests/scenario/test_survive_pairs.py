@@ -4,7 +4,7 @@ which old studies are moved.
 
 Servers are killed, databases taken out of their places, and volumes are FUSE file systems of which every call fails.
 Then the loss is undone, and the next one is made with the same archives. Of the 55 losses of two of the eleven parts of
-the larger layout, every third is made in an ordinary run, all of them by ./scripts/test --long.
+the larger layout, every sixth is made in an ordinary run, all of them by ./scripts/test --long.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_800 if LONG else 600)]
 
 LAYOUTS = Path(__file__).parents[2] / "config" / "layouts"
 TODAY, LONG_AGO = f"{datetime.now(UTC):%Y%m%d}", "20200102"
-MOVED_S = 60.0
+MOVED_S = 120.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -252,7 +252,7 @@ def test_two_servers_and_an_archive_server_end_what_the_model_says_with_losses_o
 ) -> None:
     layout = new_layout("two-servers-and-archive")
     fill_two_and_archive(layout)
-    site = lost_one_by_one(layout, evidence, every=1 if LONG else 3)
+    site = lost_one_by_one(layout, evidence, every=1 if LONG else 6)
     layout.take_away(site, [part for part in site.parts if part.name == "a"])
     alone = given_back(layout.places["b"].archive, layout.samples)
     assert alone == {sample.sop_uid for sample in layout.samples}, "the other one fetches what it does not keep itself"

@@ -28,6 +28,7 @@ from pacs_server.storage.volume import Status, Volume, VolumeSpec
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
+HANG_S = 120.0
 _numbers = itertools.count(1)
 
 
@@ -131,7 +132,7 @@ class S3Server(BucketServer):
             return []
         body = environ["wsgi.input"].read(length)
         if fault is not None and fault.kind == "hang":
-            fault.over.wait(120)
+            fault.over.wait(HANG_S)
         elif fault is not None and fault.kind == "damage":
             body = bytes([body[0] ^ 1]) + body[1:]
         elif fault is not None and fault.kind in ("forget", "page"):

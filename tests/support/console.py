@@ -1,6 +1,5 @@
 """A modality's console, on pynetdicom: it asks for Storage Commitment and takes reports on whatever association."""
 
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from support.dcmtk import free_port
 from support.second_client import UNCOMPRESSED, associate
 from support.server import Archive, wait_for
 
@@ -75,18 +76,31 @@ class Console:
 
     @contextmanager
     def associated(self, archive: Archive) -> Iterator[Association]:
-        """An association on which it can ask, and be told."""
+        """An association on which it can ask, and be told. It is released when what it was told is answered: pynetdicom
+        fails when it is to send an answer behind its own request for release.
+        """
+        taken, answered = [], []
+
+        def take(event: evt.Event) -> tuple[int, Dataset | None]:
+            taken.append(event.event_type)
+            return self.take(event)
+
+        def note_sent(event: evt.Event) -> None:
+            if isinstance(event.message, N_EVENT_REPORT_RSP):
+                answered.append(event.message)
+
         contexts = [(StorageCommitmentPushModel, list(UNCOMPRESSED))]
-        handlers = [(evt.EVT_N_EVENT_REPORT, self.take)]
+        handlers = [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_DIMSE_SENT, note_sent)]
         with associate(archive, contexts, aet=self.aet, handlers=handlers) as association:
             yield association
+            wait_for(lambda: len(answered) == len(taken) or not association.is_established, "answers to the reports")
 
     def ask(self, archive: Archive, transaction_uid: str, objects: Iterable[Named]) -> int:
         """Ask, and release at once; the status of the response."""
         with self.associated(archive) as association:
             return request(association, transaction(transaction_uid, objects))
 
-    def first_report(self, transaction_uid: str, *, timeout_s: float = 60.0) -> Told:
+    def first_report(self, transaction_uid: str, *, timeout_s: float = 240.0) -> Told:
         """The first report of a transaction, as soon as it is here."""
         wait_for(lambda: self.of(transaction_uid), f"a report of {transaction_uid}", timeout_s=timeout_s)
         return self.of(transaction_uid)[0]
@@ -126,9 +140,3 @@ def request(association: Association, asked: Dataset, **named: Any) -> int:
 
 def named(samples: Sequence[Any]) -> list[Named]:
     return [(sample.sop_class, sample.sop_uid) for sample in samples]
-
-
-def free_port() -> int:
-    """A port on which nothing listens at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

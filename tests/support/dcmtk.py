@@ -1,6 +1,7 @@
 """DCMTK's own clients and its receiver, run as the processes that they are: peers that share no line with us."""
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -46,6 +47,9 @@ PREFER = {
 }
 
 Keys = Mapping[str, str]
+
+# Below those that the system gives to whoever asks for any; each once.
+_ports = iter(random.SystemRandom().sample(range(20_000, 32_000), 12_000))
 
 
 @cache
@@ -238,12 +242,16 @@ class Receiver:
 
 
 class QueryRetrieveServer:
-    """DCMTK's dcmqrscp as a foreign archive with one storage area."""
+    """DCMTK's dcmqrscp as a foreign archive with one storage area. `moves_to` are the AE titles to which it can move
+    objects, each with its port on this machine.
+    """
 
     aet = "FOREIGN"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, moves_to: Mapping[str, int] | None = None) -> None:
         self.folder = folder
+        self._options = options
+        self._moves_to = moves_to or {}
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -256,11 +264,13 @@ class QueryRetrieveServer:
         settings = self.folder / "dcmqrscp.cfg"
         lines = [
             f"NetworkTCPPort = {self.port}", "MaxPDUSize = 16384", "MaxAssociations = 16",
-            "HostTable BEGIN", "HostTable END", "VendorTable BEGIN", "VendorTable END",
+            "HostTable BEGIN",
+            *(f"{aet.lower()} = ({aet}, 127.0.0.1, {port})" for aet, port in self._moves_to.items()),
+            "HostTable END", "VendorTable BEGIN", "VendorTable END",
             "AETable BEGIN", f"{self.aet} {objects} RW (500, 1024mb) ANY", "AETable END",
         ]  # fmt: skip
         settings.write_text("\n".join([*lines, ""]), encoding="ascii")
-        words = [str(program("dcmqrscp")), "-v", "-c", str(settings)]
+        words = [str(program("dcmqrscp")), "-v", *self._options, "-c", str(settings)]
         with (self.folder / "dcmqrscp.log").open("ab") as log:
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         try:
@@ -278,6 +288,15 @@ class QueryRetrieveServer:
         self._process.kill()
         self._process.wait()
 
+    def take_in(self, *paths: Path) -> None:
+        """Have storescu send files to it."""
+        words = [str(program("storescu")), "-aec", self.aet, "127.0.0.1", str(self.port), *map(str, paths)]
+        assert subprocess.run(words, env=environment(), timeout=CLIENT_S, check=False).returncode == 0
+
+    def log_text(self) -> str:
+        """What it said of each association and request."""
+        return (self.folder / "dcmqrscp.log").read_text(encoding="utf-8", errors="replace")
+
 
 def objects_in(folder: Path) -> dict[str, Path]:
     """The DICOM files of a folder, by the SOP Instance UID in their file meta information; none that is only begun."""
@@ -289,9 +308,11 @@ def objects_in(folder: Path) -> dict[str, Path]:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A TCP port of the loopback that nobody listens on now, and nobody else is given before somebody does."""
+    while True:
+        port = next(_ports)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _echoes(port: int, called: str = "ANY-SCP", tls: Sequence[str] = ()) -> bool:

@@ -10,20 +10,25 @@ or when the COUNTth object on its way to another tier is `chosen` (nothing is co
 copies are not yet others) or `switched`; or when the COUNTth file that is released is `leaving` (still at its place),
 `set aside`, `removed` or `released` (nothing of it is owed any more);
 or when for the COUNTth time some objects are `deposited` (an archive server has them, which is not noted yet), `asked`
-(their commitment is about to be asked for), `answered` (it has come), `giving up` or `given up` (it keeps them).
+(their commitment is about to be asked for), `answered` (it has come), `giving up` or `given up` (it keeps them);
+or when the COUNTth object is `backed up`, or `brought back` from a backup. `soon after STEP`: at any moment of the next
+hundredth of a second, whatever is done then.
 
 Other steps do not kill it: `unflushed-file` and `unflushed-directory` leave one flush out, to see whether a test
-notices, and `impatient` has the supervisor take a process for stuck that gave no sign for 3 s.
+notices, `impatient` has the supervisor take a process for stuck that gave no sign for 10 s, and `deaf` has it take the
+server for ill when no port has answered for 10 s.
 """
 
 import itertools
 import os
+import random
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from pacs_server.archive import ingest, releasing, tiering
+from pacs_server.archive import backup, ingest, releasing, restoring, tiering
 from pacs_server.cli.main import main
 from pacs_server.index.commitments import Commitments
 from pacs_server.index.copies import Copies
@@ -57,20 +62,28 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "answered": (Commitments, "answer", False),
     "giving up": (Deposits, "give_up", True),
     "given up": (Deposits, "give_up", False),
+    "backed up": (backup, "carry", False),
+    "brought back": (restoring, "carry", False),
 }
+_SOON, _SOON_S = "soon after ", 0.01
 
 
 def die_at(step: str, count: int) -> None:
-    owner, name, is_before = STEPS[step]
+    owner, name, is_before = STEPS[step.removeprefix(_SOON)]
     method: Callable[..., Any] = getattr(owner, name)
     reached, program = itertools.count(1), os.getpid()
 
+    def die() -> None:
+        if os.getpid() != program:  # the supervisor; its other processes end with it
+            os.kill(program, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def dying(*arguments: Any, **named: Any) -> Any:
         result = None if is_before else method(*arguments, **named)
-        if next(reached) >= count:
-            if os.getpid() != program:  # the supervisor; its other processes end with it
-                os.kill(program, signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
+        if (number := next(reached)) >= count and not step.startswith(_SOON):
+            die()
+        elif number == count:
+            threading.Timer(random.uniform(0, _SOON_S), die).start()
         return method(*arguments, **named) if is_before else result
 
     setattr(owner, name, dying)
@@ -82,8 +95,10 @@ def leave_out(step: str) -> bool:
     elif step == "unflushed-directory":
         Tree.flush = lambda self, directory: None  # type: ignore[method-assign]
     elif step == "impatient":
-        supervisor._SILENT_S = 3.0  # type: ignore[misc]
-    return step.startswith(("unflushed-", "impatient"))
+        supervisor._SILENT_S = 10.0  # type: ignore[misc]
+    elif step == "deaf":
+        supervisor._UNANSWERED_S = 10.0  # type: ignore[misc]
+    return step.startswith(("unflushed-", "impatient", "deaf"))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""A file system in memory that fails when it is told to: EIO, hanging calls, and cuts that forget what was not flushed.
+"""A file system in memory that fails when it is told to: EIO, one call with one error, hanging calls, and cuts that
+forget what was not flushed.
 
-Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `hang SECONDS`, or `cut`, which leaves of
-every file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given, as
-a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
+Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`),
+`hang SECONDS`, or `cut`, which leaves of every file the bytes that were flushed, and of every directory the names. It
+mounts itself at the path that is given, as a file system of the kind that is named after it: a `fuse.` of that kind to
+the kernel.
 """
 
 import errno
@@ -49,15 +51,18 @@ class Faulty(mfusepy.Operations):
         self.root = Node(stat.S_IFDIR | 0o755)
         self.mode = "ok"
         self.hang_s = 0.0
+        self.failing = ("", 0)
         self._mutex = threading.RLock()
 
-    def _fail(self, path: str) -> None:
+    def _fail(self, path: str, call: str = "") -> None:
         if path == f"/{CONTROL}" or path == "/":
             return
         if self.mode == "hang":
             time.sleep(self.hang_s)
         if self.mode == "eio":
             raise mfusepy.FuseOSError(errno.EIO)
+        if self.mode == "fail" and call == self.failing[0]:
+            raise mfusepy.FuseOSError(self.failing[1])
 
     def _find(self, path: str) -> Node:
         node = self.root
@@ -76,7 +81,9 @@ class Faulty(mfusepy.Operations):
                 self.root.forget()
         elif words[0] == "hang":
             self.hang_s = float(words[1])
-        self.mode = words[0] if words[0] in ("eio", "hang") else "ok"
+        elif words[0] == "fail":
+            self.failing = (words[2], getattr(errno, words[1]))
+        self.mode = words[0] if words[0] in ("eio", "fail", "hang") else "ok"
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         if path == f"/{CONTROL}":
@@ -94,20 +101,20 @@ class Faulty(mfusepy.Operations):
         return [".", "..", *self._find(path).entries]
 
     def mkdir(self, path: str, mode: int) -> None:
-        self._fail(path)
+        self._fail(path, "mkdir")
         with self._mutex:
             parent, name = self._parent(path)
             parent.entries[name] = Node(stat.S_IFDIR | mode)
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
-        self._fail(path)
+        self._fail(path, "create")
         with self._mutex:
             parent, name = self._parent(path)
             parent.entries[name] = Node(stat.S_IFREG | mode)
         return 0
 
     def open(self, path: str, flags: int) -> int:
-        self._fail(path)
+        self._fail(path, "open")
         if path != f"/{CONTROL}":
             self._find(path)
         return 0
@@ -120,7 +127,7 @@ class Faulty(mfusepy.Operations):
         if path == f"/{CONTROL}":
             self._command(data.decode().split())
             return len(data)
-        self._fail(path)
+        self._fail(path, "write")
         node = self._find(path)
         if len(node.content) < offset:
             node.content.extend(bytes(offset - len(node.content)))
@@ -134,19 +141,19 @@ class Faulty(mfusepy.Operations):
             del self._find(path).content[length:]
 
     def fsync(self, path: str, datasync: int, fh: int) -> None:
-        self._fail(path)
+        self._fail(path, "fsync")
         with self._mutex:
             node = self._find(path)
             node.durable_content = bytes(node.content)
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> None:
-        self._fail(path)
+        self._fail(path, "fsyncdir")
         with self._mutex:
             node = self._find(path)
             node.durable_entries = dict(node.entries)
 
     def rename(self, old: str, new: str, flags: int = 0) -> None:
-        self._fail(old)
+        self._fail(old, "rename")
         with self._mutex:
             source, old_name = self._parent(old)
             target, new_name = self._parent(new)

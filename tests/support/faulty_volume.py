@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("faulty_program.py")
-MOUNT_S = 20.0
+MOUNT_S = 60.0
 
 
 class FaultyVolume:
@@ -18,7 +18,7 @@ class FaultyVolume:
         self.path = path
 
     def tell(self, words: str) -> None:
-        """`ok`, `eio`, `hang SECONDS` or `cut`."""
+        """`ok`, `eio`, `fail ERROR CALL`, `hang SECONDS` or `cut`."""
         with (self.path / ".control").open("wb", buffering=0) as control:
             control.write(words.encode())
 

@@ -16,9 +16,9 @@ from pacs_server.settings import PartnerSettings, TlsFiles
 
 QUICK = PartnerSettings(
     max_connections=2,
-    connect_timeout_s=5.0,
-    handshake_timeout_s=5.0,
-    message_timeout_s=5.0,
+    connect_timeout_s=30.0,
+    handshake_timeout_s=30.0,
+    message_timeout_s=30.0,
     idle_timeout_s=60.0,
 )
 

@@ -14,6 +14,7 @@ from support.second_client import Witness, associate, identifier, send
 from support.server import Archive
 
 STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+_ATTEMPTS = 3
 
 
 def given_back(archive: Archive, samples: Sequence[Sample]) -> set[str]:
@@ -21,9 +22,12 @@ def given_back(archive: Archive, samples: Sequence[Sample]) -> set[str]:
     witness = Witness()
     contexts = [(STUDY_GET, [ImplicitVRLittleEndian]), (CT, [ExplicitVRLittleEndian])]
     handlers = [(evt.EVT_C_STORE, witness.take)]
-    with associate(archive, contexts, as_receiver=[CT], handlers=handlers) as association:
-        for study in dict.fromkeys(sample.study_uid for sample in samples):
-            list(association.send_c_get(identifier("STUDY", StudyInstanceUID=study), STUDY_GET))
+    for study in dict.fromkeys(sample.study_uid for sample in samples):
+        for _ in range(_ATTEMPTS):  # pynetdicom's reactor takes a response now and then, as in second_client.py
+            with associate(archive, contexts, as_receiver=[CT], handlers=handlers) as association:
+                answers = association.send_c_get(identifier("STUDY", StudyInstanceUID=study), STUDY_GET)
+                if "Status" in [status for status, _ in answers][-1]:
+                    break
     sent = {sample.sop_uid: sample.data_set for sample in samples}
     came = [one for one in witness.received if one.sop_uid in sent]
     assert all(one.data_set == sent[one.sop_uid] for one in came)

@@ -15,20 +15,23 @@ from support.dcmtk import free_port
 from support.server import Archive, wait_for
 
 ANSWER_S = 120.0
-START_S = 30.0
+START_S = 90.0
 
 
 class Orthanc:
-    """One Orthanc that knows an archive as its modality `pacs`, with the settings that it comes with otherwise."""
+    """One Orthanc that knows an archive as its modality `pacs`, with the settings that it comes with otherwise. To one
+    without `allows_get` it offers no C-GET.
+    """
 
     aet = "ORTHANC"
 
-    def __init__(self, folder: Path, archive: Archive) -> None:
+    def __init__(self, folder: Path, archive: Archive, *, allows_get: bool = True) -> None:
         self._program = shutil.which("Orthanc")
         if self._program is None:
             pytest.skip("Orthanc is not installed")
         self._folder = folder
         self._archive = archive
+        self._allows_get = allows_get
         self.port, self._http_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +46,7 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "StorageDirectory": str(self._folder / "objects"),
             "IndexDirectory": str(self._folder / "objects"),
-            "DicomModalities": {"pacs": archive | {"AllowStorageCommitment": True}},
+            "DicomModalities": {"pacs": archive | {"AllowStorageCommitment": True, "AllowGet": self._allows_get}},
         }
         written = self._folder / "orthanc.json"
         written.write_text(json.dumps(settings), encoding="utf-8")
@@ -66,7 +69,7 @@ class Orthanc:
     def _answers(self) -> bool:
         try:
             return bool(self.ask("/system"))
-        except URLError:
+        except (URLError, ConnectionError):
             assert self._process is None or self._process.poll() is None, self.log_text()[-3_000:]
             return False
 

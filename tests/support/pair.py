@@ -5,18 +5,20 @@ import select
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from support.dcmtk import free_port
+from support.namespaces import Cable
 from support.server import Archive, wait_for
 
 SETTINGS: Mapping[str, Any] = {
     "check_called": False,
-    "partner": {"greet_every_s": 0.5, "connect_timeout_s": 2.0, "handshake_timeout_s": 2.0},
+    "partner": {"greet_every_s": 0.5, "connect_timeout_s": 2.0, "handshake_timeout_s": 20.0},
 }
-HEALED_S = 60.0
+HEALED_S = 120.0
 
 
 class Wire:
@@ -57,6 +59,7 @@ class Wire:
             if self.is_cut:
                 return
             with socket.create_connection(("127.0.0.1", self._leads_to()), timeout=5) as far:
+                far.settimeout(None)
                 with self._lock:
                     if self.is_cut:
                         return
@@ -70,12 +73,6 @@ class Wire:
                         other[one].sendall(data)
 
 
-def _free_port() -> int:
-    """A port that nobody has now: after a restart an archive answers partners where it did before."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 def with_partner_port(settings: Mapping[str, Any], port: int) -> dict[str, Any]:
     return {**settings, "partner": {**settings["partner"], "port": port}}
 
@@ -84,32 +81,46 @@ class Pair:
     """TOKYO and OSAKA, running and joined. Everything between them goes through the wires."""
 
     def __init__(self, folder: Path, *, settings: Mapping[str, Any] = SETTINGS) -> None:
-        ports = [_free_port(), _free_port()]
+        ports = [free_port(), free_port()]
         self.tokyo, self.osaka = (
-            Archive(folder / name, settings=with_partner_port(settings, port), aet=name)
+            self._archive(folder / name, name, with_partner_port(settings, port))
             for name, port in zip(("TOKYO", "OSAKA"), ports, strict=True)
         )
         self.wires: list[Wire] = []
+        try:
+            self._join(ports)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, ports: Sequence[int]) -> None:
         for each in self.both:
             each.pacs("tls", "init")
             each.start()
         for here, there, port in ((*self.both, ports[1]), (*self.both[::-1], ports[0])):
-            dicom = Wire(lambda there=there: there.port)  # type: ignore[misc]
-            link = Wire(lambda port=port: port)  # type: ignore[misc]
-            self.wires += [dicom, link]
-            here.add_peer(there.aet, dicom.port)
-            self.add_partner(here, there, link.port)
+            host, dicom_port = self._way(there, lambda there=there: there.port)  # type: ignore[misc]
+            here.add_peer(there.aet, dicom_port, host=host)
+            self.add_partner(here, there, *self._way(there, lambda port=port: port))  # type: ignore[misc]
         for each in self.both:
-            wait_for(lambda each=each: self.partner(each)["state"] == "reachable", "the partner", timeout_s=30)  # type: ignore[misc]
+            wait_for(lambda each=each: self.partner(each)["state"] == "reachable", "the partner", timeout_s=HEALED_S)  # type: ignore[misc]
+
+    def _archive(self, folder: Path, aet: str, settings: Mapping[str, Any]) -> Archive:
+        return Archive(folder, settings=settings, aet=aet)
+
+    def _way(self, there: Archive, port: Callable[[], int]) -> tuple[str, int]:
+        """The address at which the other one reaches a port of one of them."""
+        wire = Wire(port)
+        self.wires.append(wire)
+        return "127.0.0.1", wire.port
 
     @property
     def both(self) -> tuple[Archive, Archive]:
         return self.tokyo, self.osaka
 
-    def add_partner(self, here: Archive, there: Archive, port: int) -> subprocess.CompletedProcess[str]:
+    def add_partner(self, here: Archive, there: Archive, host: str, port: int) -> subprocess.CompletedProcess[str]:
         pin = {row["name"]: row["fingerprint"] for row in there.report("tls", "show")}["node"]
         name = there.aet.lower()
-        return here.pacs("partner", "add", name, "127.0.0.1", str(port), "--fingerprint", pin, "--aet", there.aet)
+        return here.pacs("partner", "add", name, host, str(port), "--fingerprint", pin, "--aet", there.aet)
 
     def partner(self, archive: Archive) -> dict[str, Any]:
         """What an archive says of the other."""
@@ -143,3 +154,24 @@ class Pair:
             each.kill()
         for wire in self.wires:
             wire.close()
+
+
+class PairOnCable(Pair):
+    """The same, each in a network of its own. Everything between them goes over the cable."""
+
+    def __init__(self, folder: Path, cable: Cable) -> None:
+        self._cable = cable
+        self._ends = dict(zip(("TOKYO", "OSAKA"), zip(cable.networks, cable.addresses, strict=True), strict=True))
+        super().__init__(folder, settings={**SETTINGS, "partner": {**SETTINGS["partner"], "host": "0.0.0.0"}})
+
+    def _archive(self, folder: Path, aet: str, settings: Mapping[str, Any]) -> Archive:
+        return Archive(folder, settings=settings, aet=aet, host="0.0.0.0", network=self._ends[aet][0])
+
+    def _way(self, there: Archive, port: Callable[[], int]) -> tuple[str, int]:
+        return self._ends[there.aet][1], port()
+
+    def cut(self) -> None:
+        self._cable.pull()
+
+    def mend(self) -> None:
+        self._cable.plug_in()

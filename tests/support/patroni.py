@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from psycopg2 import connect
+from support.dcmtk import free_port
 from support.postgres import required, somebody
 from support.server import descendants, wait_for
 
@@ -25,14 +25,8 @@ from pacs_server.cluster.patroni import Patroni
 from pacs_server.errors import PatroniUnavailable
 from pacs_server.settings import PatroniSettings
 
-START_S = 60.0
+START_S = 180.0
 SHIPPED = Path(__file__).parents[2] / "config" / "cluster" / "patroni.yaml"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _command() -> tuple[list[str], dict[str, str]]:

@@ -69,14 +69,14 @@ class Cluster:
             self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             self.execute("SELECT pg_reload_conf()")
             told = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-            wait_for(lambda: self.execute(told), "the standby to follow")
+            wait_for(lambda: self.execute(told), "the standby to follow", timeout_s=60)
             yield copy
         finally:
             copy.remove()
 
     def _make(self, *command: str) -> None:
         words = [*command, str(self._data)]
-        made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **self._somebody)
+        made = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, **self._somebody)
         if made.returncode:
             pytest.skip(f"{Path(command[0]).name} does not run here: {made.stderr.strip()[-200:]}")
 
@@ -102,7 +102,7 @@ class Cluster:
         """End it: SIGINT rolls back what is open, SIGQUIT ends it like a power cut. Nothing when it does not run."""
         if self._running is not None:
             self._running.send_signal(how)
-            self._running.wait(timeout=30)
+            self._running.wait(timeout=90)
             self._running = None
 
     def kill(self) -> None:
@@ -111,13 +111,18 @@ class Cluster:
         for pid in [self._running.pid, *descendants(self._running.pid)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._running.wait(timeout=30)
+        self._running.wait(timeout=90)
         self._running = None
 
     def backends(self, database: str) -> list[int]:
         """The processes that serve connections to a database."""
         told = f"SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE datname = '{database}'"
         return [int(pid) for pid in (self.execute(told) or "").split()]
+
+    def processes(self) -> list[int]:
+        """All of its processes but the one that begins them, which may be frozen."""
+        assert self._running is not None, "it does not run"
+        return descendants(self._running.pid)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

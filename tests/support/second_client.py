@@ -11,7 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, UserIdentityNegotiation
 from pynetdicom.presentation import build_role
 from support.samples import STORAGE_CLASSES, Sample
 from support.server import Archive
@@ -25,6 +25,42 @@ UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 Contexts = Iterable[tuple[str, Sequence[str]]]
+
+
+class _Checkpoint(threading.Event):
+    """Where the reactor of an association pauses. That of pynetdicom 3.0.4 says that it has paused before it looks
+    whether it has to, so that whoever pauses it in between believes that it stands while it runs, and takes responses
+    for requests of the peer ("Received unexpected C-STORE service message").
+    """
+
+    def __init__(self, association: Association) -> None:
+        super().__init__()
+        self._association = association
+        self._looking = threading.Lock()
+        self.set()
+
+    def clear(self) -> None:
+        with self._looking:
+            super().clear()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while super().wait(timeout):
+            with self._looking:
+                if self.is_set():
+                    self._association._is_paused = False
+                    return True
+        return False
+
+
+_begin = Association.__init__
+
+
+def _begin_with_checkpoint(association: Association, *arguments: Any, **named: Any) -> None:
+    _begin(association, *arguments, **named)
+    association._reactor_checkpoint = _Checkpoint(association)
+
+
+Association.__init__ = _begin_with_checkpoint  # type: ignore[assignment, method-assign]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +130,12 @@ def associate(
     as_receiver: Iterable[str] = (),
     handlers: Any = (),
     tls: SSLContext | None = None,
+    user: UserIdentityNegotiation | None = None,
+    source: str = "127.0.0.1",
 ) -> Iterator[Association]:
-    """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of."""
+    """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of;
+    `user`: who logs in; `source`: the address from which it is called.
+    """
     client = AE(aet)
     client.acse_timeout = client.dimse_timeout = client.network_timeout = DEADLINE_S
     for abstract_syntax, syntaxes in contexts:
@@ -105,7 +145,8 @@ def associate(
         "127.0.0.1",
         archive.tls_port if tls else archive.port,
         ae_title=archive.aet,
-        ext_neg=list(roles),
+        ext_neg=[*roles, *([user] if user else [])],
+        bind_address=(source, 0),
         evt_handlers=list(handlers),
         tls_args=(tls, "localhost") if tls else None,
     )

@@ -8,11 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from support.namespaces import entered
 from support.processes import Pacs
 
 from pacs_server.dicom.elements import IMPLICIT_LE
@@ -26,12 +28,18 @@ VERIFICATION = "1.2.840.10008.1.1"
 # Scenarios at full length, by ./scripts/test --long
 LONG = bool(os.environ.get("PACS_TEST_LONG"))
 
-START_S = 30.0
-STOP_S = 40.0
-COMMAND_S = 60.0
+START_S = 90.0
+STOP_S = 90.0
+COMMAND_S = 120.0
 
 
-def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 10.0, every_s: float = 0.02) -> Any:
+def files_below(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files with such names in a folder and below it. Unlike Path.rglob it stands directories that go away."""
+    walked = ((top, name) for top, _, names in os.walk(folder) for name in names)
+    return sorted(Path(top, name) for top, name in walked if fnmatchcase(name, pattern))
+
+
+def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 30.0, every_s: float = 0.02) -> Any:
     """The first true value of `condition`; fails with `what` was waited for when the deadline passes."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -54,9 +62,13 @@ class Archive:
         settings: Mapping[str, object] | None = None,
         aet: str = aet,
         database: str | None = None,
+        network: Path | None = None,
     ) -> None:
-        """`database` is the URL of another than SQLite, perhaps that of an archive that this is one more node of."""
+        """`database` is the URL of another than SQLite, perhaps that of an archive that this is one more node of;
+        `network` the namespace in which it and its commands run.
+        """
         self.aet = aet
+        self.network = network
         self.data = folder / "data"
         self.config = self.data / "pacs.yaml"
         self.log = folder / "server.log"
@@ -66,7 +78,10 @@ class Archive:
         self._family: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
         words = ["--database", database] if database else []
-        _run(["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0", *words])
+        _run(
+            ["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0", *words],
+            network=network,
+        )
         if settings:
             with self.config.open("a", encoding="utf-8") as file:
                 yaml.safe_dump(dict(settings), file)
@@ -93,18 +108,19 @@ class Archive:
         owed is begun before that answer, so it may be dead already. `calling`: who asks for that answer.
         """
         begin = self.log.stat().st_size if self.log.exists() else 0
-        self._process = Pacs(["-c", str(self.config), "serve"], out=self.log, dies_at=dies_at)
+        self._process = Pacs(["-c", str(self.config), "serve"], out=self.log, dies_at=dies_at, network=self.network)
 
         def is_up() -> bool:
             if not self.is_running():
                 assert dies_at, f"the server ended while it started:\n{self._told_since(begin)[-4_000:]}"
                 return True
+            self._family = descendants(self.pid) or self._family  # it may be dead at the next look
             found = re.search(rf"{self.aet} listens on \S+:(\d+)$", self._told_since(begin), re.MULTILINE)
             self.port = int(found[1]) if found else 0
             return bool(found) and self._answers(calling)
 
         wait_for(is_up, "the server to answer a C-ECHO", timeout_s=START_S)
-        self._family = descendants(self.pid)
+        self._family = descendants(self.pid) or self._family
 
     def _told_since(self, begin: int) -> str:
         return self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
@@ -113,9 +129,10 @@ class Archive:
         destination = Destination(aet=self.aet, host="127.0.0.1", port=self.port)
         limits = NetworkLimits(connect_timeout_s=5, association_timeout_s=5, response_timeout_s=5)
         try:
-            association = client.connect(
-                destination, calling_aet=calling, contexts=[(VERIFICATION, (IMPLICIT_LE,), False)], limits=limits
-            )
+            with entered(self.network):
+                association = client.connect(
+                    destination, calling_aet=calling, contexts=[(VERIFICATION, (IMPLICIT_LE,), False)], limits=limits
+                )
             try:
                 status = client.echo(association)
                 association.release()
@@ -142,9 +159,11 @@ class Archive:
     def kill(self) -> None:
         """End all of its processes by SIGKILL, at whatever they do."""
         if self._process is not None:
-            for pid in [self.pid, *descendants(self.pid)]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            if self.is_running():  # the number of one that has ended may be another's by now
+                self._family = descendants(self.pid) or self._family
+                for pid in [self.pid, *self._family]:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             self.wait_for_death()
 
     def wait_for_death(self, timeout_s: float = COMMAND_S) -> int:
@@ -152,21 +171,22 @@ class Archive:
         assert self._process is not None, "the server was not started"
         code = self._process.wait(timeout_s)
         wait_for(lambda: not any(map(lives, self._family)), "the other processes to end", timeout_s=timeout_s)
+        self._family = []
         return code
 
     def pacs(
         self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
     ) -> subprocess.CompletedProcess[str]:
         """Run `pacs` on this archive. It has to end with the exit code `expect`, or one of them."""
-        return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s)
+        return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s, network=self.network)
 
     def pacs_dying(self, step: str, count: int, *arguments: str) -> None:
         """Run a command that is killed when the object of that number reaches a step of dying_server.py."""
-        _run(["-c", str(self.config), *arguments], expect=-signal.SIGKILL, dies_at=(step, count))
+        _run(["-c", str(self.config), *arguments], expect=-signal.SIGKILL, dies_at=(step, count), network=self.network)
 
     def begin(self, *arguments: str) -> Pacs:
         """Begin a command whose output nobody reads."""
-        return Pacs(["-c", str(self.config), *arguments], out=Path(os.devnull))
+        return Pacs(["-c", str(self.config), *arguments], out=Path(os.devnull), network=self.network)
 
     def report(self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S) -> Any:
         """What `pacs ... --json` prints."""
@@ -178,8 +198,7 @@ class Archive:
 
     def files(self) -> list[Path]:
         """The files of the objects on its volume, and whatever lies among them; not those of the audit trail."""
-        found = sorted(path for path in (self.volume / "v1").rglob("*") if path.is_file())
-        return [path for path in found if self.volume / "v1" / "audit" not in path.parents]
+        return [path for path in files_below(self.volume / "v1") if self.volume / "v1" / "audit" not in path.parents]
 
     def instance_uids(self) -> set[str]:
         """The SOP Instance UIDs that `pacs find` finds."""
@@ -193,9 +212,10 @@ class Archive:
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and not yet seen end."""
     found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, thread.read_text(encoding="ascii").split())
+    with suppress(OSError):  # it, or one of its threads, has just ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (thread / "children").read_text(encoding="ascii").split())
     return found
 
 
@@ -214,11 +234,11 @@ def lives(pid: int) -> bool:
 
 def resident_bytes(pid: int) -> int:
     """The memory that a server holds itself, all of its processes together without those of the codecs."""
-    return sum(_resident_bytes(one) for one in (pid, *children(pid)))
+    return sum(map(resident_of, (pid, *children(pid))))
 
 
-def _resident_bytes(pid: int) -> int:
-    """Nothing for one that has just ended."""
+def resident_of(pid: int) -> int:
+    """The memory that one process holds; nothing for one that has just ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith("RssAnon:"):
@@ -232,10 +252,11 @@ def _run(
     expect: int | Sequence[int] = 0,
     timeout_s: float = COMMAND_S,
     dies_at: tuple[str, int] | None = None,
+    network: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = Pacs(arguments, out=out, err=err, dies_at=dies_at)
+        process = Pacs(arguments, out=out, err=err, dies_at=dies_at, network=network)
         try:
             code = process.wait(timeout_s)
         finally:

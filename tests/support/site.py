@@ -25,6 +25,7 @@ from pacs_server.storage.volume import Volume, VolumeSpec
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=1)
+SENDER = Origin(aet="CT1")
 
 
 class Site:
@@ -62,14 +63,14 @@ class Site:
         return sent
 
     def receive(
-        self, paths: Sequence[Path], *, need: int = 2, only: str = "", now: datetime = NOW
+        self, paths: Sequence[Path], *, need: int = 2, only: str = "", now: datetime = NOW, origin: Origin = SENDER
     ) -> list[ImportResult]:
         """Files as a peer would send them. Raises: NotEnoughCopies or IndexUnavailable for one that is not taken."""
         placement = self.placement(need=need, only=only)
 
         def receive(declared: Declared) -> Reception:
             return Reception(
-                declared, Origin(aet="CT1"), instances=self.instances, placement=placement, vocabulary=STANDARD,
+                declared, origin, instances=self.instances, placement=placement, vocabulary=STANDARD,
                 memory_bytes=1 << 20, now=now,
             )  # fmt: skip
 

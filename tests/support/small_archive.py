@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from support import rude
 
@@ -21,6 +22,7 @@ from pacs_server.net.negotiate import (
     AssociationRequest,
     ContextAnswer,
     ContextResult,
+    Decide,
     Rejection,
 )
 from pacs_server.net.seats import Seats
@@ -39,6 +41,9 @@ QUICK = NetworkLimits(
 )
 USUAL = NetworkLimits()
 ANSWERS = 500
+
+
+AnyArchive = TypeVar("AnyArchive", bound="Archive")
 
 
 def accept_all(request: AssociationRequest) -> Rejection | list[ContextAnswer]:
@@ -74,12 +79,13 @@ class Archive:
     refuse_objects: bool = False
     address: tuple[str, int] = ("", 0)
     files: TlsFiles | None = None
+    decide: Decide = accept_all
 
     def serve(self, connection: socket.socket, address: str, number: int) -> None:
         ending: PacsError | None = None
         try:
-            association = answer(self._agreed(connection), address, self.limits, accept_all, number)
-            if association is not None:
+            association = answer(self._agreed(connection), address, self.limits, self.decide, number)
+            if isinstance(association, Association):
                 self.agreed.append(association)
                 self._operate(association)
         except PacsError as error:
@@ -124,7 +130,7 @@ class Archive:
             association.queue(command.context_id, pending, identifier)
             if identifier == b"slow":
                 association.flush()
-                time.sleep(0.005)
+                time.sleep(0.05)
         return 0
 
     def ending(self, index: int = 0) -> PacsError | None:
@@ -133,7 +139,7 @@ class Archive:
         return self.endings[index]
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -152,11 +158,17 @@ def started(archive: Archive, limits: NetworkLimits) -> Listener:
 @contextmanager
 def served(limits: NetworkLimits, files: TlsFiles | None = None) -> Iterator[Archive]:
     """The archive at work behind a listener; checks that no connection is left in the end."""
-    archive = Archive(limits, files=files)
-    listener = started(archive, limits)
+    with serving(Archive(limits, files=files)) as archive:
+        yield archive
+
+
+@contextmanager
+def serving(archive: AnyArchive) -> Iterator[AnyArchive]:
+    """The same with an archive of the test's own."""
+    listener = started(archive, archive.limits)
     yield archive
     listener.stop()
-    assert listener.drain(10), "a connection was left open"
+    assert listener.drain(60), "a connection was left open"
 
 
 def call(

@@ -2,53 +2,26 @@
 
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from xml.etree import ElementTree as ET
+
+from support.accepting import Accepting
 
 from pacs_server.settings import TlsFiles
 
 
-class Receiver:
+class Receiver(Accepting):
     """Keeps what it read. With `breaks_off` it reads so many bytes of the next connection and drops it."""
 
     def __init__(self, files: TlsFiles, port: int = 0) -> None:
+        super().__init__(port)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(files.certificate, files.key)
         self._context.load_verify_locations(files.ca)
         self._context.verify_mode = ssl.CERT_REQUIRED
-        self._listening = socket.create_server(("127.0.0.1", port))
-        self.port: int = self._listening.getsockname()[1]
         self.texts: list[bytes] = []
-        self.connections = 0
         self.breaks_off = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    @contextmanager
-    def running(self) -> Iterator["Receiver"]:
-        """Receive while the block runs."""
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._listening.shutdown(socket.SHUT_RDWR)
-            self._listening.close()
-            self._thread.join(10)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                connected, _ = self._listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            with connected:
-                connected.settimeout(10)
-                with suppress(OSError):
-                    self._receive(connected)
-
-    def _receive(self, connected: socket.socket) -> None:
+    def talk(self, connected: socket.socket) -> None:
         with self._context.wrap_socket(connected, server_side=True) as secured:
             read = b""
             while piece := secured.recv(65_536):
@@ -60,8 +33,8 @@ class Receiver:
             secured.unwrap()
 
     def messages(self) -> list[ET.Element]:
-        """The audit messages that were read whole."""
-        return [message_in(text) for text in self.texts]
+        """The audit messages that were read whole, each once: one comes again when it is not known that it was read."""
+        return [message_in(text) for text in dict.fromkeys(self.texts)]
 
 
 def frames(read: bytes) -> list[bytes]:

@@ -36,7 +36,7 @@ def roles(element: ET.Element) -> dict[str, str]:
 def test_every_event_is_a_message_of_the_schema_with_all_its_values_and_with_none(
     kind: EventKind, outcome: EventOutcome
 ) -> None:
-    assert violations(message(kind, outcome=outcome, **FULL)) == []
+    assert violations(message(kind, outcome=outcome, person="tanaka", **FULL)) == []
     assert violations(message(kind, outcome=outcome, who="")) == []
 
 
@@ -103,3 +103,18 @@ def test_a_syslog_message_has_the_header_of_the_standard() -> None:
 
 def test_every_decision_about_objects_is_an_event() -> None:
     assert {kind.value for kind in OperationKind} <= {kind.value for kind in EventKind}
+
+
+def test_the_person_who_has_logged_in_is_the_requestor_in_place_of_their_device() -> None:
+    told = message(EventKind.QUERY, person="tanaka", **FULL)
+    asking = {one.attrib["UserID"]: one.attrib["UserIsRequestor"] for one in told.iter("ActiveParticipant")}
+    assert asking == {"CT1": "false", "tanaka": "true", "PACS": "false"}
+
+
+def test_a_login_that_was_refused_is_a_user_authentication_with_whom_it_claimed_to_be() -> None:
+    told = message(EventKind.LOGIN, outcome=EventOutcome.REFUSED, person="tanaka", detail="the passcode is wrong")
+    codes = [(one.tag, one.attrib["csd-code"]) for one in told[0].iter() if "csd-code" in one.attrib]
+    assert codes == [("EventID", "110114"), ("EventTypeCode", "110122")]
+    assert told[0].attrib["EventOutcomeIndicator"] == "4"
+    assert "tanaka" in roles(told)
+    assert told.find("ParticipantObjectIdentification") is None

@@ -123,7 +123,7 @@ def test_a_report_about_nothing_is_refused() -> None:
 
 def test_more_objects_than_are_worked_on_at_once_are_refused() -> None:
     many = tuple(Reference(CT, f"1.2.{number}") for number in range(100_001))
-    with pytest.raises(TooLarge, match="100001 objects"):
+    with pytest.raises(TooLarge, match="more than 100000"):
         read_request(
             write_request(Request(transaction_uid="1.2.9", references=many), ImplicitVRLittleEndian),
             ImplicitVRLittleEndian,

@@ -1,8 +1,10 @@
 """What the index records of an object."""
 
 import pytest
+from support.raw_objects import element, identified
 from support.samples import encoded, tiny
 
+from pacs_server.dicom.attributes import BY_TAG, Level
 from pacs_server.dicom.describe import Description, Flag, describe
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
@@ -85,6 +87,42 @@ def test_a_value_that_is_none_of_its_vr_is_empty_or_put_right_and_flagged(
     found = raw_value(tag, value, vr=vr)
     assert found.study[column] == expected
     assert "invalid-value" in [flag.kind for flag in found.flags]
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value", "expected"),
+    [
+        (0x00080020, "DA", "20200101" + "9" * 5_000, None),
+        (0x00080020, "DA", "２０２０", None),
+        (0x00080030, "TM", "1٢", None),
+        (0x00101010, "AS", "040Y", "040Y"),
+        (0x00101010, "AS", "40Y", "040Y"),
+        (0x00101010, "AS", "forty", None),
+        (0x00101030, "DS", "72.50000000000000001", "72.50000000000000001"),
+        (0x00101030, "DS", "1e9", "1e9"),
+        (0x00101030, "DS", "9" * 500, None),
+        (0x00101030, "DS", "heavy", None),
+        (0x00200013, "IS", "1e9", None),
+        (0x00200013, "IS", "٣", None),
+        (0x00200013, "IS", "9" * 5_000, None),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_numbers_ages_and_times_are_empty_where_they_are_none(tag: int, vr: str, value: str, expected: str) -> None:
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(identified("value", **{"after" if tag > 0x0020000E else "before": element(tag, vr, value)}))
+    found = describe(scanner.finish())
+    attribute = BY_TAG[tag]
+    column = {Level.STUDY: found.study, Level.IMAGE: found.instance}[attribute.level][attribute.column]
+    assert column == expected
+    flags = [flag for flag in found.flags if flag.kind == "invalid-value"]
+    assert flags == ([] if expected == value else [Flag(kind="invalid-value", detail=attribute.keyword)])
+
+
+def test_a_damaged_sequence_is_flagged() -> None:
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(identified("items", before=element(0x00081032, "SQ", element(0xFFFEE000, "", b"", 400))))
+    assert Flag(kind="invalid-value", detail="ProcedureCodeSequence") in describe(scanner.finish()).flags
 
 
 def test_a_patient_is_issuer_and_id_and_without_id_one_of_its_own_per_study() -> None:

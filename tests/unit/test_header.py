@@ -15,7 +15,7 @@ from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import Head, HeadLimits, HeadScanner
 from pacs_server.dicom.part10 import read_file_meta
-from pacs_server.errors import BadObject, Undecodable
+from pacs_server.errors import BadObject, ObjectMismatch, Undecodable
 
 NATIVE = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
 
@@ -109,13 +109,27 @@ def test_what_is_no_data_set_is_refused_with_the_reason(data: bytes, why: str) -
         scan(data)
 
 
-def test_the_wrong_encoding_is_recognised() -> None:
-    with pytest.raises(Undecodable):
-        scan(sample(EXPLICIT_LE), IMPLICIT_LE)
-    with pytest.raises(Undecodable):
-        scan(sample(IMPLICIT_LE), EXPLICIT_LE)
-    with pytest.raises(Undecodable):
-        scan(sample(EXPLICIT_LE), EXPLICIT_BE)
+@pytest.mark.parametrize(
+    ("is_in", "came_in", "named"),
+    [
+        (EXPLICIT_LE, IMPLICIT_LE, "Explicit VR"),
+        (IMPLICIT_LE, EXPLICIT_LE, "Implicit VR"),
+        (EXPLICIT_LE, EXPLICIT_BE, "other byte order"),
+        (EXPLICIT_BE, EXPLICIT_LE, "other byte order"),
+        (EXPLICIT_BE, IMPLICIT_LE, "other byte order"),
+        (IMPLICIT_LE, EXPLICIT_BE, "other byte order"),
+    ],
+)
+def test_the_wrong_encoding_is_recognised(is_in: str, came_in: str, named: str) -> None:
+    with pytest.raises(ObjectMismatch, match=named):
+        scan(sample(is_in), came_in)
+
+
+def test_a_value_that_keeps_the_uids_out_of_the_head_is_refused_at_its_header() -> None:
+    scanner = HeadScanner(IMPLICIT_LE)
+    huge = b"\x10\x00\x00\x40" + (2 << 30).to_bytes(4, "little")
+    with pytest.raises(Undecodable, match="identifying UIDs"):
+        scanner.feed(b"\x08\x00\x16\x00\x04\x00\x00\x001.2\0" + huge)
 
 
 @pytest.mark.parametrize("depth", [300, 30_000])
@@ -162,7 +176,7 @@ def test_any_bytes_in_any_fragments_are_a_head_or_a_refusal(data: bytes, step: i
     def outcome(size: int | None) -> object:
         try:
             return scan(data, syntax, size)
-        except Undecodable as refusal:
+        except BadObject as refusal:
             return type(refusal)
 
     assert outcome(step) == outcome(None)

@@ -63,6 +63,7 @@ BROKEN = {
     "length past the end": rude.echo_request()[:-1],
     "half an element header": rude.echo_request() + b"\0\0",
     "value of four bytes where two belong": rude.command_set(rude.element(0x0100, bytes(4)), rude.us(0x0110, 1)),
+    "a group length alone, of no bytes": bytes(8),
     "nothing": b"",
     "random bytes": bytes(range(1, 99)),
     "Error Comment of 4 GiB": struct.pack("<HHL", 0, 0x0902, 0xFFFFFFFF),

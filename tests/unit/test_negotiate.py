@@ -12,10 +12,8 @@ from pacs_server.net.associate import (
     TITLES,
     read_acceptance,
     read_request,
-    write_acceptance,
-    write_rejection,
-    write_request,
 )
+from pacs_server.net.associate_writing import write_acceptance, write_rejection, write_request
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CONTEXT_NAME,
@@ -26,7 +24,9 @@ from pacs_server.net.negotiate import (
     AssociationRequest,
     ContextAnswer,
     ContextResult,
+    IdentityKind,
     ProposedContext,
+    UserIdentity,
     first_offered,
     is_registered_class,
     is_storage_class,
@@ -159,9 +159,40 @@ def identity(kind: int, primary: bytes, secondary: bytes = b"") -> bytes:
     return rude.item(0x58, bytes((kind, 0)) + sized)
 
 
-@pytest.mark.parametrize("item", [identity(1, b"user"), identity(2, b"user", b"secret"), identity(4, b"<saml/>" * 99)])
-def test_a_sound_user_identity_is_ignored(item: bytes) -> None:
-    request_of(rude.associate_request(ECHO, user=rude.user_information(item)))
+@pytest.mark.parametrize(
+    ("kind", "primary", "secondary"), [(1, b"user", b""), (2, b"user", b"secret"), (4, b"<saml/>" * 99, b"")]
+)
+def test_a_sound_user_identity_is_read_and_its_secrets_are_not_shown(
+    kind: int, primary: bytes, secondary: bytes
+) -> None:
+    item = identity(kind, primary, secondary)
+    found = request_of(rude.associate_request(ECHO, user=rude.user_information(item))).identity
+    assert found == UserIdentity(kind=IdentityKind(kind), primary=primary, secondary=secondary)
+    assert not [secret for secret in (primary, secondary) if secret and str(secret)[2:-1] in repr(found)]
+
+
+def test_the_user_that_we_name_is_read_by_pynetdicom_and_by_ourselves() -> None:
+    told = UserIdentity(kind=IdentityKind.NAME_AND_PASSCODE, primary="田中".encode(), secondary=b"secret!!")
+    proposed = [ProposedContext(id=1, abstract_syntax=rude.VERIFICATION, transfer_syntaxes=(rude.IMPLICIT_LE,))]
+    pdu = write_request("PACS", "CT1", proposed, 65_536, told)
+    theirs = A_ASSOCIATE_RQ()
+    theirs.decode(pdu)
+    item = theirs.user_information.user_identity
+    assert (item.id_type, item.primary_field, item.secondary_field) == (2, told.primary, told.secondary)
+    assert request_of(pdu).identity == told
+
+
+@pytest.mark.parametrize(("asked", "believed", "told"), [(1, True, b""), (0, True, None), (1, False, None)])
+def test_a_user_is_confirmed_only_where_that_was_asked_for_and_is_true(
+    asked: int, believed: bool, told: bytes | None
+) -> None:
+    item = rude.item(0x58, bytes((1, asked)) + b"\0\4user\0\0")
+    pdu = rude.associate_request(ECHO, user=rude.user_information(item))
+    answer = ContextAnswer(id=1, result=ContextResult.ACCEPTED, transfer_syntax=rude.IMPLICIT_LE)
+    theirs = A_ASSOCIATE_AC()
+    theirs.decode(write_acceptance(request_of(pdu), pdu[TITLES], [answer], 65_536, confirms_identity=believed))
+    confirmed = theirs.user_information.user_identity
+    assert (confirmed.server_response if confirmed else None) == told
 
 
 @pytest.mark.parametrize(
@@ -172,6 +203,7 @@ def test_a_sound_user_identity_is_ignored(item: bytes) -> None:
         identity(255, b"user"),
         identity(1, b""),
         identity(3, b"x" * 60_000),
+        identity(1, b"user") * 2,
         rude.item(0x58, b""),
         rude.item(0x58, b"\1\0\xff\xffx"),
     ],
@@ -235,9 +267,12 @@ def _outcome(pdu: bytes) -> str:
 def test_the_largest_sensible_request_costs_less_than_100_ms() -> None:
     syntaxes = [f"1.2.840.10008.1.2.4.{number}" for number in range(60)]
     pdu = rude.associate_request(*(rude.context(number, rude.CT_STORAGE, *syntaxes) for number in range(1, 256, 2)))
-    started = time.thread_time()
-    assert len(request_of(pdu).contexts) == 128
-    assert time.thread_time() - started < 0.1
+    took = []
+    for _ in range(10):
+        started = time.thread_time()
+        assert len(request_of(pdu).contexts) == 128
+        took.append(time.thread_time() - started)
+    assert min(took) < 0.1
 
 
 def test_odd_names_are_read_without_a_warning_and_can_be_refused() -> None:

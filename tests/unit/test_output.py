@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pacs_server.cli.find import readable_name
-from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, table
+from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, readable_size, table
 from pacs_server.cli.width import display_width
 
 
@@ -88,3 +88,11 @@ def test_a_name_is_printed_as_a_person_reads_it(stored, shown):
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB")])
 def test_sizes_are_printed_in_binary_units(size, shown):
     assert readable_size(size) == shown
+
+
+@pytest.mark.parametrize("text", ["\x9b2J", "\u202egpj.exe", "a\u2028b", "\x7f", "\x1b[2J", "\U000e0001"])
+def test_json_can_change_no_terminal_and_reads_back_the_same(text):
+    printed = as_json_text({"name": f"山田\u3000{text}"})
+    assert printed.replace("\u3000", "").isprintable()
+    assert "山田" in printed
+    assert json.loads(printed) == {"name": f"山田\u3000{text}"}

@@ -21,6 +21,13 @@ def test_rights_are_a_comma_list_and_may_be_none_at_all():
     assert peer_of(CT1 | {"allow": []}).rights == frozenset()
 
 
+@pytest.mark.parametrize(
+    "charset", ["ISO_IR 192", "\\ISO 2022 IR 87", "ISO 2022 IR 13\\ISO 2022 IR 87", "SHIFT_JIS", "EUC-JP"]
+)
+def test_a_peer_may_write_in_any_character_set_that_is_read(charset):
+    assert peer_of(CT1 | {"charset": charset}).charset == charset
+
+
 def test_a_peer_that_only_calls_needs_an_address_to_call_from():
     caller = peer_of({"aet": "US1", "host": "-", "port": "-", "from": ["10.0.0.0/8", "us1.example.org"]})
     assert (caller.host, caller.port, caller.sources) == (None, None, ("10.0.0.0/8", "us1.example.org"))

@@ -1,5 +1,6 @@
 """Rewriting a data set into another native syntax leaves every value as it was."""
 
+import zlib
 from io import BytesIO
 
 import pydicom
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from support.equality import differences
 from support.samples import bundled, encoded, tiny
 
-from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.part10 import IMPLEMENTATION_CLASS_UID, file_meta, read_file_meta
 from pacs_server.dicom.reencode import can_reencode, canonical, reencode
@@ -93,6 +94,20 @@ def test_a_damaged_data_set_is_rewritten_or_refused_and_nothing_else(data: st.Da
         joined(reencode((bytes(content),), syntax, EXPLICIT_LE))
     except Undecodable:
         return
+
+
+@pytest.mark.parametrize("step", [1 << 10, 1 << 20])
+def test_a_deflate_bomb_is_not_inflated_and_much_of_nothing_is(step: int) -> None:
+    def inflated_bytes(mib: int) -> int:
+        squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+        data = squeeze.compress(encoded(tiny("zeros")) + b"\xe0\x7f\x10\0OB\0\0" + (mib << 20).to_bytes(4, "little"))
+        data += b"".join(squeeze.compress(bytes(1 << 20)) for _ in range(mib)) + squeeze.flush()
+        pieces = (data[start : start + step] for start in range(0, len(data), step))
+        return sum(len(piece) for piece in reencode(pieces, DEFLATED_LE, EXPLICIT_LE))
+
+    assert inflated_bytes(60) > 60 << 20
+    with pytest.raises(Undecodable, match="bomb"):
+        inflated_bytes(70)
 
 
 def test_our_file_meta_follows_from_the_three_uids_alone_and_pydicom_reads_it() -> None:

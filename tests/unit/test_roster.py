@@ -8,6 +8,7 @@ import pytest
 
 from pacs_server.cluster.roster import SILENT_AFTER, Roster, lives
 from pacs_server.index.nodes import SiteNode
+from pacs_server.service.liaison import comparison_is_due
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -69,3 +70,23 @@ def test_a_node_alone_has_every_duty() -> None:
     assert alone.has_duty("v1")
     assert not alone.leaves_series()
     assert replace(alone, own=node("a")).has_duty(), "also while it reaches nothing"
+
+
+@pytest.mark.parametrize(
+    ("compared", "hour", "is_due_here", "is_due_elsewhere"),
+    [
+        (None, 12, True, False),  # at once, when it was never done
+        (None, 4, True, True),
+        (timedelta(hours=24), 1, True, False),
+        (timedelta(hours=24), 4, True, True),  # the node whose duty it is has not: it may not reach the partner
+        (timedelta(hours=24), 7, False, False),
+        (timedelta(hours=2), 4, False, False),  # it was done this night
+    ],
+)
+def test_sites_are_compared_by_one_node_once_a_night_and_by_another_only_when_that_one_has_not(
+    compared: timedelta | None, hour: int, *, is_due_here: bool, is_due_elsewhere: bool
+) -> None:
+    now = NOW.replace(hour=hour)
+    compared_at = None if compared is None else now - compared
+    assert comparison_is_due(compared_at, now, has_duty=True) == is_due_here
+    assert comparison_is_due(compared_at, now, has_duty=False) == is_due_elsewhere

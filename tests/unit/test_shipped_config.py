@@ -1,17 +1,25 @@
 """The files in config/ that other programs read: they agree with what the server does, and with what is documented."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from pacs_server.cluster.members import Member
 from pacs_server.service.worker import DRAIN_S
+from pacs_server.settings import HttpSettings
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
+UNITS = CONFIG / "systemd"
 
 
 def test_every_file_of_config_that_is_named_somewhere_is_there() -> None:
@@ -24,28 +32,108 @@ def test_every_file_of_config_that_is_named_somewhere_is_there() -> None:
 
 
 def test_systemd_gives_running_operations_the_time_that_they_have() -> None:
-    unit = ConfigParser(interpolation=None)
+    unit = ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read(CONFIG / "systemd" / "pacs.service", encoding="utf-8")
+    unit.read(UNITS / "pacs.service", encoding="utf-8")
     service = unit["Service"]
     assert float(service["TimeoutStopSec"]) > DRAIN_S + 5
     assert (service["Type"], service["KillMode"]) == ("notify", "mixed"), "only the supervisor is told to end"
     assert service["ExecStart"].split()[1:] == ["-c", "/etc/pacs/pacs.yaml", "serve"]
 
 
-def compose() -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load((CONFIG / "cluster" / "compose.yaml").read_text(encoding="utf-8"))
+def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """What it says of units, for which no systemd has to run."""
+    if (program := shutil.which("systemd-analyze")) is None:
+        pytest.skip("systemd is not installed")
+    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_systemd_understands_every_line_of_the_units(tmp_path: Path) -> None:
+    for unit in UNITS.iterdir():
+        text = unit.read_text(encoding="utf-8").replace("/opt/pacs/bin/pacs", sys.executable)
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    done = systemd_analyze("verify", *tmp_path.iterdir())
+    assert (done.returncode, done.stdout, [line for line in done.stderr.splitlines() if "pacs" in line]) == (0, "", [])
+
+
+def test_the_service_has_no_rights_that_it_does_not_use() -> None:
+    done = systemd_analyze("security", "--offline=true", "--threshold=20", UNITS / "pacs.service")
+    assert done.returncode == 0, done.stdout
+    refused = {line.split()[1].rstrip("=") for line in done.stdout.splitlines() if line.startswith("✗")}
+    # It lives of the network, of files of others and of lines that it has not chosen.
+    assert refused == {
+        "RemoveIPC", "RootDirectory=/RootImage", "PrivateMounts", "ProcSubset", "PrivateNetwork", "PrivateUsers",
+        "DeviceAllow", "IPAddressDeny", "UMask", "RestrictAddressFamilies=~AF_NETLINK",
+        "RestrictAddressFamilies=~AF_UNIX", "RestrictAddressFamilies=~AF_(INET|INET6)",
+    }  # fmt: skip
+
+
+CLUSTER, SINGLE = CONFIG / "cluster" / "compose.yaml", CONFIG / "compose.yaml"
+
+
+def compose(file: Path = CLUSTER) -> dict[str, Any]:
+    told: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return told
 
 
-def test_a_node_in_a_container_sees_mounts_of_the_host_come_and_go_and_makes_none_of_its_own() -> None:
-    for name in ("pacs1", "pacs2"):
-        node = compose()["services"][name]
-        binds = [one for one in node["volumes"] if isinstance(one, dict)]
-        assert [one["target"] for one in binds] == ["/mnt/nas1", "/mnt/nas2"]
-        assert all(one["bind"] == {"propagation": "rslave", "create_host_path": False} for one in binds)
-        assert node["hostname"] == name, "the name of a node stays the same when its container is made anew"
-        assert float(node["stop_grace_period"].removesuffix("s")) > DRAIN_S + 5
+@pytest.mark.parametrize(
+    ("file", "name", "targets"),
+    [
+        (CLUSTER, "pacs1", ["/mnt/nas1", "/mnt/nas2"]),
+        (CLUSTER, "pacs2", ["/mnt/nas1", "/mnt/nas2"]),
+        (SINGLE, "pacs", ["/mnt/nas1"]),
+    ],
+)
+def test_a_node_in_a_container_sees_mounts_of_the_host_come_and_go_and_makes_none_of_its_own(
+    file: Path, name: str, targets: list[str]
+) -> None:
+    node = compose(file)["services"][name]
+    binds = [one for one in node["volumes"] if isinstance(one, dict)]
+    assert [one["target"] for one in binds if one["target"] != "/etc/pacs"] == targets
+    assert all(one["bind"]["create_host_path"] is False for one in binds)
+    assert all(one["bind"]["propagation"] == "rslave" for one in binds if one["target"] in targets)
+    assert node["hostname"] == name, "the name of a node stays the same when its container is made anew"
+    assert float(node["stop_grace_period"].removesuffix("s")) > DRAIN_S + 5
+
+
+@pytest.mark.parametrize(("file", "name"), [(CLUSTER, "pacs1"), (CLUSTER, "pacs2"), (SINGLE, "pacs")])
+def test_a_node_in_a_container_has_no_rights_and_nothing_to_write_to_but_what_is_mounted(file: Path, name: str) -> None:
+    node = compose(file)["services"][name]
+    assert (node["read_only"], node["init"], node["cap_drop"]) == (True, True, ["ALL"])
+    assert node["security_opt"] == ["no-new-privileges:true"]
+    assert node["tmpfs"] == ["/tmp"], "the server counts its places in a file there"
+    assert (file.parent / node["build"]).resolve() == ROOT, "the Dockerfile is at the top"
+
+
+def instructions() -> list[tuple[str, str]]:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    return [(line.split()[0], line.partition(" ")[2]) for line in lines if line and not line.startswith("#")]
+
+
+def test_the_image_is_made_of_what_the_package_needs_and_nothing_else() -> None:
+    copied = [source for name, words in instructions() if name == "COPY" for source in words.split()[:-1]]
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [line[1:] for line in ignore if line.startswith("!")] == copied
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    built, project = package["tool"]["hatch"]["build"]["targets"]["wheel"], package["project"]
+    needed = {*built["packages"], *built["force-include"], project["readme"], *project["license-files"]}
+    assert needed | {"pyproject.toml"} == set(copied)
+
+
+def test_the_image_runs_the_archive_as_a_user_of_its_own_and_says_how_it_is() -> None:
+    told = dict(instructions())
+    assert told["USER"] == "pacs"
+    settings = ["-c", "/etc/pacs/pacs.yaml"]
+    assert (json.loads(told["ENTRYPOINT"]), json.loads(told["CMD"])) == (["/opt/pacs/bin/pacs"], [*settings, "serve"])
+    asked = f"http://{HttpSettings().host}:{HttpSettings().port}/ready"
+    assert asked in json.loads(told["HEALTHCHECK"].partition("CMD ")[2])[-1]
+
+
+def test_the_ports_that_a_container_opens_are_those_of_the_settings() -> None:
+    shown = yaml.safe_load((CONFIG / "pacs.example.yaml").read_text(encoding="utf-8"))
+    opened = [port.split(":") for port in compose(SINGLE)["services"]["pacs"]["ports"]]
+    assert [ours for _, ours in opened] == [str(shown["port"]), "2762"]
 
 
 def test_the_shipped_patroni_is_one_that_doctor_takes_and_synchronous() -> None:

@@ -1,6 +1,7 @@
 """PDUs out of bytes: whatever the size of the pieces, and nothing believed that cannot be."""
 
 import struct
+from itertools import chain
 
 import pytest
 from support import rude
@@ -22,7 +23,7 @@ from pacs_server.net.wire import (
     ReleaseRequest,
     abort_pdu,
     data_header,
-    fragments,
+    data_pdus,
 )
 
 MAX_PDU = 4096
@@ -155,7 +156,7 @@ def test_a_begun_pdu_is_seen_as_begun() -> None:
 @pytest.mark.parametrize("sizes", [[], [0], [1], [10], [11], [9, 1], [10, 10], [25], [3, 30, 0, 7]])
 def test_what_is_cut_to_pdus_comes_back_the_same(sizes: list[int]) -> None:
     pieces = [bytes((65 + index,)) * size for index, size in enumerate(sizes)]
-    stream = b"".join(fragments(7, pieces, 10, is_command=False))
+    stream = b"".join(chain.from_iterable(data_pdus(7, pieces, 10, is_command=False)))
     events = [event for event in read(stream, 5) if isinstance(event, Fragment)]
     assert b"".join(bytes(event.data) for event in events) == b"".join(pieces)
     assert [event.is_last for event in events] == [False] * (len(events) - 1) + [True]
@@ -164,7 +165,7 @@ def test_what_is_cut_to_pdus_comes_back_the_same(sizes: list[int]) -> None:
 
 def test_large_pieces_are_sent_as_views_of_themselves() -> None:
     piece = bytes(1000)
-    views = [part for part in fragments(1, [piece], 300, is_command=False) if isinstance(part, memoryview)]
+    views = [part for (_, part) in data_pdus(1, [piece], 300, is_command=False)]
     assert len(views) == 4
     assert all(view.obj is piece for view in views)
 

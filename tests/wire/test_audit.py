@@ -108,7 +108,11 @@ def test_what_is_retrieved_is_in_the_trail_for_each_study_before_and_after(
     uids = [uid("study", f"moved-{number}") for number in range(2)]
     done = station.move(STUDY_ROOT, "AUDITED", "STUDY", {"StudyInstanceUID": "\\".join(uids)})
     assert done.status == 0x0000, done.output[-2_000:]
-    told(archive, "--patient", "A-3", "--event", "send")
+
+    def are_told() -> bool:
+        return len(reported(archive, "--patient", "A-3", "--event", "send")) == len(uids)
+
+    wait_for(are_told, "both studies to be told of", every_s=0.3)
     for study in (0, 1):
         of_study = [row for row in reported(archive, "--peer", "AUDITED") if row["study_uid"] == uids[study]]
         assert sorted(row["event"] for row in of_study) == ["begin", "send"]

@@ -9,13 +9,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from support.audit_schema import in_words, violations
-from support.dcmtk import Station
+from support.dcmtk import Station, free_port
 from support.samples import tiny, write
 from support.server import Archive, wait_for
 from support.syslog import Receiver, message_in
 
 from pacs_server.cluster.certificates import make
 from pacs_server.settings import TlsFiles
+
+pytestmark = pytest.mark.timeout(600)
+
+DEADLINE_S = 120.0
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_everything_in_the_trail_comes_as_messages_of_the_schema(
         assert station.store(sample.path).status == 0x0000
         station.echo()
         archive.pacs("ae", "add", "CT9", "192.0.2.77", "104")
-        wait_for(told_all(archive, receiver), "every row to be sent", timeout_s=30)
+        wait_for(told_all(archive, receiver), "every row to be sent", timeout_s=DEADLINE_S)
     messages = receiver.messages()
     assert [one for message in messages for one in violations(message)] == []
     (stored,) = of_kind(messages, "110104")
@@ -67,8 +71,7 @@ def test_everything_in_the_trail_comes_as_messages_of_the_schema(
 def test_a_receiver_that_is_away_or_breaks_off_loses_nothing(
     new_archive: Callable[..., Archive], files: TlsFiles, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
     archive = exporting(new_archive, port)
     station = Station(archive=archive, folder=tmp_path)
     assert station.store(write(tiny(1, study="away"), tmp_path / "1.dcm").path).status == 0x0000
@@ -76,7 +79,7 @@ def test_a_receiver_that_is_away_or_breaks_off_loses_nothing(
     def waits() -> bool:
         return any(job["kind"] == "audit" and job["error"] for job in archive.report("jobs", "list"))
 
-    wait_for(waits, "a job that says why", timeout_s=30, every_s=0.3)
+    wait_for(waits, "a job that says why", timeout_s=DEADLINE_S, every_s=0.3)
     archive.kill()
     archive.start()
     receiver = Receiver(files, port)
@@ -89,7 +92,7 @@ def test_a_receiver_that_is_away_or_breaks_off_loses_nothing(
             archive.pacs("jobs", "retry", "--all")
             return has_all()
 
-        wait_for(came, "every row to be sent", timeout_s=60, every_s=0.5)
+        wait_for(came, "every row to be sent", timeout_s=DEADLINE_S, every_s=0.5)
     assert receiver.connections >= 2
     assert len(of_kind([message_in(text) for text in set(receiver.texts)], "110104")) == 1
 
@@ -105,14 +108,14 @@ def test_a_receiver_whose_certificate_is_from_somebody_else_gets_nothing(
         def says_why() -> bool:
             return any("CERTIFICATE_VERIFY_FAILED" in job["error"] for job in archive.report("jobs", "list"))
 
-        wait_for(says_why, "the refusal", timeout_s=30, every_s=0.3)
+        wait_for(says_why, "the refusal", timeout_s=DEADLINE_S, every_s=0.3)
     assert receiver.texts == []
 
 
 def test_datagrams_are_sent_where_that_was_chosen(new_archive: Callable[..., Archive]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
         receiving.bind(("127.0.0.1", 0))
-        receiving.settimeout(30)
+        receiving.settimeout(DEADLINE_S)
         exporting(new_archive, receiving.getsockname()[1], udp=True)
         first = message_in(receiving.recv(65_536))
     assert violations(first) == []

@@ -22,7 +22,9 @@ def test_status_tells_of_the_running_server_and_of_what_is_held(
     assert told["server"]["port"] == archive.port
     assert told["holdings"]["instances"] >= 1
     assert [volume["state"] for volume in told["volumes"]] == ["online"]
-    noted = wait_for(lambda: archive.report("status")["survival"], "the losses that are survived to be noted")
+    noted = wait_for(
+        lambda: archive.report("status")["survival"], "the losses that are survived to be noted", timeout_s=90
+    )
     assert (noted["data"], noted["retrieving"], noted["storing"]) == (0, 0, 0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.dcmtk import STUDY_ROOT, Station, require
 from support.samples import Sample, data_set_of, tiny, write
-from support.server import Archive, wait_for
+from support.server import Archive, files_below, wait_for
 
 SUCCESS = 0x0000
 
@@ -69,7 +69,9 @@ def test_a_modality_that_sends_again_what_was_purged_finds_it_held_and_flagged(
     archive.pacs("purge", "--yes", expect=2)
     archive.pacs("retention", "set", "--purge", "by-hand", "--grace-days", "0")
     archive.pacs("purge", "--yes")
-    wait_for(lambda: archive.files() == sorted((archive.volume / "v1" / "ops").rglob("*.json")), "the files to go")
+    wait_for(
+        lambda: archive.files() == files_below(archive.volume / "v1" / "ops", "*.json"), "the files to go", timeout_s=60
+    )
     archive.pacs("restore", "PatientID=P1", "--reason", "too late", "--yes")
     assert patients(station) == []
     assert set(station.store(*(sample.path for sample in first)).statuses) == {SUCCESS}

@@ -42,7 +42,7 @@ def test_a_field_is_read_from_the_files_without_rebuild_or_restart(
     assert (sop_uids(unknown.rows), unknown.rows[0].SoftwareVersions) == ([before.sop_uid], None or "")
     archive.pacs("index", "fields", "add", "SoftwareVersions", "--level", "image")
     archive.pacs("index", "fields", "add", "SoftwareVersions", "--level", "image", expect=2)
-    wait_for(lambda: is_ready(archive, "SoftwareVersions"), "the files to be read", timeout_s=20)
+    wait_for(lambda: is_ready(archive, "SoftwareVersions"), "the files to be read", timeout_s=90)
     after = with_private(2, tmp_path, "public")
     assert station.store(after.path).status == SUCCESS
 
@@ -65,7 +65,7 @@ def test_a_private_field_is_asked_for_by_its_creator(archive: Archive, station: 
     samples = [with_private(number, tmp_path, "private") for number in (1, 2)]
     assert station.store(*(sample.path for sample in samples)).status == SUCCESS
     archive.pacs("index", "fields", "add", f"0029xx10:{CREATOR}", "--level", "image", "--vr", "LO")
-    wait_for(lambda: is_ready(archive, f"0029xx10:{CREATOR}"), "the files to be read", timeout_s=20)
+    wait_for(lambda: is_ready(archive, f"0029xx10:{CREATOR}"), "the files to be read", timeout_s=90)
 
     def asked(creator: str, value: str) -> list[tuple[int, Dataset]]:
         keys = identifier("IMAGE", StudyInstanceUID=uid("study", "private"), SOPInstanceUID="")
@@ -97,7 +97,7 @@ def test_the_reading_goes_on_where_it_was_after_a_kill(new_archive, tmp_path: Pa
         unread = row["unread"]
     archive.kill()
     archive.start()
-    wait_for(lambda: is_ready(archive, "SoftwareVersions"), "the rest to be read", timeout_s=30)
+    wait_for(lambda: is_ready(archive, "SoftwareVersions"), "the rest to be read", timeout_s=90)
     for number in (0, 99, 100, 200, 349):
         found = archive.report("find", "studies", f"SoftwareVersions=v{number}")
         assert [one["uid"] for one in found] == [uid("study", number)]

@@ -3,6 +3,7 @@ other.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from support.dcmtk import Receiver, Station, free_port, require
 from support.samples import CT, SECONDARY_CAPTURE, Sample, data_set_of, tiny, write
 from support.server import Archive, wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
-LONG_S = 60.0
+LONG_S = 150.0
 CT_ONLY = """
 [[TransferSyntaxes]]
 [Uncompressed]
@@ -70,8 +71,12 @@ def assert_holds(receiver: Receiver, samples: list[Sample]) -> None:
     wait_for(
         lambda: len(receiver.objects()) >= len(samples), f"{len(samples)} objects at {receiver.aet}", timeout_s=LONG_S
     )
-    received = receiver.objects()
-    assert {uid: data_set_of(path) for uid, path in received.items()} == {s.sop_uid: s.data_set for s in samples}
+    wanted = {sample.sop_uid: sample.data_set for sample in samples}
+    wait_for(
+        lambda: {uid: data_set_of(path) for uid, path in receiver.objects().items()} == wanted,
+        f"these objects and no others, whole, at {receiver.aet}",
+        timeout_s=LONG_S,
+    )
 
 
 def test_a_dead_and_a_refusing_destination_delay_no_other_and_nothing_is_forgotten_or_sent_twice(
@@ -89,6 +94,9 @@ def test_a_dead_and_a_refusing_destination_delay_no_other_and_nothing_is_forgott
     assert_holds(ct_only, cts)
     wait_for(lambda: backlog(source, "DEAD")["error"], "the dead one to be told of", timeout_s=LONG_S)
     wait_for(lambda: backlog(source, "CTONLY")["dead"] == len(others), "the refusals", timeout_s=LONG_S)
+    # What is acknowledged and not yet noted is sent again after a kill.
+    for aet, sent in (("FINE", cts + others), ("CTONLY", cts)):
+        wait_for(lambda aet=aet, sent=sent: backlog(source, aet)["sent"] == len(sent), f"{aet}", timeout_s=LONG_S)  # type: ignore[misc]
     dead = backlog(source, "DEAD")
     assert (dead["waiting"], dead["sent"], dead["dead"]) == (len(cts + others), 0, 0)
     assert "nothing listens" in dead["error"]
@@ -155,6 +163,25 @@ def test_routes_choose_by_sender_modality_station_and_description_in_kanji(
     source.pacs("route", "add", "mri", "--to", "MRI", expect=2)
 
 
+def test_a_route_is_applied_to_what_is_held_since_a_moment_and_sends_it_once(
+    source: Archive, receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    today = datetime.now(UTC)
+    later = today + timedelta(days=2)
+    viewer = receive("VIEWER")
+    source.add_peer("VIEWER", viewer.port)
+    ct, mr = samples_in(tmp_path, 3, Modality="CT"), samples_in(tmp_path, 2, study="mr", Modality="MR")
+    stored(source, ct + mr, tmp_path)
+    source.pacs("route", "add", "reading", "Modality=CT", "--to", "VIEWER")
+    assert "0 series" in source.pacs("route", "apply", "reading", "--since", f"{later:%Y-%m-%d}").stderr
+    for _ in range(2):
+        assert "2 series" in source.pacs("route", "apply", "reading", "--since", f"{today:%Y-%m-%d}").stderr
+        wait_for(lambda: source.report("jobs", "list") == [], "the route and its sending to end", timeout_s=LONG_S)
+        assert_holds(viewer, ct)
+    assert times_received(viewer) == len(ct)
+    source.pacs("route", "apply", "nothing", "--since", "2026-01-01", expect=2)
+
+
 def test_a_paused_route_sends_what_it_missed_when_it_is_resumed(
     source: Archive, receive: Callable[..., Receiver], tmp_path: Path
 ) -> None:
@@ -164,7 +191,14 @@ def test_a_paused_route_sends_what_it_missed_when_it_is_resumed(
     source.pacs("route", "pause", "all")
     samples = samples_in(tmp_path, 3)
     stored(source, samples, tmp_path)
-    wait_for(lambda: source.report("jobs", "list")[0]["due_at"] > "2", "the route to be looked at")
+
+    def is_put_off() -> bool:
+        due_at = [
+            datetime.fromisoformat(job["due_at"]) for job in source.report("jobs", "list") if job["kind"] == "route"
+        ]
+        return bool(due_at) and min(due_at) > datetime.now(UTC) + timedelta(minutes=30)
+
+    wait_for(is_put_off, "the route to be looked at", timeout_s=LONG_S)
     (told,) = source.report("route", "test", "all", samples[0].study_uid)
     assert told["why"] == ["the route is paused: pacs route resume all"]
     assert viewer.objects() == {}

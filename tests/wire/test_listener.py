@@ -1,6 +1,5 @@
 """Crowds of connections, and the end of a server."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,11 +38,14 @@ def test_beyond_the_places_a_request_is_rejected_as_transient(serving: Callable[
     with pytest.raises(PeerRejected, match=r"local limit exceeded.*later"):
         call(archive)
     first.release()
-    wait_until(lambda: len(archive.endings) == 2)
-    third = call(archive)
-    assert client.echo(third) == 0
-    third.release()
+    wait_until(lambda: _can_echo(archive))
     second.release()
+
+
+def test_who_has_released_has_its_place_again_at_once(serving: Callable[[NetworkLimits], Archive]) -> None:
+    archive = serving(replace(USUAL, max_associations=1))
+    for _ in range(200):
+        call(archive).release()
 
 
 def test_one_address_gets_only_its_share_of_connections(serving: Callable[[NetworkLimits], Archive]) -> None:
@@ -68,12 +70,11 @@ def _can_echo(archive: Archive) -> bool:
 
 
 def test_silent_connections_make_room_for_one_that_speaks(serving: Callable[[NetworkLimits], Archive]) -> None:
-    archive = serving(replace(USUAL, max_associations=1, max_connections_per_address=1000))
+    usual = replace(USUAL, max_associations=1, max_connections_per_address=1000)
+    archive = serving(replace(usual, association_timeout_s=600.0))  # they would stay
     silent = [Peer(archive.address) for _ in range(80)]
-    started = time.monotonic()
     association = call(archive)
     assert client.echo(association) == 0
-    assert time.monotonic() - started < 1
     association.release()
     for peer in silent:
         peer.socket.close()
@@ -94,7 +95,7 @@ def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
         found = busy.read_pdu()
         assert found is not None
         assert found[0] == rude.P_DATA
-        assert listener.drain(10)
+        assert listener.drain(60)
     assert archive.stored == [b"data"]
 
 
@@ -102,6 +103,6 @@ def test_nothing_is_accepted_after_stop() -> None:
     archive = Archive(USUAL)
     listener = started(archive, USUAL)
     listener.stop()
-    assert listener.drain(5)
+    assert listener.drain(60)
     with pytest.raises(PeerUnreachable):
         call(archive)

@@ -58,7 +58,7 @@ def test_gdcm_stores_finds_and_moves(archive: Archive, study: dict[str, Sample],
     gdcmscu(archive, "--echo")
     gdcmscu(archive, "--store", files=[sample.path])
     gdcmscu(archive, "--find", "--studyroot", "--study", "--key", "10,20=GDCM-1", "--key", "20,d=")
-    assert "find calling=GDCM status=0x0 answers=1" in archive.log_text()
+    wait_for(lambda: "find calling=GDCM status=0x0 answers=1" in archive.log_text(), "the line of the query")
     port, into = free_port(), tmp_path / "got"
     into.mkdir()
     archive.add_peer("GDCM", port, "--allow", "echo,store,find,move", "--syntax", "uncompressed")
@@ -97,5 +97,5 @@ def test_orthanc_is_forwarded_to_and_vouches(
 ) -> None:
     archive.pacs("send", "study", uid("study", "mixed"), "--to", orthanc.aet, "--wait")
     assert orthanc.objects(tmp_path / "got").keys() >= {sample.sop_uid for sample in study.values()}
-    (row,) = archive.report("commit", "study", uid("study", "mixed"), "--with", orthanc.aet, "--wait", "60")
+    (row,) = archive.report("commit", "study", uid("study", "mixed"), "--with", orthanc.aet, "--wait", "100")
     assert (row["state"], row["objects"], row["failed"]) == ("answered", len(study), 0)

@@ -35,6 +35,7 @@ def test_who_was_turned_away_is_seen_and_let_in_in_one_step(archive: Archive, tm
     (seen,) = wait_for(
         lambda: [one for one in archive.report("ae", "seen") if (one["aet"], one["count"]) == ("ROVER", 2)],
         "both calls to be seen",
+        timeout_s=60,
     )
     assert (seen["address"], seen["called"], seen["asked"]) == ("127.0.0.1", "OLDPACS", ["echo"])
     assert "OLDPACS" in seen["why"]
@@ -75,7 +76,7 @@ def call(archive: Archive, aet: str) -> Association:
         Destination(aet=archive.aet, host="127.0.0.1", port=archive.port),
         calling_aet=aet,
         contexts=[(VERIFICATION, (IMPLICIT_LE,), False)],
-        limits=NetworkLimits(),
+        limits=NetworkLimits(connect_timeout_s=60, association_timeout_s=60),
     )
 
 
@@ -108,8 +109,17 @@ def test_a_place_that_is_kept_for_a_peer_is_not_given_to_others(new_archive: Cal
     archive.pacs("ae", "add", "MODALITY", "127.0.0.1", "104", "--reserved", "2")
     archive.start()
     with ExitStack() as opened:
+
+        def takes_a_place() -> bool:
+            """Whoever asked whether the server is up gives its own back a moment after it was released."""
+            try:
+                opened.callback(call(archive, "CROWD").close)
+            except PeerRejected:
+                return False
+            return True
+
         for _ in range(2):
-            opened.callback(call(archive, "CROWD").close)
+            wait_for(takes_a_place, "a place", timeout_s=60)
         with pytest.raises(PeerRejected, match="local limit exceeded"):
             call(archive, "CROWD")
         for _ in range(2):

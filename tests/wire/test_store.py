@@ -27,7 +27,7 @@ from support.samples import (
     write,
 )
 from support.second_client import associate, send, send_file
-from support.server import Archive, wait_for
+from support.server import Archive, files_below, wait_for
 
 SUCCESS, INVALID_SOP_INSTANCE, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0x0117, 0xA900, 0xC000
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -74,7 +74,7 @@ def test_storescu_sends_a_folder_of_real_files_and_gets_them_back_element_by_ele
     studies = "\\".join({sample.study_uid for sample in samples})
     assert station.move(STUDY_ROOT, "FULL", "STUDY", {"StudyInstanceUID": studies}).status == SUCCESS
     received = receiver.objects()
-    for path in folder.rglob("*.dcm"):
+    for path in files_below(folder, "*.dcm"):
         sop_uid = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
         assert differences(path, received[sop_uid]) == [], path.name
 

@@ -1,6 +1,5 @@
 """DICOM over TLS: DCMTK and OpenSSL on the other side, both ways, and whoever must not get in."""
 
-import os
 import shutil
 import signal
 import socket
@@ -9,30 +8,23 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from pynetdicom import evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 from support import dcmtk, rude
+from support.certificates import from_authority, self_signed
 from support.dcmtk import STUDY_ROOT, Receiver, Station, over_tls
 from support.link import certificate, ends
 from support.samples import Sample, data_set_of, tiny, write
 from support.second_client import UNCOMPRESSED, Witness, associate, identifier
-from support.server import Archive, wait_for
+from support.server import START_S, STOP_S, Archive, wait_for
 
-from pacs_server.cluster.certificates import make, read
+from pacs_server.cluster.certificates import read
 from pacs_server.settings import TlsFiles
 
 HOST = "127.0.0.1"
@@ -41,9 +33,7 @@ HOST = "127.0.0.1"
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """It speaks TLS with a certificate of the site's own authority, and plain DICOM too."""
-    made = Archive(
-        tmp_path_factory.mktemp("archive"), settings={"tls": {"port": 0}, "network": {"association_timeout_s": 3.0}}
-    )
+    made = Archive(tmp_path_factory.mktemp("archive"), settings={"tls": {"port": 0}})
     made.pacs("tls", "init", "--name", "localhost", "--name", HOST)
     made.start()
     yield made
@@ -53,16 +43,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 def ours(archive: Archive) -> TlsFiles:
     return TlsFiles.within(archive.data / "tls")
-
-
-def from_authority(authority: TlsFiles, folder: Path, *, days: int = 30, now: datetime | None = None) -> TlsFiles:
-    """A certificate of that authority."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(authority.ca, folder)
-    shutil.copy(authority.ca_key, folder)
-    files = TlsFiles.within(folder)
-    make(files, ["localhost", HOST], days=days, now=now or datetime.now(UTC))
-    return files
 
 
 @pytest.fixture(scope="module")
@@ -203,151 +183,7 @@ def test_the_suites_of_the_profile_are_spoken(archive: Archive, device: TlsFiles
     assert "Verification: OK" in told
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
-        ["-tls1", "-cipher", "ALL:@SECLEVEL=0"],
-        ["-tls1_2", "-cipher", "AES256-GCM-SHA384"],
-        ["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384"],
-        ["-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384"],
-        ["-tls1_2", "-cipher", "NULL:aNULL:@SECLEVEL=0"],
-    ],
-    ids=" ".join,
-)
-def test_old_versions_and_weak_suites_are_refused(archive: Archive, device: TlsFiles, words: list[str]) -> None:
-    told = s_client(archive, device, *words)
-    assert "Cipher is (NONE)" in told
-    assert "alert" in told  # by us: the client had offered it
-
-
 # --- who is not let in ---
-
-
-def self_signed(
-    folder: Path, authority: TlsFiles | None = None, *, use: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH
-) -> TlsFiles:
-    """A certificate for one role, by nobody but itself or by the authority."""
-    key = generate_private_key(public_exponent=65_537, key_size=2_048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "itself")])
-    issuer, signs = subject, key
-    if authority is not None:
-        issuer = x509.load_pem_x509_certificate(authority.ca.read_bytes()).subject
-        loaded = load_pem_private_key(authority.ca_key.read_bytes(), password=None)
-        assert isinstance(loaded, RSAPrivateKey)
-        signs = loaded
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-        .sign(signs, hashes.SHA256())
-    )
-    folder.mkdir()
-    files = TlsFiles.within(folder)
-    files.certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    files.key.chmod(0o600)
-    return files
-
-
-def no_certificate(_: Archive, __: Path) -> TlsFiles | None:
-    return None
-
-
-def of_another_authority(_: Archive, folder: Path) -> TlsFiles:
-    return certificate(folder)
-
-
-def expired(archive: Archive, folder: Path) -> TlsFiles:
-    return from_authority(ours(archive), folder, days=1, now=datetime.now(UTC) - timedelta(days=3))
-
-
-def of_itself(_: Archive, folder: Path) -> TlsFiles:
-    return self_signed(folder)
-
-
-def for_servers_only(archive: Archive, folder: Path) -> TlsFiles:
-    return self_signed(folder, ours(archive))
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-@pytest.mark.parametrize(
-    ("made", "why"),
-    [
-        (no_certificate, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
-        (of_another_authority, "is not trusted"),
-        (expired, "certificate has expired"),
-        (of_itself, "self-signed certificate"),
-        (for_servers_only, "certificate purpose"),
-    ],
-)
-def test_who_has_no_good_certificate_is_not_heard(
-    archive: Archive,
-    device: TlsFiles,
-    tmp_path: Path,
-    made: Callable[[Archive, Path], TlsFiles | None],
-    why: str,
-    version: ssl.TLSVersion,
-) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version = context.maximum_version = version
-    if files := made(archive, tmp_path / "made"):
-        context.load_cert_chain(files.certificate, files.key)
-    begin = len(archive.log_text())
-    with ExitStack() as opened, suppress(ssl.SSLError, ConnectionResetError):
-        plain = opened.enter_context(socket.create_connection((HOST, archive.tls_port), timeout=30))
-        link = opened.enter_context(context.wrap_socket(plain))
-        link.sendall(rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)))
-        assert link.recv(1) == b"", "an association was answered"
-    wait_for(lambda: why in archive.log_text()[begin:], f"the log to say: {why}")
-    assert echoes(archive, tmp_path, device)
-
-
-def hello() -> bytes:
-    """What a client says first."""
-    arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with pytest.raises(ssl.SSLWantReadError):
-        context.wrap_bio(arrived, leaving, server_hostname="localhost").do_handshake()
-    return leaving.read()
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        rude.associate_request(rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)),
-        b"GET / HTTP/1.0\r\n\r\n",
-        os.urandom(4_096),
-        b"",
-        hello()[:100],
-        hello(),
-    ],
-    ids=["plain DICOM", "HTTP", "random bytes", "silence", "half a hello", "hello and no more"],
-)
-def test_what_is_no_tls_ends_its_own_connection_and_nobody_elses(
-    archive: Archive, device: TlsFiles, tmp_path: Path, told: bytes
-) -> None:
-    with socket.create_connection((HOST, archive.tls_port), timeout=30) as rude_one:
-        rude_one.sendall(told)
-        assert echoes(archive, tmp_path, device), "another one was kept waiting"
-        assert ends(rude_one)[:1] != bytes((rude.ASSOCIATE_AC,)), "an association was accepted"
-    assert echoes(archive, tmp_path, device)
-
-
-def test_silent_connections_do_not_keep_a_good_peer_out(archive: Archive, device: TlsFiles, tmp_path: Path) -> None:
-    crowd = [socket.create_connection((HOST, archive.tls_port)) for _ in range(60)]
-    try:
-        assert echoes(archive, tmp_path, device)
-    finally:
-        for one in crowd:
-            one.close()
 
 
 def is_let_in(archive: Archive, authority: TlsFiles, own: TlsFiles | None) -> bool:
@@ -450,7 +286,9 @@ def test_only_tls_is_spoken_when_the_plain_port_is_off(new_archive: Callable[...
     serving = archive.begin("serve")
     try:
         told = wait_for(
-            lambda: (archive.report("status", expect=(0, 13))["server"] or {}).get("tls_port"), "it to serve"
+            lambda: (archive.report("status", expect=(0, 13))["server"] or {}).get("tls_port"),
+            "it to serve",
+            timeout_s=START_S,
         )
         device = from_authority(ours(archive), tmp_path / "device")
         done = Station(archive=archive, folder=tmp_path, port=told, usual=over_tls(device)).echo()
@@ -458,7 +296,7 @@ def test_only_tls_is_spoken_when_the_plain_port_is_off(new_archive: Callable[...
         assert archive.report("status")["server"]["port"] is None
     finally:
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(40) == 0
+        assert serving.wait(STOP_S) == 0
 
 
 def test_without_a_certificate_it_does_not_begin(new_archive: Callable[..., Archive]) -> None:

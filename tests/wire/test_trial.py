@@ -22,7 +22,7 @@ from pacs_server.index.schema import open_current
 from pacs_server.net.client import Destination
 from pacs_server.settings import NetworkLimits
 
-LIMITS = NetworkLimits(connect_timeout_s=5, response_timeout_s=20)
+LIMITS = NetworkLimits(connect_timeout_s=60, association_timeout_s=60, response_timeout_s=60)
 
 
 def try_(archive: Archive, calling: str = "TRYING") -> None:

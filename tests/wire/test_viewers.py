@@ -6,6 +6,7 @@ RadiAnt.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
@@ -302,13 +303,16 @@ RETRIEVES = [
 ]  # fmt: skip
 
 
+names = count()
+
+
 @pytest.mark.parametrize(("viewer", "level", "keys", "images"), RETRIEVES)
 def test_a_retrieve_by_c_move(
     archive: Archive, stored: dict[str, Sample], viewer: str, level: str, keys: dict[str, Any], images: set[str]
 ) -> None:
     witness = Witness(aet="VIEWING")
     with witness.running(), associate(archive, [(STUDY_MOVE, [EXPLICIT, IMPLICIT])], aet="VIEWING") as association:
-        itself = f"V{witness.port}"  # whatever it is called by: each time it listens on another port
+        itself = f"V{next(names)}"  # whatever it is called by: each time it listens on another port
         archive.add_peer(itself, witness.port)
         sends = Sends(viewer, level, LATIN, keys, "")
         *_, (last, _) = association.send_c_move(sends.identifier(), itself, STUDY_MOVE)

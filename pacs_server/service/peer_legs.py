@@ -1,4 +1,6 @@
-"""The legs of `pacs ae test`: each is tried only when the one before it held, and a failed one says what to change."""
+"""The legs of the way to a peer, for `pacs ae test` and `pacs doctor AET`: each is tried only when the one before it
+held, and a failed one says what to change.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TEST_INSTANCE_UID, tiny_object
 from pacs_server.errors import PacsError, PeerRejected, PeerTimedOut, PeerUnreachable, WrongCertificate
 from pacs_server.net import client
+from pacs_server.net.negotiate import CALLED_NOT_RECOGNISED, CALLING_NOT_RECOGNISED
 
 if TYPE_CHECKING:
     from pacs_server.net.association import Association
@@ -24,10 +27,11 @@ _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One step of the way to a peer; `remedy` says what failed and what to change."""
+    """One step of the way to a peer; `remedy` says what failed and what to change, `cause` is what was raised."""
 
     name: str
     remedy: str = ""
+    cause: PacsError | None = None
 
     @property
     def ok(self) -> bool:
@@ -40,9 +44,9 @@ class Leg:
         return "ok" if self.ok else "failed"
 
 
-def try_peer(destination: client.Destination, settings: Settings) -> list[Leg]:
-    """Try TCP, TLS where it is called so, association, C-ECHO and C-STORE of a tiny object, up to the first leg that
-    fails.
+def try_peer(destination: client.Destination, settings: Settings, *, stores: bool = True) -> list[Leg]:
+    """Try TCP, TLS where it is called so, association, C-ECHO and, with `stores`, C-STORE of a tiny object, up to the
+    first leg that fails.
 
     The object has the same UIDs each time, so that a peer tested daily holds one.
     """
@@ -57,16 +61,17 @@ def try_peer(destination: client.Destination, settings: Settings) -> list[Leg]:
         try:
             client.open_connection(destination, settings.network).close()
         except PacsError as error:
-            return [*legs, Leg(name="TLS", remedy=_tls_remedy(error, destination.aet))]
+            return [*legs, Leg(name="TLS", remedy=_tls_remedy(error, destination.aet), cause=error)]
         legs.append(Leg(name="TLS"))
     contexts = [(VERIFICATION, _SYNTAXES, False), (SECONDARY_CAPTURE, _SYNTAXES, False)]
     try:
         association = client.connect(destination, calling_aet=settings.aet, contexts=contexts, limits=settings.network)
     except PacsError as error:
-        return [*legs, Leg(name="association", remedy=_association_remedy(error, destination, settings))]
+        remedy = _association_remedy(error, destination, settings)
+        return [*legs, Leg(name="association", remedy=remedy, cause=error)]
     legs.append(Leg(name="association"))
     try:
-        for name, operation in (("C-ECHO", _echo), ("C-STORE", _store)):
+        for name, operation in (("C-ECHO", _echo), *([("C-STORE", _store)] if stores else [])):
             legs.append(_leg(name, operation, association))
             if not legs[-1].ok:
                 return legs
@@ -95,6 +100,10 @@ def _association_remedy(error: PacsError, destination: client.Destination, setti
             f"there, and check that its AE title is {destination.aet}"
         )
     if isinstance(error, PeerRejected):
+        if CALLED_NOT_RECOGNISED.text in str(error):
+            return f"{error}: its AE title is another one than {destination.aet}; register it here by its own"
+        if CALLING_NOT_RECOGNISED.text in str(error):
+            return f"{error}: register {settings.aet} (this archive) there, with the address from which it calls"
         return (
             f"{error}: register {settings.aet} (this archive) there, and check that its AE title is {destination.aet}"
         )

@@ -1,0 +1,159 @@
+"""`pacs user`: the persons who log in at peers with a passcode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.output import print_rows, talk
+from pacs_server.errors import Refused, UnknownName
+
+if TYPE_CHECKING:
+    from pacs_server.dicom.identity import AeTitle
+    from pacs_server.service.assemble import Node
+
+_HEADINGS: Final = {"name": "USER", "peers": "PEERS", "changed_at": "CHANGED"}
+_MAX_NAME_CHARACTERS: Final = 64
+
+
+def _user_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.isprintable() or value != value.strip() or not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+        raise click.BadParameter(
+            f"a user's name has up to {_MAX_NAME_CHARACTERS} characters, none of them a control character",
+            context,
+            parameter,
+        )
+    return value
+
+
+def _titles(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[AeTitle, ...]:
+    return tuple(aet_value(context, parameter, value) for value in values)
+
+
+_NAME = click.argument("name", callback=_user_name)
+_PEERS = click.option(
+    "--peer", "peers", multiple=True, callback=_titles, metavar="AET",
+    help="A peer at which they may log in; repeat it. At first: every peer that asks for a password.",
+)  # fmt: skip
+_PASSCODE_FILE = click.option(
+    "--passcode-file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Take the passcode from the first line of a file, - for standard input. Else it is asked for.",
+)
+
+
+@click.group(cls=Group)
+def user() -> None:
+    """Name the persons who log in at peers with a passcode."""
+
+
+@user.command(example="pacs user add tanaka --peer VIEWER")
+@_NAME
+@_PEERS
+@_PASSCODE_FILE
+@pass_invocation
+def add(invocation: Invocation, name: str, peers: tuple[AeTitle, ...], passcode_file: Path | None) -> ExitCode:
+    """Name a person.
+
+    They are asked for at peers with --identity password (pacs ae set).
+    """
+    from pacs_server.index.users import User, digest_of
+
+    with invocation.node() as node:
+        _refuse_unknown(node, peers)
+        if node.users.find(name) is not None:
+            raise Refused(f"the user {name} is known already; change what is known with: pacs user set")
+        made = User(name=name, passcode=digest_of(_passcode(passcode_file)), peers=peers, changed_at=datetime.now(UTC))
+        node.users.add(made)
+    talk(f"added the user {name}")
+    return ExitCode.DONE
+
+
+@user.command("set", example="pacs user set tanaka --passcode")
+@_NAME
+@_PEERS
+@click.option("--any-peer", is_flag=True, help="Let them log in at every peer that asks for a password.")
+@click.option("--passcode", "asks", is_flag=True, help="Ask for a new passcode.")
+@_PASSCODE_FILE
+@pass_invocation
+def set_(
+    invocation: Invocation,
+    name: str,
+    peers: tuple[AeTitle, ...],
+    any_peer: bool,
+    asks: bool,
+    passcode_file: Path | None,
+) -> ExitCode:
+    """Change a person's passcode, or where they may log in.
+
+    --peer replaces all that they had. It counts from their next association on.
+    """
+    from pacs_server.index.users import with_passcode
+
+    if peers and any_peer:
+        raise click.UsageError("--peer and --any-peer contradict each other")
+    if not (peers or any_peer or asks or passcode_file):
+        raise click.UsageError("nothing to change: name at least one option")
+    with invocation.node() as node:
+        _refuse_unknown(node, peers)
+        changed = node.users.one(name)
+        if peers or any_peer:
+            changed = replace(changed, peers=peers)
+        if asks or passcode_file:
+            changed = with_passcode(changed, _passcode(passcode_file), datetime.now(UTC))
+        node.users.save(changed)
+    talk(f"changed the user {name}")
+    return ExitCode.DONE
+
+
+@user.command("list", reports=True, example="pacs user list --json")
+@pass_invocation
+def list_(invocation: Invocation) -> ExitCode:
+    """List the persons who log in with a passcode."""
+    with invocation.node() as node:
+        rows = [
+            {"name": one.name, "peers": list(one.peers), "changed_at": one.changed_at.isoformat(timespec="seconds")}
+            for one in node.users.all()
+        ]
+    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json):
+        talk("no user is known; add one with: pacs user add")
+    return ExitCode.DONE
+
+
+@user.command(example="pacs user remove tanaka --yes")
+@_NAME
+@confirmed
+@pass_invocation
+def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
+    """Forget a person. What they did stays in the audit trail."""
+    with invocation.node() as node:
+        node.users.one(name)
+        if not yes:
+            talk(f"would forget the user {name}, who could then log in nowhere; do it with --yes")
+            return ExitCode.DONE
+        node.users.remove(name)
+    talk(f"forgot the user {name}")
+    return ExitCode.DONE
+
+
+def _refuse_unknown(node: Node, peers: tuple[AeTitle, ...]) -> None:
+    for aet in peers:
+        if node.registry.peer(aet) is None:
+            raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+
+
+def _passcode(file: Path | None) -> str:
+    if file is None:
+        return str(click.prompt("passcode", hide_input=True, confirmation_prompt=True, err=True))
+    try:
+        with click.open_file(str(file), encoding="utf-8") as opened:
+            return str(opened.readline()).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"the passcode cannot be read from {file}: {error}") from error

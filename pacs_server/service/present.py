@@ -1,0 +1,160 @@
+"""How the archive is at this moment: what `pacs status` and `pacs doctor` print, metrics tell and alarms judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pacs_server.cluster.certificates import read
+from pacs_server.cluster.roster import lives
+from pacs_server.index.partners import Partner
+from pacs_server.service.assemble import Node
+from pacs_server.service.contacts import Contact, remembered
+from pacs_server.settings import TlsFiles
+from pacs_server.storage.volume import Volume
+
+EXPIRES_SOON_DAYS: Final = 30
+
+
+def volumes_of(node: Node) -> list[dict[str, object]]:
+    """The volumes of the site as they are listed, each looked at now."""
+    return [volume_facts(volume) for volume in node.volumes()]
+
+
+def volume_facts(volume: Volume) -> dict[str, object]:
+    """A volume as it is listed, looked at now."""
+    state = volume.check()
+    return {
+        "name": volume.spec.name,
+        "state": state.status.value,
+        "reason": state.reason,
+        "since": state.since.isoformat(timespec="seconds"),
+        "free_bytes": state.free_bytes,
+        "total_bytes": state.total_bytes,
+        "tier": volume.spec.tier,
+        "domain": volume.spec.domain,
+        "path": str(volume.spec.path),
+        "id": volume.spec.id,
+    }
+
+
+def backlog_of(node: Node) -> dict[str, Any]:
+    """What is not as the site wants it, and what is owed for it."""
+    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
+    want = node.policies().usual.want
+    jobs: dict[str, int] = {}
+    for (kind, _), number in node.jobs.counts().items():
+        jobs[kind] = jobs.get(kind, 0) + number
+    return {
+        "want": want,
+        "lacking_copies": node.copies.count_lacking(want=want, absent=absent),
+        "damaged_copies": node.copies.count_damaged(),
+        "leaving_files": sum(one.files for one in node.releases.waiting()),
+        "jobs": jobs,
+        "sends": node.sendings.open_counts(),
+        "archives": [asdict(one) for one in node.deposits.kept()],
+    }
+
+
+def nodes_of(node: Node, now: datetime) -> list[dict[str, object]]:
+    """The nodes of an archive on PostgreSQL, as they told of themselves; `volumes` is how many each can read."""
+    return [
+        {
+            "name": one.name,
+            "state": "serving" if lives(one, now) else "silent",
+            "aet": one.aet,
+            "address": one.address,
+            "volumes": len(one.reach),
+            "release": one.release,
+            "seen_at": one.seen_at.isoformat(timespec="seconds"),
+        }
+        for one in node.nodes.all()
+    ]
+
+
+def partners_of(node: Node) -> list[dict[str, object]]:
+    """Every partner with how it was when the server last greeted it. Raises: IndexUnavailable."""
+    contacts = remembered(node.settings.data_dir)
+    return [partner_facts(node, one, contacts.get(one.name)) for one in node.partners.all()]
+
+
+def partner_facts(node: Node, one: Partner, contact: Contact | None) -> dict[str, object]:
+    """A partner as it was when it was greeted, and how far it is behind. Raises: IndexUnavailable."""
+    return _facts(one, contact) | _standing(node, one)
+
+
+def _standing(node: Node, one: Partner) -> dict[str, object]:
+    """How far it is behind, and what the last comparison found."""
+    behind, compared = node.outbox.behind(one.name), node.partners.compared(one.name)
+    return {
+        "behind_objects": behind.objects,
+        "behind_series": behind.series,
+        "behind_since": behind.oldest_at and behind.oldest_at.isoformat(timespec="seconds"),
+        "compared_at": compared and compared["at"],
+        "missing": compared and compared["here"] + compared["there"],
+        "comparison": compared,
+    }
+
+
+def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
+    if contact is not None and contact.fingerprint != one.fingerprint:
+        contact = None
+    state = "not greeted yet" if contact is None else "reachable" if contact.is_reached else "not reachable"
+    return {
+        "name": one.name,
+        "host": one.host,
+        "port": one.port,
+        "aet": one.aet,
+        "fingerprint": one.fingerprint,
+        "site_id": one.site_id,
+        "state": "paused" if one.is_paused else state,
+        "since": contact and contact.since.isoformat(timespec="seconds"),
+        "greeted_at": contact and contact.at.isoformat(timespec="seconds"),
+        "clock_ahead_s": contact.clock_ahead_s if contact and contact.is_reached else None,
+        "node": contact and contact.node,
+        "their_aet": contact and contact.aet,
+        "version": contact and contact.version,
+        "schema": contact and contact.schema,
+        "owes_objects": contact and contact.owed_objects,
+        "owes_series": contact and contact.owed_series,
+        "owes_since": contact and contact.owed_since,
+        "told_at": contact and contact.told_at,
+        "exchanged_at": one.exchanged_at and one.exchanged_at.isoformat(timespec="seconds"),
+        "problem": contact and contact.problem,
+    }
+
+
+def behind_s(partner: Mapping[str, object], now: datetime) -> float:
+    """For how long the oldest of what a partner lacks is owed."""
+    since = partner["behind_since"]
+    return max(0.0, (now - datetime.fromisoformat(str(since))).total_seconds()) if since else 0.0
+
+
+def certificates_of(files: TlsFiles) -> Iterator[dict[str, object]]:
+    """The certificate of the node, and that of the authority where there is one. Raises: ConfigError."""
+    now = datetime.now(UTC)
+    for name, path in (("node", files.certificate), ("authority", files.ca)):
+        if name == "node" or path.exists():
+            found = read(path)
+            yield {
+                "name": name,
+                "file": str(path),
+                "subject": found.subject,
+                "issuer": found.issuer,
+                "names": list(found.names),
+                "days_left": found.days_left(now),
+                "expires_at": found.expires_at.isoformat(),
+                "fingerprint": found.fingerprint,
+            }
+
+
+def expiry_problem(row: dict[str, object]) -> str:
+    """What is wrong with the expiry of a certificate; empty when nothing is."""
+    days = row["days_left"]
+    if not isinstance(days, int) or days >= EXPIRES_SOON_DAYS:
+        return ""
+    if days < 0:
+        return f"the certificate {row['file']} has expired"
+    return f"the certificate {row['file']} expires in {days} days"

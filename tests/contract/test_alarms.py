@@ -1,0 +1,214 @@
+"""What deserves an alarm, from what an archive really holds and owes, on either database."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.house import House
+from support.samples import tiny
+
+from pacs_server.cluster.certificates import make
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome
+from pacs_server.dicom.identity import AeTitle
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.jobs import JobKind, JobState
+from pacs_server.index.registry import Peer, Policy, Right
+from pacs_server.service.alarms import OF_INDEX, Alarm, AlarmKind, alarms_of, unknown_of
+from pacs_server.service.assemble import Node
+from pacs_server.service.board import Board
+from pacs_server.service.checkpoints import key_file
+from pacs_server.service.gatherer import Gatherer
+from pacs_server.service.habits import Sample
+from pacs_server.service.observing import Holdings, Observer, Site, holdings_of
+from pacs_server.service.present import certificates_of, volumes_of
+from pacs_server.service.role import Role
+from pacs_server.service.self_check import Door
+from pacs_server.settings import AlertSettings
+
+NOW = datetime.now(UTC)
+HERE = Site(role=Role.ALONE, is_draining=False, takes_stores=True, online=1, degraded=1, does_for_all=True)
+
+
+@pytest.fixture
+def house(new_url: Callable[[], str], tmp_path: Path) -> House:
+    return House(tmp_path / "house", new_url())
+
+
+@pytest.fixture
+def node(house: House) -> Iterator[Node]:
+    with house.node() as opened:
+        yield opened
+
+
+def observer_of(node: Node, *, site: Site = HERE, held: Holdings | None = None, door: str = "") -> Observer:
+    """One that has looked, with what it found; `door` is what is wrong with the port."""
+    observer = Observer(node.settings, Board(1), ())
+    observer.doors.latest = (Door(name="plain", host="127.0.0.1", port=104, problem=door),)
+    observer.site.latest = site
+    observer.holdings.latest = held or holdings_of(node)
+    observer.volumes.latest = volumes_of(node)
+    observer.certificates.latest = []
+    return observer
+
+
+def alarms(
+    observer: Observer,
+    node: Node,
+    *,
+    rooms: dict[str, list[Sample]] | None = None,
+    hours: dict[str, set[int]] | None = None,
+    **alert: Any,
+) -> list[Alarm]:
+    settings = replace(node.settings, alert=AlertSettings(**alert))
+    return list(alarms_of(observer, settings, rooms or {}, hours or {}, NOW))
+
+
+def told(found: list[Alarm]) -> list[str]:
+    return [one.key for one in found]
+
+
+def test_an_archive_that_is_well_has_none(house: House, node: Node) -> None:
+    house.take_in(tiny("well"))
+    assert alarms(observer_of(node), node) == []
+
+
+def test_objects_that_lack_copies_are_one_after_a_while(house: House, node: Node) -> None:
+    (sample,) = house.take_in(tiny("lacking"))
+    node.registry.set_policy(Policy(want=2, need=1, degraded=1))
+    node.jobs.owe(JobKind.COPY, NOW, series=[(sample.study_uid, sample.series_uid)])
+    node.look_at_site_state(max_age_s=0)
+    (alarm,) = alarms(observer_of(node), node, copies_after_s=900.0)
+    assert (alarm.key, alarm.hold_s) == ("copies all", 900.0)
+    assert "1 objects have fewer than 2 copies" in alarm.text
+
+
+def test_a_job_that_is_overdue_is_one_and_one_that_waits_for_its_time_is_not(node: Node) -> None:
+    long_ago = NOW - timedelta(hours=5)
+    node.jobs.owe(JobKind.VERIFY, long_ago, series=[("1", "1.1")])
+    assert told(alarms(observer_of(node), node)) == ["backlog verify"]
+    assert alarms(observer_of(node), node, backlog_after_s=6 * 3_600.0) == []
+    job = node.jobs.claim("one", NOW, lease=timedelta(minutes=5), per_target=1)
+    assert job
+    node.jobs.done(job, NOW, again_at=NOW + timedelta(hours=1))
+    assert node.jobs.overdue(NOW) == {}
+    assert node.jobs.overdue(NOW + timedelta(hours=2)) == {"verify": long_ago}
+    job = node.jobs.claim("one", NOW + timedelta(hours=2), lease=timedelta(minutes=5), per_target=1)
+    assert job
+    node.jobs.failed(job, "no", NOW)
+    assert node.jobs.overdue(NOW - timedelta(days=1)) == {"verify": long_ago}, "one that fails is overdue"
+    node.jobs.set_state([job.id], JobState.PAUSED, NOW)
+    assert node.jobs.overdue(NOW + timedelta(days=1)) == {}
+
+
+def test_copies_that_were_found_damaged_today_are_one_also_when_they_are_replaced(house: House, node: Node) -> None:
+    house.take_in(tiny("damaged"))
+    (kept,) = [one for name in node.placement().volumes for one in node.copies.least_verified(
+        name.spec.id, before=NOW + timedelta(days=1), limit=1)]  # fmt: skip
+    node.copies.mark_damaged(node.volumes()[0].spec.id, kept.path, "a flipped bit", datetime.now(UTC))
+    assert told(alarms(observer_of(node), node)) == ["damage first", "damage all"]
+    node.copies.mark_verified([(node.volumes()[0].spec.id, kept.path)], datetime.now(UTC))
+    assert told(alarms(observer_of(node), node)) == ["damage first"]
+
+
+def test_a_volume_that_is_away_is_one(house: House, node: Node) -> None:
+    house.volume.rename(house.volume.with_name("away"))
+    (alarm,) = alarms(observer_of(node), node)
+    assert alarm.key == "volume first"
+    assert "offline" in alarm.text
+
+
+def test_a_key_that_cannot_be_used_and_a_trail_that_is_not_signed_are(house: House, node: Node) -> None:
+    held = holdings_of(node)
+    assert told(alarms(observer_of(node, held=replace(held, checkpoint_age_s=3 * 86_400.0)), node)) == [
+        "audit checkpoint"
+    ]
+    key_file(house.settings.data_dir).write_text("no key", encoding="utf-8")
+    assert told(alarms(observer_of(node), node)) == ["audit key"]
+
+
+def test_what_was_not_looked_at_since_the_start_neither_begins_nor_ends(node: Node) -> None:
+    begun = Observer(node.settings, Board(1), ())
+    assert unknown_of(begun) == frozenset(AlarmKind), "what is not known is not well"
+    looked = observer_of(node)
+    assert unknown_of(looked) == frozenset()
+    looked.volumes.latest = None
+    assert unknown_of(looked) == {AlarmKind.VOLUME}
+
+
+def test_of_a_database_that_is_away_its_own_alarm_is_known_and_what_it_holds_is_not(node: Node) -> None:
+    def fails() -> Site:
+        raise IndexUnavailable("it is away")
+
+    away = observer_of(node)
+    away.site = Gatherer("index", fails, every_s=1.0, late_after_s=60.0)
+    away.site.look()
+    assert [one.key for one in alarms(away, node)] == ["index database"]
+    assert unknown_of(away) & {AlarmKind.INDEX, *OF_INDEX} == OF_INDEX
+
+
+def test_a_port_that_does_not_answer_is_one(node: Node) -> None:
+    (alarm,) = alarms(observer_of(node, door="nothing listens"), node, hold_s=7.0)
+    assert (alarm.key, alarm.hold_s) == ("self-check plain", 7.0)
+
+
+def test_a_certificate_that_expires_is_one_in_time(house: House, node: Node) -> None:
+    make(house.settings.tls_files, ("localhost",), days=20, now=NOW)
+    observer = observer_of(node)
+    observer.certificates.latest = list(certificates_of(house.settings.tls_files))
+    assert told(alarms(observer, node)) == ["certificate node"]
+    assert alarms(observer, node, certificate_days=10) == []
+
+
+def test_a_volume_that_fills_is_one(node: Node) -> None:
+    rooms: dict[str, list[Sample]] = {"first": [(float(hour), 1e12 - hour * 4e9) for hour in range(100)]}
+    (alarm,) = alarms(observer_of(node), node, rooms=rooms)
+    assert alarm.key == "disk first"
+    assert "full in 6 days" in alarm.text
+    assert alarms(observer_of(node), node, rooms=rooms, disk_full_within_days=3) == []
+
+
+def test_a_modality_that_is_silent_against_its_habit_is_one_by_the_audit_trail(node: Node) -> None:
+    node.registry.save_peer(
+        Peer(aet=AeTitle("CT1"), host=None, port=None, rights=frozenset({Right.STORE}), sources=("10.0.0.1",))
+    )
+    for hours_ago in range(12, 15 * 24, 6):
+        for who, outcome in (("CT1", EventOutcome.DONE), ("CT1", EventOutcome.DONE), ("CT2", EventOutcome.REFUSED)):
+            at = NOW - timedelta(hours=hours_ago)
+            node.audit.record(Event(kind=EventKind.STORE, at=at, who=who, outcome=outcome, count=1))
+    told_hours = node.audit.hours_of_storing(NOW - timedelta(days=14))
+    assert set(told_hours) == {"CT1"}
+    assert len(told_hours["CT1"]) == 55
+    hours = {int(datetime.fromisoformat(f"{one}:00:00+00:00").timestamp()) // 3_600 for one in told_hours["CT1"]}
+    assert alarms(observer_of(node), node, hours={"CT1": hours}) == []
+    earlier = {hour - 36 for hour in hours}
+    (alarm,) = alarms(observer_of(node), node, hours={"CT1": earlier, "FORGOTTEN": earlier})
+    assert alarm.key == "silence CT1"
+
+
+def test_a_partner_that_is_behind_or_away_for_long_is_one(node: Node) -> None:
+    partner = {"name": "osaka", "state": "reachable", "behind_objects": 7, "since": NOW.isoformat(), "problem": ""}
+    late = partner | {"behind_since": (NOW - timedelta(hours=2)).isoformat()}
+    away = partner | {"behind_since": None, "state": "not reachable", "since": (NOW - timedelta(hours=2)).isoformat()}
+    held = holdings_of(node)
+    for one, is_one in ((late, True), (away, True), (late | {"state": "paused"}, False),
+                        (partner | {"behind_since": NOW.isoformat()}, False)):  # fmt: skip
+        found = alarms(observer_of(node, held=replace(held, partners=[one])), node)
+        assert told(found) == (["partner osaka"] if is_one else [])
+
+
+def test_what_concerns_the_site_is_told_by_one_node(node: Node) -> None:
+    node.jobs.owe(JobKind.VERIFY, NOW - timedelta(hours=5), series=[("1", "1.1")])
+    elsewhere = replace(HERE, does_for_all=False)
+    assert told(alarms(observer_of(node, site=elsewhere, door="shut"), node)) == ["self-check plain"]
+
+
+def test_no_alarm_names_a_patient(house: House, node: Node) -> None:
+    house.take_in(tiny("private", PatientName="SECRET^NAME", PatientID="SECRET-ID"))
+    node.jobs.owe(JobKind.VERIFY, NOW - timedelta(hours=5), series=[("1", "1.1")])
+    house.volume.rename(house.volume.with_name("away"))
+    found = alarms(observer_of(node, door="shut"), node)
+    assert len(found) == 3
+    assert "SECRET" not in repr(found)

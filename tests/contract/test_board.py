@@ -1,0 +1,103 @@
+"""What the processes of a server have counted is added up, also of those that are killed at any moment."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pacs_server import metrics
+from pacs_server.metrics import STORED
+from pacs_server.service.board import Board
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted() -> Iterator[None]:
+    metrics.forget()
+    yield
+    metrics.forget()
+
+
+def in_a_process(deed: Callable[[], None], *, dies: bool = False) -> int:
+    """Do something in a process as the supervisor starts them; its number once it has ended."""
+    pid = os.fork()
+    if not pid:
+        metrics.forget()
+        deed()
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def count(board: Board, place: int, number: int) -> Callable[[], None]:
+    def deed() -> None:
+        metrics.add(STORED, "CT", number=number)
+        board.post(place)
+
+    return deed
+
+
+def stored(board: Board) -> float:
+    return board.totals().get(STORED.name, {}).get(("CT",), [0.0])[0]
+
+
+def test_counts_of_all_processes_are_added_up_and_never_fall() -> None:
+    board = Board(2)
+    first = in_a_process(count(board, 0, 3))
+    in_a_process(count(board, 1, 4), dies=True)
+    assert stored(board) == 7
+    board.keep(0, first)
+    assert stored(board) == 7, "what has ended is counted once"
+    in_a_process(count(board, 0, 10))
+    assert stored(board) == 17
+
+
+def test_what_ended_twice_at_a_place_is_kept_of_both() -> None:
+    board = Board(1)
+    for _ in range(3):
+        pid = in_a_process(count(board, 0, 5))
+        board.keep(0, pid)
+    assert stored(board) == 15
+
+
+def test_one_that_is_killed_while_it_writes_leaves_what_it_wrote_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(1)
+
+    def is_killed_in_between() -> None:
+        count(board, 0, 3)()
+        monkeypatch.setattr("zlib.crc32", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        count(board, 0, 4)()
+
+    pid = in_a_process(is_killed_in_between)
+    assert stored(board) == 3
+    board.keep(0, pid)
+    assert stored(board) == 3
+
+
+def test_what_the_supervisor_counts_itself_is_told() -> None:
+    board = Board(1)
+    metrics.add(STORED, "CT", number=2)
+    board.post_past()
+    in_a_process(count(board, 0, 3))
+    assert stored(board) == 5
+
+
+def test_counts_that_do_not_fit_leave_those_before() -> None:
+    board = Board(1)
+    count(board, 0, 3)()
+    for number in range(900):
+        metrics.add(STORED, f"{number:0900}")
+    board.post(0)
+    assert stored(board) == 3
+
+
+def test_a_process_sees_when_the_supervisor_turned_and_from_where_the_server_calls_itself() -> None:
+    board = Board(1)
+    assert not board.is_expected(4711)
+    in_a_process(lambda: board.expect(4711))
+    assert board.is_expected(4711)
+    assert not board.is_expected(4712)
+    assert 0 <= board.supervisor_age_s() < 60
+    assert 0 <= board.unanswered_s() < 60

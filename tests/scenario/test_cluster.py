@@ -1,7 +1,5 @@
 """Two nodes of one archive, on one PostgreSQL and the same volumes: the database is lost and promoted, a node is."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +12,7 @@ from support.kept import assert_no_row_lies
 from support.postgres import Cluster
 from support.samples import Sample, data_set_of
 from support.senders import GIVE_UP_S, Sender, objects
-from support.server import LONG, Archive, descendants, files_below, wait_for
+from support.server import LONG, Archive, files_below, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
@@ -36,12 +34,12 @@ def nodes(tmp_path: Path) -> Iterator[Callable[..., tuple[Archive, Archive]]]:
     """Makes and starts two nodes of one archive, whose objects have two copies on volumes that both have."""
     with ExitStack() as running:
 
-        def make(url: str, *, need: int = 2) -> tuple[Archive, Archive]:
+        def make(url: str, *, need: int = 2, other_dies_at: tuple[str, int] | None = None) -> tuple[Archive, Archive]:
             one, other = (Archive(tmp_path / name, database=url) for name in ("one", "other"))
             assert not (other.data / "volumes").exists()
-            for node in (one, other):
+            for node, death in ((one, None), (other, other_dies_at)):
                 running.callback(node.kill)
-                node.start()
+                node.start(dies_at=death)
             (tmp_path / "second").mkdir()
             other.pacs("storage", "add", "second", str(tmp_path / "second"), "--domain", "second")
             one.pacs("policy", "set", "--want", "2", "--need", str(need), "--degraded", "1")
@@ -125,11 +123,9 @@ def test_nothing_acknowledged_is_lost_with_the_primary_and_both_nodes_go_on_with
 def test_what_a_killed_node_had_under_way_is_done_by_the_other(
     nodes: Callable[..., tuple[Archive, Archive]], cluster: Cluster, tmp_path: Path
 ) -> None:
-    one, other = nodes(cluster.url("pacs"), need=1)
+    one, other = nodes(cluster.url("pacs"), need=1, other_dies_at=("read back", 1))  # so it has a job under lease
     senders = begin((one, other), tmp_path / "objects")
-    wait_for_objects(senders, 10)
-    left = f"SELECT count(*) FROM jobs WHERE state = 'running' AND worker LIKE '%:{other.data}'"
-    kill_when(lambda: cluster.execute(left, "pacs"), other)  # so it had jobs under lease
+    other.wait_for_death(TAKEN_UP_S)
     acknowledged = acknowledged_by(senders)
     owed = "SELECT count(*) FROM jobs WHERE kind = 'copy'"
     wait_for(lambda: not cluster.execute(owed, "pacs"), "every copy to be made", timeout_s=TAKEN_UP_S, every_s=0.2)
@@ -139,23 +135,6 @@ def test_what_a_killed_node_had_under_way_is_done_by_the_other(
     assert_given_back(one, acknowledged, tmp_path)
     assert_no_row_lies(one)
     ended_well(one)
-
-
-def kill_when(condition: Callable[[], object], node: Archive) -> None:
-    """Kill a node at a moment when something is so, by holding it still while that is looked at."""
-
-    def caught() -> bool:
-        pids = [node.pid, *descendants(node.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        if condition():
-            node.kill()
-            return True
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        return False
-
-    wait_for(caught, "the node to be caught in the act", timeout_s=GIVE_UP_S)
 
 
 def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where_it_is(

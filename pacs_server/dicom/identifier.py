@@ -61,6 +61,8 @@ def read_identifier(
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
     def text_of(vr: str, value: bytes) -> str:
+        if not value:
+            return ""  # as most keys are
         if form := NUMBERS.get(vr):
             form = (">" if encoding.big_endian else "<") + form
             whole = value[: len(value) // calcsize(form) * calcsize(form)]

@@ -7,36 +7,26 @@ from __future__ import annotations
 
 import fcntl
 import re
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
+from pacs_server.index.sqlite import refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
 
-_NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
-_POOLED_CONNECTIONS: Final = 16
+_FIRST_ROWS: Final = 5
+MOST_ROWS: Final = 200
 _SEVERAL_HOSTS: Final = re.compile(r"^(postgresql[^:]*://(?:[^@/?]*@)?)([^@/?]+,[^@/?]+)(/[^?]*)(?:\?(.*))?$")
-_PRAGMAS: Final = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "busy_timeout=30000",
-    "temp_store=MEMORY",
-    "cache_size=-65536",
-    "mmap_size=1073741824",
-)
-
 # On PostgreSQL several processes write at once, and what one adds to a study depends on what the study has: its
 # modalities, whether a series is its first. In the order of the keys, so that no two wait for each other in a circle.
 KEEP_OTHERS_OUT: Final = text(
@@ -59,7 +49,7 @@ class Index:
         self.database_path = database_path
         # SQLite's page cache belongs to a connection and is void once another one has written. When writing went
         # around in the pool, each commit of one object read 14 pages back from the log.
-        self._writer = engine if database_path is None else _sqlite_engine(engine.url, connections=1)
+        self._writer = engine if database_path is None else sqlite_engine(engine.url, connections=1)
         self._writing = threading.Lock()
         self.trail = Trail("%s" if database_path is None else "?")
         # Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
@@ -77,8 +67,8 @@ class Index:
         if path is not None:
             if not path.parent.is_dir():
                 raise ConfigError(f"the folder of the SQLite file {path} is not there: make it, or mount it")
-            _refuse_network_file_system(path)
-        return cls(postgresql_engine(parsed) if path is None else _sqlite_engine(parsed), path)
+            refuse_network_file_system(path)
+        return cls(postgresql_engine(parsed) if path is None else sqlite_engine(parsed), path)
 
     @property
     def shown_url(self) -> str:
@@ -213,12 +203,35 @@ class Index:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
+    def stream(self, sql: str, parameters: Any) -> Iterator[tuple[Any, ...]]:
+        """The same for rows that may be many: memory does not grow with their number.
+
+        Raises: IndexUnavailable.
+        """
+        with translated(self), _raw(self.engine) as connection:
+            if self.database_path is None:
+                cursor = connection.cursor("rows")  # the rows stay with the server; it ends with the transaction
+                cursor.execute(sql, parameters)
+                yield from in_growing_parts(cursor.fetchmany)
+                return
+            with closing(connection.cursor()) as cursor:
+                cursor.execute(sql, parameters)
+                yield from in_growing_parts(cursor.fetchmany)
+
     def close(self) -> None:
         """Close every connection."""
         for engine in (self.engine, self._writer):
             engine.dispose()
         if self._lock_file is not None:
             self._lock_file.close()
+
+
+def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Any]:
+    """Rows as they are fetched: few at first, so that the first of them does not wait for many."""
+    size = _FIRST_ROWS
+    while rows := fetch(size):
+        yield from rows
+        size = min(2 * size, MOST_ROWS)
 
 
 @contextmanager
@@ -267,66 +280,3 @@ def _hosts_as_parameters(found: re.Match[str]) -> str:
     """postgresql://USER@A:1,B:2/NAME?REST, as libpq writes it, in the form that SQLAlchemy reads."""
     user, hosts, name, rest = found.groups()
     return f"{user}{name}?{'&'.join(f'host={host}' for host in hosts.split(','))}{'&' if rest else ''}{rest or ''}"
-
-
-def _sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=connections,
-        pool_use_lifo=True,
-        max_overflow=-1,
-        connect_args={"check_same_thread": False},
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # The driver must not begin transactions by itself: a read would become a write in the middle (see _begin_sqlite).
-    connection.isolation_level = None
-    connection.create_function("regexp", 2, _contains, deterministic=True)
-    for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _contains(regex: str, text: str | None) -> bool:
-    """SQLite's `text REGEXP regex`. Python's `re` keeps the compiled expressions."""
-    return text is not None and re.search(regex, text) is not None
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite file while others write to it, as it is at one moment.
-
-    Raises: IndexUnavailable.
-    """
-    try:
-        with closing(sqlite3.connect(source)) as opened, closing(sqlite3.connect(target)) as copy:
-            opened.backup(copy)
-    except sqlite3.Error as error:
-        raise IndexUnavailable(f"{source} could not be copied to {target}: {error}") from error
-
-
-def _refuse_network_file_system(path: Path) -> None:
-    kind = file_system_of(path.parent)
-    if kind in _NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in ("fuse.fuse-overlayfs",)):
-        raise ConfigError(
-            f"the SQLite file {path} would lie on {kind}, where its write-ahead log is not safe: "
-            "put it on a local disk (database: in pacs.yaml), or use PostgreSQL"
-        )
-
-
-def file_system_of(path: Path) -> str:
-    """The type of the file system that holds a path, as the kernel names it; empty where that cannot be told."""
-    try:
-        device = path.stat().st_dev
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    wanted = f"{device >> 8 & 0xFFF}:{device & 0xFF | device >> 12 & 0xFFF00}"
-    return next((line.partition(" - ")[2].split()[0] for line in reversed(lines) if line.split()[2] == wanted), "")

@@ -8,8 +8,9 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 
 from pacs_server.errors import PacsError, SchemaMismatch
-from pacs_server.index.engine import Index, copy_sqlite
+from pacs_server.index.engine import Index
 from pacs_server.index.postgresql import WAIT_LITTLE_FOR_TABLES, refuse_unfit
+from pacs_server.index.sqlite import copy_sqlite
 
 
 def _migrations() -> Path:

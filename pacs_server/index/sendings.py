@@ -30,8 +30,8 @@ from pacs_server.dicom.predicates import Predicate
 from pacs_server.index.audit import with_patients
 from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
+from pacs_server.index.finding import joined
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
-from pacs_server.index.search import joined
 from pacs_server.index.site_tables import jobs, sendings
 from pacs_server.index.tables import instances, series, studies
 

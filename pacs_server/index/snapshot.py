@@ -15,10 +15,11 @@ from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, sele
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.deposits import is_deposited
-from pacs_server.index.engine import Index, copy_sqlite
+from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.schema import upgrade
 from pacs_server.index.site_tables import operations
+from pacs_server.index.sqlite import copy_sqlite
 from pacs_server.index.tables import copies, instances, metadata, patients, series, studies
 
 _BATCH: Final = 1000

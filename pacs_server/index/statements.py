@@ -24,6 +24,11 @@ def clean(value: Any) -> Any:
     return value
 
 
+def mark(place: int) -> str:
+    """What stands in a `Form` for the value of that place. No value is like it, because none has a NUL."""
+    return f"\0{place}"
+
+
 class Statement:
     """One compiled statement; its parameters are named. Values are texts, whole numbers or None."""
 
@@ -34,7 +39,9 @@ class Statement:
         columns: Sequence[str] | None = None,
     ) -> None:
         """`columns` are those that an insert fills, each from the parameter of its name."""
-        compiled = statement.compile(dialect=index.engine.dialect, column_keys=columns)
+        compiled = statement.compile(
+            dialect=index.engine.dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}
+        )
         self._index = index
         self._sql = str(compiled)
         self._order: list[str] | None = compiled.positiontup
@@ -65,3 +72,16 @@ class Statement:
     def together(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
         """An insert of several rows as one, on the cursor of a PostgreSQL transaction; answers what it returns."""
         return insert_together(cursor, self._sql, [self._parameters(row) for row in rows])
+
+
+class Form(Statement):
+    """A select in which marks stand for values, for all that differ in their values alone."""
+
+    def __init__(self, index: Index, statement: Select[Any]) -> None:
+        super().__init__(index, statement)
+        marks = {name: text for name, text in self._fixed.items() if isinstance(text, str) and text.startswith("\0")}
+        self._places = {name: int(text[1:]) for name, text in marks.items()}
+
+    def filled(self, values: Sequence[str]) -> tuple[str, Any]:
+        """The SQL, and its parameters with these values in the places of the marks."""
+        return self._sql, self._parameters({name: values[place] for name, place in self._places.items()})

@@ -14,8 +14,8 @@ from pacs_server.dicom.operations import Content
 from pacs_server.dicom.predicates import Predicate
 from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
+from pacs_server.index.finding import joined
 from pacs_server.index.retiring import TRASH
-from pacs_server.index.search import joined
 from pacs_server.index.site_tables import fates, holds, operations
 from pacs_server.index.tables import instances, patients, series, studies
 

@@ -12,6 +12,7 @@ from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
+from pacs_server.index.finding import rows_of
 from pacs_server.index.instances import Instances
 from pacs_server.index.schema import upgrade
 from pacs_server.index.search import Search
@@ -105,6 +106,34 @@ def test_a_study_query_finds_exactly_these(search: Search, keys: dict[str, str],
     assert uids(search, **keys) == found
 
 
+def test_queries_that_differ_in_their_values_alone_each_find_their_own(search: Search) -> None:
+    """They are one statement, made once."""
+    for _ in range(2):
+        assert uids(search, PatientID="A_1") == ["1.2.3"]
+        assert uids(search, PatientID="AX1") == ["1.2.4"]
+        assert uids(search, PatientID="AX1\\A_1") == ["1.2.4", "1.2.3"]
+        assert uids(search, PatientID="\0000") == [], "no value stands for another"
+        assert uids(search, StudyDate="20260105", PatientID="AX1") == []
+        assert uids(search, StudyDate="20260201", PatientID="AX1") == ["1.2.4"]
+        assert uids(search, StudyDate="20260201-", PatientID="AX1") == ["1.2.4"]
+        assert uids(search, StudyDate="-20260131", PatientID="AX1") == []
+        assert uids(search, PatientName="yama*") == ["1.2.3"]
+        assert uids(search, PatientName="suz*") == ["1.2.4"]
+        assert uids(search, PatientName="*mada*") == ["1.2.3"]
+        assert uids(search, PatientName="*suki*") == []
+        assert uids(search, PatientName="*zuki*") == ["1.2.4"]
+
+
+@pytest.mark.parametrize("keys", [{"StudyDate": "20200101-"}, {"PatientID": "A*"}])
+def test_a_query_that_is_given_up_holds_nothing(index: Index, search: Search, keys: dict[str, str]) -> None:
+    answers = search.find(query_from_keywords(Level.STUDY, keys), (BY_KEYWORD["StudyInstanceUID"],))
+    assert next(iter(answers))
+    answers.close()  # type: ignore[attr-defined]
+    with index.write_alone() as connection:
+        connection.execute(text("DELETE FROM jobs"))
+    assert index.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
 def test_every_level_is_answered(search: Search) -> None:
     assert sorted(map(str, uids(search, Level.PATIENT))) == ["AX1", "A_1", "a'; --"]
     assert uids(search, Level.SERIES, StudyInstanceUID="1.2.3") == ["1.2.3.1", "1.2.3.2"]
@@ -189,7 +218,7 @@ def test_the_usual_queries_read_no_table_from_end_to_end(new_url: Callable[[], s
     with closing(Index.open(url)) as index, index.read() as connection:
         for limit in (None, 10):
             query = query_from_keywords(Level.STUDY, keys)
-            statement = Search(index).statement(query, (BY_KEYWORD["PatientID"],), limit=limit)
+            statement = rows_of(query.level, query.predicates, (BY_KEYWORD["PatientID"],), limit)
             compiled = statement.compile(dialect=index.engine.dialect, compile_kwargs={"literal_binds": True})
             plan = [
                 str(row[3]) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}".replace(":", "\\:")))

@@ -1,0 +1,92 @@
+"""What SQLite needs that PostgreSQL does not: a local disk, pragmas, and that the driver begins nothing by itself."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import QueuePool
+
+from pacs_server.errors import ConfigError, IndexUnavailable
+
+_NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
+_POOLED_CONNECTIONS: Final = 16
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+    "temp_store=MEMORY",
+    "cache_size=-65536",
+    "mmap_size=1073741824",
+)
+
+
+def sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
+    """An engine for a SQLite file, with that many connections kept open."""
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=connections,
+        pool_use_lifo=True,
+        max_overflow=-1,
+        connect_args={"check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # The driver must not begin transactions by itself: a read would become a write in the middle (see _begin_sqlite).
+    connection.isolation_level = None
+    connection.create_function("regexp", 2, _contains, deterministic=True)
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _contains(regex: str, text: str | None) -> bool:
+    """SQLite's `text REGEXP regex`. Python's `re` keeps the compiled expressions."""
+    return text is not None and re.search(regex, text) is not None
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite file while others write to it, as it is at one moment.
+
+    Raises: IndexUnavailable.
+    """
+    try:
+        with closing(sqlite3.connect(source)) as opened, closing(sqlite3.connect(target)) as copy:
+            opened.backup(copy)
+    except sqlite3.Error as error:
+        raise IndexUnavailable(f"{source} could not be copied to {target}: {error}") from error
+
+
+def refuse_network_file_system(path: Path) -> None:
+    """Raises: ConfigError when a SQLite file of this path would lie on one."""
+    kind = _file_system_of(path.parent)
+    if kind in _NETWORK_FILE_SYSTEMS or (kind.startswith("fuse.") and kind not in ("fuse.fuse-overlayfs",)):
+        raise ConfigError(
+            f"the SQLite file {path} would lie on {kind}, where its write-ahead log is not safe: "
+            "put it on a local disk (database: in pacs.yaml), or use PostgreSQL"
+        )
+
+
+def _file_system_of(path: Path) -> str:
+    """The type of the file system that holds a path, as the kernel names it; empty where that cannot be told."""
+    try:
+        device = path.stat().st_dev
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    wanted = f"{device >> 8 & 0xFFF}:{device & 0xFF | device >> 12 & 0xFFF00}"
+    return next((line.partition(" - ")[2].split()[0] for line in reversed(lines) if line.split()[2] == wanted), "")

@@ -17,6 +17,7 @@ from pacs_server.index.statements import Form, mark
 from pacs_server.index.tables import TABLES, instances, patients, series, studies
 
 _MOST_FORMS: Final = 256
+_MOST_VALUES: Final = 32  # of a query; 256 statements with thousands each would fill the memory
 
 
 def rows_of(
@@ -47,11 +48,11 @@ class Forms:
         columns: Sequence[Attribute | ItemSequence],
         limit: int | None,
     ) -> tuple[str, Any] | None:
-        """The SQL and its parameters; None where the SQL depends on the values, as with wildcards."""
+        """The SQL and its parameters; None where it depends on the values, as with wildcards, or they are many."""
         values: list[str] = []
         forms = [_form(predicate, values) for predicate in predicates]
         known = [form for form in forms if form is not None]
-        if len(known) < len(forms):
+        if len(known) < len(forms) or len(values) > _MOST_VALUES:
             return None
         return self._made(level, tuple(known), tuple(columns), limit).filled(values)
 

@@ -32,6 +32,8 @@ _EVERY: Final = timedelta(days=1)
 # So old a row may be when it is written down: what could not be, because the database was away, waits.
 _OLD: Final = timedelta(days=7)
 _KEY_FILE: Final = "audit.key"
+# So it is called until the first checkpoint has its row: with a key and no checkpoint, some were removed.
+_UNUSED_KEY_FILE: Final = "audit.key.unused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ def key_file(data_dir: Path) -> Path:
 
 def put_key_aside(data_dir: Path, name: str) -> None:
     """Have another key made: numbers of checkpoints that were taken with this one must not be given twice."""
-    if (key := key_file(data_dir)).exists():
-        key.rename(key.with_name(f"{key.name}.{name}"))
+    for key in (key_file(data_dir), data_dir / _UNUSED_KEY_FILE):
+        if key.exists():
+            key.rename(key.with_name(f"{key.name}.{name}"))
 
 
 def last_checkpoint(node: Node) -> Checkpoint | None:
@@ -75,11 +78,14 @@ class DailyCheckpoint:
         if now < self._due_at:
             return
         node = self._node
-        signer = Signer.made(key_file(node.settings.data_dir))
+        key, unused = key_file(node.settings.data_dir), node.settings.data_dir / _UNUSED_KEY_FILE
+        signer = Signer.of(key) if key.exists() else Signer.made(unused)
         texts = node.audit.checkpoints(series_of(signer.public_key))
         last = from_text(texts[-1]) if texts else None
         if last is None or now >= last.at + _EVERY:
             last = take_checkpoint(node, signer, now)
+        if not key.exists():
+            unused.rename(key)
         self._due_at = last.at + _EVERY
         for volume in node.volumes():
             try:

@@ -427,6 +427,30 @@ def test_the_key_is_for_the_server_alone(node: Node) -> None:
         signer_of(node)
 
 
+@pytest.mark.parametrize("is_taken", [False, True], ids=["not taken", "taken, then killed"])
+def test_a_key_whose_first_checkpoint_is_still_to_come_is_no_problem_and_stays_in_use(
+    node: Node, monkeypatch: pytest.MonkeyPatch, is_taken: bool
+) -> None:
+    filled(node.index)
+    signers = []
+
+    def dying(node: Node, signer: Signer, now: datetime) -> None:
+        signers.append(signer.public_key)
+        if is_taken:
+            take_checkpoint(node, signer, now)
+        raise IndexUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pacs_server.service.checkpoints.take_checkpoint", dying)
+        with pytest.raises(IndexUnavailable):
+            DailyCheckpoint(node).look(NOW)
+    assert told(node) == []
+    DailyCheckpoint(node).look(NOW)
+    assert told(node) == []
+    assert [signer_of(node).public_key] == signers
+    assert [from_text(text).number for text in node.audit.checkpoints()] == [1]
+
+
 def test_rows_that_were_cut_off_after_a_checkpoint_are_found(node: Node) -> None:
     filled(node.index)
     take_checkpoint(node, signer_of(node), NOW)

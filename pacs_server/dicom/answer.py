@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import getitem
 from struct import Struct
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pacs_server.dicom.attributes import (
     BY_KEYWORD,
@@ -30,7 +31,7 @@ _SHORT_LENGTH: Final = 2
 
 
 class _Lengths(dict[int, bytes]):
-    """The bytes of a length field of `size` bytes, by the length.
+    """The bytes of a length field of `size` bytes for a value of so many, which is padded to an even number.
 
     Raises: OverflowError when the length does not fit.
     """
@@ -43,13 +44,29 @@ class _Lengths(dict[int, bytes]):
     def __missing__(self, length: int) -> bytes:
         if length > _MAX_SHORT_BYTES and self.size == _SHORT_LENGTH:
             raise OverflowError
-        self[length] = made = length.to_bytes(self.size, self._order)
+        self[length] = made = (length + length % 2).to_bytes(self.size, self._order)
+        return made
+
+
+class _Pads(dict[int, bytes]):
+    """What stands behind a value of so many bytes."""
+
+    def __init__(self, pad: bytes) -> None:
+        super().__init__()
+        self._pad = pad
+
+    def __missing__(self, length: int) -> bytes:
+        self[length] = made = self._pad * (length % 2)
         return made
 
 
 @lru_cache
 def _lengths(size: int, order: Literal["little", "big"]) -> _Lengths:
     return _Lengths(size, order)
+
+
+_SPACE: Final = _Pads(b" ")
+_NUL: Final = _Pads(b"\0")
 
 
 class AnswerEncoder:
@@ -75,10 +92,14 @@ class AnswerEncoder:
         forms = {vr: Struct(order + form) for vr, form in NUMBERS.items()}
         self._binary = [(place, forms[vr]) for place, vr in enumerate(self._vrs) if vr in forms]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
-        # Three to a value that comes from the row: the bytes before it, its length, itself; then the bytes behind all.
+        self._integers = [
+            place for place, column in enumerate(self.columns) if isinstance(column, Attribute) and column.is_integer
+        ]
+        # Four to a value that comes from the row: the bytes before it, its length, itself, what pads it; then the bytes
+        # behind all.
         self._parts: list[bytes] = []
         self._lengths: list[_Lengths] = []
-        self._pads: list[bytes] = []
+        self._pads: list[_Pads] = []
         self._plan(keys)
 
     def _plan(self, keys: Sequence[ReturnKey]) -> None:
@@ -88,9 +109,9 @@ class AnswerEncoder:
             if key.tag == SPECIFIC_CHARACTER_SET or _is_read(key):
                 size = 4 if not self._encoding.explicit or vr in LONG_VRS else 2
                 header = self._encoding.write_header(key.tag, vr, 0)[:-size]
-                self._parts += (before + header, b"", b"")
+                self._parts += (before + header, b"", b"", b"")
                 self._lengths.append(_lengths(size, self._order))
-                self._pads.append(b"\0" if vr == b"UI" else b" ")
+                self._pads.append(_NUL if vr == b"UI" else _SPACE)
                 before = b""
             else:
                 value = self._fixed.get(key.tag) or key.text.encode("ascii", "ignore")
@@ -100,7 +121,12 @@ class AnswerEncoder:
 
     def encode(self, row: Sequence[str | int | None]) -> bytes:
         """One answer. It declares its own character set: the query's if every character fits, else UTF-8."""
-        texts = ["" if value is None else value if isinstance(value, str) else str(value) for value in row]
+        texts: list[Any] = list(row)
+        for place in self._integers:
+            if texts[place] is not None:
+                texts[place] = str(texts[place])
+        if None in texts:
+            texts = ["" if value is None else value for value in texts]
         if self._has_sequences:
             label, values = self._encode_with_sequences(texts)
         else:
@@ -108,23 +134,23 @@ class AnswerEncoder:
         for place, form in self._binary:
             values[place] = b"".join(form.pack(int(number)) for number in texts[place].split("\\") if number)
         values.insert(self._label_at, label.encode("ascii"))
-        padded = [value + pad if len(value) & 1 else value for value, pad in zip(values, self._pads, strict=True)]
         try:
-            return self._joined(padded)
+            return self._joined(values)
         except OverflowError:
             sizes = [lengths.size for lengths in self._lengths]
             return self._joined(
-                [_cut(value) if size == _SHORT_LENGTH else value for value, size in zip(padded, sizes, strict=True)]
+                [_cut(value) if size == _SHORT_LENGTH else value for value, size in zip(values, sizes, strict=True)]
             )
 
-    def _joined(self, padded: Sequence[bytes]) -> bytes:
-        """The values between what is the same in every answer; slices fill them in without a loop of ours.
+    def _joined(self, values: Sequence[bytes]) -> bytes:
+        """The values between what is the same in every answer; slices and maps fill them in without a loop of ours.
 
         Raises: OverflowError when one is too long for its length field.
         """
-        parts = self._parts.copy()
-        parts[1::3] = [lengths[len(value)] for lengths, value in zip(self._lengths, padded, strict=True)]
-        parts[2::3] = padded
+        parts, sizes = self._parts.copy(), [*map(len, values)]
+        parts[1::4] = map(getitem, self._lengths, sizes)
+        parts[2::4] = values
+        parts[3::4] = map(getitem, self._pads, sizes)
         return b"".join(parts)
 
     def _encode_with_sequences(self, texts: Sequence[str]) -> tuple[str, list[bytes]]:

@@ -237,12 +237,15 @@ def encode_reply(texts: Sequence[str], vrs: Sequence[str], preferred: Sequence[s
         return encode_reply([text.replace("\0", "") for text in texts], vrs, preferred)
     if whole.isascii() and "\x1b" not in whole:
         return charset.terms, whole.encode("ascii").split(b"\0")
-    if charset.terms != UTF8 and (fitting := charset.encode_all(vrs, texts)) is not None:
-        return charset.terms, fitting
     try:
-        return UTF8, whole.encode("utf-8").split(b"\0")
+        values = whole.encode("utf-8").split(b"\0")
     except UnicodeEncodeError:
         return encode_reply([_REMOVED.sub("", text) for text in texts], vrs, preferred)
+    if charset.terms == UTF8 or (others := charset.encode_others(vrs, texts)) is None:
+        return UTF8, values
+    for place, raw in others.items():
+        values[place] = raw
+    return charset.terms, values
 
 
 @lru_cache(maxsize=256)
@@ -291,8 +294,10 @@ class ReplyCharset:
         self._to_first = SETS[14].escape if self._first is SETS[13] else SETS[6].escape
         self.terms = "\\".join(self._terms)
 
-    def encode_all(self, vrs: Sequence[str], texts: Sequence[str]) -> list[bytes] | None:
-        """The bytes of every text; None when one would not be read as the same text again."""
+    def encode_others(self, vrs: Sequence[str], texts: Sequence[str]) -> dict[int, bytes] | None:
+        """The bytes of every text that is more than ASCII, by its place; None when one would not be read as the same
+        text again.
+        """
         written: dict[int, bytes] = {}
         for place, text in enumerate(texts):
             if not text.isascii() or "\x1b" in text:
@@ -300,7 +305,7 @@ class ReplyCharset:
                 if raw is None:
                     return None
                 written[place] = raw
-        return [written[place] if place in written else text.encode("ascii") for place, text in enumerate(texts)]
+        return written
 
     def encode(self, vr: str, text: str) -> bytes | None:
         """The bytes of a text, None when they would not be read as the same text again."""

@@ -60,11 +60,7 @@ def delete(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
 
     Raises: Refused when one of their studies is on hold, and then nothing is done; NotEnoughCopies; IndexUnavailable.
     """
-    if held_back := sorted({one.study_uid for one in objects if one.is_held_back}):
-        raise Refused(
-            f"{len(held_back)} of the studies are on hold ({held_back[0]}), so nothing was deleted; "
-            "pacs hold list says why, pacs hold remove ends a hold"
-        )
+    refuse_held_back(objects)
     yield from _decide_each(OperationKind.DELETE, objects, decider)
 
 
@@ -83,6 +79,15 @@ def purge(objects: Sequence[Held], retention: Retention, decider: Decider) -> It
     refuse_unless_purging(retention)
     due = [one for one in objects if not kept_because(one, retention, decider.partners, decider.now)]
     yield from _decide_each(OperationKind.PURGE, due, decider)
+
+
+def refuse_held_back(objects: Sequence[Held]) -> None:
+    """Raises: Refused when one of their studies is on hold."""
+    if held_back := sorted({one.study_uid for one in objects if one.is_held_back}):
+        raise Refused(
+            f"{len(held_back)} of the studies are on hold ({held_back[0]}), so nothing was deleted; "
+            "pacs hold list says why, pacs hold remove ends a hold"
+        )
 
 
 def refuse_unless_purging(retention: Retention) -> None:

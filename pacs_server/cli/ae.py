@@ -30,6 +30,8 @@ _HEADINGS: Final = {
     "charset": "CHARSET",
     "syntax": "SYNTAX",
 }
+# What keeps others out, and how a person says that nothing shall.
+_RESTRICTING = {"certificate": "-", "identity": "none", "destinations": "-"}
 _ALLOW = click.option(
     "--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."
 )
@@ -62,7 +64,8 @@ _SYNTAX = click.option(
 _CERTIFICATE = click.option(
     "--certificate",
     metavar="SHA256",
-    help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only.",
+    help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only. "
+    "'-' is any.",
 )
 _CALLED = click.option(
     "--called", metavar="TITLES", help="Titles besides our own by which it may call us; a comma list. At first: none."
@@ -300,8 +303,17 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
 
 
 def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -> dict[str, object]:
-    """The facts that were given on the command line, and only those."""
+    """The facts that were given on the command line, and only those.
+
+    Raises: UsageError for an empty value that would take away what keeps others out: it is no decision of anybody, but
+    what a command that failed in the place of the value leaves.
+    """
     facts: dict[str, object] = {key: value for key, value in options.items() if value is not None}
+    for name, open_to_all in _RESTRICTING.items():
+        if name in facts and not str(facts[name]).strip():
+            raise click.UsageError(
+                f"--{name} is empty and was not taken; to restrict nothing, say --{name} {open_to_all}"
+            )
     return facts | {"from": list(sources)} if sources else facts
 
 

@@ -122,6 +122,7 @@ def verify(invocation: Invocation) -> ExitCode:
 
     Ends with 12 when something was changed.
     """
+    from pacs_server.dicom.checkpoints import from_text
     from pacs_server.service.checkpoints import last_checkpoint, problems_of_trail
 
     with invocation.node() as node:
@@ -129,9 +130,15 @@ def verify(invocation: Invocation) -> ExitCode:
         rows = ({name: getattr(one, name) for name in _PROBLEM_HEADINGS} for one in problems_of_trail(node))
         count = print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json)
         last = last_checkpoint(node) if not count else None
+        texts = node.audit.checkpoints() if last is None and not count else []
     if count:
         talk(f"{count} problems in the audit trail")
         return ExitCode.DAMAGE
-    talk(f"the last is {last.name}" if last else "no checkpoint was taken yet: the running server takes one a day")
+    if last:
+        talk(f"the last is {last.name}")
+    elif texts:
+        talk(f"this node has no key any more; the last checkpoint that there is is {from_text(texts[-1]).name}")
+    else:
+        talk("no checkpoint was taken yet: the running server takes one a day")
     talk("the audit trail is whole")
     return ExitCode.DONE

@@ -258,6 +258,7 @@ def _partners(node: Node) -> Iterator[Problem]:
 
 def _certificates(node: Node) -> Iterator[Problem]:
     """This node's certificate and authority, where partners or peers are shown them."""
+    from pacs_server.net.tls import refuse_unusable
     from pacs_server.service.present import certificates_of, expiry_problem
 
     settings, partners = node.settings, node.partners.all()
@@ -266,6 +267,7 @@ def _certificates(node: Node) -> Iterator[Problem]:
         remedy = "pacs tls init --yes" + (", then pacs partner set --fingerprint there" if partners else "")
         try:
             rows = list(certificates_of(settings.tls_files))
+            refuse_unusable(settings.tls_files)
         except ConfigError as error:
             yield str(error), "pacs tls init"
             return

@@ -242,7 +242,7 @@ def _log_where_the_server_does(node: Node) -> None:
 
 
 def _show_plan(asked: Failover, planned: Plan, *, as_json: bool) -> ExitCode:
-    lost = asked.lost() if planned.is_source_lost and planned.steps else None
+    lost = asked.lost() if planned.is_source_lost and not planned.refusals else None
     if as_json:
         result = "refused" if planned.refusals else "nothing to do" if planned.is_done else "would run"
         click.echo(as_json_text(_plan_facts(planned, lost) | {"result": result}))

@@ -38,7 +38,7 @@ PEERS: Final[dict[str, str]] = {
         "pacs ae export が書いたファイルの接続相手を登録します。既存の登録を変えるものは --yes を付けるまで待ちます。",
     "Write the registered peers to a YAML file. FILE may be - for standard output; pacs ae import reads it.":
         "登録した接続相手を YAML ファイルに書き出します。FILE を - とすると標準出力へ。pacs ae import で読み込めます。",
-    "Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only.":
+    "Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only. '-' is any.":
         "このフィンガープリントの証明書を TLS で示したときだけ接続を許します。--tls とともに指定すると、送信先もその証明書の相手に限ります。'-' で解除します。",
     "Titles besides our own by which it may call us; a comma list. At first: none.":
         "このサーバを呼ぶときに使ってよい別の AE タイトル。カンマ区切りで。初期値はなし。",

@@ -25,8 +25,8 @@ SITES: Final[dict[str, str]] = {
     "Compare everything that is held here and at a partner. Ends with 12 when one of both lacks something that is not on "
     "its way.":
         "こちらと相手サーバが持っているものをすべて比べます。送信待ちでもないのに片方にないものがあれば、終了コードは 12 です。",
-    "Count anew what is held here, from the rows of all objects.":
-        "こちらにあるものを、すべての画像の登録から数え直します。",
+    "Count anew what both hold, from the rows of all objects.":
+        "双方にあるものを、すべての画像の登録から数え直します。",
     "Have each site send the other what it lacks.": "お互いに、相手に足りないものを送るようにします。",
     "Exchange nothing with a partner for the time being.": "相手サーバとのやり取りを一時的に止めます。",
     "Go on with a paused partner.": "止めていた相手サーバとのやり取りを再開します。",

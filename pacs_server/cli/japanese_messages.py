@@ -13,6 +13,8 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing to change": "直すべき点はありません",
     "nothing to verify": "確認するものはありません",
     "the last is {}": "最新は {0} です",
+    "this node has no key any more; the last checkpoint that there is is {}":
+        "このノードの鍵がありません。残っている最新のチェックポイントは {0} です",
     "no checkpoint was taken yet: the running server takes one a day":
         "チェックポイントはまだありません。動いているサーバが一日に一度作ります",
     "not told to the audit trail: {}": "監査記録に書けませんでした: {0}",
@@ -96,6 +98,10 @@ MESSAGES: Final[dict[str, str]] = {
     "not put back: {}: {}": "写し戻せませんでした: {0}: {1}",
     "restored: {} objects are there, {} copied back, {} lost":
         "復元しました。オブジェクト: 残っていたもの {0}、写し戻したもの {1}、失われたもの {2}",
+    "{} knew this site by the index that was lost, and is not linked until it is added anew; there: pacs partner remove "
+    "NAME --yes, then pacs partner add":
+        "{0} はこのサイトを失われたインデックスで知っていたので、登録し直すまで接続されません。相手のサイトで pacs partner remove NAME --yes、"
+        "続けて pacs partner add を実行してください",
     "start the server, then run pacs reconcile --repair: it takes in what arrived after the backup":
         "サーバを起動してから pacs reconcile --repair を実行してください。バックアップの後に届いたものを取り込みます",
     "nothing is held yet: told is what becomes of objects to come":

@@ -169,7 +169,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 
 @partner.command(reports=True, example="pacs partner compare osaka --repair")
 @click.argument("name")
-@click.option("--full", is_flag=True, help="Count anew what is held here, from the rows of all objects.")
+@click.option("--full", is_flag=True, help="Count anew what both hold, from the rows of all objects.")
 @click.option("--repair", is_flag=True, help="Have each site send the other what it lacks.")
 @pass_invocation
 def compare(invocation: Invocation, /, name: str, *, full: bool, repair: bool) -> ExitCode:

@@ -6,7 +6,11 @@ other neither has nor has destroyed.
 
 from __future__ import annotations
 
+import secrets
+import threading
+import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +31,7 @@ _STUDIES_AT_ONCE: Final = 20_000
 _OBJECTS_AT_ONCE: Final = 10_000
 _SERIES_AT_ONCE: Final = 10_000
 _MAX_TEXT: Final = 128
+_COUNTING_S: Final = 0.5
 _TRASH: Final = "trash"
 
 
@@ -65,13 +70,15 @@ class Differences:
         self.here, self.there = here, there
 
 
-def compare(link: Link, contents: Contents) -> Differences:
-    """Find what one of two partners lacks, whose logs were made the same a moment ago.
+def compare(link: Link, contents: Contents, *, full: bool = False) -> Differences:
+    """Find what one of two partners lacks, whose logs were made the same a moment ago. With `full` the partner counts
+    its sums anew from the rows of all objects first.
 
     Raises: what `Link.ask` raises; IndexUnavailable.
     """
     found = Differences()
-    ours, theirs = contents.buckets(), _numbers(link.ask(SUMS, {}), BUCKETS)
+    theirs = _numbers(_sums_counted_anew(link) if full else link.ask(SUMS, {}), BUCKETS)
+    ours = contents.buckets()
     differing = [bucket for bucket in range(BUCKETS) if ours[bucket] != theirs[bucket]]
     # Few buckets at once: what they have in common need not be in memory.
     for start in range(0, len(differing), 64):
@@ -179,9 +186,43 @@ def _contested(ours: StudyContent, theirs: StudyContent) -> dict[str, tuple[list
 # --- the side that is asked ---
 
 
-def answer_sums(contents: Contents) -> Body:
-    """The sum of every bucket. Raises: IndexUnavailable."""
-    return {"sums": contents.buckets()}
+class SumsAnswered:
+    """Answers the sum of every bucket. Where a partner wants them counted anew, a thread does so, because that may take
+    longer than a partner waits for an answer; it asks again until they are counted, each time with the same name.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._lock = threading.Lock()
+        self._name = ""
+        self._counting: Future[None] = Future()
+        self._counting.set_result(None)
+
+    def answer(self, body: Body) -> Body:
+        """Raises: ProtocolViolation; IndexUnavailable, also when counting failed with it."""
+        if "recount" in body and not self._is_counted(_text(body["recount"])):
+            return {"is_counting": True}
+        return {"sums": self._contents.buckets()}
+
+    def _is_counted(self, name: str) -> bool:
+        with self._lock:
+            counting = self._counting
+            if name != self._name and counting.done():
+                self._name, self._counting = name, Future()
+                threading.Thread(target=self._count, args=(self._counting,), name="recount", daemon=True).start()
+                return False
+        if name != self._name or not counting.done():
+            return False
+        counting.result()
+        return True
+
+    def _count(self, counting: Future[None]) -> None:
+        try:
+            self._contents.recount()
+        except BaseException as error:  # noqa: BLE001 - raised where the partner is answered
+            counting.set_exception(error)
+        else:
+            counting.set_result(None)
 
 
 def answer_studies(body: Body, contents: Contents) -> Body:
@@ -231,6 +272,14 @@ def _differing_studies(link: Link, contents: Contents, buckets: Sequence[int]) -
         after = _text(answer.get("next"))
         more = bool(after)
     return sorted(uid for uid in ours.keys() | theirs.keys() if ours.get(uid, 0) != theirs.get(uid, 0))
+
+
+def _sums_counted_anew(link: Link) -> Body:
+    """The sums of a partner that has counted; while it does, it says so, however long that takes."""
+    question: Body = {"recount": secrets.token_hex(8)}
+    while (answer := link.ask(SUMS, question)).get("is_counting") is True:
+        time.sleep(_COUNTING_S)
+    return answer
 
 
 def _numbers(answer: Body, count: int) -> list[int]:

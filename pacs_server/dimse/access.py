@@ -114,7 +114,7 @@ def identify(
     try:
         calling = AeTitle(request.calling_aet)
     except ValueError:
-        return _unknown("its AE title is none")
+        return _unknown("its AE title cannot be one: it is empty, or has a character that no title has")
     peer = find_peer(calling)
     called = request.called_aet.strip(" ")
     if rules.check_called and called not in (rules.aet, *(peer.called if peer else ())):
@@ -210,9 +210,12 @@ def answer_contexts(
 
 
 def not_allowed(request: AssociationRequest, answers: Sequence[ContextAnswer]) -> list[str]:
-    """The SOP classes that a caller asked for and has no right to."""
+    """The SOP classes that a caller asked for and has no right to. Services come first: who retrieves by C-GET asks for
+    a hundred storage classes besides.
+    """
     asked = {context.id: context.abstract_syntax for context in request.contexts}
-    return sorted({asked[one.id] for one in answers if one.result is ContextResult.USER_REJECTION})
+    refused = {asked[one.id] for one in answers if one.result is ContextResult.USER_REJECTION}
+    return sorted(refused, key=lambda uid: (uid not in SERVICES, uid))
 
 
 def _answer_service(context: ProposedContext, service: Service, caller: Caller, asked: bytes) -> ContextAnswer:

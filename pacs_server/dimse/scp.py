@@ -38,6 +38,7 @@ from pacs_server.net.negotiate import (
     AssociationRequest,
     ContextAnswer,
     Rejection,
+    name_of,
 )
 from pacs_server.net.seats import SELF_CHECK, Claim
 from pacs_server.net.secure import secure_incoming
@@ -59,6 +60,7 @@ _OPERATION = {
 }
 
 _RESERVED_AGE_S = 1.0
+_SHOWN_REFUSALS = 3
 _MAX_CLAIMED = 64  # characters of a name; ten thousand that wait to be written down must not hold 16 KiB each
 
 _CHECKED, _RELEASED, _REJECTED = "self-check", "released", "rejected"
@@ -160,14 +162,19 @@ class Provider:
                 return CONGESTION
             callers.append(caller)
             if not caller.is_self_check and (refused := not_allowed(request, answers)):
+                services = ", ".join(map(name_of, refused[:_SHOWN_REFUSALS]))
+                log.info("not allowed", number=visit.number, calling=caller.aet, address=visit.address, asked=services)
                 self._note(EventOutcome.REFUSED, caller.aet, visit.address, f"not allowed: {' '.join(refused)}")
             return answers
 
         association = answer(connection, visit.address, self._limits, decide, visit.number)
         if isinstance(association, Rejection):
             metrics.add(metrics.REJECTED, association.text)
-            who, called = (asked[0].calling_aet, f"; called {asked[0].called_aet}") if asked else ("", "")
-            self._note(EventOutcome.REFUSED, who, visit.address, association.text + called)
+            if asked:
+                who, why = asked[0].calling_aet, f"{association.text}; called {asked[0].called_aet}"
+            else:
+                who, why = association.calling_aet, association.why or association.text
+            self._note(EventOutcome.REFUSED, who, visit.address, why)
             return _REJECTED
         session = Session(association=association, caller=callers[0], archive=self._archive, since=datetime.now(UTC))
         self._attend(session, visit.number)

@@ -289,7 +289,10 @@ class SubOperations:
         try:
             return _Outcome(item=item, status=self._deliver(item, target, sender))
         except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
-            log.warning("not sent", sop=item.sop_uid, to=target.called_aet, why=error)
+            to = (
+                target.called_aet if self._originator else self._requester
+            )  # a C-GET is answered on its own association
+            log.warning("not sent", sop=item.sop_uid, to=to, why=error)
             return _Outcome(item=item, status=status_for(error), reason=str(error))
 
     def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:

@@ -8,7 +8,7 @@ ever; and 128 contexts of 60 syntaxes take it 52 ms. Source: PS3.8 sections 9.3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pacs_server.dicom.identity import MAX_UID_CHARACTERS, uid_text
@@ -64,20 +64,22 @@ def read_request(pdu: bytes, peer_address: str) -> AssociationRequest | Rejectio
 
     Raises: ProtocolViolation when its structure is damaged or it proposes nothing that could be answered.
     """
+    calling_aet = pdu[26:42].decode("latin-1").strip(" ")
     if not pdu[7] & 1:
-        return PROTOCOL_VERSION
+        return replace(PROTOCOL_VERSION, calling_aet=calling_aet)
     name, items, user = _variable_items(pdu, _PROPOSED)
     if name != APPLICATION_CONTEXT:
-        return CONTEXT_NAME
+        return replace(CONTEXT_NAME, calling_aet=calling_aet)
     if not user.identity_is_sound:
-        return NO_REASON
+        why = "its user identity is of a type that nobody knows, is too long, or ends before it should"
+        return replace(NO_REASON, calling_aet=calling_aet, why=why)
     contexts = tuple(_proposed(pdu, start, end, user.roles) for start, end in items)
     if not contexts:
         raise ProtocolViolation("an association request proposes no presentation context")
     if len({context.id for context in contexts}) != len(contexts):
         raise ProtocolViolation("an association request uses a presentation context ID twice")
     return AssociationRequest(
-        calling_aet=pdu[26:42].decode("latin-1").strip(" "),
+        calling_aet=calling_aet,
         called_aet=pdu[10:26].decode("latin-1").strip(" "),
         peer_address=peer_address,
         contexts=contexts,

@@ -54,7 +54,7 @@ def accept(connection: Connection, peer_address: str, limits: NetworkLimits, dec
         pdu = _requested(event)
         request = read_request(pdu, peer_address)
         if isinstance(request, Rejection):
-            return _reject(connection, peer_address, request)
+            return _reject(connection, peer_address, request, request.calling_aet)
         verdict = _decided(request, decide)
         if not isinstance(verdict, Rejection) and not connection.seat():
             verdict = LOCAL_LIMIT

@@ -109,6 +109,7 @@ class Rejection:
     reason: int
     text: str
     why: str = field(default="", compare=False)
+    calling_aet: str = field(default="", compare=False)
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")

@@ -61,6 +61,11 @@ def own_fingerprint(files: TlsFiles) -> str:
     return fingerprint_of(ssl.PEM_cert_to_DER_cert(first[first.index(ssl.PEM_HEADER) :] + ssl.PEM_FOOTER))
 
 
+def refuse_unusable(files: TlsFiles) -> None:
+    """Raises: ConfigError when certificate and key of this node cannot be used."""
+    context_with(files, ssl.PROTOCOL_TLS_SERVER, ssl.TLSVersion.TLSv1_3)
+
+
 def serving(files: TlsFiles, pinned: Iterable[str]) -> ssl.SSLContext:
     """For connections that are let in: only the holders of these certificates, in PEM, come through the handshake.
 

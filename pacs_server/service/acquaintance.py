@@ -90,7 +90,8 @@ def _login(peer: Peer, settings: Settings) -> Iterator[Finding]:
 def _rights(peer: Peer, refused: list[str]) -> Iterator[Finding]:
     lacking = {_right_of(uid) for uid in refused} - {None} - peer.rights
     if lacking:
-        names = ", ".join(name_of(uid) for uid in refused[:_SHOWN])
+        asked = sorted((uid for uid in refused if _right_of(uid) in lacking), key=lambda uid: uid not in SERVICES)
+        names = ", ".join(map(name_of, asked[:_SHOWN]))
         wanted = ",".join(right for right in Right if right in peer.rights or right in lacking)
         yield Finding(
             check="rights",

@@ -12,9 +12,9 @@ from pacs_server.cluster.pair import (
     OWE,
     STUDIES,
     SUMS,
+    SumsAnswered,
     answer_content,
     answer_studies,
-    answer_sums,
     series_asked_for,
 )
 from pacs_server.errors import Refused
@@ -25,11 +25,12 @@ from pacs_server.service.pairing import own_hello, shared_logs
 
 def answers(node: Node) -> dict[str, Handler]:
     """The handlers of this node."""
+    sums = SumsAnswered(node.contents)
     return {
         HELLO: lambda partner, body: _answer_hello(node, partner, body),
         LOG: lambda _, body: answer_log(body, shared_logs(node, datetime.now(UTC))),
         PLACES: lambda _, body: answer_places(body, shared_logs(node, datetime.now(UTC))),
-        SUMS: lambda _, __: answer_sums(node.contents),
+        SUMS: lambda _, body: sums.answer(body),
         STUDIES: lambda _, body: answer_studies(body, node.contents),
         CONTENT: lambda _, body: answer_content(body, node.contents),
         OWE: lambda partner, body: _answer_owe(node, partner, body),

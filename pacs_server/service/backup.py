@@ -211,6 +211,11 @@ class Restore:
             put_key_aside(self._settings.data_dir, kept_as)
         self._put_back_certificates()
         with Node.open(self._settings, command) as node:
+            if partners := ", ".join(one.name for one in node.partners.all()):
+                self.remarks.append(
+                    f"{partners} knew this site by the index that was lost, and is not linked until it is added anew; "
+                    "there: pacs partner remove NAME --yes, then pacs partner add"
+                )
             for volume in node.volumes():
                 if volume.state.is_readable:
                     learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back

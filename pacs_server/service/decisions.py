@@ -48,9 +48,11 @@ def decider(node: Node, reason: str) -> Decider:
 def to_delete(node: Node, keys: Mapping[str, str]) -> list[Held]:
     """The objects that these keys select, with every version of them.
 
-    Raises: BadQuery when there is no key, or one is unknown.
+    Raises: BadQuery when there is no key, or one is unknown; Refused when a study is on hold.
     """
-    return Trash(node.index).found(_predicates(node, keys))
+    found = Trash(node.index).found(_predicates(node, keys))
+    retire.refuse_held_back(found)
+    return found
 
 
 def in_trash(node: Node, keys: Mapping[str, str]) -> list[Held]:

@@ -20,12 +20,25 @@ def refuse_public(host: str, machine: Iterable[str]) -> None:
 
     Raises: ConfigError, naming the public addresses.
     """
-    bound = machine if ipaddress.ip_address(_plain(host)).is_unspecified else (host,)
-    if found := sorted(one for one in bound if is_public(one)):
+    if found := _public_ones(host, machine):
         raise ConfigError(
-            f"host: {host} is reached from the Internet ({', '.join(found)}), and there is no TLS on this port: bind "
+            f"host: {host} is reached from the Internet ({found}), and there is no TLS on this port: bind "
             "it to a private address and let the world use tls.port, or turn public_without_tls on"
         )
+
+
+def refuse_public_monitoring(host: str, machine: Iterable[str]) -> None:
+    """The same for the port of monitoring, which has neither TLS nor a password."""
+    if found := _public_ones(host, machine):
+        raise ConfigError(
+            f"http.host: {host} is reached from the Internet ({found}), and anybody could read there how the archive "
+            "does: bind it to a private address"
+        )
+
+
+def _public_ones(host: str, machine: Iterable[str]) -> str:
+    bound = machine if ipaddress.ip_address(_plain(host)).is_unspecified else (host,)
+    return ", ".join(sorted(one for one in bound if is_public(one)))
 
 
 def is_public(address: str) -> bool:

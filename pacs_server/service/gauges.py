@@ -33,7 +33,7 @@ SELF_CHECKS: Final = Family(
     meaning="These C-ECHOs, which are counted nowhere else.",
     labels=("port", "result"),
 )
-INDEX: Final = _gauge("index_up", "Whether the database answers.")
+INDEX: Final = _gauge("index_up", "Whether the database answers, and can be written to.")
 DRAINING: Final = _gauge("draining", "Whether no new associations are taken.")
 ROLE: Final = _gauge("role", "1 for the role that the site has beside its partners.", "role")
 HELD: Final = _gauge("held", "What is held, by what: patients, studies, series, instances, copies and so on.", "what")
@@ -84,7 +84,7 @@ def _found(board: Board, observer: Observer, alarms: list[Alarm], now: datetime)
             for result, number in (("good", door.good), ("failed", door.failed))
         },
     )
-    yield INDEX, _one(not observer.site.problem and observer.site.latest is not None)
+    yield INDEX, _one(not observer.index_problem and observer.site.latest is not None)
     kinds = [one.kind for one in alarms]
     yield ALARMS, {(kind,): [float(kinds.count(kind))] for kind in kinds}
     if server := observer.server.latest:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
+from pacs_server.net.tls import refuse_unusable
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
 from pacs_server.service.checkpoints import last_checkpoint
@@ -31,6 +32,8 @@ _OFTEN_S: Final = 2.0
 _SELDOM_S: Final = 300.0
 # An index that takes longer for one small question is away, whatever it says in the end.
 _INDEX_LATE_S: Final = 10.0
+# A group of objects is committed in milliseconds; who waits longer for his turn to write waits for one who is stuck.
+_WRITING_LATE_S: Final = 15.0
 _LATE_S: Final = 60.0
 
 
@@ -78,6 +81,9 @@ class Observer:
         check = SelfCheck(settings=settings, board=board, doors=doors)
         self.doors = Gatherer("self-check", check.look, every_s=_CHECK_S, late_after_s=_LATE_S)
         self.site = Gatherer("index", self._site, every_s=_OFTEN_S, late_after_s=_INDEX_LATE_S)
+        self.writing = Gatherer(
+            "index writing", partial(self.ask, _write_nothing), every_s=_CHECK_S, late_after_s=_WRITING_LATE_S
+        )
         self.holdings = Gatherer(
             "holdings", partial(self.ask, holdings_of), every_s=_OFTEN_S, late_after_s=_LATE_S, is_costly=True
         )
@@ -89,7 +95,14 @@ class Observer:
     @property
     def all(self) -> tuple[Gatherer[Any], ...]:
         """What is looked at."""
-        return (self.doors, self.site, self.holdings, self.volumes, self.server, self.certificates)
+        return (self.doors, self.site, self.writing, self.holdings, self.volumes, self.server, self.certificates)
+
+    @property
+    def index_problem(self) -> str:
+        """Why the index does not answer, or takes nothing; empty when it does."""
+        if problem := self.site.problem:
+            return problem
+        return f"it takes nothing new: {problem}" if (problem := self.writing.problem) else ""
 
     def start(self) -> None:
         """Begin to look."""
@@ -133,7 +146,16 @@ class Observer:
 
     def _certificates(self) -> list[dict[str, object]]:
         files = self._settings.tls_files
-        return list(certificates_of(files)) if files.certificate.exists() else []
+        if not files.certificate.exists():
+            return []
+        refuse_unusable(files)
+        return list(certificates_of(files))
+
+
+def _write_nothing(node: Node) -> None:
+    """Begin to write, and leave it. Raises: IndexUnavailable when another program keeps the index locked."""
+    with node.index.write():
+        pass
 
 
 def holdings_of(node: Node) -> Holdings:

@@ -149,7 +149,7 @@ def exchange_over(link: Link, hello: Hello, node: Node, partner: Partner, now: d
 
 def compare_with(node: Node, partner: Partner, *, full: bool, heals: bool, now: datetime) -> Differences:
     """Compare everything that both sites hold; with `heals` each owes the other what it lacks then. `full` counts the
-    sums anew from the rows of all objects first.
+    sums anew from the rows of all objects first, on both sites.
 
     Raises: what `exchange_logs` raises.
     """
@@ -158,7 +158,7 @@ def compare_with(node: Node, partner: Partner, *, full: bool, heals: bool, now: 
     note_own_changes(node, now)
     with greeted(node, partner) as (link, hello):
         exchange_over(link, hello, node, partner, now)
-        found = compare(link, node.contents)
+        found = compare(link, node.contents, full=full)
         wanted_here, wanted_there = by_series(found.here), by_series(found.there)
         owed_there = ask_for(link, wanted_here, heals=heals)
         owed_here = node.outbox.owed_of(partner.name, wanted_there)

@@ -28,7 +28,7 @@ def reasons_against(board: Board, observer: Observer) -> Iterator[str]:
     for door in observer.doors.latest or ():
         if door.problem:
             yield f"the {door.name} port does not answer a C-ECHO: {door.problem}"
-    if problem := observer.site.problem:
+    if problem := observer.index_problem:
         yield f"the index does not answer: {problem}"
     elif observer.site.age_s > _OLD_S:
         yield "the index was not looked at yet"

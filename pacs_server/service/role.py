@@ -31,11 +31,15 @@ def role_of(node: Node) -> Role:
 
 
 def preferred_name(node: Node) -> str:
-    """What the preferred site is called here; empty when none was chosen. Raises: IndexUnavailable."""
+    """What the preferred site is called here; empty when none was chosen. A restored index is of another site than it
+    was: until it has heard its partners, what it was itself may be preferred. Raises: IndexUnavailable.
+    """
     preferred = node.preferred_site()
     if preferred == node.instances.operations.site_id():
         return "here"
-    return next((one.name for one in node.partners.all() if one.site_id == preferred), preferred)
+    stranger = f"a site that is no partner here ({preferred[:8]}; a restored site was another one before)"
+    known = {one.site_id: one.name for one in node.partners.all()} | {"": ""}
+    return known.get(preferred, stranger)
 
 
 def role_lines(node: Node) -> list[str]:
@@ -101,7 +105,7 @@ def _partner_facts(node: Node, name: str, contact: Contact | None, now: datetime
         "we_lack_series": theirs.number_of_series,
         "we_are_behind_s": _age_s(theirs.owed_since, now),
         "compared_at": compared.get("at"),
-        "compared_found": compared and compared["here"] + compared["there"],
+        "compared_found": compared["here"] + compared["there"] if compared else None,
     }
 
 

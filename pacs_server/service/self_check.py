@@ -47,6 +47,7 @@ class SelfCheck:
     settings: Settings
     board: Board
     doors: tuple[Door, ...] = field(default=())
+    _fingerprint: str = ""
 
     def look(self) -> tuple[Door, ...]:
         """Call each port, and one that did not answer well once more: a process may just have been killed."""
@@ -63,9 +64,9 @@ class SelfCheck:
 
     def _call(self, door: Door) -> str:
         """What is wrong with the answer; nothing when it is good."""
-        aet, files = str(self.settings.aet), self.settings.tls_files
+        aet = str(self.settings.aet)
         try:
-            security = Security(files=files, fingerprint=own_fingerprint(files)) if door.is_secured else None
+            security = self._security() if door.is_secured else None
             association = client.connect(
                 Destination(aet=aet, host=_reached_at(door.host), port=door.port, security=security),
                 calling_aet=aet,
@@ -85,6 +86,19 @@ class SelfCheck:
             return str(error)
         self.board.answered()
         return "" if status == 0 else f"the C-ECHO was answered with {hex(status)}"
+
+    def _security(self) -> Security:
+        """With the certificate of the server: of a new one that cannot be used an alarm tells, and the old one goes on.
+
+        Raises: ConfigError when there never was one that can be used.
+        """
+        files = self.settings.tls_files
+        try:
+            self._fingerprint = own_fingerprint(files)
+        except ConfigError:
+            if not self._fingerprint:
+                raise
+        return Security(files=files, fingerprint=self._fingerprint)
 
 
 def _reached_at(host: str) -> str:

@@ -28,7 +28,7 @@ from pacs_server.net.seats import Seats
 from pacs_server.net.secure import incoming_context
 from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.board import Board
-from pacs_server.service.exposure import addresses_of_machine, refuse_public
+from pacs_server.service.exposure import addresses_of_machine, refuse_public, refuse_public_monitoring
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
@@ -148,10 +148,13 @@ def _listen_for_partners(settings: Settings) -> socket.socket | None:
 
 
 def _listen_for_monitoring(settings: Settings) -> socket.socket | None:
-    """Where the port is taken, the archive serves without it: monitoring notices that it has no answer."""
+    """Where the port is taken, or the address is public, the archive serves without it: monitoring notices that it has
+    no answer.
+    """
     if settings.http.port is None:
         return None
     try:
+        refuse_public_monitoring(settings.http.host, addresses_of_machine())
         listening = listen(settings.http.host, settings.http.port)
     except ConfigError as error:
         log.warning("monitoring is not answered", why=error)

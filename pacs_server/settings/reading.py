@@ -124,7 +124,7 @@ def _anchored_alert(alert: AlertSettings, data_dir: Path) -> AlertSettings:
 def _check_mail(reading: _Reading, mail: MailSettings) -> None:
     if mail.host:
         for name in ("sender", "recipients"):
-            if not getattr(mail, name):
+            if not getattr(mail, name) and not reading.has_problem(f"alert.mail.{name}"):
                 reading.problem(f"alert.mail.{name}", "is empty, but alert.mail.host is given, so somebody has to be")
 
 
@@ -158,6 +158,10 @@ class _Reading:
     def problem(self, name: str, reason: str) -> None:
         origin = self.origins.get(name, DEFAULT)
         self.problems.append(f"{self.path if origin == DEFAULT else origin}: {name}: {reason}")
+
+    def has_problem(self, name: str) -> bool:
+        """Whether something is wrong with this setting, so that the value that it has is not the one that was given."""
+        return any(f": {name}: " in problem for problem in self.problems)
 
     def section(self, kind: type, node: yaml.Node, prefix: str) -> dict[str, Any]:
         """The good values of one mapping, for the dataclass `kind`; what is wrong becomes problems."""

@@ -310,6 +310,7 @@ def test_a_source_killed_under_load_is_left_and_comes_back_and_both_are_equal(pa
     wait_for(lambda: len(sender.acknowledged) > 20, "the load")
     refused = pair.osaka.report("failover", "to", "here", "--source-lost", expect=2)
     assert [one["reason"] for one in refused["refusals"]] == [Reason.SOURCE_ANSWERS]
+    assert refused["lost"] is None
     # What it takes from now on it cannot hand over, but it still says so.
     pair.wires[0].cut()
     wait_for(lambda: (told := status(pair.osaka)["partners"][0])["we_lack_objects"] and told, "it to tell", every_s=0.2)
@@ -331,6 +332,8 @@ def test_a_source_killed_under_load_is_left_and_comes_back_and_both_are_equal(pa
     assert told["lost"]["objects"] == away["we_lack_objects"]
     assert f"only tokyo has {away['we_lack_objects']} objects" in done.stderr
     assert "what it took after that is not known" in done.stderr
+    again = pair.osaka.pacs("failover", "to", "here", "--source-lost")  # for who has lost the terminal
+    assert f"only tokyo has {away['we_lack_objects']} objects" in again.stderr
     wait_for(lambda: sender.archive is pair.osaka, "the modality to turn to the other site")
     taken = len(sender.acknowledged)
     wait_for(lambda: len(sender.acknowledged) > taken or not sender.waiting, "the load to go on")

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,15 @@ def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_oth
     osaka.pacs("verify", expect=(0, 12))  # reads every copy, as every night
     pair.mend()
     lost = {one.sop_uid for one in (*no_file, *no_row, no_job)}
-    found = lambda: {  # noqa: E731
-        row["uid"] for row in pair.compared(osaka, "--full").get("missing", ()) if row["missing"] == "here"
-    }
-    wait_for(lambda: found() == lost, "exactly what was lost to be found", timeout_s=HEALED_S, every_s=0.5)
+
+    def is_found(asked: Archive, place: str) -> bool:
+        return lost == {
+            row["uid"] for row in pair.compared(asked, "--full").get("missing", ()) if row["missing"] == place
+        }
+
+    for asked, place in ((tokyo, "there"), (osaka, "here")):  # for the first osaka counts what it holds, too
+        told = f"{asked.aet} to find exactly what was lost"
+        wait_for(partial(is_found, asked, place), told, timeout_s=HEALED_S, every_s=0.5)
     osaka.pacs("partner", "compare", "tokyo", "--full", "--repair")
     pair.become_equal()
     assert_bytes(osaka, [*samples, *more])

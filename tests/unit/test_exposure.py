@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pacs_server.errors import ConfigError
-from pacs_server.service.exposure import addresses_of_machine, is_public, refuse_public
+from pacs_server.service.exposure import addresses_of_machine, is_public, refuse_public, refuse_public_monitoring
 
 TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -54,6 +54,14 @@ def test_a_public_address_without_tls_is_refused_by_name(address: str) -> None:
     assert is_public(address)
     with pytest.raises(ConfigError, match=r"reached from the Internet .* tls\.port, or turn public_without_tls on"):
         refuse_public(address, [])
+
+
+def test_monitoring_is_never_answered_on_a_public_address() -> None:
+    refuse_public_monitoring("10.1.2.3", ["8.8.8.8"])
+    refuse_public_monitoring("::", ["10.1.2.3", "::1"])
+    for host in ("8.8.8.8", "0.0.0.0", "::"):
+        with pytest.raises(ConfigError, match=r"http\.host: .* \(8\.8\.8\.8\).* bind it to a private address"):
+            refuse_public_monitoring(host, ["127.0.0.1", "8.8.8.8"])
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

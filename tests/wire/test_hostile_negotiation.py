@@ -145,6 +145,14 @@ def test_a_caller_is_rejected_with_the_numbers_of_the_standard(ill_treated: Watc
         assert peer.read_pdu() is None
 
 
+def test_who_is_rejected_before_he_is_known_is_named_with_the_reason(ill_treated: Watched) -> None:
+    with ill_treated.case("row 28: named") as case, case.connect() as peer:
+        peer.send(identity(6, PAYLOAD_BYTES))
+        assert peer.read_pdu() is not None
+    rows = ill_treated.archive.report("audit", "report", "--event", "association")
+    assert any("user identity is of a type that nobody knows" in row["detail"] and row["who"] for row in rows)
+
+
 @pytest.mark.parametrize("name", GRANTED)
 def test_what_is_odd_but_legal_is_granted_and_costs_little(ill_treated: Watched, name: str) -> None:
     with ill_treated.case(name, is_audited=False) as case:

@@ -25,7 +25,9 @@ from support.second_client import UNCOMPRESSED, Witness, associate, identifier
 from support.server import START_S, STOP_S, Archive, wait_for
 
 from pacs_server.cluster.certificates import read
-from pacs_server.settings import TlsFiles
+from pacs_server.service.board import Board
+from pacs_server.service.self_check import Door, SelfCheck
+from pacs_server.settings import TlsFiles, load
 
 HOST = "127.0.0.1"
 
@@ -245,6 +247,9 @@ def test_a_peer_whose_certificate_is_pinned_is_let_in_with_that_one_alone(
         assert "Rejected Permanent, Source: Service User" in done.output
         assert "Calling AE Title Not Recognized" in done.output
         wait_for(lambda begin=begin, showed=showed: f"and showed {showed}" in archive.log_text()[begin:], "the reason")
+    # What a command that failed in the place of the fingerprint leaves, opens nothing.
+    assert "--certificate -" in archive.pacs("ae", "set", "CT9", "--certificate", "", expect=2).stderr
+    assert archive.report("ae", "show", "CT9")["certificate"] == fingerprint
     archive.pacs("ae", "set", "CT9", "--certificate", "-")
     assert Station(archive=archive, folder=tmp_path, aet="CT9").echo().status == 0x0000
 
@@ -274,7 +279,15 @@ def test_a_new_certificate_counts_at_once_and_a_broken_one_not_at_all(
     ours(archive).certificate.write_bytes(b"half a certificate")
     assert shown(archive, device) in (before, renewed)  # whichever its process had taken last
     assert "new certificate not taken" in archive.log_text()
+    door = Door(name="TLS", host=HOST, port=archive.tls_port, is_secured=True)
+    self_check = SelfCheck(settings=load(archive.config), board=Board(1), doors=(door,))
     ours(archive).certificate.write_bytes(good)
+    assert [one.problem for one in self_check.look()] == [""]
+    ours(archive).key.chmod(0o644)
+    assert [one.problem for one in self_check.look()] == [""], "the server goes on with what it had"
+    for told in (archive.pacs("tls", "show", expect=10).stderr, archive.pacs("doctor", expect=12).stdout):
+        assert f"{ours(archive).key} is open to every user of this machine: chmod 600 it" in told
+    ours(archive).key.chmod(0o600)
     assert echoes(archive, tmp_path, device)
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -236,6 +237,20 @@ def test_a_volume_that_goes_is_told_once_also_over_a_restart_and_when_it_is_back
     away.rename(archive.volume)
     wait_for(lambda: told_of(told) == ["raised volume first", "cleared volume first"], "its end", timeout_s=SOON_S)
     assert listed_by(archive) == []
+    assert archive.stop() == 0
+
+
+def test_an_index_that_another_program_keeps_locked_is_not_ready(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive(http={"port": 0})
+    archive.start()
+    wait_for(lambda: page(archive, "/ready")[0] == 200, "it to be ready", timeout_s=SOON_S)
+    with closing(sqlite3.connect(archive.data / "index.db", isolation_level=None, timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        told = lambda: any("takes nothing new" in one for one in reasons(archive))  # noqa: E731
+        wait_for(told, "that to be told", timeout_s=SOON_S)
+        assert metrics(archive)["pacs_index_up"] == 0
+        other.execute("ROLLBACK")
+    wait_for(lambda: page(archive, "/ready")[0] == 200, "it to be ready again", timeout_s=SOON_S)
     assert archive.stop() == 0
 
 

@@ -30,6 +30,8 @@ _HEADINGS: Final = {
     "detail": "DETAIL",
     "study_uid": "STUDY",
 }
+_LONG: Final = ("person", "detail")
+_MOST_SHOWN: Final = 120
 _PROBLEM_HEADINGS: Final = {"chain": "CHAIN", "number": "NUMBER", "at": "WHEN", "problem": "PROBLEM"}
 
 
@@ -69,7 +71,8 @@ def report(
 ) -> ExitCode:
     """List who did what, oldest first.
 
-    What is asked for has to fit together. That somebody looked is written down too.
+    What is asked for has to fit together. That somebody looked is written down too. Long texts are cut; --json has them
+    whole.
     """
     from pacs_server.index.audit import Wanted
 
@@ -85,9 +88,16 @@ def report(
     with invocation.node() as node:
         node.audit.tell_reading()
         rows = (_facts(row) for row in node.audit.rows(wanted))
+        if not invocation.as_json:
+            rows = (facts | {name: _cut(str(facts[name])) for name in _LONG} for facts in rows)
         count = print_rows(rows, _HEADINGS, as_json=invocation.as_json)
     talk(f"{count} rows")
     return ExitCode.DONE
+
+
+def _cut(text: str) -> str:
+    """One long cell would make the lines of all rows as long."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 def _facts(row: Row) -> dict[str, object]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pacs_server.settings import Settings
 
 
 @click.group(cls=Group)
@@ -17,12 +26,15 @@ def config() -> None:
 @config.command(reports=True, example="pacs -c /etc/pacs/pacs.yaml config check")
 @pass_invocation
 def check(invocation: Invocation) -> ExitCode:
-    """Read the settings file and name every problem with its place."""
+    """Read the settings file and name every problem with its place.
+
+    Files and programs that it names have to be there.
+    """
     from pacs_server.errors import ConfigError
 
     path = invocation.settings_path()
     try:
-        invocation.settings()
+        _refuse_absent(invocation.settings())
     except ConfigError as error:
         if not invocation.as_json:
             raise
@@ -33,6 +45,29 @@ def check(invocation: Invocation) -> ExitCode:
     else:
         talk(f"{path} is good")
     return ExitCode.DONE
+
+
+def _refuse_absent(settings: Settings) -> None:
+    """Raises: ConfigError, naming all files and programs that the settings name and that are not there."""
+    from pacs_server.errors import ConfigError
+
+    if absent := list(_absent(settings)):
+        raise ConfigError(*absent)
+
+
+def _absent(settings: Settings) -> Iterator[str]:
+    """What the settings name and is not there. A server starts all the same where it can do without."""
+    alert, at = settings.alert, settings.data_dir
+    files = [(f"tls.{name}", getattr(settings.tls, name)) for name in ("certificate_file", "key_file", "ca_file")]
+    files += [("audit.syslog.ca_file", settings.audit.syslog.ca_file), ("patroni.ca_file", settings.patroni.ca_file)]
+    files += [("alert.mail.ca_file", alert.mail.ca_file), ("alert.webhook.ca_file", alert.webhook.ca_file)]
+    files += [("identity.jwt.key_files", Path(file)) for file in settings.identity.jwt.key_files]
+    for name, file in files:
+        if file is not None and not (at / file).exists():
+            yield f"{settings.origins[name]}: {name}: {at / file} is not there"
+    for name, words in (("alert.command", alert.command), ("failover.hook", settings.failover.hook)):
+        if words and shutil.which(words[0]) is None:
+            yield f"{settings.origins[name]}: {name}: {words[0]} is no program that can be run"
 
 
 @config.command(reports=True, example="pacs config show --origin")

@@ -40,8 +40,8 @@ HELP: Final[dict[str, str]] = {
     "With --survive: of a site as this file describes it, not of this one.":
         "--survive とともに。このアーカイブではなく、このファイルに書かれた構成について調べます。",
     "Check and show the settings file.": "設定ファイルを確認・表示します。",
-    "Read the settings file and name every problem with its place.":
-        "設定ファイルを読み、問題をすべて、その場所とともに示します。",
+    "Read the settings file and name every problem with its place. Files and programs that it names have to be there.":
+        "設定ファイルを読み、問題をすべて、その場所とともに示します。設定に書かれたファイルとプログラムがあることも確かめます。",
     "Show every setting with the value that applies. Passwords are not shown.":
         "すべての設定と有効な値を表示します。パスワードは表示しません。",
     "Also show where each value comes from.": "それぞれの値がどこから来たかも表示します。",
@@ -354,8 +354,9 @@ HELP: Final[dict[str, str]] = {
     "Forget a route, and what it has queued and not sent.": "転送ルートと、まだ送っていない送信待ちを消します。",
     "Show who did what, and check that it is still what was written down.":
         "誰が何をしたかを表示し、書き残したままであることを確かめます。",
-    "List who did what, oldest first. What is asked for has to fit together. That somebody looked is written down too.":
-        "誰が何をしたかを古い順に表示します。条件はすべて満たすものに限ります。表示したことも記録されます。",
+    "List who did what, oldest first. What is asked for has to fit together. That somebody looked is written down too. "
+    "Long texts are cut; --json has them whole.":
+        "誰が何をしたかを古い順に表示します。条件はすべて満たすものに限ります。表示したことも記録されます。長い文は切り詰めます。--json では全文を表示します。",
     "Of the patient with this ID.": "この患者 ID のもの。",
     "By this peer, or sent to it.": "この接続相手によるもの、またはそこへ送ったもの。",
     "By a person or peer whose name has this text in it.": "名前にこの文字を含む人や接続相手によるもの。",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from pacs_server import errors
 from pacs_server.cli.exits import MEANINGS, ExitCode, exit_code
@@ -110,6 +111,40 @@ def test_an_unforeseen_error_ends_with_1_and_its_traceback_on_standard_error(mon
     assert said.out == ""
     assert "Traceback" in said.err
     assert "unexpected: ZeroDivisionError" in said.err
+
+
+def test_files_and_programs_that_the_settings_name_have_to_be_there(tmp_path, capsys):
+    file = tmp_path / "pacs.yaml"
+    named = {
+        "tls": {"ca_file": "ours.crt"},
+        "identity": {"jwt": {"key_files": ["issuer.pem"]}},
+        "alert": {"command": ["/nonexistent/tell", "--now"]},
+        "failover": {"hook": ["true", "x"]},
+    }
+    file.write_text(yaml.safe_dump(named | {"data_dir": str(tmp_path)}), encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    for name, why in (
+        ("tls.ca_file", f"{tmp_path}/ours.crt is not there"),
+        ("identity.jwt.key_files", f"{tmp_path}/issuer.pem is not there"),
+        ("alert.command", "/nonexistent/tell is no program that can be run"),
+    ):
+        assert any(line.endswith(f"{name}: {why}") and f"{file} line " in line for line in told), told
+    for one in ("ours.crt", "issuer.pem"):
+        (tmp_path / one).touch()
+    named["alert"]["command"] = ["true"]
+    file.write_text(yaml.safe_dump(named | {"data_dir": str(tmp_path)}), encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.DONE
+
+
+def test_one_mistake_in_a_list_of_addresses_is_one_problem(tmp_path, capsys):
+    file = tmp_path / "pacs.yaml"
+    mail = {"host": "mail.a.example", "sender": "pacs@a.example", "recipients": ["it@a.example", "nobody"]}
+    file.write_text(yaml.safe_dump({"data_dir": str(tmp_path), "alert": {"mail": mail}}), encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nobody" in line
 
 
 def test_settings_are_found_in_the_documented_order(tmp_path):

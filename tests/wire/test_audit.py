@@ -5,7 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind
+from pynetdicom import StoragePresentationContexts
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
 from support import rude
 from support.dcmtk import STUDY_ROOT, Receiver, Station
 from support.samples import tiny, uid, write
@@ -53,6 +58,25 @@ def test_a_peer_that_asks_for_what_it_may_not_is_refused_that_and_in_the_trail(a
         assert [str(one.abstract_syntax) for one in association.accepted_contexts] == [find]
     row = told(archive, "--event", "association", "--peer", "ONLYFINDS", outcome="refused")
     assert row["detail"] == f"not allowed: {CTImageStorage}"
+
+
+def test_who_may_not_retrieve_is_told_of_that_before_the_classes_it_would_receive(archive: Archive) -> None:
+    archive.pacs("ae", "add", "ONLYSTORES", "127.0.0.1", "104", "--allow", "echo,store")
+    service = StudyRootQueryRetrieveInformationModelGet
+    classes = [str(one.abstract_syntax) for one in StoragePresentationContexts[:100]]
+    with associate(
+        archive,
+        [*((one, UNCOMPRESSED) for one in classes), (service, UNCOMPRESSED)],
+        aet="ONLYSTORES",
+        as_receiver=classes,
+    ):
+        pass
+    row = told(archive, "--event", "association", "--peer", "ONLYSTORES", outcome="refused")
+    assert row["detail"].startswith(f"not allowed: {service} ")
+    (line,) = [one for one in archive.log_text().splitlines() if " not allowed " in one and "ONLYSTORES" in one]
+    assert "Study Root Query/Retrieve Information Model - GET" in line
+    shown = archive.pacs("audit", "report", "--peer", "ONLYSTORES").stdout
+    assert max(map(len, shown.splitlines())) < 400
 
 
 def test_whoever_breaks_the_protocol_is_in_the_trail(archive: Archive) -> None:

@@ -337,9 +337,9 @@ class _Walk:
             if self._elements > limits.max_tail_elements:
                 self._stop("tail-unchecked", "")
         elif self._elements > limits.max_elements:
-            self._stop("head-cut", f"more than {limits.max_elements} elements")
+            self._stop("head-cut", f"more than {limits.max_elements} elements come first")
         elif self._seen_bytes > limits.max_head_bytes:
-            self._stop("head-cut", f"more than {limits.max_head_bytes} bytes")
+            self._stop("head-cut", f"by their lengths, elements of more than {limits.max_head_bytes} bytes come first")
         if len(self._open) > limits.max_depth:
             self._stop("tail-unchecked" if self.past_head else "head-cut", f"deeper than {limits.max_depth} levels")
 

@@ -22,6 +22,8 @@ from pacs_server.settings import NetworkLimits
 
 BACKLOG: Final = 1024
 
+# What a socket for both, bound to `::`, puts before the address of a peer that calls by IPv4. Source: RFC 4291 2.5.5.2.
+_MAPPED: Final = "::ffff:"
 _LOOK_EVERY_MS: Final = 200
 _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
@@ -101,7 +103,7 @@ class Listener:
                     self._complain("cannot accept connections", why=error.strerror)
                     self._stopping.wait(_SHORTAGE_PAUSE_S)
                 continue
-            self._admit(IncomingSocket(fileno=accepted.detach()), str(peer[0]))
+            self._admit(IncomingSocket(fileno=accepted.detach()), str(peer[0]).removeprefix(_MAPPED))
 
     def _admit(self, visitor: IncomingSocket, address: str) -> None:
         number = next(self._numbers)

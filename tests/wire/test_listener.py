@@ -1,8 +1,11 @@
 """Crowds of connections, and the end of a server."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import count
+from queue import SimpleQueue
+from socket import create_connection
 
 import pytest
 from support import rude
@@ -15,6 +18,8 @@ from pacs_server.errors import (
     PeerUnreachable,
 )
 from pacs_server.net import client
+from pacs_server.net.listener import Listener, listen
+from pacs_server.net.seats import Seats
 from pacs_server.settings import NetworkLimits
 
 
@@ -40,6 +45,18 @@ def test_beyond_the_places_a_request_is_rejected_as_transient(serving: Callable[
     first.release()
     wait_until(lambda: _can_echo(archive))
     second.release()
+
+
+def test_a_peer_has_one_address_whatever_the_socket_is_bound_to() -> None:
+    asked: SimpleQueue[str] = SimpleQueue()
+    with closing(listen("::", 0)) as both:
+        serve = lambda sock, address, _: (asked.put(address), sock.close())  # noqa: E731
+        listener = Listener(both, USUAL, serve, seats=Seats(USUAL), numbers=count(1))
+        listener.start()
+        for host in ("127.0.0.1", "::1"):
+            with closing(create_connection((host, both.getsockname()[1]))):
+                assert asked.get(timeout=30) == host
+        listener.stop()
 
 
 def test_who_has_released_has_its_place_again_at_once(serving: Callable[[NetworkLimits], Archive]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import delete
 from support.arrivals import arrival
 
 from pacs_server.cluster.exchange import (
@@ -28,9 +29,9 @@ from pacs_server.cluster.pair import (
     OWE,
     STUDIES,
     SUMS,
+    SumsAnswered,
     answer_content,
     answer_studies,
-    answer_sums,
     ask_for,
     by_series,
     compare,
@@ -46,6 +47,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.outbox import Outbox
 from pacs_server.index.schema import upgrade
+from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.volume import Volume, VolumeSpec
@@ -57,6 +59,7 @@ class Site:
     """An index, and a volume for what is decided."""
 
     def __init__(self, index: Index, folder: Path) -> None:
+        self.index = index
         self.instances, self.changes = Instances(index), Changes(index)
         self.contents, self.outbox = Contents(index), Outbox(index)
         self.operations = self.instances.operations
@@ -85,12 +88,15 @@ class Between:
     asked: list[str] = field(default_factory=list)
     bytes: int = 0
 
+    def __post_init__(self) -> None:
+        self._sums = SumsAnswered(self.other.contents)
+
     def ask(self, kind: str, body: Body) -> Body:
         self.asked.append(kind)
         handlers: Mapping[str, Callable[[Body], Body]] = {
             LOG: lambda told: answer_log(told, self.other.logs()),
             PLACES: lambda told: answer_places(told, self.other.logs()),
-            SUMS: lambda _: answer_sums(self.other.contents),
+            SUMS: self._sums.answer,
             STUDIES: lambda told: answer_studies(told, self.other.contents),
             CONTENT: lambda told: answer_content(told, self.other.contents),
             OWE: self._owe,
@@ -208,6 +214,18 @@ def test_a_comparison_finds_exactly_what_each_lacks_and_nothing_where_both_hold_
     assert found.studies == 3
     assert by_series(found.here) == {("1.2.5", "1.2.5.1"): here.received_at}
     assert not found.is_equal
+
+
+def test_a_row_that_the_partner_lost_behind_its_sums_is_found_where_it_counts_anew(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    lost = arrival(study="1.2.5")
+    for site in sites:
+        site.instances.record(lost)
+    with osaka.index.write() as connection:
+        connection.execute(delete(copies))
+        connection.execute(delete(instances))
+    assert compare(link_to(osaka), tokyo.contents).is_equal
+    assert [one.digest for one in compare(link_to(osaka), tokyo.contents, full=True).there] == [lost.digest]
 
 
 def test_what_one_site_purged_is_not_missing_there(sites: tuple[Site, Site]) -> None:

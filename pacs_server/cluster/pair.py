@@ -10,7 +10,6 @@ import secrets
 import threading
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +18,7 @@ import blake3
 
 from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body
-from pacs_server.errors import ProtocolViolation
+from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.contents import BUCKETS, Contents, Held, StudyContent
 
 SUMS: Final = "sums"
@@ -195,34 +194,36 @@ class SumsAnswered:
         self._contents = contents
         self._lock = threading.Lock()
         self._name = ""
-        self._counting: Future[None] = Future()
-        self._counting.set_result(None)
+        self._counting: threading.Thread | None = None
+        self._is_counted = False
+        self._problem = ""
 
     def answer(self, body: Body) -> Body:
-        """Raises: ProtocolViolation; IndexUnavailable, also when counting failed with it."""
-        if "recount" in body and not self._is_counted(_text(body["recount"])):
+        """Raises: ProtocolViolation; IndexUnavailable, also when the index was away while it was counted."""
+        if "recount" in body and not self._counted(_text(body["recount"])):
             return {"is_counting": True}
         return {"sums": self._contents.buckets()}
 
-    def _is_counted(self, name: str) -> bool:
+    def _counted(self, name: str) -> bool:
+        """Whether they were counted for this name; begins to when they were not, once nothing is counted any more."""
         with self._lock:
-            counting = self._counting
-            if name != self._name and counting.done():
-                self._name, self._counting = name, Future()
-                threading.Thread(target=self._count, args=(self._counting,), name="recount", daemon=True).start()
+            if self._counting is not None and self._counting.is_alive():
                 return False
-        if name != self._name or not counting.done():
-            return False
-        counting.result()
-        return True
+            if name == self._name:
+                if self._is_counted:
+                    return True
+                raise IndexUnavailable(self._problem or "the sums were not counted: the log says why")
+            self._name, self._is_counted, self._problem = name, False, ""
+            self._counting = threading.Thread(target=self._count, name="recount", daemon=True)
+            self._counting.start()
+        return False
 
-    def _count(self, counting: Future[None]) -> None:
+    def _count(self) -> None:
         try:
             self._contents.recount()
-        except BaseException as error:  # noqa: BLE001 - raised where the partner is answered
-            counting.set_exception(error)
-        else:
-            counting.set_result(None)
+            self._is_counted = True
+        except IndexUnavailable as error:
+            self._problem = str(error)
 
 
 def answer_studies(body: Body, contents: Contents) -> Body:

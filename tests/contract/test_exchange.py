@@ -40,7 +40,7 @@ from pacs_server.cluster.pair import (
     series_asked_for,
 )
 from pacs_server.dicom.operations import Content, Operation, OperationKind
-from pacs_server.errors import ProtocolViolation
+from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
@@ -226,6 +226,21 @@ def test_a_row_that_the_partner_lost_behind_its_sums_is_found_where_it_counts_an
         connection.execute(delete(instances))
     assert compare(link_to(osaka), tokyo.contents).is_equal
     assert [one.digest for one in compare(link_to(osaka), tokyo.contents, full=True).there] == [lost.digest]
+
+
+def test_a_partner_that_cannot_count_says_so_and_counts_the_next_time(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_away() -> list[str]:
+        raise IndexUnavailable("it is away")
+
+    tokyo, osaka = sites
+    between = link_to(osaka)
+    with monkeypatch.context() as patch:
+        patch.setattr(osaka.contents, "recount", is_away)
+        with pytest.raises(IndexUnavailable, match="it is away"):
+            compare(between, tokyo.contents, full=True)
+    assert compare(between, tokyo.contents, full=True).is_equal
 
 
 def test_what_one_site_purged_is_not_missing_there(sites: tuple[Site, Site]) -> None:

@@ -31,7 +31,7 @@ _HEADINGS: Final = {
     "syntax": "SYNTAX",
 }
 # What keeps others out, and how a person says that nothing shall.
-_RESTRICTING = {"certificate": "-", "identity": "none", "destinations": "-"}
+_RESTRICTING: Final = {"certificate": "-", "identity": "none", "destinations": "-"}
 _ALLOW = click.option(
     "--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."
 )

@@ -200,11 +200,11 @@ class SumsAnswered:
 
     def answer(self, body: Body) -> Body:
         """Raises: ProtocolViolation; IndexUnavailable, also when the index was away while it was counted."""
-        if "recount" in body and not self._counted(_text(body["recount"])):
+        if "recount" in body and not self._is_done(_text(body["recount"])):
             return {"is_counting": True}
         return {"sums": self._contents.buckets()}
 
-    def _counted(self, name: str) -> bool:
+    def _is_done(self, name: str) -> bool:
         """Whether they were counted for this name; begins to when they were not, once nothing is counted any more."""
         with self._lock:
             if self._counting is not None and self._counting.is_alive():

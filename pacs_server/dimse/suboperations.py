@@ -289,9 +289,8 @@ class SubOperations:
         try:
             return _Outcome(item=item, status=self._deliver(item, target, sender))
         except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
-            to = (
-                target.called_aet if self._originator else self._requester
-            )  # a C-GET is answered on its own association
+            # A C-GET is answered on the association that asks for it, so there we are the ones who were called.
+            to = target.called_aet if self._originator else self._requester
             log.warning("not sent", sop=item.sop_uid, to=to, why=error)
             return _Outcome(item=item, status=status_for(error), reason=str(error))
 

@@ -93,7 +93,7 @@ def alarms_of(
             text = f"the {door.name} port does not answer the server's own C-ECHO: {door.problem}"
             yield Alarm(kind=AlarmKind.SELF_CHECK, about=door.name, text=text, hold_s=hold_s)
     if problem := observer.index_problem:
-        text = f"the database does not answer: {problem}"
+        text = f"the database {problem}"
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
     for volume in observer.volumes.latest or []:
         if volume["state"] in _AWAY:

@@ -99,10 +99,10 @@ class Observer:
 
     @property
     def index_problem(self) -> str:
-        """Why the index does not answer, or takes nothing; empty when it does."""
+        """What is wrong with the index, to be read behind its name; empty when it answers and can be written to."""
         if problem := self.site.problem:
-            return problem
-        return f"it takes nothing new: {problem}" if (problem := self.writing.problem) else ""
+            return f"does not answer: {problem}"
+        return f"takes nothing new: {problem}" if (problem := self.writing.problem) else ""
 
     def start(self) -> None:
         """Begin to look."""

@@ -29,7 +29,7 @@ def reasons_against(board: Board, observer: Observer) -> Iterator[str]:
         if door.problem:
             yield f"the {door.name} port does not answer a C-ECHO: {door.problem}"
     if problem := observer.index_problem:
-        yield f"the index does not answer: {problem}"
+        yield f"the index {problem}"
     elif observer.site.age_s > _OLD_S:
         yield "the index was not looked at yet"
     if observer.site.latest is not None:

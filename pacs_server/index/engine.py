@@ -5,21 +5,20 @@ SQLite is the embedded default; PostgreSQL is for more than one machine. Nothing
 
 from __future__ import annotations
 
-import fcntl
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.index.driver import DriverConnections, WritingAlone
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
 from pacs_server.index.sqlite import refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
@@ -50,10 +49,12 @@ class Index:
         # SQLite's page cache belongs to a connection and is void once another one has written. When writing went
         # around in the pool, each commit of one object read 14 pages back from the log.
         self._writer = engine if database_path is None else sqlite_engine(engine.url, connections=1)
-        self._writing = threading.Lock()
+        self._reading, self._recording = (
+            DriverConnections(one, keeps_them=database_path is not None) for one in (engine, self._writer)
+        )
+        self._alone = WritingAlone(database_path) if database_path is not None else None
+        self._translated = _Translated(self)
         self.trail = Trail("%s" if database_path is None else "?")
-        # Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
-        self._lock_file = database_path.with_name(database_path.name + ".lock").open("a") if database_path else None
 
     @classmethod
     def open(cls, url: str) -> Index:
@@ -91,7 +92,7 @@ class Index:
 
         Raises: IndexUnavailable.
         """
-        with translated(self), self.engine.connect() as connection, connection.begin():
+        with self._translated, self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -100,7 +101,7 @@ class Index:
 
         Raises: IndexUnavailable.
         """
-        with translated(self), self.engine.connect() as connection:
+        with self._translated, self.engine.connect() as connection:
             if self.database_path is None:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin(), self._without_haste(connection):
@@ -113,7 +114,7 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self._writing_connection(told) as connection:
+        with self._translated, self._writing_connection(told) as connection:
             if self.database_path is None:
                 connection.exec_driver_sql(_WRITE_BESIDE_OTHERS)
             yield connection
@@ -124,7 +125,7 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self._writing_connection() as connection, self._without_haste(connection):
+        with self._translated, self._writing_connection() as connection, self._without_haste(connection):
             if self.database_path is None:
                 connection.exec_driver_sql(_WRITE_ALONE)
             yield connection
@@ -164,7 +165,7 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with translated(self), self.alone(), _raw(self._writer) as connection:
+        with self._translated, self.alone(), self._recording.one() as connection:
             cursor: Any = connection.cursor()
             if self.database_path is not None:
                 cursor.execute("BEGIN IMMEDIATE")
@@ -180,25 +181,16 @@ class Index:
 
                 self._commit(cursor.later, commit, told)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Keep every other writer of a SQLite file waiting, those of other processes too."""
-        if self._lock_file is None:
-            yield
-            return
-        with self._writing:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        return self._alone or nullcontext()
 
     def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of reading.
 
         Raises: IndexUnavailable.
         """
-        with translated(self), _raw(self.engine) as connection:
+        with self._translated, self._reading.one() as connection:
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
@@ -208,7 +200,7 @@ class Index:
 
         Raises: IndexUnavailable.
         """
-        with translated(self), _raw(self.engine) as connection:
+        with self._translated, self._reading.one() as connection:
             if self.database_path is None:
                 cursor = connection.cursor("rows")  # the rows stay with the server; it ends with the transaction
                 cursor.execute(sql, parameters)
@@ -220,10 +212,12 @@ class Index:
 
     def close(self) -> None:
         """Close every connection."""
+        for connections in (self._reading, self._recording):
+            connections.close()
         for engine in (self.engine, self._writer):
             engine.dispose()
-        if self._lock_file is not None:
-            self._lock_file.close()
+        if self._alone is not None:
+            self._alone.close()
 
 
 def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Any]:
@@ -234,31 +228,26 @@ def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Any]:
         size = min(2 * size, MOST_ROWS)
 
 
-@contextmanager
-def _raw(engine: Engine) -> Iterator[PoolProxiedConnection]:
-    """A connection of the driver; what was not committed is rolled back at the end."""
-    connection = engine.raw_connection()
-    try:
-        yield connection
-    except engine.dialect.loaded_dbapi.Error as error:
-        if engine.dialect.is_disconnect(error, connection.dbapi_connection, None):
-            connection.invalidate(error)
-        raise
-    finally:
-        connection.close()
+class _Translated:
+    """Turns the errors of SQLAlchemy and of the driver into ours."""
 
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._foreign = (SQLAlchemyError, index.engine.dialect.loaded_dbapi.Error)
 
-@contextmanager
-def translated(index: Index) -> Iterator[None]:
-    """Turn the errors of SQLAlchemy and of the driver into ours."""
-    driver = index.engine.dialect.loaded_dbapi
-    try:
-        yield
-    except (SQLAlchemyError, driver.Error) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        kind = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises: IndexUnavailable in the place of an error that is not ours."""
+        if not isinstance(error, self._foreign):
+            return
+        index, reason = self._index, error.orig if isinstance(error, DBAPIError) else error
+        ours = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
         told = " ".join(str(reason).split())
-        raise kind(f"the index at {index.shown_url} failed: {type(reason).__name__}: {told}") from error
+        raise ours(f"the index at {index.shown_url} failed: {type(reason).__name__}: {told}") from error
 
 
 def parse_url(url: str) -> URL:

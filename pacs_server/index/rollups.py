@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pacs_server.dicom.describe import Description
 from pacs_server.index.tables import patients, series, studies
 
 Row: TypeAlias = dict[str, Any]
+
+_COLUMNS: Final = tuple(tuple(table.c.keys()) for table in (studies, patients, series))
 
 
 @dataclass(slots=True)
@@ -47,9 +49,7 @@ class Study:
 def rows_found(found: Sequence[Any]) -> tuple[Study, Part | None]:
     """A study, and one of its series if there is one, from the columns of study, patient and series."""
     values = iter(found)
-    row, patient, part = (
-        dict(zip(table.c.keys(), islice(values, len(table.c)), strict=True)) for table in (studies, patients, series)
-    )
+    row, patient, part = (dict(zip(names, islice(values, len(names)), strict=True)) for names in _COLUMNS)
     modalities, sop_classes = (
         set(row[name].split("\\")) if row[name] else set() for name in ("modalities", "sop_classes")
     )

@@ -15,7 +15,7 @@ from pacs_server.dicom.matching import Query
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.dicom.transcoding import common_syntax
 from pacs_server.errors import BadQuery
-from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts, translated
+from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
 from pacs_server.index.finding import Forms, joined, rows_of
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.retiring import TRASH
@@ -66,7 +66,7 @@ class Search:
         yield from rows if columns else (() for _ in rows)  # a statement has to select something
 
     def _built(self, statement: Select[Any]) -> Iterator[Sequence[str | int | None]]:
-        with translated(self._index), self._index.engine.connect() as connection, connection.begin():
+        with self._index.read() as connection:
             found = connection.execution_options(stream_results=True, max_row_buffer=MOST_ROWS).execute(statement)
             yield from in_growing_parts(found.fetchmany)
 

@@ -11,9 +11,10 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from pacs_server.dicom.elements import Buffer
@@ -41,14 +42,24 @@ _WRITEBACK_BYTES: Final = 8 << 20
 _FLUSH_BYTES: Final = 64 << 20
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn an operating system error into ours. Raises: VolumeFull; VolumeUnavailable for every other error."""
-    try:
-        yield
-    except OSError as error:
-        kind = VolumeFull if error.errno in _NO_ROOM else VolumeUnavailable
-        raise kind(f"{what}: {error.strerror or error}") from error
+class Translated:
+    """Turns an operating system error of a `with` block about `what` into ours."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises: VolumeFull; VolumeUnavailable for every other OSError."""
+        if isinstance(error, OSError):
+            ours = VolumeFull if error.errno in _NO_ROOM else VolumeUnavailable
+            raise ours(f"{self._what}: {error.strerror or error}") from error
 
 
 def file_system_type(directory: Descriptor) -> str:
@@ -192,7 +203,7 @@ def _enter(parent: Descriptor, name: str) -> Descriptor:
 class NewFile:
     """One file on its way to its final name; as a context it is discarded unless it was finished.
 
-    Belongs to one thread at a time. Raises `OSError` as it comes; `translated` is around it. A failed step is final: a
+    Belongs to one thread at a time. Raises `OSError` as it comes; `Translated` is around it. A failed step is final: a
     second flush of a descriptor proves nothing, because the kernel tells of a lost page once.
     """
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pacs_server.errors import CopyUnknown, CopyUnreadable, VolumeSilent, VolumeUnavailable
-from pacs_server.storage.atomic import translated
+from pacs_server.storage.atomic import Translated
 from pacs_server.storage.medium import OpenFile
 from pacs_server.storage.threads import Attempt
 from pacs_server.storage.volume import Volume
@@ -41,7 +41,7 @@ class OpenCopy:
         self.size_bytes, self._whole = volume.run(partial(self._open, path, at_once_bytes))
 
     def _open(self, path: PurePosixPath, at_once_bytes: int, attempt: Attempt) -> tuple[int, bytes | None]:
-        with translated(self._what):
+        with Translated(self._what):
             file = self._medium.open_file(path, at_once_bytes=at_once_bytes, from_disk=self._from_disk)
         if file.whole is None and not attempt.cancelled:
             self._file = file
@@ -86,7 +86,7 @@ class OpenCopy:
             offset, wanted = offset + length, _PIECE_BYTES
 
     def _read_piece(self, file: OpenFile, offset: int, length: int, _: Attempt) -> bytes:
-        with translated(self._what):
+        with Translated(self._what):
             return file.read(offset, length)
 
     def _opened(self) -> OpenFile:

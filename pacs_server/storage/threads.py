@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from pacs_server.errors import VolumeUnavailable
-from pacs_server.storage.atomic import translated
+from pacs_server.storage.atomic import Translated
 
 Answer = TypeVar("Answer")
 
@@ -142,7 +142,7 @@ class Threads:
                         self._stuck += 1
                     raise Overdue(f"volume {self._name} did not answer in time; the attempt was abandoned")
         if task.error is not None:
-            with translated(f"volume {self._name}"):
+            with Translated(f"volume {self._name}"):
                 raise task.error
         if not task.done:
             raise VolumeUnavailable(f"volume {self._name}: the attempt failed in a way nobody foresaw; see the log")

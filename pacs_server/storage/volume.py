@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from pacs_server import log
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.atomic import translated
+from pacs_server.storage.atomic import Translated
 from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
 from pacs_server.storage.location import Location
 from pacs_server.storage.medium import Advice, Medium, Room
@@ -330,7 +330,7 @@ class Volume:
         """Make one call in a thread of this volume. Raises: VolumeUnavailable."""
 
         def work(_: Attempt) -> Answer:
-            with translated(f"volume {self.spec.name}"):
+            with Translated(f"volume {self.spec.name}"):
                 return call()
 
         return self.run(work)

@@ -5,11 +5,11 @@ Source: PS3.7 section 6.3 and annex E (command dictionary), PS3.8 annex E (fragm
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from pacs_server.errors import ProtocolViolation
 from pacs_server.net.wire import PDV_HEADER_BYTES, Fragment
@@ -172,26 +172,12 @@ def decode_command(encoded: bytes, context_id: int) -> Command:
     has_data_set = _number(values, _DATA_SET_TYPE) != NO_DATA_SET
     if has_data_set and field == CommandField.C_CANCEL_RQ:
         raise ProtocolViolation("a C_CANCEL_RQ announces a data set")
-    return Command(
-        field=field,
-        context_id=context_id,
-        has_data_set=has_data_set,
-        message_id=_number(values, _MESSAGE_ID),
-        responded_to=_number(values, _RESPONDED_TO),
-        affected_sop_class=_text(values, _AFFECTED_CLASS),
-        affected_sop_instance=_text(values, _AFFECTED_INSTANCE),
-        requested_sop_class=_text(values, _REQUESTED_CLASS),
-        requested_sop_instance=_text(values, _REQUESTED_INSTANCE),
-        move_destination=_text(values, _MOVE_DESTINATION),
-        move_originator=_text(values, _ORIGINATOR),
-        move_originator_message_id=_number(values, _ORIGINATOR_MESSAGE),
-        priority=_number(values, _PRIORITY),
-        status=_number(values, _STATUS),
-        error_comment=_text(values, _COMMENT),
-        event_type=_number(values, _EVENT_TYPE),
-        action_type=_number(values, _ACTION_TYPE),
-        completed=_number(values, _COMPLETED) + _number(values, _WARNING) if values.get(_COMPLETED) else None,
-    )
+    told: dict[str, Any] = {
+        found[0]: found[1](values, element) for element in values if (found := _TOLD.get(element)) is not None
+    }
+    if values.get(_COMPLETED):
+        told["completed"] = _number(values, _COMPLETED) + _number(values, _WARNING)
+    return Command(field=field, context_id=context_id, has_data_set=has_data_set, **told)
 
 
 def _elements(encoded: bytes) -> dict[int, bytes]:
@@ -233,6 +219,25 @@ def _number(values: dict[int, bytes], element: int) -> int:
 def _text(values: dict[int, bytes], element: int) -> str:
     value = values.get(element)
     return value.rstrip(b"\0 ").decode("latin-1") if value else ""
+
+
+# What a command tells beside its field: the name in `Command`, and how it is read.
+_TOLD: Final[dict[int, tuple[str, Callable[[dict[int, bytes], int], int | str]]]] = {
+    _MESSAGE_ID: ("message_id", _number),
+    _RESPONDED_TO: ("responded_to", _number),
+    _AFFECTED_CLASS: ("affected_sop_class", _text),
+    _AFFECTED_INSTANCE: ("affected_sop_instance", _text),
+    _REQUESTED_CLASS: ("requested_sop_class", _text),
+    _REQUESTED_INSTANCE: ("requested_sop_instance", _text),
+    _MOVE_DESTINATION: ("move_destination", _text),
+    _ORIGINATOR: ("move_originator", _text),
+    _ORIGINATOR_MESSAGE: ("move_originator_message_id", _number),
+    _PRIORITY: ("priority", _number),
+    _STATUS: ("status", _number),
+    _COMMENT: ("error_comment", _text),
+    _EVENT_TYPE: ("event_type", _number),
+    _ACTION_TYPE: ("action_type", _number),
+}
 
 
 def encode_command(

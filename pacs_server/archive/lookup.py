@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pacs_server.dicom.answer import AnswerEncoder
+from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import Query
 from pacs_server.dicom.retrieval import RetrieveRequest
@@ -25,7 +25,7 @@ def answers(
     Raises: IndexUnavailable.
     Source: PS3.4 section C.4.1.
     """
-    encoder = AnswerEncoder(query, transfer_syntax, reply_charset=reply_charset, retrieve_aet=retrieve_aet)
+    encoder = encoder_of(query, transfer_syntax, reply_charset=reply_charset, retrieve_aet=retrieve_aet)
     encode = encoder.encode
     for row in search.find(query, encoder.columns, limit=limit):
         yield encode(row)

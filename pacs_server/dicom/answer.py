@@ -17,6 +17,7 @@ from pacs_server.dicom.attributes import (
     SPECIFIC_CHARACTER_SET,
     Attribute,
     ItemSequence,
+    Level,
     Matching,
 )
 from pacs_server.dicom.charset import encode_reply
@@ -70,21 +71,29 @@ _NUL: Final = _Pads(b"\0")
 
 
 class AnswerEncoder:
-    """Encodes the answers of one query. `columns` are the attributes that a row must hold, in this order.
+    """Encodes the answers of all queries that ask for the same. `columns` are the attributes that a row must hold, in
+    this order. May be used from any thread.
 
     What is the same in every answer is encoded once.
     """
 
-    def __init__(self, query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str) -> None:
+    def __init__(
+        self,
+        level: Level,
+        return_keys: Sequence[ReturnKey],
+        transfer_syntax: str,
+        charset: tuple[str, ...],
+        retrieve_aet: str,
+    ) -> None:
         self._encoding = encoding_of(transfer_syntax)
         self._order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
-        self._preferred = tuple(reply_charset.split("\\")) if reply_charset else query.character_set
+        self._preferred = charset
         self._fixed = {
-            QUERY_RETRIEVE_LEVEL: query.level.name.encode("ascii"),
+            QUERY_RETRIEVE_LEVEL: level.name.encode("ascii"),
             _RETRIEVE_AET: retrieve_aet.encode("ascii"),
         }
         added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
-        keys = sorted({key.tag: key for key in (*query.return_keys, *added)}.values(), key=lambda key: key.tag)
+        keys = sorted({key.tag: key for key in (*return_keys, *added)}.values(), key=lambda key: key.tag)
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
         self._vrs = ["SQ" if isinstance(column, ItemSequence) else column.vr for column in self.columns]
         self._has_sequences = "SQ" in self._vrs
@@ -182,6 +191,16 @@ class AnswerEncoder:
     def _element(self, one: Attribute, value: bytes) -> bytes:
         padded = value + b" " if len(value) & 1 else value
         return self._encoding.write_header(one.tag, one.vr.encode("ascii"), len(padded)) + padded
+
+
+# A viewer asks for the same columns each time; to plan their answers took as long as finding nothing.
+_encoder: Final = lru_cache(maxsize=64)(AnswerEncoder)
+
+
+def encoder_of(query: Query, transfer_syntax: str, *, reply_charset: str, retrieve_aet: str) -> AnswerEncoder:
+    """What encodes the answers of a query: in `reply_charset` where the peer has one, else in that of the query."""
+    charset = tuple(reply_charset.split("\\")) if reply_charset else query.character_set
+    return _encoder(query.level, query.return_keys, transfer_syntax, charset, retrieve_aet)
 
 
 def _is_read(key: ReturnKey) -> bool:

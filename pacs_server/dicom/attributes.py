@@ -46,6 +46,9 @@ class Attribute:
     column: str
     matching: Matching
 
+    def __hash__(self) -> int:
+        return self.tag  # what is remembered of queries is looked up by many of them: six fields took 1 us each
+
     @property
     def is_read(self) -> bool:
         """Whether its value is read from the received object, rather than counted or computed by us."""
@@ -74,6 +77,9 @@ class ItemSequence:
     table: str
     fields: tuple[Attribute, ...]
     searched: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return self.tag
 
 
 P, S, E, I = Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE

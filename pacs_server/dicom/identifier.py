@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import calcsize, iter_unpack
-from typing import Final
+from typing import Final, NamedTuple
 
 from pacs_server.dicom.attributes import SPECIFIC_CHARACTER_SET, Attribute
 from pacs_server.dicom.charset import declared, decode
@@ -19,8 +19,7 @@ from pacs_server.errors import BadQuery, Undecodable
 _MAX_ELEMENTS: Final = 2048
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Element:
+class Element(NamedTuple):
     """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag.
 
     `attribute` is what the index holds under its tag, or as that element of its private creator; None for nothing.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
@@ -69,8 +69,7 @@ class Manner:
     takes_names_in_any_order: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnKey:
+class ReturnKey(NamedTuple):
     """One element of each answer. Where the index does not hold it, `attribute` is None and `text` is answered."""
 
     tag: int
@@ -129,6 +128,8 @@ def parse_query(
             continue
         attribute = _attribute(element, level)
         return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
+        if not element.text and not element.items:
+            continue  # it is asked for alone, as most keys are
         predicate = None
         if attribute and _is_ready(attribute):
             predicate = predicate_of(attribute, element.text, takes_names_in_any_order=manner.takes_names_in_any_order)
@@ -149,8 +150,10 @@ def parse_query(
 def _asked(level: Level, keys: Identifier) -> str:
     told = [level.name]
     for element in keys.elements:
+        if element.tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL) or not (element.text or element.items):
+            continue
         values = [element.text, *(text for item in element.items for text in item.values())]
-        if any(values) and element.tag not in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
+        if any(values):
             keyword = element.attribute.keyword if element.attribute else f"{element.tag:08x}"
             told.append(f"{keyword}={'/'.join(filter(None, values))}")
     return " ".join(told)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from support.samples import encoded
 
-from pacs_server.dicom.answer import AnswerEncoder
+from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
@@ -84,7 +84,7 @@ def test_a_wrong_level_is_refused(dataset: Dataset, model: Model) -> None:
 def test_an_answer_holds_what_was_asked_in_the_syntax_of_the_context(syntax: str) -> None:
     keys = {"PatientName": "", "StudyDate": "", "StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
     made = query(asked(**keys, RetrieveAETitle="", RequestedProcedureDescription=""), syntax)
-    encoder = AnswerEncoder(made, syntax, reply_charset="", retrieve_aet="PACS")
+    encoder = encoder_of(made, syntax, reply_charset="", retrieve_aet="PACS")
     values = {"PatientName": "山田^太郎", "StudyDate": None, "StudyInstanceUID": "1.2.3", "StudyDescription": None}
     row = [values.get(column.keyword, 12) for column in encoder.columns]
     content = encoder.encode(row)
@@ -137,7 +137,7 @@ def test_any_bytes_are_a_query_or_a_refusal(data: st.DataObject) -> None:
 def test_binary_numbers_are_read_from_keys_and_written_to_answers(syntax: str) -> None:
     asks = query(asked("IMAGE", Rows=512, Columns=None), syntax, Model.STUDY_ROOT)
     assert asks.predicates == (NumberIn(BY_KEYWORD["Rows"], (512,)),)
-    encoder = AnswerEncoder(asks, syntax, reply_charset="", retrieve_aet="PACS")
+    encoder = encoder_of(asks, syntax, reply_charset="", retrieve_aet="PACS")
     row = [{"Rows": 512, "Columns": None}[column.keyword] for column in encoder.columns]
     content = BytesIO(encoder.encode(row))
     answer = pydicom.filereader.read_dataset(content, syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)

@@ -11,10 +11,11 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
-from pacs_server.dicom.describe import Description, Flag, Value
+from pacs_server.dicom.describe import Description, Flag
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
+from pacs_server.dicom.values import Value
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.jobs import JobKind, entry

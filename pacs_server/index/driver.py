@@ -53,7 +53,8 @@ class DriverConnections:
         connection.close()
 
     def close(self) -> None:
-        """Give those that are kept back to the pool."""
+        """Give those that are kept back to the pool, and keep none any more."""
+        self._most_kept = 0
         while self._kept:
             self._kept.pop().close()
 

@@ -275,12 +275,15 @@ class Copies:
 
     def count_lacking(self, *, want: int, absent: Sequence[str]) -> int:
         """How many objects, of the series for which copies are owed, have too few. Raises: IndexUnavailable."""
-        owed = select(jobs.c.id).where(
-            jobs.c.kind == JobKind.COPY,
-            jobs.c.study_uid == studies.c.study_uid,
-            jobs.c.series_uid == series.c.series_uid,
+        # From the jobs to the objects: asked of each object of ten million, it took minutes to find none.
+        owed = (
+            select(series.c.id)
+            .select_from(jobs)
+            .join(studies, studies.c.study_uid == jobs.c.study_uid)
+            .join(series, and_(series.c.study_row == studies.c.id, series.c.series_uid == jobs.c.series_uid))
+            .where(jobs.c.kind == JobKind.COPY)
         )
-        few = _lacking(want, absent).join(studies, studies.c.id == series.c.study_row).where(owed.exists()).subquery()
+        few = _lacking(want, absent).where(instances.c.series_row.in_(owed)).subquery()
         with self._index.read() as connection:
             return connection.execute(select(func.count()).select_from(few)).scalar_one()
 

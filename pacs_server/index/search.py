@@ -21,6 +21,7 @@ from pacs_server.index.objects import CopyRow
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import deposits
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
+from pacs_server.index.totals import Counting
 
 _USUAL_SYNTAX_AGE_S: Final = 60
 _MAX_BOUND: Final = 500  # SQLite takes 32766 parameters in one statement, older releases 999
@@ -49,6 +50,7 @@ class Search:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._forms = Forms(index)
+        self._counting = Counting(index)
         self._usual: dict[str, str] = {}
         self._usual_until = 0.0
         self._lock = threading.Lock()
@@ -128,14 +130,13 @@ class Search:
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in (patients, studies, series, copies)
             }
-            held = select(instances.c.role, func.count(), func.coalesce(func.sum(instances.c.size_bytes), 0))
-            by_role = {role: (n, size) for role, n, size in connection.execute(held.group_by(instances.c.role))}
             conflicts = select(func.count()).where(flags.c.kind.startswith("conflict-"))
             counted["conflicts"] = connection.execute(conflicts).scalar_one()
-        counted["instances"] = by_role.get("current", (0, 0))[0]
-        counted["versions"] = by_role.get("version", (0, 0))[0]
-        counted["in trash"] = by_role.get(TRASH, (0, 0))[0]
-        counted["bytes"] = sum(int(size) for _, size in by_role.values())
+        held = self._counting.totals()
+        counted["instances"] = held.by_role["current"]
+        counted["versions"] = held.by_role["version"]
+        counted["in trash"] = held.by_role[TRASH]
+        counted["bytes"] = held.size_bytes
         return counted
 
 

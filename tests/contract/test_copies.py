@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from support.samples import tiny
 from support.site import LATER, NOW, Site
 
@@ -31,6 +32,24 @@ def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: S
         assert site.file(number, "b").read_bytes().endswith(sample.data_set)
     assert all(copy.verified_at for one in site.objects() for copy in one.copies)
     assert site.complete() == (0, ())
+
+
+def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index: Index) -> None:
+    """Whether it is owed was asked of each object: minutes with ten million, of which none lacked any."""
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    @event.listens_for(index.engine, "before_cursor_execute")
+    def note(_: object, __: object, sql: str, values: tuple[object, ...], *___: object) -> None:
+        if sql.startswith("SELECT"):
+            asked.append((sql, values))
+
+    site.copies.count_lacking(want=2, absent=[])
+    ((sql, values),) = asked
+    with index.read() as connection:
+        if index.database_path is None:
+            pytest.skip("PostgreSQL chooses its plans by the size of its tables")
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert not [step for step in plan if step.startswith(("SCAN instances", "SCAN copies", "SCAN series"))], plan
 
 
 def test_with_enough_copies_nothing_is_owed(site: Site) -> None:

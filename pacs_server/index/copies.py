@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,7 @@ from pacs_server.index.registry import MANY_DAMAGED, note_change
 from pacs_server.index.site_tables import deposits, jobs, releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
+from pacs_server.index.totals import portions
 
 _BATCH: Final = 1000
 ROUND: Final = "verification:"
@@ -294,19 +296,29 @@ class Copies:
 
     def spread(self, volume_ids: Sequence[str], archives: Sequence[str] = ()) -> dict[frozenset[str], int]:
         """How many objects, versions and what is in the trash too, have good copies on exactly which of these volumes,
-        or are kept by which of these archive servers, by their AE titles; those that have none, on the empty set. All
-        is as it is at one moment.
+        or are kept by which of these archive servers, by their AE titles; those that have none, on the empty set. They
+        are counted in portions, each as it is at one moment.
 
         Raises: IndexUnavailable.
         """
+        found: Counter[frozenset[str]] = Counter()
+        for first, last in portions(self._index):
+            found += self._spread_of(first, last, volume_ids, archives)
+        return dict(found)
+
+    def _spread_of(
+        self, first: int, last: int, volume_ids: Sequence[str], archives: Sequence[str]
+    ) -> Counter[frozenset[str]]:
+        """The same of the objects of these rows."""
         ids = list(dict.fromkeys((*volume_ids, *archives)))
+        # Of other volumes too: named here, SQLite would look for all of their copies, and not for those of these rows.
         places = select(copies.c.instance_row, copies.c.volume_id.label("place")).where(
-            _GOOD, copies.c.volume_id.in_(list(volume_ids))
+            _GOOD, copies.c.instance_row.between(first, last)
         )
         if archives:
             same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest)
             kept = select(instances.c.id, deposits.c.aet).join_from(deposits, instances, same)
-            kept = kept.where(SOUND, deposits.c.aet.in_(list(archives)))
+            kept = kept.where(SOUND, deposits.c.aet.in_(list(archives)), instances.c.id.between(first, last))
             held = union_all(places, kept).subquery()
         else:
             held = places.subquery()
@@ -314,14 +326,13 @@ class Copies:
         of_each = select(held.c.instance_row, *has).group_by(held.c.instance_row).subquery()
         kinds = [of_each.c[f"on_{place}"] for place in range(len(ids))]
         counted = select(func.count(), *kinds).select_from(of_each).group_by(*kinds)
+        here = select(func.count()).where(instances.c.id.between(first, last))
+        found: Counter[frozenset[str]] = Counter()
         with self._index.read_at_one_moment() as connection:
-            total = connection.execute(select(func.count()).select_from(instances)).scalar_one()
-            found: dict[frozenset[str], int] = {}
-            for objects, *flags in connection.execute(counted):
-                if objects:  # without any volume the sum of nothing is a row too
-                    found[frozenset(one for one, flag in zip(ids, flags, strict=True) if flag)] = objects
-        if without := total - sum(found.values()):
-            found[frozenset()] = found.get(frozenset(), 0) + without
+            total = connection.execute(here).scalar_one()
+            for objects, *on in connection.execute(counted):
+                found[frozenset(one for one, is_on in zip(ids, on, strict=True) if is_on)] += objects
+        found[frozenset()] += total - found.total()
         return found
 
     def only_on(self, volume_id: str, *, others: Sequence[str]) -> int:

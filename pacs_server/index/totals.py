@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,16 @@ from pacs_server.index.tables import instances
 
 _PORTION: Final = 50_000
 _IN_TURN: Final = 4
+
+
+def portions(index: Index, size: int = _PORTION) -> Iterator[tuple[int, int]]:
+    """The first and the last row of each portion of the objects, so that nobody reads all of them at once.
+
+    Raises: IndexUnavailable.
+    """
+    with index.read() as connection:
+        last: int = connection.execute(select(func.coalesce(func.max(instances.c.id), 0))).scalar_one()
+    return ((first, first + size - 1) for first in range(0, last + 1, size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +47,7 @@ class Counting:
         self._index = index
         self._portion = portion
         self._in_turn = in_turn
-        self._sums: dict[int, Totals] = {}
-        self._newest = 0
+        self._sums: list[Totals] = []
         self._turn = 0
         self._lock = threading.Lock()
 
@@ -47,26 +57,19 @@ class Counting:
         Raises: IndexUnavailable.
         """
         with self._lock:
-            with self._index.read() as connection:
-                last: int = connection.execute(select(func.coalesce(func.max(instances.c.id), 0))).scalar_one()
-            portions = last // self._portion + 1
-            self._sums = {number: found for number, found in self._sums.items() if number < portions}
-            for number in range(portions):
-                if number >= self._newest or number not in self._sums or self._has_its_turn(number, portions):
-                    self._sums[number] = self._sum(number)
-            self._newest = portions - 1
-            self._turn = (self._turn + self._in_turn) % portions
-            found = self._sums.values()
-            by_role = sum((one.by_role for one in found), Counter[str]())
-            return Totals(by_role=by_role, size_bytes=sum(one.size_bytes for one in found))
+            all_of_them = list(portions(self._index, self._portion))
+            del self._sums[len(all_of_them) :]
+            for number, (first, last) in enumerate(all_of_them):
+                has_its_turn = (number - self._turn) % len(all_of_them) < self._in_turn
+                if has_its_turn or number >= len(self._sums) - 1:
+                    self._sums[number : number + 1] = [self._sum(first, last)]
+            self._turn = (self._turn + self._in_turn) % len(all_of_them)
+            by_role = sum((one.by_role for one in self._sums), Counter[str]())
+            return Totals(by_role=by_role, size_bytes=sum(one.size_bytes for one in self._sums))
 
-    def _has_its_turn(self, number: int, portions: int) -> bool:
-        return (number - self._turn) % portions < self._in_turn
-
-    def _sum(self, number: int) -> Totals:
-        low = number * self._portion
+    def _sum(self, first: int, last: int) -> Totals:
         counted = select(instances.c.role, func.count(), func.coalesce(func.sum(instances.c.size_bytes), 0))
-        counted = counted.where(instances.c.id.between(low, low + self._portion - 1)).group_by(instances.c.role)
+        counted = counted.where(instances.c.id.between(first, last)).group_by(instances.c.role)
         with self._index.read() as connection:
             rows = connection.execute(counted).all()
         return Totals(

@@ -20,6 +20,8 @@ COLUMNS: Final = (
     "uid_digest", "detail", "person",
 )  # fmt: skip
 MAX_DETAIL_CHARACTERS: Final = 2_000
+# As many as the subject of a token may have (OpenID Connect Core 1.0 section 2): two persons never look like one.
+MAX_PERSON_CHARACTERS: Final = 255
 _MAX_CHARACTERS: Final = 200
 _DIGEST_BYTES: Final = 16
 _DIGESTS: Final = 1 << 8 * _DIGEST_BYTES
@@ -114,7 +116,7 @@ class Event:
             self.count,
             self.uid_digest,
             _text(self.detail, MAX_DETAIL_CHARACTERS),
-            _text(self.person),
+            _text(self.person, MAX_PERSON_CHARACTERS),
         )
 
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from pacs_server.dicom.audit import MAX_PERSON_CHARACTERS
 from pacs_server.errors import ConfigError, NotProven
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class _Key:
 
 
 def person_of(token: bytes, trust: TokenTrust, aet: str, now: datetime) -> str:
-    """The person whom a token proves at a peer of this AE title. It has to say until when it is valid.
+    """The person whom a token proves at a peer of this AE title. It has to say until when it is valid, and to name the
+    person with no more characters than the audit trail keeps.
 
     Raises: NotProven with the reason; ConfigError when no key can be used.
     """
@@ -69,6 +71,11 @@ def person_of(token: bytes, trust: TokenTrust, aet: str, now: datetime) -> str:
     person = claims.get(trust.user_claim)
     if not isinstance(person, str) or not person.strip() or not person.isprintable():
         raise NotProven(f"its claim {trust.user_claim} names nobody")
+    if len(person) > MAX_PERSON_CHARACTERS:
+        raise NotProven(
+            f"its claim {trust.user_claim} has {len(person)} characters, and a person at most {MAX_PERSON_CHARACTERS}: "
+            "have the issuer send a shorter one, or name another claim as identity.jwt.user_claim"
+        )
     if trust.titles_claim:
         titles = claims.get(trust.titles_claim, [])
         if aet not in ([titles] if isinstance(titles, str) else titles if isinstance(titles, list) else []):

@@ -62,6 +62,7 @@ def refused(token: bytes, trusted: TokenTrust, now: datetime = NOW) -> str:
         ({"sub": None}, "names nobody"),
         ({"sub": " "}, "names nobody"),
         ({"sub": "a\nb"}, "names nobody"),
+        ({"sub": "t" * 256}, "its claim sub has 256 characters, .* identity.jwt.user_claim"),
     ],
 )
 def test_a_token_with_a_wrong_claim_proves_nothing(file: Path, changed, why: str) -> None:

@@ -196,6 +196,22 @@ def test_a_token_of_the_issuer_lets_its_person_in_and_others_do_not(archive: Arc
         assert outcome(archive, device, other, aet="TOKENS", source="127.0.0.8") == NOT_ACCEPTED
 
 
+def test_a_token_may_name_its_person_with_as_much_as_the_trail_keeps_and_no_more(
+    archive: Archive, device: TlsFiles
+) -> None:
+    def shown(person: str) -> UserIdentityNegotiation:
+        return item(5, signed(ISSUER_KEY, claims(datetime.now(UTC), sub=person, aet=["TOKENS"])))
+
+    longest = "suzuki-" + "z" * 248
+    assert outcome(archive, device, shown(longest), aet="TOKENS", source="127.0.0.12") == b""
+    wait_for(lambda: logins(archive, longest), "the login under the whole name")
+    assert outcome(archive, device, shown("z" * 5_000), aet="TOKENS", source="127.0.0.12") == NOT_ACCEPTED
+    why = "its token is not believed: its claim sub has 5000 characters, and a person at most 255: "
+    wait_for(lambda: [row for row in logins(archive) if row["detail"].startswith(why)], "the trail to tell why")
+    wait_for(lambda: [one for one in archive.report("ae", "seen") if one["why"].startswith(why)], "it to be seen")
+    assert "z" * 256 not in str(archive.report("audit", "report")) + archive.log_text()
+
+
 def test_who_guesses_has_to_wait_also_with_the_right_passcode_and_others_do_not(
     archive: Archive, device: TlsFiles
 ) -> None:

@@ -170,10 +170,11 @@ class Provider:
         association = answer(connection, visit.address, self._limits, decide, visit.number)
         if isinstance(association, Rejection):
             metrics.add(metrics.REJECTED, association.text)
-            if asked:
-                who, why = asked[0].calling_aet, f"{association.text}; called {asked[0].called_aet}"
+            if (unheard := association.request) is not None:
+                self.doorkeeper.note(unheard, fingerprint, association, datetime.now(UTC))
+                who, why = unheard.calling_aet, association.why or association.text
             else:
-                who, why = association.calling_aet, association.why or association.text
+                who, why = asked[0].calling_aet, f"{association.text}; called {asked[0].called_aet}"
             self._note(EventOutcome.REFUSED, who, visit.address, why)
             return _REJECTED
         session = Session(association=association, caller=callers[0], archive=self._archive, since=datetime.now(UTC))

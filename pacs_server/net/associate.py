@@ -64,24 +64,23 @@ def read_request(pdu: bytes, peer_address: str) -> AssociationRequest | Rejectio
 
     Raises: ProtocolViolation when its structure is damaged or it proposes nothing that could be answered.
     """
-    calling_aet = pdu[26:42].decode("latin-1").strip(" ")
+    titled = AssociationRequest(
+        calling_aet=pdu[26:42].decode("latin-1").strip(" "),
+        called_aet=pdu[10:26].decode("latin-1").strip(" "),
+        peer_address=peer_address,
+    )
     if not pdu[7] & 1:
-        return replace(PROTOCOL_VERSION, calling_aet=calling_aet)
+        return replace(PROTOCOL_VERSION, request=titled)
     name, items, user = _variable_items(pdu, _PROPOSED)
     if name != APPLICATION_CONTEXT:
-        return replace(CONTEXT_NAME, calling_aet=calling_aet)
-    if not user.identity_is_sound:
-        why = "its user identity is of a type that nobody knows, is too long, or ends before it should"
-        return replace(NO_REASON, calling_aet=calling_aet, why=why)
+        return replace(CONTEXT_NAME, request=titled)
     contexts = tuple(_proposed(pdu, start, end, user.roles) for start, end in items)
     if not contexts:
         raise ProtocolViolation("an association request proposes no presentation context")
     if len({context.id for context in contexts}) != len(contexts):
         raise ProtocolViolation("an association request uses a presentation context ID twice")
-    return AssociationRequest(
-        calling_aet=calling_aet,
-        called_aet=pdu[10:26].decode("latin-1").strip(" "),
-        peer_address=peer_address,
+    request = replace(
+        titled,
         contexts=contexts,
         max_pdu_bytes=user.max_pdu_bytes,
         implementation_class_uid=user.implementation_class_uid,
@@ -90,6 +89,10 @@ def read_request(pdu: bytes, peer_address: str) -> AssociationRequest | Rejectio
         asks_for_window=user.asks_for_window,
         identity=user.identity,
     )
+    if not user.identity_is_sound:
+        why = "its user identity is of a type that nobody knows, is too long, or ends before it should"
+        return replace(NO_REASON, why=why, request=request)
+    return request
 
 
 def read_acceptance(pdu: bytes) -> Acceptance:

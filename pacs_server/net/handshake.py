@@ -54,12 +54,12 @@ def accept(connection: Connection, peer_address: str, limits: NetworkLimits, dec
         pdu = _requested(event)
         request = read_request(pdu, peer_address)
         if isinstance(request, Rejection):
-            return _reject(connection, peer_address, request, request.calling_aet)
+            return _reject(connection, peer_address, request, request.request)
         verdict = _decided(request, decide)
         if not isinstance(verdict, Rejection) and not connection.seat():
             verdict = LOCAL_LIMIT
         if isinstance(verdict, Rejection):
-            return _reject(connection, peer_address, verdict, request.calling_aet)
+            return _reject(connection, peer_address, verdict, request)
         acceptance = write_acceptance(
             request, pdu[TITLES], verdict, limits.max_pdu_bytes, confirms_identity=connection.confirms_identity
         )
@@ -86,7 +86,10 @@ def _decided(request: AssociationRequest, decide: Decide) -> Rejection | Sequenc
         return CONGESTION
 
 
-def _reject(connection: Connection, peer_address: str, verdict: Rejection, calling: str | None = None) -> Rejection:
+def _reject(
+    connection: Connection, peer_address: str, verdict: Rejection, request: AssociationRequest | None
+) -> Rejection:
+    calling = request.calling_aet if request else None
     log.info("rejected", calling=calling, address=peer_address, why=verdict.why or verdict.text)
     connection.finish(write_rejection(verdict))
     return verdict

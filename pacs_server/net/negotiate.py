@@ -57,17 +57,17 @@ class AssociationRequest:
     """A well-formed A-ASSOCIATE-RQ. All texts are as received and may be rubbish; titles are without outer spaces.
 
     `max_pdu_bytes` is the largest P-DATA PDU that the peer takes, 0 for any. `extended` is the application
-    information of SOP class extended negotiation, by abstract syntax.
+    information of SOP class extended negotiation, by abstract syntax. One that is not read to its end has its titles.
     """
 
     calling_aet: str
     called_aet: str
     peer_address: str
-    contexts: tuple[ProposedContext, ...]
-    max_pdu_bytes: int
-    implementation_class_uid: str
-    implementation_version: str
-    extended: Mapping[str, bytes]
+    contexts: tuple[ProposedContext, ...] = ()
+    max_pdu_bytes: int = 0
+    implementation_class_uid: str = ""
+    implementation_version: str = ""
+    extended: Mapping[str, bytes] = field(default_factory=dict)
     asks_for_window: bool = False
     identity: UserIdentity | None = None
 
@@ -99,7 +99,8 @@ class ContextAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An A-ASSOCIATE-RJ: its three numbers and what they mean; `why` is for our log alone, and no difference.
+    """An A-ASSOCIATE-RJ: its three numbers and what they mean; `why` is for our log alone, and no difference. `request`
+    is what was asked where that is rejected whoever asks.
 
     Source: PS3.8 table 9-21.
     """
@@ -109,7 +110,7 @@ class Rejection:
     reason: int
     text: str
     why: str = field(default="", compare=False)
-    calling_aet: str = field(default="", compare=False)
+    request: AssociationRequest | None = field(default=None, compare=False)
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")

@@ -6,6 +6,7 @@ import socket
 import struct
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from support import rude
@@ -149,8 +150,30 @@ def test_who_is_rejected_before_he_is_known_is_named_with_the_reason(ill_treated
     with ill_treated.case("row 28: named") as case, case.connect() as peer:
         peer.send(identity(6, PAYLOAD_BYTES))
         assert peer.read_pdu() is not None
-    rows = ill_treated.archive.report("audit", "report", "--event", "association")
-    assert any("user identity is of a type that nobody knows" in row["detail"] and row["who"] for row in rows)
+    row = ill_treated.told(case.address, "user identity is of a type that nobody knows")
+    assert (row["event"], row["who"]) == ("association", "CT1")
+
+
+UNHEARD = {
+    "row 26: version 0, seen": (request(version=0), [], "protocol version not supported"),
+    "row 26: another application context, seen": (request(name="1.2.3"), [], "application context name not supported"),
+    "row 28: type 6, seen": (identity(6, PAYLOAD_BYTES), ["echo"], "its user identity is of a type that nobody knows"),
+}
+
+
+@pytest.mark.parametrize("name", UNHEARD)
+def test_who_is_rejected_before_he_is_known_is_listed_with_what_he_asked_for(ill_treated: Watched, name: str) -> None:
+    told, asked, why = UNHEARD[name]
+    with ill_treated.case(name) as case, case.connect() as peer:
+        peer.send(told)
+        assert peer.read_pdu() is not None
+
+    def seen() -> list[dict[str, Any]]:
+        return [one for one in ill_treated.archive.report("ae", "seen") if one["address"] == case.address]
+
+    (one,) = wait_for(seen, "it to be seen", every_s=0.3)
+    assert (one["aet"], one["called"], one["asked"], one["count"]) == ("CT1", "PACS", asked, 1)
+    assert one["why"].startswith(why)
 
 
 @pytest.mark.parametrize("name", GRANTED)

@@ -30,6 +30,28 @@ class RetrieveRequest:
     sop_uids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """Whom an identifier names, and which study; empty where it names none, or more than one."""
+
+    patient_id: str = ""
+    issuer: str = ""
+    study_uid: str = ""
+
+
+def named_in(identifier: bytes, transfer_syntax: str, *, assumed_charset: str = "") -> Named:
+    """What a retrieve identifier names, also where it is one that is refused; nothing where it cannot be read."""
+    try:
+        keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset)
+    except BadQuery:
+        return Named()
+    patient_id, issuer, study_uid = (
+        "" if set(text) & set("\\*?") else text
+        for text in map(keys.text, (UNIQUE_KEY[Level.PATIENT].tag, _ISSUER, UNIQUE_KEY[Level.STUDY].tag))
+    )
+    return Named(patient_id=patient_id, issuer=issuer if patient_id else "", study_uid=study_uid)
+
+
 def parse_retrieve(
     identifier: bytes, transfer_syntax: str, model: Model, *, assumed_charset: str = ""
 ) -> RetrieveRequest:

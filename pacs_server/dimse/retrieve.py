@@ -5,8 +5,10 @@ Source: PS3.4 sections C.4.2 and C.4.3, PS3.7 sections 9.1.3 and 9.1.4.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pacs_server import log, metrics
 from pacs_server.archive.calling import way_to
@@ -14,7 +16,7 @@ from pacs_server.archive.lookup import deliverables
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.matching import Model
-from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.dicom.retrieval import named_in, parse_retrieve
 from pacs_server.dimse.progress import Counts, Progress, RequesterGone, failed_list
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
@@ -25,14 +27,23 @@ from pacs_server.index.search import Deliverable
 from pacs_server.net.message import Command, response
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a requester asks for: its identifier, and the objects that are held of it."""
+
+    identifier: bytes
+    items: Sequence[Deliverable]
+
+
 def handle_get(session: Session, command: Command, model: Model) -> None:
     """Send what was asked for on this association.
 
     Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
     """
-    items = _find_items(session, command, model)
-    if items is None:
+    asked = _find_items(session, command, model)
+    if asked is None:
         return
+    items = asked.items
     progress = Progress(remaining=len(items))
     with _audited(session, items, progress, session.caller.aet, "C-GET"):
         try:
@@ -48,15 +59,14 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
 
     Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the requester's association broke.
     """
-    items = _find_items(session, command, model)
-    if items is None:
+    asked = _find_items(session, command, model)
+    if asked is None:
         return
-    title = command.move_destination
-    peer = _destination(session, title)
+    peer = _destination(session, command.move_destination)
     if isinstance(peer, str):
-        session.audit(EventKind.SEND, EventOutcome.REFUSED, target=title, count=len(items), detail=peer)
-        _end(session, command, Status.MOVE_DESTINATION_UNKNOWN, peer)
+        _refuse(session, command, Status.MOVE_DESTINATION_UNKNOWN, peer, asked)
         return
+    items = asked.items
     destination = way_to(peer, session.archive.settings.tls_files)
     progress = Progress(remaining=len(items))
     asked_by = session.caller.aet, command.message_id
@@ -80,18 +90,40 @@ def _send_all(work: SubOperations, items: Sequence[Deliverable], send: Callable[
     return (bool(here) and send(here)) or (bool(away) and work.fetch(away, send))
 
 
-def _find_items(session: Session, command: Command, model: Model) -> list[Deliverable] | None:
+def _find_items(session: Session, command: Command, model: Model) -> _Asked | None:
     """The objects asked for; None when the request was answered with a refusal."""
     association = session.association
+    syntax = association.contexts[command.context_id].transfer_syntax
+    identifier = b""
     try:
-        syntax = association.contexts[command.context_id].transfer_syntax
         identifier = association.read_identifier()
         request = parse_retrieve(identifier, syntax, model, assumed_charset=session.caller.origin.charset)
-        return deliverables(session.archive.search, request)
+        return _Asked(identifier, deliverables(session.archive.search, request))
     except (BadQuery, IndexUnavailable) as refusal:
-        session.audit(EventKind.SEND, EventOutcome.REFUSED, detail=str(refusal))
-        _end(session, command, status_for(refusal), str(refusal))
+        _refuse(session, command, status_for(refusal), str(refusal), _Asked(identifier, ()))
         return None
+
+
+def _refuse(session: Session, command: Command, status: Status, why: str, asked: _Asked) -> None:
+    """Answer a refusal. The audit trail is told of each study of which objects were asked for, as when they are sent,
+    or where none is held of whom the identifier names.
+    """
+    target, refused = command.move_destination, EventOutcome.REFUSED
+    for study_uid, count in Counter(item.study_uid for item in asked.items).items():
+        session.audit(EventKind.SEND, refused, target=target, study_uid=study_uid, count=count, detail=why)
+    if not asked.items:
+        syntax = session.association.contexts[command.context_id].transfer_syntax
+        named = named_in(asked.identifier, syntax, assumed_charset=session.caller.origin.charset)
+        session.audit(
+            EventKind.SEND,
+            refused,
+            target=target,
+            patient_id=named.patient_id,
+            issuer=named.issuer,
+            study_uid=named.study_uid,
+            detail=why,
+        )
+    _end(session, command, status, why)
 
 
 @contextmanager

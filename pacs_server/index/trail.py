@@ -114,8 +114,8 @@ class Trail:
                 self._waiting.append(event)
             else:
                 alike = (
-                    event.kind, event.outcome, event.who, event.person, event.address, event.target, event.study_uid,
-                    event.detail,
+                    event.kind, event.outcome, event.who, event.person, event.address, event.target, event.patient_id,
+                    event.issuer, event.study_uid, event.detail,
                 )  # fmt: skip
                 before = self._alike.get(alike)
                 self._alike[alike] = event if before is None else _both(before, event)

@@ -159,9 +159,10 @@ def test_what_is_refused_again_and_again_is_one_row_that_counts(index: Index) ->
     refused = happened(EventKind.ASSOCIATION, outcome=EventOutcome.REFUSED, count=1, detail="calling AE not recognised")
     for _ in range(500):
         index.trail.note(refused)
-    index.trail.note(replace(refused, address="10.0.0.9"))
+    for changed in ({"address": "10.0.0.9"}, {"patient_id": "4711"}, {"patient_id": "4711", "issuer": "HOSPITAL"}):
+        index.trail.note(replace(refused, **changed))
     Audit(index).write_down()
-    assert sorted(one.count for one in events_of(index)) == [1, 500]
+    assert sorted(one.count for one in events_of(index)) == [1, 1, 1, 500]
 
 
 def test_more_than_can_be_written_down_is_counted_and_said(index: Index) -> None:

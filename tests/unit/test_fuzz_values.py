@@ -29,7 +29,7 @@ from pacs_server.dicom.names import NamePattern, search_text
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.predicates import predicate_of
 from pacs_server.dicom.reencode import canonical
-from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.dicom.retrieval import named_in, parse_retrieve
 from pacs_server.dicom.wildcards import one_of_list
 from pacs_server.errors import BadObject, BadQuery, ProtocolViolation
 from pacs_server.net.message import Command, MessageReader, decode_command
@@ -274,6 +274,7 @@ def identifiers() -> tuple[bytes, ...]:
 @given(damaged(identifiers()), st.sampled_from(SYNTAXES[:3]), st.sampled_from(list(Model)), st.booleans())
 def test_a_damaged_identifier_is_a_query_or_a_refusal(raw: bytes, syntax: str, model: Model, widely: bool) -> None:
     manner = Manner(combines_moments=widely, takes_names_in_any_order=widely)
+    named_in(raw, syntax, assumed_charset="SHIFT_JIS").patient_id.encode("utf-8")
     try:
         for one in read_identifier(raw, syntax).elements:
             one.text.encode("utf-8")

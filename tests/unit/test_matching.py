@@ -14,7 +14,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
 from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf
-from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.dicom.retrieval import Named, named_in, parse_retrieve
 from pacs_server.errors import BadQuery
 
 SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)
@@ -117,6 +117,20 @@ def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() ->
 def test_a_retrieve_that_is_not_certain_is_refused(dataset: Dataset) -> None:
     with pytest.raises(BadQuery):
         parse_retrieve(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"PatientID": "4711 ", "StudyInstanceUID": "1.2"}, Named(patient_id="4711", study_uid="1.2")),
+        ({"PatientID": "4711", "IssuerOfPatientID": "A"}, Named(patient_id="4711", issuer="A")),
+        ({"PatientID": "4711\\4712", "IssuerOfPatientID": "A"}, Named()),
+        ({"PatientID": "47*", "StudyInstanceUID": "1.2\\1.3"}, Named()),
+    ],
+)
+def test_a_retrieve_that_is_refused_names_one_patient_and_one_study_or_none(keys: dict[str, str], named: Named) -> None:
+    assert named_in(encoded(asked(None, **keys), EXPLICIT_LE), EXPLICIT_LE) == named
+    assert named_in(b"\xff" * 9, EXPLICIT_LE) == Named()
 
 
 @settings(max_examples=200, deadline=None)

@@ -142,8 +142,36 @@ def test_what_is_retrieved_is_in_the_trail_for_each_study_before_and_after(
         assert sorted(row["event"] for row in of_study) == ["begin", "send"]
         digest = digest_over(sample.sop_uid for sample in samples[study::2])
         assert {(row["count"], row["uid_digest"], row["patient_id"]) for row in of_study} == {(2, digest, "A-3")}
-    assert station.move(STUDY_ROOT, "NOBODY", "STUDY", {"StudyInstanceUID": uids[0]}).status == 0xA801
-    assert told(archive, "--event", "send", "--peer", "NOBODY", outcome="refused")["count"] == 2
+
+
+def test_a_move_that_is_refused_is_in_the_trail_for_each_study_and_for_whom_it_names(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    samples = [
+        write(tiny(number, study=f"refused-{number % 2}", PatientID="A-6"), tmp_path / f"{number}.dcm")
+        for number in range(4)
+    ]
+    assert station.store(*(sample.path for sample in samples)).status == 0x0000
+    uids = sorted({sample.study_uid for sample in samples})
+    for target, keys, rows in (
+        ("NOBODY1", {"StudyInstanceUID": uids[0]}, {("A-6", uids[0], 2)}),
+        ("NOBODY2", {"StudyInstanceUID": "\\".join(uids)}, {("A-6", one, 2) for one in uids}),
+        ("NOBODY3", {"StudyInstanceUID": "1.2.3", "PatientID": "A-7"}, {("A-7", "1.2.3", 0)}),
+        ("NOBODY4", {"StudyInstanceUID": "1.2.3\\1.2.4", "PatientID": "A-8"}, {("A-8", "", 0)}),
+    ):
+        assert station.move(STUDY_ROOT, target, "STUDY", keys).status == 0xA801
+
+        def refused(target: str = target) -> list[dict[str, Any]]:
+            return reported(archive, "--event", "send", "--peer", target)
+
+        found = wait_for(refused, f"the refusal of {target} to be told", every_s=0.3)
+        assert {(row["patient_id"], row["study_uid"], row["count"]) for row in found} == rows
+        assert {row["outcome"] for row in found} == {"refused"}
+        assert all(row["detail"].startswith(f"Move destination {target} unknown") for row in found)
+    done = station.move(STUDY_ROOT, "NOBODY5", "SERIES", {"StudyInstanceUID": uids[0], "SeriesInstanceUID": "*"})
+    assert done.status == 0xA900
+    assert told(archive, "--patient", "A-6", "--event", "send", detail="wildcards")["study_uid"] == uids[0]
+    assert "A-7" not in archive.log_text()
 
 
 def test_what_a_person_changes_is_in_the_trail_with_the_words_and_what_is_only_shown_is_not(

@@ -34,6 +34,7 @@ _MEANINGS: Final = {
     Status.INVALID_ARGUMENT: "N-ACTION, N-EVENT-REPORT: a damaged data set, a UID that is none, an unknown transaction",
     Status.NO_SUCH_CLASS: "N-ACTION, N-EVENT-REPORT: not the SOP class of Storage Commitment",
     Status.MISSING_ATTRIBUTE: "N-ACTION, N-EVENT-REPORT: no Transaction UID, no object, or an object without its UIDs",
+    Status.SOP_CLASS_NOT_SUPPORTED: "C-ECHO: not the SOP class of the presentation context",
     Status.NO_SUCH_ACTION: "N-ACTION: the action type is not 1",
     Status.DUPLICATE_TRANSACTION: "N-ACTION: this peer used the Transaction UID for other objects",
     Status.RESOURCE_LIMITATION: "N-ACTION, N-EVENT-REPORT: more objects in one transaction than are worked on at once",

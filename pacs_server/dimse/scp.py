@@ -329,8 +329,7 @@ def _do(session: Session, command: Command) -> None:
     elif command.field != _OPERATION[service.right]:
         _answer_status(session, command, Status.UNRECOGNISED_OPERATION)
     elif service.model is None:
-        # A C-ECHO has no data set (PS3.7 section 9.3.5.1).
-        _answer_status(session, command, Status.PROCESSING_FAILURE if command.has_data_set else Status.SUCCESS)
+        _answer_status(session, command, _status_of_echo(command, context.abstract_syntax))
     else:
         session.tally.doing = service.right.value
         _QUERY_RETRIEVE[service.right](session, command, service.model)
@@ -338,6 +337,16 @@ def _do(session: Session, command: Command) -> None:
 
 
 _QUERY_RETRIEVE = {Right.FIND: handle_find, Right.GET: handle_get, Right.MOVE: handle_move}
+
+
+def _status_of_echo(command: Command, sop_class: str) -> Status:
+    """Success where the class is that of its context, or left out as devices do, and no data set comes.
+
+    Source: PS3.7 sections 9.1.5.1.4 and 9.3.5.1.
+    """
+    if command.affected_sop_class not in ("", sop_class):
+        return Status.SOP_CLASS_NOT_SUPPORTED
+    return Status.PROCESSING_FAILURE if command.has_data_set else Status.SUCCESS
 
 
 def _answer_status(session: Session, command: Command, status: Status) -> None:

@@ -82,10 +82,10 @@ def command_set(*elements: bytes) -> bytes:
     return element(0, struct.pack("<L", len(body))) + body
 
 
-def echo_request(message_id: int = 1, *, data_set_type: int = 0x0101) -> bytes:
-    """The command set of a C-ECHO-RQ."""
+def echo_request(message_id: int = 1, *, sop_class: str | None = VERIFICATION, data_set_type: int = 0x0101) -> bytes:
+    """The command set of a C-ECHO-RQ; without an Affected SOP Class UID for None."""
     return command_set(
-        element(0x0002, VERIFICATION.encode() + b"\0"),
+        *([uid_element(0x0002, sop_class)] if sop_class is not None else []),
         us(0x0100, 0x0030),
         us(0x0110, message_id),
         us(0x0800, data_set_type),

@@ -79,6 +79,9 @@ def both(text: str) -> bytes:
 REFUSED = {
     "row 38: C-STORE without a data set": (message(3, store_request(data_set_type=0x0101)), 0x0110),
     "row 38: C-ECHO with a data set": (message(1, rude.echo_request(data_set_type=1), PAYLOAD.encode()), 0x0110),
+    "row 38: C-ECHO of a class that is stored": (message(1, rude.echo_request(sop_class=CT_STORAGE)), 0x0122),
+    "row 38: C-ECHO of a class of queries": (message(1, rude.echo_request(sop_class=rude.STUDY_FIND)), 0x0122),
+    "row 38: C-ECHO of a class that is none": (message(1, rude.echo_request(sop_class=PAYLOAD)), 0x0122),
     "row 40: the class of the command is not that of the context": (storing(sop_class=rude.VERIFICATION), 0xA900),
     "row 40: the class of the data set is another": (storing(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), 0xA900),
     "row 40: the instance of the data set is another": (storing(command="1.2.3.4.5"), 0xA900),
@@ -111,8 +114,14 @@ KEPT = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_object_that_contradicts_itself_is_refused(ill_treated: Watched, name: str) -> None:
     told, status = REFUSED[name]
-    with ill_treated.case(name, is_audited=name != "row 38: C-ECHO with a data set") as case, case.connect() as peer:
+    with ill_treated.case(name, is_audited="C-ECHO" not in name) as case, case.connect() as peer:
         assert answer(peer, told) == status
+
+
+@pytest.mark.parametrize("sop_class", [None, "", rude.VERIFICATION])
+def test_an_echo_that_names_no_class_is_answered_as_one_that_does(ill_treated: Watched, sop_class: str | None) -> None:
+    with ill_treated.case("row 38: C-ECHO without a class", is_audited=False) as case, case.connect() as peer:
+        assert answer(peer, message(1, rude.echo_request(sop_class=sop_class))) == 0x0000
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -66,16 +66,35 @@ def in_japanese(message: str) -> str:
 def _translated(message: str) -> str:
     for pattern, japanese in _templates():
         if found := pattern.fullmatch(message):
-            return japanese.format(*found.groups())
-    return message
+            return japanese.format(*map(_cause, found.groups()))
+    return _cause(message)
+
+
+def _cause(value: str) -> str:
+    """A value that is the cause of something, and the cause of that; any other value is data and stays as it is."""
+    for pattern, japanese in _causes():
+        if found := pattern.fullmatch(value):
+            return japanese.format(*map(_cause, found.groups()))
+    return value
 
 
 @lru_cache(maxsize=1)
 def _templates() -> list[tuple[re.Pattern[str], str]]:
-    """Those that say most come first, so that "changed {}" does not take what "changed volume {}" is for."""
     from pacs_server.cli.japanese_messages import MESSAGES
 
-    ordered = sorted(MESSAGES.items(), key=lambda one: -len(one[0].replace("{}", "")))
+    return _by_how_much_they_say(MESSAGES)
+
+
+@lru_cache(maxsize=1)
+def _causes() -> list[tuple[re.Pattern[str], str]]:
+    from pacs_server.cli.japanese_messages_peers import CAUSES
+
+    return _by_how_much_they_say(CAUSES)
+
+
+def _by_how_much_they_say(messages: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+    """Those that say most come first, so that "changed {}" does not take what "changed volume {}" is for."""
+    ordered = sorted(messages.items(), key=lambda one: -len(one[0].replace("{}", "")))
     return [
         (re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), japanese)
         for english, japanese in ordered

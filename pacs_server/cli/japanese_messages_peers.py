@@ -1,4 +1,6 @@
-"""What is said of persons who log in, and of peers that were examined: a part of the Japanese messages."""
+"""What is said of persons who log in, and of peers that were examined: a part of the Japanese messages; and the causes
+for which associations and connections fail, which stand in many of them.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +53,16 @@ OF_PEERS: Final[dict[str, str]] = {
         "{0}: 相手側に {1}(このアーカイブ)を登録し、相手の AE タイトルが {2} であることを確かめてください",
     "{}: something else than a DICOM server may listen there, or it waits for TLS (pacs ae set --tls)":
         "{0}: そのポートは DICOM サーバではないか、TLS を待っています(pacs ae set --tls)",
+    "{}: if that one is right, pin it with pacs ae set {} --certificate":
+        "{0}: その証明書で正しければ、フィンガープリントを登録してください: pacs ae set {1} --certificate",
+    "{}: check that this is its TLS port, and that tls.ca_file has the authority of its certificate and that is for this "
+    "host name, or pin it with pacs ae set {} --certificate":
+        "{0}: そのポートが相手の TLS のポートであること、相手の証明書がこのホスト名のもので、その認証局が tls.ca_file にあることを"
+        "確かめるか、フィンガープリントを登録してください: pacs ae set {1} --certificate",
+    "{}: let it trust the authority of this node's certificate (pacs tls show), register {} there, and check that its AE "
+    "title is {}":
+        "{0}: 相手側で、このサーバの証明書の認証局を信頼させ (pacs tls show)、{1} を登録し、相手の AE タイトルが {2} であることを確かめてください",
+    "it answered status 0x{}: look into its log": "状態 0x{0} が返りました。相手のログを見てください",
     "{}: look into the peer's log": "{0}: 相手のログを見てください",
     "{}: look into its log": "{0}: 相手のログを見てください",
     "it does not offer Verification to us: allow it there; storing may work all the same":
@@ -131,4 +143,79 @@ OF_PEERS: Final[dict[str, str]] = {
         "pacs send list で確かめ、pacs send retry {0} か pacs send drop を実行してください",
     "it cannot send back what it is not sent: leave out --no-store, or --send-back":
         "送らないものは送り返せません。--no-store か --send-back のどちらかだけにしてください",
+}  # fmt: skip
+
+CAUSES: Final[dict[str, str]] = {
+    "{} rejected the association of {}: {}": "{0} は {1} のアソシエーションを拒否しました ({2})",
+    "{} did not answer the association request within {}": "{0} は {1} 以内にアソシエーション要求に答えませんでした",
+    "{} gave no answer to the association request: {}": "{0} はアソシエーション要求に答えませんでした ({1})",
+    "{} gave no valid answer to the association request: {}": "{0} のアソシエーション要求への答えが正しくありません ({1})",
+    "{} refused the connection: nothing listens on that port": "{0} は接続を拒否しました。そのポートでは何も待ち受けていません",
+    "{} did not answer within {} s: it is down, or a firewall drops the packets":
+        "{0} は {1} 秒以内に答えませんでした。止まっているか、ファイアウォールで遮られています",
+    "{} cannot be reached: {}": "{0} に届きません ({1})",
+    "{} is not called: {}": "{0} には接続しません ({1})",
+    "{} accepts no presentation context for {}: allow it there for {}":
+        "{0} は {1} のプレゼンテーションコンテキストを受け入れません。相手側で {2} に許可してください",
+    "{} ended the query with status 0x{}": "{0} は検索を状態 0x{1} で終えました",
+    # why a peer rejected an association
+    "no reason given": "理由は示されていません",
+    "user identity not accepted, or no reason given": "利用者が認められないか、理由が示されていません",
+    "application context name not supported": "アプリケーションコンテキスト名に対応していません",
+    "calling AE title not recognised": "呼び出し元の AE タイトルが知られていません",
+    "called AE title not recognised": "呼び出し先の AE タイトルが違います",
+    "protocol version not supported": "プロトコルの版に対応していません",
+    "temporary congestion": "一時的に混み合っています",
+    "local limit exceeded: too many associations at once, of all or of this peer":
+        "上限を超えました。全体またはこの相手の同時アソシエーションが多すぎます",
+    "source {}, reason {}": "発生元 {0}、理由 {1}",
+    "{} (it may accept later)": "{0}、後で受け入れるかもしれません",
+    "the peer aborted instead of answering the association request": "答えの代わりに A-ABORT が届きました",
+    "the peer closed the connection": "相手が接続を閉じました",
+    "the connection broke: {}": "接続が切れました: {0}",
+    # TLS
+    "TLS with {} failed: {}": "{0} との TLS に失敗しました ({1})",
+    "the other side ended TLS ({}): does it trust the certificate of this node?":
+        "相手が TLS を終えました ({0})。このサーバの証明書を信頼していますか",
+    "the certificate of the other side is not trusted: {}": "相手の証明書を信頼できません: {0}",
+    "the other side does not speak TLS as it should: {}": "相手の TLS が正しくありません: {0}",
+    "it has the certificate {}, not the one that was pinned": "相手の証明書は {0} で、登録したものと違います",
+    "the other side closed the connection": "相手が接続を閉じました",
+    # why we rejected one
+    "it called {}, not {}": "{1} ではなく {0} を呼び出しました",
+    "it is not registered: pacs ae approve {}, or pacs ae add":
+        "登録されていません。登録するには: pacs ae approve {0} または pacs ae add",
+    "it is not registered for this address": "このアドレスでは登録されていません",
+    "it has to show the certificate that is pinned for it, and showed another one":
+        "登録したものと違う証明書を示しました",
+    "it has to show the certificate that is pinned for it, and showed none": "登録した証明書を示しませんでした",
+    "it has to show the certificate that is pinned for it, and showed no TLS":
+        "登録した証明書を示す必要がありますが、TLS ではありませんでした",
+    "its user has to log in, which is done over TLS alone": "利用者のログインが必要ですが、TLS ではありませんでした",
+    "its user has to log in with a name and a passcode; it gave nobody":
+        "名前とパスコードでのログインが必要ですが、利用者が示されていません",
+    "its user has to log in with a token; it gave nobody":
+        "トークンでのログインが必要ですが、利用者が示されていません",
+    "its user has to log in with a name and a passcode; it gave {}":
+        "名前とパスコードでのログインが必要ですが、示されたのは {0} でした",
+    "its user has to log in with a token; it gave {}": "トークンでのログインが必要ですが、示されたのは {0} でした",
+    "too many users log in at once": "同時にログインする利用者が多すぎます",
+    "too many wrong attempts to log in came from its address": "そのアドレスからのログインの失敗が多すぎます",
+    "there is no such user, or the passcode is wrong": "利用者が登録されていないか、パスコードが違います",
+    "the user may not log in there: pacs user set {} --peer {}":
+        "利用者はそこでのログインを許されていません。許すなら: pacs user set {0} --peer {1}",
+    "its user identity is of a type that nobody knows, is too long, or ends before it should":
+        "利用者の情報が未知の種類か、長すぎるか、途中で終わっています",
+    "its token is not believed: {}": "トークンを受け入れられません ({0})",
+    "its claim {} names nobody": "クレーム {0} が誰も示していません",
+    "its claim {} has {} characters, and a person at most {}: have the issuer send a shorter one, or name another claim "
+    "as identity.jwt.user_claim":
+        "クレーム {0} が {1} 文字あります。{2} 文字までです。発行者に短くさせるか、別のクレームを identity.jwt.user_claim に書いてください",
+    "its claim {} does not have {} in it": "クレーム {0} に {1} がありません",
+    "it is not one of ours: {}": "こちらのためのものではありません: {0}",
+    "it was signed with none of the keys of identity.jwt.key_files":
+        "identity.jwt.key_files のどの鍵の署名でもありません",
+    "its times are no numbers": "時刻が数ではありません",
+    "it ended {} s ago": "{0} 秒前に期限が切れました",
+    "it begins in {} s: are both clocks right?": "{0} 秒後から有効です。両方の時計は合っていますか",
 }  # fmt: skip

@@ -15,8 +15,10 @@ import pacs_server
 from pacs_server.cli.japanese import in_japanese, is_wanted
 from pacs_server.cli.japanese_help import HELP
 from pacs_server.cli.japanese_messages import MESSAGES
+from pacs_server.cli.japanese_messages_peers import CAUSES
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width
+from pacs_server.net import negotiate
 
 SOURCE = Path(pacs_server.__file__).parent
 OF_THE_LIBRARY = ("Missing ", "No such ", "Got unexpected ")
@@ -62,16 +64,49 @@ def test_every_message_is_one_of_the_source() -> None:
     def is_known(message: str) -> bool:
         return message in texts or any(one.fullmatch(message) and one.pattern.strip(".*") for one in loose)
 
-    assert [one for one in MESSAGES if not one.startswith(OF_THE_LIBRARY) and not is_known(one)] == []
+    assert [one for one in (*MESSAGES, *CAUSES) if not one.startswith(OF_THE_LIBRARY) and not is_known(one)] == []
 
 
-@pytest.mark.parametrize("english", sorted(MESSAGES))
+@pytest.mark.parametrize("english", sorted({*MESSAGES, *CAUSES}))
 def test_a_message_keeps_all_its_values(english: str) -> None:
     values = [f"<{number}>" for number in range(english.count("{}"))]
     japanese = in_japanese(english.format(*values))
     assert japanese != english.format(*values)
     assert all(value in japanese for value in values)
     assert re.search("[ぁ-んァ-ヶ一-龠]", japanese)
+
+
+def test_every_rejection_has_a_japanese_text() -> None:
+    texts = {one.text for one in vars(negotiate).values() if isinstance(one, negotiate.Rejection)}
+    assert len(texts) > 5
+    assert texts - CAUSES.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("english", "japanese"),
+    [
+        (
+            "CT1 (ct1:104) rejected the association of PACS: called AE title not recognised: its AE title is another "
+            "one than CT1; register it here by its own",
+            "CT1 (ct1:104) は PACS のアソシエーションを拒否しました (呼び出し先の AE タイトルが違います): "
+            "相手の AE タイトルは CT1 ではありません。相手自身のタイトルで登録してください",
+        ),
+        (
+            "CT1 (ct1:104) rejected the association of PACS: temporary congestion (it may accept later): "
+            "look into its log",
+            "CT1 (ct1:104) は PACS のアソシエーションを拒否しました (一時的に混み合っています、"
+            "後で受け入れるかもしれません): 相手のログを見てください",
+        ),
+        (
+            "from 10.0.0.7 it was turned away 3 times, last at 09:00 UTC: its token is not believed: it ended 31 s ago",
+            "10.0.0.7 からの接続を 3 回断りました(最後は 09:00 UTC): "
+            "トークンを受け入れられません (31 秒前に期限が切れました)",
+        ),
+        ("removed temporary", "temporary を外しました"),
+    ],
+)
+def test_the_cause_in_a_message_is_told_in_the_same_language(english: str, japanese: str) -> None:
+    assert in_japanese(english) == japanese
 
 
 def test_the_most_telling_template_is_taken_and_the_rest_stays_english() -> None:

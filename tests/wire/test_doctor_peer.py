@@ -203,18 +203,24 @@ def test_answers_that_were_not_asked_for_are_found_out_and_cut_short(archive: Ar
     assert len(talkative.stored) == 1
 
 
-def test_a_wrong_title_is_named(archive: Archive, tmp_path: Path) -> None:
+def test_a_wrong_title_is_named_with_the_cause_in_the_language_of_the_person(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with QueryRetrieveServer(tmp_path / "foreign") as foreign:
         archive.add_peer("MISNAMED", foreign.port)
         remedy = remedies(examined(archive, "MISNAMED", expect=NOT_REACHED))["association"]
+        monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+        told = archive.pacs("doctor", "MISNAMED", expect=NOT_REACHED).stdout
     assert "its AE title is another one than MISNAMED" in remedy
+    assert "のアソシエーションを拒否しました (呼び出し先の AE タイトルが違います)" in told
+    assert not [word for word in ("rejected", "recognised", "title") if word in told], told
 
 
 # --- what it did here ---
 
 
 def test_a_peer_that_calls_from_elsewhere_or_for_more_than_it_may_is_named_with_the_remedy(
-    archive: Archive, tmp_path: Path
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.pacs("ae", "add", "ROVER", "-", "-", "--from", ELSEWHERE, "--allow", "echo")
     ((told, remedy),) = examined(archive, "ROVER", expect=SOMETHING_TO_DO)["its calls"]
@@ -226,6 +232,9 @@ def test_a_peer_that_calls_from_elsewhere_or_for_more_than_it_may_is_named_with_
     wait_for(lambda: [one for one in archive.report("ae", "seen") if one["aet"] == "ROVER"], "the call to be seen")
     found = examined(archive, "ROVER", expect=SOMETHING_TO_DO)
     assert remedies(found) == {"its calls": f"pacs ae approve ROVER --from {HOST}"}
+    with monkeypatch.context() as japanese:
+        japanese.setenv("LC_ALL", "ja_JP.UTF-8")
+        assert "このアドレスでは登録されていません" in archive.pacs("doctor", "ROVER", expect=SOMETHING_TO_DO).stdout
     archive.pacs("ae", "approve", "ROVER", "--from", HOST, "--yes")
     rover.store(write(tiny("rover", study="rover"), tmp_path / "rover.dcm").path)
 

@@ -154,6 +154,14 @@ CAUSES: Final[dict[str, str]] = {
     "{} did not answer within {} s: it is down, or a firewall drops the packets":
         "{0} は {1} 秒以内に答えませんでした。止まっているか、ファイアウォールで遮られています",
     "{} cannot be reached: {}": "{0} に届きません ({1})",
+    "{} refused the connection: start what shall listen there, or correct alert.webhook.url":
+        "{0} は接続を拒否しました。そこで待ち受けるものを起動するか、alert.webhook.url を直してください",
+    "{} has a certificate that is not trusted: {}: name its authority as alert.webhook.ca_file":
+        "{0} の証明書を信頼できません ({1})。その認証局を alert.webhook.ca_file に書いてください",
+    "{} does not answer: {}: check alert.webhook.url, that it is running, and the firewalls between":
+        "{0} が応答しません ({1})。alert.webhook.url が正しいこと、相手が動いていること、途中のファイアウォールを確かめてください",
+    "{} answers {} {}: look into its log, or correct alert.webhook.url":
+        "{0} は {1} {2} と答えました。相手のログを見るか、alert.webhook.url を直してください",
     "{} is not called: {}": "{0} には接続しません ({1})",
     "{} accepts no presentation context for {}: allow it there for {}":
         "{0} は {1} のプレゼンテーションコンテキストを受け入れません。相手側で {2} に許可してください",

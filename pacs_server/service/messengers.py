@@ -86,19 +86,32 @@ def _mail(settings: MailSettings, timeout_s: float, notice: Notice) -> None:
 def _post(settings: WebhookSettings, timeout_s: float, notice: Notice) -> None:
     """Where an alarm goes is said in the settings: nobody who answers can send it elsewhere."""
     parts = urlsplit(settings.url)
-    host = str(parts.hostname)
+    host = named = str(parts.hostname)
     path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
     try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        named = f"{host}:{port}"
         if parts.scheme == "https":
             tls = ssl.create_default_context(cafile=settings.ca_file)
-            connection: HTTPConnection = HTTPSConnection(host, parts.port or 443, timeout=timeout_s, context=tls)
+            connection: HTTPConnection = HTTPSConnection(host, port, timeout=timeout_s, context=tls)
         else:
-            connection = HTTPConnection(host, parts.port or 80, timeout=timeout_s)
+            connection = HTTPConnection(host, port, timeout=timeout_s)
         with closing(connection):
             connection.request("POST", path, json.dumps(asdict(notice)), {"Content-Type": "application/json"})
             with connection.getresponse() as response:
                 status, reason = response.status, response.reason
     except (OSError, HTTPException, ValueError) as error:
-        raise AlarmNotTold(f"{host} does not answer: {error}") from error
+        raise AlarmNotTold(_unanswered(named, error)) from error
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        raise AlarmNotTold(f"{host} answers {status} {reason[:_SHOWN]}")
+        raise AlarmNotTold(
+            f"{named} answers {status} {reason[:_SHOWN]}: look into its log, or correct alert.webhook.url"
+        )
+
+
+def _unanswered(named: str, error: Exception) -> str:
+    """Why a webhook did not take an alarm, and what to change."""
+    if isinstance(error, ConnectionRefusedError):
+        return f"{named} refused the connection: start what shall listen there, or correct alert.webhook.url"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{named} has a certificate that is not trusted: {error}: name its authority as alert.webhook.ca_file"
+    return f"{named} does not answer: {error}: check alert.webhook.url, that it is running, and the firewalls between"

@@ -116,7 +116,9 @@ def test_a_receiver_that_says_nothing_is_given_up() -> None:
         port = silent.getsockname()[1]
         with pytest.raises(AlarmNotTold, match="timed out"):
             tell(mail=mailing(port), timeout_s=0.3)
-        with pytest.raises(AlarmNotTold, match="timed out"):
+        with pytest.raises(
+            AlarmNotTold, match=rf"127\.0\.0\.1:{port} does not answer: timed out: check alert\.webhook"
+        ):
             tell(webhook=WebhookSettings(url=f"http://127.0.0.1:{port}/"), timeout_s=0.3)
 
 
@@ -125,9 +127,21 @@ def test_a_webhook_gets_json_and_its_secret_path_is_not_told() -> None:
         tell(webhook=WebhookSettings(url=hook.url))
         assert [one["about"] for one in hook.posted] == ["病院1"]
         hook.status = 500
-        with pytest.raises(AlarmNotTold, match="localhost answers 500") as told:
+        with pytest.raises(
+            AlarmNotTold, match=rf"localhost:{hook.server.server_port} answers 500 .*alert\.webhook\.url"
+        ) as told:
             tell(webhook=WebhookSettings(url=hook.url))
         assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_webhook_that_refuses_the_connection_is_named_with_its_port_and_what_to_change(scheme: str) -> None:
+    with pytest.raises(AlarmNotTold) as told:
+        tell(webhook=WebhookSettings(url=f"{scheme}://127.0.0.1:1/hooks/secret"))
+    wanted = "refused the connection: start what shall listen there, or correct alert.webhook.url"
+    assert str(told.value) == f"127.0.0.1:1 {wanted}"
+    with pytest.raises(AlarmNotTold, match=r"localhost does not answer: Port .*: check alert\.webhook\.url"):
+        tell(webhook=WebhookSettings(url=f"{scheme}://localhost:99999/hooks/secret"))
 
 
 def test_a_webhook_that_sends_elsewhere_is_not_followed() -> None:
@@ -143,7 +157,7 @@ def test_a_webhook_over_https_has_to_show_a_certificate_that_is_trusted(tmp_path
     make(files, ("localhost",), days=30, now=datetime.now(UTC))
     with Hook(files).running() as hook:
         tell(webhook=WebhookSettings(url=hook.url, ca_file=files.ca))
-        with pytest.raises(AlarmNotTold, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(AlarmNotTold, match=r"CERTIFICATE_VERIFY_FAILED.*alert\.webhook\.ca_file"):
             tell(webhook=WebhookSettings(url=hook.url))
         assert len(hook.posted) == 1
 

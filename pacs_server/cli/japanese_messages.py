@@ -69,6 +69,9 @@ MESSAGES: Final[dict[str, str]] = {
     "the site: want {}, need {}, degraded {}": "施設の方針: want {0}、need {1}、degraded {2}",
     "there are volumes in {} fault domains only, so {} copies cannot exist yet":
         "故障範囲が {0} つしかないので、コピーを {1} つ置くことはまだできません",
+    "another program keeps the index {} locked: end it; fuser -v {} (or lsof) lists it, beside pacs itself":
+        "別のプログラムがインデックス {0} をロックし続けています。終了させてください。fuser -v {1} (または lsof) で、"
+        "pacs 自身と並んで表示されます",
     "the index holds {} studies and {} instances": "インデックスには検査 {0} 件、インスタンス {1} 件があります",
     "forgot {} of {} jobs": "作業 {1} 件のうち {0} 件を取り消しました",
     "added {}, VR {}, at level {}; {} objects are to be read for it by the server":

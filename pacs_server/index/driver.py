@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import struct
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -11,7 +14,12 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
+from pacs_server.index.sqlite import is_locked, kept_locked
+
 _MOST_KEPT: Final = 16
+# Where somebody has waited in vain for another program, nobody else does for so long, of whatever process.
+_SHUT_S: Final = 2.0
+_MOMENT: Final = struct.Struct("d")
 
 
 class DriverConnections:
@@ -83,22 +91,45 @@ class Borrowed:
 class WritingAlone:
     """Keeps every other writer of a SQLite file waiting for the length of a `with` block, those of other processes too.
 
-    Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls.
+    Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls. In the file of that
+    lock stands when one of them last waited in vain for another program: a queue does not do so one after the other.
     """
 
     def __init__(self, database_path: Path) -> None:
         self._writing = threading.Lock()
-        self._file = database_path.with_name(database_path.name + ".lock").open("a")
+        self._path = database_path
+        path = database_path.with_name(database_path.name + ".lock")
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
 
     def __enter__(self) -> None:
+        """Raises: IndexUnreachable when another program has just been waited for in vain."""
         self._writing.acquire()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._refuse_while_shut()
         except BaseException:
-            self._writing.release()
+            self._release()
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if is_locked(error):
+                os.pwrite(self._file.fileno(), _MOMENT.pack(time.monotonic()), 0)
+        finally:
+            self._release()
+
+    def _refuse_while_shut(self) -> None:
+        """Linux counts from the start of the machine, so the moment says the same in every process.
+
+        Raises: IndexUnreachable.
+        """
+        told = os.pread(self._file.fileno(), _MOMENT.size, 0)
+        if len(told) == _MOMENT.size and 0 <= time.monotonic() - _MOMENT.unpack(told)[0] < _SHUT_S:
+            raise kept_locked(self._path)
+
+    def _release(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:

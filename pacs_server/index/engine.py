@@ -20,7 +20,7 @@ from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.driver import DriverConnections, WritingAlone
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
-from pacs_server.index.sqlite import refuse_network_file_system, sqlite_engine
+from pacs_server.index.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
 
 _FIRST_ROWS: Final = 5
@@ -182,7 +182,10 @@ class Index:
                 self._commit(cursor.later, commit, told)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep every other writer of a SQLite file waiting, those of other processes too."""
+        """Keep every other writer of a SQLite file waiting, those of other processes too.
+
+        Raises, on entering: IndexUnavailable.
+        """
         return self._alone or nullcontext()
 
     def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
@@ -245,6 +248,8 @@ class _Translated:
         if not isinstance(error, self._foreign):
             return
         index, reason = self._index, error.orig if isinstance(error, DBAPIError) else error
+        if index.database_path is not None and is_locked(reason):
+            raise kept_locked(index.database_path) from error
         ours = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
         told = " ".join(str(reason).split())
         raise ours(f"the index at {index.shown_url} failed: {type(reason).__name__}: {told}") from error

@@ -10,17 +10,21 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
 _POOLED_CONNECTIONS: Final = 16
+# Only other programs are waited for so long: ours queue on a kernel lock before (driver.py). Senders give up at 30 s.
+_LOCKED_MS: Final = 10_000
+_PRIMARY_CODE: Final = 0xFF
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
-    "busy_timeout=30000",
+    f"busy_timeout={_LOCKED_MS}",
     "temp_store=MEMORY",
     "cache_size=-65536",
     "mmap_size=1073741824",
@@ -57,6 +61,20 @@ def _contains(regex: str, text: str | None) -> bool:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def is_locked(error: BaseException | None) -> bool:
+    """Whether this says that another program keeps the file locked."""
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    code: int = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+
+
+def kept_locked(path: Path) -> IndexUnreachable:
+    """What is raised then."""
+    return IndexUnreachable(
+        f"another program keeps the index {path} locked: end it; fuser -v {path} (or lsof) lists it, beside pacs itself"
+    )
 
 
 def copy_sqlite(source: Path, target: Path) -> None:

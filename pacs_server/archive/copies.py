@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -18,10 +18,10 @@ from pacs_server.storage.volume import Status, Volume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """What was done for a series: copies that were written, and why others could not be, one sentence each."""
+    """What was done for a series: copies that were written, and why others could not be, by the row of their object."""
 
     written: int
-    problems: tuple[str, ...]
+    problems: Mapping[int, str]
 
 
 def complete(
@@ -35,14 +35,14 @@ def complete(
     Raises: IndexUnavailable.
     """
     written = 0
-    problems: list[str] = []
+    problems: dict[int, str] = {}
     for one in objects:
         placement = placement_for(one.sender)
         try:
             written += _complete_one(one, copies, placement, now)
         except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
-            problems.append(str(error))
-    return Completed(written=written, problems=tuple(dict.fromkeys(problems)))
+            problems[one.row] = str(error)
+    return Completed(written=written, problems=problems)
 
 
 def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: datetime) -> int:

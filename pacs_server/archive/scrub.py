@@ -56,12 +56,13 @@ def _verified(one: CopyToVerify, damage: str) -> Verified:
 
 def verify_series(
     study_uid: str, series_uid: str, copies: Copies, placement_for: Callable[[str], Placement], *, now: datetime
-) -> tuple[str, ...]:
-    """Read every copy of a series that can be read now, and replace those that are damaged; the problems that are left.
+) -> dict[int, list[str]]:
+    """Read every copy of a series that can be read now, and replace those that are damaged; the problems that are left,
+    by the row of their object.
 
     Raises: IndexUnavailable.
     """
-    problems: list[str] = []
+    problems: dict[int, list[str]] = {}
     for one in copies.of_series(study_uid, series_uid):
         placement = placement_for(one.sender)
         for copy in one.copies:
@@ -71,11 +72,13 @@ def verify_series(
             try:
                 damage = damage_of(volume, copy.path, one.digest)
             except VolumeUnavailable as error:
-                problems.append(str(error))
+                problems.setdefault(one.row, []).append(str(error))
                 continue
             if damage:
                 copies.mark_damaged(copy.volume_id, copy.path, damage, now)
             else:
                 copies.mark_verified([(copy.volume_id, copy.path)], now)
     completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now)
-    return tuple(dict.fromkeys([*problems, *completed.problems]))
+    for row, problem in completed.problems.items():
+        problems.setdefault(row, []).append(problem)
+    return problems

@@ -17,6 +17,7 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
 from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
+from pacs_server.index.copies import KeptObject
 from pacs_server.service.assemble import Node
 from pacs_server.service.fetching import fetch_back
 from pacs_server.service.person import this_person
@@ -136,7 +137,7 @@ def _repaired_before(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Veri
         for held in node.copies.of_series(study_uid, series_uid):
             for copy in held.copies:
                 if copy.damage:
-                    detail = "; ".join([copy.damage, *problems])
+                    detail = "; ".join([copy.damage, *problems.get(held.row, ())])
                     volume = names.get(copy.volume_id, copy.volume_id)
                     yield VerifiedCopy(volume=volume, result="damaged", path=copy.path, detail=detail)
 
@@ -145,14 +146,15 @@ def _told(node: Node, volume: Volume, one: Verified) -> VerifiedCopy:
     name = volume.spec.name
     if not one.damage:
         return VerifiedCopy(volume=name, result="good", path=one.path, size_bytes=one.size_bytes)
-    objects = node.copies.of_series(one.study_uid, one.series_uid)
-    done = complete(objects, node.copies, node.placement, now=datetime.now(UTC))
-    after = node.copies.of_series(one.study_uid, one.series_uid)
-    is_left = any(
-        copy.damage
-        for held in after
-        for copy in held.copies
-        if (copy.volume_id, copy.path) == (volume.spec.id, one.path)
-    )
-    detail = "; ".join([one.damage, *done.problems]) if is_left else one.damage
+    place = volume.spec.id, one.path
+    done = complete(_held_at(node, one, place), node.copies, node.placement, now=datetime.now(UTC))
+    after = _held_at(node, one, place)
+    is_left = any(copy.damage for held in after for copy in held.copies if (copy.volume_id, copy.path) == place)
+    detail = "; ".join([one.damage, *done.problems.values()]) if is_left else one.damage
     return VerifiedCopy(volume=name, result="damaged" if is_left else "repaired", path=one.path, detail=detail)
+
+
+def _held_at(node: Node, one: Verified, place: tuple[str, str]) -> list[KeptObject]:
+    """The object that has a copy on this volume under this path."""
+    objects = node.copies.of_series(one.study_uid, one.series_uid)
+    return [held for held in objects if place in [(copy.volume_id, copy.path) for copy in held.copies]]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from pacs_server import log
@@ -137,7 +138,8 @@ class Runner:
             case JobKind.COPY:
                 return self._complete(job)
             case JobKind.VERIFY:
-                return verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
+                left = verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
+                return tuple(dict.fromkeys(chain.from_iterable(left.values())))
             case JobKind.SURVEY:
                 self._survey(job)
             case JobKind.OPERATIONS:
@@ -166,7 +168,7 @@ class Runner:
             now = datetime.now(UTC)
             node.jobs.renew(job, now, _LEASE)
             portion = objects[start : start + _OBJECTS_PER_LEASE]
-            problems += complete(portion, node.copies, node.placement, now=now).problems
+            problems += complete(portion, node.copies, node.placement, now=now).problems.values()
             if self._duties.is_stopped():
                 problems.append("the server was stopped")
                 break

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from support.house import House
 from support.samples import tiny
 from support.site import LATER, NOW, Site
 
@@ -14,6 +15,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Registry
+from pacs_server.service.deeds import verify_volumes
 
 
 @pytest.fixture
@@ -106,14 +108,30 @@ def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site
     before = [site.file(0, name).read_bytes() for name in ("a", "b")]
     series = site.samples[0].study_uid, site.samples[0].series_uid
     problems = verify_series(*series, site.copies, site.placement, now=NOW)
-    assert len(problems) == 1
-    assert "no good copy" in problems[0]
+    ((problem,),) = problems.values()
+    assert "no good copy" in problem
     assert [site.file(0, name).read_bytes() for name in ("a", "b")] == before
     assert site.copies.count_damaged() == 2
     flip(site.file(0, "b"))  # it was a cable: the copy is good after all
-    assert verify_series(*series, site.copies, site.placement, now=NOW) == ()
+    assert verify_series(*series, site.copies, site.placement, now=NOW) == {}
     assert site.file(0, "a").read_bytes() == site.file(0, "b").read_bytes()
     assert site.copies.count_damaged() == 0
+
+
+def test_a_finding_tells_of_its_own_object_and_of_no_other_of_its_series(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house = House(tmp_path / "data", new_url())
+    uids = [sample.sop_uid for sample in house.take_in(*(tiny(n) for n in range(3)))]
+    for path in house.volume.rglob("*.dcm"):
+        flip(path)
+    with house.node() as node:
+        for found in (verify_volumes(node, (), bytes_per_s=None) for _ in ("first told", "told again")):
+            told = {one.path: one for one in found if one.result == "damaged"}
+            assert len(told) == len(uids)
+            for path, one in told.items():
+                assert "no good copy" in one.detail
+                assert [uid for uid in uids if uid in one.detail] == [uid for uid in uids if uid in path]
 
 
 def test_the_only_copy_that_was_lost_is_there_again_when_the_object_is_sent_again(site: Site) -> None:

@@ -88,7 +88,7 @@ class Site:
 
     def complete(self) -> tuple[int, tuple[str, ...]]:
         done = complete(self.objects(), self.copies, self.placement, now=NOW)
-        return done.written, done.problems
+        return done.written, tuple(done.problems.values())
 
     def verify(self, name: str) -> list[str]:
         found = verify(self.volumes[name], self.copies, before=LATER, clock=lambda: LATER)

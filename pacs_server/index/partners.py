@@ -18,6 +18,7 @@ from pacs_server.index.site_tables import jobs, partners, site
 
 _COUNTED: Final = "contents counted"
 _COMPARED: Final = "compared "
+_ASKED: Final = "asked to compare "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +127,21 @@ class Partners:
         """Note what a comparison with a partner found. Raises: IndexUnavailable."""
         self._note(_COMPARED + name, json.dumps(dict(facts)))
 
-    def compare_again(self, name: str) -> None:
+    def ask_to_compare(self, name: str, now: datetime) -> None:
         """Have the running server compare with a partner as soon as it answers. Raises: IndexUnavailable."""
+        self._note(_ASKED + name, now.isoformat())
+
+    def asked_to_compare(self, name: str) -> str:
+        """Which request to compare with a partner is left, empty when there is none. Raises: IndexUnavailable."""
+        return _entry_value(self._index, _ASKED + name) or ""
+
+    def note_answered(self, name: str, asked: str) -> None:
+        """That was done, in a comparison that began after it was asked for; a later request stays.
+
+        Raises: IndexUnavailable.
+        """
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _COMPARED + name))
+            connection.execute(delete(site).where(site.c.name == _ASKED + name, site.c.value == asked))
 
     def _note(self, name: str, value: str) -> None:
         with self._index.write() as connection:
@@ -141,7 +153,7 @@ class Partners:
         with self._index.write() as connection:
             if not connection.execute(delete(partners).where(partners.c.name == name)).rowcount:
                 raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
-            connection.execute(delete(site).where(site.c.name == _COMPARED + name))
+            connection.execute(delete(site).where(site.c.name.in_([_COMPARED + name, _ASKED + name])))
             connection.execute(delete(jobs).where(jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == name))
             note_change(connection)
 

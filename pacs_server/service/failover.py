@@ -150,7 +150,7 @@ class Failover:
             note(self.node, replace(noted, left=tuple(left), problems=tuple(problems)))
         else:
             forget(self.node)
-        self.node.partners.compare_again(self.partner.name)
+        self.node.partners.ask_to_compare(self.partner.name, datetime.now(UTC))
         _log(plan, noted, problems)
 
     def _do(self, step: Step, plan: Plan, who: str) -> str:

@@ -130,10 +130,13 @@ class Liaison:
             contact = self._contacts.of(partner.name)
             if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
                 continue
-            last = node.partners.compared(partner.name)
-            compared_at = datetime.fromisoformat(last["at"]) if last else None
+            asked, last = node.partners.asked_to_compare(partner.name), node.partners.compared(partner.name)
+            # Where it was asked for, what was found before is only shown.
+            compared_at = datetime.fromisoformat(last["at"]) if last and not asked else None
             if comparison_is_due(compared_at, now.astimezone(), has_duty=has_duty):
                 compare_with(node, partner, full=False, heals=True, now=now)
+                if asked:
+                    node.partners.note_answered(partner.name, asked)
         return False
 
     def _alert(self, who: str, address: str, why: str) -> None:

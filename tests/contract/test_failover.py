@@ -1,20 +1,28 @@
-"""What a failover leaves in the index: that a site drains, and nothing at all of what was stored to try it out."""
+"""What a failover leaves in the index: that a site drains, what was compared before, and nothing at all of what was
+stored to try it out.
+"""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from support.house import House
 from support.samples import SECONDARY_CAPTURE
 from support.site import NOW, Site
 
 from pacs_server.archive.ingest import Declared, Origin, Reception, ingest
+from pacs_server.cluster.failover import Plan
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, new_uid, trial_object
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
+from pacs_server.index.partners import Partner
 from pacs_server.index.registry import Draining, Registry
 from pacs_server.index.retiring import forget_study
+from pacs_server.service.failover import Failover
+from pacs_server.service.role import failover_facts
 
 
 def test_a_site_drains_since_it_was_told_first_until_it_is_told_otherwise(index: Index) -> None:
@@ -49,3 +57,18 @@ def test_what_is_stored_to_try_a_site_out_goes_nowhere_and_is_nothing_that_sites
     assert forget_study(index, TRIAL_STUDY_UID, NOW) == 1
     assert contents.of(TRIAL_STUDY_UID).held == ()
     assert not any(contents.buckets())
+
+
+def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared_anew(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    osaka = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", added_at=NOW)
+    with House(tmp_path / "data", new_url()).node() as node:
+        node.partners.add(osaka)
+        node.partners.note_compared("osaka", {"at": "2026-11-26T03:00:00+00:00", "here": 1, "there": 2})
+        plan = Plan(target="here", source="osaka", is_source_lost=True, steps=(), checks={})
+        asked = Failover(node, "here", is_source_lost=True)
+        assert list(asked.run(plan, wait_s=0, keeps_draining=False)) == []
+        (told,) = failover_facts(node, NOW)["partners"]
+        assert (told["compared_at"], told["compared_found"]) == ("2026-11-26T03:00:00+00:00", 3)
+        assert node.partners.asked_to_compare("osaka")

@@ -1,7 +1,7 @@
 """Partners in the index: one for each name, certificate and site; and what is learned of them."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -68,6 +68,25 @@ def test_what_was_seen_under_a_fingerprint_that_is_not_pinned_any_more_is_not_no
     partners.remove("osaka")
     partners.note_seen(OSAKA, certificate="PEM", site_id="a1")
     assert partners.all() == []
+
+
+def test_a_comparison_that_is_asked_for_is_left_until_one_that_began_later_was_made(partners: Partners) -> None:
+    found = {"at": "2026-11-26T03:00:00+00:00", "here": 0, "there": 2}
+    partners.add(OSAKA)
+    partners.note_compared("osaka", found)
+    assert partners.asked_to_compare("osaka") == ""
+    partners.ask_to_compare("osaka", NOW)
+    first = partners.asked_to_compare("osaka")
+    partners.ask_to_compare("osaka", NOW + timedelta(milliseconds=1))
+    partners.note_answered("osaka", first)
+    second = partners.asked_to_compare("osaka")
+    assert second not in ("", first)
+    assert partners.compared("osaka") == found
+    partners.note_answered("osaka", second)
+    assert partners.asked_to_compare("osaka") == ""
+    partners.ask_to_compare("osaka", NOW)
+    partners.remove("osaka")
+    assert (partners.asked_to_compare("osaka"), partners.compared("osaka")) == ("", None)
 
 
 def test_one_that_is_not_there_is_named_with_where_to_look(partners: Partners) -> None:

@@ -126,8 +126,9 @@ HELP: Final[dict[str, str]] = {
     "Show what is owed, and let it wait or be tried.": "未処理の作業を表示し、保留や再試行をします。",
     "List the jobs, those that are due first.": "作業の一覧を、先に行うものから表示します。",
     "Show one job.": "作業を一つ表示します。",
-    "Have jobs tried at once.": "作業をすぐに試します。",
-    "Every job that waits.": "待っているすべての作業。",
+    "Have jobs tried at once. One that is under way is tried again at once if that attempt fails.":
+        "作業をすぐに試します。実行中の作業は、その試みが失敗したらすぐにもう一度試します。",
+    "Every job that is not paused.": "一時停止していないすべての作業。",
     "Let jobs wait until they are resumed.": "再開するまで作業を保留します。",
     "Every job of this kind, later ones too.": "この種類のすべての作業。後から生じるものも含みます。",
     "Let paused jobs go on.": "保留した作業を再開します。",

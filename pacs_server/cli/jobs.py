@@ -65,15 +65,23 @@ def show(invocation: Invocation, number: int) -> ExitCode:
 
 @jobs.command(example="pacs jobs retry --all")
 @click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "all_", is_flag=True, help="Every job that waits.")
+@click.option("--all", "all_", is_flag=True, help="Every job that is not paused.")
 @pass_invocation
 def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> ExitCode:
-    """Have jobs tried at once."""
+    """Have jobs tried at once.
+
+    One that is under way is tried again at once if that attempt fails.
+    """
     from pacs_server.index.jobs import JobState
 
     with invocation.node() as node:
-        chosen = [job.id for job in node.jobs.listed(limit=1_000_000) if job.state is JobState.WAITING] if all_ else []
-        return _set_state(node.jobs, chosen or numbers, JobState.WAITING, "will be tried at once", may_be_none=all_)
+        known = node.jobs.listed(limit=1_000_000) if all_ else []
+        chosen = [job.id for job in known if job.state is not JobState.PAUSED]
+        if chosen:
+            changed = node.jobs.set_state(chosen, JobState.WAITING, datetime.now(UTC))  # the others have just been done
+            talk(f"{changed} of {len(chosen)} jobs will be tried at once")
+            return ExitCode.DONE
+        return _set_state(node.jobs, numbers, JobState.WAITING, "will be tried at once", may_be_none=all_)
 
 
 @jobs.command(example="pacs jobs pause --kind verify")

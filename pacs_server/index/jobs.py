@@ -9,20 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Insert,
-    Row,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Insert, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import UnknownName
@@ -201,30 +188,27 @@ class Jobs:
                 later = update(jobs).where(*unchanged).values(again | {"due_at": again_at.isoformat()})
                 settled = connection.execute(later).rowcount
             if not settled:
-                soon = update(jobs).where(mine, jobs.c.state == JobState.RUNNING)
-                connection.execute(soon.values(again | {"due_at": (now + settle).isoformat()}))
+                connection.execute(
+                    update(jobs).where(_is_under_way(job)).values(again | {"due_at": (now + settle).isoformat()})
+                )
 
     def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
-        """Have a job tried again later. Raises: IndexUnavailable."""
-        values = _after_failure(job.attempts, error, now)
-        if not_before is not None:
-            values["due_at"] = max(values["due_at"], not_before.isoformat())
+        """Have a job tried again later, or at once if `set_state` made it due meanwhile. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
-            connection.execute(mine.values(values))
+            values = _after_failure(connection, job, error, now, attempts=job.attempts, not_before=not_before)
+            connection.execute(update(jobs).where(_is_under_way(job)).values(values))
 
     def failed_for_target(self, job: Job, error: str, now: datetime) -> None:
-        """Have a job, and with it all of its kind and target that are due before, tried again later: not one of them
-        would fare better. The pause follows from the one of them that failed most often. Raises: IndexUnavailable.
+        """The same, and for all of its kind and target that are due before: not one of them would fare better. The
+        pause follows from the one of them that failed most often. Raises: IndexUnavailable.
         """
         alike = jobs.c.kind == job.kind, jobs.c.target == job.target
         with self._index.write() as connection:
             waiting = jobs.c.state == JobState.WAITING
             attempts = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
-            values = _after_failure(max(attempts, job.attempts), error, now)
+            values = _after_failure(connection, job, error, now, attempts=max(attempts, job.attempts))
             connection.execute(update(jobs).where(*alike, waiting, jobs.c.due_at < values["due_at"]).values(values))
-            mine = update(jobs).where(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING)
-            connection.execute(mine.values(values))
+            connection.execute(update(jobs).where(_is_under_way(job)).values(values))
 
     def release(self, worker: str) -> None:
         """Let the jobs of a worker that is gone be claimed at once. Raises: IndexUnavailable."""
@@ -304,11 +288,16 @@ class Jobs:
             return {kind: datetime.fromisoformat(at) for kind, at in connection.execute(oldest) if kind not in paused}
 
     def set_state(self, ids: Sequence[int], state: JobState, now: datetime) -> int:
-        """Pause jobs, or let them wait for their turn, due at once; answers how many. Raises: IndexUnavailable."""
-        values = {"state": state, "due_at": now.isoformat(), "attempts": 0}
+        """Pause jobs, or let them wait for their turn, due at once, as one that is under way is then if it fails;
+        answers how many. Raises: IndexUnavailable.
+        """
+        due, chosen, running = {"due_at": now.isoformat()}, jobs.c.id.in_(list(ids)), jobs.c.state == JobState.RUNNING
         with self._index.write() as connection:
-            chosen = jobs.c.id.in_(list(ids)), jobs.c.state != JobState.RUNNING
-            return connection.execute(update(jobs).where(*chosen).values(values)).rowcount
+            resting = update(jobs).where(chosen, ~running).values(due | {"state": state, "attempts": 0})
+            changed = connection.execute(resting).rowcount
+            if state is JobState.WAITING:
+                changed += connection.execute(update(jobs).where(chosen, running).values(due)).rowcount
+        return changed
 
     def drop(self, ids: Sequence[int]) -> int:
         """Forget jobs that nobody works on; answers how many. Raises: IndexUnavailable."""
@@ -359,14 +348,24 @@ def owing(index: Index) -> Insert:
 JOB_COLUMNS: Final = [column.name for column in jobs.c if column.name != "id"]
 
 
-def _after_failure(attempts: int, error: str, now: datetime) -> dict[str, Any]:
-    pause = min(_FIRST_PAUSE * 2 ** min(attempts, 16), _LONGEST_PAUSE)
+def _after_failure(
+    connection: Connection, job: Job, error: str, now: datetime, *, attempts: int, not_before: datetime | None = None
+) -> dict[str, Any]:
+    """How a job goes on that failed after so many attempts; it begins anew where `set_state` made it due meanwhile."""
+    due_at = connection.execute(select(jobs.c.due_at).where(jobs.c.id == job.id).with_for_update()).scalar()
+    is_asked_for = due_at != job.due_at.isoformat()
+    pause = timedelta() if is_asked_for else min(_FIRST_PAUSE * 2 ** min(attempts, 16), _LONGEST_PAUSE)
+    again_at = now + pause if is_asked_for or not_before is None else max(now + pause, not_before)
     return {
         "state": JobState.WAITING,
-        "attempts": attempts + 1,
-        "due_at": (now + pause).isoformat(),
+        "attempts": 1 if is_asked_for else attempts + 1,
+        "due_at": again_at.isoformat(),
         "error": error[:_MAX_ERROR_CHARACTERS],
     }
+
+
+def _is_under_way(job: Job) -> ColumnElement[bool]:
+    return and_(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING.value)
 
 
 def _lease_is_over(moment: Any) -> ColumnElement[bool]:
@@ -378,7 +377,7 @@ def _paused(connection: Connection) -> set[str]:
     return set(json.loads(found)) if found else set()
 
 
-def _job(row: Row[Any]) -> Job:
+def _job(row: Any) -> Job:
     return Job(
         id=row.id,
         kind=JobKind(row.kind),

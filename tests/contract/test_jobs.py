@@ -72,6 +72,40 @@ def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: Jobs) -
     assert claim(jobs, now=NOW)
 
 
+def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails(jobs: Jobs) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    for failure in range(3):  # so that its next pause is a long one
+        now = NOW + timedelta(hours=failure)
+        job = claim(jobs, now=now)
+        assert job
+        jobs.failed(job, "no volume", now)
+    job = claim(jobs, now=(began := NOW + timedelta(hours=4)))
+    assert job
+    asked = began + timedelta(seconds=1)
+    assert jobs.set_state([job.id], JobState.WAITING, asked) == 1
+    assert (jobs.one(job.id).state, claim(jobs, now=asked)) == (JobState.RUNNING, None)
+    failed = began + timedelta(seconds=2)
+    jobs.failed(job, "no volume", failed, not_before=failed + timedelta(days=1))
+    again = claim(jobs, now=failed)
+    assert again
+    jobs.failed(again, "no volume", failed)
+    assert claim(jobs, now=failed) is None, "it was asked for once"
+
+
+def test_those_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from_before(jobs: Jobs) -> None:
+    jobs.owe(JobKind.SEND, NOW, series=[("1", "1.1"), ("1", "1.2")], target="CT")
+    job = claim(jobs)
+    assert job
+    asked = NOW + timedelta(seconds=1)
+    assert jobs.set_state([one.id for one in jobs.listed()], JobState.WAITING, asked) == 2
+    jobs.failed_for_target(job, "nothing listens", asked)
+    again = [claim(jobs, now=asked) for _ in range(2)]
+    assert {series_of(one) for one in again} == {"1.1", "1.2"}
+    assert again[0]
+    jobs.failed_for_target(again[0], "nothing listens", asked)
+    assert claim(jobs, now=asked) is None
+
+
 def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: Jobs) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     job = claim(jobs)

@@ -69,10 +69,10 @@ _ORDERLY = (_CHECKED, _RELEASED, _REJECTED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Visit:
-    """One connection: its socket, where it comes from, and its number in the log."""
+    """One connection: where it comes from, by which port if that is this machine, and its number in the log."""
 
-    sock: socket.socket
     address: str
+    port: int | None
     number: int
 
 
@@ -123,13 +123,17 @@ class Provider:
     ) -> None:
         started = time.monotonic()
         connection: Connection | None = None
+        visit = _Visit(address=address, port=_port_here(sock), number=number)
         try:
             connection, fingerprint = agree()
-            ending = self._serve(connection, fingerprint, _Visit(sock=sock, address=address, number=number))
+            ending = self._serve(connection, fingerprint, visit)
         except (PeerAborted, PeerTimedOut, PeerRejected, ProtocolViolation) as error:
             ending = f"{type(error).__name__}: {error}"
             between = connection is None or connection.is_between_requests
-            self._note_broken(error, number, address, between_requests=between)
+            if self._is_from_server(visit):
+                ending = _CHECKED  # it gave up, and tells of that itself
+            else:
+                self._note_broken(error, number, address, between_requests=between)
         except ConfigError as error:
             log.error("TLS not spoken", number=number, address=address, why=error)
             ending = "no certificate of ours"
@@ -151,7 +155,7 @@ class Provider:
         def decide(request: AssociationRequest) -> Rejection | Sequence[ContextAnswer]:
             asked.append(request)
             try:
-                caller = self._let_in(request, fingerprint, visit.sock)
+                caller = self._let_in(request, fingerprint, visit)
                 if isinstance(caller, Rejection):
                     return caller
                 connection.confirms_identity = bool(caller.person)
@@ -200,17 +204,13 @@ class Provider:
             association.close()
             self._archive.requests.close(session.caller.aet, session.requester)
 
-    def _is_from_here(self, sock: socket.socket) -> bool:
+    def _is_from_server(self, visit: _Visit) -> bool:
         """Whether the server calls itself to see whether it answers. Nobody else can have that port meanwhile."""
-        try:
-            (own, *_), (host, port, *_) = sock.getsockname(), sock.getpeername()
-        except OSError:  # it has gone already
-            return False
-        return bool(host == own and self._is_self_check(port))
+        return visit.port is not None and self._is_self_check(visit.port)
 
-    def _let_in(self, request: AssociationRequest, fingerprint: str | None, sock: socket.socket) -> Caller | Rejection:
+    def _let_in(self, request: AssociationRequest, fingerprint: str | None, visit: _Visit) -> Caller | Rejection:
         """Who calls, and may. Raises: IndexUnavailable; ConfigError when nobody can log in."""
-        if self._is_from_here(sock):
+        if self._is_from_server(visit):
             self._archive.take_over_changes()
             return self_check_of(request.calling_aet)
         verdict = identify(request, self._rules, self._archive.registry.peer, fingerprint)
@@ -298,6 +298,15 @@ class Provider:
             seconds=round(seconds, 2),
             ended=ending,
         )
+
+
+def _port_here(sock: socket.socket) -> int | None:
+    """The port of the other end; None where that is another machine, or has gone."""
+    try:
+        (own, *_), (host, port, *_) = sock.getsockname(), sock.getpeername()
+    except OSError:
+        return None
+    return port if host == own else None
 
 
 def _dispatch(session: Session, command: Command) -> None:

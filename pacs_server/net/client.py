@@ -56,7 +56,7 @@ def connect(
     on_open: Callable[[int], None] | None = None,
 ) -> Association:
     """Request an association. `contexts`, at most 128: abstract syntax, transfer syntaxes, whether we act as its SCP.
-    `on_open` is told the port of our end before anything is requested.
+    `on_open` is told the port of our end before anything is said.
 
     What was accepted is in `contexts` of the association, what was not in `refused`; it may be that none was.
 
@@ -69,9 +69,7 @@ def connect(
         identity = destination.security.identity() if destination.security else None
     except ConfigError as error:
         raise PeerUnreachable(f"{destination} is not called: {error}") from error
-    connection = open_connection(destination, limits)
-    if on_open is not None:
-        on_open(connection.own_port)
+    connection = open_connection(destination, limits, on_open)
     try:
         agreement = request(connection, destination.aet, calling_aet, proposed, limits, destination.host, identity)
     except PeerRejected as error:
@@ -86,15 +84,19 @@ def connect(
     return Association(connection, limits, agreement, number)
 
 
-def open_connection(destination: Destination, limits: NetworkLimits) -> Connection:
+def open_connection(
+    destination: Destination, limits: NetworkLimits, on_open: Callable[[int], None] | None = None
+) -> Connection:
     """A connection on which nothing was said yet, or over TLS only that both sides are who they should be. In TLS 1.3
-    the other side may still refuse our certificate afterwards.
+    the other side may still refuse our certificate afterwards. `on_open` is told the port of our end before that.
 
     Raises: PeerUnreachable without a TCP connection, or when this node has no certificate for TLS; WrongCertificate;
     ProtocolViolation when its certificate is not trusted; PeerRejected; PeerAborted; PeerTimedOut.
     """
     host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
     sock = open_socket(host, port, named=destination, timeout_s=timeout_s)
+    if on_open is not None:
+        on_open(sock.getsockname()[1])
     if destination.security is None:
         return Connection(sock, limits)
     try:

@@ -86,12 +86,6 @@ class Connection:
         whole = int(seconds)
         self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(whole, int((seconds - whole) * 1e6) or 1))
 
-    @property
-    def own_port(self) -> int:
-        """The TCP port of our end."""
-        port: int = self._socket.getsockname()[1]
-        return port
-
     def mark_idle(self, idle: bool) -> None:
         """Tell the listener whether the connection may be closed without loss."""
         if isinstance(self._socket, IncomingSocket):

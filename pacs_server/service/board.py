@@ -18,7 +18,11 @@ from pacs_server.metrics import Totals
 # A thousand combinations of labels for each of a few families; pages that are not written take no memory.
 _HALF_BYTES: Final = 1 << 19
 _HEADER: Final = struct.Struct("<QII")  # number of the writing, length, checksum
-_TURNED_AT, _ANSWERED_AT, _PORT, _WORDS = range(4)
+_TURNED_AT, _ANSWERED_AT, _PORT, _GIVEN_UP = range(4)
+# So long Linux keeps the port of a connection that was closed on one side (tcp_fin_timeout): nobody else has it.
+_LATE_S: Final = 60.0
+# Of those that the self-check gave up, the port and when. It makes four calls of 3 s each before it rests for 5 s.
+_PLACES: Final = range(_GIVEN_UP, _GIVEN_UP + 2 * 16, 2)
 
 
 class Board:
@@ -27,7 +31,7 @@ class Board:
     def __init__(self, processes: int) -> None:
         self._past_place = processes
         self._memory = mmap.mmap(-1, (processes + 1) * 2 * _HALF_BYTES)
-        self._words = memoryview(mmap.mmap(-1, _WORDS * 8)).cast("d")
+        self._words = memoryview(mmap.mmap(-1, _PLACES.stop * 8)).cast("d")
         self._included: dict[str, int] = {}
         self.turn()
         self.answered()
@@ -110,9 +114,15 @@ class Board:
         """The self-check calls from this port of its machine."""
         self._words[_PORT] = port
 
+    def give_up(self, port: int) -> None:
+        """It no longer waits for an answer there. The call may be let in late, all the same."""
+        oldest = min(_PLACES, key=lambda place: self._words[place + 1])
+        self._words[oldest], self._words[oldest + 1] = port, time.monotonic()
+
     def is_expected(self, port: int) -> bool:
-        """Whether it does."""
-        return self._words[_PORT] == port
+        """Whether it does, or gave that up a moment ago."""
+        late = (place for place in _PLACES if self._words[place] == port)
+        return self._words[_PORT] == port or any(time.monotonic() - self._words[one + 1] < _LATE_S for one in late)
 
 
 def _as_json(totals: Totals) -> list[Any]:

@@ -48,6 +48,7 @@ class SelfCheck:
     board: Board
     doors: tuple[Door, ...] = field(default=())
     _fingerprint: str = ""
+    _port: int | None = None
 
     def look(self) -> tuple[Door, ...]:
         """Call each port, and one that did not answer well once more: a process may just have been killed."""
@@ -64,7 +65,7 @@ class SelfCheck:
 
     def _call(self, door: Door) -> str:
         """What is wrong with the answer; nothing when it is good."""
-        aet = str(self.settings.aet)
+        aet, self._port = str(self.settings.aet), None
         try:
             security = self._security() if door.is_secured else None
             association = client.connect(
@@ -72,7 +73,7 @@ class SelfCheck:
                 calling_aet=aet,
                 contexts=[(_VERIFICATION, (IMPLICIT_LE,), False)],
                 limits=_LIMITS,
-                on_open=self.board.expect,
+                on_open=self._expect,
             )
             try:
                 status = client.echo(association)
@@ -83,9 +84,15 @@ class SelfCheck:
             self.board.answered()
             return str(error)
         except (PacsError, ConfigError) as error:
+            if self._port is not None:
+                self.board.give_up(self._port)
             return str(error)
         self.board.answered()
         return "" if status == 0 else f"the C-ECHO was answered with {hex(status)}"
+
+    def _expect(self, port: int) -> None:
+        self._port = port
+        self.board.expect(port)
 
     def _security(self) -> Security:
         """With the certificate of the server: of a new one that cannot be used an alarm tells, and the old one goes on.

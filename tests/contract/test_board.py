@@ -101,3 +101,19 @@ def test_a_process_sees_when_the_supervisor_turned_and_from_where_the_server_cal
     assert not board.is_expected(4712)
     assert 0 <= board.supervisor_age_s() < 60
     assert 0 <= board.unanswered_s() < 60
+
+
+def test_a_call_that_was_given_up_is_expected_for_a_while_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    board, now = Board(1), 1_000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for port in range(5_000, 5_020):
+        board.expect(port)
+        in_a_process(lambda port=port: board.give_up(port))  # type: ignore[misc]
+        now += 1.0
+    board.expect(6_000)
+    assert [port for port in range(4_990, 6_010) if board.is_expected(port)] == [*range(5_004, 5_020), 6_000]
+    now = 1_019.0 + 59.0
+    assert board.is_expected(5_019)
+    assert not board.is_expected(5_018)
+    now += 1.0
+    assert not board.is_expected(5_019)

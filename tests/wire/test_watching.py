@@ -132,6 +132,39 @@ def test_the_server_calls_both_of_its_ports_and_leaves_no_trace(archive: Archive
     assert not any(name.startswith("pacs_broken") for name in now.keys() - before.keys())
 
 
+def test_a_call_to_itself_that_is_let_in_when_it_was_given_up_leaves_no_trace_either(archive: Archive) -> None:
+    def counts(*names: str) -> float:
+        return sum(value for name, value in metrics(archive).items() if name.startswith(names))
+
+    def wait_until_all_is_counted() -> None:
+        served = lambda: len(re.findall(r" association number=", archive.log_text()))  # noqa: E731
+        wait_for(lambda: counts("pacs_accepted") == served(), "everything to be counted", timeout_s=SOON_S)
+
+    def wait_until_told(what: str) -> None:
+        for door in ("plain", "TLS"):
+            told = f"{what} door={door}"
+            wait_for(lambda told=told: told in archive.log_text()[begin:], told, timeout_s=SOON_S)  # type: ignore[misc]
+
+    wait_for(lambda: not reasons(archive), "the server to be ready", timeout_s=SOON_S)
+    wait_until_all_is_counted()
+    broken, begin = counts("pacs_broken", "pacs_rejected"), len(archive.log_text())
+    serving = children(archive.pid)[:-1]  # the last one watches
+    for pid in serving:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until_told("self-check failed")
+    finally:
+        for pid in serving:
+            os.kill(pid, signal.SIGCONT)
+    wait_until_told("self-check is good again")
+    with associate(archive, [(rude.VERIFICATION, [IMPLICIT_LE])], aet="STRANGER") as association:
+        assert association.send_c_echo().Status == 0x0000
+    wait_for(lambda: "calling=STRANGER" in archive.log_text()[begin:], "the stranger to be told of", timeout_s=SOON_S)
+    assert re.findall(r" (association|connection) number=", archive.log_text()[begin:]) == ["association"]
+    wait_until_all_is_counted()
+    assert counts("pacs_broken", "pacs_rejected") == broken
+
+
 def test_nobody_else_is_taken_for_the_server_because_he_uses_its_name(archive: Archive) -> None:
     begin = metrics(archive).get('pacs_accepted_associations_total{peer="unregistered"}', 0)
     with associate(archive, [(rude.VERIFICATION, [IMPLICIT_LE])], aet=archive.aet) as association:

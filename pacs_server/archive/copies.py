@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import Final
 
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
@@ -14,6 +15,8 @@ from pacs_server.storage.carrying import carry
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.volume import Status, Volume
+
+_LOOKS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +61,32 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
     for bad in damaged:
         volume = placement.volume(bad.volume_id)
         if volume is not None:
-            if not damage_of(volume, bad.path, one.digest):  # somebody has replaced it meanwhile
+            if not _put_aside(volume, PurePosixPath(bad.path), one.digest):  # somebody has replaced it meanwhile
                 copies.mark_verified([(bad.volume_id, bad.path)], now)
                 good.append(bad)
                 continue
-            volume.put_aside(PurePosixPath(bad.path))
             good.append(write_copy(one, source, volume, copies, placement, now))
             written += 1
     while _lacks(one, good, placement):
         good.append(write_copy(one, source, _homes(good, placement)[0], copies, placement, now))
         written += 1
     return written
+
+
+def _put_aside(volume: Volume, path: PurePosixPath, digest: str) -> bool:
+    """Put a copy aside if it is damaged; whether it was. To read it may take minutes, in which somebody else puts it
+    aside and writes it anew: what was read is no reason to put that one aside.
+
+    Raises: VolumeUnavailable.
+    """
+    for _ in range(_LOOKS):
+        seen = volume.stamp_of(path)
+        if not damage_of(volume, str(path), digest):
+            return False
+        if volume.stamp_of(path) == seen:
+            volume.put_aside(path)
+            return True
+    raise VolumeUnavailable(f"{path} on volume {volume.spec.name} changes again and again while it is read")
 
 
 def _lacks(one: KeptObject, good: Sequence[Copy], placement: Placement) -> int:

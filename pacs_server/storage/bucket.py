@@ -130,6 +130,10 @@ class Bucket:
         held = self._s3.head(self._key(path))
         return None if held is None else held[0]
 
+    def stamp_of(self, path: PurePosixPath) -> tuple[int, str] | None:
+        """Its size and, where the server tells it, its SHA-256."""
+        return self._s3.head(self._key(path))
+
     def open_file(self, path: PurePosixPath, *, at_once_bytes: int, from_disk: bool = False) -> ObjectInBucket:
         """Read an object when it is not longer than `at_once_bytes`; nothing of it is remembered here."""
         return ObjectInBucket(self._s3, self._key(path), at_once_bytes)

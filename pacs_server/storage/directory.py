@@ -94,12 +94,21 @@ class Directory:
 
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of a regular file in bytes, None when there is none."""
+        seen = self._seen(path)
+        return None if seen is None else seen.st_size
+
+    def stamp_of(self, path: PurePosixPath) -> tuple[int, int] | None:
+        """When it was written, and its size. Not its inode: FUSE may give one file another number at each look."""
+        seen = self._seen(path)
+        return None if seen is None else (seen.st_mtime_ns, seen.st_size)
+
+    def _seen(self, path: PurePosixPath) -> os.stat_result | None:
         try:
             directory = self.tree.open_directory(path.parent)
             seen = os.stat(path.name, dir_fd=directory.number, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return seen.st_size if stat.S_ISREG(seen.st_mode) else None
+        return seen if stat.S_ISREG(seen.st_mode) else None
 
     def open_file(self, path: PurePosixPath, *, at_once_bytes: int, from_disk: bool = False) -> FileOnDisk:
         """Open a file, and read it when it is not longer than `at_once_bytes`."""

@@ -121,6 +121,9 @@ class Medium(Protocol):
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of a regular file in bytes, None when there is none."""
 
+    def stamp_of(self, path: PurePosixPath) -> tuple[int | str, ...] | None:
+        """By what it can be seen that another file has taken the place of one; None when there is none."""
+
     def open_file(self, path: PurePosixPath, *, at_once_bytes: int, from_disk: bool = False) -> OpenFile:
         """Open a file, and read it when it is not longer than `at_once_bytes`. `from_disk`: not from what this machine
         still remembers of it. Raises: FileNotFoundError.

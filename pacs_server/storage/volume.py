@@ -306,6 +306,13 @@ class Volume:
         size_bytes = self._call(partial(self.medium().size_of, path))
         return size_bytes is not None and size_bytes >= at_least_bytes
 
+    def stamp_of(self, path: PurePosixPath) -> tuple[int | str, ...] | None:
+        """By what it can be seen that another file has taken the place of one; None when there is none.
+
+        Raises: VolumeUnavailable.
+        """
+        return self._call(partial(self.medium().stamp_of, path))
+
     def put_aside(self, path: PurePosixPath) -> None:
         """Move a damaged file out of the way, to `quarantine/`, if it is there. Raises: VolumeUnavailable."""
         self.move(path, QUARANTINE / path.relative_to(ROOT))

@@ -10,12 +10,14 @@ from support.house import House
 from support.samples import tiny
 from support.site import LATER, NOW, Site
 
+from pacs_server.archive.copies import damage_of
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Registry
 from pacs_server.service.deeds import verify_volumes
+from pacs_server.storage.volume import Volume
 
 
 @pytest.fixture
@@ -99,6 +101,29 @@ def test_a_damaged_copy_is_found_put_aside_and_replaced(site: Site, harm: str, h
     assert (path.read_bytes(), site.copies.count_damaged()) == (whole, 0)
     put_aside = list((site.volumes[harmed].spec.path / "quarantine").rglob("*.dcm"))
     assert len(put_aside) == (0 if harm == "deleted" else 1)
+
+
+def test_a_copy_that_somebody_else_replaces_while_it_is_read_is_not_put_aside(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.take_in(1)
+    path = site.file(0, "b")
+    whole = path.read_bytes()
+    flip(path)
+    site.verify("b")
+
+    def replaced_meanwhile(volume: Volume, *told: str) -> str:
+        damage = damage_of(volume, *told)
+        if damage:
+            another = path.with_name("another")
+            another.write_bytes(whole)
+            another.rename(path)
+        return damage
+
+    monkeypatch.setattr("pacs_server.archive.copies.damage_of", replaced_meanwhile)
+    assert site.complete() == (0, ())
+    assert (path.read_bytes(), site.copies.count_damaged()) == (whole, 0)
+    assert not list((site.volumes["b"].spec.path / "quarantine").rglob("*.dcm"))
 
 
 def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site) -> None:

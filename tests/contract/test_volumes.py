@@ -175,6 +175,16 @@ def test_a_file_that_is_put_aside_moved_or_removed_is_there_no_more_and_only_the
     assert files.names() == [".pacs-volume.json"]
 
 
+def test_another_file_in_the_place_of_one_is_told_apart(placement: Placement, volume: Volume) -> None:
+    assert volume.stamp_of(path_of(1)) is None
+    placement.store(path_of(1), [b"content"])
+    seen = volume.stamp_of(path_of(1))
+    assert seen is not None
+    assert volume.stamp_of(path_of(1)) == seen
+    placement.store(path_of(1), [b"other content"])
+    assert volume.stamp_of(path_of(1)) not in (None, seen)
+
+
 def test_what_is_unfinished_for_an_hour_is_litter_and_can_be_removed(
     placement: Placement, volume: Volume, files: Files
 ) -> None:

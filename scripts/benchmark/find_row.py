@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmark.figures import Figure, Goal
 from benchmark.floors import stream_s
-from benchmark.processes import LeftOut, cpu_seconds, nagle, run
+from benchmark.processes import LeftOut, cpu_seconds, nagle, run, settle
 from benchmark.raw_services import find
 from benchmark.servers import Server
 from benchmark.studies import NAME_PART, NAME_PREFIX, UNKNOWN_PATIENT_ID
@@ -40,8 +40,6 @@ _USUAL_KEYS: Final = {
     0x00080056: "InstanceAvailability",
 }
 _TIMEOUT_S: Final = 120.0
-# What a server does once when it has started, like counting what it holds, is not what is measured.
-_SETTLE_S: Final = 5.0
 
 # Name, keys, how often it is asked, and the milliseconds of the fastest peer, 100,000 studies (docs/performance.md).
 QUERIES: Final[tuple[tuple[str, dict[int, str], int, float], ...]] = (
@@ -101,7 +99,7 @@ def hold_studies(bench: Bench, server: Server) -> None:
 
 def queries(server: Server) -> Iterator[Figure]:
     """Each query of QUERIES to a running server by a raw client, after a first one that is not counted."""
-    time.sleep(_SETTLE_S)
+    settle(server.pid)
     find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
     for name, keys, times, peer_ms in QUERIES:
         yield _query(server, name, _keys(keys), times, peer_ms)
@@ -112,7 +110,7 @@ def find_million_row(bench: Bench) -> Iterator[Figure]:
     with bench.prepared() as server:
         server.hold_studies(_MILLION, bench.seed, _OBJECTS)
         server.start()
-        time.sleep(_SETTLE_S)
+        settle(server.pid)
         find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
         for name, keys in _AT_A_MILLION:
             results = [find(server.port, server.aet, _keys(keys)) for _ in range(10)]

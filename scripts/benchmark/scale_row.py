@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from benchmark.figures import Figure, Goal
-from benchmark.processes import Failed, cpu_seconds, memory_bytes
+from benchmark.processes import Failed, cpu_seconds, memory_bytes, settle
 from benchmark.report import number
 from benchmark.servers import Server
 from benchmark.store_rows import senders_name
@@ -45,6 +45,7 @@ def scale_row(bench: Bench) -> Iterator[Figure]:
         for turn in range(_TURNS):
             for level, server in zip(_LEVELS, servers, strict=True):
                 server.start()
+                settle(server.pid)
                 store_together(server, dealt(new, _WARM_UP, max(_SENDERS)))
                 for senders in _SENDERS:
                     shares = dealt(new, _COUNT, senders)

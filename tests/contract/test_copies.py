@@ -39,7 +39,7 @@ def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: S
 
 
 def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index: Index) -> None:
-    """Whether it is owed was asked of each object: minutes with ten million, of which none lacked any."""
+    """Whether it is owed was asked of each object: 5 s with ten million, of which none lacked any."""
     asked: list[tuple[str, tuple[object, ...]]] = []
 
     @event.listens_for(index.engine, "before_cursor_execute")

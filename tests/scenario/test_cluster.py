@@ -48,6 +48,13 @@ def nodes(tmp_path: Path) -> Iterator[Callable[..., tuple[Archive, Archive]]]:
         yield make
 
 
+def look_for_second_at(node: Archive, path: Path) -> None:
+    """From its next start on, a node looks for the second volume at another path."""
+    settings = yaml.safe_load(node.config.read_text(encoding="utf-8"))
+    text = yaml.safe_dump(settings | {"volume_paths": {"second": str(path)}})
+    node.config.write_text(text, encoding="utf-8")
+
+
 def begin(nodes: tuple[Archive, Archive], folder: Path) -> list[Sender]:
     folder.mkdir()
     one, other = nodes
@@ -123,9 +130,13 @@ def test_nothing_acknowledged_is_lost_with_the_primary_and_both_nodes_go_on_with
 def test_what_a_killed_node_had_under_way_is_done_by_the_other(
     nodes: Callable[..., tuple[Archive, Archive]], cluster: Cluster, tmp_path: Path
 ) -> None:
-    one, other = nodes(cluster.url("pacs"), need=1, other_dies_at=("read back", 1))  # so it has a job under lease
+    one, other = nodes(cluster.url("pacs"), need=1, other_dies_at=("read back", 1))
+    assert one.stop() == 0
+    look_for_second_at(one, tmp_path / "mounted-later")
+    one.start()
     senders = begin((one, other), tmp_path / "objects")
-    other.wait_for_death(TAKEN_UP_S)
+    other.wait_for_death(TAKEN_UP_S)  # with a job under lease, because no other node reaches the volume
+    (tmp_path / "second").rename(tmp_path / "mounted-later")
     acknowledged = acknowledged_by(senders)
     owed = "SELECT count(*) FROM jobs WHERE kind = 'copy'"
     wait_for(lambda: not cluster.execute(owed, "pacs"), "every copy to be made", timeout_s=TAKEN_UP_S, every_s=0.2)
@@ -147,9 +158,7 @@ def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where
         "the other to tell of both",
         timeout_s=TAKEN_UP_S,
     )
-    settings = yaml.safe_load(other.config.read_text(encoding="utf-8"))
-    text = yaml.safe_dump(settings | {"volume_paths": {"second": str(tmp_path / "not-mounted")}})
-    other.config.write_text(text, encoding="utf-8")
+    look_for_second_at(other, tmp_path / "not-mounted")
     other.start()
     (tmp_path / "objects").mkdir()
     sender = Sender(other, objects(tmp_path / "objects", 1, 20))

@@ -14,7 +14,7 @@ from typing import Final
 from benchmark.figures import Figure, Goal
 from benchmark.floors import conversations_per_s
 from benchmark.objects import CT
-from benchmark.processes import cpu_seconds, memory_bytes
+from benchmark.processes import cpu_seconds, memory_bytes, settle
 from benchmark.raw_association import RawAssociation
 from benchmark.raw_services import echo_once, echo_request
 from benchmark.servers import Server
@@ -74,7 +74,7 @@ def idle_row(bench: Bench) -> Iterator[Figure]:
             source = f"127.0.0.{2 + number // 75}"
             association = RawAssociation.request(server.port, rq, source=source)
             opened.callback(association.close)
-        time.sleep(1.0)
+        settle(server.pid)
         cpu_before = cpu_seconds(server.pid)
         time.sleep(_IDLE_S)
         percent = (cpu_seconds(server.pid) - cpu_before) / _IDLE_S * 100

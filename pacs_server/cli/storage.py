@@ -284,7 +284,7 @@ def _known(node: Node, name: str) -> VolumeRow:
 def _only_on(node: Node, row: VolumeRow) -> int:
     """How many objects have no copy elsewhere that can be read now and is to stay."""
     others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
-    return node.copies.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
+    return node.spread.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

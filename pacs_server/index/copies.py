@@ -1,8 +1,7 @@
-"""The copies of objects as rows: which objects lack some, when each was verified, what is damaged."""
+"""The copies of objects as rows: when each was verified, and what is damaged."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,34 +9,29 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
-    and_,
     bindparam,
     case,
     delete,
     func,
     insert,
     null,
-    or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
-from pacs_server.index.deposits import SOUND, is_deposited
+from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import MANY_DAMAGED, note_change
-from pacs_server.index.site_tables import deposits, jobs, releases, site, volumes
+from pacs_server.index.site_tables import releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
-from pacs_server.index.totals import portions
 
 _BATCH: Final = 1000
 ROUND: Final = "verification:"
-_GOOD: Final = copies.c.damage.is_(None)
+# Nothing is known against it.
+GOOD: Final = copies.c.damage.is_(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +84,7 @@ class Copies:
             index, update(copies).where(*here).values(verified_at=bindparam("moment"), damage=null())
         )
         self._damaged = Statement(
-            index, update(copies).where(*here, _GOOD).values(verified_at=null(), damage=bindparam("reason"))
+            index, update(copies).where(*here, GOOD).values(verified_at=null(), damage=bindparam("reason"))
         )
 
     def of_series(self, study_uid: str, series_uid: str) -> list[KeptObject]:
@@ -205,7 +199,7 @@ class Copies:
             .join_from(copies, instances)
             .join(series)
             .join(studies)
-            .where(copies.c.volume_id == volume_id, _GOOD)
+            .where(copies.c.volume_id == volume_id, GOOD)
             .limit(limit)
         )
         # Those that were never verified lie in the order in which they came: the first tells whether any is old enough.
@@ -258,94 +252,10 @@ class Copies:
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == f"{ROUND}{volume_id}"))
 
-    def lacking(self, *, want: int, after: int, absent: Sequence[str]) -> tuple[list[tuple[str, str]], int]:
-        """Of the next 1000 series after row `after`: the UIDs of those in which an object has good copies in fewer than
-        `want` fault domains, where the volumes `absent` do not count; and the row to go on from, 0 at the end.
-
-        Raises: IndexUnavailable.
-        """
-        with self._index.read() as connection:
-            portion = select(series.c.id).where(series.c.id > after).order_by(series.c.id).limit(_BATCH)
-            rows = [row.id for row in connection.execute(portion)]
-            if not rows:
-                return [], 0
-            few = _lacking(want, absent).where(series.c.id.between(rows[0], rows[-1])).subquery()
-            named = select(studies.c.study_uid, series.c.series_uid).join_from(series, studies)
-            named = named.where(series.c.id.in_(select(few.c.series_row)))
-            found = [(row.study_uid, row.series_uid) for row in connection.execute(named)]
-        return found, rows[-1] if len(rows) == _BATCH else 0
-
-    def count_lacking(self, *, want: int, absent: Sequence[str]) -> int:
-        """How many objects, of the series for which copies are owed, have too few. Raises: IndexUnavailable."""
-        # From the jobs to the objects: asked of each object of ten million, it took 5 s to find none.
-        owed = (
-            select(series.c.id)
-            .select_from(jobs)
-            .join(studies, studies.c.study_uid == jobs.c.study_uid)
-            .join(series, and_(series.c.study_row == studies.c.id, series.c.series_uid == jobs.c.series_uid))
-            .where(jobs.c.kind == JobKind.COPY)
-        )
-        few = _lacking(want, absent).where(instances.c.series_row.in_(owed)).subquery()
-        with self._index.read() as connection:
-            return connection.execute(select(func.count()).select_from(few)).scalar_one()
-
     def count_damaged(self) -> int:
         """How many copies are known to be damaged. Raises: IndexUnavailable."""
         with self._index.read() as connection:
             return connection.execute(select(func.count()).where(copies.c.damage.is_not(None))).scalar_one()
-
-    def spread(self, volume_ids: Sequence[str], archives: Sequence[str] = ()) -> dict[frozenset[str], int]:
-        """How many objects, versions and what is in the trash too, have good copies on exactly which of these volumes,
-        or are kept by which of these archive servers, by their AE titles; those that have none, on the empty set. They
-        are counted in portions, each as it is at one moment.
-
-        Raises: IndexUnavailable.
-        """
-        found: Counter[frozenset[str]] = Counter()
-        for first, last in portions(self._index):
-            found += self._spread_of(first, last, volume_ids, archives)
-        return dict(found)
-
-    def _spread_of(
-        self, first: int, last: int, volume_ids: Sequence[str], archives: Sequence[str]
-    ) -> Counter[frozenset[str]]:
-        """The same of the objects of these rows."""
-        ids = list(dict.fromkeys((*volume_ids, *archives)))
-        # Of other volumes too: named here, SQLite would look for all of their copies, and not for those of these rows.
-        places = select(copies.c.instance_row, copies.c.volume_id.label("place")).where(
-            _GOOD, copies.c.instance_row.between(first, last)
-        )
-        if archives:
-            same = and_(deposits.c.sop_uid == instances.c.sop_uid, deposits.c.digest == instances.c.digest)
-            kept = select(instances.c.id, deposits.c.aet).join_from(deposits, instances, same)
-            kept = kept.where(SOUND, deposits.c.aet.in_(list(archives)), instances.c.id.between(first, last))
-            held = union_all(places, kept).subquery()
-        else:
-            held = places.subquery()
-        has = [func.max(case((held.c.place == one, 1), else_=0)).label(f"on_{n}") for n, one in enumerate(ids)]
-        of_each = select(held.c.instance_row, *has).group_by(held.c.instance_row).subquery()
-        kinds = [of_each.c[f"on_{place}"] for place in range(len(ids))]
-        counted = select(func.count(), *kinds).select_from(of_each).group_by(*kinds)
-        here = select(func.count()).where(instances.c.id.between(first, last))
-        found: Counter[frozenset[str]] = Counter()
-        with self._index.read_at_one_moment() as connection:
-            total = connection.execute(here).scalar_one()
-            for objects, *on in connection.execute(counted):
-                found[frozenset(one for one, is_on in zip(ids, on, strict=True) if is_on)] += objects
-        found[frozenset()] += total - found.total()
-        return found
-
-    def only_on(self, volume_id: str, *, others: Sequence[str]) -> int:
-        """How many objects of this volume have no good copy on one of the others. Raises: IndexUnavailable."""
-        here = copies.alias()
-        elsewhere = select(copies.c.id).where(
-            copies.c.instance_row == here.c.instance_row, copies.c.volume_id.in_(list(others)), _GOOD
-        )
-        counted = select(func.count(here.c.instance_row.distinct())).where(
-            here.c.volume_id == volume_id, ~elsewhere.exists()
-        )
-        with self._index.read() as connection:
-            return connection.execute(counted).scalar_one()
 
     def count_on(self, volume_id: str) -> int:
         """How many copies are on a volume. Raises: IndexUnavailable."""
@@ -364,33 +274,6 @@ class Copies:
                 removed = connection.execute(delete(copies).where(copies.c.id.in_(some))).rowcount
         with self._index.write() as connection:
             connection.execute(delete(releases).where(releases.c.volume_id == volume_id))
-
-
-def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
-    """The instances, with the row of their series, whose good copies are in too few fault domains. An archive server
-    that keeps one counts as a domain beside those that are here; where nothing is here, nothing can be made of it.
-    """
-    counts: ColumnElement[int] = func.count(volumes.c.domain.distinct())
-    here: ColumnElement[int] = func.count(copies.c.id)
-    elsewhere = is_deposited()
-    on_volume = (volumes.c.id == copies.c.volume_id) & volumes.c.id.not_in(list(absent))
-    return (
-        select(instances.c.id, instances.c.series_row)
-        .select_from(instances)
-        .join(series)
-        .outerjoin(copies, (copies.c.instance_row == instances.c.id) & _GOOD)
-        .outerjoin(volumes, on_volume)
-        .group_by(instances.c.id, instances.c.series_row)
-        .having(
-            and_(
-                counts < want,
-                or_(
-                    and_(here == 0, elsewhere == 0),
-                    and_(here > 0, or_(counts == 0, counts + elsewhere < want)),
-                ),
-            )
-        )
-    )
 
 
 def _copy(row: Any) -> Copy:

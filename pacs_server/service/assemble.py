@@ -41,6 +41,7 @@ from pacs_server.index.routes import Route, Routes
 from pacs_server.index.schema import open_current
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.index.sendings import Sendings
+from pacs_server.index.spread import CopySpread
 from pacs_server.index.studies import Studies
 from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
@@ -70,6 +71,7 @@ class Node:
         self.search = Search(index)
         self.fields = Fields(index)
         self.copies = Copies(index)
+        self.spread = CopySpread(index)
         self.holdings = Holdings(index)
         self.deposits = Deposits(index)
         self.releases = Releases(index)

@@ -49,7 +49,7 @@ def backlog_of(node: Node) -> dict[str, Any]:
         jobs[kind] = jobs.get(kind, 0) + number
     return {
         "want": want,
-        "lacking_copies": node.copies.count_lacking(want=want, absent=absent),
+        "lacking_copies": node.spread.count_lacking(want=want, absent=absent),
         "damaged_copies": node.copies.count_damaged(),
         "leaving_files": sum(one.files for one in node.releases.waiting()),
         "jobs": jobs,

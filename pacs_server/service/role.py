@@ -79,7 +79,7 @@ def failover_facts(node: Node, now: datetime) -> dict[str, Any]:
         "takes_stores": node.settings.failover.standby_stores or not node.is_standby(),
         "draining_since": draining and draining.since.isoformat(timespec="seconds"),
         "draining_by": draining and draining.who,
-        "lacking_copies": node.copies.count_lacking(want=node.policies().usual.want, absent=absent),
+        "lacking_copies": node.spread.count_lacking(want=node.policies().usual.want, absent=absent),
         "unfinished": left and left.facts(),
         "partners": [_partner_facts(node, one.name, contacts.get(one.name), now) for one in node.partners.all()],
     }

@@ -183,7 +183,7 @@ class Runner:
         while after:
             now = datetime.now(UTC)
             node.jobs.renew(job, now, _LEASE)
-            lacking, after = node.copies.lacking(want=want, after=max(after, 0), absent=absent)
+            lacking, after = node.spread.lacking(want=want, after=max(after, 0), absent=absent)
             node.jobs.owe(JobKind.COPY, now, series=lacking)
 
     def _read_fields(self) -> bool:

@@ -44,7 +44,7 @@ def count_copies(node: Node) -> Spread:
     these are called in the model. Raises: IndexUnavailable.
     """
     archives = {one.aet: f"{_ARCHIVE}{one.aet}" for one in node.deposits.kept()}
-    counted = node.copies.spread([volume.spec.id for volume in node.volumes()], list(archives))
+    counted = node.spread.by_places([volume.spec.id for volume in node.volumes()], list(archives))
     return {frozenset(archives.get(one, one) for one in places): objects for places, objects in counted.items()}
 
 

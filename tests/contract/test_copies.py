@@ -28,9 +28,9 @@ def site(index: Index, tmp_path: Path) -> Site:
 def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: Site) -> None:
     site.take_in(3, need=1, only="a")
     assert site.jobs.counts() == {("copy", "waiting"): 1}
-    assert site.copies.count_lacking(want=2, absent=[]) == 3
+    assert site.spread.count_lacking(want=2, absent=[]) == 3
     assert site.complete() == (3, ())
-    assert site.copies.count_lacking(want=2, absent=[]) == 0
+    assert site.spread.count_lacking(want=2, absent=[]) == 0
     for number, sample in enumerate(site.samples):
         assert site.file(number, "b").read_bytes() == site.file(number, "a").read_bytes()
         assert site.file(number, "b").read_bytes().endswith(sample.data_set)
@@ -47,7 +47,7 @@ def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index
         if sql.startswith("SELECT"):
             asked.append((sql, values))
 
-    site.copies.count_lacking(want=2, absent=[])
+    site.spread.count_lacking(want=2, absent=[])
     ((sql, values),) = asked
     with index.read() as connection:
         if index.database_path is None:
@@ -59,19 +59,19 @@ def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index
 def test_with_enough_copies_nothing_is_owed(site: Site) -> None:
     site.take_in(2, need=2)
     assert site.jobs.counts() == {}
-    assert site.copies.lacking(want=2, after=0, absent=[]) == ([], 0)
+    assert site.spread.lacking(want=2, after=0, absent=[]) == ([], 0)
 
 
 def test_a_survey_finds_the_series_that_lack_copies_now(site: Site) -> None:
     site.take_in(2, need=2)
     series = (site.samples[0].study_uid, site.samples[0].series_uid)
-    assert site.copies.lacking(want=3, after=0, absent=[]) == ([series], 0)
-    assert site.copies.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id]) == ([series], 0)
+    assert site.spread.lacking(want=3, after=0, absent=[]) == ([series], 0)
+    assert site.spread.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id]) == ([series], 0)
     ids = {name: volume.spec.id for name, volume in site.volumes.items()}
-    assert site.copies.only_on(ids["a"], others=[ids["b"]]) == 0
-    assert site.copies.only_on(ids["a"], others=[]) == 2, "a copy on a volume that is away does not count"
+    assert site.spread.only_on(ids["a"], others=[ids["b"]]) == 0
+    assert site.spread.only_on(ids["a"], others=[]) == 2, "a copy on a volume that is away does not count"
     site.copies.forget_volume(site.volumes["b"].spec.id)
-    assert site.copies.only_on(ids["a"], others=[ids["b"]]) == 2
+    assert site.spread.only_on(ids["a"], others=[ids["b"]]) == 2
 
 
 def flip(path: Path) -> None:
@@ -214,15 +214,15 @@ def test_many_damaged_copies_of_one_day_count_against_their_volume_and_few_of_ma
 
 def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:
     a, b = (site.volumes[name].spec.id for name in ("a", "b"))
-    assert site.copies.spread([a, b]) == {}
+    assert site.spread.by_places([a, b]) == {}
     site.take_in(3)
     site.store(tiny("alone", study="other"), need=1, only="a")
-    assert site.copies.spread([a, b]) == {frozenset({a, b}): 3, frozenset({a}): 1}
-    assert site.copies.spread([b]) == {frozenset({b}): 3, frozenset(): 1}
-    assert site.copies.spread([]) == {frozenset(): 4}
+    assert site.spread.by_places([a, b]) == {frozenset({a, b}): 3, frozenset({a}): 1}
+    assert site.spread.by_places([b]) == {frozenset({b}): 3, frozenset(): 1}
+    assert site.spread.by_places([]) == {frozenset(): 4}
     damaged, forgotten = site.objects()[:2]
     for copy in damaged.copies:
         site.copies.mark_damaged(copy.volume_id, copy.path, "its digest is another", NOW)
     for copy in forgotten.copies:
         Holdings(site.index).forget(copy.volume_id, copy.path)
-    assert site.copies.spread([a, b]) == {frozenset({a, b}): 1, frozenset({a}): 1, frozenset(): 2}
+    assert site.spread.by_places([a, b]) == {frozenset({a, b}): 1, frozenset({a}): 1, frozenset(): 2}

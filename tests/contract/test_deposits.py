@@ -55,7 +55,7 @@ class Depositing(Site):
         return self.deposits.give_up([one.row for one in self.of_series()], ids, FAR, due_at=LATER)
 
     def lacking(self) -> int:
-        found, _ = self.copies.lacking(want=2, after=0, absent=[])
+        found, _ = self.spread.lacking(want=2, after=0, absent=[])
         return len(found)
 
     def decider(self) -> Decider:
@@ -104,21 +104,21 @@ def test_a_deposit_counts_as_a_copy_beside_those_that_are_here_and_alone_as_enou
     assert site.give_up("a") == 2
     assert (site.lacking(), site.complete()) == (0, (0, ()))
     ids = [volume.spec.id for volume in site.volumes.values()]
-    assert site.copies.spread(ids, [FAR]) == {frozenset({ids[1], FAR}): 2}
-    assert site.copies.spread(ids) == {frozenset({ids[1]}): 2}
+    assert site.spread.by_places(ids, [FAR]) == {frozenset({ids[1], FAR}): 2}
+    assert site.spread.by_places(ids) == {frozenset({ids[1]}): 2}
     assert site.give_up("b") == 2
     assert (site.lacking(), site.complete()) == (0, (0, ()))
-    assert site.copies.spread(ids, [FAR]) == {frozenset({FAR}): 2}
+    assert site.spread.by_places(ids, [FAR]) == {frozenset({FAR}): 2}
     site.deposits.note_damage(FAR, site.of_series()[0].name, "it is not there")
     assert site.lacking() == 1, "it is lost, and nothing hides that"
-    assert site.copies.spread(ids, [FAR]) == {frozenset({FAR}): 1, frozenset(): 1}
+    assert site.spread.by_places(ids, [FAR]) == {frozenset({FAR}): 1, frozenset(): 1}
 
 
 def test_a_deposit_and_a_copy_on_a_volume_that_is_emptied_are_one_copy_too_few(site: Depositing) -> None:
     site.take_in(1)
     site.keep(0)
     site.give_up("a")
-    found, _ = site.copies.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id])
+    found, _ = site.spread.lacking(want=2, after=0, absent=[site.volumes["b"].spec.id])
     assert len(found) == 1
 
 

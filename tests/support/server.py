@@ -225,11 +225,16 @@ def descendants(pid: int) -> list[int]:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process is there and has not ended.
+
+    It has when the last of its threads has: one that waits in accept() may take a connection after the first thread is
+    a zombie, and resets it as it dies.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+        threads = [task.joinpath("stat").read_text(encoding="ascii") for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:  # a thread went between the list and the look, or the process has
+        return Path(f"/proc/{pid}/task").exists()
+    return any(told.rpartition(")")[2].split()[0] not in "ZX" for told in threads)
 
 
 def resident_bytes(pid: int) -> int:

@@ -80,6 +80,8 @@ def database_url(text: str) -> str:
         raise ValueError("holds a password; put it in a file and name that file (database_password_file in pacs.yaml)")
     if parts.scheme == "sqlite" and (parts.netloc or not parts.path.strip("/")):
         raise ValueError("needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path")
+    for host in parts.netloc.rpartition("@")[2].split(","):  # of PostgreSQL there may be several
+        _refuse_impossible_port(f"//{host}")
     return text
 
 
@@ -98,6 +100,7 @@ def api_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError("holds a user name; that is said in patroni.user, and the password in a file")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
             raise ValueError(f"'{url[:80]}' is not the URL of a member's REST API, like http://db1:8008")
+        _refuse_impossible_port(url)
     return urls
 
 
@@ -107,7 +110,24 @@ def hook_url(url: str) -> str:
         raise ValueError(f"'{url[:80]}' is no URL that begins with https:// or http://")
     if urlsplit(url).username is not None:
         raise ValueError("holds a user name, which a POST does not tell")
+    _refuse_impossible_port(url)
     return url
+
+
+def _refuse_impossible_port(url: str) -> None:
+    """Python looks at the port of a URL only when it is asked for it, which is when something is to be sent there. Told
+    is the host with its port alone: the path of a webhook may be its secret.
+
+    Raises: ValueError with the reason.
+    """
+    parts = urlsplit(url)
+    try:
+        is_possible = parts.port != 0
+    except ValueError:
+        is_possible = False
+    if not is_possible:
+        where = parts.netloc.rpartition("@")[2]
+        raise ValueError(f"'{where[:80]}' has no port from 1 to 65535; correct it, or leave it out for the usual one")
 
 
 def _mail_address(text: str) -> str:

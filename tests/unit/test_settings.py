@@ -108,12 +108,40 @@ def test_an_unknown_setting_names_the_nearest(tmp_path, line, nearest):
         ("patroni: {urls: [db1:8008]}", "'db1:8008' is not the URL of a member's REST API"),
         ("patroni: {urls: ['http://me:secret@db1:8008']}", "holds a user name"),
         ("patroni: {password_file: nowhere}", "nowhere cannot be read"),
+        ("alert: {webhook: {url: 'ftp://host/'}}", "is no URL that begins with https:// or http://"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_the_reason(tmp_path, line, reason):
     (problem,) = problems_of(tmp_path, line)
     assert reason in problem
     assert "secret" not in problem
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "abc", "-1", "８０"])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("alert.webhook.url", "alert: {webhook: {url: 'http://host:%s/hooks/secret'}}"),
+        ("patroni.urls", "patroni: {urls: ['http://db1:8008', 'https://host:%s']}"),
+        ("database", "database: postgresql://pacs@host:%s/x"),
+        ("database", "database: postgresql://pacs@db1:5432,host:%s/x?target_session_attrs=read-write"),
+    ],
+)
+def test_a_port_of_a_url_that_cannot_be_is_refused_with_the_setting_and_the_remedy(tmp_path, name, line, port):
+    assert problems_of(tmp_path, line % port) == [
+        f"line 1: {name}: 'host:{port}' has no port from 1 to 65535; correct it, or leave it out for the usual one"
+    ]
+
+
+@pytest.mark.parametrize("hosts", ["db1:5432,db2:5433", "db1,db2", "[::1]:5432", ""])
+def test_a_database_may_be_on_several_hosts(tmp_path, hosts):
+    url = f"postgresql://pacs@{hosts}/x?target_session_attrs=read-write"
+    assert load(write(tmp_path, f"database: {url}")).database == url
+
+
+@pytest.mark.parametrize("url", ["http://host/", "https://host:65535/a?b", "http://[::1]:1/", "http://host:/"])
+def test_a_webhook_may_name_its_port_or_leave_it_out(tmp_path, url):
+    assert load(write(tmp_path, f"alert: {{webhook: {{url: '{url}'}}}}")).alert.webhook.url == url
 
 
 @pytest.mark.parametrize("title", ["A\nB", "A\tB", "A;B", "A'B", 'A"B', "A`B", "A\\B", "SEVENTEEN_LETTERS", "", "病院"])

@@ -12,6 +12,7 @@ from pacs_server.errors import Refused, UnknownName
 if TYPE_CHECKING:
     from pacs_server.cli.invocation import Invocation
     from pacs_server.dicom.identity import AeTitle
+    from pacs_server.service.assemble import Node
 
 _HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 
@@ -28,8 +29,7 @@ def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_ba
     with invocation.node() as node:
         peer = node.registry.peer(aet)
         if peer is None:
-            seen = f"; it was turned away: pacs ae approve {aet}" if node.turned_away.all(aet) else ""
-            raise UnknownName(f"no peer {aet} is registered{seen}; pacs ae list shows them")
+            raise UnknownName(f"no peer {aet} is registered{_seen(node, aet)}; pacs ae list shows them")
         found = list(examine(node, peer, stores=stores, sends_back=sends_back, now=datetime.now(UTC)))
     said = str if invocation.as_json else in_their_language
     rows = [{"check": said(one.check), "result": said(one.told), "remedy": said(one.remedy)} for one in found]
@@ -40,3 +40,15 @@ def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_ba
         return ExitCode.DAMAGE
     talk("nothing to change")
     return ExitCode.DONE
+
+
+def _seen(node: Node, aet: AeTitle) -> str:
+    """What an admin has to do for one that called, but is not registered."""
+    from pacs_server.net.negotiate import IDENTITY_NOT_SOUND
+
+    reasons = {one.why for one in node.turned_away.all(aet)}
+    if not reasons:
+        return ""
+    if reasons == {IDENTITY_NOT_SOUND.why}:  # it is rejected so whether it is registered or not
+        return f"; it was turned away: turn off user identity negotiation in its settings, then pacs ae approve {aet}"
+    return f"; it was turned away: pacs ae approve {aet}"

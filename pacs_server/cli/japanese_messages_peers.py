@@ -109,6 +109,16 @@ OF_PEERS: Final[dict[str, str]] = {
     "from {} it was turned away {} times, last at {}: {}": "{0} からの接続を {1} 回断りました(最後は {2}): {3}",
     "pacs user list, where its user could not log in; else {}":
         "利用者がログインできないなら pacs user list を見てください。そうでなければ {0}",
+    "in its own settings, turn off user identity negotiation: here nobody has to log in at it":
+        "相手側の設定で、利用者情報の送信(User Identity Negotiation)を止めてください。この相手ではログインは必要ありません",
+    "in its own settings, have user identity negotiation send {} of at most {} bytes":
+        "相手側の設定で、利用者情報(User Identity Negotiation)として{0}を {1} バイト以内で送らせてください",
+    "no peer {} is registered; it was turned away: pacs ae approve {}; pacs ae list shows them":
+        "接続相手 {0} は登録されていません。接続を断った記録があります。登録するには: pacs ae approve {1}。一覧: pacs ae list",
+    "no peer {} is registered; it was turned away: turn off user identity negotiation in its settings, then "
+    "pacs ae approve {}; pacs ae list shows them":
+        "接続相手 {0} は登録されていません。接続を断った記録があります。相手側の設定で利用者情報の送信(User Identity Negotiation)を止めてから "
+        "pacs ae approve {1} を実行してください。一覧: pacs ae list",
     "nothing came from it in {} days": "{0} 日のあいだ、何も届いていません",
     "have it call {} at port {}, from {}": "{2} から {0}(ポート {1})へ接続させてください",
     "it asked for what it may not do: {}": "許されていないことを求めました: {0}",
@@ -207,6 +217,8 @@ CAUSES: Final[dict[str, str]] = {
     "its user has to log in with a name and a passcode; it gave {}":
         "名前とパスコードでのログインが必要ですが、示されたのは {0} でした",
     "its user has to log in with a token; it gave {}": "トークンでのログインが必要ですが、示されたのは {0} でした",
+    "a name and a passcode": "名前とパスコード",
+    "a token": "トークン",
     "too many users log in at once": "同時にログインする利用者が多すぎます",
     "too many wrong attempts to log in came from its address": "そのアドレスからのログインの失敗が多すぎます",
     "there is no such user, or the passcode is wrong": "利用者が登録されていないか、パスコードが違います",

@@ -31,6 +31,7 @@ from pacs_server.net.negotiate import (
 )
 from pacs_server.settings import Settings
 
+PROOFS: Final = {Identity.PASSWORD: "a name and a passcode", Identity.JWT: "a token"}
 _WANTED: Final = {Identity.PASSWORD: IdentityKind.NAME_AND_PASSCODE, Identity.JWT: IdentityKind.JSON_WEB_TOKEN}
 _MOST_ADDRESSES: Final = 1_000
 
@@ -85,7 +86,7 @@ class Authenticator:
         identity = request.identity
         if identity is None or identity.kind is not _WANTED[caller.identity]:
             given = "nobody" if identity is None else identity.kind.name.lower().replace("_", " ")
-            return _not_accepted(f"its user has to log in with {_NAMES[caller.identity]}; it gave {given}")
+            return _not_accepted(f"its user has to log in with {PROOFS[caller.identity]}; it gave {given}")
         address = str(plain_address(request.peer_address))
         if not self._trying.acquire(timeout=self._patience_s):
             return replace(CONGESTION, why="too many users log in at once")
@@ -139,9 +140,6 @@ class Authenticator:
         if is_right:
             self._believed[digest] = shown
         return is_right
-
-
-_NAMES: Final = {Identity.PASSWORD: "a name and a passcode", Identity.JWT: "a token"}
 
 
 def claimed_name(identity: UserIdentity | None) -> str:

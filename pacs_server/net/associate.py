@@ -15,7 +15,7 @@ from pacs_server.dicom.identity import MAX_UID_CHARACTERS, uid_text
 from pacs_server.errors import ProtocolViolation
 from pacs_server.net.negotiate import (
     CONTEXT_NAME,
-    NO_REASON,
+    IDENTITY_NOT_SOUND,
     PROTOCOL_VERSION,
     AssociationRequest,
     IdentityKind,
@@ -90,8 +90,7 @@ def read_request(pdu: bytes, peer_address: str) -> AssociationRequest | Rejectio
         identity=user.identity,
     )
     if not user.identity_is_sound:
-        why = "its user identity is of a type that nobody knows, is too long, or ends before it should"
-        return replace(NO_REASON, why=why, request=request)
+        return replace(IDENTITY_NOT_SOUND, request=request)
     return request
 
 

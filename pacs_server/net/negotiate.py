@@ -114,6 +114,13 @@ class Rejection:
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")
+IDENTITY_NOT_SOUND: Final = Rejection(
+    1,
+    1,
+    1,
+    "no reason given",
+    "its user identity is of a type that nobody knows, is too long, or ends before it should",
+)
 # A user that is not believed (PS3.7 section D.3.3.7), and one that is not even asked while its address made too many
 # attempts.
 IDENTITY_NOT_ACCEPTED: Final = Rejection(1, 2, 1, "user identity not accepted, or no reason given")

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pacs_server.dimse.identity import PROOFS
 from pacs_server.dimse.services import SERVICES
 from pacs_server.index.dealings import Dealings, Sent, SentStudy
 from pacs_server.index.registry import Identity, Peer, Right
-from pacs_server.net.negotiate import is_storage_class, name_of
+from pacs_server.index.turned_away import TurnedAway
+from pacs_server.net.associate import MAX_CREDENTIAL_BYTES
+from pacs_server.net.negotiate import IDENTITY_NOT_SOUND, is_storage_class, name_of
 from pacs_server.service.assemble import Node
 from pacs_server.settings import Settings
 
@@ -59,16 +62,30 @@ def _calls(node: Node, peer: Peer, dealings: Dealings, now: datetime) -> Iterato
     for one in turned_away:
         told = f"from {one.address} it was turned away {one.count} times, last at {_at(one.last_at)}: {one.why}"
         is_over = last is not None and last > one.last_at
-        remedy = f"pacs ae approve {peer.aet} --from {one.address}"
-        if peer.identity is not Identity.NONE:
-            remedy = f"pacs user list, where its user could not log in; else {remedy}"
-        yield Finding(check="its calls", told=told, remedy="" if is_over else remedy)
+        yield Finding(check="its calls", told=told, remedy="" if is_over else _way_in(peer, one))
     if last is None and not turned_away:
         port = node.settings.port if node.settings.port is not None else node.settings.tls.port
         remedy = f"have it call {node.settings.aet} at port {port}, from {', '.join(peer.sources)}"
         is_sent_to = peer.host is not None  # it may be here for that alone
         told = f"nothing came from it in {_LOOKED_BACK.days} days"
         yield Finding(check="its calls", told=told, remedy="" if is_sent_to else remedy)
+
+
+def _way_in(peer: Peer, one: TurnedAway) -> str:
+    """What would let it in. Whoever says in a way that nobody reads who logs in is rejected before it is known, so that
+    no approval helps.
+    """
+    if one.why == IDENTITY_NOT_SOUND.why:
+        if peer.identity is Identity.NONE:
+            return "in its own settings, turn off user identity negotiation: here nobody has to log in at it"
+        return (
+            f"in its own settings, have user identity negotiation send {PROOFS[peer.identity]} of at most "
+            f"{MAX_CREDENTIAL_BYTES} bytes"
+        )
+    remedy = f"pacs ae approve {peer.aet} --from {one.address}"
+    if peer.identity is not Identity.NONE:
+        return f"pacs user list, where its user could not log in; else {remedy}"
+    return remedy
 
 
 def login_problems(peer: Peer, settings: Settings) -> Iterator[str]:

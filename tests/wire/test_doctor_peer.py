@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import JPEG2000Lossless
-from support import dcmtk
+from support import dcmtk, rude
 from support.dcmtk import QueryRetrieveServer, Receiver, Station, free_port, over_tls
 from support.samples import CT, encoded, part10, tiny, write
 from support.server import Archive, wait_for
@@ -242,6 +243,35 @@ def test_a_peer_that_calls_from_elsewhere_or_for_more_than_it_may_is_named_with_
         return remedies(examined(archive, "ROVER", expect=(0, SOMETHING_TO_DO))).get("rights", "")
 
     assert "pacs ae set ROVER --allow echo,store" in wait_for(to_do, "what it was refused to be told")
+
+
+def test_no_approval_is_advised_where_the_user_identity_is_what_nobody_reads(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsound = rude.user_information(rude.item(0x58, struct.pack(">BBH", 6, 0, 1) + b"x" + bytes(2)))
+
+    def rejected(aet: str) -> None:
+        proposed = rude.context(1, rude.VERIFICATION, rude.IMPLICIT_LE)
+        with rude.Peer((HOST, archive.port)) as peer:
+            peer.send(rude.associate_request(proposed, calling=aet.encode(), user=unsound))
+            assert peer.read_pdu() == (rude.ASSOCIATE_RJ, bytes((0, 1, 1, 1)))
+        wait_for(lambda: [one for one in archive.report("ae", "seen") if one["aet"] == aet], "the call to be seen")
+
+    archive.pacs("ae", "add", "GARBLED", "-", "-", "--from", HOST)
+    rejected("GARBLED")
+    advised = remedies(examined(archive, "GARBLED", expect=SOMETHING_TO_DO))
+    assert advised.keys() == {"its calls", "destinations"}
+    assert "turn off user identity negotiation" in advised["its calls"]
+    assert "approve" not in advised["its calls"]
+    archive.pacs("ae", "set", "GARBLED", "--identity", "password")
+    advised = remedies(examined(archive, "GARBLED", expect=SOMETHING_TO_DO))
+    assert "send a name and a passcode of at most 16384 bytes" in advised["its calls"]
+    rejected("STRANGER")
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    told = archive.pacs("doctor", "GARBLED", expect=SOMETHING_TO_DO).stdout
+    assert "利用者情報(User Identity Negotiation)として名前とパスコードを 16384 バイト以内で" in told
+    told = archive.pacs("doctor", "STRANGER", expect=2).stderr
+    assert "利用者情報の送信(User Identity Negotiation)を止めてから pacs ae approve STRANGER" in told
 
 
 def test_a_clock_that_goes_wrong_is_seen_by_studies_from_the_future(archive: Archive, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
-from pacs_server.cli.output import print_facts, print_rows, talk
+from pacs_server.cli.output import in_their_language, print_facts, print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _HEADINGS: Final = {
     "charset": "CHARSET",
     "syntax": "SYNTAX",
 }
+_LEG_HEADINGS: Final = {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}
 # What keeps others out, and how a person says that nothing shall.
 _RESTRICTING: Final = {"certificate": "-", "identity": "none", "destinations": "-"}
 _ALLOW = click.option(
@@ -242,7 +243,7 @@ def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
         raise Refused(f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P")
     legs = try_peer(way_to(peer, settings.tls_files), settings)
     rows = [{"leg": leg.name, "result": leg.result, "remedy": leg.remedy} for leg in legs]
-    print_rows(rows, {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}, as_json=invocation.as_json)
+    print_rows(rows, _LEG_HEADINGS, as_json=invocation.as_json, said=_LEG_HEADINGS)
     return ExitCode.DONE if all(leg.ok for leg in legs) else ExitCode.UNREACHABLE
 
 
@@ -320,8 +321,8 @@ def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -
 def _warn_of_login(peer: Peer, settings: Settings) -> None:
     from pacs_server.service.acquaintance import login_problems
 
-    for problem in login_problems(peer, settings):
-        talk(problem)
+    for problem, remedy in login_problems(peer, settings):
+        talk(f"{in_their_language(problem)}: {in_their_language(remedy)}")
 
 
 def _peer(facts: Mapping[str, object]) -> Peer:

@@ -12,6 +12,7 @@ from pacs_server.cli.invocation import Group, Invocation, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 
 ALARM_HEADINGS: Final = {"kind": "ALARM", "about": "ABOUT", "since": "SINCE", "text": "WHAT"}
+ALARM_WORDS: Final = ("kind", "text")
 _TRIED_HEADINGS: Final = {"way": "WAY", "result": "RESULT"}
 
 
@@ -31,7 +32,7 @@ def list_(invocation: Invocation) -> ExitCode:
 
     data_dir = invocation.settings().data_dir
     rows = standing_alarms(data_dir)
-    print_rows(rows, ALARM_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, ALARM_HEADINGS, as_json=invocation.as_json, said=ALARM_WORDS)
     for way, problem in undelivered(data_dir).items():
         talk(f"alarms wait, because {way} does not take them: {problem}")
     if not rows:
@@ -75,5 +76,5 @@ def test(invocation: Invocation) -> ExitCode:
             rows.append({"way": way, "result": str(error), "is_told": False})
         else:
             rows.append({"way": way, "result": "taken", "is_told": True})
-    print_rows(rows, _TRIED_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, _TRIED_HEADINGS, as_json=invocation.as_json, said=_TRIED_HEADINGS)
     return ExitCode.DONE if not failed else ExitCode.UNREACHABLE if failed == len(ways) else ExitCode.PARTLY

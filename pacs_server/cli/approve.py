@@ -40,7 +40,8 @@ def seen(invocation: Invocation) -> ExitCode:
     """
     with invocation.node() as node:
         callers = node.turned_away.all()
-    if not print_rows([_facts(one) for one in callers], _HEADINGS, as_json=invocation.as_json):
+    rows = [_facts(one) for one in callers]
+    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("why",)):
         talk("nobody was turned away")
     return ExitCode.DONE
 

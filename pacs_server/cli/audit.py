@@ -90,7 +90,7 @@ def report(
         rows = (_facts(row) for row in node.audit.rows(wanted))
         if not invocation.as_json:
             rows = (facts | {name: _cut(str(facts[name])) for name in _LONG} for facts in rows)
-        count = print_rows(rows, _HEADINGS, as_json=invocation.as_json)
+        count = print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("outcome",))
     talk(f"{count} rows")
     return ExitCode.DONE
 

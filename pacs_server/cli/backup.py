@@ -79,7 +79,7 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
     with invocation.node() as node:
         settings_path = invocation.settings_path()
         done = run_backup(node, settings_path, target, with_objects=with_objects, is_new=is_new, now=now)
-        print_rows(_missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json)
+        print_rows(_missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",))
     talk(f"backed up to {target}, run {stamp_of(now)}, not verified: pacs backup verify {target}")
     if with_objects:
         talk(f"{results['copied']} objects copied, {results['present']} were there, {results['missing']} unreadable")
@@ -142,7 +142,7 @@ def list_(invocation: Invocation, directory: Path) -> ExitCode:
     from pacs_server.service.backup import backups_in
 
     rows = (_run_row(stamp, summary, problem) for stamp, summary, problem in backups_in(directory))
-    print_rows(rows, _RUN_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, _RUN_HEADINGS, as_json=invocation.as_json, said=("state", "verified_at"))
     return ExitCode.DONE
 
 
@@ -187,12 +187,12 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
     with Restore.of(settings, directory, stamp) as restore:
         _tell(restore.plan)
         if not yes:
-            print_rows(_volume_rows(restore.plan), _VOLUME_HEADINGS, as_json=invocation.as_json)
+            print_rows(_volume_rows(restore.plan), _VOLUME_HEADINGS, as_json=invocation.as_json, said=("becomes",))
             talk("nothing was changed; a volume that is only not mounted should be mounted first; do it with --yes")
             return ExitCode.DONE
         results: Counter[str] = Counter()
         lost = _missing(restore.do(now=now, command=command_of(invocation.words, now)), results)
-        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json)
+        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",))
         if restore.kept is not None:
             talk(f"the former index is kept at {restore.kept}")
         for remark in restore.remarks:

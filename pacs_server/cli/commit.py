@@ -55,7 +55,7 @@ def study(invocation: Invocation, uid: str, aet: AeTitle, wait_s: float) -> Exit
 
     with invocation.node() as node:
         asked = ask_commitment(node, uid, aet, wait_s=wait_s)
-    print_rows([_row(asked)], _HEADINGS, as_json=invocation.as_json)
+    print_rows([_row(asked)], _HEADINGS, as_json=invocation.as_json, said=("state",))
     if asked.state is not State.ANSWERED:
         talk(f"{aet} has not reported yet; pacs commit show {asked.transaction_uid} tells when it has")
         return ExitCode.PARTLY
@@ -75,7 +75,7 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
     """
     with invocation.node() as node:
         found = node.commitments.listed(limit=limit)
-    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json)
+    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=("state",))
     return ExitCode.DONE
 
 

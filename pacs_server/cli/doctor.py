@@ -152,7 +152,7 @@ def _examine(invocation: Invocation) -> ExitCode:
         told = error.problems if isinstance(error, ConfigError) else (str(error),)
         note(check, [(one, _REMEDIES[check]) for one in told])
         code = exit_code(error)
-    print_rows(rows, _HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=_HEADINGS)
     return code
 
 

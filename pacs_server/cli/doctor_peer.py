@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.output import in_their_language, print_rows, talk
+from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_ba
         if peer is None:
             raise UnknownName(f"no peer {aet} is registered{_seen(node, aet)}; pacs ae list shows them")
         found = list(examine(node, peer, stores=stores, sends_back=sends_back, now=datetime.now(UTC)))
-    said = str if invocation.as_json else in_their_language
-    rows = [{"check": said(one.check), "result": said(one.told), "remedy": said(one.remedy)} for one in found]
-    print_rows(rows, _HEADINGS, as_json=invocation.as_json)
+    rows = [{"check": one.check, "result": one.told, "remedy": one.remedy} for one in found]
+    print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=_HEADINGS)
     if any(one.is_cut_off for one in found):
         return ExitCode.UNREACHABLE
     if any(one.remedy for one in found):

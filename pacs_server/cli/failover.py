@@ -68,10 +68,10 @@ def status(invocation: Invocation) -> ExitCode:
         problems = "; ".join(left["problems"])
         steps = ", ".join(left["left"])
         told["unfinished"] = f"to {left['target']}, left: {steps}{f' ({problems})' if problems else ''}"
-    print_facts(told, as_json=False)
+    print_facts(told, as_json=False, said=("role", "unfinished"))
     if facts["partners"]:
         click.echo()
-        print_rows(facts["partners"], _HEADINGS, as_json=False)
+        print_rows(facts["partners"], _HEADINGS, as_json=False, said=("state",))
     show_members(invocation)
     return ExitCode.DONE
 

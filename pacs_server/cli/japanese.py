@@ -55,27 +55,33 @@ def _wrapped(text: str) -> list[str]:
     return lines
 
 
+def label_in_japanese(label: str, key: str = "") -> str:
+    """The heading of the column of a key, or the name of a fact, in Japanese, or as it is."""
+    from pacs_server.cli.japanese_tables import LABELS
+
+    return LABELS.get(f"{label} {key}") or LABELS.get(label, label)
+
+
+@lru_cache(maxsize=1_000)  # in a long table the same words come again and again
 def in_japanese(message: str) -> str:
     """A message in Japanese with the same values, or as it is."""
-    if message.startswith(_PREFIX) and (rest := in_japanese(message.removeprefix(_PREFIX))):
-        whole = _translated(message)
-        return whole if whole != message else _PREFIX + rest
-    return _translated(message)
-
-
-def _translated(message: str) -> str:
     for pattern, japanese in _templates():
         if found := pattern.fullmatch(message):
             return japanese.format(*map(_cause, found.groups()))
+    if message.startswith(_PREFIX):
+        return _PREFIX + in_japanese(message.removeprefix(_PREFIX))
     return _cause(message)
 
 
 def _cause(value: str) -> str:
-    """A value that is the cause of something, and the cause of that; any other value is data and stays as it is."""
+    """A value that is the cause of something, and the cause of that, also behind what it is about (a volume, a setting);
+    any other value is data and stays as it is.
+    """
     for pattern, japanese in _causes():
         if found := pattern.fullmatch(value):
             return japanese.format(*map(_cause, found.groups()))
-    return value
+    subject, colon, rest = value.partition(": ")
+    return subject + colon + _cause(rest) if colon else value
 
 
 @lru_cache(maxsize=1)

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from pacs_server.cli.japanese_messages_peers import OF_PEERS
+from pacs_server.cli.japanese_messages_standing import OF_STANDING
+from pacs_server.cli.japanese_messages_usage import OF_THE_LIBRARY, OF_USAGE
+from pacs_server.cli.japanese_words import WORDS
 
 MESSAGES: Final[dict[str, str]] = {
     **OF_PEERS,
+    **OF_STANDING,
+    **OF_USAGE,
+    **OF_THE_LIBRARY,
+    **WORDS,
     "interrupted": "中断しました",
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
@@ -168,14 +175,6 @@ MESSAGES: Final[dict[str, str]] = {
     "a policy of want {}, need {}, degraded {} contradicts itself: 1 <= degraded <= need <= want":
         "want {0}、need {1}、degraded {2} という方針は矛盾しています。1 <= degraded <= need <= want としてください",
     "{} of at least {} copies could be written: {}": "少なくとも {1} つ必要なコピーのうち {0} つしか書けませんでした: {2}",
-    # Of the library that reads the command line.
-    "Missing argument '{}'. Choose from:{}": "引数 '{0}' がありません。次から選んでください:{1}",
-    "Missing argument '{}'.": "引数 '{0}' がありません。",
-    "Missing option '{}'.": "オプション '{0}' がありません。",
-    "No such option: {}": "オプション {0} はありません。",
-    "No such command '{}'.": "コマンド '{0}' はありません。",
-    "Got unexpected extra argument ({})": "余分な引数があります ({0})",
-    "Got unexpected extra arguments ({})": "余分な引数があります ({0})",
     "nothing there is selected": "該当するものはありません",
     "dry run: {}; do it with --yes": "試行: {0}。実行するには --yes を付けてください",
     "{} objects of {} studies ({}) {}": "オブジェクト {0}、検査 {1} ({2}): {3}",

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese_messages_standing import WHY_A_VOLUME
+from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, WHY_A_VALUE
+
 OF_PEERS: Final[dict[str, str]] = {
     "added the user {}": "利用者 {0} を登録しました",
     "changed the user {}": "利用者 {0} を変更しました",
@@ -18,10 +21,11 @@ OF_PEERS: Final[dict[str, str]] = {
         "利用者 {0} はすでに登録されています。変更: pacs user set",
     "a passcode has at least {} characters": "パスコードは {0} 文字以上にしてください",
     "the passcode cannot be read from {}: {}": "パスコードを {0} から読めません: {1}",
-    "its user logs in over TLS alone, which is off: set tls.port in pacs.yaml":
-        "利用者のログインは TLS でだけできますが、TLS は無効です。pacs.yaml の tls.port を設定してください",
-    "no token is believed: identity.jwt in pacs.yaml needs an issuer and key_files":
-        "トークンは一つも受け入れられません。pacs.yaml の identity.jwt に issuer と key_files を書いてください",
+    "its user logs in over TLS alone, which is off": "利用者のログインは TLS でだけできますが、TLS は無効です",
+    "set tls.port in pacs.yaml": "pacs.yaml の tls.port を設定してください",
+    "no token is believed": "トークンは一つも受け入れられません",
+    "identity.jwt in pacs.yaml needs an issuer and key_files":
+        "pacs.yaml の identity.jwt に issuer と key_files を書いてください",
     # pacs doctor AET: the checks
     "ok": "正常",
     "failed": "失敗",
@@ -156,6 +160,9 @@ OF_PEERS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 CAUSES: Final[dict[str, str]] = {
+    **WHY_A_VOLUME,
+    **WHY_A_VALUE,
+    **CAUSES_OF_THE_LIBRARY,
     "{} rejected the association of {}: {}": "{0} は {1} のアソシエーションを拒否しました ({2})",
     "{} did not answer the association request within {}": "{0} は {1} 以内にアソシエーション要求に答えませんでした",
     "{} gave no answer to the association request: {}": "{0} はアソシエーション要求に答えませんでした ({1})",
@@ -172,6 +179,10 @@ CAUSES: Final[dict[str, str]] = {
         "{0} が応答しません ({1})。alert.webhook.url が正しいこと、相手が動いていること、途中のファイアウォールを確かめてください",
     "{} answers {} {}: look into its log, or correct alert.webhook.url":
         "{0} は {1} {2} と答えました。相手のログを見るか、alert.webhook.url を直してください",
+    "{} does not take the mail: {}": "{0} がメールを受け取りません: {1}",
+    "{} cannot be run: {}": "{0} を実行できません: {1}",
+    "{} did not end within {} s": "{0} が {1} 秒以内に終わりませんでした",
+    "{} ended with {}: {}": "{0} が終了コード {1} で終わりました: {2}",
     "{} is not called: {}": "{0} には接続しません ({1})",
     "{} accepts no presentation context for {}: allow it there for {}":
         "{0} は {1} のプレゼンテーションコンテキストを受け入れません。相手側で {2} に許可してください",

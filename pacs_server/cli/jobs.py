@@ -27,6 +27,7 @@ _HEADINGS: Final = {
     "target": "TARGET",
     "error": "LAST ERROR",
 }
+_SAID: Final = ("state", "error")
 # Those of index/jobs.py, which is not loaded for a line of help; a test compares them.
 KINDS: Final = (
     *("copy", "verify", "survey", "release", "operations", "commit", "route", "send", "replicate", "deposit", "audit"),
@@ -47,7 +48,7 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
     with invocation.node() as node:
         found = node.jobs.listed(limit=limit)
         paused = node.jobs.paused_kinds()
-    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json)
+    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=_SAID)
     if paused:
         talk(f"nothing is begun of: {', '.join(sorted(paused))}; pacs jobs resume --kind lets it go on")
     return ExitCode.DONE
@@ -59,7 +60,7 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
 def show(invocation: Invocation, number: int) -> ExitCode:
     """Show one job."""
     with invocation.node() as node:
-        print_facts(_row(node.jobs.one(number)), as_json=invocation.as_json)
+        print_facts(_row(node.jobs.one(number)), as_json=invocation.as_json, said=_SAID)
     return ExitCode.DONE
 
 

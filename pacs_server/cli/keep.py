@@ -11,7 +11,7 @@ import click
 from pacs_server.cli.comparing import compare_with
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, aet_value, key_values, pass_invocation
-from pacs_server.cli.output import Progress, print_rows, readable_size, talk
+from pacs_server.cli.output import Progress, counted, in_their_language, listed, print_rows, readable_size, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,11 +50,10 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
                 yield {"volume": one.volume, "result": one.result, "path": one.path, "detail": one.detail}
 
     with invocation.node() as node:
-        print_rows(rows(), _VERIFY_HEADINGS, as_json=invocation.as_json)
+        print_rows(rows(), _VERIFY_HEADINGS, as_json=invocation.as_json, said=("result",))
     progress.clear()
-    told = ", ".join(
-        f"{tally[result]} {result}" for result in ("good", "repaired", "damaged", "not read") if tally[result]
-    )
+    results = ("good", "repaired", "damaged", "not read")
+    told = listed(counted(tally[result], result) for result in results if tally[result])
     talk(told or "nothing to verify")
     if tally["damaged"]:
         return ExitCode.DAMAGE
@@ -130,6 +129,6 @@ def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool)
                 "detail": finding.detail,
             }
 
-    print_rows(rows(), _HEADINGS, as_json=as_json)
-    talk(", ".join(f"{count} x {kind}" for kind, count in counts.items()) or all_well)
+    print_rows(rows(), _HEADINGS, as_json=as_json, said=("kind",))
+    talk(listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items()) or all_well)
     return ExitCode.DAMAGE if damage else ExitCode.DONE

@@ -18,7 +18,7 @@ from pacs_server.cli.invocation import (
     refuse_while_serving,
     tell_of,
 )
-from pacs_server.cli.output import talk
+from pacs_server.cli.output import in_their_language, talk
 from pacs_server.errors import SchemaMismatch
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def serve(invocation: Invocation) -> ExitCode:
     _upgrade_embedded(settings)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
-    click.echo(first_steps(settings, invocation.settings_path()))
+    heading, *steps = first_steps(settings, invocation.settings_path()).splitlines()
+    click.echo("\n".join((in_their_language(heading), *steps)))
     supervisor.serve(invocation.settings, announce=talk)
     return ExitCode.DONE
 

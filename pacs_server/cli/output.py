@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
 import click
 
-from pacs_server.cli.japanese import in_japanese, is_wanted
+from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.width import display_width
 
 IDEOGRAPHIC_SPACE: Final = "\u3000"
@@ -73,25 +73,47 @@ def readable_room(size_bytes: int | None) -> str:
     return "not told" if size_bytes is None else readable_size(size_bytes)
 
 
-def print_rows(rows: Iterable[Mapping[str, object]], headings: Mapping[str, str], *, as_json: bool) -> int:
-    """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were."""
+def print_rows(
+    rows: Iterable[Mapping[str, object]], headings: Mapping[str, str], *, as_json: bool, said: Collection[str] = ()
+) -> int:
+    """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were.
+
+    The headings are in the person's language, and so is what stands under the keys of `said`: those are words of ours,
+    everything else is data.
+    """
     counted = _Counted(rows)
     if as_json:
         _print_json_array(counted)
     else:
-        for line in table(list(headings.values()), ([row.get(key) for key in headings] for row in counted)):
+        lines = ([_shown(row.get(key), key in said) for key in headings] for row in counted)
+        for line in table([label_in_their_language(one, key) for key, one in headings.items()], lines):
             click.echo(line)
     return counted.count
 
 
-def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
-    """Print one object: as JSON, else one `name  value` line for each of its facts that is not empty."""
+def _shown(value: object, is_said: bool) -> object:
+    """A value of a table: what is `said` is in the person's language, and so is a yes or no."""
+    if not is_wanted(os.environ):
+        return value
+    if isinstance(value, bool):
+        return in_japanese(printable(value))
+    return in_japanese(value) if is_said and isinstance(value, str) else value
+
+
+def print_facts(facts: Mapping[str, object], *, as_json: bool, said: Collection[str] = ()) -> None:
+    """Print one object: as JSON, else one `name  value` line for each of its facts that is not empty. Names, and the
+    values of those in `said`, are in the person's language.
+    """
     if as_json:
         click.echo(as_json_text(facts))
         return
-    shown = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
-    width = max((display_width(name) for name in shown), default=0)
-    for name, value in shown.items():
+    shown = [
+        (label_in_their_language(name), _shown(value, name in said))
+        for name, value in facts.items()
+        if value not in (None, "", [], {})
+    ]
+    width = max((display_width(name) for name, _ in shown), default=0)
+    for name, value in shown:
         click.echo(f"{_padded(name, width)}{_GAP}{printable(value)}")
 
 
@@ -131,6 +153,21 @@ class _Counted:
         for row in self._rows:
             self.count += 1
             yield row
+
+
+def label_in_their_language(text: str, key: str = "") -> str:
+    """The heading of the column of a key, or the name of a fact, in the language of the person."""
+    return label_in_japanese(text, key) if is_wanted(os.environ) else text
+
+
+def listed(texts: Iterable[str], joint: str = ", ") -> str:
+    """Texts that are in the person's language already, as one; `joint` is that of English ones."""
+    return ("、" if is_wanted(os.environ) else joint).join(texts)
+
+
+def counted(number: object, what: str) -> str:
+    """So many of something, in the person's language: in Japanese the number stands behind."""
+    return f"{in_japanese(what)} {number}" if is_wanted(os.environ) else f"{number} {what}"
 
 
 def in_their_language(text: str) -> str:

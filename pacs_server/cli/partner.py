@@ -41,6 +41,7 @@ PARTNER_HEADINGS: Final = {
     "version": "VERSION",
     "problem": "PROBLEM",
 }
+PARTNER_WORDS: Final = ("state", "problem")
 _AET = click.option("--aet", callback=lambda context, parameter, value: value and aet_value(context, parameter, value),
                     help="The registered peer that objects for it go to: pacs ae list.")  # fmt: skip
 
@@ -139,7 +140,7 @@ def list_(invocation: Invocation) -> ExitCode:
 
     with invocation.node() as node:
         rows = partners_of(node)
-    if not print_rows(rows, PARTNER_HEADINGS, as_json=invocation.as_json):
+    if not print_rows(rows, PARTNER_HEADINGS, as_json=invocation.as_json, said=PARTNER_WORDS):
         talk("there is no partner: this archive stands alone")
     return ExitCode.DONE
 

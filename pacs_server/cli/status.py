@@ -7,11 +7,19 @@ from typing import Any, Final
 
 import click
 
-from pacs_server.cli.alert import ALARM_HEADINGS
+from pacs_server.cli.alert import ALARM_HEADINGS, ALARM_WORDS
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, pass_invocation
-from pacs_server.cli.output import as_json_text, print_facts, print_rows, readable_size
-from pacs_server.cli.partner import PARTNER_HEADINGS
+from pacs_server.cli.output import (
+    as_json_text,
+    counted,
+    in_their_language,
+    listed,
+    print_facts,
+    print_rows,
+    readable_size,
+)
+from pacs_server.cli.partner import PARTNER_HEADINGS, PARTNER_WORDS
 from pacs_server.cli.storage import print_volumes
 
 _ASSOCIATION_HEADINGS: Final = {
@@ -67,37 +75,42 @@ def status(invocation: Invocation) -> ExitCode:
         _print_screen(server, lines, volumes, holdings, backlog, survival)
         if alarms:
             click.echo()
-            print_rows(alarms, ALARM_HEADINGS, as_json=False)
+            print_rows(alarms, ALARM_HEADINGS, as_json=False, said=ALARM_WORDS)
         if len(nodes) > 1:
             click.echo()
-            print_rows(nodes, _NODE_HEADINGS, as_json=False)
+            print_rows(nodes, _NODE_HEADINGS, as_json=False, said=("state",))
         if partners:
             click.echo()
-            print_rows(partners, PARTNER_HEADINGS, as_json=False)
+            print_rows(partners, PARTNER_HEADINGS, as_json=False, said=PARTNER_WORDS)
     return ExitCode.UNREACHABLE if server is None else ExitCode.DONE
 
 
 def _backlog_line(backlog: dict[str, Any]) -> str:
-    owed = ", ".join(f"{number} {kind} jobs" for kind, number in sorted(backlog["jobs"].items()))
+    owed = [counted(number, f"{kind} jobs") for kind, number in sorted(backlog["jobs"].items())]
     lacking, damaged, leaving = (backlog[name] for name in ("lacking_copies", "damaged_copies", "leaving_files"))
     sends = backlog["sends"]
     lost = sum(one["not_given_back"] for one in backlog["archives"])
     if not (lacking or damaged or owed or lost or any(sends.values())):
-        return f"none: every object has the {backlog['want']} copies that are wanted"
-    told = f"{lacking} objects with fewer than {backlog['want']} copies, {damaged} damaged copies, {owed or 'no jobs'}"
+        return in_their_language(f"none: every object has the {backlog['want']} copies that are wanted")
+    told = [counted(lacking, f"objects with fewer than {backlog['want']} copies"), counted(damaged, "damaged copies")]
+    told += owed or [in_their_language("no jobs")]
     if any(sends.values()):
-        told += f", {sends['waiting']} objects to send, {sends['dead']} refused by their destination (pacs send list)"
+        told.append(counted(sends["waiting"], "objects to send"))
+        told.append(counted(sends["dead"], "refused by their destination (pacs send list)"))
     if lost:
-        told += f", {lost} objects that their archive server did not give back"
-    return f"{told}, {leaving} files to be removed" if leaving else told
+        told.append(counted(lost, "objects that their archive server did not give back"))
+    if leaving:
+        told.append(counted(leaving, "files to be removed"))
+    return listed(told)
 
 
 def _archives_line(backlog: dict[str, Any]) -> str:
     """What archive servers keep in our stead; nothing where none does."""
-    return "; ".join(
+    told = (
         f"{one['aet']} keeps {one['objects']} objects, {one['only_there']} of them without a copy here"
         for one in backlog["archives"]
     )
+    return listed(map(in_their_language, told), "; ")
 
 
 def _print_screen(
@@ -110,7 +123,7 @@ def _print_screen(
 ) -> None:
     facts = {
         "server": _server_line(server),
-        "role": "; ".join(role),
+        "role": listed(map(in_their_language, role), "; "),
         "holdings": _holdings_line(holdings),
         "backlog": _backlog_line(backlog),
         "archives": _archives_line(backlog),
@@ -127,13 +140,14 @@ def _print_screen(
 
 def _server_line(server: dict[str, Any] | None) -> str:
     if server is None:
-        return "not running"
+        return in_their_language("not running")
     if "pid" not in server:
-        return "starting"
+        return in_their_language("starting")
     doors = [f"{server['host']}:{server['port']}"] if server["port"] is not None else []
-    doors += [f"{server['tls_host']}:{server['tls_port']} over TLS"] if server.get("tls_port") is not None else []
-    return (
-        f"{server['aet']} on {' and '.join(doors)}, process {server['pid']}, since {server['started_at']}, "
+    if server.get("tls_port") is not None:
+        doors.append(in_their_language(f"{server['tls_host']}:{server['tls_port']} over TLS"))
+    return in_their_language(
+        f"{server['aet']} on {listed(doors, ' and ')}, process {server['pid']}, since {server['started_at']}, "
         f"{len(server['associations'])} associations open, {server['served']} served"
     )
 
@@ -141,22 +155,24 @@ def _server_line(server: dict[str, Any] | None) -> str:
 def _losses_line(survival: dict[str, Any] | None, now: datetime) -> str:
     """What is noted about the losses that are survived, and how old that is."""
     if survival is None:
-        return "not counted yet; pacs doctor --survive 1 counts"
+        return in_their_language("not counted yet; pacs doctor --survive 1 counts")
     by: dict[int, list[str]] = {}
     for what in ("data", "retrieving", "storing"):
-        by.setdefault(survival[what], []).append(what)
-    told = [f"by {' and '.join(those)}: {_any(number)}" for number, those in by.items()]
+        by.setdefault(survival[what], []).append(in_their_language(what))
+    told = [in_their_language(f"by {listed(those, ' and ')}: {_any(number)}") for number, those in by.items()]
     if survival["gone"]:
-        told.append(f"{survival['gone']} objects had no copy that could be read")
+        told.append(counted(survival["gone"], "objects had no copy that could be read"))
     age = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
-    return f"survived {'; '.join(told)} (copies counted {age} minutes ago)"
+    return in_their_language(f"survived {listed(told, '; ')} (copies counted {age} minutes ago)")
 
 
 def _any(number: int) -> str:
-    return f"any {number}" if number > 0 else "none" if number == 0 else "not even none, something is amiss now"
+    return in_their_language(
+        f"any {number}" if number > 0 else "none" if number == 0 else "not even none, something is amiss now"
+    )
 
 
 def _holdings_line(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{readable_size(count)}" if what == "bytes" else f"{count:,} {what}" for what, count in counts.items()
+    return listed(
+        readable_size(count) if what == "bytes" else counted(f"{count:,}", what) for what, count in counts.items()
     )

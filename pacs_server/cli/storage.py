@@ -38,6 +38,7 @@ _HEADINGS: Final = {
     "path": "PATH",
     "reason": "WHY",
 }
+_PROBLEM_HEADINGS: Final = {"volume": "VOLUME", "problem": "PROBLEM", "remedy": "REMEDY"}
 
 
 @click.group(cls=Group)
@@ -124,7 +125,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
             "copies": node.copies.count_on(row.id),
             "only_copies": _only_on(node, row),
         }
-    print_facts(facts, as_json=invocation.as_json)
+    print_facts(facts, as_json=invocation.as_json, said=("state", "reason", "mode"))
     return ExitCode.DONE
 
 
@@ -251,7 +252,7 @@ def doctor(invocation: Invocation) -> ExitCode:
     """
     with invocation.node() as node:
         rows = mount_problems(node)
-    print_rows(rows, {"volume": "VOLUME", "problem": "PROBLEM", "remedy": "REMEDY"}, as_json=invocation.as_json)
+    print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json, said=("problem", "remedy"))
     if not rows:
         talk("nothing to change")
     return ExitCode.DAMAGE if rows else ExitCode.DONE
@@ -320,7 +321,8 @@ def print_volumes(volumes: Sequence[dict[str, object]], *, as_json: bool) -> Non
     if as_json:
         print_rows(volumes, _HEADINGS, as_json=True)
     elif volumes:
-        print_rows((volume | {"free": _free(volume)} for volume in volumes), _HEADINGS, as_json=False)
+        rows = (volume | {"free": _free(volume)} for volume in volumes)
+        print_rows(rows, _HEADINGS, as_json=False, said=("state", "free", "reason"))
     else:
         talk("no volume: nothing can be stored; add one with pacs storage add")
 

@@ -47,6 +47,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
             rows(import_files(node, paths)),
             {"outcome": "OUTCOME", "path": "FILE", "reason": "WHY"},
             as_json=invocation.as_json,
+            said=("outcome",),
         )
     progress.clear()
     talk(", ".join(f"{counts[outcome.value]} {outcome.value}" for outcome in ImportOutcome))

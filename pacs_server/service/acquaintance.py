@@ -88,20 +88,19 @@ def _way_in(peer: Peer, one: TurnedAway) -> str:
     return remedy
 
 
-def login_problems(peer: Peer, settings: Settings) -> Iterator[str]:
-    """Why nobody would be let in at a peer whose user has to log in."""
+def login_problems(peer: Peer, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Why nobody would be let in at a peer whose user has to log in, and what to do."""
     if peer.identity is Identity.NONE:
         return
     if settings.tls.port is None:
-        yield "its user logs in over TLS alone, which is off: set tls.port in pacs.yaml"
+        yield "its user logs in over TLS alone, which is off", "set tls.port in pacs.yaml"
     if peer.identity is Identity.JWT and not (settings.identity.jwt.issuer and settings.identity.jwt.key_files):
-        yield "no token is believed: identity.jwt in pacs.yaml needs an issuer and key_files"
+        yield "no token is believed", "identity.jwt in pacs.yaml needs an issuer and key_files"
 
 
 def _login(peer: Peer, settings: Settings) -> Iterator[Finding]:
-    for problem in login_problems(peer, settings):
-        told, _, remedy = problem.partition(": ")
-        yield Finding(check="login", told=told, remedy=remedy)
+    for problem, remedy in login_problems(peer, settings):
+        yield Finding(check="login", told=problem, remedy=remedy)
 
 
 def _rights(peer: Peer, refused: list[str]) -> Iterator[Finding]:

@@ -5,23 +5,32 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 import pacs_server
-from pacs_server.cli.japanese import in_japanese, is_wanted
+from pacs_server.archive import comparing, importing, reconcile, restoring
+from pacs_server.cli import doctor
+from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.japanese_help import HELP
 from pacs_server.cli.japanese_messages import MESSAGES
 from pacs_server.cli.japanese_messages_peers import CAUSES
+from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, OF_THE_LIBRARY
+from pacs_server.cli.japanese_tables import LABELS
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width
+from pacs_server.dicom import audit
+from pacs_server.index import commitments, fields, jobs, registry
 from pacs_server.net import negotiate
+from pacs_server.service import alarms, role
+from pacs_server.storage import volume
 
 SOURCE = Path(pacs_server.__file__).parent
-OF_THE_LIBRARY = ("Missing ", "No such ", "Got unexpected ")
+# What is the same in both languages: what commands and standards call by these letters.
+AS_IT_IS = {"UID", "VR", "WANT", "NEED", "DEGRADED", "PATRONI"}
 
 
 def commands(command: click.Command) -> Iterator[click.Command]:
@@ -64,7 +73,44 @@ def test_every_message_is_one_of_the_source() -> None:
     def is_known(message: str) -> bool:
         return message in texts or any(one.fullmatch(message) and one.pattern.strip(".*") for one in loose)
 
-    assert [one for one in (*MESSAGES, *CAUSES) if not one.startswith(OF_THE_LIBRARY) and not is_known(one)] == []
+    of_others = {*OF_THE_LIBRARY, *CAUSES_OF_THE_LIBRARY}
+    assert [one for one in (*MESSAGES, *CAUSES) if one not in of_others and not is_known(one)] == []
+
+
+def headings() -> set[tuple[str, str]]:
+    """The key and the heading of every column of every table."""
+    found = set()
+    for path in (SOURCE / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Dict) and not path.name.startswith("japanese"):
+                pairs = [(key.value, value.value) for key, value in zip(node.keys, node.values, strict=True)
+                         if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)]  # fmt: skip
+                found |= {(key, value) for key, value in pairs if isinstance(value, str) and value.isupper()}
+    return found
+
+
+def test_every_heading_of_a_table_has_a_japanese_one_and_none_is_left_over() -> None:
+    used = headings()
+    assert len(used) > 150
+    assert {value for key, value in used if label_in_japanese(value, key) == value} == AS_IT_IS
+    known = {value for _, value in used} | {f"{value} {key}" for key, value in used}
+    assert {label for label in LABELS if label.partition(" ")[0].isupper()} - known == set()
+
+
+def test_every_name_of_a_fact_is_one_of_the_source() -> None:
+    assert {label for label in LABELS if not label.partition(" ")[0].isupper()} - strings_of_the_source() == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        volume.Status, registry.VolumeMode, jobs.JobState, commitments.State, fields.Stage, role.Role, alarms.AlarmKind,
+        audit.EventOutcome, reconcile.FindingKind, comparing.DifferenceKind, restoring.Becomes, importing.ImportOutcome,
+        doctor._CHECKS,
+    ],
+)  # fmt: skip
+def test_every_word_of_a_column_that_is_told_has_a_japanese_one(words: Iterable[str]) -> None:
+    assert set(map(str, words)) - MESSAGES.keys() == set()
 
 
 @pytest.mark.parametrize("english", sorted({*MESSAGES, *CAUSES}))
@@ -103,6 +149,16 @@ def test_every_rejection_has_a_japanese_text() -> None:
             "トークンを受け入れられません (31 秒前に期限が切れました)",
         ),
         ("removed temporary", "temporary を外しました"),
+        (
+            "volume nas1 is offline: /mnt/nas1: No such file or directory (pacs storage show)",
+            "ボリューム nas1 がオフラインです: /mnt/nas1: そのようなファイルやディレクトリはありません "
+            "(pacs storage show)",
+        ),
+        (
+            "pacs: /etc/pacs.yaml line 1: port: is 99999, but has to be between 0 and 65535",
+            "pacs: /etc/pacs.yaml line 1: port: 値は 99999 ですが、0 から 65535 まででなければなりません",
+        ),
+        ("/mnt/online: something new: good", "/mnt/online: something new: good"),
     ],
 )
 def test_the_cause_in_a_message_is_told_in_the_same_language(english: str, japanese: str) -> None:
@@ -136,6 +192,38 @@ def said(language: str, *words: str) -> tuple[str, str, int]:
         env=environment | {"LANG": language, "PYTHONUTF8": "1"},
     )  # fmt: skip
     return done.stdout, done.stderr, done.returncode
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nod",),
+        ("ae", "lst"),
+        ("ae", "list", "--jsn"),
+        ("ae", "list", "--bogus"),
+        ("ae", "show"),
+        ("ae", "show", "CT1", "CT2"),
+        ("ae", "show", "A;B"),
+        ("ae", "set", "CT1", "--port"),
+        ("ae", "set", "CT1"),
+        ("ae", "add", "CT1", "host", "99999"),
+        ("ae", "add", "CT1", "host", "104", "--allow", "all"),
+        ("jobs", "list", "--limit", "0"),
+        ("jobs", "list", "--limit", "many"),
+        ("jobs", "list", "--json=3"),
+        ("jobs", "pause", "--kind", "lunch"),
+        ("import", "/nonexistent"),
+        ("reconcile", "--since", "yesterday"),
+        ("doctor", "--no-store"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_told_in_japanese(words: tuple[str, ...]) -> None:
+    _, told, code = said("ja_JP.UTF-8", *words)
+    assert code == 2
+    sentence = told.splitlines()[-1]
+    given = re.sub(r"'[^']*'|\([^)]*\)|--?[a-z-]+|YYYY|pacs|AET?\b|echo,.*commit|host|PORT", "", sentence)
+    assert re.search("[ぁ-んァ-ヶ一-龠]", sentence), sentence
+    assert not re.search("[A-Za-z]{3}", given), sentence
 
 
 def test_a_person_reads_their_language(tmp_path: Path) -> None:

@@ -65,6 +65,29 @@ def test_json_is_whole_also_when_the_rows_end_in_an_error(capsys):
     assert json.loads(capsys.readouterr().out) == [{"uid": "1.2"}]
 
 
+def test_a_table_is_in_the_language_of_the_person_but_for_its_data_and_json(capsys, monkeypatch):
+    rows = [{"name": "online", "state": "online", "reason": "an admin set it so", "is_draining": True}]
+    headings = {"name": "VOLUME", "state": "STATE", "reason": "WHY", "is_draining": "DRAINING"}
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    print_rows(rows, headings, as_json=False, said=("state", "reason"))
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        ["ボリューム", "状態", "理由", "受付停止"],
+        ["online", "オンライン", "管理者がそう設定しました", "はい"],
+    ]
+    print_facts(rows[0], as_json=False, said=("state",))
+    assert capsys.readouterr().out.split() == [
+        *("名前", "online", "状態", "オンライン", "理由", "an", "admin", "set", "it", "so", "is_draining", "はい"),
+    ]  # fmt: skip
+    print_rows(rows, headings, as_json=True, said=("state", "reason"))
+    assert json.loads(capsys.readouterr().out) == rows
+    monkeypatch.setenv("LC_ALL", "C")
+    print_rows(rows, headings, as_json=False, said=("state", "reason"))
+    assert capsys.readouterr().out.split() == [
+        *("VOLUME", "STATE", "WHY", "DRAINING", "online", "online", "an", "admin", "set", "it", "so", "yes")
+    ]
+
+
 def test_facts_leave_out_what_is_empty(capsys):
     print_facts({"aet": "CT1", "issuer": "", "allow": ["echo", "store"], "port": None}, as_json=False)
     assert capsys.readouterr().out == "aet    CT1\nallow  echo, store\n"

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.dcmtk import Station
+import pytest
+from support.dcmtk import Receiver, Station
 from support.samples import data_set_of, tiny, uid, write
 from support.server import Archive, wait_for
 
@@ -140,9 +141,18 @@ def test_a_second_server_on_the_same_data_is_refused(archive: Archive) -> None:
     archive.pacs("serve", expect=14)
 
 
-def test_a_peer_is_tested_leg_by_leg(archive: Archive, receive) -> None:
+def test_a_peer_is_tested_leg_by_leg(
+    archive: Archive, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
     receiver = receive("TESTED", "+xa")
     archive.add_peer("TESTED", receiver.port)
     archive.pacs("ae", "test", "TESTED")
     archive.add_peer("GONE", 1)
     archive.pacs("ae", "test", "GONE", expect=13)
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    heading, tcp, association, *_ = archive.pacs("ae", "test", "TESTED").stdout.splitlines()
+    assert heading.split() == ["段階", "結果", "対処"]
+    assert (tcp.split(), association.split()) == (["TCP", "正常"], ["アソシエーション", "正常"])
+    told = archive.pacs("ae", "test", "GONE", expect=13).stdout
+    assert "失敗  接続が拒否されました: アドレスが 127.0.0.1:1 で正しいこと" in told
+    assert archive.report("ae", "test", "TESTED")[1] == {"leg": "association", "result": "ok", "remedy": ""}

@@ -236,6 +236,13 @@ def test_a_peer_that_calls_from_elsewhere_or_for_more_than_it_may_is_named_with_
     with monkeypatch.context() as japanese:
         japanese.setenv("LC_ALL", "ja_JP.UTF-8")
         assert "このアドレスでは登録されていません" in archive.pacs("doctor", "ROVER", expect=SOMETHING_TO_DO).stdout
+        heading, *rows = archive.pacs("ae", "seen").stdout.splitlines()
+        assert heading.split("  ")[0] == "AE タイトル"
+        assert heading.endswith("理由")
+        (row,) = [one for one in rows if one.startswith("ROVER ")]
+        assert row.endswith("このアドレスでは登録されていません")
+        (why,) = [one["why"] for one in archive.report("ae", "seen") if one["aet"] == "ROVER"]
+        assert why == "it is not registered for this address"
     archive.pacs("ae", "approve", "ROVER", "--from", HOST, "--yes")
     rover.store(write(tiny("rover", study="rover"), tmp_path / "rover.dcm").path)
 
@@ -272,6 +279,23 @@ def test_no_approval_is_advised_where_the_user_identity_is_what_nobody_reads(
     assert "利用者情報(User Identity Negotiation)として名前とパスコードを 16384 バイト以内で" in told
     told = archive.pacs("doctor", "STRANGER", expect=2).stderr
     assert "利用者情報の送信(User Identity Negotiation)を止めてから pacs ae approve STRANGER" in told
+
+
+def test_a_peer_at_which_nobody_could_log_in_is_named_with_the_setting(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.pacs("ae", "add", "TOKENS", "-", "-", "--from", HOST, "--identity", "jwt", "--allow", "echo")
+    ((told, remedy),) = examined(archive, "TOKENS", expect=SOMETHING_TO_DO)["login"]
+    assert told == "no token is believed"
+    assert remedy == "identity.jwt in pacs.yaml needs an issuer and key_files"
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    shown = archive.pacs("doctor", "TOKENS", expect=SOMETHING_TO_DO).stdout
+    (row,) = [line for line in shown.splitlines() if line.startswith("ログイン")]
+    assert "トークンは一つも受け入れられません" in row
+    assert row.endswith("pacs.yaml の identity.jwt に issuer と key_files を書いてください")
+    assert shown.split()[:3] == ["確認項目", "結果", "対処"]
+    warned = archive.pacs("ae", "set", "TOKENS", "--allow", "echo,find").stderr
+    assert "トークンは一つも受け入れられません: pacs.yaml の identity.jwt に" in warned
 
 
 def test_a_clock_that_goes_wrong_is_seen_by_studies_from_the_future(archive: Archive, tmp_path: Path) -> None:

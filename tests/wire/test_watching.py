@@ -299,7 +299,7 @@ def test_a_supervisor_that_stands_still_is_not_live(new_archive: Callable[..., A
 
 
 def test_a_test_alarm_goes_by_each_way_and_says_which_failed(
-    new_archive: Callable[..., Archive], tmp_path: Path
+    new_archive: Callable[..., Archive], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, told = keeper(tmp_path)
     with MailServer().running() as mail:
@@ -323,3 +323,12 @@ def test_a_test_alarm_goes_by_each_way_and_says_which_failed(
     assert "neither command nor mail nor webhook" in none.pacs("alert", "test", expect=10).stderr
     deaf = new_archive(alert={"command": ["/nothing/there"]})
     assert deaf.report("alert", "test", expect=13)[0]["is_told"] is False
+
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    heading, *rows = archive.pacs("alert", "test", expect=3).stdout.splitlines()
+    assert heading.split() == ["通知方法", "結果"]
+    assert rows[0].split() == ["コマンド", "送信済み"]
+    assert rows[1].split()[0] == "メール"
+    assert "メールを受け取りません: 接続が拒否されました" in rows[1]
+    assert "127.0.0.1:1 は接続を拒否しました" in rows[2]
+    assert archive.report("alert", "test", expect=3)[0] == {"way": "command", "result": "taken", "is_told": True}

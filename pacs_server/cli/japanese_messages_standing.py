@@ -1,0 +1,215 @@
+"""How the archive stands, in Japanese: what pacs status, pacs doctor and the alarms tell of it, and why a volume is not
+as it should be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+OF_STANDING: Final[dict[str, str]] = {
+    # pacs status
+    "not running": "動いていません",
+    "starting": "起動中",
+    "{} over TLS": "TLS の {0}",
+    "{} on {}, process {}, since {}, {} associations open, {} served":
+        "{0} ({1} で待ち受け中)、プロセス {2}、{3} から稼働、開いているアソシエーション {4}、終えたもの {5}",
+    "none: every object has the {} copies that are wanted": "なし(どのオブジェクトにも、求める {0} 個のコピーがあります)",
+    "objects with fewer than {} copies": "コピーが {0} 個に足りないオブジェクト",
+    "damaged copies": "破損したコピー",
+    "{} jobs": "{0} の作業",
+    "no jobs": "作業なし",
+    "objects to send": "送信待ち",
+    "refused by their destination (pacs send list)": "送信先が断ったもの (pacs send list)",
+    "objects that their archive server did not give back": "アーカイブサーバから戻らなかったもの",
+    "files to be removed": "削除待ちのファイル",
+    "{} keeps {} objects, {} of them without a copy here":
+        "{0} が {1} 件を保管しています。うち {2} 件はここにコピーがありません",
+    "not counted yet; pacs doctor --survive 1 counts": "まだ数えていません。pacs doctor --survive 1 で数えられます",
+    "survived {} (copies counted {} minutes ago)": "{0} (コピーを数えたのは {1} 分前)",
+    "by {}: {}": "{0}は{1}",
+    "any {}": "どの {0} 箇所を失っても維持可",
+    "none": "余裕なし",
+    "not even none, something is amiss now": "今すでに維持できていません",
+    "data": "データ",
+    "retrieving": "取り出し",
+    "storing": "保管",
+    "objects had no copy that could be read": "読めるコピーのないオブジェクト",
+    "this site is a standby: {} is preferred; it answers, and takes what is sent":
+        "このサイトは待機系です(優先サイトは {0})。検索に応じ、送られたものも保管します",
+    "this site is a standby: {} is preferred; it answers, and does not take what is sent":
+        "このサイトは待機系です(優先サイトは {0})。検索に応じますが、送られたものは保管しません",
+    "draining since {} by {}: only partners get an association; pacs failover demote here --end":
+        "{0} に {1} が受付を止めました。相手サーバだけが接続できます。再開するには: pacs failover demote here --end",
+    "to {}, left: {}": "{0} へ切り替え中。残りの手順: {1}",
+    "to {}, left: {} ({})": "{0} へ切り替え中。残りの手順: {1} ({2})",
+    # pacs serve
+    "{} at {}, data in {}. To try it:": "{0} を {1} で起動します。データは {2} にあります。試すには:",
+    "{} at {}, over TLS only, data in {}": "{0} を {1} で起動します(TLS のみ)。データは {2} にあります",
+    # alarms
+    "this is a test: somebody gave the command pacs alert test": "これは試験です。pacs alert test が実行されました",
+    "the {} port does not answer the server's own C-ECHO: {}":
+        "{0} のポートが、サーバ自身の C-ECHO に応答しません: {1}",
+    "volume {} is offline: {} (pacs storage show)": "ボリューム {0} がオフラインです: {1} (pacs storage show)",
+    "volume {} is suspect: {} (pacs storage show)": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show)",
+    "volume {} is full: {} (pacs storage show)": "ボリューム {0} が満杯です: {1} (pacs storage show)",
+    "the certificate {} has expired: pacs tls init --yes, or one of your authority":
+        "証明書 {0} は期限が切れています。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
+    "the certificate {} expires in {} days: pacs tls init --yes, or one of your authority":
+        "証明書 {0} はあと {1} 日で期限が切れます。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
+    "the audit trail cannot be signed: {}": "監査記録に署名できません: {0}",
+    "the last checkpoint of the audit trail is {} days old; the log says why":
+        "監査記録の最後のチェックポイントは {0} 日前のものです。理由はログにあります",
+    "{} objects have fewer than {} copies (pacs jobs list)":
+        "コピーが {1} 個に足りないオブジェクトが {0} 件あります (pacs jobs list)",
+    "{} copies on volume {} were found damaged today (pacs verify, pacs storage show {})":
+        "ボリューム {1} で今日、破損したコピーが {0} 件見つかりました (pacs verify、pacs storage show {2})",
+    "{} damaged copies are not replaced (pacs verify)": "破損したコピー {0} 件がまだ修復されていません (pacs verify)",
+    "the oldest {} job is overdue for {} days (pacs jobs list)":
+        "最も古い {0} の作業が予定より {1} 日遅れています (pacs jobs list)",
+    "the oldest {} job is overdue for {} hours (pacs jobs list)":
+        "最も古い {0} の作業が予定より {1} 時間遅れています (pacs jobs list)",
+    "partner {} lacks {} objects, the oldest for {} days":
+        "相手サーバ {0} に {1} 件が届いていません。最も古いものは {2} 日前からです",
+    "partner {} lacks {} objects, the oldest for {} hours":
+        "相手サーバ {0} に {1} 件が届いていません。最も古いものは {2} 時間前からです",
+    "partner {} is not reachable since {}: {}": "相手サーバ {0} に {1} から接続できません: {2}",
+    "volume {} is full in {} days, by how it filled in the last two weeks":
+        "ボリューム {0} は、この二週間の増え方だとあと {1} 日で満杯になります",
+    "{} has sent nothing since {}h UTC: {} of its usual hours, and never more than {} in the weeks before":
+        "{0} から {1} 時 (UTC) 以降、何も届いていません。いつもなら届く時間帯が {2} 時間続いています(これまでの最長は {3} 時間)",
+    # pacs doctor
+    "no server runs here": "ここではサーバが動いていません",
+    "see pacs storage show": "pacs storage show を見てください",
+    "volume_paths names {}, but no volume has that name": "volume_paths の {0} という名前のボリュームはありません",
+    "pacs storage list, then pacs.yaml": "pacs storage list で確かめ、pacs.yaml を直してください",
+    "the clock of this node is {} s from that of the database": "このノードの時計は、データベースの時計と {0} 秒ずれています",
+    "the clock of {} is {} s from ours": "{0} の時計は、こちらの時計と {1} 秒ずれています",
+    "set both by NTP": "両方を NTP で合わせてください",
+    "{} was last seen at {}": "{0} が最後に確認されたのは {1} です",
+    "pacs serve there; a week later it is forgotten":
+        "そのノードで pacs serve を起動してください。一週間たつと登録は消えます",
+    "the nodes run different releases: {}": "ノードの版が揃っていません: {0}",
+    "install one release on every node": "すべてのノードに同じ版を入れてください",
+    "{} is on the device of {}, but in another fault domain":
+        "{0} は {1} と同じ装置にありますが、故障範囲が別になっています",
+    "{} copies are wanted, but there are {} fault domains": "コピーを {0} 個求めていますが、故障範囲は {1} つです",
+    "{} objects have fewer than {} copies": "コピーが {1} 個に足りないオブジェクトが {0} 件あります",
+    "{} copies are damaged": "破損したコピーが {0} 件あります",
+    "{} did not give back {} objects that it keeps": "{0} が、保管している {1} 件を戻しませんでした",
+    "{} objects were refused by their destination": "{0} 件が送信先に断られました",
+    "a failover to {} is unfinished": "{0} への切り替えが途中です",
+    "pacs failover to {}, or pacs failover abandon":
+        "続けるには pacs failover to {0}、取りやめるには pacs failover abandon",
+    "no new associations are taken since {}": "{0} から新しいアソシエーションを受け付けていません",
+    "until then no checkpoint is taken: docs/operate/audit.md":
+        "直すまでチェックポイントは作られません: docs/operate/audit.md",
+    "the last checkpoint cannot be read: {}": "最後のチェックポイントを読めません: {0}",
+    "pacs tls init --yes, then pacs partner set --fingerprint there":
+        "pacs tls init --yes のあと、相手側で pacs partner set --fingerprint を実行してください",
+    # pacs jobs, pacs storage
+    "{} of {} jobs will be tried at once": "作業 {1} 件のうち {0} 件をすぐに試します",
+    "{} of {} jobs paused": "作業 {1} 件のうち {0} 件を止めました",
+    "{} of {} jobs go on": "作業 {1} 件のうち {0} 件を再開しました",
+    "nothing is begun any more of: {}": "新しく始めなくなった作業: {0}",
+    "goes on: {}": "再開した作業: {0}",
+    "no job was named; pacs jobs list shows their numbers":
+        "作業が指定されていません。番号は pacs jobs list で確認できます",
+    "would forget job {}, {} {}; do it with --yes": "作業 {0} ({1} {2}) を取り消します。実行するには --yes を付けてください",
+    "would have the {} copies on {} made elsewhere, {} of them the only ones: --yes":
+        "{1} にあるコピー {0} 件(うち唯一のもの {2} 件)を別の場所にも作ります。実行するには --yes を付けてください",
+    "would forget {} with its {} copies; its files stay; do it with --yes":
+        "{0} の登録と、そのコピー {1} 件の記録を消します。ファイルは残ります。実行するには --yes を付けてください",
+    "a server may be writing to {} at this moment: pacs storage drain {} --yes first":
+        "サーバが {0} に書き込んでいるかもしれません。先に pacs storage drain {1} --yes を実行してください",
+    "{} is not volume {}: {}": "{0} はボリューム {1} ではありません: {2}",
+    "another volume is at {} (id {}); nothing was changed":
+        "{0} には別のボリューム (id {1}) があります。何も変えていません",
+    # refusals of peers
+    "would change {}: {}": "{0} の変更点: {1}",
+    "{} of {} peers were left as they are; change them with --yes":
+        "接続相手 {1} 件のうち {0} 件は変えていません。変更するには --yes を付けてください",
+    "{} exists and would be overwritten; do it with --yes":
+        "{0} はすでにあり、上書きされます。実行するには --yes を付けてください",
+    "{} is not a list of peers, like one that pacs ae export writes":
+        "{0} は pacs ae export が書くような接続相手の一覧ではありません",
+    "{}, peer {}: {}; nothing was changed": "{0}、{1} 番目の接続相手: {2}。何も変えていません",
+    "{} is registered already; change it with: pacs ae set {}":
+        "{0} はすでに登録されています。変更するには: pacs ae set {1}",
+    "{} only calls us: it has no address; give it one with: pacs ae set {} --host H --port P":
+        "{0} は接続してくるだけの相手で、アドレスの登録がありません。登録するには: pacs ae set {1} --host H --port P",
+    "{} did not call from {}; it did from {}": "{0} は {1} からは接続していません。接続元は {2} です",
+    "{} showed several certificates: choose its address with --from":
+        "{0} は複数の証明書を示しました。--from でアドレスを選んでください",
+    "alert: neither command nor mail nor webhook is given, so that alarms stand in the log alone":
+        "alert: command、mail、webhook のどれも設定されていないため、警報はログにしか出ません",
+    "nothing is begun of: {}; pacs jobs resume --kind lets it go on":
+        "新しく始めない作業: {0}。再開するには: pacs jobs resume --kind",
+    "{} cannot be read: {}; pacs tls init makes certificates": "{0} を読めません: {1}。証明書は pacs tls init で作れます",
+}  # fmt: skip
+
+WHY_A_VOLUME: Final[dict[str, str]] = {
+    "not looked at yet": "まだ確認していません",
+    "it does not answer; is its server or disk alive?": "応答しません。そのサーバやディスクが動いているか確かめてください",
+    "volume {} did not answer in time; the attempt was abandoned":
+        "ボリューム {0} が時間内に応答しなかったため、処理を打ち切りました",
+    "it is mounted read-only; look into the kernel log for why":
+        "読み取り専用でマウントされています。理由はカーネルのログを見てください",
+    "an admin has it emptied": "管理者が空にしています",
+    "an admin set it so": "管理者がそう設定しました",
+    "many damaged copies were found on it in one day: check the disk, then pacs storage set {} --trust":
+        "一日に多くの破損が見つかりました。ディスクを調べてから pacs storage set {0} --trust を実行してください",
+    "more than its high-water mark of {} % is used; make room or add a volume":
+        "使用率が上限の {0} % を超えました。空きを作るか、ボリュームを追加してください",
+    "{} MiB are free and {} MiB are kept in reserve; make room or add a volume":
+        "空きは {0} MiB ですが、{1} MiB を予備として残します。空きを作るか、ボリュームを追加してください",
+    "no inodes are left; make room or add a volume": "inode が残っていません。空きを作るか、ボリュームを追加してください",
+    "there is no {} in it; is the right volume mounted or named?":
+        "{0} がありません。正しいボリュームがマウントされ、指定されているか確かめてください",
+    "{} is damaged ({}); restore it from a backup": "{0} が壊れています ({1})。バックアップから戻してください",
+    "another volume is mounted there (id {}); mount the right one":
+        "別のボリューム (id {0}) がマウントされています。正しいものをマウントしてください",
+    "it cannot be opened: {}": "開けません: {0}",
+    "No such file or directory": "そのようなファイルやディレクトリはありません",
+    "Permission denied": "許可がありません",
+    "Not a directory": "ディレクトリではありません",
+    "Input/output error": "入出力エラー",
+    "[Errno 111] Connection refused": "接続が拒否されました",
+    "[Errno 113] No route to host": "ホストへの経路がありません",
+    "timed out": "時間切れ",
+    # how it is mounted
+    "it lies in memory and is gone after a restart": "メモリ上にあり、再起動すると消えます",
+    "use a disk or a NAS": "ディスクか NAS を使ってください",
+    "barriers are off: a power cut can lose what was flushed":
+        "バリアが無効です。停電すると、書き込み済みのものが失われることがあります",
+    "take nobarrier out of fstab": "fstab から nobarrier を外してください",
+    "it is mounted read-only": "読み取り専用でマウントされています",
+    "write rw in fstab, and look into the kernel log for why": "fstab に rw と書き、理由はカーネルのログを見てください",
+    "soft: a write that times out may be neither done nor undone, and is told as an error":
+        "soft: 時間切れの書き込みが、済んだとも済んでいないとも言えないまま、エラーになります",
+    "write hard instead of soft in fstab": "fstab で soft を hard に直してください",
+    "whether the NAS exports with sync cannot be seen from here: with async it lies about every flush":
+        "NAS が sync で公開しているかは、ここからは分かりません。async だと、書き込み済みという返事が正しくありません",
+    "write sync in the exports of the NAS": "NAS の exports に sync と書いてください",
+    "soft: operations fail while the NAS restarts": "soft: NAS の再起動中は操作が失敗します",
+    "write hard in fstab": "fstab に hard と書いてください",
+    "whether the NAS flushes when it is asked to cannot be seen from here":
+        "NAS が求めに応じてディスクに書き込むかは、ここからは分かりません",
+    "on Samba write `strict sync = yes` for the share, which is its default":
+        "Samba では、その共有に `strict sync = yes` と書いてください(初期値です)",
+    # what a setting may be
+    "is {}, but has to be between {} and {}": "値は {0} ですが、{1} から {2} まででなければなりません",
+    "unknown setting; the nearest is {}": "そのような設定はありません。最も近いものは {0} です",
+    "needs a whole number, not '{}'": "整数を書いてください('{0}' は整数ではありません)",
+    "is true or false, not '{}'": "true か false を書いてください('{0}' ではなく)",
+    "is set twice": "二度設定されています",
+    "'{}' is neither an IP address nor a host name": "'{0}' は IP アドレスでもホスト名でもありません",
+    "'{}' is not an AE title: 1 to 16 printable ASCII characters, no backslash":
+        "'{0}' は AE タイトルにできません。バックスラッシュを除く ASCII 文字 1 から 16 文字にしてください",
+    "'{}' is no URL that begins with https:// or http://": "'{0}' は https:// か http:// で始まる URL ではありません",
+    "'{}' has no port from 1 to 65535; correct it, or leave it out for the usual one":
+        "'{0}' のポートは 1 から 65535 までの数ではありません。直すか、通常のポートなら省いてください",
+    "'{}' is no mail address, like pacs@hospital.example":
+        "'{0}' は pacs@hospital.example のようなメールアドレスではありません",
+    "{} is not there": "{0} がありません",
+    "{} is no program that can be run": "{0} は実行できるプログラムではありません",
+}  # fmt: skip

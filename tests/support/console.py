@@ -9,13 +9,15 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from support.dcmtk import free_port
 from support.second_client import UNCOMPRESSED, associate
 from support.server import Archive, wait_for
 
 Named = tuple[str, str]  # SOP class and instance
+
+_COMMAND_FIELD_OF_ANSWER = b"\0\0\0\1\2\0\0\0\0\x81"  # N-EVENT-REPORT-RSP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,7 @@ class Console:
         self.loses = loses
         self.port = free_port()
         self.reports: list[Told] = []
+        self._owes = 0
         self._lock = threading.Lock()
 
     def take(self, event: evt.Event) -> tuple[int, Dataset | None]:
@@ -59,6 +62,8 @@ class Console:
             self.reports.append(told)
             if len(self.reports) <= self.loses:
                 event.assoc.abort()
+            else:
+                self._owes += 1
         return told.answered, None
 
     @contextmanager
@@ -66,8 +71,7 @@ class Console:
         """Take associations for reports on its port while the block runs."""
         provider = AE(self.aet)
         provider.add_supported_context(StorageCommitmentPushModel, list(UNCOMPRESSED), scu_role=False, scp_role=True)
-        handlers = [(evt.EVT_N_EVENT_REPORT, self.take)]
-        server = provider.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = provider.start_server(("127.0.0.1", self.port), block=False, evt_handlers=self._handlers())
         assert server is not None
         try:
             yield self
@@ -75,25 +79,30 @@ class Console:
             server.shutdown()
 
     @contextmanager
-    def associated(self, archive: Archive) -> Iterator[Association]:
-        """An association on which it can ask, and be told. It is released when what it was told is answered: pynetdicom
-        fails when it is to send an answer behind its own request for release.
+    def associated(self, archive: Archive, *also: str) -> Iterator[Association]:
+        """An association on which it can ask, and be told, and use the SOP classes that are named. It is released when
+        what it was told is answered: pynetdicom fails when it is to send an answer behind its own request for release.
         """
-        taken, answered = [], []
-
-        def take(event: evt.Event) -> tuple[int, Dataset | None]:
-            taken.append(event.event_type)
-            return self.take(event)
-
-        def note_sent(event: evt.Event) -> None:
-            if isinstance(event.message, N_EVENT_REPORT_RSP):
-                answered.append(event.message)
-
-        contexts = [(StorageCommitmentPushModel, list(UNCOMPRESSED))]
-        handlers = [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_DIMSE_SENT, note_sent)]
-        with associate(archive, contexts, aet=self.aet, handlers=handlers) as association:
+        contexts = [(one, list(UNCOMPRESSED)) for one in (StorageCommitmentPushModel, *also)]
+        with associate(archive, contexts, aet=self.aet, handlers=self._handlers()) as association:
             yield association
-            wait_for(lambda: len(answered) == len(taken) or not association.is_established, "answers to the reports")
+            wait_for(lambda: self.has_answered or not association.is_established, "answers to the reports")
+
+    def _handlers(self) -> list[evt.EventHandlerType]:
+        return [(evt.EVT_N_EVENT_REPORT, self.take), (evt.EVT_PDU_SENT, self._note_sent)]
+
+    def _note_sent(self, event: evt.Event) -> None:
+        if isinstance(event.pdu, P_DATA_TF):
+            for item in event.pdu.presentation_data_value_items:
+                with self._lock:
+                    self._owes -= _COMMAND_FIELD_OF_ANSWER in item.presentation_data_value
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether each report that came is answered. pynetdicom answers in another thread, into the middle of what this
+        one sends: between the command of a C-STORE and its data set, say.
+        """
+        return not self._owes
 
     def ask(self, archive: Archive, transaction_uid: str, objects: Iterable[Named]) -> int:
         """Ask, and release at once; the status of the response."""

@@ -52,14 +52,13 @@ def test_a_console_that_waits_is_told_on_its_own_association(archive: Archive, t
 def test_a_console_may_go_on_storing_while_it_waits(archive: Archive, tmp_path: Path) -> None:
     console = Console("BUSYONE")
     first, *rest = [write(tiny(n, study="storing"), tmp_path / f"{n}.dcm") for n in range(8)]
-    contexts = [(StorageCommitmentPushModel, UNCOMPRESSED), (CTImageStorage, UNCOMPRESSED)]
-    handlers = [(evt.EVT_N_EVENT_REPORT, console.take)]
-    with associate(archive, contexts, aet=console.aet, handlers=handlers) as association:
+    with console.associated(archive, CTImageStorage) as association:
         assert association.send_c_store(first.path).Status == 0x0000
         for number, sample in enumerate(rest):
             asked = transaction(f"1.2.3.2.{number}", named([first]))
             assert request(association, asked) == 0x0000
             console.first_report(f"1.2.3.2.{number}")
+            wait_for(lambda: console.has_answered, "the report to be answered", timeout_s=LONG_S)
             assert association.send_c_store(sample.path).Status == 0x0000
     assert len(console.reports) == len(rest)
 

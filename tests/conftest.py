@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 # By ./scripts/fuzz --target values.
 hypothesis.settings.register_profile("many", max_examples=5_000, deadline=None)
 
+# A scenario takes minutes and mostly waits; one that begins last is waited for by all other workers.
+FOLDERS = ("scenario", "wire", "contract", "unit", "fuzz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: FOLDERS.index(Path(item.location[0]).parts[1]))
+
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Callable[..., None]:

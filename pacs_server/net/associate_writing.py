@@ -84,23 +84,41 @@ def write_acceptance(
     An asynchronous operations window is answered with 1 and 1 if one was asked for; a user identity if it was believed
     and a response was asked for, with one of no length (PS3.7 table D.3-15: of a passcode there is nothing to say).
     """
-    syntax_of = {context.id: context.abstract_syntax for context in request.contexts}
+    identity = request.identity
+    confirms = confirms_identity and identity is not None and identity.wants_response
+    told = _acceptance(
+        request.contexts, tuple(answers), max_pdu_bytes, window=request.asks_for_window, confirms=confirms
+    )
+    encoded = bytearray(told)
+    encoded[TITLES] = titles
+    return bytes(encoded)
+
+
+# Devices propose the same each time. Encoding the answer takes 0.03 ms for a C-ECHO and 3 for 128 contexts.
+@lru_cache(maxsize=64)
+def _acceptance(
+    contexts: tuple[ProposedContext, ...],
+    answers: tuple[ContextAnswer, ...],
+    max_pdu_bytes: int,
+    *,
+    window: bool,
+    confirms: bool,
+) -> bytes:
+    syntax_of = {context.id: context.abstract_syntax for context in contexts}
     roles = {
         syntax_of[answer.id]: (bool(answer.scu_role), bool(answer.scp_role))
         for answer in answers
         if answer.result == ContextResult.ACCEPTED and (answer.scu_role, answer.scp_role) != (None, None)
     }
-    pdu = A_ASSOCIATE_AC()
     extended = {syntax_of[answer.id]: answer.extended for answer in answers if answer.extended}
-    information = _own_information(max_pdu_bytes, roles, extended, window=request.asks_for_window)
-    if confirms_identity and request.identity is not None and request.identity.wants_response:
+    information = _own_information(max_pdu_bytes, roles, extended, window=window)
+    if confirms:
         confirmation = UserIdentitySubItemAC()
         confirmation.server_response = b""
         information.user_data.append(confirmation)
+    pdu = A_ASSOCIATE_AC()
     pdu.variable_items = [_application_context(), *(_answer_item(answer) for answer in answers), information]
-    encoded = bytearray(pdu.encode())
-    encoded[TITLES] = titles
-    return bytes(encoded)
+    return bytes(pdu.encode())
 
 
 def write_rejection(rejection: Rejection) -> bytes:
@@ -110,8 +128,7 @@ def write_rejection(rejection: Rejection) -> bytes:
     return bytes(pdu.encode())
 
 
-# Items that every association says alike are made once: encoding all of them anew took 0.1 ms, a tenth of a C-ECHO with
-# its association. Nobody changes an item that was made.
+# Items that every association says alike are made once. Nobody changes an item that was made.
 @cache
 def _application_context() -> ApplicationContextItem:
     item = ApplicationContextItem()

@@ -1,6 +1,7 @@
 """Association requests and answers: read in bounds, decided by others, written so that DICOM libraries read them."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
@@ -120,6 +121,24 @@ def test_a_window_and_roles_are_answered_only_where_they_were_asked_for() -> Non
     theirs.decode(write_acceptance(request_of(pdu), pdu[TITLES], [answer], 65_536))
     assert theirs.user_information.async_ops_window is None
     assert theirs.user_information.role_selection == {}
+
+
+def test_what_one_device_was_told_is_not_told_the_next() -> None:
+    asking = rude.user_information(rude.item(0x53, bytes(4)), rude.role(rude.CT_STORAGE, 1, 1))
+    first = rude.associate_request(CT, user=asking, calling=b"CT1")
+    second = rude.associate_request(CT, calling=b"CT2")
+    plain = replace(ACCEPT_CT, scu_role=None, scp_role=None)
+    read = [request_of(pdu) for pdu in (first, second)]
+    assert [(one.contexts[0].scu_role, one.contexts[0].scp_role) for one in read] == [(True, True), (None, None)]
+    told = [
+        read_acceptance(write_acceptance(read[0], first[TITLES], [ACCEPT_CT], 65_536)),
+        read_acceptance(write_acceptance(read[1], second[TITLES], [plain], 65_536)),
+        read_acceptance(write_acceptance(read[1], second[TITLES], [plain], 32_768)),
+    ]
+    assert [one.user.max_pdu_bytes for one in told] == [65_536, 65_536, 32_768]
+    assert [one.user.roles for one in told] == [{rude.CT_STORAGE: (True, False)}, {}, {}]
+    assert [one.user.asks_for_window for one in told] == [True, False, False]
+    assert write_acceptance(read[1], second[TITLES], [plain], 65_536)[TITLES] == second[TITLES]
 
 
 RUBBISH_TITLES = [b"\x93\xfa\x96\x7b", b"A\r\nB", b"../x", b"\xff" * 16, b"", b"PACS\0\0", b"\x1b[31m"]

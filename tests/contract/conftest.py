@@ -1,6 +1,7 @@
 """One suite for every database: an empty SQLite file, and an empty database of a PostgreSQL cluster of our own."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,28 +25,73 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def postgres_url(cluster: Cluster) -> Callable[[], str]:
     """Makes URLs of empty databases of the cluster."""
+    return lambda: _new_database(cluster)
 
-    def make() -> str:
-        name = f"index_{next(_databases)}"
-        cluster.execute(f"CREATE DATABASE {name}")
-        return cluster.url(name)
 
-    return make
+def _new_database(cluster: Cluster, like: str = "template1") -> str:
+    name = f"index_{next(_databases)}"
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
+    return cluster.url(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+def kind(request: pytest.FixtureRequest) -> str:
+    """The database that a test is about; it runs once with each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def new_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Makes URLs of empty databases of one kind."""
-    if request.param == "sqlite":
-        return lambda: f"sqlite:///{tmp_path}/index-{next(_databases)}.db"
+    if kind == "sqlite":
+        return lambda: _new_file(tmp_path)
     make: Callable[[], str] = request.getfixturevalue("postgres_url")
     return make
 
 
+def _new_file(folder: Path) -> str:
+    return f"sqlite:///{folder}/index-{next(_databases)}.db"
+
+
+# To upgrade an empty database through all revisions takes half a second, to copy one that was a twentieth.
+@pytest.fixture(scope="session")
+def upgraded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema of this release and no content."""
+    path = tmp_path_factory.mktemp("upgraded") / "index.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def upgraded_database(cluster: Cluster) -> str:
+    """The name of a database of the cluster with that schema."""
+    cluster.execute("CREATE DATABASE upgraded")
+    upgrade(cluster.url("upgraded"))
+    return "upgraded"
+
+
 @pytest.fixture
-def index(new_url: Callable[[], str]) -> Iterator[Index]:
+def new_upgraded_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes URLs of databases of one kind with the schema of this release and no content."""
+    if kind == "sqlite":
+        return lambda: _new_copy(request.getfixturevalue("upgraded_file"), tmp_path)
+    return lambda: _new_database(request.getfixturevalue("cluster"), request.getfixturevalue("upgraded_database"))
+
+
+def _new_copy(file: Path, folder: Path) -> str:
+    url = _new_file(folder)
+    shutil.copy(file, url.removeprefix("sqlite:///"))
+    return url
+
+
+@pytest.fixture
+def upgraded_postgres_url(cluster: Cluster, upgraded_database: str) -> str:
+    """The URL of such a database of the cluster."""
+    return _new_database(cluster, upgraded_database)
+
+
+@pytest.fixture
+def index(new_upgraded_url: Callable[[], str]) -> Iterator[Index]:
     """An open index with the schema of this release and no content."""
-    url = new_url()
-    upgrade(url)
-    with closing(Index.open(url)) as opened:
+    with closing(Index.open(new_upgraded_url())) as opened:
         yield opened

@@ -25,7 +25,6 @@ from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
 from pacs_server.index.registry import Policy, Registry, VolumeRow
-from pacs_server.index.schema import upgrade
 from pacs_server.index.site_tables import audit, checkpoints
 from pacs_server.service.assemble import Node
 from pacs_server.service.checkpoints import DailyCheckpoint, key_file, problems_of_trail, put_key_aside, take_checkpoint
@@ -329,12 +328,11 @@ def test_a_row_is_never_before_the_one_before_it_and_a_clock_that_is_set_back_be
 
 
 @pytest.fixture
-def node(new_url: Callable[[], str], tmp_path: Path) -> Iterator[Node]:
+def node(new_upgraded_url: Callable[[], str], tmp_path: Path) -> Iterator[Node]:
     """An archive with two volumes, on either database."""
-    url = new_url()
+    url = new_upgraded_url()
     data = tmp_path / "data"
     initialise(data, aet=AeTitle("PACS"), host="127.0.0.1", port=0, database=None)
-    upgrade(url)
     with (data / "pacs.yaml").open("a", encoding="utf-8") as file:
         yaml.safe_dump({"database": url}, file)
     with Node.open(load(data / "pacs.yaml")) as opened:

@@ -12,7 +12,6 @@ from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import Peer, Registry, Right
 from pacs_server.index.routes import Route, Routes
-from pacs_server.index.schema import upgrade
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -35,12 +34,11 @@ def peer(aet: str, *rights: Right) -> Peer:
 
 
 @pytest.fixture
-def sites(new_url: Callable[[], str]) -> Iterator[tuple[Site, Site]]:
+def sites(new_upgraded_url: Callable[[], str]) -> Iterator[tuple[Site, Site]]:
     with ExitStack() as stack:
         both = []
         for name in ("tokyo", "osaka"):
-            url = new_url()
-            upgrade(url)
+            url = new_upgraded_url()
             both.append(Site(stack.enter_context(closing(Index.open(url))), name))
         yield both[0], both[1]
 

@@ -14,7 +14,6 @@ from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
-from pacs_server.index.schema import upgrade
 from pacs_server.index.tables import instances as instance_rows
 from pacs_server.index.tables import studies
 
@@ -105,12 +104,11 @@ def test_sums_of_many_objects_do_not_run_over(index: Index, many: int) -> None:
     assert sums_of(contents) == expected(*arrivals)
 
 
-def test_two_indexes_that_got_the_same_in_another_order_are_equal(new_url: Callable[[], str]) -> None:
+def test_two_indexes_that_got_the_same_in_another_order_are_equal(new_upgraded_url: Callable[[], str]) -> None:
     arrivals = [arrival(study=f"1.2.{number % 7}") for number in range(50)]
     told = []
     for order in (arrivals, arrivals[::-1]):
-        url = new_url()
-        upgrade(url)
+        url = new_upgraded_url()
         with closing(Index.open(url)) as index:
             Instances(index).record_in_order(order)
             told.append(Contents(index).buckets())

@@ -46,7 +46,6 @@ from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.outbox import Outbox
-from pacs_server.index.schema import upgrade
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.sentinel import adopt
@@ -125,12 +124,11 @@ def link_to(site: Site) -> Link:
 
 
 @pytest.fixture
-def sites(new_url: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Site, Site]]:
+def sites(new_upgraded_url: Callable[[], str], tmp_path: Path) -> Iterator[tuple[Site, Site]]:
     with ExitStack() as stack:
         both = []
         for name in ("tokyo", "osaka"):
-            url = new_url()
-            upgrade(url)
+            url = new_upgraded_url()
             both.append(Site(stack.enter_context(closing(Index.open(url))), tmp_path / name))
         yield both[0], both[1]
 

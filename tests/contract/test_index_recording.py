@@ -15,7 +15,6 @@ from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
-from pacs_server.index.schema import upgrade
 from pacs_server.index.tables import copies, instances, patients, series, studies
 from pacs_server.index.view import study_view
 
@@ -174,11 +173,11 @@ def test_counts_equal_a_recount_after_any_sequence(index: Index, objects: Instan
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_group_becomes_what_its_objects_become_one_by_one(
-    index: Index, objects: Instances, new_url: Callable[[], str], seed: int
+    index: Index, objects: Instances, new_upgraded_url: Callable[[], str], seed: int
 ) -> None:
     arrivals = random_arrivals(seed, 60)
     together = objects.record_in_order(arrivals)
-    upgrade(url := new_url())
+    url = new_upgraded_url()
     with closing(Index.open(url)) as other:
         apart = Instances(other)
         assert together == [apart.record(one) for one in arrivals]
@@ -256,11 +255,10 @@ def test_copies_are_listed_by_volume_and_forgotten_one_by_one(index: Index, obje
 
 
 def test_the_content_of_another_index_takes_the_place_of_this_one(
-    index: Index, objects: Instances, new_url: Callable[[], str]
+    index: Index, objects: Instances, new_upgraded_url: Callable[[], str]
 ) -> None:
     objects.record(arrival("1.2.3.1", volume="a"))
-    url = new_url()
-    upgrade(url)
+    url = new_upgraded_url()
     with closing(Index.open(url)) as beside:
         for one in random_arrivals(7, 30):
             Instances(beside).record(one)

@@ -35,11 +35,9 @@ PROCESSES, ROUNDS = 4, 15
 
 
 @pytest.fixture
-def url(postgres_url: Callable[[], str]) -> str:
+def url(upgraded_postgres_url: str) -> str:
     """A database with the schema of this release."""
-    made = postgres_url()
-    upgrade(made)
-    return made
+    return upgraded_postgres_url
 
 
 @contextmanager
@@ -113,9 +111,10 @@ def database_of(url: str) -> str:
     return url.rpartition("/")[2] if "?" not in url else url.partition("?")[0].rpartition("/")[2]
 
 
-def test_processes_that_meet_at_new_patients_studies_and_objects_all_record_them(new_url: Callable[[], str]) -> None:
-    url = new_url()
-    upgrade(url)
+def test_processes_that_meet_at_new_patients_studies_and_objects_all_record_them(
+    new_upgraded_url: Callable[[], str],
+) -> None:
+    url = new_upgraded_url()
     told = race(url, PROCESSES, ROUNDS)
     for number in range(ROUNDS):
         same, elsewhere, other = (Counter(one[3 * number + n] for one in told) for n in range(3))
@@ -157,11 +156,12 @@ def test_no_number_of_an_operation_is_given_twice_and_no_change_of_the_site_goes
     assert registries[0].revision() == before + 30
 
 
-def test_what_is_recorded_while_the_content_is_exchanged_is_not_lost(index: Index, new_url: Callable[[], str]) -> None:
+def test_what_is_recorded_while_the_content_is_exchanged_is_not_lost(
+    index: Index, new_upgraded_url: Callable[[], str]
+) -> None:
     objects = Instances(index)
     objects.record(arrival("1.2.3.1"))
-    url = new_url()
-    upgrade(url)
+    url = new_upgraded_url()
     arriving: list[Doing] = []
 
     def catch_up(_volume: str, _path: str) -> None:

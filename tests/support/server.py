@@ -32,6 +32,9 @@ START_S = 90.0
 STOP_S = 90.0
 COMMAND_S = 120.0
 
+_PAUSES = 2
+_LONGEST_PAUSE_S = 1.0
+
 
 def files_below(folder: Path, pattern: str = "*") -> list[Path]:
     """The files with such names in a folder and below it. Unlike Path.rglob it stands directories that go away."""
@@ -40,13 +43,20 @@ def files_below(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 30.0, every_s: float = 0.02) -> Any:
-    """The first true value of `condition`; fails with `what` was waited for when the deadline passes."""
+    """The first true value of `condition`; fails with `what` was waited for when the deadline passes.
+
+    One that takes long to ask, because it starts a `pacs` each time, is asked less often: what is waited for needs the
+    processor too.
+    """
     deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        if time.monotonic() > deadline:
+    while True:
+        asked_at = time.monotonic()
+        if value := condition():
+            return value
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
-        time.sleep(every_s)
-    return value
+        time.sleep(max(every_s, min(_PAUSES * (now - asked_at), _LONGEST_PAUSE_S)))
 
 
 class Archive:

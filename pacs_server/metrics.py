@@ -59,6 +59,11 @@ REFUSED: Final = Family(
     meaning="Objects that were not stored, by the status that their sender was answered.",
     labels=("peer", "status"),
 )
+UNRECORDED: Final = Family(
+    name="pacs_unrecorded_objects_total",
+    kind=Kind.COUNTER,
+    meaning="Objects that were not stored because the index answers but did not take them.",
+)
 ANSWERS: Final = Family(
     name="pacs_find_answers_total", kind=Kind.COUNTER, meaning="Answers to C-FIND.", labels=("peer",)
 )
@@ -103,7 +108,7 @@ REPLACED: Final = Family(
     labels=("process",),
 )
 COUNTED: Final = (
-    STORED, RECEIVED_BYTES, REFUSED, ANSWERS, SENT, FAILURES, SECONDS, ACCEPTED, REJECTED, BROKEN, REPLACED,
+    STORED, RECEIVED_BYTES, REFUSED, UNRECORDED, ANSWERS, SENT, FAILURES, SECONDS, ACCEPTED, REJECTED, BROKEN, REPLACED,
 )  # fmt: skip
 
 _lock = threading.Lock()

@@ -15,7 +15,9 @@ from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
 from pacs_server.errors import (
     BadObject,
+    IndexConflict,
     IndexUnavailable,
+    IndexUnreachable,
     NotAsGiven,
     NotEnoughCopies,
     ObjectMismatch,
@@ -42,6 +44,8 @@ def _receive(session: Session, command: Command) -> tuple[Status, str]:
             return _refused(session, command, Status.PROCESSING_FAILURE, "C-STORE without a data set")
         received_bytes = _keep(session, command)
     except (BadObject, NotEnoughCopies, VolumeUnavailable, IndexUnavailable, Refused) as refusal:
+        if isinstance(refusal, IndexUnavailable) and not isinstance(refusal, (IndexUnreachable, IndexConflict)):
+            metrics.add(metrics.UNRECORDED)
         return _refused(session, command, status_for(refusal), str(refusal))
     tally.stored += 1
     tally.received_bytes += received_bytes

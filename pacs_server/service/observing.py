@@ -17,6 +17,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
 from pacs_server.service.checkpoints import last_checkpoint
 from pacs_server.service.gatherer import Gatherer
+from pacs_server.service.intake import Intake
 from pacs_server.service.present import backlog_of, certificates_of, partners_of, volume_facts
 from pacs_server.service.role import Role, role_of
 from pacs_server.service.roll_call import node_name, this_node
@@ -81,9 +82,8 @@ class Observer:
         check = SelfCheck(settings=settings, board=board, doors=doors)
         self.doors = Gatherer("self-check", check.look, every_s=_CHECK_S, late_after_s=_LATE_S)
         self.site = Gatherer("index", self._site, every_s=_OFTEN_S, late_after_s=_INDEX_LATE_S)
-        self.writing = Gatherer(
-            "index writing", partial(self.ask, _write_nothing), every_s=_CHECK_S, late_after_s=_WRITING_LATE_S
-        )
+        self._intake = Intake(board.totals)
+        self.writing = Gatherer("index writing", self._writing, every_s=_CHECK_S, late_after_s=_WRITING_LATE_S)
         self.holdings = Gatherer(
             "holdings", partial(self.ask, holdings_of), every_s=_OFTEN_S, late_after_s=_LATE_S, is_costly=True
         )
@@ -136,6 +136,10 @@ class Observer:
             degraded=placement.degraded,
             does_for_all=Roster(own=own, others=others).has_duty(),
         )
+
+    def _writing(self) -> None:
+        self._intake.check()
+        self.ask(_write_nothing)
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()

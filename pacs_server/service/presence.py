@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pacs_server import log
 from pacs_server.dicom.audit import Event, EventKind
-from pacs_server.errors import PacsError
+from pacs_server.errors import IndexUnavailable, IndexUnreachable, PacsError
 from pacs_server.service.assemble import Node
 
 
@@ -19,9 +19,19 @@ def presence(node: Node, name: str) -> Iterator[None]:
     """A process begins to work, and ends when the block does; then what it noted is written down. One that is killed
     does not tell that it ended.
 
-    Raises: IndexUnavailable when it cannot begin. Source: PS3.15 section A.5.3.1.
+    One whose beginning the index does not take, because its disk is full, say, begins all the same: who only asks has
+    to be answered. It is told with the next events that the index takes.
+
+    Raises: IndexUnreachable when it cannot begin. Source: PS3.15 section A.5.3.1.
     """
-    node.audit.record(_event(EventKind.START, name))
+    begun = _event(EventKind.START, name)
+    try:
+        node.audit.record(begun)
+    except IndexUnreachable:
+        raise
+    except IndexUnavailable as error:
+        log.error("beginning not told to the audit trail", process=name, why=error)
+        node.index.trail.note(begun)
     yield
     try:
         node.audit.write_down()

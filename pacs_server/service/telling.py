@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pacs_server import log
 from pacs_server.dimse.scp import Provider
 from pacs_server.dimse.session import Session
 from pacs_server.service.locks import is_serving
@@ -22,15 +23,25 @@ class Teller:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = ""
+        self._is_behind = False
 
     def tell(self, facts: Mapping[str, Any]) -> None:
-        """Replace what was told."""
+        """Replace what was told; where that cannot be written, try again the next time. No disk may end a process that
+        serves from others.
+        """
         text = json.dumps(facts)
-        if text != self._written:
-            partial = self._path.with_suffix(".part")
+        if text == self._written:
+            return
+        partial = self._path.with_suffix(".part")
+        try:
             partial.write_text(text, encoding="utf-8")
             partial.replace(self._path)
-            self._written = text
+        except OSError as error:
+            if not self._is_behind:
+                log.error("pacs status is told nothing", path=self._path, why=error.strerror)
+            self._is_behind = True
+        else:
+            self._written, self._is_behind = text, False
 
     def forget(self) -> None:
         """Tell nothing any more."""

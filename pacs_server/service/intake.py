@@ -1,0 +1,52 @@
+"""Whether the index takes what is sent: of one that answers only what becomes of objects tells whether it has room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pacs_server import metrics
+from pacs_server.errors import IndexUnavailable
+from pacs_server.metrics import Family, Totals
+
+# A node that is not ready gets nothing from a load balancer, so that nothing shows that it could take objects again.
+_HELD_S: Final = 15.0
+_FEW: Final = 3  # an object that was deleted while it was sent is not recorded either
+
+
+class Intake:
+    """Belongs to one thread. `totals` is what all processes have counted."""
+
+    def __init__(self, totals: Callable[[], Totals]) -> None:
+        self._totals = totals
+        self._stored, self._unrecorded = self._counts()
+        self._problem, self._until = "", 0.0
+
+    def check(self) -> None:
+        """Compare with the last look.
+
+        Raises: IndexUnavailable when the index did not take more than a few objects since, and more than were stored;
+        and for 15 s after that.
+        """
+        before, (self._stored, self._unrecorded) = (self._stored, self._unrecorded), self._counts()
+        stored, unrecorded = self._stored - before[0], self._unrecorded - before[1]
+        if unrecorded > max(stored, _FEW):
+            self._problem = (
+                f"{unrecorded:.0f} of the last {stored + unrecorded:.0f} objects could not be recorded: look into the "
+                "log for the reason, mostly a full disk"
+            )
+            self._until = time.monotonic() + _HELD_S
+        elif stored:
+            self._until = 0.0
+        if time.monotonic() < self._until:
+            raise IndexUnavailable(self._problem)
+
+    def _counts(self) -> tuple[float, float]:
+        """How many objects were stored, and how many the index did not take."""
+        totals = self._totals()
+        return _sum(totals, metrics.STORED), _sum(totals, metrics.UNRECORDED)
+
+
+def _sum(totals: Totals, family: Family) -> float:
+    return sum(numbers[0] for numbers in totals.get(family.name, {}).values())

@@ -1,0 +1,59 @@
+"""An index that answers but takes nothing is told by what becomes of the objects that are sent."""
+
+import pytest
+
+from pacs_server import metrics
+from pacs_server.errors import IndexUnavailable
+from pacs_server.metrics import Totals
+from pacs_server.service.intake import Intake
+
+
+class Counted:
+    """What the processes have counted."""
+
+    def __init__(self) -> None:
+        self.stored = {"CT1": 100.0, "unregistered": 5.0}
+        self.unrecorded = 7.0
+
+    def totals(self) -> Totals:
+        return {
+            metrics.STORED.name: {(peer,): [number] for peer, number in self.stored.items()},
+            metrics.UNRECORDED.name: {(): [self.unrecorded]},
+        }
+
+
+def test_what_was_refused_before_the_first_look_is_no_matter() -> None:
+    intake = Intake(Counted().totals)
+    intake.check()
+    intake.check()
+
+
+def test_an_index_that_takes_less_than_it_refuses_is_told_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted()
+    intake = Intake(counted.totals)
+    counted.stored["CT1"] += 2
+    counted.unrecorded += 8
+    with pytest.raises(IndexUnavailable, match="8 of the last 10 objects could not be recorded"):
+        intake.check()
+    with pytest.raises(IndexUnavailable, match="8 of the last 10"):
+        intake.check()
+    monkeypatch.setattr("pacs_server.service.intake._HELD_S", 0.0)
+    counted.unrecorded += 8
+    intake.check()
+
+
+def test_it_is_good_again_once_it_takes_more() -> None:
+    counted = Counted()
+    intake = Intake(counted.totals)
+    counted.unrecorded += 8
+    with pytest.raises(IndexUnavailable):
+        intake.check()
+    counted.stored["NEW"] = 1.0
+    intake.check()
+
+
+def test_a_few_that_were_deleted_meanwhile_are_no_alarm() -> None:
+    counted = Counted()
+    intake = Intake(counted.totals)
+    counted.unrecorded += 3
+    intake.check()

@@ -49,6 +49,10 @@ OF_STANDING: Final[dict[str, str]] = {
     "this is a test: somebody gave the command pacs alert test": "これは試験です。pacs alert test が実行されました",
     "the {} port does not answer the server's own C-ECHO: {}":
         "{0} のポートが、サーバ自身の C-ECHO に応答しません: {1}",
+    "the database does not answer: {}": "データベースが応答しません: {0}",
+    "the database takes nothing new: {}": "データベースに新しく書き込めません: {0}",
+    "it did not take {} of the last {} objects: look into the log for the reason, mostly a full disk":
+        "直近の {1} 件のうち {0} 件をインデックスに記録できませんでした。理由はログを見てください(多くはディスクの空き不足)",
     "volume {} is offline: {} (pacs storage show)": "ボリューム {0} がオフラインです: {1} (pacs storage show)",
     "volume {} is suspect: {} (pacs storage show)": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show)",
     "volume {} is full: {} (pacs storage show)": "ボリューム {0} が満杯です: {1} (pacs storage show)",

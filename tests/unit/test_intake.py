@@ -33,7 +33,7 @@ def test_an_index_that_takes_less_than_it_refuses_is_told_for_a_while(monkeypatc
     intake = Intake(counted.totals)
     counted.stored["CT1"] += 2
     counted.unrecorded += 8
-    with pytest.raises(IndexUnavailable, match="8 of the last 10 objects could not be recorded"):
+    with pytest.raises(IndexUnavailable, match="did not take 8 of the last 10 objects"):
         intake.check()
     with pytest.raises(IndexUnavailable, match="8 of the last 10"):
         intake.check()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pacs_server.cli.japanese_messages_standing import WHY_A_VOLUME
+from pacs_server.cli.japanese_messages_standing import WHY_A_PART
 from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, WHY_A_VALUE
 
 OF_PEERS: Final[dict[str, str]] = {
@@ -160,7 +160,7 @@ OF_PEERS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 CAUSES: Final[dict[str, str]] = {
-    **WHY_A_VOLUME,
+    **WHY_A_PART,
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,
     "{} rejected the association of {}: {}": "{0} は {1} のアソシエーションを拒否しました ({2})",

@@ -51,8 +51,6 @@ OF_STANDING: Final[dict[str, str]] = {
         "{0} のポートが、サーバ自身の C-ECHO に応答しません: {1}",
     "the database does not answer: {}": "データベースが応答しません: {0}",
     "the database takes nothing new: {}": "データベースに新しく書き込めません: {0}",
-    "it did not take {} of the last {} objects: look into the log for the reason, mostly a full disk":
-        "直近の {1} 件のうち {0} 件をインデックスに記録できませんでした。理由はログを見てください(多くはディスクの空き不足)",
     "volume {} is offline: {} (pacs storage show)": "ボリューム {0} がオフラインです: {1} (pacs storage show)",
     "volume {} is suspect: {} (pacs storage show)": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show)",
     "volume {} is full: {} (pacs storage show)": "ボリューム {0} が満杯です: {1} (pacs storage show)",
@@ -151,7 +149,9 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} cannot be read: {}; pacs tls init makes certificates": "{0} を読めません: {1}。証明書は pacs tls init で作れます",
 }  # fmt: skip
 
-WHY_A_VOLUME: Final[dict[str, str]] = {
+WHY_A_PART: Final[dict[str, str]] = {
+    "it did not take {} of the last {} objects: look into the log for the reason, mostly a full disk":
+        "直近の {1} 件のうち {0} 件をインデックスに記録できませんでした。理由はログを見てください(多くはディスクの空き不足)",
     "not looked at yet": "まだ確認していません",
     "it does not answer; is its server or disk alive?": "応答しません。そのサーバやディスクが動いているか確かめてください",
     "volume {} did not answer in time; the attempt was abandoned":

@@ -33,8 +33,8 @@ class Intake:
         stored, unrecorded = self._stored - before[0], self._unrecorded - before[1]
         if unrecorded > max(stored, _FEW):
             self._problem = (
-                f"it did not take {unrecorded:.0f} of the last {stored + unrecorded:.0f} objects: look into the log for "
-                "the reason, mostly a full disk"
+                f"it did not take {unrecorded:.0f} of the last {stored + unrecorded:.0f} objects: look into the log for"
+                " the reason, mostly a full disk"
             )
             self._until = time.monotonic() + _HELD_S
         elif stored:

@@ -20,13 +20,14 @@ _POOLED_CONNECTIONS: Final = 16
 # Only other programs are waited for so long: ours queue on a kernel lock before (driver.py). Senders give up at 30 s.
 _LOCKED_MS: Final = 10_000
 _PRIMARY_CODE: Final = 0xFF
+# The cache is for the pages that a connection writes and those in the log; all others are read through the mapping.
 _PRAGMAS: Final = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
     f"busy_timeout={_LOCKED_MS}",
     "temp_store=MEMORY",
-    "cache_size=-65536",
+    "cache_size=-16384",
     "mmap_size=1073741824",
 )
 

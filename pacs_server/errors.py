@@ -161,13 +161,22 @@ class CopyDiffers(PacsError):
 
 
 class IndexUnavailable(PacsError):
-    """The database cannot be reached or refused the transaction."""
+    """The database cannot be reached or refused the transaction. The `remedy`, where one is known, ends the message."""
 
     retryable = True
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}: {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class IndexUnreachable(IndexUnavailable):
     """The database is away, or does not answer in time: whatever else is asked of it now would fail as well."""
+
+
+class IndexUnfit(IndexUnavailable):
+    """The database cannot be used as it is, or as the settings name it: nothing helps but to change either."""
 
 
 class PatroniUnavailable(PacsError):

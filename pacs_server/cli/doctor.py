@@ -15,7 +15,7 @@ from pacs_server.cli.invocation import Command, Invocation, aet_value, pass_invo
 from pacs_server.cli.output import as_json_text, print_rows, talk
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
-from pacs_server.errors import ConfigError, PacsError, Undecodable
+from pacs_server.errors import ConfigError, IndexUnavailable, PacsError, Undecodable
 
 if TYPE_CHECKING:
     from pacs_server.cluster.survive import Site
@@ -149,11 +149,20 @@ def _examine(invocation: Invocation) -> ExitCode:
                 note(check, problems)
                 code = ExitCode.DAMAGE if problems else code
     except PacsError as error:
-        told = error.problems if isinstance(error, ConfigError) else (str(error),)
-        note(check, [(one, _REMEDIES[check]) for one in told])
+        note(check, list(_told(error, check)))
         code = exit_code(error)
     print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=_HEADINGS)
     return code
+
+
+def _told(error: PacsError, check: str) -> Iterator[Problem]:
+    """What ended the checks, with its own remedy where it has one: what is named for the check may end with it too."""
+    if isinstance(error, IndexUnavailable) and error.remedy:
+        yield error.problem, error.remedy
+    elif isinstance(error, ConfigError):
+        yield from ((one, _OF_SETTINGS.get(check, _REMEDIES[check])) for one in error.problems)
+    else:
+        yield str(error), _REMEDIES[check]
 
 
 def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
@@ -316,3 +325,5 @@ _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
     _CHECKS, "pacs status"
 )
+# A database that the settings name and that is none for an archive: every command says so, and ends.
+_OF_SETTINGS: Final = {"database": "database in pacs.yaml"}

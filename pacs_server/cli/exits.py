@@ -56,6 +56,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.CopyUnreadable: ExitCode.DAMAGE,
     errors.CopyDiffers: ExitCode.DAMAGE,
     errors.IndexUnavailable: ExitCode.UNREACHABLE,
+    errors.IndexUnfit: ExitCode.CONFIGURATION,
     errors.PatroniUnavailable: ExitCode.UNREACHABLE,
     errors.AlarmNotTold: ExitCode.UNREACHABLE,
 }

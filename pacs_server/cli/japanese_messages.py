@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese_messages_database import OF_DATABASE
 from pacs_server.cli.japanese_messages_peers import OF_PEERS
 from pacs_server.cli.japanese_messages_standing import OF_STANDING
 from pacs_server.cli.japanese_messages_usage import OF_THE_LIBRARY, OF_USAGE
 from pacs_server.cli.japanese_words import WORDS
 
 MESSAGES: Final[dict[str, str]] = {
+    **OF_DATABASE,
     **OF_PEERS,
     **OF_STANDING,
     **OF_USAGE,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese_messages_database import WHY_A_DATABASE
 from pacs_server.cli.japanese_messages_standing import WHY_A_PART
 from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, WHY_A_VALUE
 
@@ -160,6 +161,7 @@ OF_PEERS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 CAUSES: Final[dict[str, str]] = {
+    **WHY_A_DATABASE,
     **WHY_A_PART,
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,

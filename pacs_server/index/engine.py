@@ -20,8 +20,10 @@ from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.driver import DriverConnections, WritingAlone
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
+from pacs_server.index.remedies import unavailable
 from pacs_server.index.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
+from pacs_server.settings import shown_url
 
 _FIRST_ROWS: Final = 5
 MOST_ROWS: Final = 200
@@ -43,9 +45,10 @@ _WRITE_ALONE: Final = f"SELECT pg_advisory_xact_lock({_WRITING})"
 class Index:
     """The open database. May be used from any thread; a connection belongs to one thread and one unit of work."""
 
-    def __init__(self, engine: Engine, database_path: Path | None) -> None:
+    def __init__(self, engine: Engine, database_path: Path | None, shown_url: str) -> None:
         self.engine = engine
         self.database_path = database_path
+        self.shown_url = shown_url  # as it was written, without its password
         # SQLite's page cache belongs to a connection and is void once another one has written. When writing went
         # around in the pool, each commit of one object read 14 pages back from the log.
         self._writer = engine if database_path is None else sqlite_engine(engine.url, connections=1)
@@ -69,12 +72,7 @@ class Index:
             if not path.parent.is_dir():
                 raise ConfigError(f"the folder of the SQLite file {path} is not there: make it, or mount it")
             refuse_network_file_system(path)
-        return cls(postgresql_engine(parsed) if path is None else sqlite_engine(parsed), path)
-
-    @property
-    def shown_url(self) -> str:
-        """The URL without its password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        return cls(postgresql_engine(parsed) if path is None else sqlite_engine(parsed), path, shown_url(url))
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -251,8 +249,7 @@ class _Translated:
         if index.database_path is not None and is_locked(reason):
             raise kept_locked(index.database_path) from error
         ours = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
-        told = " ".join(str(reason).split())
-        raise ours(f"the index at {index.shown_url} failed: {type(reason).__name__}: {told}") from error
+        raise unavailable(index.shown_url, index.engine.url, ours, reason or error) from error
 
 
 def parse_url(url: str) -> URL:

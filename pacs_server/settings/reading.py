@@ -134,8 +134,10 @@ def secret_in(file: Path) -> str:
         if file.stat().st_mode & stat.S_IRWXO:
             raise ValueError(f"{file} is open to every user of this machine: chmod 600 it")
         return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}; write it (chmod 600), or name another") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} holds no text in UTF-8: write the password into it, and nothing else") from error
 
 
 def _with_password(url: str, file: Path) -> str:

@@ -114,6 +114,14 @@ class Cluster:
         self._running.wait(timeout=90)
         self._running = None
 
+    def let_in(self, line: str) -> None:
+        """Have a line of pg_hba.conf decide before all others who gets in, and by what."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"{line}\n{rules.read_text(encoding='utf-8')}", encoding="utf-8")
+        before = self.execute("SELECT pg_conf_load_time()")
+        self.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: self.execute("SELECT pg_conf_load_time()") != before, "the rule to be read")
+
     def backends(self, database: str) -> list[int]:
         """The processes that serve connections to a database."""
         told = f"SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE datname = '{database}'"

@@ -195,7 +195,8 @@ def test_a_password_file_that_everybody_can_read_is_refused(tmp_path):
 
 def test_a_missing_password_file_and_a_missing_user_are_problems(tmp_path):
     (missing,) = problems_of(tmp_path, "database: postgresql://pacs@db/x\ndatabase_password_file: nowhere\n")
-    assert "cannot be read" in missing
+    assert missing.endswith("nowhere cannot be read: No such file or directory; write it (chmod 600), or name another")
+    assert missing.count("nowhere") == 1
     (userless,) = problems_of(tmp_path, "database: postgresql://db/x\ndatabase_password_file: nowhere\n")
     assert "needs a user name" in userless
 

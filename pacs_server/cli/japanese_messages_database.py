@@ -1,0 +1,46 @@
+"""What is wrong with the database, in Japanese, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OF_DATABASE: Final[dict[str, str]] = {
+    "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
+}  # fmt: skip
+
+WHY_A_DATABASE: Final[dict[str, str]] = {
+    "connection to server at {}, port {} failed: {}": "サーバ {0} (ポート {1}) に接続できません: {2}",
+    "connection to server on socket {} failed: {}": "ソケット {0} のサーバに接続できません: {1}",
+    "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "
+    "or put it into ~/.pgpass":
+        "正しいパスワードのファイルを pacs.yaml の database_password_file(pacs db copy では --password-file)に書くか、"
+        "パスワードを ~/.pgpass に書いてください",
+    "createdb -O {} -T template0 -E UTF8 --locale=C.UTF-8 {}, or correct the name in the URL":
+        "作るには: createdb -O {0} -T template0 -E UTF8 --locale=C.UTF-8 {1}。または URL の名前を直してください",
+    "createuser --pwprompt {}, or correct the user in the URL":
+        "作るには: createuser --pwprompt {0}。または URL の利用者を直してください",
+    "let it in: pg_hba.conf there, then reload": "そのサーバの pg_hba.conf で許可し、読み直させてください",
+    "raise max_connections there, or lower workers in pacs.yaml":
+        "そのサーバの max_connections を増やすか、pacs.yaml の workers を減らしてください",
+    "correct the host in the URL, or its name in DNS": "URL のホスト名か、DNS でのその名前を直してください",
+    "let its user read and write that file, and its folder":
+        "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください",
+    "make room on the disk of the database": "データベースのディスクに空きを作ってください",
+    "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md)":
+        "URL にすべてのサーバと target_session_attrs=read-write を書いてください (docs/operate/postgresql.md)",
+    "let {} own it (ALTER DATABASE {} OWNER TO {}), or GRANT it what is missing":
+        "{0} を所有者にするか (ALTER DATABASE {1} OWNER TO {2})、足りない権限を GRANT してください",
+    "it holds tables of something else: make an empty one, and name that":
+        "別のものの表が入っています。空のデータベースを作り、それを指定してください",
+    "correct what stands behind the ? in the URL": "URL の ? の後を直してください",
+    "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between":
+        "PostgreSQL が動いていること、URL のホストとポートが正しいこと、途中のファイアウォールを確かめてください",
+    "database in pacs.yaml": "pacs.yaml の database を直してください",
+    # the file with its password
+    "{} cannot be read: {}; write it (chmod 600), or name another":
+        "{0} を読めません: {1}。作る (chmod 600) か、別のファイルを指定してください",
+    "{} holds no text in UTF-8: write the password into it, and nothing else":
+        "{0} は UTF-8 の文字ではありません。パスワードだけを書いてください",
+    "{} is open to every user of this machine: chmod 600 it":
+        "{0} はこの計算機の誰でも読めます。chmod 600 してください",
+}  # fmt: skip

@@ -1,0 +1,80 @@
+"""What the words of a database and of its driver say to an administrator: what to do, and if nothing else helps."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sqlalchemy.engine import URL
+
+from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
+
+_PASSWORD: Final = (
+    "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "
+    "or put it into ~/.pgpass"
+)
+_LOOK_THERE: Final = "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between"
+_ROOM: Final = "make room on the disk of the database"
+_OF_ANOTHER: Final = "it holds tables of something else: make an empty one, and name that"
+_OPTION: Final = "correct what stands behind the ? in the URL"
+
+# The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
+_UNFIT_STATES: Final = frozenset({"42501", "42P07"})  # insufficient_privilege, duplicate_table
+_CONNECTION_STATES: Final = ("08", "57P")  # connection_exception, and an administrator who ends the server
+_UNFIT_WORDS: Final = (
+    (r"invalid (connection option|\w+ value)", _OPTION),
+    (r"^table .* already exists$", _OF_ANOTHER),
+)
+
+
+def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: BaseException) -> IndexUnavailable:
+    """What to raise for an error of the driver or of its pool that is of this kind by itself: with the remedy, and as
+    `IndexUnfit` when nothing helps but a change of the database or of the settings.
+    """
+    words, state = _words_of(reason), getattr(reason, "pgcode", None)
+    if state is not None:
+        remedy, is_unfit = _by_state(url).get(state, ""), state in _UNFIT_STATES
+    else:
+        unfit = _first_of(_UNFIT_WORDS, words)
+        remedy, is_unfit = unfit or _first_of(_by_words(url), words), bool(unfit)
+    is_away = kind is IndexUnreachable and (state or "08").startswith(_CONNECTION_STATES)
+    if not remedy and is_away and hasattr(reason, "pgcode"):  # not of the pool, all of whose connections are in use
+        remedy = _LOOK_THERE
+    return (IndexUnfit if is_unfit else kind)(f"the index at {shown_url} failed: {words}", remedy)
+
+
+def _words_of(reason: BaseException) -> str:
+    """What the server says in one sentence. What it says besides quotes the statement, and rows of patients."""
+    primary = getattr(getattr(reason, "diag", None), "message_primary", None)
+    return " ".join(str(primary or reason).split())
+
+
+def _first_of(known: tuple[tuple[str, str], ...], words: str) -> str:
+    return next((remedy for pattern, remedy in known if re.search(pattern, words)), "")
+
+
+def _by_state(url: URL) -> dict[str, str]:
+    user, name = url.username or "USER", url.database
+    return {
+        "25006": "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md)",
+        "42501": f"let {user} own it (ALTER DATABASE {name} OWNER TO {user}), or GRANT it what is missing",
+        "42P07": _OF_ANOTHER,
+        "53100": _ROOM,
+    }
+
+
+def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
+    user, name = url.username or "USER", url.database
+    return (
+        (r"no password supplied|password authentication failed", _PASSWORD),
+        (
+            r'database ".*" does not exist',
+            f"createdb -O {user} -T template0 -E UTF8 --locale=C.UTF-8 {name}, or correct the name in the URL",
+        ),
+        (r'role ".*" does not exist', f"createuser --pwprompt {user}, or correct the user in the URL"),
+        (r"no pg_hba\.conf entry|(Peer|Ident) authentication failed", "let it in: pg_hba.conf there, then reload"),
+        (r"too many clients|remaining connection slots", "raise max_connections there, or lower workers in pacs.yaml"),
+        (r"could not translate host name", "correct the host in the URL, or its name in DNS"),
+        (r"unable to open database file|readonly database", "let its user read and write that file, and its folder"),
+        (r"database or disk is full", _ROOM),
+    )

@@ -1,0 +1,136 @@
+"""A database that is away, lets nobody in or cannot be used: a person is told why and what to do about it, in words."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.postgres import Cluster
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.japanese import in_japanese
+from pacs_server.cli.main import run
+from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
+from pacs_server.index.engine import Index
+from pacs_server.index.schema import upgrade
+
+AWAY = "postgresql://pacs@127.0.0.1:1,localhost:1/pacs"
+
+
+def as_somebody(cluster: Cluster, name: str, *, with_password: bool = True) -> str:
+    """The URL of a new database for another user than its owner, who is asked for a password there."""
+    cluster.execute(f"CREATE DATABASE {name}")
+    cluster.execute(f"CREATE ROLE user_of_{name} LOGIN PASSWORD 'right'")
+    if with_password:
+        cluster.let_in(f"local {name} all scram-sha-256")
+    return cluster.url(name).replace("pacs@", f"user_of_{name}@")
+
+
+def made_empty(cluster: Cluster, name: str) -> str:
+    cluster.execute(f"CREATE DATABASE {name}")
+    return cluster.url(name)
+
+
+def of_another_program(cluster: Cluster) -> str:
+    url = made_empty(cluster, "taken")
+    cluster.execute("CREATE TABLE patients (whose text)", "taken")
+    return url
+
+
+UNFIT: dict[str, tuple[Callable[[Cluster], str], type[IndexUnavailable], str, str]] = {
+    "no password": (
+        lambda cluster: as_somebody(cluster, "silent"), IndexUnreachable, "no password supplied",
+        "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "
+        "or put it into ~/.pgpass",
+    ),
+    "a wrong password": (
+        lambda cluster: as_somebody(cluster, "guarded").replace("@", ":wrong@"), IndexUnreachable,
+        'password authentication failed for user "user_of_guarded"',
+        "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "
+        "or put it into ~/.pgpass",
+    ),
+    "no such database": (
+        lambda cluster: cluster.url("nosuch"), IndexUnreachable, 'database "nosuch" does not exist',
+        "createdb -O pacs -T template0 -E UTF8 --locale=C.UTF-8 nosuch, or correct the name in the URL",
+    ),
+    "no such user": (
+        lambda cluster: cluster.url("postgres").replace("pacs@", "nobody@"), IndexUnreachable,
+        'role "nobody" does not exist', "createuser --pwprompt nobody, or correct the user in the URL",
+    ),
+    "another owner": (
+        lambda cluster: as_somebody(cluster, "owned", with_password=False), IndexUnfit,
+        "permission denied for schema public",
+        "let user_of_owned own it (ALTER DATABASE owned OWNER TO user_of_owned), or GRANT it what is missing",
+    ),
+    "an unknown option": (
+        lambda cluster: cluster.url("postgres") + "&foo=1", IndexUnfit, 'invalid connection option "foo"',
+        "correct what stands behind the ? in the URL",
+    ),
+    "an impossible option": (
+        lambda cluster: cluster.url("postgres") + "&sslmode=foo", IndexUnfit, 'invalid sslmode value: "foo"',
+        "correct what stands behind the ? in the URL",
+    ),
+    "tables of something else": (
+        of_another_program, IndexUnfit, 'relation "patients" already exists',
+        "it holds tables of something else: make an empty one, and name that",
+    ),
+    "nobody there": (
+        lambda _: AWAY, IndexUnreachable, "Connection refused",
+        "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_is_wrong_is_told_with_what_to_do_and_without_names_of_classes(case: str, cluster: Cluster) -> None:
+    url_in, kind, reason, remedy = UNFIT[case]
+    url = url_in(cluster)
+    with pytest.raises(IndexUnavailable) as raised:
+        upgrade(url)
+    told = str(raised.value)
+    assert type(raised.value) is kind
+    assert reason in told
+    assert told.endswith(f": {remedy}")
+    assert told.startswith(f"the index at {url.replace(':wrong@', ':***@')} failed: ")
+    assert "Error" not in told
+    assert "\n" not in told
+    assert in_japanese(told).endswith(in_japanese(remedy))
+    assert in_japanese(remedy) != remedy
+
+
+def test_a_file_that_holds_tables_of_something_else_is_as_unfit(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/index.db"
+    with closing(Index.open(url)) as index, index.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE patients (whose TEXT)")
+    with pytest.raises(IndexUnfit, match="it holds tables of something else: make an empty one, and name that"):
+        upgrade(url)
+
+
+def test_an_archive_is_not_made_in_a_database_of_something_else(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = made_empty(cluster, "taken_already")
+    cluster.execute("CREATE TABLE studies (whose text)", "taken_already")
+    words = ["init", "--data", str(tmp_path / "archive"), "--port", "0", "--database", url]
+    assert run(words) == ExitCode.CONFIGURATION
+    assert "it holds tables of something else" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("database", "code", "remedy"),
+    [
+        (AWAY, ExitCode.UNREACHABLE, "see that PostgreSQL runs there"),
+        ("sqlite:////nowhere/index.db", ExitCode.CONFIGURATION, "database in pacs.yaml"),
+    ],
+)
+def test_doctor_has_the_remedy_of_what_ended_it_and_not_a_command_that_ends_so_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], database: str, code: ExitCode, remedy: str
+) -> None:
+    settings = tmp_path / "pacs.yaml"
+    settings.write_text(f"database: {database}\n", encoding="utf-8")
+    assert run(["-c", str(settings), "doctor", "--json"]) == code
+    row = json.loads(capsys.readouterr().out)[-1]
+    assert row["check"] == "database"
+    assert row["remedy"].startswith(remedy)
+    assert row["remedy"] not in row["result"]

@@ -142,6 +142,10 @@ class VolumeSilent(VolumeUnavailable):
     """A volume gave no answer that says anything of what was asked, and may give one at any moment."""
 
 
+class VolumeAway(VolumeSilent):
+    """Where the volume should be, nothing answers, or a server that cannot serve now."""
+
+
 class NotEnoughCopies(PacsError):
     """Fewer volumes took the object than the policy demands, so it is not acknowledged."""
 

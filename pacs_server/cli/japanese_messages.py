@@ -170,6 +170,8 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is not empty; give a directory of its own, and `pacs import` takes files in":
         "{0} は空ではありません。専用のディレクトリを指定してください。ファイルは pacs import で取り込めます",
     "{} names no bucket: {}BUCKET or {}BUCKET/PREFIX": "{0} はバケットを指していません。{1}BUCKET か {2}BUCKET/PREFIX としてください",
+    "no bucket may be named {}: 3 to 63 of a-z, 0-9, '.' and '-', at both ends a letter or digit":
+        "バケットの名前に {0} は使えません。a-z、0-9、'.'、'-' の 3 から 63 文字で、最初と最後は英数字です",
     "{} is a directory: endpoint, region and credentials belong to {}BUCKET/PREFIX":
         "{0} はディレクトリです。エンドポイント、リージョン、鍵のファイルは {1}BUCKET/PREFIX に付けるものです",
     "{} tells no room, so marks of how much is used mean nothing there":

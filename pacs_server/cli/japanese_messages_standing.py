@@ -173,6 +173,12 @@ WHY_A_PART: Final[dict[str, str]] = {
     "another volume is mounted there (id {}); mount the right one":
         "別のボリューム (id {0}) がマウントされています。正しいものをマウントしてください",
     "it cannot be opened: {}": "開けません: {0}",
+    "the S3 server does not answer: {}: check the endpoint, that it runs, and the firewalls between":
+        "S3 サーバが応答しません ({0})。エンドポイントが正しいこと、サーバが動いていること、途中のファイアウォールを確かめてください",
+    "there are no keys for the S3 server: name a file with them (--credentials-file), or set "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the processes of the server too":
+        "S3 サーバの鍵がありません。鍵のファイルを --credentials-file で指定するか、サーバのプロセスにも "
+        "AWS_ACCESS_KEY_ID と AWS_SECRET_ACCESS_KEY を設定してください",
     "No such file or directory": "そのようなファイルやディレクトリはありません",
     "Permission denied": "許可がありません",
     "Not a directory": "ディレクトリではありません",

@@ -62,8 +62,12 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
             raise Refused(f"{path} is a directory: endpoint, region and credentials belong to {_SCHEME}BUCKET/PREFIX")
         return Path(path).absolute()
     bucket, _, prefix = path.removeprefix(_SCHEME).rstrip("/").partition("/")
-    if not _BUCKET.fullmatch(bucket):
+    if not bucket:
         raise Refused(f"{path} names no bucket: {_SCHEME}BUCKET or {_SCHEME}BUCKET/PREFIX")
+    if not _BUCKET.fullmatch(bucket):
+        raise Refused(
+            f"no bucket may be named {bucket}: 3 to 63 of a-z, 0-9, '.' and '-', at both ends a letter or digit"
+        )
     if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
         raise Refused(f"the prefix {prefix} is none: letters, digits and ! _ . * ' ( ) - between single slashes")
     if "@" in endpoint:

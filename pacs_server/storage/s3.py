@@ -14,17 +14,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
-from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
+from pacs_server.errors import VolumeAway, VolumeFull, VolumeSilent, VolumeUnavailable
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _CONNECTIONS: Final = 32  # as many as a volume has threads
 # The second attempt is for a kept connection that the server has closed meanwhile.
 _ATTEMPTS: Final = 2
 _SERVER_ERROR: Final = 500
+_NOT_NOW: Final = frozenset({502, 503, 504})  # as a gateway answers before a server that is away
 _MISSING: Final = frozenset({"NoSuchKey", "404"})  # a HEAD has no body that could tell more than 404
 _THERE_ALREADY: Final = frozenset({"PreconditionFailed", "412"})
 _REFUSED: Final = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403"})
@@ -160,6 +168,15 @@ class S3:
             yield
         except ClientError as error:
             raise self._ours(error, key) from error
+        except (ConnectionError, HTTPClientError) as error:
+            raise VolumeAway(
+                f"the S3 server does not answer: {error}: check the endpoint, that it runs, and the firewalls between"
+            ) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise VolumeSilent(
+                "there are no keys for the S3 server: name a file with them (--credentials-file), or set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the processes of the server too"
+            ) from error
         except (BotoCoreError, ResponseParserError) as error:
             raise VolumeSilent(f"the S3 server cannot be used: {error}") from error
 
@@ -178,8 +195,9 @@ class S3:
             return VolumeUnavailable(f"what arrived is not what was sent ({told}): something on the way damages data")
         if code in _NO_ROOM:
             return VolumeFull(f"the S3 server has no room ({told}): make room, or add a volume")
-        is_its_fault = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR
-        return (VolumeSilent if is_its_fault else VolumeUnavailable)(f"the S3 server answers {told}: see its log")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = VolumeAway if status in _NOT_NOW else VolumeSilent if status >= _SERVER_ERROR else VolumeUnavailable
+        return kind(f"the S3 server answers {told}: see its log")
 
 
 def _code(error: ClientError) -> str:

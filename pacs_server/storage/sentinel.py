@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
 
-from pacs_server.errors import Refused, VolumeUnavailable
+from pacs_server.errors import Refused, VolumeAway, VolumeUnavailable
 from pacs_server.storage.location import Location, check_location
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.opening import open_medium
@@ -86,7 +86,7 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
     its id, and is refused while a process has it open unless it `may_be_in_use`. `others` are the locations of the
     volumes that are known already.
 
-    Raises: Refused when there cannot be a volume: see the message.
+    Raises: Refused when there cannot be a volume: see the message; VolumeAway when nothing answers there.
     """
     if not name or len(name) > _NAME_CHARACTERS or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
         shown = name[:_NAME_CHARACTERS].encode("unicode_escape").decode("ascii")
@@ -104,6 +104,8 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
         return read_sentinel(medium)
     except OSError as error:
         raise Refused(f"{location} cannot be used: {error.strerror}; check its owner and mount options") from error
+    except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
+        raise VolumeAway(f"{location}: {error}") from error
     except VolumeUnavailable as error:
         raise Refused(f"{location}: {error}") from error
 

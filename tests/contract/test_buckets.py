@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 import pytest
+from botocore.session import Session
 from support.arrivals import digest_of
 from support.buckets import HANG_S, Environ, Files, S3Server, bucket_volume
 from support.seaweedfs import SeaweedFS
@@ -24,13 +25,14 @@ from support.server import wait_for
 
 from pacs_server.archive.copies import damage_of
 from pacs_server.archive.tiering import bytes_to_lose
+from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher, Uid
 from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeUnavailable
 from pacs_server.settings import StorageLimits
-from pacs_server.storage import uploading
+from pacs_server.storage import s3, uploading
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.layout import object_path
 from pacs_server.storage.location import BucketAddress, fail_together, location_of
@@ -148,7 +150,7 @@ def test_an_object_that_is_there_is_compared_and_written_again_only_when_it_diff
         ("500 InternalError", "InternalError"),
         ("503 SlowDown", "SlowDown"),
         ("507 InsufficientStorage", "no room"),
-        ("cut", "cannot be used"),
+        ("cut", "does not answer"),
         ("damage", "not what was sent"),
         ("forget", "has not kept"),
     ],
@@ -269,6 +271,30 @@ def test_what_is_no_place_for_a_volume_is_refused(
         adopt(empty, name="gateway")
     assert place_at(address).volume_id == bucket.spec.id
     assert Files(bucket, s3_server).names() == [SENTINEL]
+
+
+def test_a_server_that_is_away_is_not_reached_and_the_volume_is_not_refused(
+    address: BucketAddress, s3_server: S3Server
+) -> None:
+    away = replace(address, endpoint="http://127.0.0.1:1")
+    with pytest.raises(VolumeAway, match=r"^s3://.* does not answer: .*: check the endpoint, that it runs") as raised:
+        adopt(away, name="s3")
+    assert exit_code(raised.value) == ExitCode.UNREACHABLE
+    with s3_server.failing("503 ServiceUnavailable"), pytest.raises(VolumeAway, match="ServiceUnavailable"):
+        adopt(address, name="s3")
+
+
+def test_who_has_no_keys_is_told_how_to_name_them(
+    address: BucketAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(s3, "_session", Session())  # the one of all buckets keeps what it found
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Refused, match=r"no keys for the S3 server: name a file with them \(--credentials-file\)"):
+        adopt(replace(address, credentials_file=None), name="s3")
 
 
 @pytest.mark.parametrize(
@@ -461,7 +487,9 @@ def test_a_server_that_does_not_read_by_ranges_is_not_believed(bucket: Volume, s
     ("path", "facts", "told"),
     [
         ("s3://", {}, "names no bucket"),
-        ("s3://UPPER/x", {}, "names no bucket"),
+        ("s3:///x", {}, "names no bucket"),
+        ("s3://Images_Bad/", {}, "no bucket may be named Images_Bad: 3 to 63 of a-z"),
+        ("s3://UPPER/x", {}, "no bucket may be named UPPER: 3 to 63 of a-z"),
         ("s3://bucket/../x", {}, "prefix"),
         ("s3://bucket/a//b", {}, "prefix"),
         ("s3://bucket/a b", {}, "prefix"),

@@ -6,6 +6,8 @@ from typing import Final
 
 OF_DATABASE: Final[dict[str, str]] = {
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
+    "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
+        "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",
 }  # fmt: skip
 
 WHY_A_DATABASE: Final[dict[str, str]] = {
@@ -36,6 +38,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between":
         "PostgreSQL が動いていること、URL のホストとポートが正しいこと、途中のファイアウォールを確かめてください",
     "database in pacs.yaml": "pacs.yaml の database を直してください",
+    "table {} has {} rows there and {} here": "表 {0} は、写す先に {1} 行、ここに {2} 行あります",
+    "table {} has {} rows in both, and their values differ": "表 {0} はどちらも {1} 行ですが、値が違います",
     # the file with its password
     "{} cannot be read: {}; write it (chmod 600), or name another":
         "{0} を読めません: {1}。作る (chmod 600) か、別のファイルを指定してください",

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, inspect, select
 
 from pacs_server.errors import CopyDiffers, Refused
 from pacs_server.index.engine import Index, parse_url
-from pacs_server.index.schema import current, head, upgrade
+from pacs_server.index.schema import current, head, migrate
 from pacs_server.index.snapshot import continue_numbering, copy_rows, rows_of
 from pacs_server.index.tables import metadata
 
@@ -28,7 +28,7 @@ class Content:
 
 
 def prepare(source_url: str, target_url: str) -> Index:
-    """Open the database that is to be filled, with the schema of this release.
+    """Open the database that is to be filled, which has the schema of this release or none.
 
     Raises: Refused when it is of the same kind, or has another schema; ConfigError; IndexUnavailable.
     """
@@ -41,19 +41,21 @@ def prepare(source_url: str, target_url: str) -> Index:
     found = current(target_url)
     if found not in (None, head()):
         raise Refused(f"the database to copy to has schema {found}: make an empty one (createdb), and copy into that")
-    upgrade(target_url)
     return Index.open(target_url)
 
 
 def copy_content(source: Index, target: Index) -> Iterator[Content]:
     """Copy every table, each compared when it is copied, in one transaction in which nobody writes in either database.
 
-    Broken off anywhere, nothing of it remains. A target that holds the same already is compared, and stays as it is.
+    Broken off anywhere, nothing of it remains, not even its tables. A target that holds the same already is compared,
+    and stays as it is.
 
     Raises: Refused when the target holds anything else; CopyDiffers; IndexUnavailable.
     """
     tables = metadata.sorted_tables
     with source.write_alone() as rows, target.write_alone() as filled:
+        if not inspect(filled).has_table("alembic_version"):
+            migrate(filled, head())
         is_empty = not any(filled.execute(select(1).select_from(table).limit(1)).first() for table in tables)
         for table in tables:
             if is_empty:
@@ -70,7 +72,12 @@ def _refusal(wanted: Content, found: Content, *, is_empty: bool) -> Refused | Co
     counts = f"table {wanted.table} has {found.rows} rows there and {wanted.rows} here"
     if is_empty:
         return CopyDiffers(f"the copy is not what it was copied from: {counts}, and they differ; nothing was copied")
-    return Refused(f"the database to copy to is not empty ({counts}): make an empty one (createdb), and copy into that")
+    if found.rows == wanted.rows:
+        counts = f"table {wanted.table} has {wanted.rows} rows in both, and their values differ"
+    return Refused(
+        f"the database to copy to holds something else than this index: {counts}; "
+        "make an empty one (createdb), and copy into that"
+    )
 
 
 def _content(connection: Connection, table: Table) -> Content:

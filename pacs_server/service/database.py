@@ -24,7 +24,7 @@ def copy_database(settings: Settings, url: str) -> Iterator[Content]:
     with (
         instance_lock(settings.data_dir),
         closing(open_current(settings.database)) as source,
-        closing(prepare(settings.database, url)) as target,
     ):
         refuse_beside(Nodes(source).all(), own=node_name(settings), deed="its copy", now=datetime.now(UTC))
-        yield from copy_content(source, target)
+        with closing(prepare(settings.database, url)) as target:  # to open it makes a file
+            yield from copy_content(source, target)

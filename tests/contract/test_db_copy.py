@@ -1,11 +1,14 @@
 """`pacs db copy`: everything is copied and compared before it counts, from either database to the other."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, inspect, select, update
 from support.arrivals import arrival
 from support.filling import fill, held
 
@@ -55,6 +58,11 @@ def everything(url: str) -> dict[str, list[tuple[object, ...]]]:
         return held(connection, TABLES)
 
 
+def tables_in(url: str) -> list[str]:
+    with closing(Index.open(url)) as index, index.read() as connection:
+        return inspect(connection).get_table_names()
+
+
 def test_every_table_is_copied_and_told_and_the_copy_is_gone_on_with(settings: Settings, urls: tuple[str, str]) -> None:
     told = list(copy_database(settings, urls[1]))
     assert {one.table: one.rows for one in told} == {table.name: 3 for table in TABLES}
@@ -83,7 +91,7 @@ def test_a_copy_that_is_broken_off_leaves_nothing_and_is_begun_anew(settings: Se
     for _ in range(5):
         next(copied)
     copied.close()
-    assert not any(everything(urls[1]).values())
+    assert tables_in(urls[1]) == []
     assert len(list(copy_database(settings, urls[1]))) == len(TABLES)
 
 
@@ -94,7 +102,11 @@ def test_a_database_that_holds_the_same_is_compared_and_one_that_does_not_is_ref
     assert list(copy_database(settings, urls[1])) == first
     with source.write() as connection:
         connection.execute(update(peers).where(peers.c.port == 2).values(port=22))
-    with pytest.raises(Refused, match="not empty"):
+    with pytest.raises(Refused, match="table peers has 3 rows in both, and their values differ; make an empty one"):
+        list(copy_database(settings, urls[1]))
+    with source.write() as connection:
+        connection.execute(delete(peers).where(peers.c.port == 22))
+    with pytest.raises(Refused, match="something else than this index: table peers has 3 rows there and 2 here"):
         list(copy_database(settings, urls[1]))
     with closing(open_current(urls[1])) as target, target.read() as connection:
         assert connection.execute(select(func.count()).where(peers.c.port == 2)).scalar() == 1
@@ -111,7 +123,21 @@ def test_a_copy_that_is_not_what_it_was_copied_from_is_not_kept(
     monkeypatch.setattr(copying, "copy_rows", alter)
     with pytest.raises(CopyDiffers, match="patients"):
         list(copy_database(settings, urls[1]))
-    assert not any(everything(urls[1]).values())
+    assert tables_in(urls[1]) == []
+
+
+def test_a_copy_whose_process_is_killed_leaves_no_table(settings: Settings, urls: tuple[str, str]) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from pacs_server.settings import load;"
+        "from pacs_server.service.database import copy_database;"
+        "copied = copy_database(load(Path(sys.argv[1])), sys.argv[2]); next(copied); next(copied);"
+        "os.kill(os.getpid(), 9)"
+    )
+    words = [sys.executable, "-c", program, str(settings.data_dir / "pacs.yaml"), urls[1]]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    assert tables_in(urls[1]) == []
+    assert len(list(copy_database(settings, urls[1]))) == len(TABLES)
 
 
 def test_nothing_is_copied_while_a_server_runs(settings: Settings, urls: tuple[str, str]) -> None:

@@ -287,6 +287,7 @@ def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, s
         pytest.fail("a restore was prepared")
     with pytest.raises(Busy, match="stop every node before its copy"):
         list(copy_database(first.settings, f"sqlite:///{tmp_path}/copy.db"))
+    assert list(tmp_path.glob("copy.db*")) == []
     assert run(["-c", str(first.config), "storage", "remove", "first"]) == ExitCode.REFUSED
 
 

@@ -46,6 +46,7 @@ from pacs_server.errors import ConfigError, PacsError
 
 # What a shell reports for a process ended by SIGINT; scripts rely on it.
 _INTERRUPTED = 130
+_NOTHING_FOR_OTHERS = 0o007
 # pydicom imports these wherever they are installed, for pixels and downloads that nobody asks it for here: 0.15 s and
 # 6 MB of each process for numpy, as much again for the others.
 UNUSED = ("numpy", "gdcm", "requests")
@@ -107,6 +108,9 @@ ae.ae.add_command(approve.approve)
 
 def main() -> None:
     """Run `pacs` and end the process with the exit code of what happened."""
+    # What any command makes may hold data of patients, index.db above all, which SQLite makes by itself: others than
+    # the owner and its group get nothing of it, nor of what a process makes that is started here.
+    os.umask(os.umask(_NOTHING_FOR_OTHERS) | _NOTHING_FOR_OTHERS)
     # The codec processes, which need numpy, are Pythons of their own.
     for unused in UNUSED:
         sys.modules[unused] = None  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.dcmtk import Receiver, Station
 from support.samples import data_set_of, tiny, uid, write
-from support.server import Archive, wait_for
+from support.server import Archive, files_below, wait_for
 
 SUCCESS = 0x0000
 
@@ -27,6 +27,14 @@ def test_status_tells_of_the_running_server_and_of_what_is_held(
         lambda: archive.report("status")["survival"], "the losses that are survived to be noted", timeout_s=90
     )
     assert (noted["data"], noted["retrieving"], noted["storing"]) == (0, 0, 0)
+
+
+def test_nothing_that_a_server_makes_is_for_other_users(archive: Archive, station: Station, tmp_path: Path) -> None:
+    assert station.store(write(tiny(1, study="closed"), tmp_path / "one.dcm").path).status == SUCCESS
+    wait_for(lambda: archive.report("status")["holdings"]["instances"], "the object to be counted")
+    modes = {path.relative_to(archive.data).as_posix(): path.stat().st_mode for path in files_below(archive.data)}
+    assert {"index.db", "index.db-wal", "index.db-shm", "index.db.lock"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o007} == {}
 
 
 def test_a_study_is_shown_with_its_series_objects_and_copies(

@@ -1,0 +1,33 @@
+"""What `pacs` makes holds data of patients: other users of the machine get nothing of it, whatever the shell grants."""
+
+import subprocess
+import sys
+from pathlib import Path
+from stat import S_IMODE
+
+import pytest
+
+
+def pacs(*words: str, umask: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pacs_server", *words], capture_output=True, text=True, umask=umask, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("umask", "folder", "file"), [(0o022, 0o750, 0o640), (0o002, 0o770, 0o660)])
+def test_a_new_archive_is_closed_to_others_and_open_to_its_group_as_before(
+    tmp_path: Path, umask: int, folder: int, file: int
+) -> None:
+    data = tmp_path / "data"
+    pacs("init", "--data", str(data), "--port", "0", umask=umask)
+    pacs("-c", str(data / "pacs.yaml"), "ae", "add", "CT1", "ct1", "104", umask=umask)
+    modes = {path.relative_to(tmp_path).as_posix(): S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert {name for name, mode in modes.items() if mode & 0o007} == set()
+    assert {modes[name] for name in ("data", "data/volumes", "data/volumes/first")} == {folder}
+    assert (modes["data/pacs.yaml"], modes["data/index.db"]) == (file, 0o640)
+
+
+def test_what_the_owner_keeps_from_the_group_is_kept_from_it(tmp_path: Path) -> None:
+    pacs("init", "--data", str(tmp_path / "data"), "--port", "0", umask=0o077)
+    assert {S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.rglob("*")} == {0}

@@ -283,9 +283,20 @@ def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _nearest(key: str, prefix: str) -> str:
-    """The setting whose name is most like `key`: one of the same section if one is alike, else any."""
-    leaves = list(_leaves(Settings))
-    here = [name for dotted, name in leaves if dotted == f"{prefix}{name}"]
+    """The setting or section whose name is most like `key`: one of the same section if one is alike, else any."""
+    names = _names()
+    here = [name for dotted, name in names if dotted == f"{prefix}{name}"]
     if near := difflib.get_close_matches(key, here, n=1, cutoff=0.75):
         return prefix + near[0]
-    return max(leaves, key=lambda leaf: difflib.SequenceMatcher(None, key, leaf[1]).ratio())[0]
+    return max(names, key=lambda one: difflib.SequenceMatcher(None, key, one[1]).ratio())[0]
+
+
+def _names() -> list[tuple[str, str]]:
+    """(dotted name, name) of every setting and of every section, each once."""
+    dotted = {name: None for leaf, _ in _leaves(Settings) for name in (*_sections_of(leaf), leaf)}
+    return [(one, one.rpartition(".")[2]) for one in dotted]
+
+
+def _sections_of(leaf: str) -> Iterator[str]:
+    parts = leaf.split(".")
+    yield from (".".join(parts[:length]) for length in range(1, len(parts)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _LOGGER = logging.getLogger("pacs")
 
 MAX_VALUE_CHARACTERS = 200
+_AGAIN_S = 60.0
 
 
 def escaped(value: object) -> str:
@@ -55,6 +57,38 @@ def error(deed: str, **facts: object) -> None:
 def unexpected(deed: str, error: Exception, **facts: object) -> None:
     """Record an exception that nobody foresaw, with its traceback."""
     _LOGGER.error(_line(deed, facts), exc_info=error)
+
+
+class Recurring:
+    """A deed that is tried again and again, and may fail each time for the same reason, as while the database is away.
+    Each reason is recorded at once, then once a minute with the number of failures since; and the end of them all.
+    Belongs to one thread.
+    """
+
+    def __init__(self, failing: str, over: str, elapsed_s: Callable[[], float] = time.monotonic) -> None:
+        """`failing` and `over` are the words of the lines: that the deed fails, and that it does no more."""
+        self._failing, self._over = failing, over
+        self._elapsed_s = elapsed_s
+        self._recorded: dict[str, float] = {}  # when each reason was recorded last
+        self._began: float | None = None
+        self._unrecorded = 0
+
+    def failed(self, why: Exception) -> None:
+        """It failed again."""
+        now, reason = self._elapsed_s(), str(why)
+        self._began = now if self._began is None else self._began
+        self._unrecorded += 1
+        self._recorded = {known: at for known, at in self._recorded.items() if now - at < _AGAIN_S}
+        if reason not in self._recorded:
+            error(self._failing, why=why, times=self._unrecorded if self._unrecorded > 1 else None)
+            self._recorded[reason] = now
+            self._unrecorded = 0
+
+    def done(self) -> None:
+        """It did not fail this time."""
+        if self._began is not None:
+            info(self._over, after_s=round(self._elapsed_s() - self._began))
+            self._recorded, self._began, self._unrecorded = {}, None, 0
 
 
 def configure(level: str, file: Path | None) -> None:

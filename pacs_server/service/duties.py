@@ -49,12 +49,13 @@ class Duties:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, duty: Callable[[], bool]) -> None:
-        pause = 0.0
+        pause, trouble = 0.0, log.Recurring(f"{self._what} failed", f"{self._what} goes on")
         while not self._stop.wait(pause):
             try:
                 pause = 0.0 if duty() else _LOOK_EVERY_S
+                trouble.done()
             except PacsError as error:
-                log.error(f"{self._what} failed", why=error)
+                trouble.failed(error)
                 pause = _AFTER_FAILURE_S
             except Exception as error:  # noqa: BLE001 - the job loop
                 log.unexpected(f"{self._what} failed", error)

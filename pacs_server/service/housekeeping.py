@@ -51,8 +51,9 @@ def keep_house(
         depositor.start()
         liaison.start()
         states: Mapping[str, VolumeState] = {}
+        trouble = log.Recurring("volumes not checked", "volumes checked again")
         while not is_stopped(_LOOK_EVERY_S):
-            states = _watch_volumes(node, states)
+            states = _watch_volumes(node, states, trouble)
         runner.stop()
         forwarder.stop()
         replicator.stop()
@@ -61,7 +62,7 @@ def keep_house(
         return all(ended)
 
 
-def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str, VolumeState]:
+def _watch_volumes(node: Node, before: Mapping[str, VolumeState], trouble: log.Recurring) -> Mapping[str, VolumeState]:
     """Look at every volume, and note how it is; the states by id. When one is back, what waits for it is tried."""
     try:
         states = {volume.spec.id: volume.check() for volume in node.volumes()}
@@ -73,8 +74,9 @@ def _watch_volumes(node: Node, before: Mapping[str, VolumeState]) -> Mapping[str
                 node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
             node.jobs.wake(list(JobKind), now)
     except PacsError as error:
-        log.error("volumes not checked", why=error)
+        trouble.failed(error)
         return before
+    trouble.done()
     if {key: state.since for key, state in states.items()} != {key: state.since for key, state in before.items()}:
         note(node.settings.data_dir, states)
     return states

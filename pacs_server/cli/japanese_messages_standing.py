@@ -45,6 +45,12 @@ OF_STANDING: Final[dict[str, str]] = {
     # pacs serve
     "{} at {}, data in {}. To try it:": "{0} を {1} で起動します。データは {2} にあります。試すには:",
     "{} at {}, over TLS only, data in {}": "{0} を {1} で起動します(TLS のみ)。データは {2} にあります",
+    "the service manager handed over {} sockets, and the server takes one: leave one ListenStream= in the socket unit; "
+    "the port for TLS is tls.port of the settings file":
+        "サービスマネージャからソケットが {0} 個渡されましたが、使えるのは一つだけです。ソケットユニットの ListenStream= を一行だけにしてください。"
+        "TLS のポートは設定ファイルの tls.port です",
+    "the service manager handed over {}, and a listening TCP socket is needed: the socket unit has to say {}":
+        "サービスマネージャから渡されたものは使えません ({0})。待ち受けている TCP のソケットが必要です。ソケットユニットに書くもの: {1}",
     # alarms
     "this is a test: somebody gave the command pacs alert test": "これは試験です。pacs alert test が実行されました",
     "the {} port does not answer the server's own C-ECHO: {}":

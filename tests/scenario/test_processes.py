@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.processes import environment
@@ -20,6 +21,7 @@ from support.samples import Sample, data_set_of
 from support.senders import LIMITS, Sender, objects
 from support.server import LONG, Archive, children, lives, resident_bytes, wait_for
 
+from pacs_server.cli.exits import ExitCode
 from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.errors import PacsError, PeerRejected, PeerUnreachable
 from pacs_server.net import client
@@ -193,16 +195,21 @@ def test_settings_are_read_again_by_all_and_an_end_lets_all_end(new_archive: Cal
     assert not any(map(lives, family))
 
 
+def handing_over(archive: Archive, descriptor: int, number: int = 1) -> list[str]:
+    """A server that is begun as a service manager does it, with that descriptor and as many as it says."""
+    manager = (
+        f"import os, sys; os.dup2({descriptor}, 3); os.environ |= dict(LISTEN_FDS='{number}', "
+        "LISTEN_PID=str(os.getpid())); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    return [sys.executable, "-c", manager, "-m", "pacs_server", "-c", str(archive.config), "serve"]
+
+
 def test_a_socket_of_the_service_manager_is_used_and_it_is_told_of_the_state(archive: Archive, tmp_path: Path) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(90)
-        manager = (
-            f"import os, sys; os.dup2({listening.fileno()}, 3); os.environ |= dict(LISTEN_FDS='1', "
-            "LISTEN_PID=str(os.getpid())); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-        )
-        command = [sys.executable, "-c", manager, "-m", "pacs_server", "-c", str(archive.config), "serve"]
+        command = handing_over(archive, listening.fileno())
         with (tmp_path / "log").open("wb") as log:
             running = subprocess.Popen(
                 command, stdout=log, stderr=log, pass_fds=[listening.fileno()],
@@ -220,6 +227,50 @@ def test_a_socket_of_the_service_manager_is_used_and_it_is_told_of_the_state(arc
         assert running.wait(60) == 0
     with pytest.raises(PeerUnreachable):
         call(archive)
+
+
+def unix_socket(folder: Path) -> socket.socket:
+    given = socket.socket(socket.AF_UNIX)
+    given.bind(str(folder / "pacs.sock"))
+    given.listen()
+    return given
+
+
+def udp_socket(_: Path) -> socket.socket:
+    given = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    given.bind(("127.0.0.1", 0))
+    return given
+
+
+def silent_socket(_: Path) -> socket.socket:
+    given = socket.socket()
+    given.bind(("127.0.0.1", 0))
+    return given
+
+
+@pytest.mark.parametrize(
+    ("make", "number", "told"),
+    [
+        (lambda _: socket.create_server(("127.0.0.1", 0)), 2, "handed over 2 sockets, and the server takes one"),
+        (unix_socket, 1, "a socket of AF_UNIX ("),
+        (udp_socket, 1, "a socket of SOCK_DGRAM, "),
+        (silent_socket, 1, "a TCP socket that does not listen, "),
+        (lambda folder: (folder / "pipe").open("wb"), 1, "something that is no socket, "),
+    ],
+)
+def test_what_no_association_can_be_accepted_from_is_refused_with_what_the_unit_has_to_say(
+    archive: Archive, tmp_path: Path, make: Callable[[Path], Any], number: int, told: str
+) -> None:
+    with make(tmp_path) as given:
+        done = subprocess.run(
+            handing_over(archive, given.fileno(), number), capture_output=True, pass_fds=[given.fileno()],
+            env=environment(), text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == ExitCode.CONFIGURATION, done.stderr
+    assert told in done.stderr
+    assert "ListenStream=" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "listens on" not in done.stderr
 
 
 def test_a_service_manager_that_does_not_read_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,12 +68,14 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
     That is its index, its settings, its operations, a list of all objects, and the certificates and keys of its tls
     directory: keep DIR as secret as the server. The server may keep running. Nothing in DIR is ever removed.
     Interrupted, it goes on with the objects that are not there yet when it is run again. Password files are not copied.
+    Before an upgrade, back up with the former release: a new one backs up no database that is not upgraded yet.
 
     Lists the objects that could not be read, and ends with 3 if there are any.
     """
-    from pacs_server.service.backup import run_backup
+    from pacs_server.service.backup import refuse_older, run_backup
     from pacs_server.storage.backup import stamp_of
 
+    refuse_older(invocation.settings().database)
     now = datetime.now(UTC)
     results: Counter[str] = Counter()
     with invocation.node() as node:

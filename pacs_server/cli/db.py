@@ -37,16 +37,18 @@ def current(invocation: Invocation) -> ExitCode:
     print_facts(facts, as_json=invocation.as_json)
     if found == needed:
         return ExitCode.DONE
-    talk("the schema is not current: stop the server, then run pacs db upgrade")
+    talk(str(schema.mismatch(settings.database, found)))
     return ExitCode.SCHEMA
 
 
 @db.command(example="pacs db upgrade")
+@click.option("--new", "is_new", is_flag=True, help="Begin anew with an empty database, where that of old is lost.")
 @pass_invocation
-def upgrade(invocation: Invocation) -> ExitCode:
+def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
     """Bring the schema up to date.
 
-    A SQLite file is copied beside itself first. No server may be running.
+    A SQLite file is copied beside itself first; PostgreSQL is not: back up before, with the former release. No server
+    may be running.
     """
     from pacs_server.index import schema
 
@@ -55,10 +57,14 @@ def upgrade(invocation: Invocation) -> ExitCode:
     if found == needed:
         talk(f"the schema is current ({needed}); nothing was changed")
         return ExitCode.DONE
+    if (found is None and not is_new) or (found is not None and not schema.knows(found)):
+        raise schema.mismatch(settings.database, found)
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
-    schema.upgrade(settings.database)
+    if not schema.upgrade(settings.database):
+        talk(f"the schema is current ({needed}): another pacs upgraded it meanwhile; nothing was left to do")
+        return ExitCode.DONE
     tell_of(invocation)
-    talk(f"upgraded the schema from {found or 'none'} to {needed}")
+    talk(f"upgraded the schema from {found} to {needed}" if found else f"made an empty database of schema {needed}")
     return ExitCode.DONE
 
 

@@ -162,11 +162,13 @@ HELP: Final[dict[str, str]] = {
     "Back up the archive as it is at one moment. That is its index, its settings, its operations, a list of all "
     "objects, and the certificates and keys of its tls directory: keep DIR as secret as the server. The server may keep "
     "running. Nothing in DIR is ever removed. Interrupted, it goes on with the objects that are not there yet when it is "
-    "run again. Password files are not copied. Lists the objects that could not be read, and ends with 3 if there are any.":
+    "run again. Password files are not copied. Before an upgrade, back up with the former release: a new one backs up no "
+    "database that is not upgraded yet. Lists the objects that could not be read, and ends with 3 if there are any.":
         "ある時点のアーカイブをバックアップします。インデックス、設定、操作の記録、全オブジェクトの一覧、tls ディレクトリの証明書と鍵です。DIR は"
         "サーバと同じように秘密にしてください。サーバは動かしたままでかまいません。"
         "DIR にあるものは決して消しません。中断しても、次の実行で、まだないオブジェクトから続けます。パスワードのファイルは"
-        "写しません。読めなかったオブジェクトを表示し、あれば終了コードは 3 です。",
+        "写しません。版を更新するときは、先に元の版でバックアップしてください。新しい版は、まだ更新していないデータベースをバックアップしません。"
+        "読めなかったオブジェクトを表示し、あれば終了コードは 3 です。",
     "Where backups are kept; made if it is missing.": "バックアップを置くディレクトリ。なければ作ります。",
     "Also every object that is not there yet.": "まだそこにないオブジェクトもすべて写します。",
     "Begin on another disk at a place where there was a backup.":
@@ -205,11 +207,15 @@ HELP: Final[dict[str, str]] = {
     "List what was added, and how far it is read from the files.": "追加した属性と、ファイルの読み取りの進み具合を表示します。",
     "Remove an attribute that was added. The files keep it.": "追加した属性を外します。ファイルには残ります。",
     "Look at the schema of the database, upgrade it, copy the database.":
-        "データベースのスキーマを確認・更新し、別のデータベースへ写します。",
+        "データベースのスキーマを確認・更新し、データベースを点検し、別のデータベースへ写します。",
     "Show the schema of the database and the one this release needs.":
         "データベースのスキーマと、この版が必要とするスキーマを表示します。",
-    "Bring the schema up to date. A SQLite file is copied beside itself first. No server may be running.":
-        "スキーマを更新します。SQLite は先に隣へ写しを取ります。サーバを止めてから実行してください。",
+    "Bring the schema up to date. A SQLite file is copied beside itself first; PostgreSQL is not: back up before, with the "
+    "former release. No server may be running.":
+        "スキーマを更新します。SQLite は先に隣へ写しを取ります。PostgreSQL は写しを取りません。先に、元の版でバックアップしてください。"
+        "サーバを止めてから実行してください。",
+    "Begin anew with an empty database, where that of old is lost.":
+        "失われたデータベースの代わりに、空のものから始めます。",
     "Copy the database from SQLite to PostgreSQL, or back. Every table is read again there and compared before anything "
     "counts; broken off, nothing is left, and it begins anew. A database that holds the same already is only compared. No "
     "server may be running. The archive uses the copy when the settings file names it.":

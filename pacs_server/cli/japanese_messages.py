@@ -86,6 +86,9 @@ MESSAGES: Final[dict[str, str]] = {
     "added {}, VR {}, at level {}; {} objects are to be read for it by the server":
         "{0} を追加しました。VR {1}、階層 {2}。サーバがオブジェクト {3} 件を読み取ります",
     "the schema is current ({}); nothing was changed": "スキーマは最新です({0})。何も変えていません",
+    "the schema is current ({}): another pacs upgraded it meanwhile; nothing was left to do":
+        "スキーマは最新です({0})。その間に別の pacs が更新を終えました。することはありません",
+    "made an empty database of schema {}": "空のデータベースを作りました。スキーマは {0} です",
     "upgraded the schema from {} to {}": "スキーマを {0} から {1} に更新しました",
     "{} holds the same as {}": "{0} の内容は {1} と同じです",
     "to use it, write it to the settings file as database (and database_password_file), then start the server":
@@ -156,12 +159,22 @@ MESSAGES: Final[dict[str, str]] = {
     "another server runs on {}; stop it first, or choose another PACS_DATA":
         "{0} では別のサーバが動いています。先に止めるか、別の PACS_DATA を選んでください",
     "a server runs on {} (process {}): stop it before {}": "{0} でサーバが動いています(プロセス {1})。先に止めてください: {2}",
-    "the database {} is gone or empty: mount or restore it (pacs restore-backup), or make an empty one with "
-    "pacs db upgrade, add the volumes under their old names, and pacs index rebuild":
-        "データベース {0} が見つからないか、空です。マウントし直すか、バックアップから復元してください(pacs restore-backup)。"
-        "それができなければ pacs db upgrade で空のものを作り、ボリュームを元の名前で追加して pacs index rebuild を実行してください",
-    "the index has schema {}, this release needs {}: run pacs db upgrade":
-        "インデックスのスキーマは {0}、この版に必要なのは {1} です。pacs db upgrade を実行してください",
+    "the database {} is gone or empty: if this archive held something, see whether the settings file names the right "
+    "database, mount or restore it (pacs restore-backup); or make an empty one with pacs db upgrade --new, add the volumes "
+    "under their old names, and pacs index rebuild":
+        "データベース {0} が見つからないか、空です。保管していたものがあるなら、設定ファイルのデータベース名が正しいか確かめ、"
+        "マウントし直すか、バックアップから復元してください(pacs restore-backup)。それができなければ pacs db upgrade --new で空のものを作り、"
+        "ボリュームを元の名前で追加して pacs index rebuild を実行してください",
+    "the index has schema {}, this release needs {}: stop the server, then run pacs db upgrade":
+        "インデックスのスキーマは {0}、この版に必要なのは {1} です。サーバを止めてから pacs db upgrade を実行してください",
+    "the index has schema {} of an older release, and that one has to back it up: install it again and back up, then install "
+    "this one and run pacs db upgrade; or copy the database with pg_dump. A SQLite file is copied beside itself by the upgrade":
+        "インデックスのスキーマ {0} は古い版のもので、バックアップはその版で行います。元の版を入れ直してバックアップし、"
+        "それからこの版を入れて pacs db upgrade を実行してください。データベースを pg_dump で写しておくこともできます。SQLite は更新のときに隣へ写しを取ります",
+    "the index has schema {} of a newer release: install that release or a later one":
+        "インデックスのスキーマ {0} は、より新しい版のものです。その版か、それ以降の版を入れてください",
+    "the database has schema {}, this release needs {}: copying it beside itself, then upgrading it":
+        "データベースのスキーマは {0}、この版に必要なのは {1} です。隣に写しを取ってから更新します",
     "{} objects have no good copy but on {}: pacs storage drain {} first":
         "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} を実行してください",
     "{} is the only volume: add another one first": "{0} は唯一のボリュームです。先に別のものを追加してください",

@@ -19,7 +19,6 @@ from pacs_server.cli.invocation import (
     tell_of,
 )
 from pacs_server.cli.output import in_their_language, talk
-from pacs_server.errors import SchemaMismatch
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -85,18 +84,16 @@ def _upgrade_embedded(settings: Settings) -> None:
     if not settings.database.startswith("sqlite:"):
         return
     from pacs_server.index import schema
-    from pacs_server.settings import shown_url
 
-    if (found := schema.current(settings.database)) == schema.head():
+    found, needed = schema.current(settings.database), schema.head()
+    if found == needed:
         return
-    if found is None:  # an empty one in its place would answer that nothing is held
-        raise SchemaMismatch(
-            f"the database {shown_url(settings.database)} is gone or empty: mount or restore it (pacs restore-backup), "
-            "or make an empty one with pacs db upgrade, add the volumes under their old names, and pacs index rebuild"
-        )
+    if found is None or not schema.knows(found):
+        raise schema.mismatch(settings.database, found)
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
-    talk(f"the database has schema {found}, this release needs {schema.head()}: copied beside itself, now upgraded")
-    schema.upgrade(settings.database)
+    talk(f"the database has schema {found}, this release needs {needed}: copying it beside itself, then upgrading it")
+    if schema.upgrade(settings.database):
+        talk(f"upgraded the schema from {found} to {needed}")
 
 
 def first_steps(settings: Settings, settings_path: Path) -> str:

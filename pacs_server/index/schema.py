@@ -11,6 +11,7 @@ from pacs_server.errors import PacsError, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.postgresql import WAIT_LITTLE_FOR_TABLES, refuse_unfit
 from pacs_server.index.sqlite import copy_sqlite
+from pacs_server.settings import shown_url
 
 
 def _migrations() -> Path:
@@ -31,12 +32,25 @@ def head() -> str:
     return _revisions()[-1]
 
 
-def knows(revision: str) -> bool:
+def knows(found: str) -> bool:
     """Whether a revision is that of this release or of one before it."""
-    return revision in _revisions()
+    return found in _revisions()
 
 
-def _revision(index: Index) -> str | None:
+def revision(index: Index) -> str | None:
+    """The revision of an open database, None when it has no schema. Raises: IndexUnavailable."""
+    with index.read() as connection:
+        return _revision_in(connection)
+
+
+def refuse_unfit_kind(index: Index) -> None:
+    """Refuse a PostgreSQL database that compares texts otherwise. Raises: ConfigError; IndexUnavailable."""
+    if index.database_path is None:
+        with index.read() as connection:
+            refuse_unfit(connection)
+
+
+def _revision_if_fit(index: Index) -> str | None:
     with index.read() as connection:
         if index.database_path is None:
             refuse_unfit(connection)
@@ -55,7 +69,22 @@ def current(url: str) -> str | None:
     Raises: ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
-        return _revision(index)
+        return _revision_if_fit(index)
+
+
+def mismatch(url: str, found: str | None) -> SchemaMismatch:
+    """Why a database whose revision is not that of this release is not used, and what there is to do."""
+    if found is None:  # an empty one in the place of one that is lost would answer that nothing is held
+        return SchemaMismatch(
+            f"the database {shown_url(url)} is gone or empty: if this archive held something, see whether the settings "
+            "file names the right database, mount or restore it (pacs restore-backup); or make an empty one with "
+            "pacs db upgrade --new, add the volumes under their old names, and pacs index rebuild"
+        )
+    if not knows(found):
+        return SchemaMismatch(f"the index has schema {found} of a newer release: install that release or a later one")
+    return SchemaMismatch(
+        f"the index has schema {found}, this release needs {head()}: stop the server, then run pacs db upgrade"
+    )
 
 
 def open_current(url: str) -> Index:
@@ -65,43 +94,39 @@ def open_current(url: str) -> Index:
     """
     index = Index.open(url)
     try:
-        found, wanted = _revision(index), head()
-        if found != wanted:
-            raise SchemaMismatch(
-                f"the index has schema {found or 'none'}, this release needs {wanted}: run pacs db upgrade"
-            )
+        if (found := _revision_if_fit(index)) != head():
+            raise mismatch(url, found)
     except PacsError:
         index.close()
         raise
     return index
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str) -> bool:
     """Bring a database to the schema of this release; a SQLite file that has one already is copied beside itself first.
 
-    Of several that do so at once, on whatever machines, one does it, and the others find it done.
+    Of several that do so at once, on whatever machines, one does it, and the others find it done: whether this one did.
 
     Raises: SchemaMismatch when it is that of a newer release; ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
-        if _revision(index) == head():
-            return
+        if _revision_if_fit(index) == head():
+            return False
         with index.write_alone() as connection:
             found = _revision_in(connection)
             if found == head():
-                return
+                return False
             if found is not None and not knows(found):
-                raise SchemaMismatch(
-                    f"the index has schema {found} of a newer release: install that release or a later one"
-                )
+                raise mismatch(url, found)
             if (path := index.database_path) is None:
                 connection.exec_driver_sql(WAIT_LITTLE_FOR_TABLES)
             elif found is not None:
                 copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
             migrate(connection, head())
+    return True
 
 
-def migrate(connection: Connection, revision: str) -> None:
+def migrate(connection: Connection, wanted: str) -> None:
     """Bring a database to the schema of a revision that is newer than its own."""
     # Here because loading it takes a third of a second, and only this needs it.
     from alembic import command
@@ -109,4 +134,4 @@ def migrate(connection: Connection, revision: str) -> None:
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
-    command.upgrade(config, revision)
+    command.upgrade(config, wanted)

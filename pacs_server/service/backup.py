@@ -26,7 +26,7 @@ from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
-from pacs_server.index.schema import knows, open_current, upgrade
+from pacs_server.index.schema import current, head, knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
 from pacs_server.service.assemble import Node, location_of_volume, on_this_node
 from pacs_server.service.checkpoints import put_key_aside
@@ -66,6 +66,19 @@ def run_backup(
         finally:
             discard(snapshot)
     node.registry.note_backup(str(directory.path), now)
+
+
+def refuse_older(url: str) -> None:
+    """What is read here are the tables of this release. Raises: SchemaMismatch for a database of an older one, which
+    has to back it up itself.
+    """
+    found = current(url)
+    if found is not None and found != head() and knows(found):
+        raise SchemaMismatch(
+            f"the index has schema {found} of an older release, and that one has to back it up: install it again and "
+            "back up, then install this one and run pacs db upgrade; or copy the database with pg_dump. "
+            "A SQLite file is copied beside itself by the upgrade"
+        )
 
 
 def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:

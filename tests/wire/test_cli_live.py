@@ -138,7 +138,7 @@ def test_a_server_whose_database_is_gone_says_so_instead_of_beginning_with_an_em
     done = archive.pacs("serve", expect=11)
     assert "is gone or empty" in done.stderr
     assert archive.volume.is_dir()
-    archive.pacs("db", "upgrade")
+    archive.pacs("db", "upgrade", "--new")
     archive.pacs("storage", "add", "first", str(archive.volume))
     archive.pacs("index", "rebuild")
     archive.start()

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from pacs_server.index.copying import Content
 
+_CHECK_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 _HEADINGS: Final = {"table": "TABLE", "rows": "ROWS", "digest": "DIGEST"}
 
 
 @click.group(cls=Group)
 def db() -> None:
-    """Look at the schema of the database, upgrade it, copy the database."""
+    """Look at the schema of the database, upgrade it, check or copy the database."""
 
 
 @db.command(reports=True, example="pacs db current")
@@ -66,6 +67,24 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
     tell_of(invocation)
     talk(f"upgraded the schema from {found} to {needed}" if found else f"made an empty database of schema {needed}")
     return ExitCode.DONE
+
+
+@db.command(reports=True, example="pacs db check")
+@pass_invocation
+def check(invocation: Invocation) -> ExitCode:
+    """Check the database, and say what to do.
+
+    That it answers, is of a kind that will do, has the schema of this release and its very tables, can be written to;
+    and that SQLite's file is whole, which reads all of it. Changes nothing; the server may keep running.
+
+    Ends with 13 when it cannot be reached or written to, 10 when its kind will not do, 12 when tables or contents are
+    damaged, 11 when its schema is another.
+    """
+    from pacs_server.cli.db_check import examine_database
+
+    rows, code = examine_database(invocation.settings().database)
+    print_rows(rows, _CHECK_HEADINGS, as_json=invocation.as_json, said=_CHECK_HEADINGS)
+    return code
 
 
 @db.command(reports=True, example="pacs db copy --to postgresql://pacs@db/pacs --password-file /etc/pacs/password")

@@ -206,8 +206,15 @@ HELP: Final[dict[str, str]] = {
     "Its value representation, where the dictionary does not know it.": "値表現(VR)。辞書にないときに指定します。",
     "List what was added, and how far it is read from the files.": "追加した属性と、ファイルの読み取りの進み具合を表示します。",
     "Remove an attribute that was added. The files keep it.": "追加した属性を外します。ファイルには残ります。",
-    "Look at the schema of the database, upgrade it, copy the database.":
+    "Look at the schema of the database, upgrade it, check or copy the database.":
         "データベースのスキーマを確認・更新し、データベースを点検し、別のデータベースへ写します。",
+    "Check the database, and say what to do. That it answers, is of a kind that will do, has the schema of this release and "
+    "its very tables, can be written to; and that SQLite's file is whole, which reads all of it. Changes nothing; the server "
+    "may keep running. Ends with 13 when it cannot be reached or written to, 10 when its kind will not do, 12 when tables or "
+    "contents are damaged, 11 when its schema is another.":
+        "データベースを点検し、対処を示します。応答すること、使える種類であること、スキーマがこの版のもので表もその通りであること、書き込めること。"
+        "SQLite では、ファイル全体を読んで壊れていないことも確かめます。何も変えません。サーバは動かしたままでかまいません。"
+        "終了コードは、つながらないか書き込めなければ 13、使えない種類なら 10、表や内容が壊れていれば 12、スキーマがこの版のものでなければ 11 です。",
     "Show the schema of the database and the one this release needs.":
         "データベースのスキーマと、この版が必要とするスキーマを表示します。",
     "Bring the schema up to date. A SQLite file is copied beside itself first; PostgreSQL is not: back up before, with the "

@@ -153,6 +153,35 @@ OF_STANDING: Final[dict[str, str]] = {
     "nothing is begun of: {}; pacs jobs resume --kind lets it go on":
         "新しく始めない作業: {0}。再開するには: pacs jobs resume --kind",
     "{} cannot be read: {}; pacs tls init makes certificates": "{0} を読めません: {1}。証明書は pacs tls init で作れます",
+    # pacs db check
+    "kind": "種類",
+    "contents": "内容",
+    "schema": "スキーマ",
+    "tables": "表",
+    "writing": "書き込み",
+    "it is empty": "空です",
+    "another name in its URL, or pacs restore-backup; pacs db current says more":
+        "URL のデータベース名を直すか、pacs restore-backup。くわしくは pacs db current",
+    "it has schema {} of a newer release": "より新しい版のスキーマ {0} です",
+    "install that release or a later one": "その版か、それ以降の版を入れてください",
+    "it has schema {}, this release needs {}": "スキーマは {0}、この版に必要なのは {1} です",
+    "stop the server, then pacs db upgrade": "サーバを止めてから pacs db upgrade",
+    "start it, or mend the way to it; database in pacs.yaml names it":
+        "データベースを起動するか、接続を直してください。場所は pacs.yaml の database にあります",
+    "make room, and give pacs the right to write to it; of PostgreSQL, see that it is no standby":
+        "空きを作り、pacs に書き込みの権限を与えてください。PostgreSQL では、待機系でないことを確かめてください",
+    "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each volume, and "
+    "pacs index rebuild":
+        "pacs restore-backup。または、データベースを別の場所へ移し、pacs db upgrade --new、各ボリュームの pacs storage add、pacs index rebuild",
+    "undo what was changed by hand, or pacs restore-backup": "手で変えたものを元に戻すか、pacs restore-backup",
+    "the table {} is missing": "表 {0} がありません",
+    "the column {}.{} is missing": "列 {0}.{1} がありません",
+    "the column {}.{} is none of this release": "列 {0}.{1} はこの版のものではありません",
+    "the column {}.{} has another {}": "列 {0}.{1} の {2} が違います",
+    "the index {} of {} is missing, or is another one": "表 {1} の索引 {0} がないか、違うものです",
+    "the constraint {} of {} is missing, or is another one": "表 {1} の制約 {0} がないか、違うものです",
+    "the constraint {} of {} is none of this release": "表 {1} の制約 {0} はこの版のものではありません",
+    "row {} of the table {} belongs to a row of {} that is not there": "表 {1} の行 {0} が属する {2} の行がありません",
 }  # fmt: skip
 
 WHY_A_PART: Final[dict[str, str]] = {

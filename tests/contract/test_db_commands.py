@@ -1,11 +1,13 @@
 """`pacs db` and `pacs serve` before a database that is not as this release needs it: each says what to do."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from support.postgres import Cluster
 from support.server import Archive
 
 from pacs_server.cli.exits import ExitCode
@@ -121,3 +123,90 @@ def test_of_two_upgrades_at_once_the_second_says_that_it_is_done_already(
     told = capsys.readouterr().err
     assert "another pacs upgraded it meanwhile" in told
     assert "upgraded the schema from" not in told
+
+
+def checked(archive: Archive, *, expect: int = ExitCode.DONE) -> dict[str, list[str]]:
+    """What is wrong by each check; all have a remedy then, and none else."""
+    rows = archive.report("db", "check", expect=expect)
+    assert [row for row in rows if (row["result"] == "good") is bool(row["remedy"])] == []
+    return {
+        check: [row["result"] for row in rows if row["check"] == check and row["remedy"]]
+        for check in dict.fromkeys(row["check"] for row in rows)
+    }
+
+
+def test_a_good_database_passes_every_check_also_under_a_server(archive: Archive, kind: str) -> None:
+    archive.start()
+    of_kind = "contents" if kind == "sqlite" else "kind"
+    assert checked(archive) == {"database": [], of_kind: [], "schema": [], "tables": [], "writing": []}
+    assert archive.stop() == 0
+
+
+def test_tables_that_were_changed_by_hand_are_told_and_those_that_were_added_are_not(
+    archive: Archive, url: str
+) -> None:
+    execute(
+        url,
+        "DROP INDEX ix_copies_instance_row",
+        "ALTER TABLE studies ADD COLUMN remark TEXT",
+        "DROP TABLE turned_away",
+        "CREATE TABLE of_the_radiologists (id INTEGER)",
+        "CREATE INDEX for_a_report ON copies (path)",
+    )
+    assert checked(archive, expect=ExitCode.DAMAGE)["tables"] == [
+        "the table turned_away is missing",
+        "the index ix_copies_instance_row of copies is missing, or is another one",
+        "the column studies.remark is none of this release",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revision", "told"),
+    [(LATER, "it has schema {} of a newer release"), (BEFORE, "it has schema {}, this release needs " + head())],
+)
+def test_a_schema_of_another_release_is_told(archive: Archive, url: str, revision: str, told: str) -> None:
+    set_schema(url, revision)
+    assert checked(archive, expect=ExitCode.SCHEMA)["schema"] == [told.format(revision)]
+
+
+def test_an_empty_database_is_told(archive: Archive, url: str) -> None:
+    empty(url)
+    assert checked(archive, expect=ExitCode.SCHEMA)["schema"] == ["it is empty"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_a_sqlite_file_that_is_broken_is_told(archive: Archive, url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("PRAGMA journal_mode = DELETE")
+        size, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count"))
+    with path.open("r+b") as file:
+        file.seek((pages - 1) * size)
+        file.write(b"\xff" * size)
+    assert checked(archive, expect=ExitCode.DAMAGE)["contents"]
+    path.write_bytes(b"nothing like it" * 1000)
+    (told,) = checked(archive, expect=ExitCode.DAMAGE)["database"]
+    assert "file is not a database" in told
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_rows_of_sqlite_that_belong_to_none_are_told(archive: Archive, url: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+        database.execute("PRAGMA foreign_keys = OFF")
+        columns = database.execute("SELECT name, type FROM pragma_table_info('copies')").fetchall()
+        values = ", ".join("7" if of == "INTEGER" else "'x'" for _, of in columns)
+        database.execute(f"INSERT INTO copies ({', '.join(name for name, _ in columns)}) VALUES ({values})")
+    told = checked(archive, expect=ExitCode.DAMAGE)["contents"]
+    assert "row 7 of the table copies belongs to a row of instances that is not there" in told
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_a_database_that_cannot_be_written_to_or_does_not_answer_is_told(
+    archive: Archive, url: str, cluster: Cluster
+) -> None:
+    name = url.partition("?")[0].rpartition("/")[2]
+    cluster.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    (told,) = checked(archive, expect=ExitCode.UNREACHABLE)["writing"]
+    assert "read-only transaction" in told
+    cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert len(checked(archive, expect=ExitCode.UNREACHABLE)["database"]) == 1

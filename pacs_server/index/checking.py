@@ -1,0 +1,98 @@
+"""Whether a database is as this release needs it: its tables those of the code, its contents whole, and writable."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy import Index as TableIndex
+from sqlalchemy.exc import DBAPIError
+
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import site
+
+# Of a file that is broken throughout, SQLite would tell thousands.
+_MOST_TOLD: Final = 10
+_PRIMARY_CODE: Final = 0xFF
+_BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
+
+
+def write_once(index: Index) -> None:
+    """Write what is there already, so that the disk and the rights to it are tried, and nothing is changed.
+
+    Raises: IndexUnavailable.
+    """
+    with index.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+
+def differences(index: Index) -> Iterator[str]:
+    """In what the tables are not those of this release, whose schema the database has. Tables and indexes that somebody
+    added, for reports perhaps, do no harm.
+
+    Raises: IndexUnavailable.
+    """
+    # Here because loading it takes a third of a second.
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with index.read() as connection:
+        # Of SQLite, Alembic takes an empty text as a default for none.
+        compared = {"compare_type": True, "compare_server_default": connection.dialect.name == "postgresql"}
+        found = compare_metadata(MigrationContext.configure(connection, opts=compared), site.metadata)
+        for one in found:
+            # What differs in one column comes as a list.
+            for what, *named in one if isinstance(one, list) else [one]:
+                if told := _difference(connection, what, named):
+                    yield told
+
+
+def _difference(connection: Connection, what: str, named: list[Any]) -> str:
+    if what == "add_table":
+        return f"the table {named[0].name} is missing"
+    if what == "add_column":
+        return f"the column {named[1]}.{named[2].name} is missing"
+    if what == "remove_column":
+        return f"the column {named[1]}.{named[2].name} is none of this release"
+    if what.startswith("modify_"):
+        return f"the column {named[1]}.{named[2]} has another {what.removeprefix('modify_')}"
+    if what == "add_index" and _is_for(connection, named[0]):
+        return f"the index {named[0].name} of {named[0].table.name} is missing, or is another one"
+    if what in ("add_constraint", "add_fk"):
+        return f"the constraint {named[0].name} of {named[0].table.name} is missing, or is another one"
+    if what in ("remove_constraint", "remove_fk"):
+        return f"the constraint {named[0].name} of {named[0].table.name} is none of this release"
+    return ""
+
+
+def _is_for(connection: Connection, index: TableIndex) -> bool:
+    """Whether an index is made in this kind of database; some are of PostgreSQL alone, and say how it makes them."""
+    kinds = {name.partition("_")[0] for name in index.dialect_kwargs}
+    return not kinds or connection.dialect.name in kinds
+
+
+def damage(index: Index) -> Iterator[str]:
+    """What is broken in a SQLite file: its pages, and rows that belong to others that are not there. Of PostgreSQL
+    nothing is told.
+
+    Raises: IndexUnavailable.
+    """
+    if index.database_path is None:
+        return
+    with index.read() as connection:
+        for (told,) in connection.exec_driver_sql(f"PRAGMA quick_check({_MOST_TOLD})"):
+            if told != "ok":
+                yield " ".join(str(told).split())
+        for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST_TOLD):
+            yield f"row {row} of the table {table} belongs to a row of {parent} that is not there"
+
+
+def is_damage(error: IndexUnavailable) -> bool:
+    """Whether an error of the database says that what it keeps is broken, not that it is away."""
+    reason: Any = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else error.__cause__
+    code = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE
+    return code in _BROKEN_FILE or getattr(reason, "pgcode", None) in _BROKEN_CLUSTER

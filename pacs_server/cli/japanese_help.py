@@ -29,9 +29,9 @@ HELP: Final[dict[str, str]] = {
     "Port to listen on.": "待ち受けるポート。",
     "postgresql://... for production; else SQLite in the directory.":
         "本番では postgresql://...。省略時はディレクトリ内の SQLite。",
-    "Run the archive in the foreground. SIGTERM lets running work end; SIGHUP reads the settings again. A SQLite database "
-    "of an older release is copied beside itself and then upgraded. A PostgreSQL database is not: run pacs db upgrade.":
-        "アーカイブをフォアグラウンドで動かします。SIGTERM で処理中の作業を終えてから停止し、SIGHUP で設定を読み直します。"
+    "Run the archive in the foreground. SIGTERM lets running work end; SIGHUP reads the log settings again, and no others. "
+    "A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not: run pacs db upgrade.":
+        "アーカイブをフォアグラウンドで動かします。SIGTERM で処理中の作業を終えてから停止し、SIGHUP でログの設定だけを読み直します。"
         "古い版の SQLite は隣に写しを取ってから更新します。PostgreSQL は更新しません。pacs db upgrade を実行してください。",
     "Show the server, the volumes, what is held and what is owed. Ends with 13 when no server runs.":
         "サーバ、ボリューム、保管量、未処理の作業を表示します。サーバが動いていなければ終了コードは 13 です。",

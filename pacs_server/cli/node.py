@@ -22,6 +22,7 @@ from pacs_server.cli.output import in_their_language, talk
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
+    from pacs_server.service.supervisor import Address
     from pacs_server.settings import Settings
 
 
@@ -63,7 +64,7 @@ def init(invocation: Invocation, data: Path, aet: AeTitle, host: str, port: int,
 def serve(invocation: Invocation) -> ExitCode:
     """Run the archive in the foreground.
 
-    SIGTERM lets running work end; SIGHUP reads the settings again.
+    SIGTERM lets running work end; SIGHUP reads the log settings again, and no others.
 
     A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
     run pacs db upgrade.
@@ -74,9 +75,12 @@ def serve(invocation: Invocation) -> ExitCode:
     _upgrade_embedded(settings)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
-    heading, *steps = first_steps(settings, invocation.settings_path()).splitlines()
-    click.echo("\n".join((in_their_language(heading), *steps)))
-    supervisor.serve(invocation.settings, announce=talk)
+
+    def tell_first_steps(served: Settings, plain: Address, secured: Address) -> None:
+        heading, *steps = first_steps(served, invocation.settings_path(), plain, secured).splitlines()
+        click.echo("\n".join((in_their_language(heading), *steps)))
+
+    supervisor.serve(invocation.settings, announce=talk, begun=tell_first_steps)
     return ExitCode.DONE
 
 
@@ -96,15 +100,15 @@ def _upgrade_embedded(settings: Settings) -> None:
         talk(f"upgraded the schema from {found} to {needed}")
 
 
-def first_steps(settings: Settings, settings_path: Path) -> str:
-    """What a person may do first with this archive, as commands to copy (DCMTK's tools)."""
-    if settings.port is None:
-        return f"{settings.aet} at {settings.tls_host}:{settings.tls.port}, over TLS only, data in {settings.data_dir}"
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    peer = f"-aec {settings.aet} {host} {settings.port}"
+def first_steps(settings: Settings, settings_path: Path, plain: Address, secured: Address) -> str:
+    """What a person may do first with an archive that listens there, as commands to copy (DCMTK's tools)."""
+    host, port = plain
+    if port is None:
+        return f"{settings.aet} at {secured[0]}:{secured[1]}, over TLS only, data in {settings.data_dir}"
+    peer = f"-aec {settings.aet} {'127.0.0.1' if host in ('0.0.0.0', '::') else host} {port}"
     return "\n".join(
         (
-            f"{settings.aet} at {settings.host}:{settings.port}, data in {settings.data_dir}. To try it:",
+            f"{settings.aet} at {host}:{port}, data in {settings.data_dir}. To try it:",
             f"  echoscu {peer}",
             f"  storescu {peer} +sd +r FOLDER_OR_FILE",
             f'  findscu -S {peer} -k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k StudyDate -k "PatientName=*"',

@@ -52,13 +52,20 @@ _END_S: Final = DRAIN_S + 5.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 Work: TypeAlias = Callable[[Callable[[float], bool]], bool]
+Address: TypeAlias = tuple[str | None, int | None]
 
 
-def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> None:
+def serve(
+    load: Callable[[], Settings],
+    *,
+    announce: Callable[[str], None],
+    begun: Callable[[Settings, Address, Address], None],
+) -> None:
     """Serve until SIGTERM or SIGINT, then let running operations end, at most 30 s.
 
     `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told what
-    this site is to its partners, and one line once associations are accepted.
+    this site is to its partners, and one line once associations are accepted. `begun` is called before that line, with
+    the addresses that peers call: without TLS, and over TLS.
 
     Raises: Busy when another server runs on this data directory; ConfigError, IndexUnavailable or SchemaMismatch.
     """
@@ -101,6 +108,7 @@ def serve(load: Callable[[], Settings], *, announce: Callable[[str], None]) -> N
                 }
             )
             manager.tell("READY=1")
+            begun(settings, doors.plain_address, doors.secured_address)
             for address, how in ((doors.plain_address, ""), (doors.secured_address, " for TLS")):
                 if address[1] is not None:
                     announce(f"{settings.aet} listens{how} on {address[0]}:{address[1]}")
@@ -184,6 +192,7 @@ class Crew:
         self._signed_at = [0.0] * len(works)  # the same, also of those that were replaced
         self._begun_at = [float("-inf")] * len(works)
         self._pids: dict[int, int] = {}  # number by process
+        self._killed: set[int] = set()  # those of them that were stuck, and whose end is not seen yet
         self._is_to_end = False
         # Its other end is closed by the kernel when the supervisor is killed.
         self._alive, self._held = os.pipe()
@@ -274,6 +283,7 @@ class Crew:
 
     def _forget(self, pid: int) -> str:
         number = self._pids.pop(pid)
+        self._killed.discard(pid)
         self._signs[number] = 0.0
         name, _ = self._works[number]
         self._board.keep(number, pid)
@@ -283,7 +293,12 @@ class Crew:
 
     def _kill_stuck(self) -> None:
         for pid, number in self._pids.items():
-            if time.monotonic() - max(self._signs[number], self._begun_at[number]) > _SILENT_S:
+            # One that waits for a dead disk ends later, however often it is killed.
+            if (
+                pid not in self._killed
+                and time.monotonic() - max(self._signs[number], self._begun_at[number]) > _SILENT_S
+            ):
+                self._killed.add(pid)
                 log.error("process is stuck", process=self._works[number][0], pid=pid)
                 os.kill(pid, signal.SIGKILL)
 

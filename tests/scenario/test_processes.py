@@ -21,13 +21,17 @@ from support.samples import Sample, data_set_of
 from support.senders import LIMITS, Sender, objects
 from support.server import LONG, Archive, children, lives, resident_bytes, wait_for
 
+from pacs_server import log
 from pacs_server.cli.exits import ExitCode
 from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.errors import PacsError, PeerRejected, PeerUnreachable
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
+from pacs_server.net.seats import Seats
+from pacs_server.service.board import Board
 from pacs_server.service.manager import Manager
+from pacs_server.service.supervisor import Crew, Work
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_800 if LONG else 300)]
 
@@ -104,6 +108,20 @@ def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> 
     wait_for(lambda: are_replaced(archive, {frozen}), "the process to be replaced", timeout_s=60)
     assert "process is stuck" in archive.log_text()
     assert archive.stop() == 0
+
+
+def test_a_process_that_is_slow_to_die_is_killed_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
+    crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)
+    crew._pids[4_711] = 0
+    crew._begun_at[0] = time.monotonic() - 1_000
+    killed: list[tuple[int, int]] = []
+    told: list[str] = []
+    monkeypatch.setattr(os, "kill", lambda *words: killed.append(words))
+    monkeypatch.setattr(log, "error", lambda what, **_: told.append(what))
+    for _ in range(3):
+        crew._kill_stuck()
+    assert (killed, told) == ([(4_711, signal.SIGKILL)], ["process is stuck"])
 
 
 def are_replaced(archive: Archive, old: set[int]) -> bool:
@@ -220,6 +238,8 @@ def test_a_socket_of_the_service_manager_is_used_and_it_is_told_of_the_state(arc
         listening.close()
         assert echoes(archive)
         assert notified.recv(100) == b"WATCHDOG=1"
+        wait_for(lambda: "listens on" in (tmp_path / "log").read_text(), "the address to be told")
+        assert f"  echoscu -aec PACS 127.0.0.1 {archive.port}\n" in (tmp_path / "log").read_text()
         running.send_signal(signal.SIGTERM)
         told = b""
         while told != b"STOPPING=1":

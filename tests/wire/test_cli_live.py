@@ -146,7 +146,20 @@ def test_a_server_whose_database_is_gone_says_so_instead_of_beginning_with_an_em
 
 
 def test_a_second_server_on_the_same_data_is_refused(archive: Archive) -> None:
-    archive.pacs("serve", expect=14)
+    assert archive.pacs("serve", expect=14).stdout == ""
+
+
+def test_what_to_try_is_told_once_the_server_listens_with_the_port_that_it_has(
+    archive: Archive, new_archive: Callable[..., Archive]
+) -> None:
+    other = new_archive()
+    other.start()
+    assert f"  echoscu -aec PACS 127.0.0.1 {other.port}\n" in other.log_text()
+    assert other.stop() == 0
+    other.config.write_text(other.config.read_text(encoding="utf-8").replace("port: 0", f"port: {archive.port}"))
+    refused = other.pacs("serve", expect=10)
+    assert "cannot listen on" in refused.stderr
+    assert refused.stdout == ""
 
 
 def test_a_peer_is_tested_leg_by_leg(

@@ -58,7 +58,8 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
     if found == needed:
         talk(f"the schema is current ({needed}); nothing was changed")
         return ExitCode.DONE
-    if (found is None and not is_new) or (found is not None and not schema.knows(found)):
+    is_wanted = schema.knows(found) if found else is_new or _is_first_here(settings.data_dir)
+    if not is_wanted:
         raise schema.mismatch(settings.database, found)
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
     if not schema.upgrade(settings.database):
@@ -67,6 +68,13 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
     tell_of(invocation)
     talk(f"upgraded the schema from {found} to {needed}" if found else f"made an empty database of schema {needed}")
     return ExitCode.DONE
+
+
+def _is_first_here(data_dir: Path) -> bool:
+    """Whether no archive was made or has served with these settings before: then no database of it was lost."""
+    from pacs_server.service.standing import remembered
+
+    return not (data_dir / "volumes").exists() and not remembered(data_dir)
 
 
 @db.command(reports=True, example="pacs db check")

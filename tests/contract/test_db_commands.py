@@ -1,5 +1,6 @@
 """`pacs db` and `pacs serve` before a database that is not as this release needs it: each says what to do."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -78,6 +79,13 @@ def test_an_empty_database_behind_an_archive_is_neither_served_nor_filled_unless
     assert current(url) == head()
     archive.pacs("storage", "add", "first", str(archive.volume))
     archive.pacs("index", "rebuild")
+
+
+def test_an_empty_database_before_anything_was_made_is_filled(archive: Archive, url: str) -> None:
+    empty(url)
+    shutil.rmtree(archive.data / "volumes")
+    assert "made an empty database" in archive.pacs("db", "upgrade").stderr
+    assert current(url) == head()
 
 
 def test_of_an_older_release_the_commands_name_the_upgrade_which_is_told_once_it_was_done(

@@ -23,7 +23,7 @@ class Teller:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = ""
-        self._is_behind = False
+        self._trouble = log.Recurring("pacs status is told nothing", "pacs status is told again")
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Replace what was told; where that cannot be written, try again the next time. No disk may end a process that
@@ -37,11 +37,10 @@ class Teller:
             partial.write_text(text, encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
-            if not self._is_behind:
-                log.error("pacs status is told nothing", path=self._path, why=error.strerror)
-            self._is_behind = True
+            self._trouble.failed(error)
         else:
-            self._written, self._is_behind = text, False
+            self._written = text
+            self._trouble.done()
 
     def forget(self) -> None:
         """Tell nothing any more."""

@@ -102,10 +102,12 @@ def _write_down(node: Node, doorkeeper: Doorkeeper) -> None:
 
 def _watch_volumes(node: Node) -> None:
     """Look at every volume each second: what this process may write to."""
-    pause = threading.Event()
+    pause, trouble = threading.Event(), log.Recurring("volumes not checked", "volumes checked again")
     while not pause.wait(LOOK_EVERY_S):
         try:
             for volume in node.volumes():
                 volume.check()
         except PacsError as error:
-            log.error("volumes not checked", why=error)
+            trouble.failed(error)
+        else:
+            trouble.done()

@@ -6,7 +6,7 @@ Source: PS3.8 sections 7.1 and 9.3.2 to 9.3.4, PS3.7 annex D.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -114,12 +114,8 @@ class Rejection:
 
 
 NO_REASON: Final = Rejection(1, 1, 1, "no reason given")
-IDENTITY_NOT_SOUND: Final = Rejection(
-    1,
-    1,
-    1,
-    "no reason given",
-    "its user identity is of a type that nobody knows, is too long, or ends before it should",
+IDENTITY_NOT_SOUND: Final = replace(
+    NO_REASON, why="its user identity is of a type that nobody knows, is too long, or ends before it should"
 )
 # A user that is not believed (PS3.7 section D.3.3.7), and one that is not even asked while its address made too many
 # attempts.

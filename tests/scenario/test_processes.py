@@ -19,7 +19,7 @@ import pytest
 from support.processes import environment
 from support.samples import Sample, data_set_of
 from support.senders import LIMITS, Sender, objects
-from support.server import LONG, Archive, children, lives, resident_bytes, wait_for
+from support.server import LONG, Archive, children, freeze, lives, resident_bytes, wait_for
 
 from pacs_server import log
 from pacs_server.cli.exits import ExitCode
@@ -96,9 +96,9 @@ def test_eight_senders_lose_nothing_while_processes_are_killed_under_them(
 
 
 def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> None:
-    archive.start(dies_at=("impatient", 0))  # 10 s without a sign are enough
+    archive.start(dies_at=("impatient", 0))  # 20 s without a sign are enough
     frozen = children(archive.pid)[0]
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen)
     began, served = time.monotonic(), 0
     while lives(frozen):
         assert echoes(archive)
@@ -348,7 +348,7 @@ def test_the_service_manager_hears_nothing_while_a_process_cannot_be_replaced(
             return False
 
         wait_for(lambda: "process cannot work" in archive.log_text(), "it to be replaced in vain", timeout_s=60)
-        wait_for(is_silent, "no sign to the service manager", timeout_s=60)
+        wait_for(is_silent, "no sign to the service manager", timeout_s=120)
         assert echoes(archive)  # the others go on
         set_schema(schema)
         notified.settimeout(60)

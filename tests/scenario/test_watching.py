@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.monitoring import keeper, metrics, page, reasons, words
 from support.postgres import Cluster
-from support.server import Archive, children, wait_for
+from support.server import Archive, children, freeze, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_200)]
 
@@ -87,7 +87,7 @@ def test_processes_that_do_not_answer_are_told_to_monitoring_to_persons_and_to_t
         # Where it took long to begin, that was told, too.
         wait_for(lambda: words(told)[-1:] in ([], ["cleared self-check plain"]), "no alarm to stand", timeout_s=SOON_S)
         (worker, *_) = children(archive.pid)
-        os.kill(worker, signal.SIGSTOP)
+        freeze(worker)
         wait_for(lambda: not is_told(), "it to be told nothing", timeout_s=SOON_S)
         shut = "the plain port does not answer a C-ECHO"
         wait_for(lambda: any(shut in one for one in reasons(archive)), "monitoring to be told", timeout_s=SOON_S)

@@ -15,7 +15,7 @@ or when the COUNTth object is `backed up`, or `brought back` from a backup. `soo
 hundredth of a second, whatever is done then.
 
 Other steps do not kill it: `unflushed-file` and `unflushed-directory` leave one flush out, to see whether a test
-notices, `impatient` has the supervisor take a process for stuck that gave no sign for 10 s, and `deaf` has it take the
+notices, `impatient` has the supervisor take a process for stuck that gave no sign for 20 s, and `deaf` has it take the
 server for ill when no port has answered for 10 s.
 """
 
@@ -95,7 +95,7 @@ def leave_out(step: str) -> bool:
     elif step == "unflushed-directory":
         Tree.flush = lambda self, directory: None  # type: ignore[method-assign]
     elif step == "impatient":
-        supervisor._SILENT_S = 10.0  # type: ignore[misc]
+        supervisor._SILENT_S = 20.0  # type: ignore[misc]
     elif step == "deaf":
         supervisor._UNANSWERED_S = 10.0  # type: ignore[misc]
     return step.startswith(("unflushed-", "impatient", "deaf"))

@@ -240,11 +240,25 @@ def lives(pid: int) -> bool:
     It has when the last of its threads has: one that waits in accept() may take a connection after the first thread is
     a zombie, and resets it as it dies.
     """
-    try:
-        threads = [task.joinpath("stat").read_text(encoding="ascii") for task in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:  # a thread went between the list and the look, or the process has
-        return Path(f"/proc/{pid}/task").exists()
-    return any(told.rpartition(")")[2].split()[0] not in "ZX" for told in threads)
+    return bool(_states(pid) - {"Z", "X"})
+
+
+def freeze(pid: int) -> None:
+    """Stop a process as a whole. The signal is only the begin of it: a thread that runs goes on for a moment, and may
+    take a connection that nobody serves then.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: _states(pid) <= {"T", "Z"}, f"process {pid} to stand still")
+
+
+def _states(pid: int) -> set[str]:
+    """What the threads of a process do, by their letters in /proc; none when it is not there."""
+    states = set()
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # it went between the list and the look
+                states.add(task.joinpath("stat").read_text(encoding="ascii").rpartition(")")[2].split()[0])
+    return states
 
 
 def resident_bytes(pid: int) -> int:

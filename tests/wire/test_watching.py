@@ -18,7 +18,7 @@ from support.mail import MailServer
 from support.monitoring import Metrics, http_port, keeper, metrics, page, reasons, words
 from support.samples import tiny, write
 from support.second_client import associate, identifier, send
-from support.server import Archive, children, lives, wait_for
+from support.server import Archive, children, freeze, lives, wait_for
 
 from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.index.engine import Index
@@ -150,7 +150,7 @@ def test_a_call_to_itself_that_is_let_in_when_it_was_given_up_leaves_no_trace_ei
     broken, begin = counts("pacs_broken", "pacs_rejected"), len(archive.log_text())
     serving = children(archive.pid)[:-1]  # the last one watches
     for pid in serving:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         wait_until_told("self-check failed")
     finally:
@@ -291,7 +291,7 @@ def test_a_supervisor_that_stands_still_is_not_live(new_archive: Callable[..., A
     archive = new_archive(http={"port": 0})
     archive.start()
     wait_for(lambda: page(archive, "/live")[0] == 200, "it to live", timeout_s=SOON_S)
-    os.kill(archive.pid, signal.SIGSTOP)
+    freeze(archive.pid)
     wait_for(lambda: page(archive, "/live")[0] == 503, "that to be told", timeout_s=SOON_S)
     os.kill(archive.pid, signal.SIGCONT)
     wait_for(lambda: page(archive, "/live")[0] == 200, "it to go on", timeout_s=SOON_S)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, exists, func, insert, select, update
@@ -68,7 +69,10 @@ class Fields:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._statements = RecordingStatements(index)
+
+    @cached_property
+    def _statements(self) -> RecordingStatements:
+        return RecordingStatements(self._index)
 
     def vocabulary(self) -> Vocabulary:
         """What is read from objects and can be asked for at this moment. Raises: IndexUnavailable."""

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, Text, bindparam, cast, literal_column, null, select, union_all, update
@@ -38,9 +39,12 @@ class Instances:
         self._index = index
         self._waiting: deque[_Slot] = deque()
         self._committing = threading.Lock()
-        self._statements = RecordingStatements(index)
         self.operations = Operations(index)
         self._find_known = Statement(index, _known())
+
+    @cached_property
+    def _statements(self) -> RecordingStatements:
+        return RecordingStatements(self._index)  # in most processes nothing is recorded
 
     def known(self, sop_uid: str, study_uid: str) -> Known:
         """What is held under a SOP Instance UID, and on which day the study began.

@@ -8,6 +8,7 @@ import difflib
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 from urllib.parse import quote, urlsplit
@@ -28,6 +29,8 @@ DEFAULT: Final = "default"
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _INT_TAG: Final = "tag:yaml.org,2002:int"
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
+
+_hints_of: Final = cache(get_type_hints)  # evaluating the annotations takes longer than reading a file
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -168,7 +171,7 @@ class _Reading:
     def section(self, kind: type, node: yaml.Node, prefix: str) -> dict[str, Any]:
         """The good values of one mapping, for the dataclass `kind`; what is wrong becomes problems."""
         known = {item.name: item for item in fields(kind) if not item.metadata.get("internal")}
-        hints = get_type_hints(kind)
+        hints = _hints_of(kind)
         values: dict[str, Any] = {}
         if not isinstance(node, yaml.MappingNode):
             if node.tag != _NULL_TAG:
@@ -190,7 +193,7 @@ class _Reading:
 
     def override(self, values: dict[str, Any], environment: Mapping[str, str]) -> None:
         """Let the environment variables that are set win over the top of the file."""
-        hints = get_type_hints(Settings)
+        hints = _hints_of(Settings)
         checks = {item.name: item.metadata.get("check") for item in fields(Settings)}
         for name, variable in ENVIRONMENT.items():
             text = environment.get(variable)
@@ -274,7 +277,7 @@ def _plain(kind: type, node: yaml.ScalarNode) -> object:
 
 def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(dotted name, name) of every setting."""
-    hints = get_type_hints(kind)
+    hints = _hints_of(kind)
     for item in fields(kind):
         if is_dataclass(inner := hints[item.name]):
             yield from _leaves(inner, f"{prefix}{item.name}.")  # type: ignore[arg-type]

@@ -1,12 +1,12 @@
 """One suite for every database: an empty SQLite file, and an empty database of a PostgreSQL cluster of our own."""
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.empty_index import copy_empty_index
 from support.postgres import Cluster
 
 from pacs_server.index.engine import Index
@@ -53,18 +53,9 @@ def _new_file(folder: Path) -> str:
     return f"sqlite:///{folder}/index-{next(_databases)}.db"
 
 
-# To upgrade an empty database through all revisions takes half a second, to copy one that was a twentieth.
-@pytest.fixture(scope="session")
-def upgraded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the schema of this release and no content."""
-    path = tmp_path_factory.mktemp("upgraded") / "index.db"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture(scope="session")
 def upgraded_database(cluster: Cluster) -> str:
-    """The name of a database of the cluster with that schema."""
+    """The name of a database of the cluster with the schema of this release and no content."""
     cluster.execute("CREATE DATABASE upgraded")
     upgrade(cluster.url("upgraded"))
     return "upgraded"
@@ -74,13 +65,13 @@ def upgraded_database(cluster: Cluster) -> str:
 def new_upgraded_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Makes URLs of databases of one kind with the schema of this release and no content."""
     if kind == "sqlite":
-        return lambda: _new_copy(request.getfixturevalue("upgraded_file"), tmp_path)
+        return lambda: _new_copy(tmp_path)
     return lambda: _new_database(request.getfixturevalue("cluster"), request.getfixturevalue("upgraded_database"))
 
 
-def _new_copy(file: Path, folder: Path) -> str:
+def _new_copy(folder: Path) -> str:
     url = _new_file(folder)
-    shutil.copy(file, url.removeprefix("sqlite:///"))
+    copy_empty_index(Path(url.removeprefix("sqlite:///")))
     return url
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from support.empty_index import copy_empty_index
 from support.namespaces import entered
 from support.processes import Pacs
 
@@ -88,6 +89,9 @@ class Archive:
         self._family: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
         words = ["--database", database] if database else []
+        if not database:  # so it is what an interrupted `pacs init` has left, which the next one uses
+            self.data.mkdir(mode=0o770, exist_ok=True)
+            copy_empty_index(self.data / "index.db")
         _run(
             ["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0", *words],
             network=network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,8 +55,9 @@ class Invocation:
 
         Raises: ConfigError, SchemaMismatch, IndexUnavailable.
         """
-        from pacs_server.service.assemble import Node
-        from pacs_server.service.person import command_of
+        with loading():
+            from pacs_server.service.assemble import Node
+            from pacs_server.service.person import command_of
 
         command = command_of(self.words, datetime.now(UTC))
         with Node.open(self.settings(), command) as node:
@@ -66,6 +68,16 @@ class Invocation:
                 raise
             finally:
                 node.audit.write_down()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """While modules are loaded nothing becomes garbage; looking for it all the same takes an eighth of that time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def tell_of(invocation: Invocation) -> None:

@@ -14,6 +14,7 @@ from pacs_server.cli.invocation import (
     Command,
     Invocation,
     aet_value,
+    loading,
     pass_invocation,
     refuse_while_serving,
     tell_of,
@@ -69,7 +70,8 @@ def serve(invocation: Invocation) -> ExitCode:
     A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
     run pacs db upgrade.
     """
-    from pacs_server.service import supervisor
+    with loading():
+        from pacs_server.service import supervisor
 
     settings = invocation.settings()
     _upgrade_embedded(settings)

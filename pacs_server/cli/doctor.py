@@ -182,9 +182,9 @@ def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def _server(node: Node) -> Iterator[Problem]:
-    from pacs_server.service.telling import running
+    from pacs_server.service.telling import serving
 
-    if running(node.settings.data_dir) is None:
+    if serving(node.settings.data_dir) is None:
         yield "no server runs here", "pacs serve"
 
 

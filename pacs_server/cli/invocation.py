@@ -109,9 +109,9 @@ def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
 
 def refuse_while_serving(data_dir: Path, deed: str) -> None:
     """Refuse what must not happen under a running server. Raises: Busy."""
-    from pacs_server.service.telling import running
+    from pacs_server.service.telling import serving
 
-    if (server := running(data_dir)) is not None:
+    if (server := serving(data_dir)) is not None:
         raise Busy(f"a server runs on {data_dir} (process {server.get('pid', 'unknown')}): stop it before {deed}")
 
 

@@ -218,11 +218,11 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     from pacs_server.cluster.roster import lives
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode
-    from pacs_server.service.telling import running
+    from pacs_server.service.telling import serving
 
     with invocation.node() as node:
         row = _known(node, name)
-        is_served = running(node.settings.data_dir) is not None or any(
+        is_served = serving(node.settings.data_dir) is not None or any(
             lives(one, datetime.now(UTC)) for one in node.nodes.all()
         )
         if is_served and row.mode is not VolumeMode.DRAINING:

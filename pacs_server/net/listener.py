@@ -6,6 +6,7 @@ Places for associations are taken when a peer's request is here, not when it con
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import threading
@@ -24,7 +25,6 @@ BACKLOG: Final = 1024
 
 # What a socket for both, bound to `::`, puts before the address of a peer that calls by IPv4. Source: RFC 4291 2.5.5.2.
 _MAPPED: Final = "::ffff:"
-_LOOK_EVERY_MS: Final = 200
 _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
 _COMPLAIN_EVERY_S: Final = 1.0
@@ -51,6 +51,7 @@ class Listener:
         self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
         self._seated: dict[int, Claim] = {}
         self._stopping = threading.Event()
+        self._wake = os.eventfd(0)
         self._complained_at = float("-inf")
         self._accepting = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
@@ -61,7 +62,9 @@ class Listener:
     def stop(self) -> None:
         """Accept no more connections."""
         self._stopping.set()
+        os.eventfd_write(self._wake, 1)
         self._accepting.join()  # while it polls, the kernel keeps the socket open
+        os.close(self._wake)
         self._socket.close()  # other processes may go on to accept from it
 
     def drain(self, timeout_s: float) -> bool:
@@ -89,8 +92,9 @@ class Listener:
         self._socket.setblocking(False)
         comes = select.poll()
         comes.register(self._socket, select.POLLIN)
+        comes.register(self._wake, select.POLLIN)
         while not self._stopping.is_set():
-            comes.poll(_LOOK_EVERY_MS)
+            comes.poll()
             try:
                 accepted, peer = self._socket.accept()
             except BlockingIOError:

@@ -19,7 +19,7 @@ from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
 from pacs_server.service.person import this_person
 from pacs_server.service.roll_call import node_name
-from pacs_server.service.telling import running
+from pacs_server.service.telling import serving
 from pacs_server.service.tiers import release_what_is_due
 
 
@@ -92,7 +92,7 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
         for content in operation.objects:
             node.transcoder.forget(content.digest)
         yield operation
-    if running(node.settings.data_dir) is None:
+    if serving(node.settings.data_dir) is None:
         release_what_is_due(node, f"{node_name(node.settings)}:purge")
 
 

@@ -1,27 +1,36 @@
-"""Threads that do what there is to do, look again every second, and go on after whatever failed."""
+"""Threads that do what there is to do, look again every second or less often, and go on after whatever failed."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from pacs_server import log
 from pacs_server.errors import PacsError
 
 _LOOK_EVERY_S: Final = 1.0
+_SELDOM_S: Final = 5.0  # a look is a question to the database, half a millisecond of the processor
 _AFTER_FAILURE_S: Final = 10.0
 
 
 class Duties:
     """A thread for each duty: a function that does one thing, and answers whether there may be more."""
 
-    def __init__(self, what: str, duties: Iterable[tuple[str, Callable[[], bool]]]) -> None:
+    def __init__(
+        self, what: str, duties: Iterable[tuple[str, Callable[[], bool]]], *, seldom: Collection[str] = ()
+    ) -> None:
+        """`seldom` are the names of those that nobody waits for; they look every 5 s."""
         self._what = what
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(duty,), name=f"{name}-{number}", daemon=True)
+            threading.Thread(
+                target=self._run,
+                args=(duty, _SELDOM_S if name in seldom else _LOOK_EVERY_S),
+                name=f"{name}-{number}",
+                daemon=True,
+            )
             for number, (name, duty) in enumerate(duties)
         ]
 
@@ -48,11 +57,11 @@ class Duties:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, duty: Callable[[], bool]) -> None:
+    def _run(self, duty: Callable[[], bool], every_s: float) -> None:
         pause, trouble = 0.0, log.Recurring(f"{self._what} failed", f"{self._what} goes on")
         while not self._stop.wait(pause):
             try:
-                pause = 0.0 if duty() else _LOOK_EVERY_S
+                pause = 0.0 if duty() else every_s
                 trouble.done()
             except PacsError as error:
                 trouble.failed(error)

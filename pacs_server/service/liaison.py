@@ -71,10 +71,13 @@ class Liaison:
         self._duties.stop()
         return self._server is None or self._server.stop(_DRAIN_S)
 
+    def _partners(self) -> list[Partner]:
+        """As they are now. A site without any is asked only whether an admin has changed something."""
+        return self._node.partners.all() if self._node.partners_now() else []
+
     def _greet_one(self) -> bool:
         """Greet the partner whose turn it is, and make the logs of both the same; whether there was one."""
-        node = self._node
-        partners = node.partners.all()
+        node, partners = self._node, self._partners()
         self._contacts.keep_only(partners)
         if any(not partner.is_paused for partner in partners):
             note_own_changes(node, datetime.now(UTC))
@@ -126,7 +129,7 @@ class Liaison:
     def _compare_one(self) -> bool:
         """Compare with the partners whose turn it is; what one of both lacks is owed then."""
         node, now, has_duty = self._node, datetime.now(UTC), self._has_duty()
-        for partner in node.partners.all():
+        for partner in self._partners():
             contact = self._contacts.of(partner.name)
             if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
                 continue

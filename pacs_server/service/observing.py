@@ -28,7 +28,7 @@ from pacs_server.storage.volume import Volume
 
 Answer = TypeVar("Answer")
 
-_CHECK_S: Final = 5.0
+_CHECK_S: Final = 5.0  # of what takes ten milliseconds
 _OFTEN_S: Final = 2.0
 _SELDOM_S: Final = 300.0
 # An index that takes longer for one small question is away, whatever it says in the end.
@@ -85,7 +85,7 @@ class Observer:
         self._intake = Intake(board.totals)
         self.writing = Gatherer("index writing", self._writing, every_s=_CHECK_S, late_after_s=_WRITING_LATE_S)
         self.holdings = Gatherer(
-            "holdings", partial(self.ask, holdings_of), every_s=_OFTEN_S, late_after_s=_LATE_S, is_costly=True
+            "holdings", partial(self.ask, holdings_of), every_s=_CHECK_S, late_after_s=_LATE_S, is_costly=True
         )
         self.volumes = Gatherer("volumes", self._volume_facts, every_s=_OFTEN_S, late_after_s=_LATE_S)
         self.server = Gatherer("server", self._server, every_s=_OFTEN_S, late_after_s=_LATE_S)

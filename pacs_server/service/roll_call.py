@@ -14,7 +14,7 @@ from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, li
 from pacs_server.errors import Busy, IndexUnavailable
 from pacs_server.index.nodes import SiteNode
 from pacs_server.service.assemble import Node
-from pacs_server.service.telling import running
+from pacs_server.service.telling import serving
 from pacs_server.settings import Settings
 from pacs_server.storage.mounts import footing_of, mount_table
 
@@ -31,7 +31,7 @@ def node_name(settings: Settings) -> str:
 def this_node(node: Node, now: datetime) -> SiteNode:
     """What this node tells of itself. Raises: IndexUnavailable."""
     settings = node.settings
-    server = running(settings.data_dir) or {}
+    server = serving(settings.data_dir) or {}
     table = mount_table()
     reached = {one.spec.id: one.spec.path for one in node.volumes() if one.state.is_readable}
     footings = {key: footing_of(path, table) for key, path in reached.items()}

@@ -70,7 +70,7 @@ class Runner:
             ("audit", self._write_down),
             ("checkpoints", self._take_checkpoint),
         ]
-        self._duties = Duties("background work", duties)
+        self._duties = Duties("background work", duties, seldom=("fields", "verify", "purge", "moves"))
         self._survival = SurvivalNotes(node)
         self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())

@@ -17,7 +17,7 @@ from pacs_server.index.routes import Route, Window
 from pacs_server.index.sendings import Selection, SendState, Urgency
 from pacs_server.index.studies import series_column
 from pacs_server.service.assemble import Node
-from pacs_server.service.telling import running
+from pacs_server.service.telling import serving
 
 _LOOK_EVERY_S: Final = 0.5
 # Entered in one transaction: others record objects meanwhile.
@@ -63,7 +63,7 @@ def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
     """
     while (progress := node.sendings.progress(queued.destination, queued.sop_uids))[SendState.WAITING]:
         yield progress
-        if running(node.settings.data_dir) is None:
+        if serving(node.settings.data_dir) is None:
             raise PeerUnreachable("no server runs here; it stays queued, and is sent once one does: pacs serve")
         backlog = next(one for one in node.sendings.backlogs() if one.destination == queued.destination)
         if backlog.is_failing:

@@ -23,7 +23,7 @@ from pacs_server.net.secure import Security
 from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.assemble import Node
 from pacs_server.service.pairing import greet, greeted
-from pacs_server.service.telling import running
+from pacs_server.service.telling import running, serving
 
 HERE: Final = "here"
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
@@ -93,7 +93,7 @@ class Here:
 
     def destination(self) -> Destination | None:
         """Its own port; None when no server runs."""
-        server = running(self.node.settings.data_dir) or {}
+        server = serving(self.node.settings.data_dir) or {}
         if "port" not in server:
             return None
         security, host, port = None, server["host"], server["port"]

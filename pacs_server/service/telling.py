@@ -22,24 +22,23 @@ class Teller:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written = ""
+        self._written: Mapping[str, Any] = {}
         self._trouble = log.Recurring("pacs status is told nothing", "pacs status is told again")
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Replace what was told; where that cannot be written, try again the next time. No disk may end a process that
-        serves from others.
+        serves from others. `facts` are not changed afterwards.
         """
-        text = json.dumps(facts)
-        if text == self._written:
+        if facts == self._written:
             return
         partial = self._path.with_suffix(".part")
         try:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(json.dumps(facts), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
             self._trouble.failed(error)
         else:
-            self._written = text
+            self._written = facts
             self._trouble.done()
 
     def forget(self) -> None:
@@ -88,17 +87,19 @@ def _told(number: int, session: Session) -> dict[str, Any]:
 
 def running(data_dir: Path) -> dict[str, Any] | None:
     """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
-    if not is_serving(data_dir):
-        return None
-    server = _read(data_dir / _SERVER)
-    if not server:
-        return {}
+    if not (server := serving(data_dir)):
+        return server
     workers = [_read(path) for path in sorted(data_dir.glob(_WORKERS))]
     associations = [one for worker in workers for one in worker.get("associations", ())]
     return server | {
         "served": sum(worker.get("served", 0) for worker in workers),
         "associations": sorted(associations, key=lambda one: int(one["number"])),
     }
+
+
+def serving(data_dir: Path) -> dict[str, Any] | None:
+    """The same without what its processes told."""
+    return _read(data_dir / _SERVER) if is_serving(data_dir) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Final
 from benchmark.figures import Figure, Goal
 from benchmark.floors import conversations_per_s
 from benchmark.objects import CT
-from benchmark.processes import cpu_seconds, memory_bytes, settle
+from benchmark.processes import cpu_seconds, memory_bytes, run_seconds, settle
 from benchmark.raw_association import RawAssociation
 from benchmark.raw_services import echo_once, echo_request
 from benchmark.servers import Server
@@ -75,9 +75,9 @@ def idle_row(bench: Bench) -> Iterator[Figure]:
             association = RawAssociation.request(server.port, rq, source=source)
             opened.callback(association.close)
         settle(server.pid)
-        cpu_before = cpu_seconds(server.pid)
+        before = run_seconds(server.pid)
         time.sleep(_IDLE_S)
-        percent = (cpu_seconds(server.pid) - cpu_before) / _IDLE_S * 100
+        percent = (run_seconds(server.pid) - before) / _IDLE_S * 100
         resident, shared = (sum(memory_bytes(server.pid, kind).values()) / 1e6 for kind in ("VmRSS", "Pss"))
         yield Figure(
             row="idle",

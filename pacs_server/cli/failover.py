@@ -12,7 +12,17 @@ from pacs_server import log
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.failover_members import patroni_with, plan_switch, refuse_demotion, reinit, show_members, switch
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation
-from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, printable, talk
+from pacs_server.cli.output import (
+    Progress,
+    as_json_text,
+    in_their_language,
+    label_in_their_language,
+    listed,
+    print_facts,
+    print_rows,
+    printable,
+    talk,
+)
 from pacs_server.errors import PacsError, StillBusy
 
 if TYPE_CHECKING:
@@ -66,7 +76,7 @@ def status(invocation: Invocation) -> ExitCode:
     told |= {"lacking_copies": facts["lacking_copies"]}
     if left:
         problems = "; ".join(left["problems"])
-        steps = ", ".join(left["left"])
+        steps = listed(in_their_language(step) for step in left["left"])
         told["unfinished"] = f"to {left['target']}, left: {steps}{f' ({problems})' if problems else ''}"
     print_facts(told, as_json=False, said=("role", "unfinished"))
     if facts["partners"]:
@@ -182,7 +192,8 @@ def resync(invocation: Invocation, site: str, *, wait_s: float) -> ExitCode:
     progress = Progress()
     with invocation.node() as node:
         for state in make_equal(node, node.partners.one(site), ends_at=time.monotonic() + wait_s):
-            progress.show(f"{site} lacks {state.there}, this site {state.here}, on their way {state.on_their_way}")
+            told = f"{site} lacks {state.there}, this site {state.here}, on their way {state.on_their_way}"
+            progress.show(in_their_language(told))
     progress.clear()
     print_facts(state.facts(), as_json=invocation.as_json)
     if not state.is_equal:
@@ -219,10 +230,11 @@ def _run(asked: Failover, planned: Plan, ran: list[dict[str, Any]], *, wait_s: f
     try:
         for event in asked.run(planned, wait_s=wait_s, keeps_draining=keeps_draining):
             if not event.is_over:
-                progress.show(event.told)
+                progress.show(in_their_language(event.told))
                 continue
             progress.clear()
-            talk(f"{event.step}: {printable(event.problem or event.told) or 'done'}")
+            told = printable(event.problem or event.told) or "done"
+            talk(f"{in_their_language(event.step)}: {in_their_language(told)}")
             result = "failed" if event.problem else "done"
             ran.append({"step": event.step.value, "result": result, "problem": event.problem})
     finally:
@@ -247,8 +259,9 @@ def _show_plan(asked: Failover, planned: Plan, *, as_json: bool) -> ExitCode:
         result = "refused" if planned.refusals else "nothing to do" if planned.is_done else "would run"
         click.echo(as_json_text(_plan_facts(planned, lost) | {"result": result}))
     elif planned.steps:
-        facts = {"target": planned.target, "source": planned.source, "steps": [step.value for step in planned.steps]}
-        print_facts({**facts, **planned.checks}, as_json=False)
+        steps = listed(in_their_language(step) for step in planned.steps)
+        checks = {_name_of_check(name): in_their_language(told) for name, told in planned.checks.items()}
+        print_facts({"target": planned.target, "source": planned.source, "steps": steps, **checks}, as_json=False)
     for warning in planned.warnings:
         talk(f"warning: {warning}")
     if lost is not None:
@@ -260,6 +273,13 @@ def _show_plan(asked: Failover, planned: Plan, *, as_json: bool) -> ExitCode:
     if planned.is_done:
         talk(f"{planned.target} is the preferred site already")
     return ExitCode.DONE
+
+
+def _name_of_check(name: str) -> str:
+    """The name of what was looked at, which mostly begins with that of a site, in the language of the person."""
+    site, _, what = name.partition(" ")
+    told = label_in_their_language(f"{{}} {what}").replace("{}", site)
+    return label_in_their_language(name) if told == name else told
 
 
 def _plan_facts(planned: Plan, lost: Lost | None) -> dict[str, Any]:

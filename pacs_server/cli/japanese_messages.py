@@ -6,6 +6,7 @@ from typing import Final
 
 from pacs_server.cli.japanese_messages_database import OF_DATABASE
 from pacs_server.cli.japanese_messages_peers import OF_PEERS
+from pacs_server.cli.japanese_messages_sites import OF_SITES
 from pacs_server.cli.japanese_messages_standing import OF_STANDING
 from pacs_server.cli.japanese_messages_usage import OF_THE_LIBRARY, OF_USAGE
 from pacs_server.cli.japanese_words import WORDS
@@ -13,6 +14,7 @@ from pacs_server.cli.japanese_words import WORDS
 MESSAGES: Final[dict[str, str]] = {
     **OF_DATABASE,
     **OF_PEERS,
+    **OF_SITES,
     **OF_STANDING,
     **OF_USAGE,
     **OF_THE_LIBRARY,
@@ -281,17 +283,7 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} の証明書は {1} で、登録しようとしたものと違います。何も変えていません",
     "would forget partner {}, with which nothing would be exchanged any more; do it with --yes":
         "相手サーバ {0} の登録を消すと、やり取りがなくなります。実行するには --yes を付けてください",
-    "{} is the preferred site": "優先サイトは {0} です",
-    "{} is the preferred site already": "優先サイトはすでに {0} です",
-    "{} is preferred; what failed is tried again by: pacs failover to {}":
-        "優先サイトは {0} です。失敗した手順をもう一度行うには: pacs failover to {1}",
     "warning: {}": "注意: {0}",
-    "only {} has {} objects of {} series, as of {}": "{0} だけが持つもの: {1} オブジェクト ({2} シリーズ)、{3} の時点",
-    "what it took after that is not known; once it is back: pacs failover resync, on either site":
-        "それより後に受け取ったものは分かりません。復旧したら、どちらかのサイトで pacs failover resync を実行してください",
-    "{} was never heard of, so it is not known what only it has":
-        "{0} とは一度も連絡が取れていないため、{0} だけが持つものは分かりません",
-    "gave up the failover to {}": "{0} への切り替えを取りやめました",
     "{} takes no new associations; undo with --end": "{0} は新しい接続を受け付けません。戻すには --end を付けてください",
     "{} takes associations again": "{0} は接続の受付を再開しました",
     "{} and this site hold the same": "{0} とこのサイトの内容は同じです",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from pacs_server.cli.japanese_messages_database import WHY_A_DATABASE
+from pacs_server.cli.japanese_messages_sites import WHY_A_SITE
 from pacs_server.cli.japanese_messages_standing import WHY_A_PART
 from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, WHY_A_VALUE
 
@@ -163,6 +164,7 @@ OF_PEERS: Final[dict[str, str]] = {
 CAUSES: Final[dict[str, str]] = {
     **WHY_A_DATABASE,
     **WHY_A_PART,
+    **WHY_A_SITE,
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,
     # what a service manager handed over, and what the socket unit has to say

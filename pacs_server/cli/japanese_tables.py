@@ -185,6 +185,15 @@ LABELS: Final[dict[str, str]] = {
     "target": "切り替え先",
     "source": "切り替え元",
     "steps": "手順",
+    "{} answers": "{} の応答",
+    "{} takes objects": "{} の保管",
+    "{} has schema": "{} のスキーマ",
+    "clocks differ by": "時計の差",
+    # pacs doctor --survive
+    "tried": "試したもの",
+    "data": "データ",
+    "retrieving": "取り出し",
+    "storing": "保管",
     # pacs ae show
     "aet": "AE タイトル",
     "host": "ホスト (host)",

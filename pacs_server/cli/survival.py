@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pacs_server.cli.output import print_facts
+from pacs_server.cli.output import counted, in_their_language, listed, print_facts
 
 if TYPE_CHECKING:
     from pacs_server.cluster.advice import Advice
@@ -44,27 +44,30 @@ def print_survey(site: Site, tried: Survey, advice: Iterable[Advice]) -> None:
     largest = tried.sizes[-1]
     kinds = [part.kind for part in tried.parts]
     numbers = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    counted = ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in numbers.items())
-    ending = ", ".join(f"{number} end {aspect}" for aspect, number in largest.ending.items())
-    facts = {"tried": f"{largest.losses:,} losses of {largest.parts} of {len(kinds)} parts ({counted}): {ending}"}
+    parts = listed(counted(number, f"{kind}s" if number > 1 else kind) for kind, number in numbers.items())
+    ending = listed(counted(number, f"end {aspect}") for aspect, number in largest.ending.items())
+    told = f"{largest.losses:,} losses of {largest.parts} of {len(kinds)} parts ({parts}): {ending}"
+    facts = {"tried": in_their_language(told)}
     facts |= {aspect.value: _told(site, tried, aspect) for aspect in largest.ending}
     print_facts(facts, as_json=False)
     for one in advice:
-        gains = ", ".join(f"{aspect} {_survived(number)}" for aspect, number in one.survives.items())
-        click.echo(f"helps: {one.change}; then {gains}")
+        gains = listed(f"{in_their_language(aspect)} {_survived(number)}" for aspect, number in one.survives.items())
+        click.echo(in_their_language(f"helps: {in_their_language(one.change)}; then {gains}"))
 
 
 def _survived(number: int) -> str:
-    """A number of losses, as it follows what survives them."""
-    return "does not even go on now" if number < 0 else f"survives any {number}" if number else "survives no loss"
+    """A number of losses, as it follows what survives them, in the language of the person."""
+    told = "does not even go on now" if number < 0 else f"survives any {number}" if number else "survives no loss"
+    return in_their_language(told)
 
 
 def _told(site: Site, tried: Survey, aspect: Aspect) -> str:
     number = tried.survived(aspect)
     if (loss := tried.first.get(aspect)) is None:
         return _survived(number)
-    names = " and ".join(map(str, loss.parts)) or "any loss"
-    return f"{_survived(number)}; without {names}, {_reason(site, loss, aspect)}"
+    names = listed((f"{in_their_language(one.kind)} {one.name_and_content}" for one in loss.parts), " and ")
+    without = f"without {names or in_their_language('any loss')}, {in_their_language(_reason(site, loss, aspect))}"
+    return f"{_survived(number)}; {in_their_language(without)}"
 
 
 def _reason(site: Site, loss: Loss, aspect: Aspect) -> str:
@@ -80,9 +83,8 @@ def _reason(site: Site, loss: Loss, aspect: Aspect) -> str:
 
 
 def _objects(placements: Sequence[Placement]) -> str:
-    """The objects of some placements, and where those of the first one lie."""
+    """The objects of some placements, and where those of the first one lie, in the language of the person."""
     count = sum(one.objects for one in placements)
-    more = f" or in {len(placements) - 1} other such ways" if len(placements) > 1 else ""
-    return (
-        f"{f'{count:,} ' if count else ''}objects that lie on {' and '.join(sorted(placements[0].volumes))} alone{more}"
-    )
+    objects = in_their_language(f"{count:,} objects" if count else "objects")
+    told = in_their_language(f"{objects} that lie on {listed(sorted(placements[0].volumes), ' and ')} alone")
+    return in_their_language(f"{told} or in {len(placements) - 1} other such ways") if len(placements) > 1 else told

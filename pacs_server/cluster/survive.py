@@ -86,7 +86,12 @@ class Part:
     holds: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}" + (f" ({', '.join(self.holds)})" if self.holds else "")
+        return f"{self.kind} {self.name_and_content}"
+
+    @property
+    def name_and_content(self) -> str:
+        """Its name, and what it holds."""
+        return f"{self.name} ({', '.join(self.holds)})" if self.holds else self.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import pytest
 import pacs_server
 from pacs_server.archive import comparing, importing, reconcile, restoring
 from pacs_server.cli import db_check, doctor
+from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.japanese_help import HELP
 from pacs_server.cli.japanese_messages import MESSAGES
@@ -22,6 +23,7 @@ from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, OF_TH
 from pacs_server.cli.japanese_tables import LABELS
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width
+from pacs_server.cluster import failover
 from pacs_server.dicom import audit
 from pacs_server.index import commitments, fields, jobs, registry
 from pacs_server.net import negotiate
@@ -106,7 +108,7 @@ def test_every_name_of_a_fact_is_one_of_the_source() -> None:
     [
         volume.Status, registry.VolumeMode, jobs.JobState, commitments.State, fields.Stage, role.Role, alarms.AlarmKind,
         audit.EventOutcome, reconcile.FindingKind, comparing.DifferenceKind, restoring.Becomes, importing.ImportOutcome,
-        doctor._CHECKS, db_check._CHECKS,
+        doctor._CHECKS, db_check._CHECKS, failover.Step,
     ],
 )  # fmt: skip
 def test_every_word_of_a_column_that_is_told_has_a_japanese_one(words: Iterable[str]) -> None:
@@ -128,9 +130,31 @@ def test_every_rejection_has_a_japanese_text() -> None:
     assert texts - CAUSES.keys() == set()
 
 
+def test_every_refusal_of_a_failover_has_a_japanese_text() -> None:
+    texts = {re.sub(r"{\w+}", "{}", text) for text in failover._TEXTS.values()}
+    assert len(texts) == len(failover.Reason)
+    assert texts - MESSAGES.keys() == set()
+
+
+def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
+    layout = SOURCE.parent / "config" / "layouts" / "one-server.yaml"
+    told, _, code = said("ja_JP.UTF-8", "doctor", "--survive", "1", "--layout", str(layout))
+    assert code == ExitCode.DAMAGE
+    lines = dict(line.split(maxsplit=1) for line in told.splitlines()[:4])
+    assert lines["試したもの"].endswith("データを失うもの 0、取り出せなくなるもの 2、保管できなくなるもの 2")
+    assert lines["データ"] == "どの 1 箇所を失っても維持可"
+    assert "サーバ main を失うと、サーバが残りません" in lines["保管"]
+    assert "want を 2 から 3 に" in said("ja_JP.UTF-8", "doctor", "--survive", "2", "--layout", str(layout))[0]
+
+
 @pytest.mark.parametrize(
     ("english", "japanese"),
     [
+        (
+            "osaka has 1 volumes and needs 2 for a new object: bring its volumes back (pacs storage list there)",
+            "osaka で新しいオブジェクトに使えるのは ボリューム 1 個で、必要なのは 2 個です。"
+            "ボリュームを復旧してください(相手側で pacs storage list)",
+        ),
         (
             "CT1 (ct1:104) rejected the association of PACS: called AE title not recognised: its AE title is another "
             "one than CT1; register it here by its own",

@@ -18,6 +18,12 @@ PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "
 START_S = 110.0
 
 
+def _without(program: str) -> list[str]:
+    """The options that leave out what is no S3 and would take a fixed port; releases differ in what they have."""
+    told = subprocess.run([program, "server", "-h"], capture_output=True, text=True, check=False).stderr
+    return [f"-s3.port.{one}=0" for one in ("iceberg", "lance") if f"-s3.port.{one} int" in told]
+
+
 class SeaweedFS(BucketServer):
     """One in a directory. Each test has a prefix of its own in one bucket: a bucket costs it volumes of its own."""
 
@@ -28,7 +34,7 @@ class SeaweedFS(BucketServer):
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
         ports = [f"-{name}={free_port()}" for name in (*PORTS, "s3.port.grpc")]
-        options = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.port={port}", "-s3.port.iceberg=0")
+        options = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.port={port}", *_without(program))
         with (folder / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [program, "server", f"-dir={folder}", *options, *ports], stdout=log, stderr=log

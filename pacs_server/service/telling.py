@@ -22,7 +22,7 @@ class Teller:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written: Mapping[str, Any] = {}
+        self._written: Mapping[str, Any] | None = None
         self._trouble = log.Recurring("pacs status is told nothing", "pacs status is told again")
 
     def tell(self, facts: Mapping[str, Any]) -> None:

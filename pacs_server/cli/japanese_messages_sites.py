@@ -42,9 +42,10 @@ OF_SITES: Final[dict[str, str]] = {
     "{} does not know it yet, and takes no associations when it is back: {}":
         "{0} にはまだ伝わっていません。復旧しても接続を受け付けません: {1}",
     "then: pacs failover demote {} --end": "そのとき実行するもの: pacs failover demote {0} --end",
+    "{} has {} associations open, and owes {} objects of {} series":
+        "{0}: 開いているアソシエーション {1}、引き渡していないもの {2} オブジェクト ({3} シリーズ)",
     "{} lacks {}, this site {}, on their way {}": "{0} にないもの {1}、このサイトにないもの {2}、送信中 {3}",
     # which losses the archive survives
-    "server": "サーバ",
     "servers": "サーバ",
     "databases": "データベース",
     "domain": "故障範囲",

@@ -28,7 +28,7 @@ from pacs_server.storage.volume import Volume
 
 Answer = TypeVar("Answer")
 
-_CHECK_S: Final = 5.0  # of what takes ten milliseconds
+_CHECK_S: Final = 5.0  # for what takes ten milliseconds of the processor each time
 _OFTEN_S: Final = 2.0
 _SELDOM_S: Final = 300.0
 # An index that takes longer for one small question is away, whatever it says in the end.

@@ -19,16 +19,15 @@ def answers(
     reply_charset: str,
     retrieve_aet: str,
     limit: int | None = None,
-) -> Iterator[bytes]:
-    """The encoded identifiers that answer a query, one by one as rows are read; memory does not grow with their number.
+) -> Iterator[list[bytes]]:
+    """The encoded identifiers that answer a query, as rows are read: few at first, never none, at most 200 together.
 
     Raises: IndexUnavailable.
     Source: PS3.4 section C.4.1.
     """
     encoder = encoder_of(query, transfer_syntax, reply_charset=reply_charset, retrieve_aet=retrieve_aet)
-    encode = encoder.encode
-    for row in search.find(query, encoder.columns, limit=limit):
-        yield encode(row)
+    for rows in search.find_in_parts(query, encoder.columns, limit=limit):
+        yield encoder.encode(rows)
 
 
 def moved_copies(search: Search, item: Deliverable) -> Deliverable | None:

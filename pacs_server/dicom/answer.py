@@ -5,11 +5,11 @@ Source: PS3.4 section C.4.1.1.3 (response identifier), PS3.5 section 7.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import getitem
+from itertools import repeat
 from struct import Struct
-from typing import Any, Final, Literal
+from typing import Final, cast
 
 from pacs_server.dicom.attributes import (
     BY_KEYWORD,
@@ -20,54 +20,35 @@ from pacs_server.dicom.attributes import (
     Level,
     Matching,
 )
-from pacs_server.dicom.charset import encode_reply
-from pacs_server.dicom.elements import ITEM, LONG_VRS, NUMBERS, encoding_of
-from pacs_server.dicom.items import unpack
+from pacs_server.dicom.elements import LONG_VRS, NUMBERS, Encoding, encoding_of
 from pacs_server.dicom.matching import Query, ReturnKey
+from pacs_server.dicom.reply import Column, ItemColumn, NumberColumn, TextColumn, encode_columns
 
 _RETRIEVE_AET: Final = BY_KEYWORD["RetrieveAETitle"].tag
 _AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"].tag
 _MAX_SHORT_BYTES: Final = 0xFFFE
-_SHORT_LENGTH: Final = 2
+_MAX_KEPT_LENGTH: Final = 1_024
 
 
-class _Lengths(dict[int, bytes]):
-    """The bytes of a length field of `size` bytes for a value of so many, which is padded to an even number.
-
-    Raises: OverflowError when the length does not fit.
+class _Before(dict[int, bytes]):
+    """What stands before a value of so many bytes: all that is the same in every answer since the value before it, its
+    tag and VR, and its length, padded to an even number.
     """
 
-    def __init__(self, size: int, order: Literal["little", "big"]) -> None:
+    def __init__(self, same: bytes, key: ReturnKey, encoding: Encoding) -> None:
         super().__init__()
-        self.size = size
-        self._order = order
+        vr = key.vr.encode("ascii")
+        size = 4 if not encoding.explicit or vr in LONG_VRS else 2
+        self.is_short = size == 2
+        self.pad = b"\0" if vr == b"UI" else b" "
+        self._same = same + encoding.write_header(key.tag, vr, 0)[:-size]
+        self._length = Struct((">" if encoding.big_endian else "<") + ("H" if self.is_short else "I"))
 
     def __missing__(self, length: int) -> bytes:
-        if length > _MAX_SHORT_BYTES and self.size == _SHORT_LENGTH:
-            raise OverflowError
-        self[length] = made = (length + length % 2).to_bytes(self.size, self._order)
+        made = self._same + self._length.pack(length + length % 2)
+        if length <= _MAX_KEPT_LENGTH:
+            self[length] = made
         return made
-
-
-class _Pads(dict[int, bytes]):
-    """What stands behind a value of so many bytes."""
-
-    def __init__(self, pad: bytes) -> None:
-        super().__init__()
-        self._pad = pad
-
-    def __missing__(self, length: int) -> bytes:
-        self[length] = made = self._pad * (length % 2)
-        return made
-
-
-@lru_cache
-def _lengths(size: int, order: Literal["little", "big"]) -> _Lengths:
-    return _Lengths(size, order)
-
-
-_SPACE: Final = _Pads(b" ")
-_NUL: Final = _Pads(b"\0")
 
 
 class AnswerEncoder:
@@ -86,7 +67,6 @@ class AnswerEncoder:
         retrieve_aet: str,
     ) -> None:
         self._encoding = encoding_of(transfer_syntax)
-        self._order: Literal["little", "big"] = "big" if self._encoding.big_endian else "little"
         self._preferred = charset
         self._fixed = {
             QUERY_RETRIEVE_LEVEL: level.name.encode("ascii"),
@@ -95,102 +75,57 @@ class AnswerEncoder:
         added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
         keys = sorted({key.tag: key for key in (*return_keys, *added)}.values(), key=lambda key: key.tag)
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
-        self._vrs = ["SQ" if isinstance(column, ItemSequence) else column.vr for column in self.columns]
-        self._has_sequences = "SQ" in self._vrs
-        order = ">" if self._encoding.big_endian else "<"
-        forms = {vr: Struct(order + form) for vr, form in NUMBERS.items()}
-        self._binary = [(place, forms[vr]) for place, vr in enumerate(self._vrs) if vr in forms]
+        self._written = [_column(attribute, self._encoding) for attribute in self.columns]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
-        self._integers = [
-            place for place, column in enumerate(self.columns) if isinstance(column, Attribute) and column.is_integer
-        ]
-        # Four to a value that comes from the row: the bytes before it, its length, itself, what pads it; then the bytes
-        # behind all.
-        self._parts: list[bytes] = []
-        self._lengths: list[_Lengths] = []
-        self._pads: list[_Pads] = []
+        self._before: list[_Before] = []
+        self._behind = b""
         self._plan(keys)
 
     def _plan(self, keys: Sequence[ReturnKey]) -> None:
-        before = b""
+        same = b""
         for key in keys:
-            vr = key.vr.encode("ascii")
             if key.tag == SPECIFIC_CHARACTER_SET or _is_read(key):
-                size = 4 if not self._encoding.explicit or vr in LONG_VRS else 2
-                header = self._encoding.write_header(key.tag, vr, 0)[:-size]
-                self._parts += (before + header, b"", b"", b"")
-                self._lengths.append(_lengths(size, self._order))
-                self._pads.append(_NUL if vr == b"UI" else _SPACE)
-                before = b""
+                self._before.append(_Before(same, key, self._encoding))
+                same = b""
             else:
                 value = self._fixed.get(key.tag) or key.text.encode("ascii", "ignore")
                 value += b" " * (len(value) % 2)
-                before += self._encoding.write_header(key.tag, vr, len(value)) + value
-        self._parts.append(before)
+                same += self._encoding.write_header(key.tag, key.vr.encode("ascii"), len(value)) + value
+        self._behind = same
 
-    def encode(self, row: Sequence[str | int | None]) -> bytes:
-        """One answer. It declares its own character set: the query's if every character fits, else UTF-8."""
-        texts: list[Any] = list(row)
-        for place in self._integers:
-            if texts[place] is not None:
-                texts[place] = str(texts[place])
-        if None in texts:
-            texts = ["" if value is None else value for value in texts]
-        if self._has_sequences:
-            label, values = self._encode_with_sequences(texts)
-        else:
-            label, values = encode_reply(texts, self._vrs, self._preferred)
-        for place, form in self._binary:
-            values[place] = b"".join(form.pack(int(number)) for number in texts[place].split("\\") if number)
-        values.insert(self._label_at, label.encode("ascii"))
-        try:
-            return self._joined(values)
-        except OverflowError:
-            sizes = [lengths.size for lengths in self._lengths]
-            return self._joined(
-                [_cut(value) if size == _SHORT_LENGTH else value for value, size in zip(values, sizes, strict=True)]
-            )
-
-    def _joined(self, values: Sequence[bytes]) -> bytes:
-        """The values between what is the same in every answer; slices and maps fill them in without a loop of ours.
-
-        Raises: OverflowError when one is too long for its length field.
+    def encode(self, rows: Sequence[Sequence[str | int | None]]) -> list[bytes]:
+        """The answers for these rows. Each declares its own character set: the query's if every character fits, else
+        UTF-8.
         """
-        parts, sizes = self._parts.copy(), [*map(len, values)]
-        parts[1::4] = map(getitem, self._lengths, sizes)
-        parts[2::4] = values
-        parts[3::4] = map(getitem, self._pads, sizes)
-        return b"".join(parts)
+        texts = [_texts(values) for values in zip(*rows, strict=True)]
+        labels, values = encode_columns(self._written, texts, self._preferred, answers=len(rows))
+        values.insert(self._label_at, labels)
+        pieces: list[Iterable[bytes]] = []
+        for before, column in zip(self._before, values, strict=True):
+            sizes = [*map(len, column)]
+            if before.is_short and max(sizes) > _MAX_SHORT_BYTES:
+                column = [*map(_cut, column)]
+                sizes = [*map(len, column)]
+            pieces.append(map(before.__getitem__, sizes))
+            if any(size % 2 for size in set(sizes)):
+                column = [value + before.pad if len(value) % 2 else value for value in column]
+            pieces.append(column)
+        return [*map(b"".join, zip(*pieces, repeat(self._behind)))]
 
-    def _encode_with_sequences(self, texts: Sequence[str]) -> tuple[str, list[bytes]]:
-        """The same with the items of sequences, whose texts take part in the choice of the character set."""
-        single: list[str] = []
-        vrs: list[str] = []
-        for column, text in zip(self.columns, texts, strict=True):
-            if isinstance(column, ItemSequence):
-                for item in unpack(text):
-                    single += item
-                    vrs += (one.vr for one in column.fields)
-            else:
-                single.append(text)
-                vrs.append(column.vr)
-        label, encoded = encode_reply(single, vrs, self._preferred)
-        left = iter(encoded)
-        return label, [
-            self._items(column, len(unpack(text)), left) if isinstance(column, ItemSequence) else next(left)
-            for column, text in zip(self.columns, texts, strict=True)
-        ]
 
-    def _items(self, sequence: ItemSequence, count: int, values: Iterator[bytes]) -> bytes:
-        parts = []
-        for _ in range(count):
-            item = b"".join(self._element(one, next(values)) for one in sequence.fields)
-            parts.append(self._encoding.write_header(ITEM, b"", len(item)) + item)
-        return b"".join(parts)
+def _column(attribute: Attribute | ItemSequence, encoding: Encoding) -> Column:
+    if isinstance(attribute, ItemSequence):
+        return ItemColumn(attribute, encoding)
+    if attribute.vr in NUMBERS:
+        return NumberColumn(Struct((">" if encoding.big_endian else "<") + NUMBERS[attribute.vr]))
+    return TextColumn(attribute.vr)
 
-    def _element(self, one: Attribute, value: bytes) -> bytes:
-        padded = value + b" " if len(value) & 1 else value
-        return self._encoding.write_header(one.tag, one.vr.encode("ascii"), len(padded)) + padded
+
+def _texts(values: Sequence[str | int | None]) -> Sequence[str]:
+    """The values of one column as texts."""
+    if {*map(type, values)} <= {str}:
+        return cast("Sequence[str]", values)
+    return ["" if value is None else str(value) for value in values]
 
 
 # A viewer asks for the same columns each time; to plan their answers took as long as finding nothing.

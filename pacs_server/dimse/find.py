@@ -5,6 +5,7 @@ Source: PS3.4 section C.4.1, PS3.7 section 9.1.2.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Final
 
@@ -91,14 +92,15 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[str, Stat
             retrieve_aet=archive.settings.aet,
             limit=limit + 1 if limit else None,  # one more tells whether there are more
         )
-        flushed = 0.0
-        for count, answer in enumerate(found):
+        flushed, left = 0.0, limit or sys.maxsize
+        for some in found:
             if association.cancelled(command.message_id):
                 return asked, Status.CANCEL, ""
-            if limit and count >= limit:
+            association.queue(command.context_id, pending, some[:left])
+            session.tally.answered += min(len(some), left)
+            left -= len(some)
+            if left < 0:
                 return asked, Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
-            association.queue(command.context_id, pending, answer)
-            session.tally.answered += 1
             now = time.monotonic()
             if now - flushed > _COMPANY_S:
                 association.flush()

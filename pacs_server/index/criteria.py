@@ -315,7 +315,8 @@ def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnEl
 
 def _availability(level: Level) -> ColumnElement[Any]:
     """NEARLINE where an object is only with an archive server. The deposits of the study come first, because there are
-    none in most. Source: PS3.3 section C.4.23.1.1.
+    none in most; and before them whether there are any at all, which is asked once, not for each row, and a quarter of
+    the time of a list where there are none. Source: PS3.3 section C.4.23.1.1.
     """
     held, own = instances.alias(), TABLES[level]
     good = select(copies.c.id).where(copies.c.instance_row == held.c.id, copies.c.damage.is_(None))
@@ -327,7 +328,8 @@ def _availability(level: Level) -> ColumnElement[Any]:
     else:
         below = {Level.SERIES: held.c.series_row == own.c.id, Level.IMAGE: held.c.id == own.c.id}
         away = away.where(deposits.c.study_uid == studies.c.study_uid, below.get(level, true()))
-    return case((away.correlate(own, studies).exists(), "NEARLINE"), else_="ONLINE")
+    any_away = select(deposits.c.aet).correlate(None).exists()
+    return case((any_away & away.correlate(own, studies).exists(), "NEARLINE"), else_="ONLINE")
 
 
 def _of_first(column: ColumnElement[Any], lower: Level, level: Level) -> ColumnElement[Any]:

@@ -196,8 +196,8 @@ class Index:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
-    def stream(self, sql: str, parameters: Any) -> Iterator[tuple[Any, ...]]:
-        """The same for rows that may be many: memory does not grow with their number.
+    def stream(self, sql: str, parameters: Any) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The same for rows that may be many, in parts: memory does not grow with their number.
 
         Raises: IndexUnavailable.
         """
@@ -221,11 +221,11 @@ class Index:
             self._alone.close()
 
 
-def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Any]:
-    """Rows as they are fetched: few at first, so that the first of them does not wait for many."""
+def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Rows as they are fetched: few at first, so that the first of them does not wait for many; never none."""
     size = _FIRST_ROWS
     while rows := fetch(size):
-        yield from rows
+        yield rows
         size = min(2 * size, MOST_ROWS)
 
 

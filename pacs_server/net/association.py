@@ -6,7 +6,7 @@ Source: PS3.8 section 7 (services) and 9.2 (state machine), PS3.7 section 8 and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
@@ -243,9 +243,11 @@ class Association:
         self._outbox.queue(context_id, command, data_set)
         self._outbox.flush()
 
-    def queue(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
-        """Like `respond`, but it may wait for `flush` or more company: many small answers go out in few writes."""
-        self._outbox.queue(context_id, command, data_set)
+    def queue(self, context_id: int, command: bytes, data_sets: Sequence[bytes]) -> None:
+        """Send a command with each of these data sets in turn, which may wait for `flush` or for more company: many
+        small answers go out in few writes.
+        """
+        self._outbox.queue_each(context_id, command, data_sets)
 
     def flush(self) -> None:
         """Send what is queued."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -29,18 +29,25 @@ class Outbox:
 
     def queue(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
         """Keep a message until `flush`, or until enough have come together."""
-        queue, room = self._queue, self._room
-        if len(command) <= room and (data_set is None or len(data_set) <= room):
-            queue.append(data_header(context_id, len(command), is_command=True, is_last=True))
-            queue.append(command)
-            if data_set is not None:
-                queue.append(data_header(context_id, len(data_set), is_command=False, is_last=True))
-                queue.append(data_set)
-        else:
-            queue.extend(chain.from_iterable(data_pdus(context_id, (command,), room, is_command=True)))
-            if data_set is not None:
-                queue.extend(chain.from_iterable(data_pdus(context_id, (data_set,), room, is_command=False)))
-        self._queued_bytes += len(command) + len(data_set or b"")
+        self._queue.extend(chain.from_iterable(data_pdus(context_id, (command,), self._room, is_command=True)))
+        if data_set is not None:
+            self._queue.extend(chain.from_iterable(data_pdus(context_id, (data_set,), self._room, is_command=False)))
+        self._queued(len(command) + len(data_set or b""))
+
+    def queue_each(self, context_id: int, command: bytes, data_sets: Sequence[bytes]) -> None:
+        """The same for a message of each data set, all with the same command; headers are made once for a length."""
+        sizes = [*map(len, data_sets)]
+        if max(len(command), *sizes) > self._room:
+            for data_set in data_sets:
+                self.queue(context_id, command, data_set)
+            return
+        before = data_header(context_id, len(command), is_command=True, is_last=True) + command
+        headers = {size: before + data_header(context_id, size, is_command=False, is_last=True) for size in set(sizes)}
+        self._queue.extend(chain.from_iterable(zip(map(headers.__getitem__, sizes), data_sets, strict=True)))
+        self._queued(sum(sizes) + len(sizes) * len(before))
+
+    def _queued(self, size_bytes: int) -> None:
+        self._queued_bytes += size_bytes
         if self._queued_bytes >= _QUEUE_BYTES:
             self.flush()
 

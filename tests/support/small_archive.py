@@ -127,7 +127,7 @@ class Archive:
             if association.cancelled(command.message_id):
                 return 0xFE00
             self.answered += 1
-            association.queue(command.context_id, pending, identifier)
+            association.queue(command.context_id, pending, [identifier])
             if identifier == b"slow":
                 association.flush()
                 time.sleep(0.05)

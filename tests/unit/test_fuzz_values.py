@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import rude
 from support.raw_objects import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, element, identified
+from support.replies import reply
 from support.samples import bundled, encoded, tiny
 
 from pacs_server.dicom.attributes import ATTRIBUTES
-from pacs_server.dicom.charset import declared, decode, encode_reply
+from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.coded_sets import SETS, WHOLE
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.header import HeadLimits, HeadScanner
@@ -204,7 +205,7 @@ def test_any_bytes_are_read_in_any_character_sets(raw: bytes, terms: list[str], 
 @given(st.lists(st.text(max_size=20), max_size=4), st.lists(TERMS, max_size=4), st.data())
 def test_what_is_answered_is_read_back_without_a_loss(texts: list[str], terms: list[str], data: st.DataObject) -> None:
     vrs = [data.draw(st.sampled_from(["PN", "LO", "LT"])) for _ in texts]
-    label, raw = encode_reply(texts, vrs, terms)
+    label, raw = reply(texts, vrs, terms)
     for text, vr, one in zip(texts, vrs, raw, strict=True):
         kept = re.sub("[\0\ud800-\udfff]", "", text)
         assert decode(one, declared(label.encode("ascii")), vr=vr).text == kept

@@ -87,7 +87,7 @@ def test_an_answer_holds_what_was_asked_in_the_syntax_of_the_context(syntax: str
     encoder = encoder_of(made, syntax, reply_charset="", retrieve_aet="PACS")
     values = {"PatientName": "山田^太郎", "StudyDate": None, "StudyInstanceUID": "1.2.3", "StudyDescription": None}
     row = [values.get(column.keyword, 12) for column in encoder.columns]
-    content = encoder.encode(row)
+    (content,) = encoder.encode([row])
     answer = pydicom.filereader.read_dataset(BytesIO(content), syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)
     assert (answer.SpecificCharacterSet, answer.QueryRetrieveLevel) == ("ISO_IR 192", "STUDY")
     answer.decode()
@@ -153,7 +153,7 @@ def test_binary_numbers_are_read_from_keys_and_written_to_answers(syntax: str) -
     assert asks.predicates == (NumberIn(BY_KEYWORD["Rows"], (512,)),)
     encoder = encoder_of(asks, syntax, reply_charset="", retrieve_aet="PACS")
     row = [{"Rows": 512, "Columns": None}[column.keyword] for column in encoder.columns]
-    content = BytesIO(encoder.encode(row))
+    content = BytesIO(*encoder.encode([row]))
     answer = pydicom.filereader.read_dataset(content, syntax == IMPLICIT_LE, syntax != EXPLICIT_BE)
     assert (answer.Rows, answer["Columns"].value) == (512, None)
 

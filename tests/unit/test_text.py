@@ -5,8 +5,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.replies import reply
 
-from pacs_server.dicom.charset import declared, decode, encode_reply
+from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.names import fold, groups, search_text
 
 IR87, IR13, IR159 = (
@@ -68,34 +69,34 @@ def test_the_examples_of_the_standard_are_read_without_a_flag(name: str) -> None
 )
 def test_a_single_character_set_is_read_and_written(terms: tuple[str, ...], codec: str, text: str) -> None:
     assert decode(text.encode(codec), terms, vr="PN").text == text
-    assert encode_reply([text], ["PN"], terms) == (terms[0], [text.encode(codec)])
+    assert reply([text], ["PN"], terms) == (terms[0], [text.encode(codec)])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("terms", [(), ("ISO_IR 100",), ("ISO_IR 13",), IR87, IR13, IR159, UTF8], ids=str)
 def test_a_reply_reads_back_to_exactly_the_name(name: str, terms: tuple[str, ...]) -> None:
-    label, (raw,) = encode_reply([name], ["PN"], terms)
+    label, (raw,) = reply([name], ["PN"], terms)
     assert decode(raw, declared(label.encode()), vr="PN").text == name
 
 
 def test_kanji_behind_jis_x_0201_are_written_as_the_standard_shows() -> None:
     """Source: PS3.5 section H.3.2."""
-    label, (raw,) = encode_reply(["ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"], ["PN"], IR13)
+    label, (raw,) = reply(["ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"], ["PN"], IR13)
     assert (label, raw) == ("\\".join(IR13), b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J")
-    label, (raw,) = encode_reply(["Yamada^Tarou=山田^太郎"], ["PN"], IR13)
+    label, (raw,) = reply(["Yamada^Tarou=山田^太郎"], ["PN"], IR13)
     assert (label, raw) == ("\\".join(IR13), b"Yamada^Tarou=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J")
 
 
 @pytest.mark.parametrize("name", ["山田\x1b", "山\x1b\x1b$B", "山\x1b(B田", "\x1b$B山田", "山田\x1b\x1b(J"])
 @pytest.mark.parametrize("terms", [IR87, IR13, IR159], ids=str)
 def test_an_escape_that_stands_in_a_text_is_no_escape_sequence(name: str, terms: tuple[str, ...]) -> None:
-    label, (raw,) = encode_reply([name], ["PN"], terms)
+    label, (raw,) = reply([name], ["PN"], terms)
     assert decode(raw, declared(label.encode()), vr="PN").text == name
 
 
 @pytest.mark.parametrize("name", ["髙橋", "𠮷田", "①", "㈱", "ﾔﾏﾀﾞ"])
 def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
-    assert encode_reply([name], ["PN"], IR87)[0] == "ISO_IR 192"
+    assert reply([name], ["PN"], IR87)[0] == "ISO_IR 192"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_reading_never_fails(raw: bytes, terms: tuple[str, ...]) -> None:
     st.text(st.characters(exclude_categories=("Cs", "Cc"))), st.sampled_from([(), IR87, IR13, UTF8, ("ISO_IR 100",)])
 )
 def test_writing_loses_no_character(text: str, terms: tuple[str, ...]) -> None:
-    label, (raw,) = encode_reply([text], ["PN"], terms)
+    label, (raw,) = reply([text], ["PN"], terms)
     assert decode(raw, declared(label.encode()), vr="PN").text == text
 
 

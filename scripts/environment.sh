@@ -4,6 +4,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=$root/.venv/bin
 
+# Where this is set, as in many images of containers, each process compiles the whole program before it does anything.
+unset PYTHONDONTWRITEBYTECODE
+
 fail() {
     printf '%s\n' "$*" >&2
     exit 1
@@ -43,5 +46,7 @@ PYTHON
     fi
     "$bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras" >&2 ||
         fail "the project could not be installed: see the lines above; is a package index within reach?"
+    # Whoever runs it later may not write here, or be told not to.
+    "$bin/python" -m compileall -q "$root/pacs_server" >&2
     printf '%s\n' "$fingerprint" >"$root/.venv/installed$extras"
 }

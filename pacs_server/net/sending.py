@@ -37,7 +37,7 @@ class Outbox:
     def queue_each(self, context_id: int, command: bytes, data_sets: Sequence[bytes]) -> None:
         """The same for a message of each data set, all with the same command; headers are made once for a length."""
         sizes = [*map(len, data_sets)]
-        if max(len(command), *sizes) > self._room:
+        if max([len(command), *sizes]) > self._room:
             for data_set in data_sets:
                 self.queue(context_id, command, data_set)
             return

@@ -106,6 +106,26 @@ def test_a_limit_of_a_peer_ends_in_a_status_that_says_so(
     assert (len(answered), ended) == (studies, status)
 
 
+@pytest.mark.parametrize("limit", [5, 6, 15, 17])
+def test_a_limit_ends_the_answers_wherever_it_lies_among_those_that_are_read_together(
+    filled: Archive, tmp_path: Path, limit: int
+) -> None:
+    samples = [
+        write(tiny(1, study=f"many-{number}", PatientID="N-2"), tmp_path / f"{number}.dcm") for number in range(17)
+    ]
+    assert set(send(filled, samples).values()) == {SUCCESS}
+    aet = f"MOST{limit}"
+    filled.pacs("ae", "add", aet, "127.0.0.1", "104", "--max-answers", str(limit))
+    client = AE(aet)
+    client.acse_timeout = client.dimse_timeout = DEADLINE_S
+    client.add_requested_context(FIND, IMPLICIT)
+    association = client.associate("127.0.0.1", filled.port, ae_title=filled.aet)
+    answers = list(association.send_c_find(identifier("STUDY", StudyInstanceUID="", PatientID="N-2"), FIND))
+    association.release()
+    ended = OUT_OF_RESOURCES if limit < len(samples) else SUCCESS
+    assert [status.Status for status, _ in answers] == [PENDING] * limit + [ended]
+
+
 def test_a_limit_keeps_the_newest(filled: Archive) -> None:
     filled.pacs("ae", "add", "NEWEST", "127.0.0.1", "104", "--max-answers", "2")
     assert ask(filled, aet="NEWEST")[0] == ["3", "4"]

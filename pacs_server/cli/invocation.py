@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,9 +54,8 @@ class Invocation:
 
         Raises: ConfigError, SchemaMismatch, IndexUnavailable.
         """
-        with loading():
-            from pacs_server.service.assemble import Node
-            from pacs_server.service.person import command_of
+        from pacs_server.service.assemble import Node
+        from pacs_server.service.person import command_of
 
         command = command_of(self.words, datetime.now(UTC))
         with Node.open(self.settings(), command) as node:
@@ -68,16 +66,6 @@ class Invocation:
                 raise
             finally:
                 node.audit.write_down()
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """While modules are loaded nothing becomes garbage; looking for it all the same takes an eighth of that time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def tell_of(invocation: Invocation) -> None:

@@ -14,7 +14,6 @@ from pacs_server.cli.invocation import (
     Command,
     Invocation,
     aet_value,
-    loading,
     pass_invocation,
     refuse_while_serving,
     tell_of,
@@ -70,8 +69,7 @@ def serve(invocation: Invocation) -> ExitCode:
     A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
     run pacs db upgrade.
     """
-    with loading():
-        from pacs_server.service import supervisor
+    from pacs_server.service import supervisor
 
     settings = invocation.settings()
     _upgrade_embedded(settings)

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import Undecodable
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
@@ -58,8 +57,7 @@ class Changes:
         self._index = index
         self._seen: object = None
         self.log = StampedLog(index, changes)
-        make = sqlite.insert if index.database_path is not None else postgresql.insert
-        self._insert = make(changes).on_conflict_do_nothing()
+        self._insert = index.insert(changes).on_conflict_do_nothing()
 
     def record(self, kind: str, name: str, content: Mapping[str, Any] | None, *, now: datetime, who: str) -> None:
         """Enter a change that comes after all that are known. Raises: IndexUnavailable."""

@@ -18,7 +18,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.index.deposits import is_deposited
@@ -77,8 +76,7 @@ class Copies:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        make = sqlite.insert if index.database_path is not None else postgresql.insert
-        self._insert = make(copies)
+        self._insert = index.insert(copies)
         here = copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place")
         self._verified = Statement(
             index, update(copies).where(*here).values(verified_at=bindparam("moment"), damage=null())

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -178,6 +179,10 @@ class Index:
                     connection.commit()
 
                 self._commit(cursor.later, commit, told)
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """An insert that may tell what becomes of a row that is there already, in the words of this database."""
+        return sqlite.insert(table) if self.database_path is not None else postgresql.insert(table)
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep every other writer of a SQLite file waiting, those of other processes too.

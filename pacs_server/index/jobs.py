@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Insert, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
@@ -337,8 +336,7 @@ def entry(kind: JobKind, study_uid: str, series_uid: str, target: str, now: date
 
 def owing(index: Index) -> Insert:
     """The statement that enters such rows; one that is there is owed once more."""
-    make = sqlite.insert if index.database_path is not None else postgresql.insert
-    statement = make(jobs)
+    statement = index.insert(jobs)
     return statement.on_conflict_do_update(
         index_elements=[jobs.c.kind, jobs.c.study_uid, jobs.c.series_uid, jobs.c.target],
         set_={"generation": jobs.c.generation + 1},

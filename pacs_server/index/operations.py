@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
@@ -52,8 +51,7 @@ class Operations:
     def __init__(self, index: Index) -> None:
         self._index = index
         self.log = StampedLog(index, operations)
-        make = sqlite.insert if index.database_path is not None else postgresql.insert
-        self._insert = make(operations).on_conflict_do_nothing()
+        self._insert = index.insert(operations).on_conflict_do_nothing()
         self._fates = Statement(
             index, select(fates.c.digest, fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"))
         )

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from psycopg2.extras import execute_values
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import TimeoutError as NoneIsFree
@@ -119,6 +118,8 @@ def insert_together(cursor: Any, sql: str, rows: Sequence[dict[str, Any]]) -> li
 
     Raises: psycopg2.Error.
     """
+    from psycopg2.extras import execute_values  # here because of psycopg2, which SQLite does not need
+
     before, values, returning = _INSERT.fullmatch(sql).groups()  # type: ignore[union-attr]
     whole = f"{before}%s{returning}"
     made = execute_values(cursor, whole, rows, template=values, page_size=len(rows), fetch=True)  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Table,
     Text,
@@ -21,7 +22,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.describe import FieldValue
 from pacs_server.dicom.identity import Uid
@@ -52,7 +52,6 @@ class RecordingStatements:
     def __init__(self, index: Index) -> None:
         self._index = index
         self.meets_others = index.database_path is None
-        or_nothing = postgresql.insert if self.meets_others else sqlite.insert
         self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
         # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none.
         held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
@@ -61,8 +60,8 @@ class RecordingStatements:
             index,
             union_all(held.where(self._is_one(instances.c.sop_uid)), decided.where(self._is_one(fates.c.sop_uid))),
         )
-        self.insert_operation = Statement(index, or_nothing(operations).on_conflict_do_nothing(), operations.c.keys())
-        made = or_nothing(fates)
+        self.insert_operation = Statement(index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys())
+        made = index.insert(fates)
         self.set_fate = Statement(
             index,
             made.on_conflict_do_update(
@@ -96,19 +95,19 @@ class RecordingStatements:
         made_row = instances.c.id, instances.c.sop_uid, instances.c.digest
         self._insert_instance = Statement(index, insert(instances).returning(*made_row), _filled(instances))
         self.insert_flag, self.insert_gram = (
-            Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            Statement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
             for table in (flags, name_grams)
         )
         # A copy that was damaged and is written again is good again.
-        mended = or_nothing(copies).on_conflict_do_update(
+        mended = index.insert(copies).on_conflict_do_update(
             index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}
         )
         self.insert_copy = Statement(index, mended, ["instance_row", "volume_id", "path"])
         self.insert_item = {
-            tag: Statement(index, or_nothing(table).on_conflict_do_nothing(), _filled(table))
+            tag: Statement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
             for tag, table in ITEM_TABLES.items()
         }
-        self.insert_value = Statement(index, or_nothing(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
+        self.insert_value = Statement(index, index.insert(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
         self.owe = Statement(index, owing(index), JOB_COLUMNS)
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
@@ -125,7 +124,7 @@ class RecordingStatements:
     def _is_one(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
         """Whether a column is one of `sop_uids`: an array, or for SQLite a JSON text."""
         if self.meets_others:
-            return column == any_(bindparam("sop_uids", type_=postgresql.ARRAY(Text)))
+            return column == any_(bindparam("sop_uids", type_=ARRAY(Text)))
         listed = func.json_each(bindparam("sop_uids")).table_valued("value")
         return column.in_(select(listed.c.value))
 

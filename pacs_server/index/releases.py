@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
@@ -72,13 +71,12 @@ def enter(
     """
     if not places:
         return
-    make = sqlite.insert if index.database_path is not None else postgresql.insert
     known_size = (
         select(instances.c.size_bytes)
         .join_from(copies, instances)
         .where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place"))
     )
-    statement = make(releases).values(
+    statement = index.insert(releases).values(
         volume_id=bindparam("volume"),
         path=bindparam("place"),
         reason=bindparam("why"),

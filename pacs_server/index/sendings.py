@@ -22,7 +22,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
@@ -141,8 +140,7 @@ class Sendings:
         return [row.sop_uid for row in found]
 
     def _entering(self, urgency: Urgency) -> Insert:
-        make = sqlite.insert if self._index.database_path is not None else postgresql.insert
-        new = make(sendings)
+        new = self._index.insert(sendings)
         if urgency is Urgency.ONCE:
             return new.on_conflict_do_nothing()
         key = [sendings.c.destination, sendings.c.sop_uid, sendings.c.digest]

@@ -6,10 +6,9 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import time
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
@@ -152,8 +151,7 @@ class TierRules:
             self._put(connection, _RATE, json.dumps(now))
 
     def _put(self, connection: Connection, name: str, value: str) -> None:
-        make: Any = sqlite.insert if self._index.database_path is not None else postgresql.insert
-        statement = make(site).values(name=name, value=value)
+        statement = self._index.insert(site).values(name=name, value=value)
         connection.execute(statement.on_conflict_do_update(index_elements=[site.c.name], set_={"value": value}))
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import Right
@@ -41,8 +40,7 @@ class TurnedAwayCallers:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        make = sqlite.insert if index.database_path is not None else postgresql.insert
-        statement = make(turned_away)
+        statement = index.insert(turned_away)
         new = statement.excluded
         latest = {name: new[name] for name in ("called", "fingerprint", "asked", "why", "last_at")}
         self._note = statement.on_conflict_do_update(

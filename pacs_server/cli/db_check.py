@@ -53,7 +53,8 @@ def _found(find: Callable[[Index], Iterator[Problem]], index: Index) -> Iterator
         if is_damage(error):
             yield str(error), _RESTORE, ExitCode.DAMAGE
         else:
-            yield str(error), "start it, or mend the way to it; database in pacs.yaml names it", ExitCode.UNREACHABLE
+            remedy = error.remedy or "start it, or mend the way to it; database in pacs.yaml names it"
+            yield error.problem, remedy, ExitCode.UNREACHABLE
 
 
 def _database(index: Index) -> Iterator[Problem]:
@@ -113,8 +114,8 @@ def _writing(index: Index) -> Iterator[Problem]:
     except IndexUnavailable as error:
         if is_damage(error):
             raise
-        remedy = "make room, and give pacs the right to write to it; of PostgreSQL, see that it is no standby"
-        yield str(error), remedy, ExitCode.UNREACHABLE
+        usual = "make room, and give pacs the right to write to it; of PostgreSQL, see that it is no standby"
+        yield error.problem, error.remedy or usual, ExitCode.UNREACHABLE
 
 
 _CHECKS: Final[dict[str, Callable[[Index], Iterator[Problem]]]] = {

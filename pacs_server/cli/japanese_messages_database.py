@@ -25,15 +25,20 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "raise max_connections there, or lower workers in pacs.yaml":
         "そのサーバの max_connections を増やすか、pacs.yaml の workers を減らしてください",
     "correct the host in the URL, or its name in DNS": "URL のホスト名か、DNS でのその名前を直してください",
-    "let its user read and write that file, and its folder":
-        "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください",
+    "let its user read and write that file, and its folder, which may be mounted read-only":
+        "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください (読み取り専用でマウントされていないかも確かめてください)",
     "make room on the disk of the database": "データベースのディスクに空きを作ってください",
-    "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md)":
+    "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
+    "them is no standby, and that default_transaction_read_only is off there":
         "URL にすべてのサーバと target_session_attrs=read-write を書いてください (docs/operate/postgresql.md)",
-    "let {} own it (ALTER DATABASE {} OWNER TO {}), or GRANT it what is missing":
+    "let {} own it and its tables (ALTER DATABASE {} OWNER TO {}, ALTER TABLE likewise), "
+    "or GRANT it what is missing":
         "{0} を所有者にするか (ALTER DATABASE {1} OWNER TO {2})、足りない権限を GRANT してください",
     "it holds tables of something else: make an empty one, and name that":
         "別のものの表が入っています。空のデータベースを作り、それを指定してください",
+    "the index {} cannot be written to: {}": "索引 {0} に書き込めません: {1}",
+    "let its user write to its folder, and see whether that is mounted read-only or has no room":
+        "そのフォルダに pacs の利用者が書けること、読み取り専用でマウントされていないこと、空きがあることを確かめてください",
     "correct what stands behind the ? in the URL": "URL の ? の後を直してください",
     "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between":
         "PostgreSQL が動いていること、URL のホストとポートが正しいこと、途中のファイアウォールを確かめてください",

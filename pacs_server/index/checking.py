@@ -13,12 +13,23 @@ from sqlalchemy.exc import DBAPIError
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
+from pacs_server.index.tables import copies, instances, patients, series, studies
 
 # Of a file that is broken throughout, SQLite would tell thousands.
 _MOST_TOLD: Final = 10
+_RECORDED: Final = (patients, studies, series, instances, copies)
 _PRIMARY_CODE: Final = 0xFF
 _BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
+
+
+def write_nothing(index: Index) -> None:
+    """Wait for the turn and take the locks of an object that is recorded, and record none.
+
+    Raises: IndexUnavailable when another program keeps the index or a table locked, or its rights are not enough.
+    """
+    with index.write() as connection:
+        _lock_as_recording_does(connection)
 
 
 def write_once(index: Index) -> None:
@@ -27,7 +38,14 @@ def write_once(index: Index) -> None:
     Raises: IndexUnavailable.
     """
     with index.write() as connection:
+        _lock_as_recording_does(connection)
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+
+def _lock_as_recording_does(connection: Connection) -> None:
+    """With SQLite a turn to write is all that it takes."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"LOCK TABLE {', '.join(map(str, _RECORDED))} IN ROW EXCLUSIVE MODE"))
 
 
 def differences(index: Index) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -16,6 +16,7 @@ from pacs_server.index.snapshot import continue_numbering, copy_rows, rows_of
 from pacs_server.index.tables import metadata
 
 _DIGEST_BYTES: Final = 16
+_MOST_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def copy_content(source: Index, target: Index) -> Iterator[Content]:
     tables = metadata.sorted_tables
     with source.write_alone() as rows, target.write_alone() as filled:
         if not inspect(filled).has_table("alembic_version"):
+            _refuse_foreign(inspect(filled).get_table_names())
             migrate(filled, head())
         is_empty = not any(filled.execute(select(1).select_from(table).limit(1)).first() for table in tables)
         for table in tables:
@@ -66,6 +68,15 @@ def copy_content(source: Index, target: Index) -> Iterator[Content]:
             yield found
         if is_empty:
             continue_numbering(filled, tables, _last_ids(rows))
+
+
+def _refuse_foreign(names: Sequence[str]) -> None:
+    """Raises: Refused."""
+    if names:
+        raise Refused(
+            f"the database to copy to holds tables of something else ({', '.join(sorted(names)[:_MOST_NAMED])}): "
+            "make an empty one (createdb), and copy into that"
+        )
 
 
 def _refusal(wanted: Content, found: Content, *, is_empty: bool) -> Refused | CopyDiffers:

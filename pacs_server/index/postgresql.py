@@ -47,6 +47,9 @@ WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
 # serialization_failure, deadlock_detected, unique_violation: the other one has committed, or will have.
 _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 _READ_ONLY: Final = "25006"  # read_only_sql_transaction
+# Of insufficient_resources disk_full, out_of_memory and configuration_limit_exceeded; program_limit_exceeded and
+# system_error. To the driver they are errors of its operation; the server is there, though, and answers others.
+_TAKES_NOT: Final = ("53100", "53200", "53400", "54", "58")
 
 # Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
 _KIND: Final = text(
@@ -95,7 +98,7 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
         engine.dispose()  # it was demoted: the next connection goes to the server that took its place
         return IndexUnreachable
     is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
-    return IndexUnreachable if is_away else IndexUnavailable
+    return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable
 
 
 def refuse_unfit(connection: Connection) -> None:

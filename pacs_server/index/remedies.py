@@ -16,6 +16,10 @@ _PASSWORD: Final = (
 _LOOK_THERE: Final = "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between"
 _ROOM: Final = "make room on the disk of the database"
 _OF_ANOTHER: Final = "it holds tables of something else: make an empty one, and name that"
+_WRITABLE: Final = (
+    "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
+    "them is no standby, and that default_transaction_read_only is off there"
+)
 _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
@@ -56,8 +60,11 @@ def _first_of(known: tuple[tuple[str, str], ...], words: str) -> str:
 def _by_state(url: URL) -> dict[str, str]:
     user, name = url.username or "USER", url.database
     return {
-        "25006": "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md)",
-        "42501": f"let {user} own it (ALTER DATABASE {name} OWNER TO {user}), or GRANT it what is missing",
+        "25006": _WRITABLE,
+        "42501": (
+            f"let {user} own it and its tables (ALTER DATABASE {name} OWNER TO {user}, ALTER TABLE likewise), "
+            "or GRANT it what is missing"
+        ),
         "42P07": _OF_ANOTHER,
         "53100": _ROOM,
     }
@@ -74,7 +81,12 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
         (r'role ".*" does not exist', f"createuser --pwprompt {user}, or correct the user in the URL"),
         (r"no pg_hba\.conf entry|(Peer|Ident) authentication failed", "let it in: pg_hba.conf there, then reload"),
         (r"too many clients|remaining connection slots", "raise max_connections there, or lower workers in pacs.yaml"),
+        (r"session is read-only|server is in hot standby mode", _WRITABLE),
+        (r"No space left on device|could not write init file", _ROOM),
         (r"could not translate host name", "correct the host in the URL, or its name in DNS"),
-        (r"unable to open database file|readonly database", "let its user read and write that file, and its folder"),
+        (
+            r"unable to open database file|readonly database",
+            "let its user read and write that file, and its folder, which may be mounted read-only",
+        ),
         (r"database or disk is full", _ROOM),
     )

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
+from pacs_server.index.checking import write_nothing
 from pacs_server.net.tls import refuse_unusable
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
@@ -139,7 +140,7 @@ class Observer:
 
     def _writing(self) -> None:
         self._intake.check()
-        self.ask(_write_nothing)
+        self.ask(lambda node: write_nothing(node.index))
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()
@@ -154,12 +155,6 @@ class Observer:
             return []
         refuse_unusable(files)
         return list(certificates_of(files))
-
-
-def _write_nothing(node: Node) -> None:
-    """Begin to write, and leave it. Raises: IndexUnavailable when another program keeps the index locked."""
-    with node.index.write():
-        pass
 
 
 def holdings_of(node: Node) -> Holdings:

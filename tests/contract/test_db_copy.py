@@ -112,6 +112,18 @@ def test_a_database_that_holds_the_same_is_compared_and_one_that_does_not_is_ref
         assert connection.execute(select(func.count()).where(peers.c.port == 2)).scalar() == 1
 
 
+@pytest.mark.parametrize("name", ["employees", "patients"])
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(
+    settings: Settings, urls: tuple[str, str], name: str
+) -> None:
+    with closing(Index.open(urls[1])) as target, target.write() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {name} (a integer)")
+    with pytest.raises(Refused, match=f"tables of something else \\({name}\\): make an empty one"):
+        list(copy_database(settings, urls[1]))
+    with closing(Index.open(urls[1])) as target, target.read() as connection:
+        assert inspect(connection).get_table_names() == [name]
+
+
 def test_a_copy_that_is_not_what_it_was_copied_from_is_not_kept(
     settings: Settings, urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from support.server import wait_for
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
 from pacs_server.index import watch
+from pacs_server.index.checking import write_nothing, write_once
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.holdings import replace_content
 from pacs_server.index.instances import Instances
@@ -241,6 +242,43 @@ def test_a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit(url: 
         with pytest.raises(IndexUnavailable, match="lock timeout"):
             objects.record(arrival("1.2.3.1"))
         assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
+
+
+@pytest.mark.parametrize("state", ["53100", "53200", "58030"])
+def test_a_server_that_takes_nothing_is_there_all_the_same(url: str, state: str) -> None:
+    """A full disk has to be told of; an index that is away is another matter."""
+    with closing(Index.open(url)) as index, pytest.raises(IndexUnavailable) as raised, index.write() as connection:
+        connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{state}'; END $$"))
+    assert type(raised.value) is IndexUnavailable
+
+
+@pytest.mark.parametrize("tried", [write_nothing, write_once])
+def test_a_locked_table_is_noticed_before_an_object_is_refused(url: str, tried: Callable[[Index], None]) -> None:
+    locking = create_engine(parse_url(url))
+    with closing(Index.open(f"{url}&options=-c lock_timeout=300")) as index:
+        tried(index)
+        with locking.begin() as other:
+            other.execute(text("LOCK TABLE series IN SHARE MODE"))
+            with pytest.raises(IndexUnavailable, match="lock timeout"):
+                tried(index)
+        tried(index)
+    locking.dispose()
+
+
+def test_rights_that_are_missing_are_noticed_before_an_object_is_refused(url: str) -> None:
+    ruling = create_engine(parse_url(url))
+    with ruling.begin() as other:
+        other.execute(text("CREATE ROLE storing"))
+        other.execute(text("GRANT USAGE ON SCHEMA public TO storing"))
+        other.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO storing"))
+    with closing(Index.open(f"{url}&options=-c role=storing")) as index:
+        with pytest.raises(IndexUnavailable, match="permission denied for table") as raised:
+            write_nothing(index)
+        assert "or GRANT it what is missing" in raised.value.remedy
+    with ruling.begin() as other:
+        other.execute(text("DROP OWNED BY storing"))
+        other.execute(text("DROP ROLE storing"))
+    ruling.dispose()
 
 
 def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(

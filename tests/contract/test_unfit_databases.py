@@ -61,7 +61,8 @@ UNFIT: dict[str, tuple[Callable[[Cluster], str], type[IndexUnavailable], str, st
     "another owner": (
         lambda cluster: as_somebody(cluster, "owned", with_password=False), IndexUnfit,
         "permission denied for schema public",
-        "let user_of_owned own it (ALTER DATABASE owned OWNER TO user_of_owned), or GRANT it what is missing",
+        "let user_of_owned own it and its tables (ALTER DATABASE owned OWNER TO user_of_owned, ALTER TABLE likewise), "
+        "or GRANT it what is missing",
     ),
     "an unknown option": (
         lambda cluster: cluster.url("postgres") + "&foo=1", IndexUnfit, 'invalid connection option "foo"',

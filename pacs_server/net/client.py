@@ -56,7 +56,7 @@ def connect(
     on_open: Callable[[int], None] | None = None,
 ) -> Association:
     """Request an association. `contexts`, at most 128: abstract syntax, transfer syntaxes, whether we act as its SCP.
-    `on_open` is told the port of our end before anything is said.
+    `on_open` is told the port of our end before it connects.
 
     What was accepted is in `contexts` of the association, what was not in `refused`; it may be that none was.
 
@@ -88,15 +88,13 @@ def open_connection(
     destination: Destination, limits: NetworkLimits, on_open: Callable[[int], None] | None = None
 ) -> Connection:
     """A connection on which nothing was said yet, or over TLS only that both sides are who they should be. In TLS 1.3
-    the other side may still refuse our certificate afterwards. `on_open` is told the port of our end before that.
+    the other side may still refuse our certificate afterwards. `on_open` is told the port of our end before all that.
 
     Raises: PeerUnreachable without a TCP connection, or when this node has no certificate for TLS; WrongCertificate;
     ProtocolViolation when its certificate is not trusted; PeerRejected; PeerAborted; PeerTimedOut.
     """
     host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
-    sock = open_socket(host, port, named=destination, timeout_s=timeout_s)
-    if on_open is not None:
-        on_open(sock.getsockname()[1])
+    sock = open_socket(host, port, named=destination, timeout_s=timeout_s, on_open=on_open)
     if destination.security is None:
         return Connection(sock, limits)
     try:
@@ -123,13 +121,18 @@ def _propose(contexts: Sequence[tuple[str, Sequence[str], bool]]) -> list[Propos
     ]
 
 
-def open_socket(host: str, port: int, *, named: object, timeout_s: float) -> socket.socket:
-    """A TCP connection; `named` is what messages call the other side.
+def open_socket(
+    host: str, port: int, *, named: object, timeout_s: float, on_open: Callable[[int], None] | None = None
+) -> socket.socket:
+    """A TCP connection; `named` is what messages call the other side. `on_open` is told the port of our end before it
+    connects, and then one address of the host is tried.
 
     Raises: PeerUnreachable with the reason.
     """
     try:
-        return socket.create_connection((host, port), timeout=timeout_s)
+        if on_open is None:
+            return socket.create_connection((host, port), timeout=timeout_s)
+        return _connected_from(host, port, timeout_s, on_open)
     except ConnectionRefusedError as error:
         raise PeerUnreachable(f"{named} refused the connection: nothing listens on that port") from error
     except TimeoutError as error:
@@ -138,6 +141,21 @@ def open_socket(host: str, port: int, *, named: object, timeout_s: float) -> soc
         ) from error
     except (OSError, UnicodeError) as error:
         raise PeerUnreachable(f"{named} cannot be reached: {error}") from error
+
+
+def _connected_from(host: str, port: int, timeout_s: float, on_open: Callable[[int], None]) -> socket.socket:
+    """Raises: OSError."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind)
+    try:
+        sock.settimeout(timeout_s)
+        sock.bind(("", 0))
+        on_open(sock.getsockname()[1])
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def echo(association: Association) -> int:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from pacs_server import log
@@ -25,9 +26,13 @@ BACKLOG: Final = 1024
 
 # What a socket for both, bound to `::`, puts before the address of a peer that calls by IPv4. Source: RFC 4291 2.5.5.2.
 _MAPPED: Final = "::ffff:"
+_MORE_FILES: Final = ": raise the limit of open files (ulimit -n, LimitNOFILE)"
 _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
 _COMPLAIN_EVERY_S: Final = 1.0
+
+# As which the server's own calls are counted where their address has all the connections that it may have.
+_OWN_CALLS: Final = "own calls"
 
 Serve: TypeAlias = Callable[[IncomingSocket, str, int], None]
 
@@ -35,17 +40,26 @@ Serve: TypeAlias = Callable[[IncomingSocket, str, int], None]
 class Listener:
     """Accepts connections and has each served in a thread of its own.
 
-    `serve` gets the connection, the peer's address and a number for the log; it must not raise.
+    `serve` gets the connection, the peer's address and a number for the log; it must not raise. `is_own_call` says of a
+    port of this machine whether the server calls itself from there, to see whether it answers: no crowd keeps that out.
     """
 
     def __init__(
-        self, listening: socket.socket, limits: NetworkLimits, serve: Serve, *, seats: Seats, numbers: Iterator[int]
+        self,
+        listening: socket.socket,
+        limits: NetworkLimits,
+        serve: Serve,
+        *,
+        seats: Seats,
+        numbers: Iterator[int],
+        is_own_call: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._socket = listening
         self._limits = limits
         self._serve = serve
         self._seats = seats
         self._numbers = numbers
+        self._is_own_call = is_own_call
         self._threads = SpareThreads("association")
         self._changed = threading.Condition()
         self._visitors: dict[int, tuple[IncomingSocket, str]] = {}  # oldest first
@@ -104,27 +118,43 @@ class Listener:
                     return
                 # A peer that has already gone is no matter; without free descriptors waiting is all one can do.
                 if error.errno != errno.ECONNABORTED:
-                    self._complain("cannot accept connections", why=error.strerror)
+                    remedy = _MORE_FILES if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+                    self._complain(f"cannot accept connections{remedy}", why=error.strerror)
                     self._stopping.wait(_SHORTAGE_PAUSE_S)
                 continue
-            self._admit(IncomingSocket(fileno=accepted.detach()), str(peer[0]).removeprefix(_MAPPED))
+            self._admit(IncomingSocket(fileno=accepted.detach()), peer)
 
-    def _admit(self, visitor: IncomingSocket, address: str) -> None:
-        number = next(self._numbers)
+    def _admit(self, visitor: IncomingSocket, peer: tuple[str, int]) -> None:
+        number, address = next(self._numbers), _without_mapping(peer[0])
         with self._changed:
             if len(self._visitors) >= self._limits.max_associations + NEGOTIATING and not self._make_room():
                 visitor.close()
                 self._complain("too many connections", address=address)
                 return
-            if not self._seats.arrive(address):
+            counted_as = self._counted_as(visitor, address, peer[1])
+            if counted_as is None:
                 visitor.close()
-                self._complain("too many connections from one address", address=address)
+                self._complain(
+                    "too many connections from one address: raise network.max_connections_per_address "
+                    "where they are of several peers",
+                    address=address,
+                )
                 return
             visitor.seat = lambda claim: self._seat(number, claim)
             visitor.rise = lambda: self._rise(number)
             visitor.idle = True
-            self._visitors[number] = (visitor, address)
+            self._visitors[number] = (visitor, counted_as)
         self._start_thread(visitor, address, number)
+
+    def _counted_as(self, visitor: IncomingSocket, address: str, port: int) -> str | None:
+        """Under which name a connection was counted; None where its address has as many as it may have."""
+        if self._seats.arrive(address):
+            return address
+        with suppress(OSError):  # it has gone already
+            is_of_here = _without_mapping(visitor.getsockname()[0]) == address
+            if is_of_here and self._is_own_call(port) and self._seats.arrive(_OWN_CALLS):
+                return _OWN_CALLS
+        return None
 
     def _make_room(self) -> bool:
         """End the oldest connection that has not sent its request; its thread then leaves by itself."""
@@ -147,7 +177,7 @@ class Listener:
             self._threads.run(lambda: self._run(visitor, address, number))
         except RuntimeError as error:
             self._complain("cannot serve: raise the limit of threads", why=error)
-            self._forget(visitor, address, number)
+            self._forget(visitor, number)
 
     # --- the threads of the connections ---
 
@@ -155,7 +185,7 @@ class Listener:
         try:
             self._serve(visitor, address, number)
         finally:
-            self._forget(visitor, address, number)
+            self._forget(visitor, number)
 
     def _seat(self, number: int, claim: Claim) -> bool:
         if not claim.takes_place:
@@ -171,12 +201,16 @@ class Listener:
             if (claim := self._seated.pop(number, None)) is not None:
                 self._seats.rise(claim)
 
-    def _forget(self, visitor: IncomingSocket, address: str, number: int) -> None:
+    def _forget(self, visitor: IncomingSocket, number: int) -> None:
         visitor.close()
         with self._changed:
-            del self._visitors[number]
-            self._seats.leave(address, seated=self._seated.pop(number, None))
+            _, counted_as = self._visitors.pop(number)
+            self._seats.leave(counted_as, seated=self._seated.pop(number, None))
             self._changed.notify_all()
+
+
+def _without_mapping(address: str) -> str:
+    return address.removeprefix(_MAPPED)
 
 
 def listen(host: str, port: int) -> socket.socket:

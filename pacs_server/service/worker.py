@@ -68,7 +68,7 @@ def serve_associations(
         provider = Provider(node.archive(partial(fetch_back, node)), board.is_expected)
         numbers = itertools.count(number + 1, settings.workers_here)
         listeners = [
-            Listener(listening, settings.network, serve, seats=seats, numbers=numbers)
+            Listener(listening, settings.network, serve, seats=seats, numbers=numbers, is_own_call=board.is_expected)
             for listening, serve in ((doors.plain, provider.serve), (doors.secured, provider.serve_over_tls))
             if listening is not None
         ]

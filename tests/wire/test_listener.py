@@ -6,11 +6,12 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from socket import create_connection
+from socket import create_connection, socket
 
 import pytest
 from support import rude
 from support.rude import Peer
+from support.server import wait_for
 from support.small_archive import USUAL, Archive, call, served, started, wait_until
 
 from pacs_server.errors import (
@@ -19,6 +20,7 @@ from pacs_server.errors import (
     PeerUnreachable,
 )
 from pacs_server.net import client
+from pacs_server.net.client import open_socket
 from pacs_server.net.listener import Listener, listen
 from pacs_server.net.seats import Seats
 from pacs_server.settings import NetworkLimits
@@ -67,6 +69,28 @@ def test_who_has_released_has_its_place_again_at_once(serving: Callable[[Network
     archive = serving(replace(USUAL, max_associations=1))
     for _ in range(200):
         call(archive).release()
+
+
+def test_the_server_reaches_itself_when_its_own_address_has_all_the_connections_that_it_may_have() -> None:
+    asked: SimpleQueue[socket] = SimpleQueue()
+    ports: list[int] = []
+    limits = replace(USUAL, max_connections_per_address=1)
+    with closing(listen("127.0.0.1", 0)) as listening:
+        serve = lambda sock, *_: asked.put(sock.dup())  # noqa: E731
+        seats = Seats(limits)
+        listener = Listener(listening, limits, serve, seats=seats, numbers=count(1), is_own_call=ports.__contains__)
+        listener.start()
+        address = listening.getsockname()
+        assert seats.arrive("127.0.0.1")
+        with closing(create_connection(address)) as other:
+            other.settimeout(30)
+            assert other.recv(1) == b""
+        for _ in range(3):  # what it took is given back
+            with closing(open_socket(*address, named="itself", timeout_s=30, on_open=ports.append)):
+                asked.get(timeout=30).close()
+            wait_for(lambda: seats.arrive("own calls"), "the place to be given back")
+            seats.leave("own calls", seated=None)
+        listener.stop()
 
 
 def test_one_address_gets_only_its_share_of_connections(serving: Callable[[NetworkLimits], Archive]) -> None:

@@ -28,13 +28,14 @@ from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Uid, is_uid, uid_text
 from pacs_server.dicom.items import FIELD_END, ROW_END, read_items
 from pacs_server.dicom.names import fold, groups, search_text
-from pacs_server.dicom.values import MAX_TEXT_CHARACTERS, Value, numbers_of, sought_in, text_of, value_of
+from pacs_server.dicom.values import MAX_TEXT_CHARACTERS, Value, indexable, numbers_of, sought_in, text_of, value_of
 from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary
 from pacs_server.errors import ObjectMismatch, Undecodable
 
 Items: TypeAlias = tuple[tuple[str, ...], ...]  # the texts of each item in the order of its fields
 
 _MAX_ITEMS: Final = 64
+_MAX_ITEM_CHARACTERS: Final = 128
 
 _BY_LEVEL: Final = {level: read_attributes(level) for level in Level}
 _TAGS: Final = {level: tuple(attribute.tag for attribute in found) for level, found in _BY_LEVEL.items()}
@@ -201,7 +202,9 @@ class _Reader:
 
     def _item_text(self, item: Mapping[int, bytes], one: Attribute) -> str:
         text = self._text(item.get(one.tag, b""), one)
-        return text.replace(FIELD_END, "").replace(ROW_END, "")
+        if len(text) > _MAX_ITEM_CHARACTERS:
+            self.flag("text-cut", one.keyword)
+        return text.replace(FIELD_END, "").replace(ROW_END, "")[:_MAX_ITEM_CHARACTERS]
 
     def _read(self, raw: bytes, attribute: Attribute) -> Value:
         value, kinds = value_of(raw, attribute.vr, self._charset, self._assumed, self._order)
@@ -240,8 +243,8 @@ def _read_sequence(
 def folded_columns(attribute: Attribute, value: Value) -> dict[str, Value]:
     """The search columns beside a name column; the patient's name has one for each group as well."""
     name = str(value) if value else ""
-    columns: dict[str, Value] = {f"{attribute.column}_folded": search_text(name) or None}
+    columns: dict[str, Value] = {f"{attribute.column}_folded": indexable(search_text(name)) or None}
     if attribute.level is Level.PATIENT:
         for kind, group in zip(("alphabetic", "ideographic", "phonetic"), groups(name), strict=True):
-            columns[f"{attribute.column}_{kind}"] = fold(group) or None
+            columns[f"{attribute.column}_{kind}"] = indexable(fold(group)) or None
     return columns

@@ -18,6 +18,8 @@ from pacs_server.dicom.names import search_text
 Value: TypeAlias = str | int | None
 
 MAX_TEXT_CHARACTERS: Final = 1024
+# An entry of PostgreSQL's indexes holds 2,704 bytes; the key of a patient is made of an issuer and an ID.
+_MAX_INDEXED_BYTES: Final = 1_320
 _REMEMBERED_BYTES: Final = 64
 
 _TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
@@ -68,11 +70,23 @@ def text_of(raw: bytes, vr: str, charset: tuple[str, ...], assumed: str) -> tupl
         return uid_text(raw), ()
     decoded = decode(raw, charset, vr=vr, assumed=assumed) if vr in TEXT_VRS else decode(raw, (), vr=vr)
     text = _SURROGATES.sub("", decoded.text).rstrip(" ")
-    if vr not in ("LT", "ST", "UT"):
+    is_one = vr in ("LT", "ST", "UT")
+    if not is_one:
         text = text.lstrip(" ")
-    if len(text) > MAX_TEXT_CHARACTERS:
-        return text[:MAX_TEXT_CHARACTERS], (*decoded.flags, "text-cut")
-    return text, tuple(decoded.flags)
+    kept = text[:MAX_TEXT_CHARACTERS] if is_one else indexable(text[:MAX_TEXT_CHARACTERS])
+    if len(kept) == len(text):
+        return text, tuple(decoded.flags)
+    # Of a list the values that are whole; of a single one, and of a first that is longer, the beginning.
+    whole = "" if is_one else text[: len(kept) + 1].rpartition("\\")[0]
+    return whole or kept, (*decoded.flags, "text-cut")
+
+
+def indexable(text: str) -> str:
+    """As much of a text as two of them fit into one entry of an index: of ASCII all that is kept of it."""
+    if text.isascii():
+        return text
+    raw = text.encode("utf-8")
+    return text if len(raw) <= _MAX_INDEXED_BYTES else raw[:_MAX_INDEXED_BYTES].decode("utf-8", "ignore")
 
 
 def _date(text: str) -> str | None:
@@ -122,9 +136,9 @@ _CHECKS: Final[dict[str, Callable[[str], Value]]] = {
 def sought_in(text: str, vr: str) -> str:
     """What keys on a value of this VR are compared with; empty when it is not what the VR promises."""
     if vr == "PN":
-        return search_text(text)
+        return indexable(search_text(text))
     if vr == "DT":
         return earliest(text) or ""
     check = _CHECKS.get(vr)
-    compared = check(text) if check else int(text) if vr in NUMBERS else text
+    compared = check(text) if check else int(text) if vr in NUMBERS else indexable(text)
     return "" if compared is None else str(compared)

@@ -4,13 +4,19 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 from support.arrivals import arrival
+from support.samples import encoded, tiny
 
-from pacs_server.dicom.describe import Flag
+from pacs_server.dicom.attributes import ATTRIBUTES
+from pacs_server.dicom.describe import Flag, describe
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.dicom.header import HeadScanner
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
@@ -271,3 +277,23 @@ def test_the_content_of_another_index_takes_the_place_of_this_one(
                     there.execute(select(table).order_by(table.c.id)).all()
                 )
     assert objects.record(arrival("1.2.3.77")).outcome is Outcome.NEW
+
+
+def test_texts_as_long_as_they_are_kept_are_recorded_in_any_script(index: Index) -> None:
+    """An entry of PostgreSQL's indexes holds 2,704 bytes."""
+    chance = random.Random(1)
+    data_set = tiny(1)
+    for attribute in ATTRIBUTES:
+        if attribute.vr in ("PN", "LO", "SH", "LT"):
+            text = "".join(map(chr, chance.sample(range(0x4E00, 0x9FA0), 3_000)))
+            setattr(data_set, attribute.keyword, text)
+    code = Dataset()
+    code.CodeValue = code.CodingSchemeDesignator = code.CodeMeaning = text
+    data_set.ProcedureCodeSequence = [code]
+    data_set.SpecificCharacterSet = "ISO_IR 192"
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(memoryview(encoded(data_set, EXPLICIT_LE)))
+    description = describe(scanner.finish())
+    assert Flag(kind="text-cut", detail="PatientName") in description.flags
+    recorded = Instances(index).record(replace(arrival(), description=description))
+    assert recorded.outcome is Outcome.NEW

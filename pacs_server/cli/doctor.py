@@ -27,6 +27,8 @@ _HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 Problem = tuple[str, str]
 # Decisions are ordered by counters, not clocks; but so far apart, what people read of both sites misleads them.
 _CLOCK_S: Final = 60.0
+# The alarms that no other check looks for.
+_OF_SERVER: Final = ("self-check", "index", "disk")
 # Nodes of one archive see from each other's times that they live; silence of 15 s is death.
 _NODE_CLOCK_S: Final = 5.0
 
@@ -182,10 +184,15 @@ def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def _server(node: Node) -> Iterator[Problem]:
+    from pacs_server.service.alarm_book import standing_alarms
     from pacs_server.service.telling import serving
 
     if serving(node.settings.data_dir) is None:
         yield "no server runs here", "pacs serve"
+        return
+    for alarm in standing_alarms(node.settings.data_dir):
+        if alarm["kind"] in _OF_SERVER:
+            yield str(alarm["text"]), "pacs alert list"
 
 
 def _volumes(node: Node) -> Iterator[Problem]:

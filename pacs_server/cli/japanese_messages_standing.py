@@ -57,9 +57,9 @@ OF_STANDING: Final[dict[str, str]] = {
         "{0} のポートが、サーバ自身の C-ECHO に応答しません: {1}",
     "the database does not answer: {}": "データベースが応答しません: {0}",
     "the database takes nothing new: {}": "データベースに新しく書き込めません: {0}",
-    "volume {} is offline: {} (pacs storage show)": "ボリューム {0} がオフラインです: {1} (pacs storage show)",
-    "volume {} is suspect: {} (pacs storage show)": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show)",
-    "volume {} is full: {} (pacs storage show)": "ボリューム {0} が満杯です: {1} (pacs storage show)",
+    "volume {} is offline: {} (pacs storage show {})": "ボリューム {0} がオフラインです: {1} (pacs storage show {2})",
+    "volume {} is suspect: {} (pacs storage show {})": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show {2})",
+    "volume {} is full: {} (pacs storage show {})": "ボリューム {0} が満杯です: {1} (pacs storage show {2})",
     "the certificate {} has expired: pacs tls init --yes, or one of your authority":
         "証明書 {0} は期限が切れています。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
     "the certificate {} expires in {} days: pacs tls init --yes, or one of your authority":
@@ -87,7 +87,7 @@ OF_STANDING: Final[dict[str, str]] = {
         "{0} から {1} 時 (UTC) 以降、何も届いていません。いつもなら届く時間帯が {2} 時間続いています(これまでの最長は {3} 時間)",
     # pacs doctor
     "no server runs here": "ここではサーバが動いていません",
-    "see pacs storage show": "pacs storage show を見てください",
+    "see pacs storage show {}": "pacs storage show {0} を見てください",
     "volume_paths names {}, but no volume has that name": "volume_paths の {0} という名前のボリュームはありません",
     "pacs storage list, then pacs.yaml": "pacs storage list で確かめ、pacs.yaml を直してください",
     "the clock of this node is {} s from that of the database": "このノードの時計は、データベースの時計と {0} 秒ずれています",

@@ -264,14 +264,15 @@ def mount_problems(node: Node) -> list[dict[str, object]]:
 
     rows: list[dict[str, object]] = []
     for volume in node.volumes():
-        told = volume.check()
+        told, name = volume.check(), volume.spec.name
+        look = f"see pacs storage show {name}"
         if told.reason:
-            rows.append({"volume": volume.spec.name, "problem": told.reason, "remedy": "see pacs storage show"})
+            rows.append({"volume": name, "problem": told.reason, "remedy": look})
         try:
             found = volume.advice() if told.is_readable else []
         except VolumeUnavailable as error:
-            found = [Advice(problem=str(error), remedy="see pacs storage show")]
-        rows += ({"volume": volume.spec.name, "problem": one.problem, "remedy": one.remedy} for one in found)
+            found = [Advice(problem=str(error), remedy=look)]
+        rows += ({"volume": name, "problem": one.problem, "remedy": one.remedy} for one in found)
     return rows
 
 

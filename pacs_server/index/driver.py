@@ -7,6 +7,8 @@ import os
 import struct
 import threading
 import time
+from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
+from pacs_server.errors import IndexUnavailable
 from pacs_server.index.sqlite import is_locked, kept_locked
 
 _MOST_KEPT: Final = 16
@@ -98,14 +101,30 @@ class WritingAlone:
     def __init__(self, database_path: Path) -> None:
         self._writing = threading.Lock()
         self._path = database_path
-        path = database_path.with_name(database_path.name + ".lock")
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+
+    @cached_property
+    def _file(self) -> FileIO:
+        """The file of the lock, made when somebody writes first: who only reads may do so on a disk that is read-only.
+
+        Raises: IndexUnavailable.
+        """
+        path = self._path.with_name(self._path.name + ".lock")
+        try:
+            return FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except OSError as error:
+            raise IndexUnavailable(
+                f"the index {self._path} cannot be written to: {path.name}: {error.strerror}",
+                "let its user write to its folder, and see whether that is mounted read-only or has no room",
+            ) from error
 
     def __enter__(self) -> None:
-        """Raises: IndexUnreachable when another program has just been waited for in vain."""
+        """Raises: IndexUnreachable when another program has just been waited for in vain; IndexUnavailable when nobody
+        can write.
+        """
+        file = self._file
         self._writing.acquire()
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
             self._refuse_while_shut()
         except BaseException:
             self._release()
@@ -137,4 +156,5 @@ class WritingAlone:
 
     def close(self) -> None:
         """Close the file of the lock."""
-        self._file.close()
+        if "_file" in self.__dict__:
+            self._file.close()

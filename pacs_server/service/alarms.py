@@ -97,8 +97,9 @@ def alarms_of(
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
     for volume in observer.volumes.latest or []:
         if volume["state"] in _AWAY:
-            text = f"volume {volume['name']} is {volume['state']}: {volume['reason']} (pacs storage show)"
-            yield Alarm(kind=AlarmKind.VOLUME, about=str(volume["name"]), text=text, hold_s=hold_s)
+            name = str(volume["name"])
+            text = f"volume {name} is {volume['state']}: {volume['reason']} (pacs storage show {name})"
+            yield Alarm(kind=AlarmKind.VOLUME, about=name, text=text, hold_s=hold_s)
     yield from _of_certificates(observer.certificates.latest or [], settings, now)
     if problem := observer.certificates.problem:
         yield Alarm(kind=AlarmKind.CERTIFICATE, about="node", text=problem, hold_s=hold_s)

@@ -71,7 +71,7 @@ def serve(
     """
     settings = load()
     log.configure(settings.log.level, settings.log.file)
-    open_more_files()
+    open_more_files(settings.network.max_associations)
     keep_freed_memory()
     with instance_lock(settings.data_dir):
         open_current(settings.database).close()

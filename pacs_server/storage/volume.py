@@ -27,6 +27,7 @@ Answer = TypeVar("Answer")
 
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
+_LEAST_RESERVE_BYTES: Final = 1 << 20
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
 
@@ -242,8 +243,9 @@ class Volume:
         return free >= self._reserve(total) and 100 * (total - free) <= self.spec.high_water * total
 
     def _reserve(self, total_bytes: int) -> int:
-        # A small volume keeps a twentieth of itself, so that the reserve never is all of it.
-        return min(self._reserve_bytes, total_bytes // 20)
+        # A small volume keeps a twentieth of itself, so that the reserve never is all of it; and where none is wished,
+        # what has no room for an object is full all the same.
+        return min(max(self._reserve_bytes, _LEAST_RESERVE_BYTES), total_bytes // 20)
 
     def _judge(self, room: Room) -> _Seen:
         status, reason = Status.ONLINE, ""

@@ -174,9 +174,9 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
         ),
         ("removed temporary", "temporary を外しました"),
         (
-            "volume nas1 is offline: /mnt/nas1: No such file or directory (pacs storage show)",
+            "volume nas1 is offline: /mnt/nas1: No such file or directory (pacs storage show nas1)",
             "ボリューム nas1 がオフラインです: /mnt/nas1: そのようなファイルやディレクトリはありません "
-            "(pacs storage show)",
+            "(pacs storage show nas1)",
         ),
         (
             "pacs: /etc/pacs.yaml line 1: port: is 99999, but has to be between 0 and 65535",

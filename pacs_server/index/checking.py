@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, text
 from sqlalchemy import Index as TableIndex
 from sqlalchemy.exc import DBAPIError
 
@@ -17,6 +17,12 @@ from pacs_server.index.tables import copies, instances, patients, series, studie
 
 # Of a file that is broken throughout, SQLite would tell thousands.
 _MOST_TOLD: Final = 10
+# A row that PostgreSQL cannot compress, and that does not fit into pages which it has: a full disk takes an update.
+_TRIED: Final = "writing tried"
+_TAKE_ROOM: Final = text(
+    f"INSERT INTO site (name, value) SELECT '{_TRIED}', string_agg(md5(random()::text), '')"
+    " FROM generate_series(1, 3000)"
+)
 _RECORDED: Final = (patients, studies, series, instances, copies)
 _PRIMARY_CODE: Final = 0xFF
 _BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -33,13 +39,17 @@ def write_nothing(index: Index) -> None:
 
 
 def write_once(index: Index) -> None:
-    """Write what is there already, so that the disk and the rights to it are tried, and nothing is changed.
+    """Write what is there already, and what is removed again, so that the disk and the rights to it are tried, and
+    nothing is changed.
 
     Raises: IndexUnavailable.
     """
     with index.write() as connection:
         _lock_as_recording_does(connection)
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        if connection.dialect.name == "postgresql":
+            connection.execute(_TAKE_ROOM)
+            connection.execute(delete(site).where(site.c.name == _TRIED))
 
 
 def _lock_as_recording_does(connection: Connection) -> None:

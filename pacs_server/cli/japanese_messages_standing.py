@@ -202,8 +202,10 @@ WHY_A_PART: Final[dict[str, str]] = {
     "{} MiB are free and {} MiB are kept in reserve; make room or add a volume":
         "空きは {0} MiB ですが、{1} MiB を予備として残します。空きを作るか、ボリュームを追加してください",
     "no inodes are left; make room or add a volume": "inode が残っていません。空きを作るか、ボリュームを追加してください",
-    "there is no {} in it; is the right volume mounted or named?":
-        "{0} がありません。正しいボリュームがマウントされ、指定されているか確かめてください",
+    "there is no {} in it: mount or name the right one; where its files are lost, "
+    "pacs storage drain, pacs storage remove, pacs storage add":
+        "{0} がありません。正しいボリュームをマウントするか指定してください。ファイルが失われたのなら、pacs storage drain、"
+        "pacs storage remove、pacs storage add の順に行ってください",
     "{} is damaged ({}); restore it from a backup": "{0} が壊れています ({1})。バックアップから戻してください",
     "another volume is mounted there (id {}); mount the right one":
         "別のボリューム (id {0}) がマウントされています。正しいものをマウントしてください",

@@ -38,7 +38,10 @@ def read_sentinel(medium: Medium) -> str:
             )
         return _id_in(file.whole or b"")
     except FileNotFoundError as error:
-        raise VolumeUnavailable(f"there is no {SENTINEL_NAME} in it; is the right volume mounted or named?") from error
+        raise VolumeUnavailable(
+            f"there is no {SENTINEL_NAME} in it: mount or name the right one; where its files are lost, "
+            "pacs storage drain, pacs storage remove, pacs storage add"
+        ) from error
     except OSError as error:
         raise VolumeUnavailable(f"{SENTINEL_NAME} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -158,7 +158,7 @@ def test_row_62_a_root_that_becomes_a_link_is_not_followed(ill_treated: Watched)
 
 
 MARKERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "row 65: no marker": (Path.unlink, "is the right volume mounted"),
+    "row 65: no marker": (Path.unlink, "mount or name the right one"),
     "row 65: another volume's marker": (
         lambda path: path.write_text(json.dumps({"id": "f" * 32})), "another volume is mounted there"
     ),

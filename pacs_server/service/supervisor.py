@@ -32,6 +32,7 @@ from pacs_server.service.exposure import addresses_of_machine, refuse_public, re
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.manager import Manager
+from pacs_server.service.reloading import Reloading
 from pacs_server.service.resources import keep_freed_memory, open_more_files
 from pacs_server.service.telling import forget_workers, server_teller
 from pacs_server.service.watching import watch
@@ -92,7 +93,7 @@ def serve(
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)
         ports = [*doors.open(), *([http] if http else [])]
-        crew = Crew(load, ports, seats, board, works)
+        crew = Crew(Reloading(load, settings).reload, ports, seats, board, works)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             crew.begin()
@@ -177,13 +178,13 @@ class Crew:
 
     def __init__(
         self,
-        load: Callable[[], Settings],
+        reload: Callable[[], None],
         ports: list[socket.socket],
         seats: Seats,
         board: Board,
         works: list[tuple[str, Work]],
     ) -> None:
-        self._load = load
+        self._reload = reload
         self._ports = ports
         self._seats = seats
         self._board = board
@@ -239,7 +240,7 @@ class Crew:
         if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
             self._is_to_end = True
         elif told is not None and told.si_signo == signal.SIGHUP:
-            _reload(self._load)
+            self._reload()
             self._signal_all(signal.SIGHUP)
 
     def end(self) -> bool:
@@ -338,7 +339,7 @@ class Crew:
             self._board.post(number)
             if reload.is_set():
                 reload.clear()
-                _reload(self._load)
+                self._reload()
             return stop.wait(wait_s)
 
         _, work = self._works[number]
@@ -351,13 +352,3 @@ def _end_with(alive: int) -> None:
     """End at once when the supervisor is gone: another may be started, and must find the socket free."""
     os.read(alive, 1)
     os._exit(1)
-
-
-def _reload(load: Callable[[], Settings]) -> None:
-    try:
-        settings = load()
-    except ConfigError as error:
-        log.error("settings not reloaded", why=error)
-        return
-    log.configure(settings.log.level, settings.log.file)
-    log.info("reloaded", level=settings.log.level)

@@ -219,9 +219,11 @@ def test_settings_are_read_again_by_all_and_an_end_lets_all_end(new_archive: Cal
     archive = new_archive(workers=WORKERS, log={"level": "ERROR"})
     archive.start()
     assert "INFO" not in archive.log_text()
-    archive.config.write_text(archive.config.read_text(encoding="utf-8").replace("ERROR", "INFO"), encoding="utf-8")
+    changed = archive.config.read_text(encoding="utf-8").replace("ERROR", "INFO") + "\ndefault_issuer: NEW\n"
+    archive.config.write_text(changed, encoding="utf-8")
     os.kill(archive.pid, signal.SIGHUP)
     wait_for(lambda: archive.log_text().count("reloaded level=INFO") == PROCESSES + 1, "every process to read them")
+    assert archive.log_text().count("other settings take effect after a restart changed=default_issuer") == 1
     family = children(archive.pid)
     assert archive.stop() == 0
     assert not any(map(lives, family))

@@ -75,7 +75,7 @@ class AnswerEncoder:
         added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
         keys = sorted({key.tag: key for key in (*return_keys, *added)}.values(), key=lambda key: key.tag)
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
-        self._written = [_column(attribute, self._encoding) for attribute in self.columns]
+        self._writers = [_column(attribute, self._encoding) for attribute in self.columns]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
         self._before: list[_Before] = []
         self._behind = b""
@@ -98,7 +98,7 @@ class AnswerEncoder:
         UTF-8.
         """
         texts = [_texts(values) for values in zip(*rows, strict=True)]
-        labels, values = encode_columns(self._written, texts, self._preferred, answers=len(rows))
+        labels, values = encode_columns(self._writers, texts, self._preferred, answers=len(rows))
         values.insert(self._label_at, labels)
         pieces: list[Iterable[bytes]] = []
         for before, column in zip(self._before, values, strict=True):

@@ -8,6 +8,8 @@ OF_DATABASE: Final[dict[str, str]] = {
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
     "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
         "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",
+    "the database to copy to holds tables of something else ({}): make an empty one (createdb), and copy into that":
+        "写す先のデータベースに別のものの表があります ({0})。空のデータベースを作り (createdb)、そこへ写してください",
 }  # fmt: skip
 
 WHY_A_DATABASE: Final[dict[str, str]] = {
@@ -36,7 +38,7 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "{0} を所有者にするか (ALTER DATABASE {1} OWNER TO {2})、足りない権限を GRANT してください",
     "it holds tables of something else: make an empty one, and name that":
         "別のものの表が入っています。空のデータベースを作り、それを指定してください",
-    "the index {} cannot be written to: {}": "索引 {0} に書き込めません: {1}",
+    "the index {} cannot be written to: {}": "インデックス {0} に書き込めません: {1}",
     "let its user write to its folder, and see whether that is mounted read-only or has no room":
         "そのフォルダに pacs の利用者が書けること、読み取り専用でマウントされていないこと、空きがあることを確かめてください",
     "correct what stands behind the ? in the URL": "URL の ? の後を直してください",

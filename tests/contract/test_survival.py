@@ -18,6 +18,7 @@ from pacs_server.cluster.survive import Database, Placement
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.service.assemble import Node
+from pacs_server.service.locks import instance_lock
 from pacs_server.service.survival import Standing, SurvivalNotes, count_copies, is_here, standing
 from pacs_server.storage.mounts import mount_of
 from pacs_server.storage.sentinel import adopt
@@ -191,6 +192,23 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     broken = found(ExitCode.CONFIGURATION)
     assert [remedy for _, remedy in broken["settings"]] == ["pacs config check"] * 2
     assert list(broken) == ["settings"]
+
+
+def test_doctor_tells_what_the_server_finds_wrong_with_itself(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    def alarm(kind: str, text: str, raised_at: str) -> dict[str, str]:
+        return {"kind": kind, "about": "x", "text": text, "since": NOW.isoformat(), "raised_at": raised_at}
+
+    raised = NOW.isoformat()
+    standing = {
+        "1": alarm("self-check", "the plain port does not answer", raised),
+        "2": alarm("volume", "volume nas1 is offline", raised),  # looked at anew by another check
+        "3": alarm("index", "the database takes nothing new", ""),
+    }
+    (house.folder / "alarms.json").write_text(json.dumps({"standing": standing}), encoding="utf-8")
+    with instance_lock(house.folder):
+        assert run(["-c", str(house.config), "doctor", "--json"]) == ExitCode.DAMAGE
+    told = [row for row in json.loads(capsys.readouterr().out) if row["check"] == "server"]
+    assert told == [{"check": "server", "result": "the plain port does not answer", "remedy": "pacs alert list"}]
 
 
 def test_doctor_survive_ends_with_12_while_something_is_not_survived(

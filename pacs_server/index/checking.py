@@ -17,7 +17,8 @@ from pacs_server.index.tables import copies, instances, patients, series, studie
 
 # Of a file that is broken throughout, SQLite would tell thousands.
 _MOST_TOLD: Final = 10
-# A row that PostgreSQL cannot compress, and that does not fit into pages which it has: a full disk takes an update.
+# A row of 96 KB that PostgreSQL cannot compress needs pages of its own, unless some are free from the time before; an
+# update fits into a page that is there, also when the disk is full.
 _TRIED: Final = "writing tried"
 _TAKE_ROOM: Final = text(
     f"INSERT INTO site (name, value) SELECT '{_TRIED}', string_agg(md5(random()::text), '')"

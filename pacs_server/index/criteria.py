@@ -315,8 +315,8 @@ def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnEl
 
 def _availability(level: Level) -> ColumnElement[Any]:
     """NEARLINE where an object is only with an archive server. The deposits of the study come first, because there are
-    none in most; and before them whether there are any at all, which is asked once, not for each row, and a quarter of
-    the time of a list where there are none. Source: PS3.3 section C.4.23.1.1.
+    none in most; and before them whether there are any at all, which is asked once for all rows: to look for those of
+    each study took a quarter of the time of a list. Source: PS3.3 section C.4.23.1.1.
     """
     held, own = instances.alias(), TABLES[level]
     good = select(copies.c.id).where(copies.c.instance_row == held.c.id, copies.c.damage.is_(None))

@@ -144,7 +144,7 @@ def open_socket(
 
 
 def _connected_from(host: str, port: int, timeout_s: float, on_open: Callable[[int], None]) -> socket.socket:
-    """Raises: OSError."""
+    """Raises: OSError. `on_open` raises nothing."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     sock = socket.socket(family, kind)
     try:
@@ -152,7 +152,7 @@ def _connected_from(host: str, port: int, timeout_s: float, on_open: Callable[[i
         sock.bind(("", 0))
         on_open(sock.getsockname()[1])
         sock.connect(address)
-    except BaseException:
+    except OSError:
         sock.close()
         raise
     return sock

@@ -29,10 +29,16 @@ class Outbox:
 
     def queue(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
         """Keep a message until `flush`, or until enough have come together."""
-        self._queue.extend(chain.from_iterable(data_pdus(context_id, (command,), self._room, is_command=True)))
+        self._add(context_id, command, is_command=True)
         if data_set is not None:
-            self._queue.extend(chain.from_iterable(data_pdus(context_id, (data_set,), self._room, is_command=False)))
+            self._add(context_id, data_set, is_command=False)
         self._queued(len(command) + len(data_set or b""))
+
+    def _add(self, context_id: int, content: bytes, *, is_command: bool) -> None:
+        if len(content) <= self._room:
+            self._queue += (data_header(context_id, len(content), is_command=is_command, is_last=True), content)
+        else:
+            self._queue += chain.from_iterable(data_pdus(context_id, (content,), self._room, is_command=is_command))
 
     def queue_each(self, context_id: int, command: bytes, data_sets: Sequence[bytes]) -> None:
         """The same for a message of each data set, all with the same command; headers are made once for a length."""
@@ -43,7 +49,7 @@ class Outbox:
             return
         before = data_header(context_id, len(command), is_command=True, is_last=True) + command
         headers = {size: before + data_header(context_id, size, is_command=False, is_last=True) for size in set(sizes)}
-        self._queue.extend(chain.from_iterable(zip(map(headers.__getitem__, sizes), data_sets, strict=True)))
+        self._queue += chain.from_iterable(zip(map(headers.__getitem__, sizes), data_sets, strict=True))
         self._queued(sum(sizes) + len(sizes) * len(before))
 
     def _queued(self, size_bytes: int) -> None:

@@ -119,6 +119,10 @@ OF_PEERS: Final[dict[str, str]] = {
         "相手側の設定で、利用者情報の送信(User Identity Negotiation)を止めてください。この相手ではログインは必要ありません",
     "in its own settings, have user identity negotiation send {} of at most {} bytes":
         "相手側の設定で、利用者情報(User Identity Negotiation)として{0}を {1} バイト以内で送らせてください",
+    "if the certificate that it showed is its new one: {}":
+        "示された証明書が相手の新しい証明書であるなら: {0}",
+    "have it call over TLS with its certificate; to ask for none: pacs ae set {} --certificate -":
+        "TLS で、登録した証明書を使って接続させてください。証明書を求めないなら: pacs ae set {0} --certificate -",
     "no peer {} is registered; it was turned away: pacs ae approve {}; pacs ae list shows them":
         "接続相手 {0} は登録されていません。接続を断った記録があります。登録するには: pacs ae approve {1}。一覧: pacs ae list",
     "no peer {} is registered; it was turned away: turn off user identity negotiation in its settings, then "

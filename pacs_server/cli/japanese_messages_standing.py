@@ -194,6 +194,7 @@ WHY_A_PART: Final[dict[str, str]] = {
     "it is mounted read-only; look into the kernel log for why":
         "読み取り専用でマウントされています。理由はカーネルのログを見てください",
     "an admin has it emptied": "管理者が空にしています",
+    "an admin has it emptied; {}": "管理者が空にしています。{0}",
     "an admin set it so": "管理者がそう設定しました",
     "many damaged copies were found on it in one day: check the disk, then pacs storage set {} --trust":
         "一日に多くの破損が見つかりました。ディスクを調べてから pacs storage set {0} --trust を実行してください",

@@ -33,6 +33,8 @@ from pacs_server.net.negotiate import (
     is_storage_class,
 )
 
+NOT_ITS_CERTIFICATE: Final = "it has to show the certificate that is pinned for it"
+
 _RESOLVED_FOR_S: Final = 60
 # In what we read and write identifiers; deflated and encapsulated ones make no sense for them.
 _MESSAGE_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
@@ -129,7 +131,7 @@ def identify(
         return _unknown("it is not registered for this address")
     if peer.certificate and peer.certificate != fingerprint:
         shown = "another one" if fingerprint else "none" if fingerprint is not None else "no TLS"
-        return _unknown(f"it has to show the certificate that is pinned for it, and showed {shown}")
+        return _unknown(f"{NOT_ITS_CERTIFICATE}, and showed {shown}")
     return _caller(peer, rules)
 
 

@@ -48,17 +48,17 @@ class IncomingSocket(socket.socket):
 
     `seat` takes one of the places for associations, once the peer's request is here; False when all are taken. `rise`
     gives it back, before the peer can see the end of its association: it may come again at once.
-    `idle` is True while nothing would be lost by closing it; `dismissed` once the listener has asked it to end.
+    `idle` is True while nothing would be lost by closing it; `dismissed` is why the listener has asked it to end.
     """
 
     seat: Callable[[Claim], bool] = staticmethod(always_seated)
     rise: Callable[[], None] = staticmethod(never_seated)
     idle: bool = False
-    dismissed: bool = False
+    dismissed: str = ""
 
-    def dismiss(self) -> None:
+    def dismiss(self, why: str) -> None:
         """Let whoever waits for the peer on this connection wake up and end it; from any thread."""
-        self.dismissed = True
+        self.dismissed = why
         with contextlib.suppress(OSError):  # it has ended already
             self.shutdown(socket.SHUT_RD)
 
@@ -173,7 +173,7 @@ class Connection:
             raise PeerAborted(f"the connection broke: {error.strerror or error}") from error
         if count == 0:
             if isinstance(self._socket, IncomingSocket) and self._socket.dismissed:
-                raise PeerTimedOut("nothing came from the peer before its place was needed or this server stopped")
+                raise PeerTimedOut(self._socket.dismissed)
             raise PeerAborted("the peer closed the connection")
         self._received_at = time.monotonic()
         self._reader.received(count)

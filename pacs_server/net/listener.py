@@ -91,7 +91,7 @@ class Listener:
             while self._visitors:
                 for visitor, _ in self._visitors.values():
                     if visitor.idle:
-                        visitor.dismiss()
+                        visitor.dismiss("this server stopped between two requests of the peer")
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
@@ -160,7 +160,7 @@ class Listener:
         """End the oldest connection that has not sent its request; its thread then leaves by itself."""
         for number, (visitor, address) in self._visitors.items():
             if number not in self._seated and visitor.idle and not visitor.dismissed:
-                visitor.dismiss()
+                visitor.dismiss("the peer said nothing while its place was needed")
                 self._complain("too many connections: the oldest silent one is closed", address=address)
                 return True
         return False

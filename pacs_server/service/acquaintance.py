@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pacs_server.dimse.access import NOT_ITS_CERTIFICATE
 from pacs_server.dimse.identity import PROOFS
 from pacs_server.dimse.services import SERVICES
 from pacs_server.index.dealings import Dealings, Sent, SentStudy
@@ -83,6 +84,10 @@ def _way_in(peer: Peer, one: TurnedAway) -> str:
             f"{MAX_CREDENTIAL_BYTES} bytes"
         )
     remedy = f"pacs ae approve {peer.aet} --from {one.address}"
+    if one.why.startswith(NOT_ITS_CERTIFICATE):
+        if one.fingerprint:
+            return f"if the certificate that it showed is its new one: {remedy}"
+        return f"have it call over TLS with its certificate; to ask for none: pacs ae set {peer.aet} --certificate -"
     if peer.identity is not Identity.NONE:
         return f"pacs user list, where its user could not log in; else {remedy}"
     return remedy

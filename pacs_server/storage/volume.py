@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
 _LEAST_RESERVE_BYTES: Final = 1 << 20
+_EMPTIED: Final = "an admin has it emptied"
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
 
@@ -192,11 +193,14 @@ class Volume:
     def _take(self, seen: _Seen) -> None:
         with self._changing:
             before, self._remembered = self._remembered or self._state, None
+            reason = seen.reason
+            if self.spec.is_draining and seen.status is not Status.DRAINING:
+                reason = f"{_EMPTIED}; {reason}" if reason else _EMPTIED
             is_same = (before.status, before.is_readable) == (seen.status, seen.is_readable)
             self._state = VolumeState(
                 status=seen.status,
                 is_readable=seen.is_readable,
-                reason=seen.reason,
+                reason=reason,
                 since=before.since if is_same else datetime.now(UTC),
                 free_bytes=seen.free_bytes,
                 total_bytes=seen.total_bytes,
@@ -252,7 +256,7 @@ class Volume:
         if room.is_read_only:
             status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"
         elif self.spec.is_draining:
-            status, reason = Status.DRAINING, "an admin has it emptied"
+            status, reason = Status.DRAINING, _EMPTIED
         elif self.spec.is_closed:
             status, reason = Status.READ_ONLY, "an admin set it so"
         elif self.spec.is_distrusted:

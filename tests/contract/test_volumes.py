@@ -341,6 +341,16 @@ def test_since_when_a_volume_is_as_it_is_outlives_the_process(tmp_path: Path) ->
     assert remembered(tmp_path) == {}
 
 
+def test_a_volume_that_is_emptied_says_so_while_it_is_offline_too(tmp_path: Path) -> None:
+    (tmp_path / "nas").mkdir()
+    volume = volume_at(tmp_path / "nas")
+    volume.change(replace(volume.spec, is_draining=True))
+    assert (volume.check().status, volume.state.reason) == (Status.DRAINING, "an admin has it emptied")
+    (tmp_path / "nas").rename(tmp_path / "gone")
+    assert volume.check().status is Status.OFFLINE
+    assert volume.state.reason.startswith(f"an admin has it emptied; {tmp_path / 'nas'}: ")
+
+
 def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answers(tmp_path: Path) -> None:
     (tmp_path / "nas").mkdir()
     quick = StorageLimits(write_timeout_s=1.0)

@@ -136,6 +136,8 @@ def test_draining_ends_idle_associations_and_waits_for_busy_ones() -> None:
         listener.stop()
         assert not listener.drain(0.3)
         assert idle.aborted()[0] == 2
+        wait_until(lambda: len(archive.endings) == 1)
+        assert str(archive.endings[0]) == "this server stopped between two requests of the peer"
         busy.send(rude.p_data(rude.value(3, 2, b"data")))
         found = busy.read_pdu()
         assert found is not None

@@ -229,6 +229,16 @@ def test_a_certificate_that_a_device_made_itself_is_taken_where_it_is_listed(
 
 # --- pinned certificates ---
 
+ADVICE = {
+    "another one": "if the certificate that it showed is its new one: pacs ae approve CT9 --from 127.0.0.1",
+    "no TLS": "have it call over TLS with its certificate",
+}
+
+
+def advice(archive: Archive, aet: str, told: str) -> str:
+    """What `doctor` advises about a peer where it tells this."""
+    return next((row["remedy"] for row in archive.report("doctor", aet, expect=12) if row["result"].endswith(told)), "")
+
 
 def test_a_peer_whose_certificate_is_pinned_is_let_in_with_that_one_alone(
     archive: Archive, device: TlsFiles, tmp_path: Path
@@ -247,6 +257,8 @@ def test_a_peer_whose_certificate_is_pinned_is_let_in_with_that_one_alone(
         assert "Rejected Permanent, Source: Service User" in done.output
         assert "Calling AE Title Not Recognized" in done.output
         wait_for(lambda begin=begin, showed=showed: f"and showed {showed}" in archive.log_text()[begin:], "the reason")
+        # Who showed none is not let in by an approval.
+        wait_for(lambda showed=showed: advice(archive, "CT9", showed).startswith(ADVICE[showed]), "the advice")
     # What a command that failed in the place of the fingerprint leaves, opens nothing.
     assert "--certificate -" in archive.pacs("ae", "set", "CT9", "--certificate", "", expect=2).stderr
     assert archive.report("ae", "show", "CT9")["certificate"] == fingerprint

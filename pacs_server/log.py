@@ -10,15 +10,18 @@ from pathlib import Path
 _LOGGER = logging.getLogger("pacs")
 
 MAX_VALUE_CHARACTERS = 200
+_END_CHARACTERS = 80  # an error ends with its remedy
 _AGAIN_S = 60.0
 
 
 def escaped(value: object) -> str:
-    """The value as one word: control characters and quotes escaped, cut at 200 characters, quoted if it has spaces."""
+    """The value as one word: control characters and quotes escaped, quoted if it has spaces; of more than 200 characters
+    the beginning and the end.
+    """
     text = str(value)
-    shown = "".join(_visible(character) for character in text[:MAX_VALUE_CHARACTERS])
     if len(text) > MAX_VALUE_CHARACTERS:
-        shown += "..."
+        text = f"{text[: MAX_VALUE_CHARACTERS - _END_CHARACTERS]}...{text[-_END_CHARACTERS:]}"
+    shown = "".join(map(_visible, text))
     return f'"{shown}"' if not shown or " " in shown else shown
 
 

@@ -15,8 +15,8 @@ _AGAIN_S = 60.0
 
 
 def escaped(value: object) -> str:
-    """The value as one word: control characters and quotes escaped, quoted if it has spaces; of more than 200 characters
-    the beginning and the end.
+    """The value as one word: control characters and quotes escaped, quoted if it has spaces; of one of more than 200
+    characters the beginning and the end.
     """
     text = str(value)
     if len(text) > MAX_VALUE_CHARACTERS:

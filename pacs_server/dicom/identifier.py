@@ -60,8 +60,6 @@ def read_identifier(
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
     def text_of(vr: str, value: bytes) -> str:
-        if not value:
-            return ""  # as most keys are
         if form := NUMBERS.get(vr):
             form = (">" if encoding.big_endian else "<") + form
             whole = value[: len(value) // calcsize(form) * calcsize(form)]
@@ -74,12 +72,14 @@ def read_identifier(
     for tag, (vr, value) in sorted(found.items()):
         if tag in items:
             keys = tuple({one: text_of("LO", text) for one, text in item.items()} for item in items[tag])
-            elements.append(Element(tag=tag, vr="SQ", items=keys))
+            elements.append(Element(tag, "SQ", items=keys))
         else:
-            creator = found.get(reservation(tag), ("", b""))[1].decode("latin-1").strip(" \0")
+            creator = ""
+            if reserved_by := reservation(tag):
+                creator = found.get(reserved_by, ("", b""))[1].decode("latin-1").strip(" \0")
             attribute = vocabulary.attribute(tag, creator)
-            text = text_of(attribute.vr if attribute else vr, value)
-            elements.append(Element(tag=tag, vr=vr, attribute=attribute, text=text))
+            text = text_of(attribute.vr if attribute else vr, value) if value else ""  # most have none
+            elements.append(Element(tag, vr, attribute, text))
     return Identifier(elements=tuple(elements), character_set=charset)
 
 

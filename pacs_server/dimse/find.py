@@ -35,27 +35,28 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     started = time.monotonic()
     answered = session.tally.answered
     asked, status, comment = _answer(session, command, model)
-    outcome = _OUTCOMES.get(status, EventOutcome.REFUSED)
-    count = session.tally.answered - answered
-    metrics.add(metrics.ANSWERS, session.caller.label, number=count)
-    if status != Status.SUCCESS:
-        metrics.add(metrics.FAILURES, "find", hex(status))
-    session.audit(
-        EventKind.QUERY,
-        outcome,
-        target=command.affected_sop_class,
-        count=count,
-        detail=f"{asked}; {comment}" if comment else asked,
-    )
-    session.association.respond(response(command, status, comment=comment), command.context_id)
-    log.info(
-        "find",
-        calling=session.caller.aet,
-        status=hex(status),
-        answers=count,
-        ms=round((time.monotonic() - started) * 1000),
-        why=comment or None,
-    )
+    try:
+        session.association.respond(response(command, status, comment=comment), command.context_id)
+    finally:  # told only now: the peer need not wait for it
+        count = session.tally.answered - answered
+        metrics.add(metrics.ANSWERS, session.caller.label, number=count)
+        if status != Status.SUCCESS:
+            metrics.add(metrics.FAILURES, "find", hex(status))
+        session.audit(
+            EventKind.QUERY,
+            _OUTCOMES.get(status, EventOutcome.REFUSED),
+            target=command.affected_sop_class,
+            count=count,
+            detail=f"{asked}; {comment}" if comment else asked,
+        )
+        log.info(
+            "find",
+            calling=session.caller.aet,
+            status=hex(status),
+            answers=count,
+            ms=round((time.monotonic() - started) * 1000),
+            why=comment or None,
+        )
 
 
 def _answer(session: Session, command: Command, model: Model) -> tuple[str, Status, str]:

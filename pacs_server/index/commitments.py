@@ -16,7 +16,7 @@ from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
 from pacs_server.index.site_tables import commitment_items, commitments, jobs
-from pacs_server.index.tables import instances, series, studies
+from pacs_server.index.tables import instances, is_current, series, studies
 
 _COMMITTED: Final = 0
 
@@ -175,7 +175,7 @@ class Commitments:
             select(instances.c.sop_class, instances.c.sop_uid)
             .join_from(instances, series)
             .join(studies)
-            .where(studies.c.study_uid == study_uid, instances.c.role == "current")
+            .where(studies.c.study_uid == study_uid, is_current(instances))
             .order_by(instances.c.id)
         )
         with self._index.read() as connection:

@@ -51,6 +51,7 @@ from pacs_server.index.tables import (
     copies,
     extra_values,
     instances,
+    is_current,
     name_grams,
     patients,
     series,
@@ -144,7 +145,7 @@ def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
     if attribute is _MODALITIES:
         return _below(Level.SERIES, level, _condition(predicate, series.c.modality), at_least=Level.STUDY)
     if attribute is _SOP_CLASSES:
-        is_one = and_(instances.c.role == "current", _condition(predicate, instances.c.sop_class))
+        is_one = and_(is_current(instances), _condition(predicate, instances.c.sop_class))
         return _below(Level.IMAGE, level, is_one, at_least=Level.STUDY)
     table = TABLES[attribute.level]
     condition = _condition(predicate, table.c.get(attribute.column))
@@ -320,7 +321,7 @@ def _availability(level: Level) -> ColumnElement[Any]:
     """
     held, own = instances.alias(), TABLES[level]
     good = select(copies.c.id).where(copies.c.instance_row == held.c.id, copies.c.damage.is_(None))
-    same = and_(held.c.sop_uid == deposits.c.sop_uid, held.c.digest == deposits.c.digest, held.c.role == "current")
+    same = and_(held.c.sop_uid == deposits.c.sop_uid, held.c.digest == deposits.c.digest, is_current(held))
     away = select(deposits.c.aet).join(held, same).where(SOUND, ~good.exists())
     if level is Level.PATIENT:
         others = studies.alias()

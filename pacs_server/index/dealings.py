@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, or_, select
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import audit
-from pacs_server.index.tables import flags, instances, series, studies
+from pacs_server.index.tables import flags, instances, is_current, series, studies
 
 # Of all that came, so that it stays cheap with ten million objects, of which no index knows the sender.
 NEWEST: Final = 20_000
@@ -115,4 +115,4 @@ def _newest() -> Select[tuple[int, str, str, str, int, str]]:
         instances.c.series_row,
         instances.c.transfer_syntax,
     )
-    return select(*columns).where(instances.c.role == "current").order_by(instances.c.id.desc()).limit(NEWEST)
+    return select(*columns).where(is_current(instances)).order_by(instances.c.id.desc()).limit(NEWEST)

@@ -15,7 +15,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import depositing, deposits, operations
-from pacs_server.index.tables import copies, instances, series, studies
+from pacs_server.index.tables import copies, instances, is_current, series, studies
 
 _AT_ONCE: Final = 500
 _MAX_REASON_CHARACTERS: Final = 300
@@ -152,7 +152,7 @@ class Deposits:
                 .where(
                     copies.c.instance_row.in_(rows[start : start + _AT_ONCE]),
                     copies.c.volume_id.in_(list(volume_ids)),
-                    instances.c.role == "current",
+                    is_current(instances),
                     ~another.exists(),
                 )
                 .order_by(copies.c.id)

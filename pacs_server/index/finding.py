@@ -14,7 +14,7 @@ from pacs_server.dicom.predicates import Between, BetweenMoments, NameLike, Noth
 from pacs_server.index.criteria import answer_column, criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.statements import Form, mark
-from pacs_server.index.tables import TABLES, instances, patients, series, studies
+from pacs_server.index.tables import TABLES, instances, is_current, patients, series, studies
 
 _MOST_FORMS: Final = 256
 _MOST_VALUES: Final = 32  # of a query; 256 statements with thousands each would fill the memory
@@ -119,7 +119,7 @@ def _link(level: Level) -> ColumnElement[bool]:
 def _present(level: Level) -> tuple[ColumnElement[bool], ...]:
     """Only current objects are found, and what has at least one."""
     if level is Level.IMAGE:
-        return (instances.c.role == "current",)
+        return (is_current(instances),)
     return (TABLES[level].c.instance_count > 0,)
 
 

@@ -22,6 +22,7 @@ from pacs_server.index.tables import (
     extra_values,
     flags,
     instances,
+    is_current,
     name_grams,
     patients,
     series,
@@ -209,7 +210,7 @@ def _forget(connection: Connection, level: Level, table: Table, rows: Sequence[i
 
 def _recount(connection: Connection, study_row: int) -> None:
     """Make the counts of a study, its series and its patient those of what is found."""
-    current = instances.c.role == "current"
+    current = is_current(instances)
     found = select(func.count()).where(instances.c.series_row == series.c.id, current).scalar_subquery()
     connection.execute(update(series).where(series.c.study_row == study_row).values(instance_count=found))
     parts = connection.execute(

@@ -20,7 +20,7 @@ from pacs_server.index.finding import Forms, joined, rows_of
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import deposits
-from pacs_server.index.tables import copies, flags, instances, patients, series, studies
+from pacs_server.index.tables import copies, flags, instances, is_current, patients, series, studies
 from pacs_server.index.totals import Counting
 
 _USUAL_SYNTAX_AGE_S: Final = 60
@@ -122,7 +122,7 @@ class Search:
     def _read_usual_syntaxes(self) -> dict[str, str]:
         # A sample of the newest is enough, and stays cheap with ten million objects.
         newest = select(instances.c.sop_class, instances.c.transfer_syntax)
-        newest = newest.where(instances.c.role == "current").order_by(instances.c.id.desc()).limit(20_000)
+        newest = newest.where(is_current(instances)).order_by(instances.c.id.desc()).limit(20_000)
         sample = newest.subquery()
         counted = select(sample.c.sop_class, sample.c.transfer_syntax, func.count().label("number"))
         counted = counted.group_by(sample.c.sop_class, sample.c.transfer_syntax).order_by(func.count().desc())
@@ -179,7 +179,7 @@ def _deliverable(request: RetrieveRequest) -> Select[Any]:
             instances.c.id, copies.c.volume_id, copies.c.path, copies.c.damage.is_not(None).label("is_damaged"),
         )
         .select_from(joined(Level.IMAGE).outerjoin(copies, copies.c.instance_row == instances.c.id))
-        .where(instances.c.role == "current", and_(*conditions))
+        .where(is_current(instances), and_(*conditions))
         .order_by(
             studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id,
             copies.c.damage.is_not(None), copies.c.id,

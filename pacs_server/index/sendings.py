@@ -32,7 +32,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.finding import joined
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
 from pacs_server.index.site_tables import jobs, sendings
-from pacs_server.index.tables import instances, series, studies
+from pacs_server.index.tables import instances, is_current, series, studies
 
 _ROWS_AT_ONCE: Final = 500  # so that recording waits only a moment for a large study to be entered
 _MAX_REASON_CHARACTERS: Final = 300
@@ -308,7 +308,7 @@ def meant_objects(selection: Selection) -> Select[Any]:
     conditions += [series.c.series_uid == selection.series_uid] if selection.series_uid else []
     conditions += [instances.c.sender.in_(selection.senders)] if selection.senders else []
     named = select(studies.c.study_uid, series.c.series_uid, instances.c.sop_uid, instances.c.digest)
-    return named.select_from(joined(Level.IMAGE)).where(instances.c.role == "current", *conditions)
+    return named.select_from(joined(Level.IMAGE)).where(is_current(instances), *conditions)
 
 
 def _entered(destination: str, route: str, urgency: Urgency) -> ColumnElement[bool]:

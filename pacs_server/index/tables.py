@@ -6,7 +6,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    FromClause,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, ItemSequence, Level, Matching, read_attributes
 
@@ -102,6 +115,16 @@ Index(
     sqlite_where=text("role = 'current'"),
     postgresql_where=text("role = 'current'"),
 )
+
+
+def is_current(rows: FromClause) -> ColumnElement[bool]:
+    """Whether a row of `instances`, or of an alias of it, is the content that is found under its UID.
+
+    Its word is no parameter: SQLite compiles a statement anew each time a value is bound that it has compared with the
+    condition of a partial index. That was most of a query that finds nothing, 0.08 to 0.15 ms.
+    """
+    return rows.c.role == text("'current'")
+
 
 TABLES: Final[dict[Level, Table]] = {
     Level.PATIENT: patients,

@@ -17,7 +17,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.finding import joined
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import fates, holds, operations
-from pacs_server.index.tables import instances, patients, series, studies
+from pacs_server.index.tables import instances, is_current, patients, series, studies
 
 # To the letter of the partial index, so that SQLite reads the few rows of the trash and not every instance.
 _IS_TRASHED: Final = text("fates.fate = 'trashed'")
@@ -51,7 +51,7 @@ class Trash:
         """
         conditions = [criterion(predicate, Level.IMAGE) for predicate in predicates]
         current = select(instances.c.sop_uid, series.c.study_row).select_from(joined(Level.IMAGE)).correlate(None)
-        wanted = current.where(instances.c.role == "current", *conditions)
+        wanted = current.where(is_current(instances), *conditions)
         here = tuple_(instances.c.sop_uid, series.c.study_row)
         return self._held(_contents().where(here.in_(wanted), instances.c.role != TRASH))
 

@@ -1,10 +1,12 @@
 """Queries and retrieves find the right rows: the same on every database."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
@@ -133,6 +135,24 @@ def test_a_query_that_is_given_up_holds_nothing(index: Index, search: Search, ke
     with index.write_alone() as connection:
         connection.execute(text("DELETE FROM jobs"))
     assert index.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_what_was_asked_before_with_other_values_is_not_compiled_anew(index: Index, level: Level) -> None:
+    compiled: list[object] = []
+
+    def authorize(*what: object) -> int:  # SQLite asks while it compiles a statement, and at no other time
+        compiled.append(what)
+        return sqlite3.SQLITE_OK
+
+    index.engine.dispose()
+    listen(index.engine, "connect", lambda connection, _: connection.set_authorizer(authorize))
+    search, columns = Search(index), (BY_KEYWORD["InstanceAvailability"], BY_KEYWORD["PatientID"])
+    for patient_id, is_new in (("A_1", True), ("AX1", False), ("none", False)):
+        compiled.clear()
+        assert list(search.find(query_from_keywords(level, {"PatientID": patient_id}), columns)) == []
+        assert bool(compiled) is is_new
 
 
 def test_every_level_is_answered(search: Search) -> None:

@@ -10,18 +10,16 @@ from pathlib import Path
 _LOGGER = logging.getLogger("pacs")
 
 MAX_VALUE_CHARACTERS = 200
-_END_CHARACTERS = 80  # an error ends with its remedy
+MAX_REASON_CHARACTERS = 600  # ours: what it is about, the words of a database, and what to do
 _AGAIN_S = 60.0
 
 
-def escaped(value: object) -> str:
-    """The value as one word: control characters and quotes escaped, quoted if it has spaces; of one of more than 200
-    characters the beginning and the end.
-    """
+def escaped(value: object, most: int = MAX_VALUE_CHARACTERS) -> str:
+    """The value as one word: control characters and quotes escaped, cut at `most`, quoted if it has spaces."""
     text = str(value)
-    if len(text) > MAX_VALUE_CHARACTERS:
-        text = f"{text[: MAX_VALUE_CHARACTERS - _END_CHARACTERS]}...{text[-_END_CHARACTERS:]}"
-    shown = "".join(map(_visible, text))
+    shown = "".join(map(_visible, text[:most]))
+    if len(text) > most:
+        shown += "..."
     return f'"{shown}"' if not shown or " " in shown else shown
 
 
@@ -32,7 +30,12 @@ def _visible(character: str) -> str:
 
 
 def _line(deed: str, facts: dict[str, object]) -> str:
-    return " ".join([deed, *(f"{name}={escaped(value)}" for name, value in facts.items() if value is not None)])
+    told = (
+        f"{name}={escaped(value, MAX_REASON_CHARACTERS if name == 'why' else MAX_VALUE_CHARACTERS)}"
+        for name, value in facts.items()
+        if value is not None
+    )
+    return " ".join([deed, *told])
 
 
 def debug(deed: str, **facts: object) -> None:

@@ -99,8 +99,11 @@ def refuse_while_serving(data_dir: Path, deed: str) -> None:
     """Refuse what must not happen under a running server. Raises: Busy."""
     from pacs_server.service.telling import serving
 
-    if (server := serving(data_dir)) is not None:
-        raise Busy(f"a server runs on {data_dir} (process {server.get('pid', 'unknown')}): stop it before {deed}")
+    if (server := serving(data_dir)) is None:
+        return
+    if Path(f"/proc/{server.get('pid')}").exists():
+        raise Busy(f"a server runs on {data_dir} (process {server['pid']}): stop it before {deed}")
+    raise Busy(f"another pacs works on {data_dir}: wait until it has ended, or stop it, before {deed}")
 
 
 def _remember_config(context: click.Context, _: click.Parameter, value: Path | None) -> None:

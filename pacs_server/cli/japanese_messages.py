@@ -160,6 +160,8 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is already an archive ({} exists); nothing was changed": "{0} はすでにアーカイブです({1} があります)。何も変えていません",
     "another server runs on {}; stop it first, or choose another PACS_DATA":
         "{0} では別のサーバが動いています。先に止めるか、別の PACS_DATA を選んでください",
+    "another pacs works on {}: wait until it has ended, or stop it, before {}":
+        "{0} で別の pacs が動いています。終わるのを待つか、止めてください: {1}",
     "a server runs on {} (process {}): stop it before {}": "{0} でサーバが動いています(プロセス {1})。先に止めてください: {2}",
     "the database {} is gone or empty: if this archive held something, see whether the settings file names the right "
     "database, mount or restore it (pacs restore-backup); or make an empty one with pacs db upgrade --new, add the volumes "

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+_UNFIT: Final = "PostgreSQL のデータベースの文字コードが {0}、照合順序が {1}、ctype が {2} です"
+_FIT: Final = "UTF8、バイト順の照合順序、C でない ctype が必要です"
+
 OF_DATABASE: Final[dict[str, str]] = {
+    "the PostgreSQL database has encoding {}, collation {} and ctype {}; it needs UTF8, texts in the order of their "
+    "bytes, and a ctype that is not C: {}": f"{_UNFIT}。{_FIT}: {{3}}",
+    "the PostgreSQL database has encoding {}, collation {} and ctype {} of ICU; it needs UTF8, texts in the order of "
+    "their bytes, and a ctype that is not C: {}": f"{_UNFIT} (ICU のもの)。{_FIT}: {{3}}",
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
     "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
         "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",
@@ -26,6 +33,13 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "let it in: pg_hba.conf there, then reload": "そのサーバの pg_hba.conf で許可し、読み直させてください",
     "raise max_connections there, or lower workers in pacs.yaml":
         "そのサーバの max_connections を増やすか、pacs.yaml の workers を減らしてください",
+    "let it have more there (ALTER ROLE {} or ALTER DATABASE {} CONNECTION LIMIT), or lower workers in pacs.yaml":
+        "そのサーバで上限を上げるか (ALTER ROLE {0} または ALTER DATABASE {1} の CONNECTION LIMIT)、pacs.yaml の workers を"
+        "減らしてください",
+    "turn ssl on there, or leave sslmode out of the URL":
+        "そのサーバで ssl を有効にするか、URL から sslmode を除いてください",
+    "the URL asks for a standby: name target_session_attrs=read-write there":
+        "URL が待機系を求めています。target_session_attrs=read-write にしてください",
     "correct the host in the URL, or its name in DNS": "URL のホスト名か、DNS でのその名前を直してください",
     "let its user read and write that file, and its folder, which may be mounted read-only":
         "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください (読み取り専用でマウントされていないかも確かめてください)",

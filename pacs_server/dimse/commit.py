@@ -25,7 +25,7 @@ from pacs_server.dicom.commitment import (
 from pacs_server.dimse.reporting import Offer
 from pacs_server.dimse.services import STORAGE_COMMITMENT
 from pacs_server.dimse.session import Session
-from pacs_server.dimse.status import Status, normalised_status_for
+from pacs_server.dimse.status import Status, comment_for, normalised_status_for
 from pacs_server.errors import BadQuery, IndexUnavailable
 from pacs_server.index.commitments import Commitments
 from pacs_server.net.association import Association
@@ -150,7 +150,7 @@ def receive_report(association: Association, command: Command, aet: str, commitm
 
 def _settle(association: Association, command: Command, status: Status, comment: str) -> None:
     association.drain()
-    association.respond(response(command, status, comment=comment), command.context_id)
+    association.respond(response(command, status, comment=comment_for(comment)), command.context_id)
 
 
 def _record(association: Association, command: Command, aet: str, commitments: Commitments) -> tuple[Status, str]:

@@ -14,7 +14,7 @@ from pacs_server.archive.lookup import answers
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
-from pacs_server.dimse.status import Status, status_for
+from pacs_server.dimse.status import Status, comment_for, status_for
 from pacs_server.errors import BadQuery, IndexUnavailable
 from pacs_server.net.message import Command, response
 
@@ -36,7 +36,7 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     answered = session.tally.answered
     asked, status, comment = _answer(session, command, model)
     try:
-        session.association.respond(response(command, status, comment=comment), command.context_id)
+        session.association.respond(response(command, status, comment=comment_for(comment)), command.context_id)
     finally:  # told only now: the peer need not wait for it
         count = session.tally.answered - answered
         metrics.add(metrics.ANSWERS, session.caller.label, number=count)

@@ -19,7 +19,7 @@ from pacs_server.dicom.matching import Model
 from pacs_server.dicom.retrieval import named_in, parse_retrieve
 from pacs_server.dimse.progress import Counts, Progress, RequesterGone, failed_list
 from pacs_server.dimse.session import Session
-from pacs_server.dimse.status import Status, status_for
+from pacs_server.dimse.status import Status, comment_for, status_for
 from pacs_server.dimse.suboperations import SubOperations
 from pacs_server.errors import BadQuery, IndexUnavailable
 from pacs_server.index.registry import Peer
@@ -191,7 +191,8 @@ def _end(
     association = session.association
     syntax = association.contexts[command.context_id].transfer_syntax
     identifier = failed_list(failed_uids, syntax) if failed_uids else None
-    final = response(command, status, comment=comment, has_data_set=identifier is not None, **(counts or {}))
+    told = comment_for(comment)
+    final = response(command, status, comment=told, has_data_set=identifier is not None, **(counts or {}))
     if status != Status.SUCCESS:
         metrics.add(metrics.FAILURES, "move" if command.move_destination else "get", hex(status))
     association.respond(final, command.context_id, identifier)

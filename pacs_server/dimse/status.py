@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Final
 
@@ -69,6 +70,15 @@ _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
 def status_for(error: PacsError) -> Status:
     """The status that tells a peer of an error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Status.PROCESSING_FAILURE)
+
+
+# Where our database is, is nothing for a peer, and would fill a comment (PS3.7 annex C: 64 characters).
+_OF_THE_INDEX: Final = re.compile(r"the index at .+? failed: (connection to server .+? failed: )?")
+
+
+def comment_for(why: str) -> str:
+    """What a peer is told of a reason: of a failure of the index what its database said."""
+    return _OF_THE_INDEX.sub("the index failed: ", why, count=1)
 
 
 # Of the services with N- operations, whose statuses are others for the same reasons.

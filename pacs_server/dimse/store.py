@@ -12,7 +12,7 @@ from pacs_server.archive.ingest import Declared, ingest
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dimse.session import Session
-from pacs_server.dimse.status import Status, status_for
+from pacs_server.dimse.status import Status, comment_for, status_for
 from pacs_server.errors import (
     BadObject,
     IndexConflict,
@@ -34,7 +34,7 @@ def handle_store(session: Session, command: Command) -> None:
     """
     status, comment = _receive(session, command)
     session.association.drain()
-    session.association.respond(response(command, status, comment=comment), command.context_id)
+    session.association.respond(response(command, status, comment=comment_for(comment)), command.context_id)
 
 
 def _receive(session: Session, command: Command) -> tuple[Status, str]:

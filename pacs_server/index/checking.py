@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, false, text, update
 from sqlalchemy import Index as TableIndex
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +25,8 @@ _TAKE_ROOM: Final = text(
     " FROM generate_series(1, 3000)"
 )
 _RECORDED: Final = (patients, studies, series, instances, copies)
+# A server that takes no changes grants the locks, and refuses a change of nothing.
+_CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
 _PRIMARY_CODE: Final = 0xFF
 _BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
@@ -33,7 +35,8 @@ _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
 def write_nothing(index: Index) -> None:
     """Wait for the turn and take the locks of an object that is recorded, and record none.
 
-    Raises: IndexUnavailable when another program keeps the index or a table locked, or its rights are not enough.
+    Raises: IndexUnavailable when another program keeps the index or a table locked, its rights are not enough, or the
+    server takes no changes.
     """
     with index.write() as connection:
         _lock_as_recording_does(connection)
@@ -57,6 +60,7 @@ def _lock_as_recording_does(connection: Connection) -> None:
     """With SQLite a turn to write is all that it takes."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"LOCK TABLE {', '.join(map(str, _RECORDED))} IN ROW EXCLUSIVE MODE"))
+        connection.execute(_CHANGE_NOTHING)
 
 
 def differences(index: Index) -> Iterator[str]:

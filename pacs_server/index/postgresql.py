@@ -53,8 +53,9 @@ _TAKES_NOT: Final = ("53100", "53200", "53400", "54", "58")
 
 # Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
 _KIND: Final = text(
-    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype FROM pg_database"
-    " WHERE datname = current_database()"
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,"
+    " to_jsonb(pg_database) ->> 'datlocprovider' = 'i' AS is_of_icu"  # a column since PostgreSQL 15
+    " FROM pg_database WHERE datname = current_database()"
 )
 _INSERT: Final = re.compile(r"(INSERT INTO .* VALUES )(\(.*\))( RETURNING .*)", re.DOTALL)
 _COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' < '\U0010ffff' AND lower('Ä') = 'ä'")
@@ -109,10 +110,11 @@ def refuse_unfit(connection: Connection) -> None:
     kind = connection.execute(_KIND).one()
     if kind.encoding == "UTF8" and connection.execute(_COMPARES).scalar():
         return
+    of, by = (" of ICU", " --locale-provider=libc") if kind.is_of_icu else ("", "")
     raise ConfigError(
-        f"the PostgreSQL database has encoding {kind.encoding}, collation {kind.datcollate} and ctype {kind.datctype}; "
-        "it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
-        "createdb -T template0 -E UTF8 --locale=C.UTF-8 NAME (or --lc-collate=C --lc-ctype=en_US.UTF-8)"
+        f"the PostgreSQL database has encoding {kind.encoding}, collation {kind.datcollate} and ctype {kind.datctype}"
+        f"{of}; it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
+        f"createdb -T template0 -E UTF8{by} --locale=C.UTF-8 NAME (or{by} --lc-collate=C --lc-ctype=en_US.UTF-8)"
     )
 
 

@@ -20,6 +20,7 @@ _WRITABLE: Final = (
     "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
     "them is no standby, and that default_transaction_read_only is off there"
 )
+_OF_A_PRIMARY: Final = "the URL asks for a standby: name target_session_attrs=read-write there"
 _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
@@ -42,7 +43,8 @@ def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: 
         unfit = _first_of(_UNFIT_WORDS, words)
         remedy, is_unfit = unfit or _first_of(_by_words(url), words), bool(unfit)
     is_away = kind is IndexUnreachable and (state or "08").startswith(_CONNECTION_STATES)
-    if not remedy and is_away and hasattr(reason, "pgcode"):  # not of the pool, all of whose connections are in use
+    # Not for those of the pool, all of whose connections are in use; nor where a server was found, and said no.
+    if not remedy and is_away and hasattr(reason, "pgcode") and "FATAL:" not in words:
         remedy = _LOOK_THERE
     return (IndexUnfit if is_unfit else kind)(f"the index at {shown_url} failed: {words}", remedy)
 
@@ -79,8 +81,18 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
             f"createdb -O {user} -T template0 -E UTF8 --locale=C.UTF-8 {name}, or correct the name in the URL",
         ),
         (r'role ".*" does not exist', f"createuser --pwprompt {user}, or correct the user in the URL"),
-        (r"no pg_hba\.conf entry|(Peer|Ident) authentication failed", "let it in: pg_hba.conf there, then reload"),
+        (
+            r"no pg_hba\.conf entry|pg_hba\.conf rejects connection|(Peer|Ident) authentication failed",
+            "let it in: pg_hba.conf there, then reload",
+        ),
         (r"too many clients|remaining connection slots", "raise max_connections there, or lower workers in pacs.yaml"),
+        (
+            r"too many connections for (role|database)",
+            f"let it have more there (ALTER ROLE {user} or ALTER DATABASE {name} CONNECTION LIMIT), "
+            "or lower workers in pacs.yaml",
+        ),
+        (r"server does not support SSL", "turn ssl on there, or leave sslmode out of the URL"),
+        (r"server is not in hot standby mode|session is not read-only", _OF_A_PRIMARY),
         (r"session is read-only|server is in hot standby mode", _WRITABLE),
         (r"No space left on device|could not write init file", _ROOM),
         (r"could not translate host name", "correct the host in the URL, or its name in DNS"),

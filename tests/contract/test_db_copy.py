@@ -12,6 +12,8 @@ from sqlalchemy import delete, func, insert, inspect, select, update
 from support.arrivals import arrival
 from support.filling import fill, held
 
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.main import run
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Busy, CopyDiffers, Refused
 from pacs_server.index import copying
@@ -155,6 +157,15 @@ def test_a_copy_whose_process_is_killed_leaves_no_table(settings: Settings, urls
 def test_nothing_is_copied_while_a_server_runs(settings: Settings, urls: tuple[str, str]) -> None:
     with instance_lock(settings.data_dir), pytest.raises(Busy):
         list(copy_database(settings, urls[1]))
+
+
+def test_two_copies_at_once_are_told_from_a_server(
+    settings: Settings, urls: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-c", str(settings.data_dir / "pacs.yaml"), "db", "copy", "--to", urls[1]]
+    with instance_lock(settings.data_dir):
+        assert run(words) == ExitCode.BUSY
+    assert f"another pacs works on {settings.data_dir}: wait until it has ended" in capsys.readouterr().err
 
 
 def test_databases_of_the_same_kind_are_refused_with_what_does_it(settings: Settings, urls: tuple[str, str]) -> None:

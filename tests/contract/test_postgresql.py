@@ -265,6 +265,16 @@ def test_a_locked_table_is_noticed_before_an_object_is_refused(url: str, tried: 
     locking.dispose()
 
 
+@pytest.mark.parametrize("tried", [write_nothing, write_once])
+def test_a_server_that_takes_no_changes_is_noticed_before_an_object_is_refused(
+    url: str, tried: Callable[[Index], None]
+) -> None:
+    with closing(Index.open(f"{url}&options=-c default_transaction_read_only=on")) as index:
+        with pytest.raises(IndexUnreachable, match="in a read-only transaction") as raised:
+            tried(index)
+        assert raised.value.remedy.startswith("name every server in the URL, and target_session_attrs=read-write")
+
+
 def test_rights_that_are_missing_are_noticed_before_an_object_is_refused(url: str) -> None:
     ruling = create_engine(parse_url(url))
     with ruling.begin() as other:
@@ -323,7 +333,7 @@ def test_a_queue_does_not_wait_one_after_the_other_for_a_server_that_takes_no_co
     [
         "LC_COLLATE 'C' LC_CTYPE 'C'",
         "ENCODING 'SQL_ASCII' LOCALE 'C'",
-        "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C.UTF-8'",
+        "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C.UTF-8'",  # what createdb makes where that is a cluster's own
     ],
 )
 def test_a_database_whose_texts_would_compare_otherwise_is_refused_with_the_way_to_make_one(
@@ -331,8 +341,11 @@ def test_a_database_whose_texts_would_compare_otherwise_is_refused_with_the_way_
 ) -> None:
     name = f"unfit_{abs(hash(made_with))}"
     cluster.execute(f"CREATE DATABASE {name} TEMPLATE template0 {made_with}")
-    with pytest.raises(ConfigError, match=r"createdb -T template0 -E UTF8 --locale=C\.UTF-8"):
+    with pytest.raises(ConfigError, match=r"createdb -T template0 -E UTF8 .*--locale=C\.UTF-8 NAME") as refused:
         upgrade(cluster.url(name))
+    assert (
+        (" of ICU;" in str(refused.value)) is ("--locale-provider=libc" in str(refused.value)) is ("icu" in made_with)
+    )
     assert cluster.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'patients'", name) == 0
 
 

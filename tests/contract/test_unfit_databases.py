@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 from support.postgres import Cluster
 
@@ -12,7 +13,8 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.japanese import in_japanese
 from pacs_server.cli.main import run
 from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
-from pacs_server.index.engine import Index
+from pacs_server.index.engine import Index, parse_url
+from pacs_server.index.remedies import unavailable
 from pacs_server.index.schema import upgrade
 
 AWAY = "postgresql://pacs@127.0.0.1:1,localhost:1/pacs"
@@ -25,6 +27,12 @@ def as_somebody(cluster: Cluster, name: str, *, with_password: bool = True) -> s
     if with_password:
         cluster.let_in(f"local {name} all scram-sha-256")
     return cluster.url(name).replace("pacs@", f"user_of_{name}@")
+
+
+def limited(cluster: Cluster, what: str, name: str) -> str:
+    url = as_somebody(cluster, name, with_password=False)
+    cluster.execute(f"ALTER {what} CONNECTION LIMIT 0")
+    return url
 
 
 def made_empty(cluster: Cluster, name: str) -> str:
@@ -64,6 +72,22 @@ UNFIT: dict[str, tuple[Callable[[Cluster], str], type[IndexUnavailable], str, st
         "let user_of_owned own it and its tables (ALTER DATABASE owned OWNER TO user_of_owned, ALTER TABLE likewise), "
         "or GRANT it what is missing",
     ),
+    "no connection left for the user": (
+        lambda cluster: limited(cluster, "ROLE user_of_limited", "limited"), IndexUnreachable,
+        'too many connections for role "user_of_limited"',
+        "let it have more there (ALTER ROLE user_of_limited or ALTER DATABASE limited CONNECTION LIMIT), or lower "
+        "workers in pacs.yaml",
+    ),
+    "no connection left for the database": (
+        lambda cluster: limited(cluster, "DATABASE closed", "closed"), IndexUnreachable,
+        'too many connections for database "closed"',
+        "let it have more there (ALTER ROLE user_of_closed or ALTER DATABASE closed CONNECTION LIMIT), or lower "
+        "workers in pacs.yaml",
+    ),
+    "a standby is asked for": (
+        lambda cluster: cluster.url("postgres") + "&target_session_attrs=standby", IndexUnreachable,
+        "server is not in hot standby mode", "the URL asks for a standby: name target_session_attrs=read-write there",
+    ),
     "an unknown option": (
         lambda cluster: cluster.url("postgres") + "&foo=1", IndexUnfit, 'invalid connection option "foo"',
         "correct what stands behind the ? in the URL",
@@ -98,6 +122,23 @@ def test_what_is_wrong_is_told_with_what_to_do_and_without_names_of_classes(case
     assert "\n" not in told
     assert in_japanese(told).endswith(in_japanese(remedy))
     assert in_japanese(remedy) != remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("server does not support SSL, but SSL was required", "turn ssl on there, or leave sslmode out of the URL"),
+        ('FATAL:  pg_hba.conf rejects connection for host "::1"', "let it in: pg_hba.conf there, then reload"),
+        ("FATAL:  the database system is starting up", ""),
+        ("Connection refused", "see that PostgreSQL runs there, that the URL names its host and port"),
+    ],
+)
+def test_a_server_that_was_found_is_not_looked_for(words: str, remedy: str) -> None:
+    reason = psycopg2.OperationalError(f'connection to server at "127.0.0.1", port 5432 failed: {words}')
+    told = unavailable(AWAY, parse_url(AWAY), IndexUnreachable, reason).remedy
+    assert told.startswith(remedy)
+    assert bool(told) is bool(remedy)
+    assert not told or in_japanese(told) != told
 
 
 def test_a_file_that_holds_tables_of_something_else_is_as_unfit(tmp_path: Path) -> None:

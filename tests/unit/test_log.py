@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pacs_server.log import MAX_VALUE_CHARACTERS, Recurring, escaped
+from pacs_server import log
+from pacs_server.log import MAX_REASON_CHARACTERS, MAX_VALUE_CHARACTERS, Recurring, escaped
 
 
 @pytest.mark.parametrize(
@@ -27,11 +28,18 @@ def test_a_value_is_shown_without_control_characters(value: object, shown: str) 
     assert escaped(value) == shown
 
 
-def test_of_a_long_value_the_beginning_and_the_end_are_shown() -> None:
-    shown = escaped("x" * 1_000_000)
-    assert (shown.count("x"), shown.strip("x")) == (MAX_VALUE_CHARACTERS, "...")
-    told = "postgresql://" + "a" * 300 + ": it does not answer; look whether it runs: pg_isready"
-    assert escaped(told).endswith('it does not answer; look whether it runs: pg_isready"')
+def test_a_long_value_is_cut_and_says_so() -> None:
+    assert escaped("x" * 1_000_000) == "x" * MAX_VALUE_CHARACTERS + "..."
+
+
+def test_a_reason_has_room_for_what_it_is_about_and_the_remedy(lines: list[str]) -> None:
+    why = f"postgresql://{'a' * 300} failed: {'b' * 200}: do this"
+    log.error("not stored", calling="c" * 300, why=why)
+    log.error("not stored", why="x" * 1_000)
+    assert lines == [
+        f'ERROR not stored calling={"c" * MAX_VALUE_CHARACTERS}... why="{why}"',
+        f"ERROR not stored why={'x' * MAX_REASON_CHARACTERS}...",
+    ]
 
 
 @pytest.fixture

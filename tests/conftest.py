@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from support.seaweedfs import SeaweedFS
 
 
+# On a busy machine one example may take longer than the 200 ms that are usual.
+hypothesis.settings.register_profile("usual", deadline=None)
+hypothesis.settings.load_profile("usual")
 # By ./scripts/fuzz --target values.
 hypothesis.settings.register_profile("many", max_examples=5_000, deadline=None)
 

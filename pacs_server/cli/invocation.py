@@ -80,7 +80,7 @@ def tell_of(invocation: Invocation) -> None:
 def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
     """The settings file: the given one, else PACS_CONFIG, else that of PACS_DATA, else the first that exists.
 
-    Raises: ConfigError when none of the usual places has one.
+    Raises: ConfigError when none of the usual places has one, or one may not be looked into.
     """
     if given is not None:
         return given
@@ -90,8 +90,13 @@ def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
         return Path(data) / SETTINGS_NAME
     places = (DEFAULT_DATA / SETTINGS_NAME, SYSTEM_SETTINGS)
     for place in places:
-        if place.exists():
-            return place
+        try:
+            if place.exists():
+                return place
+        except PermissionError as error:
+            raise ConfigError(
+                f"{place} cannot be read: {error.strerror}; run pacs as the user of the server, or name a file with -c"
+            ) from error
     raise ConfigError(f"no settings file at {' or '.join(map(str, places))}: name one with -c, or make one: pacs init")
 
 

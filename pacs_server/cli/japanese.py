@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 _COLUMNS: Final = 76
+_SHORT: Final = 14
 _PREFIX: Final = "pacs: "
 
 
@@ -65,11 +66,11 @@ def label_in_japanese(label: str, key: str = "") -> str:
 @lru_cache(maxsize=1_000)  # in a long table the same words come again and again
 def in_japanese(message: str) -> str:
     """A message in Japanese with the same values, or as it is."""
+    if message.startswith(_PREFIX):
+        return _PREFIX + in_japanese(message.removeprefix(_PREFIX))
     for pattern, japanese in _templates():
         if found := pattern.fullmatch(message):
             return japanese.format(*map(_cause, found.groups()))
-    if message.startswith(_PREFIX):
-        return _PREFIX + in_japanese(message.removeprefix(_PREFIX))
     return _cause(message)
 
 
@@ -101,7 +102,12 @@ def _causes() -> list[tuple[re.Pattern[str], str]]:
 def _by_how_much_they_say(messages: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
     """Those that say most come first, so that "changed {}" does not take what "changed volume {}" is for."""
     ordered = sorted(messages.items(), key=lambda one: -len(one[0].replace("{}", "")))
-    return [
-        (re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), japanese)
-        for english, japanese in ordered
-    ]
+    return [(re.compile(_pattern(english), re.DOTALL), japanese) for english, japanese in ordered]
+
+
+def _pattern(english: str) -> str:
+    """A value with which a short one begins is a word, so that "{} studies {}" takes no sentence that speaks of studies."""
+    first, *rest = map(re.escape, english.split("{}"))
+    is_short = not first and len(english.replace("{}", "")) <= _SHORT
+    values = [r"((?:(?![:;] ).)+?)" if is_short else "(.+?)", *["(.+?)"] * len(rest)]
+    return first + "".join(value + piece for value, piece in zip(values, rest, strict=False))

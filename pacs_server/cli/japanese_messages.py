@@ -6,6 +6,7 @@ from typing import Final
 
 from pacs_server.cli.japanese_messages_database import OF_DATABASE
 from pacs_server.cli.japanese_messages_peers import OF_PEERS
+from pacs_server.cli.japanese_messages_refusals import OF_REFUSALS
 from pacs_server.cli.japanese_messages_sites import OF_SITES
 from pacs_server.cli.japanese_messages_standing import OF_STANDING
 from pacs_server.cli.japanese_messages_usage import OF_THE_LIBRARY, OF_USAGE
@@ -14,6 +15,7 @@ from pacs_server.cli.japanese_words import WORDS
 MESSAGES: Final[dict[str, str]] = {
     **OF_DATABASE,
     **OF_PEERS,
+    **OF_REFUSALS,
     **OF_SITES,
     **OF_STANDING,
     **OF_USAGE,
@@ -34,11 +36,10 @@ MESSAGES: Final[dict[str, str]] = {
     "{} rows": "{0} 行",
     "no alarm stands": "続いている警報はありません",
     "alarms wait, because {} does not take them: {}": "{0} が受け取らないため、警報が待っています: {1}",
-    "files and rows agree": "ファイルとインデックスは一致しています",
     "every file was taken in": "すべてのファイルを取り込みました",
     "stopped after {}, there may be more": "{0} 件で止めました。まだあるかもしれません",
-    "pacs: unexpected: {}; this is a fault in pacs, please report the lines above":
-        "pacs: 予期しない誤り: {0}。pacs の不具合です。上の行を報告してください",
+    "unexpected: {}; this is a fault in pacs, please report the lines above":
+        "予期しない誤り: {0}。pacs の不具合です。上の行を報告してください",
     "made an archive in {}": "アーカイブを {0} に作りました",
     "made one more node of the archive that the database is of":
         "そのデータベースのアーカイブに、ノードを一つ加えました",
@@ -179,7 +180,7 @@ MESSAGES: Final[dict[str, str]] = {
         "インデックスのスキーマ {0} は、より新しい版のものです。その版か、それ以降の版を入れてください",
     "the database has schema {}, this release needs {}: copying it beside itself, then upgrading it":
         "データベースのスキーマは {0}、この版に必要なのは {1} です。隣に写しを取ってから更新します",
-    "{} objects have no good copy but on {}: pacs storage drain {} first":
+    "{} objects have no good copy but on {}: first pacs storage drain {}":
         "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} を実行してください",
     "{} is the only volume: add another one first": "{0} は唯一のボリュームです。先に別のものを追加してください",
     "a volume {} exists already; pacs storage list shows them": "ボリューム {0} はすでにあります。pacs storage list で確認できます",
@@ -198,7 +199,6 @@ MESSAGES: Final[dict[str, str]] = {
     "{} of at least {} copies could be written: {}": "少なくとも {1} つ必要なコピーのうち {0} つしか書けませんでした: {2}",
     "nothing there is selected": "該当するものはありません",
     "dry run: {}; do it with --yes": "試行: {0}。実行するには --yes を付けてください",
-    "{} objects of {} studies ({}) {}": "オブジェクト {0}、検査 {1} ({2}): {3}",
     "kept: {} objects: {}": "残します: オブジェクト {0}: {1}",
     "{} studies {}": "検査 {0}: {1}",
     "{} of the studies are on hold ({}), so nothing was deleted; pacs hold list says why, pacs hold remove ends a hold":

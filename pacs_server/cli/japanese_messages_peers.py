@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from pacs_server.cli.japanese_messages_database import WHY_A_DATABASE
+from pacs_server.cli.japanese_messages_refusals import OF_REFUSALS
 from pacs_server.cli.japanese_messages_sites import WHY_A_SITE
 from pacs_server.cli.japanese_messages_standing import WHY_A_PART
 from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, WHY_A_VALUE
@@ -156,11 +157,11 @@ OF_PEERS: Final[dict[str, str]] = {
         "移動を許していますが、アドレスの登録がないので自分自身へは移動できません",
     "if it should: pacs ae set {} --host H --port P": "移動させるなら: pacs ae set {0} --host H --port P",
     "{} objects wait for it since {}: {}": "{1} から {0} 件が送信を待っています: {2}",
-    "when that is mended: pacs send retry {}": "直したあとで: pacs send retry {0}",
+    "when that is mended: pacs send retry --to {}": "直したあとで: pacs send retry --to {0}",
     "{} objects wait for it, {} were sent": "{0} 件が送信を待ち、{1} 件を送りました",
     "it refused {} objects for good: {}": "{0} 件は受け取りを断られました: {1}",
-    "pacs send list, then pacs send retry {} or pacs send drop":
-        "pacs send list で確かめ、pacs send retry {0} か pacs send drop を実行してください",
+    "pacs send list, then pacs send retry --to {} or pacs send drop":
+        "pacs send list で確かめ、pacs send retry --to {0} か pacs send drop を実行してください",
     "it cannot send back what it is not sent: leave out --no-store, or --send-back":
         "送らないものは送り返せません。--no-store か --send-back のどちらかだけにしてください",
 }  # fmt: skip
@@ -171,6 +172,7 @@ CAUSES: Final[dict[str, str]] = {
     **WHY_A_SITE,
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,
+    **OF_REFUSALS,
     # what a service manager handed over, and what the socket unit has to say
     "something that is no socket": "ソケットではないもの",
     "a TCP socket that does not listen": "待ち受けていない TCP ソケット",

@@ -127,7 +127,7 @@ OF_STANDING: Final[dict[str, str]] = {
         "{1} にあるコピー {0} 件(うち唯一のもの {2} 件)を別の場所にも作ります。実行するには --yes を付けてください",
     "would forget {} with its {} copies; its files stay; do it with --yes":
         "{0} の登録と、そのコピー {1} 件の記録を消します。ファイルは残ります。実行するには --yes を付けてください",
-    "a server may be writing to {} at this moment: pacs storage drain {} --yes first":
+    "a server may be writing to {} at this moment: first pacs storage drain {} --yes":
         "サーバが {0} に書き込んでいるかもしれません。先に pacs storage drain {1} --yes を実行してください",
     "{} is not volume {}: {}": "{0} はボリューム {1} ではありません: {2}",
     "another volume is at {} (id {}); nothing was changed":

@@ -226,9 +226,9 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
             lives(one, datetime.now(UTC)) for one in node.nodes.all()
         )
         if is_served and row.mode is not VolumeMode.DRAINING:
-            raise Refused(f"a server may be writing to {name} at this moment: pacs storage drain {name} --yes first")
+            raise Refused(f"a server may be writing to {name} at this moment: first pacs storage drain {name} --yes")
         if only := _only_on(node, row):
-            raise Refused(f"{only} objects have no good copy but on {name}: pacs storage drain {name} first")
+            raise Refused(f"{only} objects have no good copy but on {name}: first pacs storage drain {name}")
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")
         if not yes:

@@ -31,6 +31,7 @@ from pacs_server.dicom.predicates import (
     Between,
     BetweenMoments,
     HasItem,
+    Nothing,
     Predicate,
     ValuePredicate,
     is_universal,
@@ -39,6 +40,10 @@ from pacs_server.dicom.predicates import (
 from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary, reserves
 from pacs_server.errors import BadQuery
 
+_FORMS: Final = {
+    Matching.DATE: "date: write 20260131, 20260101-20260131, -20260131 or 20260101-",
+    Matching.TIME: "time: write 1530, 153000, 0800-1200, -1200 or 0800-",
+}
 MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
 
 
@@ -198,6 +203,8 @@ def _typed(keyword: str, text: str, known: Mapping[str, Attribute]) -> list[Valu
     if not _is_ready(attribute):
         raise BadQuery(f"{keyword} is still being read from the files: pacs index fields list shows how far it is")
     predicate = predicate_of(attribute, text)
+    if isinstance(predicate, Nothing) and (form := _FORMS.get(attribute.matching)):
+        raise BadQuery(f"{text} is no {form}")
     return [] if predicate is None else [predicate]
 
 

@@ -189,13 +189,13 @@ def _queue(node: Node, peer: Peer) -> Iterator[Finding]:
         return
     if backlog.is_failing and backlog.waiting_since is not None:
         told = f"{backlog.waiting} objects wait for it since {_at(backlog.waiting_since)}: {backlog.error}"
-        yield Finding(check="queue", told=told, remedy=f"when that is mended: pacs send retry {peer.aet}")
+        yield Finding(check="queue", told=told, remedy=f"when that is mended: pacs send retry --to {peer.aet}")
     elif not backlog.dead:
         yield Finding(check="queue", told=f"{backlog.waiting} objects wait for it, {backlog.sent} were sent")
     if backlog.dead:
         told = f"it refused {backlog.dead} objects for good: {backlog.error}"
         yield Finding(
-            check="queue", told=told, remedy=f"pacs send list, then pacs send retry {peer.aet} or pacs send drop"
+            check="queue", told=told, remedy=f"pacs send list, then pacs send retry --to {peer.aet} or pacs send drop"
         )
 
 

@@ -150,7 +150,7 @@ def _arguments() -> argparse.Namespace:
         help=f"measure the archive and these in turn, three times: {peers}; rows: {', '.join(against.ROWS)}",
     )
     parser.add_argument("--repeat", type=_positive, metavar="N", help="run all N times, tell medians (1; --against 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
+    parser.add_argument("--json", type=_writable, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--studies", type=_positive, default=100_000, metavar="N", help="indexed for find and start")
     parser.add_argument("--seed", type=int, default=1338, metavar="N", help="of the data that is made (1338)")
     work = _ROOT / "build" / "bench"
@@ -173,6 +173,16 @@ def _peers(text: str) -> list[str]:
     return names
 
 
+def _writable(text: str) -> Path:
+    """A file that can be written, tried before an hour of measuring."""
+    path = Path(text)
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -185,7 +195,10 @@ def _complaint(work: Path, needed_gib: int) -> str:
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (on Debian: apt-get install dcmtk)"
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{work} cannot be made: {error.strerror}; name another --work"
     if shutil.disk_usage(work).free < needed_gib << 30:
         return f"{work} has less than {needed_gib} GiB of free space; name another --work"
     return ""

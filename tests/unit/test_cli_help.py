@@ -159,10 +159,13 @@ def test_settings_are_found_in_the_documented_order(tmp_path):
     assert find_settings(None, {}) == Path("pacs-data/pacs.yaml")
 
 
-@pytest.mark.parametrize("words", [("PatientID",), ("=1",), ("A=1", "A=2")])
-def test_keys_that_are_no_keys_are_refused(words):
-    with pytest.raises(click.UsageError):
-        key_values(words)
+def test_a_usual_place_that_may_not_be_looked_into_is_named_with_what_to_do(monkeypatch):
+    def closed(path):  # as for another user: root is let in everywhere
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied; run pacs as the user of the server"):
+        find_settings(None, {})
 
 
 def test_a_value_may_hold_an_equals_sign_and_be_empty():

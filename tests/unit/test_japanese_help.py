@@ -182,6 +182,19 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
             "pacs: /etc/pacs.yaml line 1: port: is 99999, but has to be between 0 and 65535",
             "pacs: /etc/pacs.yaml line 1: port: 値は 99999 ですが、0 から 65535 まででなければなりません",
         ),
+        (
+            "pacs: no study 1.2.3 is held; pacs find studies lists those there are",
+            "pacs: 検査 1.2.3 は保管していません。pacs find studies で一覧を表示できます",
+        ),
+        (
+            "X (x:1) refused the connection: nothing listens on that port",
+            "X (x:1) は接続を拒否しました。そのポートでは何も待ち受けていません",
+        ),
+        ("a word: about studies that are new", "a word: about studies that are new"),
+        (
+            "dry run: 8 objects of 1 studies (2 KiB) go to the trash; do it with --yes",
+            "試行: オブジェクト 8、検査 1 (2 KiB): ごみ箱へ移します。実行するには --yes を付けてください",
+        ),
         ("/mnt/online: something new: good", "/mnt/online: something new: good"),
     ],
 )

@@ -13,7 +13,7 @@ from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
-from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf
+from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf, predicate_of
 from pacs_server.dicom.retrieval import Named, named_in, parse_retrieve
 from pacs_server.errors import BadQuery
 
@@ -59,7 +59,20 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     [("StudyDate", "--"), ("StudyDate", "2020"), ("StudyTime", "99"), ("StudyInstanceUID", "1.*"), ("Rows", "x")],
 )
 def test_a_value_that_the_vr_cannot_have_matches_nothing(keyword: str, value: str) -> None:
-    assert isinstance(predicate(keyword, value), Nothing)
+    assert isinstance(predicate_of(BY_KEYWORD[keyword], value), Nothing)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "form"),
+    [
+        ("StudyDate", "2026-01-31", "no date: write 20260131"),
+        ("StudyDate", "20261345", "no date"),
+        ("StudyTime", "99", "no time"),
+    ],
+)
+def test_a_person_who_types_no_date_is_told_how_one_is_written(keyword: str, value: str, form: str) -> None:
+    with pytest.raises(BadQuery, match=f"^{value} is {form}"):
+        query_from_keywords(Level.STUDY, {keyword: value})
 
 
 def test_an_unknown_keyword_is_named_with_the_nearest() -> None:

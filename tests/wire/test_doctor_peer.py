@@ -347,4 +347,4 @@ def test_what_cannot_be_moved_nor_sent_is_named(archive: Archive, tmp_path: Path
         waiting.send_signal(9)
     assert "1 objects wait for it" in told
     assert "refused the connection" in told
-    assert "pacs send retry AWAY" in remedy
+    assert "pacs send retry --to AWAY" in remedy

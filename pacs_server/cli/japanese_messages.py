@@ -209,6 +209,8 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing is in conflict there: pacs conflicts list shows where something is":
         "そこに食い違いはありません。pacs conflicts list で一覧が見られます",
     "added rule {}; pacs tier plan shows what it would move": "規則 {0} を加えました。移るものは pacs tier plan で確認できます",
+    "would remove rule {}; what it moved stays where it is; do it with --yes":
+        "規則 {0} を取り除きます。すでに移したものはそのままです。実行するには --yes を付けてください",
     "removed rule {}": "規則 {0} を取り除きました",
     "a rule {} exists already; pacs tier rule remove {} removes it":
         "規則 {0} はすでにあります。pacs tier rule remove {1} で取り除けます",

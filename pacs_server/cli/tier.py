@@ -105,12 +105,17 @@ def list_(invocation: Invocation) -> ExitCode:
     return ExitCode.DONE
 
 
-@rule.command(example="pacs tier rule remove old")
+@rule.command(example="pacs tier rule remove old --yes")
 @click.argument("name")
+@confirmed
 @pass_invocation
-def remove(invocation: Invocation, name: str) -> ExitCode:
+def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     """Remove a rule. What it moved stays where it is."""
     with invocation.node() as node:
+        if not yes:
+            node.rules.one(name)
+            talk(f"would remove rule {name}; what it moved stays where it is; do it with --yes")
+            return ExitCode.DONE
         node.rules.remove(name)
     talk(f"removed rule {name}")
     return ExitCode.DONE

@@ -102,6 +102,13 @@ class TierRules:
             told = [json.loads(value) for value in connection.execute(prefixed).scalars()]
         return [TierRule(**(one | {"modalities": tuple(one["modalities"])})) for one in told]
 
+    def one(self, name: str) -> TierRule:
+        """The rule of that name. Raises: UnknownName; IndexUnavailable."""
+        found = next((rule for rule in self.all() if rule.name == name), None)
+        if found is None:
+            raise UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
+        return found
+
     def add(self, rule: TierRule) -> None:
         """Add a rule. Raises: Refused when its name is taken; IndexUnavailable."""
         with self._index.write() as connection:
@@ -111,9 +118,9 @@ class TierRules:
 
     def remove(self, name: str) -> None:
         """Remove a rule. Raises: UnknownName; IndexUnavailable."""
+        self.one(name)
         with self._index.write() as connection:
-            if not connection.execute(delete(site).where(site.c.name == _RULE + name)).rowcount:
-                raise UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
+            connection.execute(delete(site).where(site.c.name == _RULE + name))
 
     def window(self) -> Window | None:
         """When the server moves by itself; None when it does not. Raises: IndexUnavailable."""

@@ -60,10 +60,7 @@ class StudyMove:
 
 def chosen_rules(node: Node, name: str | None) -> list[TierRule]:
     """The rules of the site, or the one of this name. Raises: UnknownName; IndexUnavailable."""
-    rules = [rule for rule in node.rules.all() if name in (None, rule.name)]
-    if name is not None and not rules:
-        raise UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
-    return rules
+    return node.rules.all() if name is None else [node.rules.one(name)]
 
 
 def planned(node: Node, rules: Sequence[TierRule], room: Room) -> Iterator[StudyMove]:

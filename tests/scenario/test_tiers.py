@@ -266,3 +266,7 @@ def test_a_rule_that_cannot_move_anything_says_why(site: Site) -> None:
     said = site.archive.pacs("tier", "run", "--rule", "old").stderr
     assert "no volume of tier cold takes anything now: cold is read-only" in said
     site.archive.pacs("tier", "run", "--rule", "none", expect=2)
+    for given, left in ((), ["old", "warm"]), (("--yes",), ["warm"]):
+        site.archive.pacs("tier", "rule", "remove", "old", *given)
+        assert [one["name"] for one in site.archive.report("tier", "rule", "list")] == left
+    site.archive.pacs("tier", "rule", "remove", "old", expect=2)

@@ -45,8 +45,8 @@ class Progress:
     comment: str = ""
     arrived: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, item: Deliverable, status: int) -> None:
-        """Count one sub-operation by the status of its C-STORE response."""
+    def note(self, item: Deliverable, status: int) -> bool:
+        """Count one sub-operation by the status of its C-STORE response; whether the receiver took the object."""
         self.remaining -= 1
         if status == Status.SUCCESS:
             self.completed += 1
@@ -54,8 +54,9 @@ class Progress:
             self.warning += 1
         else:
             self.failed_uids.append(item.sop_uid)
-            return
+            return False
         self.arrived.setdefault(item.study_uid, []).append(item.sop_uid)
+        return True
 
     def counts(self) -> Counts:
         """The four counts of a response."""
@@ -119,12 +120,13 @@ class Watch:
 
 
 def failed_list(uids: Sequence[str], transfer_syntax: str) -> bytes:
-    """The identifier that names the objects that failed, as many as one element can hold.
+    """The identifier that names the objects that failed, as many as one element can hold: with explicit VR 64 KiB.
 
-    Source: PS3.4 section C.4.2.1.4.2 (Failed SOP Instance UID List).
+    Source: PS3.4 section C.4.2.1.4.2 (Failed SOP Instance UID List), PS3.5 section 7.1.2.
     """
+    encoding = encoding_of(transfer_syntax)
     value = "\\".join(uids).encode("latin-1")
-    if len(value) > _MAX_UI_BYTES:
+    if encoding.explicit and len(value) > _MAX_UI_BYTES:
         value = value[: value.rindex(b"\\", 0, _MAX_UI_BYTES)]
     value += b"\0" * (len(value) % 2)
-    return encoding_of(transfer_syntax).write_header(_FAILED_UID_LIST, b"UI", len(value)) + value
+    return encoding.write_header(_FAILED_UID_LIST, b"UI", len(value)) + value

@@ -175,7 +175,8 @@ def _finish(session: Session, command: Command, progress: Progress, *, cancelled
     counts = progress.counts()
     if not cancelled:
         del counts["remaining"]  # PS3.4 C.4.2.1.6: only in Pending and Cancel responses
-    _end(session, command, status, progress.comment, failed_uids=progress.failed_uids, counts=counts)
+    comment = "" if status == Status.SUCCESS else progress.comment  # what was mended by another attempt is no matter
+    _end(session, command, status, comment, failed_uids=progress.failed_uids, counts=counts)
 
 
 def _end(

@@ -308,10 +308,9 @@ class SubOperations:
     def _count(self, outcome: _Outcome) -> None:
         """Note what became of an object, and tell the requester now and then. Raises: RequesterGone."""
         self._progress.comment = outcome.reason or self._progress.comment
-        self._progress.note(outcome.item, outcome.status)
-        if outcome.status == Status.SUCCESS:
+        is_sent = self._progress.note(outcome.item, outcome.status)
+        if is_sent:
             self._archive.on_read(outcome.item)
-        is_sent = outcome.status == Status.SUCCESS
         self._tally.sent += is_sent
         self._tally.not_sent += not is_sent
         metrics.add(metrics.SENT, "move" if self._originator else "get", "sent" if is_sent else "failed")

@@ -184,7 +184,10 @@ class SurvivalNotes:
 
 
 def _facts(told: Standing) -> dict[str, object]:
-    return {**{aspect.value: number for aspect, number in _numbers(told.site).items()}, "gone": told.gone}
+    numbers = _numbers(told.site)
+    if told.gone and not told.site.placements:  # nothing is left that a loss could end
+        numbers |= {Aspect.DATA: -1, Aspect.RETRIEVING: -1}
+    return {**{aspect.value: number for aspect, number in numbers.items()}, "gone": told.gone}
 
 
 def _numbers(site: Site) -> dict[Aspect, int]:

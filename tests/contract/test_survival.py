@@ -127,7 +127,7 @@ def test_the_server_notes_what_is_survived_and_counts_again_after_an_hour(house:
         assert noted()["storing"] == 0, "volumes are looked at once a minute"
         notes.look(NOW + timedelta(minutes=60))
         assert noted() == {
-            "data": 5, "storing": -1, "gone": 1, "counted_at": (NOW + timedelta(minutes=60)).isoformat(),
+            "data": -1, "storing": -1, "gone": 1, "counted_at": (NOW + timedelta(minutes=60)).isoformat(),
         }  # fmt: skip
 
 

@@ -41,6 +41,13 @@ def test_a_warning_of_the_receiver_is_counted_as_one(warning: int) -> None:
     assert progress.counts() == {"remaining": 0, "completed": 1, "failed": 0, "warning": 1}
 
 
+@pytest.mark.parametrize(("status", "is_taken"), [(0x0000, True), (0xB000, True), (0xA700, False), (0xC000, False)])
+def test_whether_the_receiver_took_an_object_is_told(status: int, is_taken: bool) -> None:
+    progress = Progress(remaining=1)
+    assert progress.note(item("1.2.1"), status) is is_taken
+    assert bool(progress.arrived) is is_taken
+
+
 def test_a_failed_object_is_named_and_the_rest_still_counts() -> None:
     progress = after(0x0000, 0xA700)
     assert progress.final_status() == Status.SUB_OPERATIONS_WITH_FAILURES
@@ -69,3 +76,4 @@ def test_a_failed_list_that_is_too_long_for_one_element_ends_at_a_whole_uid() ->
     value = encoded[8:].rstrip(b"\0")
     assert len(encoded) <= 65_534 + 8
     assert set(value.split(b"\\")) == {b"1.2.840.10008.1.2.3"}
+    assert failed_list(["1.2.840.10008.1.2.3"] * 5_000, IMPLICIT_LE).count(b"1.2.840.10008.1.2.3") == 5_000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
 _COLUMNS: Final = 76
-_SHORT: Final = 14
+_SHORT: Final = 14  # letters of a template besides its values
 _PREFIX: Final = "pacs: "
 
 

@@ -106,7 +106,7 @@ class TierRules:
         """The rule of that name. Raises: UnknownName; IndexUnavailable."""
         found = next((rule for rule in self.all() if rule.name == name), None)
         if found is None:
-            raise UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
+            raise _unknown(name)
         return found
 
     def add(self, rule: TierRule) -> None:
@@ -118,9 +118,9 @@ class TierRules:
 
     def remove(self, name: str) -> None:
         """Remove a rule. Raises: UnknownName; IndexUnavailable."""
-        self.one(name)
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _RULE + name))
+            if not connection.execute(delete(site).where(site.c.name == _RULE + name)).rowcount:
+                raise _unknown(name)
 
     def window(self) -> Window | None:
         """When the server moves by itself; None when it does not. Raises: IndexUnavailable."""
@@ -160,6 +160,10 @@ class TierRules:
     def _put(self, connection: Connection, name: str, value: str) -> None:
         statement = self._index.insert(site).values(name=name, value=value)
         connection.execute(statement.on_conflict_do_update(index_elements=[site.c.name], set_={"value": value}))
+
+
+def _unknown(name: str) -> UnknownName:
+    return UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
 
 
 def _value(connection: Connection, name: str) -> str | None:

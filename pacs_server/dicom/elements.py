@@ -6,6 +6,8 @@ Source: PS3.5 section 7.1 (element structure), 7.5 (sequences), A.1-A.3 and A.5 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from string import ascii_uppercase
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -22,8 +24,10 @@ EXPLICIT_BE: Final = "1.2.840.10008.1.2.2"
 NATIVE_SYNTAXES: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE, EXPLICIT_BE})
 DEFLATED_SYNTAXES: Final = frozenset({DEFLATED_LE, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
-# VRs whose explicit form has two reserved bytes and a 32-bit length (PS3.5 section 7.1.2).
-LONG_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+# VRs whose explicit form has a 16-bit length. Any other, also one of an edition to come, has two reserved bytes and a
+# 32-bit length (PS3.5 section 7.1.2). What is no pair of capital letters is no VR.
+SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS: Final = frozenset(map(bytes, product(ascii_uppercase.encode(), repeat=2))) - SHORT_VRS
 
 # Whole numbers, each with its form for `struct`; texts that Specific Character Set speaks of (PS3.5 section 6.2).
 NUMBERS: Final = {"SL": "l", "SS": "h", "UL": "L", "US": "H"}

@@ -18,6 +18,7 @@ from pacs_server.dicom.elements import (
     ITEM_END,
     LONG_VRS,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED_LENGTH,
     Encoding,
     encoding_of,
@@ -31,9 +32,7 @@ _INFLATE_BYTES: Final = 1 << 16
 _MAX_HEADER_BYTES: Final = 12
 _FIRST_GROUP, _FIRST_GROUP_SWAPPED = 0x0008, 0x0800
 _LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
-_KNOWN_VRS: Final = LONG_VRS | frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-)  # PS3.5 table 6.2-1
+_DEFINED_VRS: Final = SHORT_VRS | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 6.2-1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +216,7 @@ class _Walk:
                 if vr in LONG_VRS:
                     (length,) = encoding.long.unpack_from(buffer, value)
                     value += 4
-                elif vr not in _KNOWN_VRS:
+                elif vr not in SHORT_VRS:
                     break
             else:
                 group, element, length = tag_and_length.unpack_from(buffer, start)
@@ -317,15 +316,15 @@ class _Walk:
             self.flags.add("tags-out-of-order")
         if self._last_tag < 0 and (other := self._other_encoding(tag, bytes(buffer[4:8]))):
             raise ObjectMismatch(f"the data set is in {other}, which is not the transfer syntax that it came in")
-        if self.encoding.explicit and vr not in _KNOWN_VRS:
-            raise Undecodable(f"element {tag:08x} has no known VR")
+        if self.encoding.explicit and vr not in SHORT_VRS and vr not in LONG_VRS:
+            raise Undecodable(f"element {tag:08x} has no VR")
         self._last_tag = tag
 
     def _other_encoding(self, tag: int, behind_tag: bytes) -> str:
         """The encoding that the first element looks like, when that is another one than it should be."""
         if tag >> 16 == _FIRST_GROUP_SWAPPED:
             return "the other byte order"
-        has_vr = behind_tag[:2] in _KNOWN_VRS
+        has_vr = behind_tag[:2] in _DEFINED_VRS
         if not self.encoding.explicit:
             return "Explicit VR" if has_vr and behind_tag[2] | behind_tag[3] << 8 < 0x1000 else ""
         is_length = tag >> 16 == _FIRST_GROUP and not any(behind_tag[1:])

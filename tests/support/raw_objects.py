@@ -22,7 +22,7 @@ UNDEFINED = 0xFFFFFFFF
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 ITEM, ITEM_END = b"\xfe\xff\x00\xe0\xff\xff\xff\xff", b"\xfe\xff\x0d\xe0\0\0\0\0"
 
-_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _PIECE_BYTES = 100_000
 _DEADLINE_S = 60
 PENDING = 0xFF00
@@ -45,7 +45,7 @@ def element(tag: int, vr: str = "", value: bytes | str = b"", length: int | None
     head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
     if not vr:
         return head + struct.pack("<L", size) + raw
-    form = "2xL" if vr.encode() in _LONG else "H"
+    form = "H" if vr.encode() in _SHORT else "2xL"
     return head + vr.encode() + struct.pack(f"<{form}", size) + raw
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from support import raw_objects
 from support.samples import bundled, encoded, tiny
 
 from pacs_server.dicom.attributes import HEADER_TAGS
@@ -123,6 +124,19 @@ def test_what_is_no_data_set_is_refused_with_the_reason(data: bytes, why: str) -
 def test_the_wrong_encoding_is_recognised(is_in: str, came_in: str, named: str) -> None:
     with pytest.raises(ObjectMismatch, match=named):
         scan(sample(is_in), came_in)
+
+
+@pytest.mark.parametrize("step", [7, 100_000])
+def test_a_vr_that_no_edition_has_yet_is_passed_by_its_32_bit_length(step: int) -> None:
+    later = raw_objects.element(0x00102000, "ZZ", bytes(70_000))
+    inner = raw_objects.element(0xFFFEE000, value=raw_objects.element(0x00080100, "ZZ", "later"))
+    data = raw_objects.identified(
+        "later",
+        before=raw_objects.element(0x00081032, "SQ", inner) + later,
+        after=raw_objects.element(0x00280010, "US", b"\2\0"),
+    )
+    head = scan(data, step=step)
+    assert (head.values[0x00280010], head.flags) == (b"\2\0", frozenset())
 
 
 def test_a_value_that_keeps_the_uids_out_of_the_head_is_refused_at_its_header() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.equality import differences
+from support.raw_objects import element, identified
 from support.samples import bundled, encoded, tiny
 
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
@@ -75,6 +76,14 @@ def test_a_value_too_long_for_its_short_vr_becomes_un() -> None:
     explicit = joined(reencode((encoded(dataset, IMPLICIT_LE),), IMPLICIT_LE, EXPLICIT_LE))
     again = pydicom.dcmread(BytesIO(explicit), force=True)
     assert (again[0x00204000].VR, len(again[0x00204000].value)) in [("UN", 70_000), ("LT", 70_000)]
+
+
+def test_an_element_whose_vr_no_edition_has_yet_is_rewritten_with_its_32_bit_length() -> None:
+    later = element(0x00204000, "ZZ", b"x" * 70_000)
+    data_set = identified("later", after=later)
+    assert joined(reencode((data_set,), EXPLICIT_LE, EXPLICIT_LE)) == data_set
+    implicit = joined(reencode((data_set,), EXPLICIT_LE, IMPLICIT_LE))
+    assert implicit == identified("later", after=element(0x00204000, value=b"x" * 70_000), implicit=True)
 
 
 def test_only_native_syntaxes_are_rewritten_and_never_into_big_endian() -> None:

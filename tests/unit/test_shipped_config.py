@@ -41,6 +41,16 @@ def test_systemd_gives_running_operations_the_time_that_they_have() -> None:
     assert service["ExecStart"].split()[1:] == ["-c", "/etc/pacs/pacs.yaml", "serve"]
 
 
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("--port", 2)])
+def test_serve_starts_nothing_when_it_is_told_something_that_it_does_not_take(
+    tmp_path: Path, word: str, code: int
+) -> None:
+    run = subprocess.run([ROOT / "scripts/serve", word], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, list(tmp_path.iterdir())) == (code, [])
+    assert ("PACS_PORT (11112)" in run.stdout) == (code == 0)
+    assert (word in run.stderr) == (code == 2)
+
+
 def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What it says of units, for which no systemd has to run."""
     if (program := shutil.which("systemd-analyze")) is None:

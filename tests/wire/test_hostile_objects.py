@@ -72,6 +72,13 @@ CASES = {
     "row 48: undefined length of an ID": Broken(
         identified("f", before=element(0x00100020, "", b"", UNDEFINED), implicit=True), syntax=IMPLICIT
     ),
+    "row 48: a VR of a later edition before the UIDs": stored(
+        identified("1", before=element(0x00100022, "ZZ", bytes(70_000)) + element(0x00100040, "CS", "F"))
+    ),
+    "row 48: a VR of a later edition behind the UIDs": stored(
+        identified("2", after=element(0x00204000, "ZZ", "later"))
+    ),
+    "row 48: what is no VR": Broken(identified("3", before=element(0x00100040, "??", "F"))),
     "row 48: key fields of no length": stored(
         identified("g", before=b"".join(element(tag, vr) for tag, vr in EMPTY_KEYS.items()))
     ),

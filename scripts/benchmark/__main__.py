@@ -22,6 +22,7 @@ from benchmark.processes import Failed
 from benchmark.report import floors, surroundings, table, write_json
 from benchmark.retrieve_rows import get_row, move_row
 from benchmark.scale_row import scale_row
+from benchmark.steady import fill_memory
 from benchmark.store_rows import store_ct, store_large, store_mr
 from benchmark.surroundings import Bench
 
@@ -72,6 +73,7 @@ def main() -> int:
     about = surroundings(bench.work, server=server, seed=bench.seed, repeat=rounds, started=datetime.now(UTC))
     print(", ".join(f"{name} {value}" for name, value in about.items()), file=sys.stderr)
     try:
+        fill_memory(bench.work)
         if arguments.against:
             told, failed = _compare(bench, arguments.rows or list(against.ROWS), arguments.against, rounds)
         else:
@@ -79,8 +81,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        if not arguments.keep:
-            bench.clear()
+        bench.clear(objects=not arguments.keep)
     if arguments.json:
         write_json(arguments.json, {"surroundings": about} | told)
     return 1 if failed else 0

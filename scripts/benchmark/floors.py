@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import tempfile
 import threading
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from benchmark import steady
 
 _CHUNK: Final = 1 << 20
 _DEADLINE_S: Final = 60.0
@@ -147,7 +148,7 @@ def _in_threads(beside: Path, threads: int, work: Callable[[Path], None]) -> flo
             worker.join()
         return time.monotonic() - started
     finally:
-        shutil.rmtree(root)
+        steady.leave(root)
 
 
 @contextmanager

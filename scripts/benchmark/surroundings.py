@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmark import steady
 from benchmark.objects import Kind, make_study
 from benchmark.peers import SERVERS
 from benchmark.processes import nagle, run_together, stop
@@ -31,11 +31,11 @@ class Bench:
     seed: int
     studies: int
 
-    def clear(self) -> None:
-        """Remove the objects, and `work` itself when nothing else is in it."""
-        shutil.rmtree(self._objects, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.work.rmdir()
+    def clear(self, *, objects: bool) -> None:
+        """Remove what the run left, its objects as well or not, and `work` itself when nothing else is in it."""
+        if objects:
+            shutil.rmtree(self._objects, ignore_errors=True)
+        steady.remove(self.work)
 
     @property
     def _objects(self) -> Path:
@@ -50,7 +50,7 @@ class Bench:
 
     @contextmanager
     def prepared(self) -> Iterator[Server]:
-        """A server with an empty data directory, not yet started; stopped and removed at the end of the block."""
+        """A server with an empty data directory, not yet started; stopped at the end of the block."""
         directory = Path(tempfile.mkdtemp(prefix=f"{self.server_name}-", dir=self.work))
         # What was written before, also by a run before, shall not be flushed during a measurement.
         os.sync()
@@ -60,7 +60,7 @@ class Bench:
             yield server
         finally:
             server.stop()
-            shutil.rmtree(directory)
+            steady.leave(directory)
 
     @contextmanager
     def running(self, *, nagle_on: bool = False) -> Iterator[Server]:

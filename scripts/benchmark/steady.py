@@ -18,7 +18,7 @@ from typing import Final
 
 _LEFT: Final = "left"
 _FILLING: Final = "filling"
-_STAYS_FREE_BYTES: Final = 1 << 30
+_STAYS_FREE_BYTES: Final = 256 << 20
 _DISK_STAYS_FREE_BYTES: Final = 20 << 30
 _PIECE_BYTES: Final = 1 << 20
 

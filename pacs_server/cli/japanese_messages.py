@@ -22,6 +22,8 @@ MESSAGES: Final[dict[str, str]] = {
     **OF_THE_LIBRARY,
     **WORDS,
     "interrupted": "中断しました",
+    "could not write: {}; make room, and see what was done before you ask again":
+        "書き出せませんでした ({0})。空きを作り、どこまで済んだかを確かめてからやり直してください",
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
     "nothing to verify": "確認するものはありません",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -47,6 +48,7 @@ from pacs_server.errors import ConfigError, PacsError
 
 # What a shell reports for a process ended by SIGINT; scripts rely on it.
 _INTERRUPTED = 130
+_OUTPUT_ENDS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _NOTHING_FOR_OTHERS = 0o007
 # pydicom imports these wherever they are installed, for pixels and downloads that nobody asks it for here: 0.15 s and
 # 6 MB of each process for numpy, as much again for the others.
@@ -122,17 +124,20 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has what it wanted (`| head`); Python would complain once more while it closes the stream.
+    except OSError as error:
+        # Python would complain once more while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.DONE
+        if not isinstance(error, BrokenPipeError):  # the reader has what it wanted (`| head`)
+            code = ExitCode.UNEXPECTED
+            talk(f"pacs: could not write: {error.strerror}; make room, and see what was done before you ask again")
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and answer its exit code; everything that goes wrong is said on standard error.
 
-    Raises: BrokenPipeError when nobody reads standard output any more.
+    Raises: OSError when standard output takes no more: nobody reads it (BrokenPipeError), or its disk is full.
     """
     if is_wanted(os.environ):
         help_in_japanese(pacs)
@@ -151,9 +156,9 @@ def run(arguments: list[str]) -> int:
     except PacsError as error:
         talk(f"pacs: {error}")
         return exit_code(error)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the top of the command line
+    except Exception as error:  # the top of the command line
+        if isinstance(error, OSError) and error.errno in _OUTPUT_ENDS and error.filename is None:
+            raise
         traceback.print_exc()
         talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")
         return ExitCode.UNEXPECTED

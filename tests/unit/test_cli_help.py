@@ -178,3 +178,12 @@ def test_config_show_tells_the_origin_and_json_is_the_same_list(tmp_path, capsys
     assert re.search(r"^port +104 +p.yaml line 1$", capsys.readouterr().out, re.M)
     assert run(["--json", "-c", "p.yaml", "config", "show"]) == 0
     assert '{"name": "port", "value": 104}' in capsys.readouterr().out
+
+
+def test_an_answer_that_finds_no_room_is_told_in_a_line():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "pacs_server", "ae", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.UNEXPECTED
+    assert done.stderr.startswith("pacs: could not write: No space left on device; make room")
+    assert done.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ _FILLING: Final = "filling"
 _STAYS_FREE_BYTES: Final = 256 << 20
 _DISK_STAYS_FREE_BYTES: Final = 20 << 30
 _PIECE_BYTES: Final = 1 << 20
+_FILLING_S: Final = 90.0  # 25 to 50 here; where the directory is on a NAS each piece comes over the network
 
 
 def fill_memory(work: Path) -> None:
@@ -31,8 +33,8 @@ def fill_memory(work: Path) -> None:
         return
     with (work / _FILLING).open("w+b", buffering=0) as filling:
         filling.truncate(size)  # nothing is written: what reads a hole gets zeros, which are cached like others
-        buffer = bytearray(_PIECE_BYTES)
-        while filling.readinto(buffer):
+        buffer, deadline = bytearray(_PIECE_BYTES), time.monotonic() + _FILLING_S
+        while filling.readinto(buffer) and time.monotonic() < deadline:
             pass
 
 

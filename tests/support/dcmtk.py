@@ -289,9 +289,15 @@ class QueryRetrieveServer:
         self._process.wait()
 
     def take_in(self, *paths: Path) -> None:
-        """Have storescu send files to it."""
+        """Have storescu send files to it, and wait until its index has them: it was seen to answer a query without."""
         words = [str(program("storescu")), "-aec", self.aet, "127.0.0.1", str(self.port), *map(str, paths)]
         assert subprocess.run(words, env=environment(), timeout=CLIENT_S, check=False).returncode == 0
+        sent = {str(read_file_meta_info(path).MediaStorageSOPInstanceUID) for path in paths}
+        wait_for(lambda: all(uid in self._index_text() for uid in sent), "dcmqrscp to list what it was sent")
+
+    def _index_text(self) -> str:
+        words = [str(program("dcmqridx")), "-p", str(self.folder / "objects")]
+        return subprocess.run(words, capture_output=True, timeout=CLIENT_S, check=True).stdout.decode(errors="replace")
 
     def log_text(self) -> str:
         """What it said of each association and request."""

@@ -31,7 +31,8 @@ def fill_memory(work: Path) -> None:
     size = int(found[1]) * 1024 - _STAYS_FREE_BYTES if found else 0
     if size <= 0:
         return
-    with (work / _FILLING).open("w+b", buffering=0) as filling:
+    # Where a file cannot be that large, memory stays as it is.
+    with contextlib.suppress(OSError), (work / _FILLING).open("w+b", buffering=0) as filling:
         filling.truncate(size)  # nothing is written: what reads a hole gets zeros, which are cached like others
         buffer, deadline = bytearray(_PIECE_BYTES), time.monotonic() + _FILLING_S
         while filling.readinto(buffer) and time.monotonic() < deadline:

@@ -48,7 +48,7 @@ from pacs_server.errors import ConfigError, PacsError
 
 # What a shell reports for a process ended by SIGINT; scripts rely on it.
 _INTERRUPTED = 130
-_OUTPUT_ENDS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOTHING_FOR_OTHERS = 0o007
 # pydicom imports these wherever they are installed, for pixels and downloads that nobody asks it for here: 0.15 s and
 # 6 MB of each process for numpy, as much again for the others.
@@ -127,17 +127,19 @@ def main() -> None:
     except OSError as error:
         # Python would complain once more while it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.DONE
-        if not isinstance(error, BrokenPipeError):  # the reader has what it wanted (`| head`)
+        if isinstance(error, BrokenPipeError):
+            code = ExitCode.DONE  # the reader has what it wanted (`| head`)
+        else:
             code = ExitCode.UNEXPECTED
-            talk(f"pacs: could not write: {error.strerror}; make room, and see what was done before you ask again")
+            why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            talk(f"pacs: could not write: {why}; make room, and see what was done before you ask again")
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and answer its exit code; everything that goes wrong is said on standard error.
 
-    Raises: OSError when standard output takes no more: nobody reads it (BrokenPipeError), or its disk is full.
+    Raises: BrokenPipeError when nobody reads standard output any more; OSError when a disk has no room, its or another.
     """
     if is_wanted(os.environ):
         help_in_japanese(pacs)
@@ -157,7 +159,7 @@ def run(arguments: list[str]) -> int:
         talk(f"pacs: {error}")
         return exit_code(error)
     except Exception as error:  # the top of the command line
-        if isinstance(error, OSError) and error.errno in _OUTPUT_ENDS and error.filename is None:
+        if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
             raise
         traceback.print_exc()
         talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")

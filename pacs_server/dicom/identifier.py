@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from pacs_server.dicom.attributes import SPECIFIC_CHARACTER_SET, Attribute
 from pacs_server.dicom.charset import declared, decode
-from pacs_server.dicom.elements import LONG_VRS, NUMBERS, TEXT_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
+from pacs_server.dicom.elements import NUMBERS, TEXT_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
 from pacs_server.dicom.items import behind_sequence, header_at, read_items
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary, reservation
 from pacs_server.errors import BadQuery, Undecodable
@@ -92,7 +92,7 @@ def top_level(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
     offset = 0
     while offset < len(raw):
         tag, vr, length, start = header_at(raw, offset, encoding)
-        if encoding.explicit and vr not in LONG_VRS and not vr.isalpha() and tag >> 16 != 0xFFFE:
+        if encoding.explicit and not vr.isalpha() and tag >> 16 != 0xFFFE:
             raise BadQuery(f"key {tag:08x} of the identifier has no value representation")
         if length == UNDEFINED_LENGTH:
             offset = behind_sequence(raw, start, encoding)

@@ -149,6 +149,18 @@ class Pair:
     def become_equal(self) -> None:
         wait_for(self.are_equal, "both archives to hold the same", timeout_s=HEALED_S, every_s=0.5)
 
+    def owe_nothing(self) -> None:
+        """Wait until no series waits to be looked at again. One that was still being received while it was given is,
+        a second after both hold the same; what either loses in that second is given anew then, as it should be.
+        """
+        for each in self.both:
+            wait_for(
+                lambda each=each: not self.partner(each)["behind_series"],  # type: ignore[misc]
+                f"nothing to be owed by {each.aet}",
+                timeout_s=HEALED_S,
+                every_s=0.5,
+            )
+
     def close(self) -> None:
         for each in self.both:
             each.kill()

@@ -63,6 +63,7 @@ OF_SITES: Final[dict[str, str]] = {
     "objects": "オブジェクト",
     "{} that lie on {} alone": "{1} だけにある{0}",
     "{} or in {} other such ways": "{0}(同じような場合がほかに {1} 通り)",
+    "{} objects have no copy that can be read": "{0} 件のオブジェクトに読めるコピーがありません",
     "{} are lost": "{0}が失われます",
     "{} are out of reach of the servers that are left": "{0}に、残ったサーバの手が届きません",
     "no server is left; the index can be made anew on another one, from the files":

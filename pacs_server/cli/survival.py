@@ -65,6 +65,9 @@ def _told(site: Site, tried: Survey, aspect: Aspect) -> str:
     number = tried.survived(aspect)
     if (loss := tried.first.get(aspect)) is None:
         return _survived(number)
+    if tried.is_past(aspect):
+        count = sum(one.objects for one in loss.lost)
+        return f"{_survived(number)}; {in_their_language(f'{count:,} objects have no copy that can be read')}"
     names = listed((f"{in_their_language(one.kind)} {one.name_and_content}" for one in loss.parts), " and ")
     without = f"without {names or in_their_language('any loss')}, {in_their_language(_reason(site, loss, aspect))}"
     return f"{_survived(number)}; {in_their_language(without)}"

@@ -25,9 +25,10 @@ class Advice:
 def advise(site: Site, tried: Survey) -> list[Advice]:
     """For each aspect that does not survive all that was tried, the smallest change that helps, if a single one does.
 
-    What costs nothing comes before what is bought, and the copies that a change makes possible are counted as made.
+    What costs nothing comes before what is bought, and the copies that a change makes possible are counted as made, but
+    not those of objects that have none to be made from.
     """
-    before = {aspect: tried.survived(aspect) for aspect in tried.first}
+    before = {aspect: tried.survived(aspect) for aspect in tried.first if not tried.is_past(aspect)}
     found: list[Advice] = []
     for change, changed in _changes(site):
         lacking = before.keys() - {aspect for one in found for aspect in one.survives}

@@ -71,7 +71,9 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The volumes that have a good copy of each of so many objects; of none where they were not counted."""
+    """The volumes that have a good copy of each of so many objects, of none where they were not counted. Without a
+    volume, objects that have no copy even now.
+    """
 
     volumes: frozenset[str]
     objects: int = 0
@@ -180,6 +182,11 @@ class Survey:
     def survived(self, aspect: Aspect) -> int:
         """Of how many parts any may be lost, as far as was looked; -1 when something is amiss before any is."""
         return len(self.first[aspect].parts) - 1 if aspect in self.first else self.sizes[-1].parts
+
+    def is_past(self, aspect: Aspect) -> bool:
+        """Whether objects that have no copy even now ended it: no change brings them back."""
+        loss = self.first.get(aspect)
+        return aspect is not Aspect.STORING and loss is not None and bool(loss.lost) and not loss.parts
 
 
 def lose(site: Site, parts: Collection[Part]) -> Loss:

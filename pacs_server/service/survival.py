@@ -28,9 +28,9 @@ _ARCHIVE: Final = "archive server "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The site as it is now. `gone`: objects without a good copy that can be read now; they are not in the model.
-    `away`: the volumes that cannot be read, which are not in it either. `is_empty`: nothing is held, and the objects of
-    the model are those to come.
+    """The site as it is now. `gone`: objects without a good copy that can be read now; they are in the model only where
+    there are no others, so that it tells what the others survive. `away`: the volumes that cannot be read, which are
+    not in it either. `is_empty`: nothing is held, and the objects of the model are those to come.
     """
 
     site: Site
@@ -79,6 +79,8 @@ def standing(node: Node, spread: Spread, *, server: str, table: str, others: Ite
     )
     if is_empty := not spread:
         site = replace(site, placements=copied_on(site, site.policy.want))
+    elif not counted:
+        site = replace(site, placements=(Placement(volumes=frozenset(), objects=gone),))
     away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in volumes)
     return Standing(site=site, gone=gone, away=away, is_empty=is_empty)
 
@@ -184,10 +186,7 @@ class SurvivalNotes:
 
 
 def _facts(told: Standing) -> dict[str, object]:
-    numbers = _numbers(told.site)
-    if told.gone and not told.site.placements:  # nothing is left that a loss could end
-        numbers |= {Aspect.DATA: -1, Aspect.RETRIEVING: -1}
-    return {**{aspect.value: number for aspect, number in numbers.items()}, "gone": told.gone}
+    return {**{aspect.value: number for aspect, number in _numbers(told.site).items()}, "gone": told.gone}
 
 
 def _numbers(site: Site) -> dict[Aspect, int]:

@@ -224,6 +224,12 @@ def test_doctor_survive_ends_with_12_while_something_is_not_survived(
     said = capsys.readouterr()
     assert json.loads(said.out)["gone_objects"] == 1
     assert "1 objects have no good copy that can be read now" in said.err
+    assert json.loads(said.out)["survived"]["data"] == 0, "what the other object survives"
+    house.volume.rename(house.folder.parent / "away")
+    assert run(["-c", str(house.config), "doctor", "--survive", "1"]) == ExitCode.DAMAGE
+    shown = capsys.readouterr().out
+    assert shown.count("does not even go on now; 2 objects have no copy that can be read") == 2
+    assert "then data" not in shown, "which nothing brings back"
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
 from pacs_server.net.seats import Seats
 from pacs_server.service.board import Board
+from pacs_server.service.crew import Crew, Work
 from pacs_server.service.manager import Manager
-from pacs_server.service.supervisor import Crew, Work
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_800 if LONG else 300)]
 
@@ -110,7 +110,7 @@ def test_eight_senders_lose_nothing_while_processes_are_killed_under_them(
 
 
 def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> None:
-    archive.start(dies_at=("impatient", 0))  # 20 s without a sign are enough
+    archive.start()
     frozen = children(archive.pid)[0]
     freeze(frozen)
     began, served = time.monotonic(), 0
@@ -124,11 +124,46 @@ def test_a_frozen_process_keeps_nobody_out_and_is_replaced(archive: Archive) -> 
     assert archive.stop() == 0
 
 
+def test_one_that_froze_in_the_middle_of_a_write_is_replaced_before_senders_lose_patience(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.start()
+    senders = [Sender(archive, objects(tmp_path, number, 200)) for number in range(4)]
+    for sender in senders:
+        sender.start()
+    lock = (archive.data / "index.db.lock").stat().st_ino
+    frozen = wait_for(lambda: freeze_in_a_write(archive, lock), "one to be frozen in the middle of a write")
+    wait_for(lambda: not any(one.is_alive() for one in senders), "all objects to be acknowledged", timeout_s=120)
+    wait_for(lambda: are_replaced(archive, {frozen}), "the process to be replaced", timeout_s=60)
+    acknowledged = {sample.sop_uid for sender in senders for sample in sender.acknowledged}
+    assert len(acknowledged) == 800
+    assert acknowledged <= archive.instance_uids()
+    assert archive.stop() == 0
+
+
+def freeze_in_a_write(archive: Archive, lock: int) -> int:
+    """Freeze a process that has the lock for writing, by its inode; 0 when none had, or it let go in time."""
+    for pid in children(archive.pid):
+        if has_lock(pid, lock):
+            freeze(pid)
+            if has_lock(pid, lock):
+                return pid
+            os.kill(pid, signal.SIGCONT)
+    return 0
+
+
+def has_lock(pid: int, inode: int) -> bool:
+    """Whether a process holds a lock of a whole file, not one that it waits for."""
+    held = (line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines() if "->" not in line)
+    return any(line[1] == "FLOCK" and line[4] == str(pid) and line[5].endswith(f":{inode}") for line in held)
+
+
 def test_a_process_that_is_slow_to_die_is_killed_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
     crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)
     crew._pids[4_711] = 0
     crew._begun_at[0] = time.monotonic() - 1_000
+    crew._awake_since = crew._begun_at[0]
     killed: list[tuple[int, int]] = []
     told: list[str] = []
     monkeypatch.setattr(os, "kill", lambda *words: killed.append(words))
@@ -136,6 +171,17 @@ def test_a_process_that_is_slow_to_die_is_killed_and_told_of_once(monkeypatch: p
     for _ in range(3):
         crew._kill_stuck()
     assert (killed, told) == ([(4_711, signal.SIGKILL)], ["process is stuck"])
+
+
+def test_nobody_is_taken_for_stuck_after_the_machine_was_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
+    crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("killed"))
+    crew._pids[4_711] = 0
+    now = time.monotonic()
+    crew._begun_at[0] = crew._signs[0] = crew._pulses[0] = crew._looked_at = crew._awake_since = now - 1_000
+    for _ in range(2):
+        crew._kill_stuck()
 
 
 def are_replaced(archive: Archive, old: set[int]) -> bool:

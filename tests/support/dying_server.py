@@ -15,8 +15,8 @@ or when the COUNTth object is `backed up`, or `brought back` from a backup. `soo
 hundredth of a second, whatever is done then.
 
 Other steps do not kill it: `unflushed-file` and `unflushed-directory` leave one flush out, to see whether a test
-notices, `impatient` has the supervisor take a process for stuck that gave no sign for 20 s, and `deaf` has it take the
-server for ill when no port has answered for 10 s.
+notices, `impatient` has the supervisor take a process for stuck that did not come round for 20 s, and `deaf` has it
+take the server for ill when no port has answered for 10 s.
 """
 
 import itertools
@@ -37,7 +37,7 @@ from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
 from pacs_server.index.tiering import Tiering
-from pacs_server.service import supervisor
+from pacs_server.service import crew
 from pacs_server.storage.atomic import Tree
 
 # A step is reached before or after a call of a method or function.
@@ -95,9 +95,9 @@ def leave_out(step: str) -> bool:
     elif step == "unflushed-directory":
         Tree.flush = lambda self, directory: None  # type: ignore[method-assign]
     elif step == "impatient":
-        supervisor._SILENT_S = 20.0  # type: ignore[misc]
+        crew._SILENT_S = 20.0  # type: ignore[misc]
     elif step == "deaf":
-        supervisor._UNANSWERED_S = 10.0  # type: ignore[misc]
+        crew._UNANSWERED_S = 10.0  # type: ignore[misc]
     return step.startswith(("unflushed-", "impatient", "deaf"))
 
 

@@ -169,6 +169,8 @@ def decode_command(encoded: bytes, context_id: int) -> Command:
     required = _MESSAGE_ID if is_request else _RESPONDED_TO
     if required not in values or _DATA_SET_TYPE not in values:
         raise ProtocolViolation(f"a {field.name} lacks its message ID or Command Data Set Type")
+    if field & _RESPONSE_BIT and not values.get(_STATUS):
+        raise ProtocolViolation(f"a {field.name} lacks its Status")
     has_data_set = _number(values, _DATA_SET_TYPE) != NO_DATA_SET
     if has_data_set and field == CommandField.C_CANCEL_RQ:
         raise ProtocolViolation("a C_CANCEL_RQ announces a data set")

@@ -53,7 +53,13 @@ BROKEN = {
     "no Command Field": rude.command_set(rude.us(0x0110, 1), rude.us(0x0800, 0x0101)),
     "no message ID": rude.command_set(us_field(0x0030), rude.us(0x0800, 0x0101)),
     "no Command Data Set Type": rude.command_set(us_field(0x0030), rude.us(0x0110, 1)),
-    "response without the ID it answers": rude.command_set(us_field(0x8001), rude.us(0x0800, 0x0101)),
+    "response without the ID it answers": rude.command_set(
+        us_field(0x8001), rude.us(0x0800, 0x0101), rude.us(0x0900, 0)
+    ),
+    "response without a status": rude.command_set(us_field(0x8001), rude.us(0x0120, 1), rude.us(0x0800, 0x0101)),
+    "response with an empty status": rude.command_set(
+        us_field(0x8001), rude.us(0x0120, 1), rude.us(0x0800, 0x0101), rude.element(0x0900, b"")
+    ),
     "cancel with a data set": rude.command_set(us_field(0x0FFF), rude.us(0x0120, 1), rude.us(0x0800, 1)),
     "another group": rude.echo_request() + rude.element(0x0018, b"1.2 ", group=8),
     "wrong group length": rude.echo_request() + rude.element(0x5000, b"x "),

@@ -227,8 +227,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
         )
         if is_served and row.mode is not VolumeMode.DRAINING:
             raise Refused(f"a server may be writing to {name} at this moment: first pacs storage drain {name} --yes")
-        if only := _only_on(node, row):
-            raise Refused(f"{only} objects have no good copy but on {name}: first pacs storage drain {name}")
+        _refuse_only_copies(node, row)
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")
         if not yes:
@@ -237,6 +236,11 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
             )
             return ExitCode.DONE
         node.registry.remove_volume(row.id)
+        try:
+            _refuse_only_copies(node, row)  # what was still on its way there
+        except Refused:
+            node.registry.add_volume(row)
+            raise
         node.copies.forget_volume(row.id)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     talk(f"forgot {name}; its files are still at {row.path}")
@@ -287,6 +291,11 @@ def _only_on(node: Node, row: VolumeRow) -> int:
     """How many objects have no copy elsewhere that can be read now and is to stay."""
     others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
     return node.spread.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
+
+
+def _refuse_only_copies(node: Node, row: VolumeRow) -> None:
+    if only := _only_on(node, row):
+        raise Refused(f"{only} objects have no good copy but on {row.name}: first pacs storage drain {row.name}")
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

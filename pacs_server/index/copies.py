@@ -22,7 +22,7 @@ from sqlalchemy import (
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import MANY_DAMAGED, note_change
+from pacs_server.index.registry import MANY_DAMAGED, REMOVED_VOLUME, note_change
 from pacs_server.index.site_tables import releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
@@ -31,6 +31,7 @@ _BATCH: Final = 1000
 ROUND: Final = "verification:"
 # Nothing is known against it.
 GOOD: Final = copies.c.damage.is_(None)
+_is_removed: Final = select(site.c.name).where(site.c.name == bindparam("name"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +137,13 @@ class Copies:
         self.add_all([(instance_row, copy)])
 
     def add_all(self, made: Iterable[tuple[int, Copy]]) -> None:
-        """Record such copies, each with the row of its object, in one transaction. Raises: IndexUnavailable."""
+        """Record such copies, each with the row of its object, in one transaction; none on a volume that was removed
+        meanwhile. Raises: IndexUnavailable.
+        """
         with self._index.write() as connection:
             for instance_row, copy in made:
+                if connection.execute(_is_removed, {"name": f"{REMOVED_VOLUME}{copy.volume_id}"}).first():
+                    continue
                 values: dict[str, Any] = {
                     "verified_at": copy.verified_at.isoformat() if copy.verified_at else None,
                     "damage": None,

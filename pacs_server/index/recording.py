@@ -53,7 +53,7 @@ class _Entry:
 def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
     """Enter the arrivals, in their order, in the transaction of this cursor of the driver.
 
-    Raises: IndexUnavailable when one was deleted meanwhile; what the driver raises.
+    Raises: IndexUnavailable when one was deleted meanwhile, or its volume was removed; what the driver raises.
     """
     if do.meets_others:
         described = [arrival.description for arrival in arrivals]
@@ -76,7 +76,8 @@ class _Group:
         self._series: dict[tuple[int, str], Part] = {}
         self._owed: set[tuple[JobKind, str, str, str]] = set()
         self._without_row: dict[str, _Entry] = {}
-        self._held, self._fates = statements.held(cursor, [arrival.description.sop_uid for arrival in arrivals])
+        uids = [arrival.description.sop_uid for arrival in arrivals]
+        self._held, self._fates, self._removed = statements.held(cursor, uids)
 
     def add(self, arrival: Arrival) -> Recorded:
         """Enter one object. Its row, and what refers to it, may wait for those of others: `finish` comes at the end."""
@@ -229,6 +230,10 @@ class _Group:
 
     def _add_copies(self, instance_row: int, arrival: Arrival) -> None:
         for copy in arrival.copies:
+            if copy.volume_id in self._removed:
+                raise IndexUnavailable(
+                    "its volume was removed at this moment; the object is taken when it is sent again"
+                )
             values = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
             self._do.insert_copy.later(self._cursor, values)
 

@@ -29,7 +29,8 @@ from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.contents import added_sum
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
-from pacs_server.index.site_tables import fates, operations
+from pacs_server.index.registry import REMOVED_VOLUME
+from pacs_server.index.site_tables import fates, operations, site
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import (
     ITEM_TABLES,
@@ -53,12 +54,19 @@ class RecordingStatements:
         self._index = index
         self.meets_others = index.database_path is None
         self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
-        # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none.
+        # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none;
+        # and the volumes that were removed. One question, because each costs PostgreSQL a round trip.
         held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
         decided = select(fates.c.sop_uid, null(), fates.c.digest, fates.c.fate)
         self._find_held = Statement(
             index,
-            union_all(held.where(self._is_one(instances.c.sop_uid)), decided.where(self._is_one(fates.c.sop_uid))),
+            union_all(
+                held.where(self._is_one(instances.c.sop_uid)),
+                decided.where(self._is_one(fates.c.sop_uid)),
+                select(site.c.name, null(), null(), null()).where(
+                    func.substr(site.c.name, 1, len(REMOVED_VOLUME)) == REMOVED_VOLUME
+                ),
+            ),
         )
         self.insert_operation = Statement(index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys())
         made = index.insert(fates)
@@ -128,18 +136,25 @@ class RecordingStatements:
         listed = func.json_each(bindparam("sop_uids")).table_valued("value")
         return column.in_(select(listed.c.value))
 
-    def held(self, cursor: Any, sop_uids: Sequence[Uid]) -> tuple[dict[str, list[Held]], dict[tuple[str, str], str]]:
-        """The objects under these UIDs: row, digest and role of each; and what was decided about contents of them."""
+    def held(
+        self, cursor: Any, sop_uids: Sequence[Uid]
+    ) -> tuple[dict[str, list[Held]], dict[tuple[str, str], str], set[str]]:
+        """The objects under these UIDs: row, digest and role of each; what was decided about contents of them; and the
+        ids of the volumes that were removed.
+        """
         asked: Any = [str(uid) for uid in sop_uids]
         found: dict[str, list[Held]] = {}
         decided: dict[tuple[str, str], str] = {}
+        removed: set[str] = set()
         told = self._find_held.on(cursor, {"sop_uids": asked if self.meets_others else json.dumps(asked)})
-        for sop_uid, row, digest, what in told.fetchall():
-            if row is None:
-                decided[sop_uid, digest] = what
+        for uid_or_name, row, digest, what in told.fetchall():
+            if digest is None:
+                removed.add(uid_or_name.removeprefix(REMOVED_VOLUME))
+            elif row is None:
+                decided[uid_or_name, digest] = what
             else:
-                found.setdefault(sop_uid, []).append((row, digest, what))
-        return found, decided
+                found.setdefault(uid_or_name, []).append((row, digest, what))
+        return found, decided, removed
 
     def insert_instances(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[int]:
         """Insert rows of instances and answer their ids, in this order."""

@@ -22,6 +22,8 @@ _REVISION: Final = "revision"
 _BACKED_UP: Final = "backup "
 _SURVIVAL: Final = "survival"
 _DRAINING: Final = "draining"
+# In front of the id of a volume that was removed; what was still on its way there is not recorded.
+REMOVED_VOLUME: Final = "removed volume "
 
 
 class Identity(StrEnum):
@@ -230,6 +232,7 @@ class Registry:
             if taken:
                 raise Refused(f"this volume is known already, as {taken.name} at {taken.path}; nothing was changed")
             connection.execute(insert(volumes).values(asdict(row)))
+            connection.execute(delete(site).where(site.c.name == f"{REMOVED_VOLUME}{row.id}"))
             note_change(connection)
 
     def change_volume(self, row: VolumeRow) -> None:
@@ -242,9 +245,13 @@ class Registry:
             note_change(connection)
 
     def remove_volume(self, volume_id: str) -> None:
-        """Forget a volume. Raises: IndexUnavailable."""
-        with self._index.write() as connection:
+        """Forget a volume. What is being written there at this moment is not recorded any more.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write_alone() as connection:
             connection.execute(delete(volumes).where(volumes.c.id == volume_id))
+            connection.execute(insert(site).values(name=f"{REMOVED_VOLUME}{volume_id}", value=""))
             note_change(connection)
 
     def policies(self) -> Policies:

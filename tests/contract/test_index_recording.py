@@ -17,10 +17,13 @@ from pacs_server.dicom.attributes import ATTRIBUTES
 from pacs_server.dicom.describe import Flag, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
+from pacs_server.errors import IndexUnavailable
+from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
+from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.tables import copies, instances, patients, series, studies
 from pacs_server.index.view import study_view
 
@@ -50,6 +53,24 @@ def test_a_recorded_object_is_known_with_its_copy_and_the_day_of_its_study(objec
     assert (held.digest, held.role, held.transfer_syntax, held.copies) == (
         new.digest, "current", new.transfer_syntax, new.copies,
     )  # fmt: skip
+
+
+def test_nothing_is_recorded_on_a_volume_that_was_removed_until_it_is_added_again(
+    index: Index, objects: Instances
+) -> None:
+    registry, kept = Registry(index), Copies(index)
+    gone = VolumeRow(id="a", name="a", path="/mnt/a", domain="a", tier="hot")
+    registry.add_volume(gone)
+    registry.remove_volume("a")
+    refused, beside = arrival("1.2.3.4", volume="a"), arrival("1.2.3.5", volume="b")
+    with pytest.raises(IndexUnavailable, match="removed"):
+        objects.record_in_order([refused, beside])
+    assert objects.known("1.2.3.4", "1.2.3").objects == ()
+    (held,) = objects.known("1.2.3.5", "1.2.3").objects
+    kept.add(held.id, Copy(volume_id="a", path="late"))
+    assert kept.count_on("a") == 0
+    registry.add_volume(gone)
+    assert objects.record(refused).outcome is Outcome.NEW
 
 
 def test_the_same_object_again_is_a_duplicate_and_its_new_copy_is_added(index: Index, objects: Instances) -> None:

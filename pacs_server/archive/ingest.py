@@ -227,9 +227,11 @@ def _refuse_other(known: Known, digest: Digest, aet: str, sop_uid: str) -> None:
 
     Raises: NotAsGiven; Refused.
     """
-    if any(fate is not Fate.KEPT for fate in known.fates.values()):
+    is_deleted = known.fates.get(digest, Fate.KEPT) is not Fate.KEPT
+    kept = [held for held in known.objects if known.fates.get(held.digest, Fate.KEPT) is Fate.KEPT]
+    if is_deleted or (not kept and any(fate is not Fate.KEPT for fate in known.fates.values())):
         raise Refused(f"{sop_uid} was deleted here, and is not taken back because {aet} was asked for it")
-    if known.objects and all(held.digest != digest for held in known.objects):
+    if kept and all(held.digest != digest for held in kept):
         raise NotAsGiven(f"{aet} gives back {sop_uid} with other bytes than it got")
 
 

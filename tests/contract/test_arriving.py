@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from support.deposits import FAR, kept
+from support.deposits import FAR, FAR_PEER, kept
 from support.house import House, flip
 from support.samples import tiny, write
 from support.site import LATER, NOW, Site
@@ -76,6 +76,21 @@ def test_what_was_deleted_meanwhile_does_not_come_back_because_it_was_asked_for(
     assert not trash.found(keys)
 
 
+def test_what_was_kept_comes_back_also_where_a_wrong_version_of_it_was_purged(site: Site) -> None:
+    wrong, right = tiny(9, ImageComments="wrong"), tiny(9)
+    site.store(wrong)
+    trash = Trash(site.index)
+    volumes = list(site.volumes.values())
+    by = Decider(who="admin", reason="test", now=NOW, operations=site.instances.operations, volumes=volumes)
+    keys = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": wrong.SOPInstanceUID}).predicates
+    assert list(retire.delete(trash.found(keys), by))
+    assert list(retire.purge(trash.trashed(), Retention(purging=Purging.BY_HAND, grace_days=0), by))
+    site.store(right)
+    assert arrives(site, right)[0] is ImportOutcome.DUPLICATE
+    with pytest.raises(Refused, match="was deleted here"):
+        arrives(site, wrong)
+
+
 def test_what_is_under_way_came_back_as_it_was_or_as_something_else_or_not_yet(site: Site) -> None:
     deposits = Deposits(site.index)
     series = site.samples[0].study_uid, site.samples[0].series_uid, FAR
@@ -142,6 +157,7 @@ def far(house: House) -> Iterator[tuple[Node, list[Deliverable]]]:
     """A node with an object that only the archive server keeps, and one of which a damaged copy is here, too."""
     samples = house.take_in(tiny(0), tiny(1))
     with house.node() as node:
+        node.registry.save_peer(FAR_PEER)
         kept(samples, node.deposits, node.instances, node.volumes())
         gone, damaged = node.deposits.of_series(samples[0].study_uid, samples[0].series_uid, FAR)
         ids = [volume.spec.id for volume in node.volumes()]

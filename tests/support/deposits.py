@@ -8,12 +8,15 @@ from support.site import NOW
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.deposits import Deposit, Stub, stub_values
 from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.instances import Instances
+from pacs_server.index.registry import Peer
 from pacs_server.storage.volume import Volume
 
 FAR = "FAR"
+FAR_PEER = Peer(aet=AeTitle(FAR), host="127.0.0.1", port=1, rights=frozenset(), sources=())
 
 
 def kept(

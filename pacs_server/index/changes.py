@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, DefaultClause, delete, func, insert, select
 
 from pacs_server.errors import Undecodable
+from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.operations import site_id_of
 from pacs_server.index.registry import note_change
@@ -30,6 +31,12 @@ _KINDS: Final = frozenset({PEER, ENTRY, PREFERENCE})
 _SHARED: Final = ("route:", "tier rule:", "tier window", "retention")
 _FORMAT: Final = 1
 _MAX_COUNTER: Final = 1 << 60
+# What a change tells nothing of, because a release entered it that knew less of peers.
+_UNTOLD: Final[Mapping[str, Any]] = {
+    column.name: column.type.python_type(column.server_default.arg)
+    for column in peers.c
+    if isinstance(column.server_default, DefaultClause)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +159,27 @@ def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[s
         if (one.kind, one.name) not in logged or logged[one.kind, one.name].stamp < one.stamp:
             logged[one.kind, one.name] = one
     told = {key: one.content for key, one in logged.items() if not (one.kind == PEER and one.name in without)}
-    return {key: present.get(key) for key in present.keys() | told.keys() if present.get(key) != told.get(key)}
+    return {
+        key: present.get(key) for key in present.keys() | told.keys() if not _is_told(present.get(key), told.get(key))
+    }
+
+
+def _is_told(present: Mapping[str, Any] | None, told: Mapping[str, Any] | None) -> bool:
+    """Whether a change tells what is there now; what a later release told beside that is nothing of ours."""
+    if present is None or told is None:
+        return present is told
+    return all(told.get(name, _UNTOLD.get(name)) == value for name, value in present.items())
 
 
 def _apply(connection: Connection, one: Change) -> None:
     if one.kind == PEER:
+        if one.content is None and connection.execute(only_with(one.name)).first():
+            return
+        here = connection.execute(select(*peers.c).where(peers.c.aet == one.name)).mappings().first()
         connection.execute(delete(peers).where(peers.c.aet == one.name))
         if one.content is not None:
-            connection.execute(insert(peers).values({column.name: one.content[column.name] for column in peers.c}))
+            whole = {**_UNTOLD, **(here or {}), **one.content}
+            connection.execute(insert(peers).values({column.name: whole[column.name] for column in peers.c}))
     elif one.kind == ENTRY:
         connection.execute(delete(site).where(site.c.name == one.name))
         if one.content is not None:
@@ -221,7 +241,7 @@ def _checked(told: dict[str, Any]) -> Change:
 
 def _fits(kind: str, name: str, content: dict[str, Any]) -> bool:
     if kind == PEER:
-        is_whole = {column.name for column in peers.c} <= content.keys() and content["aet"] == name
+        is_whole = {column.name for column in peers.c} <= content.keys() | _UNTOLD.keys() and content["aet"] == name
         return is_whole and all(isinstance(one, (str, int, type(None))) for one in content.values())
     if kind == ENTRY:
         return name.startswith(_SHARED) and isinstance(content.get("value"), str)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, literal, select, union_all, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, select, union_all, update
 
 from pacs_server.dicom.deposits import Stub
 from pacs_server.dicom.operations import OperationKind, from_text
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.releases import enter
-from pacs_server.index.site_tables import depositing, deposits, operations
+from pacs_server.index.site_tables import depositing, deposits, operations, peers
 from pacs_server.index.tables import copies, instances, is_current, series, studies
 
 _AT_ONCE: Final = 500
@@ -154,6 +154,7 @@ class Deposits:
                     copies.c.volume_id.in_(list(volume_ids)),
                     is_current(instances),
                     ~another.exists(),
+                    select(peers.c.aet).where(peers.c.aet == aet).exists(),  # without it nothing brings them back
                 )
                 .order_by(copies.c.id)
                 .with_for_update(of=copies)
@@ -241,18 +242,18 @@ class Deposits:
 
     def kept(self) -> list[Kept]:
         """What every archive server keeps, by title. Raises: IndexUnavailable."""
-        good = select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.damage.is_(None))
+        is_here = _good().exists()
         counted = (
-            select(deposits.c.aet, SOUND.label("is_sound"), good.exists().label("is_here"), func.count())
+            select(deposits.c.aet, SOUND.label("is_sound"), is_here.label("is_here"), func.count())
             .join_from(deposits, instances, _is_of_deposit())
-            .group_by(deposits.c.aet, SOUND, good.exists())
+            .group_by(deposits.c.aet, SOUND, is_here)
         )
         found: dict[str, list[int]] = {}
         with self._index.read() as connection:
-            for aet, is_sound, is_here, number in connection.execute(counted):
+            for aet, is_sound, here, number in connection.execute(counted):
                 numbers = found.setdefault(aet, [0, 0, 0])
                 numbers[0] += number if is_sound else 0
-                numbers[1] += number if is_sound and not is_here else 0
+                numbers[1] += number if is_sound and not here else 0
                 numbers[2] += 0 if is_sound else number
         return [
             Kept(aet=aet, objects=one[0], only_there=one[1], not_given_back=one[2])
@@ -275,6 +276,17 @@ class Deposits:
 
 def _is(table: Any, aet: str, name: Name) -> tuple[ColumnElement[bool], ...]:
     return table.c.aet == aet, table.c.sop_uid == name[0], table.c.digest == name[1]
+
+
+def only_with(aet: str) -> Select[Any]:
+    """One row where an archive server keeps an object that has no good copy here: without it nothing brings it back."""
+    kept = select(deposits.c.aet).join_from(deposits, instances, _is_of_deposit())
+    return kept.where(deposits.c.aet == aet, SOUND, ~_good().exists()).limit(1)
+
+
+def _good() -> Select[Any]:
+    """The good copies that an object has here."""
+    return select(copies.c.id).where(copies.c.instance_row == instances.c.id, copies.c.damage.is_(None))
 
 
 def is_deposited() -> ColumnElement[int]:

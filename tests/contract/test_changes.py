@@ -1,7 +1,9 @@
 """The log of what admins changed, and what two sites make of each other's, on every database."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -76,6 +78,34 @@ def test_of_two_changes_the_later_counts_whichever_comes_first_and_both_are_kept
     assert tokyo.registry.peers() == osaka.registry.peers() == [peer("CT1", Right.ECHO)]
     assert tokyo.changes.log.state() == osaka.changes.log.state()
     assert len(tokyo.changes.log.beyond({}, limit=10)) == 4
+
+
+def test_a_change_of_a_release_that_knew_less_of_peers_is_told_as_it_was_and_takes_nothing_away(
+    sites: tuple[Site, Site],
+) -> None:
+    tokyo, osaka = sites
+    pinned = replace(peer("CT1", Right.STORE), certificate="ab" * 32)
+    plain = peer("CT2", Right.STORE)
+    for each in (pinned, plain):
+        tokyo.registry.save_peer(each)
+    tokyo.note()
+    later = ("certificate", "uses_tls", "called", "destinations", "max_associations", "reserved",
+             "identity", "as_user", "passcode_file")  # fmt: skip
+
+    def of_earlier_release(text: str, **other: object) -> str:
+        told = json.loads(text)
+        told["content"] = {name: value for name, value in told["content"].items() if name not in later} | other
+        return json.dumps(told | {"counter": told["counter"] + 10})
+
+    first, second = (of_earlier_release(text, host="10.0.0.9") for text in tokyo.changes.log.beyond({}, limit=10))
+    assert osaka.changes.take([first, second]) == 2
+    assert {one.aet: one.certificate for one in osaka.registry.peers()} == {"CT1": "", "CT2": ""}
+    assert osaka.note() == 0, "there is nothing else to tell"
+    assert tokyo.changes.take([first, second]) == 2
+    assert tokyo.registry.peers() == [replace(one, host="10.0.0.9") for one in (pinned, plain)]
+    assert tokyo.note() == 1, "the certificate that the other release did not tell"
+    osaka.take_from(tokyo)
+    assert (osaka.registry.peers(), tokyo.note(), osaka.note()) == (tokyo.registry.peers(), 0, 0)
 
 
 def test_a_preference_is_known_on_both_sides(sites: tuple[Site, Site]) -> None:

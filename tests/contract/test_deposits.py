@@ -1,12 +1,13 @@
 """What archive servers keep for us: as rows, as operations on the volumes, and in an index that is made anew."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from support.deposits import FAR, kept
+from support.deposits import FAR, FAR_PEER, kept
 from support.house import House, dump
 from support.samples import Sample, tiny
 from support.site import LATER, NOW, Site
@@ -22,8 +23,10 @@ from pacs_server.dicom.commitment import Reason, Reference
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
+from pacs_server.index.changes import Changes
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.engine import Index
+from pacs_server.index.registry import Registry
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Search
 from pacs_server.index.site_tables import depositing, releases
@@ -41,7 +44,8 @@ class Depositing(Site):
 
     def __init__(self, index: Index, folder: Path) -> None:
         super().__init__(index, folder)
-        self.deposits, self.search = Deposits(index), Search(index)
+        self.deposits, self.search, self.registry = Deposits(index), Search(index), Registry(index)
+        self.registry.save_peer(FAR_PEER)
 
     def keep(self, *numbers: int, aet: str = FAR) -> None:
         some = [self.samples[number] for number in numbers]
@@ -81,6 +85,31 @@ def test_copies_are_given_up_only_of_what_the_archive_server_keeps(site: Deposit
     assert site.give_up("a", "b") == 0
     (told,) = site.deposits.kept()
     assert (told.aet, told.objects, told.only_there, told.not_given_back) == (FAR, 1, 1, 1)
+
+
+def test_nothing_is_given_up_for_an_archive_server_that_was_removed_meanwhile(site: Depositing) -> None:
+    site.take_in(2)
+    site.keep(0, 1)
+    site.registry.remove_peer(FAR)
+    assert site.give_up("a", "b") == 0
+    site.registry.save_peer(FAR_PEER)
+    assert site.give_up("a", "b") == 2
+
+
+def test_a_partner_s_admin_does_not_remove_the_archive_server_that_alone_keeps_an_object(site: Depositing) -> None:
+    changes = Changes(site.index)
+    changes.note_own(now=NOW, who="admin")
+    (added,) = changes.log.beyond({}, limit=10)
+    removal = json.loads(added) | {"counter": 7, "site": "partner", "content": None}
+    site.take_in(2)
+    site.keep(0, 1)
+    site.give_up("a", "b")
+    assert changes.take([json.dumps(removal)]) == 1
+    assert site.registry.peer(FAR) is not None
+    assert changes.note_own(now=NOW, who="server") == 1, "the partner is told that it is here"
+    site.take_in(2)
+    assert changes.take([json.dumps(removal | {"counter": 70})]) == 1
+    assert site.registry.peer(FAR) is None
 
 
 def test_what_has_another_version_or_is_in_the_trash_neither_goes_nor_is_given_up(site: Depositing) -> None:
@@ -237,6 +266,7 @@ def sent_away(house: House) -> list[Sample]:
     """Two objects of a study of three, one of them of another patient name, that are only with an archive server."""
     samples = house.take_in(tiny(0, PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"), tiny(1), tiny(2))
     with house.node() as node:
+        node.registry.save_peer(FAR_PEER)
         kept(samples[:2], node.deposits, node.instances, node.volumes())
         rows = [one.row for one in node.deposits.of_series(samples[0].study_uid, samples[0].series_uid, FAR)]
         ids = [volume.spec.id for volume in node.volumes()]

@@ -121,6 +121,16 @@ def patient_identity(patient_id: Value, issuer: Value, study_uid: str) -> str:
     return f"{issuer or ''}\x1f{patient_id}" if patient_id else f"study\x1f{study_uid}"
 
 
+def identity_of_name(identity: str, name: str) -> str:
+    """The key of a patient who came under the issuer and ID of another one, with another name."""
+    return f"{identity}\x1f{blake3.blake3(search_text(name).encode()).hexdigest()[:16]}"
+
+
+def shared_identity(identity: str) -> str:
+    """What the keys of all patients of one issuer and ID have in common."""
+    return "\x1f".join(identity.split("\x1f", 2)[:2])
+
+
 def _required(head: Head, tag: int) -> str:
     text = uid_text(head.values.get(tag, b""))
     if not text:

@@ -65,6 +65,21 @@ def groups(pn: str) -> tuple[str, str, str]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def completed(pn: str, other: str) -> str | None:
+    """A name with the groups that it has in another way to write it. None where these are two names: a group says
+    something else, or none says the same.
+    """
+    ours, theirs = groups(pn), groups(other)
+    folded = [(fold(one), fold(another)) for one, another in zip(ours, theirs, strict=True)]
+    both = [(one, another) for one, another in folded if one and another]
+    if not both or any(one != another for one, another in both):
+        return None
+    if all(one or not another for one, another in folded):
+        return pn
+    return "=".join(one or another for one, another in zip(ours, theirs, strict=True)).rstrip("=")
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def search_text(pn: str) -> str:
     """All values with all groups folded, as `=alphabetic=ideographic=phonetic=`, joined by a backslash.
 

@@ -4,31 +4,27 @@ the counts that queries need.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, update
-
-from pacs_server.dicom.attributes import BY_KEYWORD, SEQUENCES, Level
-from pacs_server.dicom.describe import Description, Flag
-from pacs_server.dicom.names import grams_of_name
+from pacs_server.dicom.attributes import SEQUENCES, Level
+from pacs_server.dicom.describe import Description, Flag, shared_identity
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
-from pacs_server.dicom.values import Value
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.jobs import JobKind, entry
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import fate_row, operation_row
+from pacs_server.index.recording_rows import Patients, Rows, differing_in
 from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.rollups import Part, Row, Study, rows_found
-from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import patients, series, studies
+from pacs_server.index.statements import clean
+from pacs_server.index.tables import series, studies
 
-# Where later objects of a patient or study contradict the first in one of these, a person should look.
-_TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
+# Where later objects of a study contradict the first in one of these, a person should look.
 _TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
 
 _OUTCOMES: Final = {
@@ -58,7 +54,7 @@ def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) ->
     if do.meets_others:
         described = [arrival.description for arrival in arrivals]
         names = {f"study {one.study_uid}" for one in described}
-        names |= {f"patient {one.patient['identity']}" for one in described}
+        names |= {f"patient {shared_identity(str(one.patient['identity']))}" for one in described}
         do.keep_others_out.later(cursor, {"names": [clean(name) for name in names]})
     group = _Group(do, cursor, arrivals)
     recorded = [group.add(arrival) for arrival in arrivals]
@@ -73,6 +69,8 @@ class _Group:
         self._do = statements
         self._cursor = cursor
         self._studies: dict[str, Study] = {}
+        self._rows = Rows(statements, cursor)
+        self._patients = Patients(self._rows)
         self._series: dict[tuple[int, str], Part] = {}
         self._owed: set[tuple[JobKind, str, str, str]] = set()
         self._without_row: dict[str, _Entry] = {}
@@ -173,27 +171,26 @@ class _Group:
         if study is None:
             names = {"study_uid": description.study_uid, "series_uid": description.series_uid}
             found = self._do.find_study.on(self._cursor, names).fetchone()
-            study, part = rows_found(found) if found else (self._new_study(arrival), None)
+            study, part = rows_found(found) if found else (self._new_study(arrival, contradictions), None)
+            study.patient = self._patients.shared(study.patient)
             self._studies[description.study_uid] = study
             if part is not None:
                 self._series[study.row["id"], description.series_uid] = part
-        if study.patient["identity"] == description.patient["identity"]:
-            differing = self._complete(patients, study.patient, description.patient, _TELLING_OF_PATIENT)
+        identities = [str(one["identity"]) for one in (study.patient, description.patient)]
+        if identities[0] == identities[1] or shared_identity(identities[0]) == shared_identity(identities[1]):
+            differing = self._patients.complete(study.patient, description.patient)
             contradictions += _contradiction("conflict-demographics", differing)
         else:
             contradictions.append(Flag(kind="conflict-patient", detail="PatientID"))
-        differing = self._complete(studies, study.row, description.study, _TELLING_OF_STUDY)
+        self._rows.fill(studies, study.row, description.study)
+        differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
         contradictions += _contradiction("conflict-study", differing)
         return study
 
-    def _new_study(self, arrival: Arrival) -> Study:
+    def _new_study(self, arrival: Arrival, contradictions: list[Flag]) -> Study:
         description = arrival.description
-        found = self._do.find_patient.on(self._cursor, {"identity": description.patient["identity"]}).fetchone()
-        if found:
-            patient = dict(zip(patients.c.keys(), found, strict=True))
-        else:
-            patient = self._insert(self._do.insert_patient, patients, dict(description.patient))
-            self._add_grams(patient)
+        patient, differing = self._patients.found_or_made(description.patient)
+        contradictions += _contradiction("conflict-demographics", differing)
         values = dict(description.study) | {
             "patient_row": patient["id"],
             "day": arrival.day.isoformat(),
@@ -201,12 +198,8 @@ class _Group:
             "bucket": bucket_of(description.study_uid),
             "content_sum": 0,
         }
-        row = self._insert(self._do.insert_study, studies, values)
+        row = self._rows.insert(self._do.insert_study, studies, values)
         return Study(row=row, patient=patient, modalities=set(), sop_classes=set())
-
-    def _add_grams(self, patient: Row) -> None:
-        for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
-            self._do.insert_gram.later(self._cursor, {"gram": gram, "patient_row": patient["id"]})
 
     def _part(self, study: Study, description: Description) -> Part:
         key = (study.row["id"], description.series_uid)
@@ -217,16 +210,12 @@ class _Group:
             if found:
                 row = dict(zip(series.c.keys(), found, strict=True))
             else:
-                row = self._insert(self._do.insert_series, series, dict(description.series) | {"study_row": key[0]})
+                row = self._rows.insert(
+                    self._do.insert_series, series, dict(description.series) | {"study_row": key[0]}
+                )
             self._series[key] = part = Part(row=row)
-        self._complete(series, part.row, description.series, ())
+        self._rows.fill(series, part.row, description.series)
         return part
-
-    def _insert(self, statement: Statement, table: Table, values: Row) -> Row:
-        """Insert a row whose counts are nought; answers it with its id."""
-        row = {column.name: 0 if column.name.endswith("_count") else values.get(column.name) for column in table.c}
-        row["id"] = statement.on(self._cursor, row).fetchone()[0]
-        return row
 
     def _add_copies(self, instance_row: int, arrival: Arrival) -> None:
         for copy in arrival.copies:
@@ -253,21 +242,6 @@ class _Group:
             for item in description.items.get(sequence.table, ()):
                 values = {"owner_row": owner, **dict(zip(columns, item, strict=True))}
                 self._do.insert_item[sequence.tag].later(self._cursor, values)
-
-    def _complete(self, table: Table, row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:
-        """Fill what the row does not have yet; answers the telling keywords in which the two contradict."""
-        missing = {column: value for column, value in arriving.items() if value is not None and row.get(column) is None}
-        if missing:
-            filling = (
-                update(table).where(table.c.id == bindparam("row")).values({c: bindparam(f"now_{c}") for c in missing})
-            )
-            values = {"row": row["id"]} | {f"now_{column}": value for column, value in missing.items()}
-            self._do.prepared(filling).later(self._cursor, values)
-            row.update(missing)
-            if "patient_name_folded" in missing:
-                self._add_grams(row)
-        columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
-        return [keyword for keyword, column in columns if arriving.get(column) not in (None, row[column])]
 
     def _note(self, study: Study, instance_row: int, flag: Flag, arrival: Arrival) -> None:
         values = {

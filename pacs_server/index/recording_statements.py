@@ -90,6 +90,13 @@ class RecordingStatements:
             .where(studies.c.study_uid == bindparam("study_uid")),
         )
         self.find_patient = Statement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))
+        of_issuer = func.coalesce(patients.c.issuer, "") == bindparam("issuer")
+        self.find_patients = Statement(
+            index,
+            select(*patients.c)
+            .where(patients.c.patient_id == bindparam("patient_id"), of_issuer)
+            .order_by(patients.c.id),
+        )
         self.find_series = Statement(
             index,
             select(*series.c).where(

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 
 from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.describe import shared_identity
 from pacs_server.dicom.operations import Fate
 from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
@@ -54,7 +55,7 @@ def keep_others_out(connection: Connection, index: Index, study_uid: str) -> Non
     """Let nobody else record or decide about this study until the transaction ends; SQLite has one writer anyway."""
     if index.database_path is None:
         of_study = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
-        patient = [f"patient {identity}" for identity in connection.execute(of_study).scalars()]
+        patient = [f"patient {shared_identity(identity)}" for identity in connection.execute(of_study).scalars()]
         connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study_uid}", *patient]})
 
 
@@ -67,7 +68,9 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
     for start in range(0, len(wanted), _BATCH):
         rows = _rows(connection, wanted[start : start + _BATCH])
         if index.database_path is None:
-            names = {f"study {row.study_uid}" for row in rows} | {f"patient {row.identity}" for row in rows}
+            names = {f"study {row.study_uid}" for row in rows} | {
+                f"patient {shared_identity(row.identity)}" for row in rows
+            }
             connection.execute(KEEP_OTHERS_OUT, {"names": sorted(names)})
             rows = _rows(connection, wanted[start : start + _BATCH])
         gone = [row for row in rows if row.fate == Fate.PURGED]

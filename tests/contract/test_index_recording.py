@@ -13,10 +13,11 @@ from sqlalchemy import func, select
 from support.arrivals import arrival
 from support.samples import encoded, tiny
 
-from pacs_server.dicom.attributes import ATTRIBUTES
+from pacs_server.dicom.attributes import ATTRIBUTES, Level
 from pacs_server.dicom.describe import Flag, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index
@@ -24,6 +25,7 @@ from pacs_server.index.holdings import Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
 from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.index.search import Search
 from pacs_server.index.tables import copies, instances, patients, series, studies
 from pacs_server.index.view import study_view
 
@@ -113,6 +115,50 @@ def test_contradicting_demographics_are_flagged_without_naming_the_values(index:
     objects.record(arrival(birth_date="19710101", sex="M", patient_name="SUZUKI^ICHIRO"))
     assert flags_of(index) == [("conflict-demographics", "PatientName, PatientBirthDate")]
     assert study_view(index, "1.2.3")["patient"]["birth_date"] == "19700101"
+
+
+SUZUKI = {"patient_name": "SUZUKI^ICHIRO", "birth_date": None, "sex": None}
+TANABE = {"patient_name": "TANABE^HANAKO=田辺^花子=たなべ^はなこ", "birth_date": "19500505", "sex": "F"}
+
+
+def named(index: Index, key: str) -> list[tuple[str | None, ...]]:
+    """Study, name, birth date and sex of the studies that a key of the patient's name finds."""
+    query = query_from_keywords(Level.STUDY, {"PatientName": key})
+    columns = ("StudyInstanceUID", "PatientName", "PatientBirthDate", "PatientSex")
+    return sorted(map(tuple, Search(index).find(query, [column_from_keyword(one) for one in columns])))
+
+
+def test_two_names_under_one_id_are_two_patients_each_found_by_every_group_of_his_own(
+    index: Index, objects: Instances
+) -> None:
+    objects.record(arrival(study="1.1", **SUZUKI))
+    objects.record(arrival(study="1.2", **TANABE))
+    objects.record(arrival(study="1.3", **SUZUKI))
+    objects.record(arrival(study="1.4", **TANABE | {"patient_name": "TANABE^HANAKO"}))
+    suzuki = [(uid, "SUZUKI^ICHIRO", None, None) for uid in ("1.1", "1.3")]
+    tanabe = [(uid, *TANABE.values()) for uid in ("1.2", "1.4")]
+    for key in ("SUZUKI*", "*ICHIRO", "suzuki ichiro"):
+        assert named(index, key) == suzuki
+    for key in ("TANABE*", "*HANAKO", "田辺*", "*田辺*", "*花子", "=田辺^花子", "タナベ*", TANABE["patient_name"]):
+        assert named(index, str(key)) == tanabe
+    assert named(index, "SUZUKI^ICHIRO=田辺^花子") == []
+    assert flags_of(index, "1.2") == [("conflict-demographics", "PatientName")]
+    assert flags_of(index, "1.3") == []
+
+
+@pytest.mark.parametrize("first_is_fuller", [False, True])
+def test_a_name_gets_the_groups_that_it_comes_with_later_and_is_found_by_all(
+    index: Index, objects: Instances, first_is_fuller: bool
+) -> None:
+    names = ["KONISHI^TARO", "Konishi^Taro^^=小西^太郎"]
+    for number, name in enumerate(reversed(names) if first_is_fuller else names):
+        objects.record(arrival(study=f"1.{number}", patient_name=name))
+    for key in ("KONISHI*", "*TARO", "小西*", "*小西*", "=小西^太郎"):
+        assert len(named(index, key)) == 2, key
+    assert {name for _, name, *_ in named(index, "小西*")} == {
+        names[1] if first_is_fuller else "KONISHI^TARO=小西^太郎"
+    }
+    assert flags_of(index, "1.0") == flags_of(index, "1.1") == []
 
 
 def test_a_later_object_fills_in_what_the_first_did_not_say(index: Index, objects: Instances) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
-from pacs_server.index.tables import series, studies
+from pacs_server.index.tables import patients, series, studies
 
 
 class Studies:
@@ -62,20 +62,27 @@ class Studies:
             return list(connection.execute(named.order_by(studies.c.id)).scalars())
 
     def earlier(self, study_uid: str, *, limit: int, alike: Sequence[str] = ()) -> list[str]:
-        """The UIDs of the most recent studies of the same patient that are no later than this one, latest first.
+        """The UIDs of the most recent studies of the same patient that are no later than this one, latest first. What
+        came under the same issuer and ID with another name is his, too.
 
         With `alike`, keywords of series attributes, only those of which some series has the same value as one of this
         study. Raises: BadQuery when one is none; IndexUnavailable.
         """
         columns = [series.c[series_column(keyword)] for keyword in alike]
-        new = select(studies.c.id, studies.c.patient_row, studies.c.study_date)
+        new = select(
+            studies.c.id, studies.c.patient_row, studies.c.study_date, patients.c.patient_id, patients.c.issuer
+        )
+        new = new.join_from(studies, patients)
         day = func.coalesce(studies.c.study_date, "")
         with self._index.read() as connection:
             study = connection.execute(new.where(studies.c.study_uid == study_uid)).first()
             if study is None:
                 return []
+            same_id = select(patients.c.id).where(
+                patients.c.patient_id == study.patient_id, func.coalesce(patients.c.issuer, "") == (study.issuer or "")
+            )
             wanted = select(studies.c.study_uid).where(
-                studies.c.patient_row == study.patient_row,
+                or_(studies.c.patient_row == study.patient_row, studies.c.patient_row.in_(same_id)),
                 studies.c.id != study.id,
                 studies.c.instance_count > 0,
                 *([day <= study.study_date] if study.study_date else []),

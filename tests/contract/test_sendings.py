@@ -180,7 +180,13 @@ def test_what_waits_for_a_window_waits_no_longer_when_another_route_sends_it_now
 
 def test_priors_go_with_the_first_objects_of_a_study_once(desk: Desk) -> None:
     days = {"1.2.1": "20240101", "1.2.2": "20250101", "1.2.6": "20290101"}
-    desk.receive(*(arrival(study=study, study_date=day) for study, day in days.items()))
+    names = {"1.2.2": "MAIDEN^NAME"}  # under the same ID
+    desk.receive(
+        *(
+            arrival(study=study, study_date=day, patient_name=names.get(study, "YAMADA^TARO"))
+            for study, day in days.items()
+        )
+    )
     desk.receive(arrival(study="1.2.5", study_date="20251231", modality="MR"))
     desk.receive(arrival(study="1.2.7", study_date="20251231", patient_id="ANOTHER"))
     desk.receive(arrival("1.9.1", study_date="20260101"))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
@@ -41,6 +41,10 @@ WITHOUT_HASTE: Final = (
     "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 )
 
+_FLUSH_COMMITS: Final = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
 # Who waits to change a table has all others wait behind it, those who only read, too.
 WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
 
@@ -65,7 +69,7 @@ def postgresql_engine(url: URL) -> Engine:
     """An engine whose connections are given up when the server does not answer."""
     from pacs_server.index.watch import Entrance, WatchedCursor  # here because of psycopg2, which SQLite does not need
 
-    return create_engine(
+    engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=_POOLED_CONNECTIONS,
@@ -79,6 +83,15 @@ def postgresql_engine(url: URL) -> Engine:
             "cursor_factory": WatchedCursor,
         },
     )
+    event.listen(engine, "connect", _flush_commits)
+    return engine
+
+
+def _flush_commits(connection: Any, _: object) -> None:
+    """Have the server flush what it commits, also where its settings let that wait; what is stronger stays."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FLUSH_COMMITS)
+    connection.commit()
 
 
 def _arguments(url: URL) -> dict[str, Any]:

@@ -47,6 +47,19 @@ def opened(url: str) -> Iterator[Instances]:
         yield Instances(index)
 
 
+@pytest.mark.parametrize(("of_database", "of_session"), [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")])
+def test_commits_are_flushed_whatever_the_database_says_and_what_is_stronger_stays(
+    url: str, of_database: str, of_session: str
+) -> None:
+    with closing(Index.open(url)) as index, index.write() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar()
+        connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = {of_database}'))
+    with closing(Index.open(url)) as index:
+        for session in (index.read(), index.write()):
+            with session as connection:
+                assert connection.execute(text("SHOW synchronous_commit")).scalar() == of_session
+
+
 def test_a_group_of_objects_takes_as_many_round_trips_as_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     asking = watch.WatchedConnection.asking

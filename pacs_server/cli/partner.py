@@ -125,8 +125,8 @@ def set_(invocation: Invocation, /, name: str, **given: Any) -> ExitCode:
             _own_fingerprint(node, fingerprint)
             changes["certificate"] = ""
         _known_peer(node, changes.get("aet"))
-        changed = replace(known, **changes)
-        greeting = _greeted(node, changed)
+        greeting = _greeted(node, replace(known, **changes))
+        changed = replace(node.partners.one(name), **changes)  # the server notes things of it meanwhile
         node.partners.change(replace(changed, certificate=greeting.certificate or changed.certificate))
     talk(f"changed partner {name}")
     return ExitCode.DONE

@@ -45,6 +45,9 @@ class Right(StrEnum):
     COMMIT = "commit"
 
 
+_RIGHTS: Final = frozenset(right.value for right in Right)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
@@ -336,7 +339,8 @@ def _peer(row: Iterable[Any]) -> Peer:
         aet=AeTitle(aet),
         host=host,
         port=port,
-        rights=frozenset(Right(right) for right in json.loads(rights)),
+        # What a partner of a later release lets a peer do, and this one cannot, is no reason to turn it away.
+        rights=frozenset(Right(right) for right in json.loads(rights) if right in _RIGHTS),
         sources=tuple(json.loads(sources)),
         issuer=issuer,
         charset=charset,

@@ -108,6 +108,16 @@ def test_a_change_of_a_release_that_knew_less_of_peers_is_told_as_it_was_and_tak
     assert (osaka.registry.peers(), tokyo.note(), osaka.note()) == (tokyo.registry.peers(), 0, 0)
 
 
+def test_a_peer_with_a_right_of_a_later_release_has_those_that_are_known(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    tokyo.registry.save_peer(peer("CT1", Right.STORE))
+    tokyo.note()
+    (text,) = tokyo.changes.log.beyond({}, limit=10)
+    assert osaka.changes.take([text.replace('[\\"store\\"]', '[\\"store\\", \\"print\\"]')]) == 1
+    assert osaka.registry.peers() == [peer("CT1", Right.STORE)]
+    assert osaka.note() == 0, "what it may there stays in the log"
+
+
 def test_a_preference_is_known_on_both_sides(sites: tuple[Site, Site]) -> None:
     tokyo, osaka = sites
     assert tokyo.changes.latest(PREFERENCE) is None

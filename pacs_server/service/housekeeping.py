@@ -59,6 +59,7 @@ def keep_house(
         replicator.stop()
         depositor.stop()
         ended = [liaison.stop(), *(one.ended(_FORWARDING_S) for one in (forwarder, replicator, depositor))]
+        runner.leave()
         return all(ended)
 
 

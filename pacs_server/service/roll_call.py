@@ -138,6 +138,6 @@ class RollCall:
             name = node_name(self._node.settings)
             try:
                 self._node.nodes.forget(name)
-                self._node.jobs.release(name)
+                self._node.jobs.release_node(name)
             except IndexUnavailable as error:
                 log.warning("leave not taken", why=error)

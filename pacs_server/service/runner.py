@@ -87,6 +87,9 @@ class Runner:
     def stop(self) -> None:
         """Begin nothing new. What is under way can be broken off anywhere."""
         self._duties.stop()
+
+    def leave(self) -> None:
+        """Let the other nodes take up what did not end; nothing of this node may claim a job any more."""
         leaving = threading.Thread(target=self._roll.leave, name="leave", daemon=True)
         leaving.start()
         leaving.join(_LEAVE_S)

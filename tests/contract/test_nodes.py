@@ -238,6 +238,22 @@ def test_a_node_that_takes_its_leave_is_not_missed(callers: tuple[Caller, Caller
     assert one.knows() == [one.name]
 
 
+def test_the_jobs_of_a_node_that_takes_its_leave_are_taken_up_at_once(
+    callers: tuple[Caller, Caller], clock: Clock
+) -> None:
+    one, other = callers
+    jobs, now = one.node.jobs, LONG_AGO + clock.passed
+    jobs.owe(JobKind.COPY, LONG_AGO, series=[("1", "1.1"), ("1", "1.2"), ("1", "1.3")])
+    taken = [
+        jobs.claim(worker, now, lease=LEASE, per_target=10)
+        for worker in (other.name, f"{other.name}:forwarding", one.name)
+    ]
+    assert None not in taken
+    other.roll.leave()
+    again = [jobs.claim(one.name, now, lease=LEASE, per_target=10) for _ in taken]
+    assert [job and job.series_uid for job in again] == ["1.1", "1.2", None], "what is its own stays so"
+
+
 def test_after_the_database_was_away_the_others_have_their_time_to_tell_that_they_live(
     callers: tuple[Caller, Caller], clock: Clock
 ) -> None:

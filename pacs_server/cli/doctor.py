@@ -244,7 +244,7 @@ def _copies(node: Node) -> Iterator[Problem]:
 
     backlog = backlog_of(node)
     if lacking := backlog["lacking_copies"]:
-        yield f"{lacking} objects have fewer than {backlog['want']} copies", "pacs jobs list"
+        yield f"{lacking} objects have fewer copies than are wanted", "pacs jobs list"
     if damaged := backlog["damaged_copies"]:
         yield f"{damaged} copies are damaged", "pacs verify"
     for one in backlog["archives"]:

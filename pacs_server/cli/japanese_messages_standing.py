@@ -13,8 +13,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} over TLS": "TLS の {0}",
     "{} on {}, process {}, since {}, {} associations open, {} served":
         "{0} ({1} で待ち受け中)、プロセス {2}、{3} から稼働、開いているアソシエーション {4}、終えたもの {5}",
-    "none: every object has the {} copies that are wanted": "なし(どのオブジェクトにも、求める {0} 個のコピーがあります)",
-    "objects with fewer than {} copies": "コピーが {0} 個に足りないオブジェクト",
+    "none: every object has the copies that are wanted": "なし(どのオブジェクトにも、求める数のコピーがあります)",
+    "objects with fewer copies than are wanted": "コピーが求める数に足りないオブジェクト",
     "damaged copies": "破損したコピー",
     "{} jobs": "{0} の作業",
     "no jobs": "作業なし",
@@ -67,8 +67,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "the audit trail cannot be signed: {}": "監査記録に署名できません: {0}",
     "the last checkpoint of the audit trail is {} days old; the log says why":
         "監査記録の最後のチェックポイントは {0} 日前のものです。理由はログにあります",
-    "{} objects have fewer than {} copies (pacs jobs list)":
-        "コピーが {1} 個に足りないオブジェクトが {0} 件あります (pacs jobs list)",
+    "{} objects have fewer copies than are wanted (pacs jobs list)":
+        "コピーが求める数に足りないオブジェクトが {0} 件あります (pacs jobs list)",
     "{} copies on volume {} were found damaged today (pacs verify, pacs storage show {})":
         "ボリューム {1} で今日、破損したコピーが {0} 件見つかりました (pacs verify、pacs storage show {2})",
     "{} damaged copies are not replaced (pacs verify)": "破損したコピー {0} 件がまだ修復されていません (pacs verify)",
@@ -101,7 +101,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} is on the device of {}, but in another fault domain":
         "{0} は {1} と同じ装置にありますが、故障範囲が別になっています",
     "{} copies are wanted, but there are {} fault domains": "コピーを {0} 個求めていますが、故障範囲は {1} つです",
-    "{} objects have fewer than {} copies": "コピーが {1} 個に足りないオブジェクトが {0} 件あります",
+    "{} objects have fewer copies than are wanted": "コピーが求める数に足りないオブジェクトが {0} 件あります",
     "{} copies are damaged": "破損したコピーが {0} 件あります",
     "{} did not give back {} objects that it keeps": "{0} が、保管している {1} 件を戻しませんでした",
     "{} objects were refused by their destination": "{0} 件が送信先に断られました",

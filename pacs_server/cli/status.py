@@ -91,8 +91,8 @@ def _backlog_line(backlog: dict[str, Any]) -> str:
     sends = backlog["sends"]
     lost = sum(one["not_given_back"] for one in backlog["archives"])
     if not (lacking or damaged or owed or lost or any(sends.values())):
-        return in_their_language(f"none: every object has the {backlog['want']} copies that are wanted")
-    told = [counted(lacking, f"objects with fewer than {backlog['want']} copies"), counted(damaged, "damaged copies")]
+        return in_their_language("none: every object has the copies that are wanted")
+    told = [counted(lacking, "objects with fewer copies than are wanted"), counted(damaged, "damaged copies")]
     told += owed or [in_their_language("no jobs")]
     if any(sends.values()):
         told.append(counted(sends["waiting"], "objects to send"))

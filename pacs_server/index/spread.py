@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, union_all
 
 from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import SOUND, is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import Policies
 from pacs_server.index.site_tables import deposits, jobs, volumes
 from pacs_server.index.tables import copies, instances, series, studies
 from pacs_server.index.totals import portions
@@ -42,8 +43,11 @@ class CopySpread:
             found = [(row.study_uid, row.series_uid) for row in connection.execute(named)]
         return found, rows[-1] if len(rows) == _BATCH else 0
 
-    def count_lacking(self, *, want: int, absent: Sequence[str]) -> int:
-        """How many objects, of the series for which copies are owed, have too few. Raises: IndexUnavailable."""
+    def count_lacking(self, policies: Policies, *, absent: Sequence[str]) -> int:
+        """How many objects, of the series for which copies are owed, have too few by the policy for their sender.
+
+        Raises: IndexUnavailable.
+        """
         # From the jobs to the objects: asked of each object of ten million, it took 5 s to find none.
         owed = (
             select(series.c.id)
@@ -52,6 +56,7 @@ class CopySpread:
             .join(series, and_(series.c.study_row == studies.c.id, series.c.series_uid == jobs.c.series_uid))
             .where(jobs.c.kind == JobKind.COPY)
         )
+        want = _wanted(policies)
         few = _lacking(want, absent).where(instances.c.series_row.in_(owed)).subquery()
         with self._index.read() as connection:
             return connection.execute(select(func.count()).select_from(few)).scalar_one()
@@ -110,7 +115,15 @@ class CopySpread:
             return connection.execute(counted).scalar_one()
 
 
-def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
+def _wanted(policies: Policies) -> ColumnElement[int]:
+    """How many copies an instance has to have."""
+    usual = literal(policies.usual.want)
+    if not policies.of_peers:
+        return usual
+    return case({aet: one.want for aet, one in policies.of_peers.items()}, value=instances.c.sender, else_=usual)
+
+
+def _lacking(want: int | ColumnElement[int], absent: Sequence[str]) -> Select[Any]:
     """The instances, with the row of their series, whose good copies are in too few fault domains. An archive server
     that keeps one counts as a domain beside those that are here; where nothing is here, nothing can be made of it.
     """
@@ -124,7 +137,7 @@ def _lacking(want: int, absent: Sequence[str]) -> Select[Any]:
         .join(series)
         .outerjoin(copies, (copies.c.instance_row == instances.c.id) & GOOD)
         .outerjoin(volumes, on_volume)
-        .group_by(instances.c.id, instances.c.series_row)
+        .group_by(instances.c.id, instances.c.series_row, instances.c.sender)
         .having(
             and_(
                 counts < want,

@@ -137,7 +137,7 @@ def _of_trail(held: Holdings, hold_s: float) -> Iterator[Alarm]:
 def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alarm]:
     alert, backlog = settings.alert, held.backlog
     if lacking := backlog["lacking_copies"]:
-        text = f"{lacking} objects have fewer than {backlog['want']} copies (pacs jobs list)"
+        text = f"{lacking} objects have fewer copies than are wanted (pacs jobs list)"
         yield Alarm(kind=AlarmKind.COPIES, about="all", text=text, hold_s=alert.copies_after_s)
     for name, number in held.damaged.items():
         text = f"{number} copies on volume {name} were found damaged today (pacs verify, pacs storage show {name})"

@@ -42,20 +42,24 @@ def volume_facts(volume: Volume) -> dict[str, object]:
 
 def backlog_of(node: Node) -> dict[str, Any]:
     """What is not as the site wants it, and what is owed for it."""
-    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
-    want = node.policies().usual.want
     jobs: dict[str, int] = {}
     for (kind, _), number in node.jobs.counts().items():
         jobs[kind] = jobs.get(kind, 0) + number
     return {
-        "want": want,
-        "lacking_copies": node.spread.count_lacking(want=want, absent=absent),
+        "want": node.policies().usual.want,
+        "lacking_copies": lacking_copies(node),
         "damaged_copies": node.copies.count_damaged(),
         "leaving_files": sum(one.files for one in node.releases.waiting()),
         "jobs": jobs,
         "sends": node.sendings.open_counts(),
         "archives": [asdict(one) for one in node.deposits.kept()],
     }
+
+
+def lacking_copies(node: Node) -> int:
+    """How many objects have fewer copies than the site wants of what their sender sends."""
+    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
+    return node.spread.count_lacking(node.policies(), absent=absent)
 
 
 def nodes_of(node: Node, now: datetime) -> list[dict[str, object]]:

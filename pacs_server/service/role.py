@@ -9,6 +9,7 @@ from typing import Any
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
 from pacs_server.service.failover import lost_of
+from pacs_server.service.present import lacking_copies
 from pacs_server.service.unfinished import unfinished
 
 
@@ -71,7 +72,6 @@ def failover_facts(node: Node, now: datetime) -> dict[str, Any]:
     Raises: ConfigError; IndexUnavailable.
     """
     draining, left = node.registry.draining(), unfinished(node)
-    absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
     contacts = remembered(node.settings.data_dir)
     return {
         "role": role_of(node).value,
@@ -79,7 +79,7 @@ def failover_facts(node: Node, now: datetime) -> dict[str, Any]:
         "takes_stores": node.settings.failover.standby_stores or not node.is_standby(),
         "draining_since": draining and draining.since.isoformat(timespec="seconds"),
         "draining_by": draining and draining.who,
-        "lacking_copies": node.spread.count_lacking(want=node.policies().usual.want, absent=absent),
+        "lacking_copies": lacking_copies(node),
         "unfinished": left and left.facts(),
         "partners": [_partner_facts(node, one.name, contacts.get(one.name), now) for one in node.partners.all()],
     }

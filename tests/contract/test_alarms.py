@@ -82,7 +82,7 @@ def test_objects_that_lack_copies_are_one_after_a_while(house: House, node: Node
     node.look_at_site_state(max_age_s=0)
     (alarm,) = alarms(observer_of(node), node, copies_after_s=900.0)
     assert (alarm.key, alarm.hold_s) == ("copies all", 900.0)
-    assert "1 objects have fewer than 2 copies" in alarm.text
+    assert "1 objects have fewer copies than are wanted" in alarm.text
 
 
 def test_a_job_that_is_overdue_is_one_and_one_that_waits_for_its_time_is_not(node: Node) -> None:

@@ -15,9 +15,11 @@ from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Registry
+from pacs_server.index.registry import Policies, Policy, Registry
 from pacs_server.service.deeds import verify_volumes
 from pacs_server.storage.volume import Volume
+
+TWO = Policies(usual=Policy(want=2), of_peers={})
 
 
 @pytest.fixture
@@ -28,9 +30,9 @@ def site(index: Index, tmp_path: Path) -> Site:
 def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: Site) -> None:
     site.take_in(3, need=1, only="a")
     assert site.jobs.counts() == {("copy", "waiting"): 1}
-    assert site.spread.count_lacking(want=2, absent=[]) == 3
+    assert site.spread.count_lacking(TWO, absent=[]) == 3
     assert site.complete() == (3, ())
-    assert site.spread.count_lacking(want=2, absent=[]) == 0
+    assert site.spread.count_lacking(TWO, absent=[]) == 0
     for number, sample in enumerate(site.samples):
         assert site.file(number, "b").read_bytes() == site.file(number, "a").read_bytes()
         assert site.file(number, "b").read_bytes().endswith(sample.data_set)
@@ -47,13 +49,25 @@ def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index
         if sql.startswith("SELECT"):
             asked.append((sql, values))
 
-    site.spread.count_lacking(want=2, absent=[])
+    site.spread.count_lacking(TWO, absent=[])
     ((sql, values),) = asked
     with index.read() as connection:
         if index.database_path is None:
             pytest.skip("PostgreSQL chooses its plans by the size of its tables")
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
     assert not [step for step in plan if step.startswith(("SCAN instances", "SCAN copies", "SCAN series"))], plan
+
+
+def test_what_lacks_copies_is_counted_by_the_policy_for_its_sender(site: Site) -> None:
+    site.take_in(3, need=1, only="a")
+    (sender,) = {one.sender for one in site.objects()}
+
+    def lacking(usual: int, **of_peers: int) -> int:
+        own = {aet: Policy(want=want) for aet, want in of_peers.items()}
+        return site.spread.count_lacking(Policies(usual=Policy(want=usual), of_peers=own), absent=[])
+
+    assert (lacking(1, **{sender: 2}), lacking(2, **{sender: 1})) == (3, 0)
+    assert (lacking(1, ANOTHER=2), lacking(2, ANOTHER=1)) == (0, 3)
 
 
 def test_with_enough_copies_nothing_is_owed(site: Site) -> None:

@@ -12,7 +12,7 @@ from pacs_server.settings import AlertSettings
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 NAS = Alarm(kind=AlarmKind.VOLUME, about="nas", text="nas is offline", hold_s=60)
-COPIES = Alarm(kind=AlarmKind.COPIES, about="all", text="7 objects have fewer than 2 copies", hold_s=0)
+COPIES = Alarm(kind=AlarmKind.COPIES, about="all", text="7 objects have fewer copies than are wanted", hold_s=0)
 SETTINGS = AlertSettings(repeat_after_s=86_400, clear_after_s=300)
 
 

@@ -108,7 +108,10 @@ def reconcile(
             continue
         yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
     for held in ledger.holdings.copies_on(volume.spec.id, since=since):
-        if not volume.has_file(PurePosixPath(held.path), held.size_bytes):
+        if volume.has_file(PurePosixPath(held.path), held.size_bytes):
+            continue
+        # The rows are read in portions: what was purged or moved meanwhile has lost its row first.
+        if ledger.holdings.holds(volume.spec.id, held.path):
             yield _missing(volume, held, ledger, repair=repair)
     for path in volume.litter(now):
         if repair:
@@ -207,7 +210,8 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
 def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:
     kind = FindingKind.MISSING
     holdings = ledger.holdings
-    if repair and (holdings.copy_count(held.instance_id) > 1 or holdings.is_kept_elsewhere(held.instance_id)):
+    others = holdings.good_copies_beside(held.instance_id, volume.spec.id, held.path)
+    if repair and (others or holdings.is_kept_elsewhere(held.instance_id)):
         holdings.forget(volume.spec.id, held.path)
         kind = FindingKind.FORGOTTEN
     return Finding(kind=kind, volume=volume.spec.name, path=held.path)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 
+from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import enforce_all
@@ -75,11 +76,11 @@ class Holdings:
                 return
             last = rows[-1].id
 
-    def copy_count(self, instance_id: int) -> int:
-        """How many copies of an object are not known to be damaged. Raises: IndexUnavailable."""
+    def good_copies_beside(self, instance_id: int, volume_id: str, path: str) -> int:
+        """How many copies of an object but this one are not known to be damaged. Raises: IndexUnavailable."""
+        others = copies.c.instance_row == instance_id, or_(copies.c.volume_id != volume_id, copies.c.path != path)
         with self._index.read() as connection:
-            counted = select(func.count()).where(copies.c.instance_row == instance_id, copies.c.damage.is_(None))
-            return connection.execute(counted).scalar_one()
+            return connection.execute(select(func.count()).where(GOOD, *others)).scalar_one()
 
     def is_kept_elsewhere(self, instance_id: int) -> bool:
         """Whether an archive server keeps an object. Raises: IndexUnavailable."""

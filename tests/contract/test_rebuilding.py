@@ -18,6 +18,7 @@ from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.tables import copies, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.rebuilding import files_as_received, rebuild_index
+from pacs_server.service.reconciling import reconcile_volumes
 from pacs_server.storage.sentinel import adopt, sentinel_at
 
 
@@ -178,3 +179,36 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     rubbish.unlink()
     assert house.rebuilt() == []
     assert house.said() == before
+
+
+def test_a_copy_whose_row_is_gone_when_its_file_is_looked_for_is_not_called_missing(house: TwoVolumes) -> None:
+    house.close("second")
+    house.take_in(tiny(1), tiny(2))
+    lost, purged = (path.relative_to(house.volume) for path in house.files())
+    volume_id = sentinel_at(house.volume)
+    assert volume_id
+    with house.node() as node:
+        recorded = [held.path for held in node.holdings.copies_on(volume_id, since=None)]
+        lost, purged = sorted((lost, purged), key=lambda path: recorded.index(str(path)))
+        (house.volume / lost).unlink()
+        findings = reconcile_volumes(node, since=None, repair=False)
+        assert (first := next(findings)).kind is FindingKind.MISSING
+        node.holdings.forget(volume_id, str(purged))
+        (house.volume / purged).unlink()
+        assert (first.path, list(findings)) == (str(lost), [])
+
+
+@pytest.mark.parametrize("is_other_damaged", [False, True])
+def test_the_row_of_a_missing_copy_is_forgotten_if_another_copy_is_good_whatever_is_known_of_its_own(
+    house: TwoVolumes, *, is_other_damaged: bool
+) -> None:
+    house.take_in(tiny(1))
+    (missing,) = (house.volume / "v1").rglob("*.dcm")
+    missing.unlink()
+    path = str(missing.relative_to(house.volume))
+    with house.node() as node:
+        for root in (house.volume, house.second) if is_other_damaged else (house.volume,):
+            node.copies.mark_damaged(str(sentinel_at(root)), path, "its file is gone", NOW)
+        (finding,) = reconcile_volumes(node, since=None, repair=True)
+    assert finding.path == path
+    assert finding.kind is (FindingKind.MISSING if is_other_damaged else FindingKind.FORGOTTEN)

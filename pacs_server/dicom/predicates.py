@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import NamePattern
+from pacs_server.dicom.values import INTEGER_FORM
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
@@ -142,7 +143,7 @@ def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -
 
 
 def _number(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
-    numbers = tuple(int(value) for value in values if re.fullmatch(r"[+-]?\d{1,9}", value))
+    numbers = tuple(int(value) for value in values if INTEGER_FORM.fullmatch(value))
     return NumberIn(attribute, numbers) if numbers else Nothing(attribute)
 
 

@@ -23,7 +23,7 @@ _MAX_INDEXED_BYTES: Final = 1_320
 _REMEMBERED_BYTES: Final = 64
 
 _TIME_FORM: Final = re.compile(r"([01]\d|2[0-3])(?:([0-5]\d)(?:([0-5]\d|60)(\.\d{1,6})?)?)?", re.ASCII)
-_INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
+INTEGER_FORM: Final = re.compile(r"[+-]?\d{1,12}", re.ASCII)
 _AGE_FORM: Final = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
 # Devices write all 17 digits of a binary number, where the standard allows for 16 characters.
 _DECIMAL_FORM: Final = re.compile(r"(?=.{1,32}$)[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d+)?", re.ASCII)
@@ -109,7 +109,7 @@ def _time(text: str) -> str | None:
 
 def _integer(text: str) -> int | None:
     """The number of an IS value; None when it is none or does not fit 32 bits."""
-    number = int(text) if _INTEGER_FORM.fullmatch(text) else None
+    number = int(text) if INTEGER_FORM.fullmatch(text) else None
     return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
 
 

@@ -162,6 +162,17 @@ def test_every_level_is_answered(search: Search) -> None:
     assert uids(search, Level.PATIENT, ModalitiesInStudy="SR") == ["A_1"]
 
 
+def test_a_number_is_found_up_to_the_greatest_that_is_held_and_asked_up_to_the_longest(
+    index: Index, search: Search
+) -> None:
+    numbers = {"1.2.6.1": 2**31 - 1, "1.2.6.2": -(2**31)}
+    for sop_uid, number in numbers.items():
+        Instances(index).record(arrival(sop_uid, study="1.2.6", instance_number=number))
+    for sop_uid, number in numbers.items():
+        assert uids(search, Level.IMAGE, InstanceNumber=str(number)) == [sop_uid]
+    assert uids(search, Level.IMAGE, InstanceNumber="4294967295\\-99999999999\\999999999999") == []
+
+
 def test_answers_hold_counts_and_values_of_the_levels_above_and_below(search: Search) -> None:
     keywords = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "ModalitiesInStudy", "SOPClassesInStudy",
                 "NumberOfPatientRelatedStudies", "PerformingPhysicianName", "Rows", "SeriesInstanceUID")  # fmt: skip

@@ -56,7 +56,15 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
 
 @pytest.mark.parametrize(
     ("keyword", "value"),
-    [("StudyDate", "--"), ("StudyDate", "2020"), ("StudyTime", "99"), ("StudyInstanceUID", "1.*"), ("Rows", "x")],
+    [
+        ("StudyDate", "--"),
+        ("StudyDate", "2020"),
+        ("StudyTime", "99"),
+        ("StudyInstanceUID", "1.*"),
+        ("Rows", "x"),
+        ("InstanceNumber", "٧"),
+        ("InstanceNumber", "1234567890123"),
+    ],
 )
 def test_a_value_that_the_vr_cannot_have_matches_nothing(keyword: str, value: str) -> None:
     assert isinstance(predicate_of(BY_KEYWORD[keyword], value), Nothing)

@@ -150,10 +150,14 @@ def _refuse_unknown(node: Node, peers: tuple[AeTitle, ...]) -> None:
 
 
 def _passcode(file: Path | None) -> str:
+    from pacs_server.settings import secret_in
+
     if file is None:
         return str(click.prompt("passcode", hide_input=True, confirmation_prompt=True, err=True))
     try:
-        with click.open_file(str(file), encoding="utf-8") as opened:
+        if str(file) != "-":
+            return secret_in(file)
+        with click.open_file("-", encoding="utf-8") as opened:
             return str(opened.readline()).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"the passcode cannot be read from {file}: {error}") from error

@@ -132,11 +132,11 @@ def _check_mail(reading: _Reading, mail: MailSettings) -> None:
 
 
 def secret_in(file: Path) -> str:
-    """The password that a file holds. Raises: ValueError when it cannot be read, or others can read it."""
+    """The password in the first line of a file. Raises: ValueError when it cannot be read, or others can read it."""
     try:
         if file.stat().st_mode & stat.S_IRWXO:
             raise ValueError(f"{file} is open to every user of this machine: chmod 600 it")
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}; write it (chmod 600), or name another") from error
     except UnicodeDecodeError as error:

@@ -181,7 +181,7 @@ def test_an_absolute_database_path_stays(tmp_path):
 
 def test_the_password_comes_from_its_file_and_is_shown_nowhere(tmp_path):
     secret = tmp_path / "secret"
-    secret.write_text("p@ss/word:1\n")
+    secret.write_text("p@ss/word:1\nsince November\n")
     secret.chmod(0o600)
     settings = load(write(tmp_path, "database: postgresql://pacs@db:5433/x\ndatabase_password_file: secret\n"))
     assert settings.database == "postgresql://pacs:p%40ss%2Fword%3A1@db:5433/x"

@@ -40,7 +40,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     for aet, kind in (("VIEWER", "password"), ("OTHER", "password"), ("TOKENS", "jwt"), ("OPEN", "none")):
         made.pacs("ae", "add", aet, "-", "-", "--from", "127.0.0.0/8", "--identity", kind)
     file = made.data / "passcode"
-    file.write_text(f"{PASSCODE}\n", encoding="utf-8")
+    file.write_text(f"{PASSCODE}\nof tanaka\n", encoding="utf-8")
+    file.chmod(0o600)
     made.pacs("user", "add", "tanaka", "--peer", "VIEWER", "--passcode-file", str(file))
     made.start()
     yield made
@@ -228,6 +229,7 @@ def test_a_changed_passcode_and_a_user_who_was_removed_count_at_once(
     archive: Archive, device: TlsFiles, tmp_path: Path
 ) -> None:
     file = tmp_path / "passcode"
+    file.touch(0o600)
 
     def changed(passcode: str, *words: str) -> UserIdentityNegotiation:
         file.write_text(passcode, encoding="utf-8")
@@ -262,7 +264,7 @@ def test_a_peer_is_called_as_a_user_over_tls(archive: Archive, device: TlsFiles,
     assert server is not None
     try:
         file = tmp_path / "passcode"
-        file.write_text("for them alone\n")
+        file.write_text("for them alone\nsince November\n")
         file.chmod(0o600)
         port, words = server.server_address[1], ("--as-user", "pacs", "--passcode-file", str(file))
         archive.pacs("ae", "add", "THEM", HOST, str(port), *words, expect=2)
@@ -279,6 +281,8 @@ def test_a_peer_is_called_as_a_user_over_tls(archive: Archive, device: TlsFiles,
 def test_nobody_registers_a_user_whom_nobody_could_be(archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "passcode"
     file.write_text("long enough")
+    assert "chmod 600" in archive.pacs("user", "add", "sato", "--passcode-file", str(file), expect=2).stderr
+    file.chmod(0o600)
     for name, words in (("sato", ("--peer", "NOBODY")), ("a\nb", ()), ("tanaka", ()), ("", ())):
         archive.pacs("user", "add", name, *words, "--passcode-file", str(file), expect=2)
     file.write_text("short")

@@ -61,6 +61,8 @@ OF_USAGE: Final[dict[str, str]] = {
         "ホストとポートは両方とも指定するか、両方とも '-' としてください",
     "it has no address: name one with --from, else it could never call":
         "アドレスがありません。--from で指定しないと、その相手は接続できません",
+    "--since and StudyDate both say from which day on: give one of them, like StudyDate=20260101-":
+        "--since と StudyDate はどちらも、いつからかを表します。StudyDate=20260101- のように、片方だけを指定してください",
     "KEY=VALUE and --thorough are for the comparison with another archive: give --with AET":
         "KEY=VALUE と --thorough は別のアーカイブとの比較に使います。--with AET を付けてください",
     "give at least one of --want, --need and --degraded": "--want、--need、--degraded のどれかを指定してください",

@@ -103,8 +103,12 @@ def reconcile(
     from pacs_server.service.reconciling import reconcile_volumes
 
     if aet is not None:
-        day = since.date() if since else None
-        return compare_with(invocation, aet, key_values(keys), day, repair=repair, is_thorough=thorough)
+        day, narrowed = since.date() if since else None, key_values(keys)
+        if day and "StudyDate" in narrowed:
+            raise click.UsageError(
+                "--since and StudyDate both say from which day on: give one of them, like StudyDate=20260101-"
+            )
+        return compare_with(invocation, aet, narrowed, day, repair=repair, is_thorough=thorough)
     if keys or thorough:
         raise click.UsageError("KEY=VALUE and --thorough are for the comparison with another archive: give --with AET")
     with invocation.node() as node:

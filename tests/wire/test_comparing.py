@@ -77,6 +77,8 @@ def test_what_cannot_be_compared_is_said(archive: Archive, other: Archive) -> No
     )
     assert "NOBODY is not registered" in archive.pacs("reconcile", "--with", "NOBODY", expect=2).stderr
     assert "--with AET" in archive.pacs("reconcile", "PatientID=1", expect=2).stderr
+    twice = "--since", "2026-01-01", "StudyDate=20250101-"
+    assert "give one of them" in archive.pacs("reconcile", "--with", "OTHER", *twice, expect=2).stderr
     archive.add_peer("AWAY", 1)
     archive.pacs("reconcile", "--with", "AWAY", expect=13)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, Number, aet_value, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def commit() -> None:
 @click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="SECONDS",
     default=30.0,
     show_default=True,

@@ -11,7 +11,7 @@ import click
 from pacs_server import log
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.failover_members import patroni_with, plan_switch, refuse_demotion, reinit, show_members, switch
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, Number, pass_invocation
 from pacs_server.cli.output import (
     Progress,
     as_json_text,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pacs_server.service.assemble import Node
     from pacs_server.service.failover import Failover, Lost
 
-_WAIT: Final = click.option("--wait", "wait_s", type=click.FloatRange(0), default=600, show_default=True,
+_WAIT: Final = click.option("--wait", "wait_s", type=Number(min=0), default=600, show_default=True,
                             metavar="SECONDS", help="How long to wait at most.")  # fmt: skip
 _LOST: Final = click.option("--source-lost", is_flag=True, help="The other site does not answer, and cannot hand over.")
 _HEADINGS: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,6 +137,17 @@ def _json_option() -> click.Option:
     return click.Option(
         ["--json"], is_flag=True, expose_value=False, callback=_remember_json, help="Print JSON instead of a table."
     )
+
+
+class Number(click.FloatRange):
+    """A number that may have a fraction, within bounds: nan, which the library finds within all of them, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises: click.BadParameter with the reason."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a valid {self.name}.", param, ctx)
+        return number
 
 
 class Command(click.Command):

@@ -10,7 +10,7 @@ import click
 
 from pacs_server.cli.comparing import compare_with
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Invocation, aet_value, key_values, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, Number, aet_value, key_values, pass_invocation
 from pacs_server.cli.output import Progress, counted, in_their_language, listed, print_rows, readable_size, talk
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _HEADINGS: Final = {"volume": "VOLUME", "kind": "FINDING", "path": "FILE", "deta
 
 @click.command(cls=Command, reports=True, example="pacs verify --volume nas1 --rate 50")
 @click.option("--volume", "names", multiple=True, metavar="NAME", help="Only this volume; may be given again.")
-@click.option("--rate", type=click.FloatRange(min=0.01), metavar="MB/S", help="Read no faster than this.")
+@click.option("--rate", type=Number(min=0.01), metavar="MB/S", help="Read no faster than this.")
 @pass_invocation
 def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -> ExitCode:
     """Read every copy and compare it with what was received.

@@ -76,6 +76,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "as_user, passcode_file and tls go together: a passcode is sent over TLS alone":
         "as_user、passcode_file、tls は一緒に書きます。パスコードは TLS でだけ送ります",
     "{} is not a YAML file: {}": "{0} は YAML ファイルではありません ({1})",
+    "{} has a value that YAML takes for a date or a number: {}; quote it":
+        "{0} に、YAML が日付か数とみなす値があります ({1})。引用符で囲んでください",
     "'{}' is not a list": "'{0}' はリストではありません",
     "'{}' has a line break or a control character in it": "'{0}' に改行か制御文字があります",
     "'{}' is not a number of answers: 0 for no limit of its own, or more":

@@ -102,6 +102,8 @@ def read_peers(file: Path) -> list[Peer]:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Refused(f"{file} is not a YAML file: {printable(error)}") from error
+    except ValueError as error:
+        raise Refused(f"{file} has a value that YAML takes for a date or a number: {error}; quote it") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Refused(f"{file} is not a list of peers, like one that pacs ae export writes")
     return list(_peers_of(file, entries))

@@ -75,6 +75,7 @@ def test_what_is_exported_is_imported_as_the_same_peers(tmp_path):
         ("aet: CT1", "not a list"),
         ("- CT1", "not a list"),
         ("[", "not a YAML file"),
+        ("- {aet: CT1, issuer: 2026-13-45}", "month must be in 1..12; quote it"),
         ("- {aet: CT1, port: 1}", "peer 1"),
     ],
 )

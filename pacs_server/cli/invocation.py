@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pacs_server.cli.output import printable
 from pacs_server.errors import Busy, ConfigError, Refused
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+# What Python makes of bytes that are no text, which the name of a file may have. Those are Paths here; any other word
+# is looked for, or kept, in the database, which takes text alone.
+_NO_TEXT: Final = re.compile("[\udc80-\udcff]")
 MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 SETTINGS_NAME: Final = "pacs.yaml"
 DEFAULT_DATA: Final = Path("pacs-data")
@@ -160,6 +165,16 @@ class Command(click.Command):
         if reports:
             self.params.append(_json_option())
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of a command line. Raises: click.UsageError; click.BadParameter for one that is no text."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name or "")
+            for value in given if isinstance(given, tuple) else (given,):
+                if isinstance(value, str) and _NO_TEXT.search(value):
+                    raise click.BadParameter(_why_no_text(value), ctx, parameter)
+        return rest
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the example under the options."""
         with formatter.section("Example"):
@@ -198,6 +213,11 @@ def add_global_options(group: click.Group) -> None:
 def confirmed(decorated: Decorated) -> Decorated:
     """Give a command that removes or overwrites its --yes; without it the command only says what it would do."""
     return click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")(decorated)
+
+
+def _why_no_text(word: str) -> str:
+    encoding = sys.getfilesystemencoding()
+    return f"'{printable(word)}' is no text in {encoding}: write it so, or set LANG to what the terminal writes"
 
 
 def key_values(words: tuple[str, ...]) -> dict[str, str]:

@@ -94,6 +94,8 @@ def test_every_error_ends_in_a_code_of_its_own_choice():
         (["verify", "--rate", "nan"], ExitCode.REFUSED),
         (["commit", "study", "1.2", "--with", "ARCHIVE2", "--wait", "nan"], ExitCode.REFUSED),
         (["failover", "resync", "osaka", "--wait", "inf"], ExitCode.REFUSED),
+        (["find", "studies", "PatientName=\udc8e\udcb1"], ExitCode.REFUSED),
+        (["storage", "add", "nas1", "/mnt/\udcff"], ExitCode.REFUSED),
     ],
 )
 def test_what_is_wrong_has_its_exit_code_and_a_sentence_on_standard_error(words, code, capsys):

@@ -114,6 +114,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "private address": "http.host: {0} にはインターネットから届き ({1})、誰でも状態を読めます。内部のアドレスにしてください",
     # files and directories
     "{} cannot be written: {}; choose another --data": "{0} に書けません ({1})。別の --data にしてください",
+    "{} has a name that is no text, which no database takes; choose another --data":
+        "{0} の名前は文字列ではないため、データベースに入れられません。別の --data にしてください",
     "{} cannot be made: {}; choose another --data": "{0} を作れません ({1})。別の --data にしてください",
     "{} cannot be made: {}; choose another --to": "{0} を作れません ({1})。別の --to にしてください",
     "{} cannot be made a folder: {}; choose another --to": "{0} をフォルダにできません ({1})。別の --to にしてください",

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select
 
@@ -192,7 +191,7 @@ def problem_of(path: Path, schema: str) -> str:
     It is only read, also from a place where nothing can be written or locked.
     """
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             (told,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if told != "ok":
                 return f"it is damaged: {told}"

@@ -65,7 +65,7 @@ def run_backup(
             yield from back_up(material, directory, stamp_of(now), with_objects=with_objects)
         finally:
             discard(snapshot)
-    node.registry.note_backup(str(directory.path), now)
+    node.registry.note_backup(_as_text(directory.path), now)
 
 
 def refuse_older(url: str) -> None:
@@ -84,7 +84,7 @@ def refuse_older(url: str) -> None:
 def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:
     path = target.resolve()
     if not place_at(path).volume_id:
-        last = node.registry.last_backups().get(str(path))
+        last = node.registry.last_backups().get(_as_text(path))
         if last is not None and not is_new:
             raise Refused(
                 f"{path} holds no backup, but did so on {last}: is it mounted? "
@@ -96,6 +96,11 @@ def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupD
             raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
     volumes = [location_of_volume(on_this_node(row, node.settings)) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
+
+
+def _as_text(path: Path) -> str:
+    """A path as a database takes it, whatever bytes its names have."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _certificates(settings: Settings) -> tuple[Path, ...]:

@@ -32,9 +32,10 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     """Make `data_dir` an archive with an empty index and one volume; where the database has volumes, a node of that
     archive, which adds none.
 
-    Raises: Refused when it is one already; ConfigError when a value is not usable; SchemaMismatch when the database is
-    that of an archive of another release; IndexUnavailable.
+    Raises: Refused when it is one already, or cannot be; ConfigError when a value is not usable; SchemaMismatch when
+    the database is that of an archive of another release; IndexUnavailable.
     """
+    _refuse_no_text(data_dir)
     settings_path = data_dir / "pacs.yaml"
     if settings_path.exists():
         raise Refused(f"{data_dir} is already an archive ({settings_path} exists); nothing was changed")
@@ -58,6 +59,15 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     # The settings file comes last: an archive that has one is complete, and an interrupted init can be run again.
     partial.replace(settings_path)
     return Made(settings_path=settings_path, volumes=() if is_embedded else known, absent=absent)
+
+
+def _refuse_no_text(data_dir: Path) -> None:
+    try:
+        str(data_dir.resolve()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Refused(
+            f"{data_dir} has a name that is no text, which no database takes; choose another --data"
+        ) from error
 
 
 def _add_first_volume(settings: Settings, path: Path) -> None:

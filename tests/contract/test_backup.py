@@ -243,6 +243,16 @@ def test_a_place_that_held_a_backup_and_does_not_now_is_taken_for_one_that_is_no
     assert damages(target) == {}
 
 
+def test_a_place_may_have_a_name_that_is_no_text(house: House, tmp_path: Path) -> None:
+    house.take_in(tiny(1))
+    place = tmp_path / "backups-\udc8e\udcb1"
+    house.back_up(place)
+    assert damages(place) == {}
+    place.rename(tmp_path / "another")
+    with pytest.raises(Refused, match="is it mounted"):
+        house.back_up(place)
+
+
 def test_a_directory_of_volumes_or_of_other_files_is_no_place_for_backups(house: House, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="volumes must not overlap"):
         house.back_up(house.volume / "backups")

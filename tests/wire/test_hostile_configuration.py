@@ -108,6 +108,12 @@ def test_row_77_a_volume_name_that_could_be_something_else_is_refused(
     assert list(aside.iterdir()) == []
 
 
+def test_row_77_a_directory_of_an_archive_whose_name_is_no_text_is_refused(ill_treated: Watched, aside: Path) -> None:
+    with ill_treated.case("row 77: a name of other bytes", is_audited=False):
+        assert "is no text" in refusal(ill_treated.archive, "init", "--data", str(aside / "new\udcff"))
+    assert list(aside.iterdir()) == []
+
+
 def test_row_77_a_bare_mount_point_is_not_taken_for_the_volume(ill_treated: Watched, aside: Path) -> None:
     with ill_treated.case("row 77: a bare mount point", is_audited=False):
         assert ".pacs-volume.json" in refusal(ill_treated.archive, "storage", "set", "first", "--path", str(aside))

@@ -233,9 +233,9 @@ def key_values(words: tuple[str, ...]) -> dict[str, str]:
     return keys
 
 
-def name_value(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """The name of something of ours, as an argument. Raises: click.BadParameter with the reason."""
-    if not _NAME.fullmatch(value):
+def name_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The name of something of ours, where one is given. Raises: click.BadParameter with the reason."""
+    if value is not None and not _NAME.fullmatch(value):
         raise click.BadParameter("a name is up to 32 letters, digits, '-', '_' and '.'", context, parameter)
     return value
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, confirmed, name_value, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, readable_room, talk
 from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 
@@ -131,7 +131,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 
 @storage.command("set", example="pacs storage set nas1 --tier warm --high-water 90")
 @click.argument("name")
-@click.option("--rename", metavar="NAME", help="Another name.")
+@click.option("--rename", callback=name_value, metavar="NAME", help="Another name.")
 @click.option("--path", help="Where it is mounted now; its sentinel has to be there.")
 @click.option("--endpoint", metavar="URL", help=_ENDPOINT)
 @click.option("--region", metavar="NAME", help=_REGION)

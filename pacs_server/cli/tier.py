@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
 from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_room, readable_size, talk
 from pacs_server.cli.storage import TIERS
 
@@ -61,7 +61,7 @@ def rule() -> None:
 
 
 @rule.command(example="pacs tier rule add old --from hot --to cold --older-than 365 --not-read-for 90")
-@click.argument("name")
+@click.argument("name", callback=name_value)
 @click.option("--from", "source", type=click.Choice(TIERS), required=True, help="The tier that objects leave.")
 @click.option("--to", "target", type=click.Choice(TIERS), help="The tier that they go to.")
 @click.option("--to-archive", "archive", callback=_archive_value, metavar="AET",

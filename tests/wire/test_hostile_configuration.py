@@ -108,6 +108,17 @@ def test_row_77_a_volume_name_that_could_be_something_else_is_refused(
     assert list(aside.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a b", 'a\n\x1b[31m"', "", "x" * 33, "病院"])
+def test_row_77_a_volume_is_not_renamed_and_a_rule_not_named_so(ill_treated: Watched, name: str) -> None:
+    archive = ill_treated.archive
+    with ill_treated.case(f"row 77: {name!r} as another name", is_audited=False):
+        assert "a name is up to 32 letters" in refusal(archive, "storage", "set", "first", "--rename", name)
+        rule = ("tier", "rule", "add", name, "--from", "hot", "--to", "cold", "--older-than", "3")
+        assert "a name is up to 32 letters" in refusal(archive, *rule)
+    assert [row["name"] for row in archive.report("storage", "list")] == ["first"]
+    assert archive.report("tier", "rule", "list") == []
+
+
 def test_row_77_a_directory_of_an_archive_whose_name_is_no_text_is_refused(ill_treated: Watched, aside: Path) -> None:
     with ill_treated.case("row 77: a name of other bytes", is_audited=False):
         assert "is no text" in refusal(ill_treated.archive, "init", "--data", str(aside / "new\udcff"))

@@ -10,10 +10,12 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_value, pass_invocation
 from pacs_server.cli.output import print_rows, talk
+from pacs_server.errors import UnknownName
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.registry import Policy
+    from pacs_server.service.assemble import Node
 
 _HEADINGS: Final = {"aet": "PEER", "want": "WANT", "need": "NEED", "degraded": "DEGRADED"}
 _COPIES: Final = click.IntRange(min=1, max=16)
@@ -70,6 +72,7 @@ def set_(
     if not given and not as_site:
         raise click.UsageError("give at least one of --want, --need and --degraded")
     with invocation.node() as node:
+        _refuse_unknown(node, peer)
         before = node.policies().of(peer or "")
         after = None if as_site else replace(before, **given)
         node.registry.set_policy(after, aet=peer or "")
@@ -80,6 +83,15 @@ def set_(
     if shown.want > len(domains):
         talk(f"there are volumes in {len(domains)} fault domains only, so {shown.want} copies cannot exist yet")
     return ExitCode.DONE
+
+
+def _refuse_unknown(node: Node, peer: AeTitle | None) -> None:
+    """A policy that is there can be changed and taken back, whoever it was for."""
+    from pacs_server.service.deeds import IMPORTER
+
+    is_known = peer is None or peer in (IMPORTER, *node.policies().of_peers) or node.registry.peer(peer) is not None
+    if not is_known:
+        raise UnknownName(f"no peer {peer} is registered; pacs ae list shows them")
 
 
 def _row(aet: str, one: Policy) -> dict[str, object]:

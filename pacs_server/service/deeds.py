@@ -23,7 +23,7 @@ from pacs_server.service.fetching import fetch_back
 from pacs_server.service.person import this_person
 from pacs_server.storage.volume import Volume
 
-_IMPORTER = "IMPORT"
+IMPORTER = "IMPORT"
 # Objects of an import that are held before are written down after so many files.
 _NOTED_AT_ONCE = 1_000
 
@@ -34,7 +34,7 @@ def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
     Raises: NotEnoughCopies or IndexUnavailable when the archive cannot take more.
     """
     origin = Origin(
-        aet=_IMPORTER,
+        aet=IMPORTER,
         charset=node.settings.default_charset,
         issuer=node.settings.default_issuer,
         actor=Actor(who=this_person()),

@@ -149,6 +149,7 @@ def test_a_raised_policy_makes_the_copies_that_are_missing(new_archive: Callable
     )
     for sample in samples:
         assert data_set_of(copy_of(archive, sample, "second")) == sample.data_set
+    archive.add_peer("STATION", 104)
     archive.pacs("policy", "set", "--want", "3", "--peer", "STATION")
     assert [row["want"] for row in archive.report("policy", "show")] == [2, 3]
     wait_for(lambda: archive.report("jobs", "list"), "a third copy to be owed", timeout_s=LONG_S)
@@ -162,6 +163,20 @@ def test_a_raised_policy_makes_the_copies_that_are_missing(new_archive: Callable
     archive.pacs("jobs", "resume", str(job["id"]))
     wait_for(lambda: archive.report("jobs", "list") == [], "nothing to be owed any more", timeout_s=LONG_S)
     archive.pacs("policy", "set", "--want", "1", "--need", "2", expect=2)
+
+
+def test_a_policy_for_a_title_that_nobody_has_is_refused(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive()
+    archive.add_peer("CT1", 104)
+    assert (
+        "no peer CT11 is registered" in archive.pacs("policy", "set", "--want", "2", "--peer", "CT11", expect=2).stderr
+    )
+    for peer in ("CT1", "IMPORT"):
+        archive.pacs("policy", "set", "--want", "2", "--peer", peer)
+    assert [row["aet"] for row in archive.report("policy", "show")] == ["", "CT1", "IMPORT"]
+    archive.pacs("ae", "remove", "CT1", "--yes")
+    archive.pacs("policy", "set", "--peer", "CT1", "--as-site")
+    assert [row["aet"] for row in archive.report("policy", "show")] == ["", "IMPORT"]
 
 
 def test_below_the_floor_nothing_is_taken(doubled: Archive, station: Station, tmp_path: Path) -> None:

@@ -146,6 +146,12 @@ class VolumeAway(VolumeSilent):
     """Where the volume should be, nothing answers, or a server that cannot serve now."""
 
 
+class DecoderUnavailable(PacsError):
+    """No process that transcodes can be had now, which says nothing of the object that was to be transcoded."""
+
+    retryable = True
+
+
 class NotEnoughCopies(PacsError):
     """Fewer volumes took the object than the policy demands, so it is not acknowledged."""
 

@@ -148,8 +148,9 @@ def deliver(
     `originator` is the AE title and message ID of the C-MOVE that asked for it (PS3.7 section 9.1.1.1); `preferred` the
     transfer syntax that the receiver wants uncompressed objects in.
 
-    Raises: NotAcceptable; CopyUnreadable when no copy can be read; Undecodable when it cannot be converted;
-    PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    Raises: NotAcceptable; CopyUnreadable when no copy can be read; Undecodable when it cannot be converted, and
+    DecoderUnavailable when that cannot be tried now; PeerAborted, PeerTimedOut or ProtocolViolation when the
+    association broke.
     """
     reasons: list[str] = []
     for context in usable_contexts(item, association, preferred):

@@ -11,6 +11,7 @@ from pacs_server import log
 from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
 from pacs_server.errors import (
     CopyUnreadable,
+    DecoderUnavailable,
     PeerAborted,
     PeerTimedOut,
     ProtocolViolation,
@@ -99,7 +100,7 @@ class Line:
             )
         except (NotAcceptable, Undecodable) as error:
             return Delivery(item=item, verdict=Verdict.REFUSED, reason=str(error))
-        except CopyUnreadable as error:
+        except (CopyUnreadable, DecoderUnavailable) as error:
             return Delivery(item=item, verdict=Verdict.LATER, reason=str(error))
         except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
             self._close()

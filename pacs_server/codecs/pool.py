@@ -17,7 +17,7 @@ from typing import Final
 from pacs_server.codecs.protocol import ANSWER, Outcome, encode_request
 from pacs_server.dicom.elements import Buffer
 from pacs_server.dicom.recoding import Recoding
-from pacs_server.errors import Unconvertible, Undecodable
+from pacs_server.errors import DecoderUnavailable, Unconvertible, Undecodable
 from pacs_server.settings import TranscodingLimits
 
 Meanwhile = Callable[[], None]
@@ -27,6 +27,7 @@ _READ_BYTES: Final = 1 << 20
 _START_S: Final = 60.0
 # Of what a codec makes of a frame and what it needs beside it: never a reason to believe a child that tells of more.
 _OVERHEAD_BYTES: Final = 1 << 20
+_REMEDY: Final = "look whether this machine has memory, processes and open files left"
 
 
 class Pool:
@@ -77,7 +78,7 @@ class Pool:
             while self._idle:
                 self._idle.pop().end()
             for child in self._all:
-                child.kill()
+                child.dismiss()
 
 
 class _Child:
@@ -101,6 +102,7 @@ class _Child:
         os.set_blocking(self._from, False)
         self.is_usable = True
         self._has_started = False
+        self._is_dismissed = False
 
     @property
     def is_alive(self) -> bool:
@@ -110,24 +112,24 @@ class _Child:
     def recode(self, recoding: Recoding, frame: Buffer, meanwhile: Meanwhile) -> bytes:
         """The frame in its new coding. `meanwhile` is called twice a second while it is waited for.
 
-        Raises: Undecodable when the frame is damaged, or took more time or memory than it may; Unconvertible when it
-        cannot be coded so without loss; whatever `meanwhile` raises.
+        Raises: Undecodable when the frame is damaged, took more time or memory than it may, or ended the process;
+        DecoderUnavailable when that did not start, or was ended with its pool; Unconvertible when the frame cannot be
+        coded so without loss; whatever `meanwhile` raises.
         """
         self.is_usable = False
         if not self._has_started:  # loading numpy takes 0.4 s, on a busy machine far longer: no frame pays for it
-            self._exchange([], _START_S, "the decoder took longer than {:g} s to start", 0, meanwhile)
+            self._exchange([], _START_S, 0, meanwhile)
             self._has_started = True
         request = [memoryview(piece).cast("B") for piece in encode_request(recoding, frame)]
-        too_long = "a frame took longer than {:g} s to be decoded"
         most_bytes = 2 * recoding.native_bytes + _OVERHEAD_BYTES
-        answer = self._exchange(request, self._limits.frame_timeout_s, too_long, most_bytes, meanwhile)
+        answer = self._exchange(request, self._limits.frame_timeout_s, most_bytes, meanwhile)
         self.is_usable = True
         return _content(answer)
 
     def _exchange(
-        self, waiting: list[memoryview], timeout_s: float, too_long: str, most_bytes: int, meanwhile: Meanwhile
+        self, waiting: list[memoryview], timeout_s: float, most_bytes: int, meanwhile: Meanwhile
     ) -> bytearray:
-        """Write a request and read the answer to it, of at most so many bytes. Raises: Undecodable."""
+        """Write a request and read the answer to it, of at most so many bytes. Raises: what `_error` makes."""
         deadline = time.monotonic() + timeout_s
         answer = bytearray()
         wanted = ANSWER.size
@@ -139,7 +141,7 @@ class _Child:
             left = deadline - time.monotonic()
             if left <= 0:
                 self.end()
-                raise Undecodable(too_long.format(timeout_s))
+                raise self._error(f"the decoder took longer than {timeout_s:g} s")
             ready = dict(poll.poll(1_000 * min(left, _STEP_S)))
             if not ready:
                 meanwhile()
@@ -165,23 +167,34 @@ class _Child:
         if some := os.read(self._from, _READ_BYTES):
             return some
         self.end()
-        raise Undecodable(f"the decoder {_ending(self._process.returncode)} by a frame")
+        raise self._error(f"the decoder {_ending(self._process.returncode)}")
 
     def _told_bytes(self, answer: bytearray, most_bytes: int) -> int:
         _, size = ANSWER.unpack_from(answer)
         if size > most_bytes:
             self.end()
-            raise Undecodable(f"the decoder tells of {size} bytes where {most_bytes} are the most that can be")
+            raise self._error(f"the decoder tells of {size} bytes where {most_bytes} are the most that can be")
         return int(size)
 
-    def kill(self) -> None:
+    def _error(self, why: str) -> DecoderUnavailable | Undecodable:
+        """Whatever happens while a frame is decoded is taken for its doing: else, an object that ends each
+        decoder would be tried for ever.
+        """
+        if self._is_dismissed:
+            return DecoderUnavailable(f"{why} because the server ends")
+        if not self._has_started:
+            return DecoderUnavailable(f"no decoder can be started: {why}; {_REMEDY}")
+        return Undecodable(f"a frame cannot be decoded: {why}")
+
+    def dismiss(self) -> None:
         """End the process; whoever borrowed it sees that, and closes the pipes. From any thread."""
+        self._is_dismissed = True
         self._process.kill()
 
     def end(self) -> None:
         """End the process, whatever it does, and close the pipes."""
         self.is_usable = False
-        self.kill()
+        self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

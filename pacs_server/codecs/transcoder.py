@@ -46,7 +46,7 @@ class Transcoder:
         cannot be cached, at least the first 16 MiB were. `data_set` begins anew each time; `meanwhile` is called at
         least twice a second.
 
-        Raises: Undecodable, Unconvertible; whatever `data_set` and `meanwhile` raise.
+        Raises: Undecodable, Unconvertible, DecoderUnavailable; whatever `data_set` and `meanwhile` raise.
         """
         make = partial(self._pieces, data_set, source, target, meanwhile)
         try:

@@ -11,6 +11,7 @@ from pacs_server.errors import (
     BadObject,
     BadQuery,
     CopyUnreadable,
+    DecoderUnavailable,
     IndexUnavailable,
     InvalidUid,
     MissingAttribute,
@@ -62,6 +63,7 @@ _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
     (VolumeUnavailable, Status.OUT_OF_RESOURCES),
     (IndexUnavailable, Status.OUT_OF_RESOURCES),
     (CopyUnreadable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
+    (DecoderUnavailable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
     (Unconvertible, Status.CANNOT_PERFORM_SUB_OPERATIONS),
     (NotAcceptable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
 )

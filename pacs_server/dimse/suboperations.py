@@ -22,6 +22,7 @@ from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
 from pacs_server.errors import (
     CopyUnreadable,
+    DecoderUnavailable,
     IndexUnavailable,
     PeerAborted,
     PeerRejected,
@@ -288,7 +289,7 @@ class SubOperations:
     def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> _Outcome:
         try:
             return _Outcome(item=item, status=self._deliver(item, target, sender))
-        except (NotAcceptable, CopyUnreadable, IndexUnavailable, Undecodable) as error:
+        except (NotAcceptable, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable) as error:
             # A C-GET is answered on the association that asks for it, so there we are the ones who were called.
             to = target.called_aet if self._originator else self._requester
             log.warning("not sent", sop=item.sop_uid, to=to, why=error)

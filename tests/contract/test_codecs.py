@@ -21,7 +21,7 @@ from support.server import lives, wait_for
 
 from pacs_server.codecs.pool import Pool
 from pacs_server.dicom.recoding import Codec, Recoding
-from pacs_server.errors import Undecodable
+from pacs_server.errors import DecoderUnavailable, Undecodable
 
 SMALL = Recoding(
     decode=Codec.JPEG_LS,
@@ -126,6 +126,7 @@ def test_a_frame_that_needs_more_memory_than_allowed_fails_alone() -> None:
 
 
 def test_a_child_that_is_killed_in_mid_frame_fails_that_frame_and_is_replaced(running: Pool) -> None:
+    recode(running)
     first = pid_of(running)
     os.kill(first, signal.SIGSTOP)  # so that the frame is certainly not finished before
 
@@ -136,6 +137,14 @@ def test_a_child_that_is_killed_in_mid_frame_fails_that_frame_and_is_replaced(ru
         recode(running, meanwhile=kill)
     assert recode(running) == PIXELS.tobytes()
     assert pid_of(running) != first
+
+
+def test_a_child_that_ends_before_it_has_a_frame_says_nothing_of_that_frame(running: Pool) -> None:
+    with running.child(nothing) as child:
+        os.kill(child._process.pid, signal.SIGKILL)
+        with pytest.raises(DecoderUnavailable, match="no decoder can be started"):
+            child.recode(SMALL, FRAME, nothing)
+    assert recode(running) == PIXELS.tobytes()
 
 
 def test_a_child_that_does_not_answer_in_time_is_ended_and_whoever_waits_has_turns_meanwhile() -> None:
@@ -186,7 +195,7 @@ def test_a_child_at_work_ends_with_the_pool_too(running: Pool) -> None:
     recode(running)
     pid = pid_of(running)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(Undecodable, match="SIGKILL"):
+    with pytest.raises(DecoderUnavailable, match="the server ends"):
         recode(running, meanwhile=running.close)
     assert not lives(pid)
 

@@ -4,7 +4,8 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -34,7 +35,7 @@ from support.server import Archive, children, descendants, resident_bytes, wait_
 
 MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
-SUCCESS, SOME_FAILED = 0x0000, 0xB000
+SUCCESS, SOME_FAILED, NONE_SENT = 0x0000, 0xB000, 0xA702
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,54 @@ def test_a_cache_that_takes_nothing_fails_no_delivery(
 def codec_processes(archive: Archive) -> set[int]:
     """The processes that decode for those that serve."""
     return set(descendants(archive.pid)) - set(children(archive.pid))
+
+
+@contextmanager
+def no_decoder_starting(archive: Archive) -> Iterator[None]:
+    """The first process that is to decode is killed; it loads for 0.4 s before it takes a frame."""
+
+    def kill() -> None:
+        (child,) = wait_for(lambda: codec_processes(archive), "a decoder")
+        os.kill(child, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    yield
+    killing.join()
+
+
+def test_what_is_forwarded_waits_for_a_decoder_that_could_not_be_started(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive()
+    archive.start()
+    sample = coded(LS, "16 bits", tmp_path, study="forwarded late")
+    send(archive, [sample])
+    witness = Witness(aet="WAITS", syntaxes=[IMPLICIT])
+    with witness.running():
+        archive.add_peer(witness.aet, witness.port)
+        with no_decoder_starting(archive):
+            archive.pacs("send", "study", sample.study_uid, "--to", witness.aet)
+        wait_for(lambda: witness.received, "the object")
+    assert "no decoder can be started" in archive.log_text()
+    assert archive.report("send", "list", "--dead") == []
+
+
+def test_a_decoder_that_could_not_be_started_fails_a_retrieve_and_not_the_association(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive()
+    archive.start()
+    sample = coded(LS, "16 bits", tmp_path, study="moved late")
+    send(archive, [sample])
+    witness = Witness(aet="ASKSAGAIN", syntaxes=[IMPLICIT])
+    with witness.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(witness.aet, witness.port)
+        asked = identifier("STUDY", StudyInstanceUID=sample.study_uid)
+        with no_decoder_starting(archive):
+            *_, (failed, _) = association.send_c_move(asked, witness.aet, MOVE)
+        *_, (last, _) = association.send_c_move(asked, witness.aet, MOVE)
+    assert (failed.Status, last.Status) == (NONE_SENT, SUCCESS)
 
 
 @pytest.mark.scenario

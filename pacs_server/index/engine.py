@@ -21,7 +21,7 @@ from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.driver import DriverConnections, WritingAlone
 from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
-from pacs_server.index.remedies import unavailable
+from pacs_server.index.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
 from pacs_server.settings import shown_url
@@ -251,6 +251,7 @@ class _Translated:
         if not isinstance(error, self._foreign):
             return
         index, reason = self._index, error.orig if isinstance(error, DBAPIError) else error
+        keep_to_one_sentence(error, reason)
         if index.database_path is not None and is_locked(reason):
             raise kept_locked(index.database_path) from error
         ours = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)

@@ -77,6 +77,7 @@ def postgresql_engine(url: URL) -> Engine:
         max_overflow=_MOST_CONNECTIONS - _POOLED_CONNECTIONS,
         pool_timeout=_FREE_CONNECTION_S,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             **_arguments(url),
             "connection_factory": Entrance().connection,

@@ -49,6 +49,14 @@ def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: 
     return (IndexUnfit if is_unfit else kind)(f"the index at {shown_url} failed: {words}", remedy)
 
 
+def keep_to_one_sentence(*errors: BaseException | None) -> None:
+    """Let these errors of PostgreSQL, and a traceback of them, say only what `unavailable` tells of them."""
+    for error in filter(None, errors):
+        reason = getattr(error, "orig", error)
+        if getattr(reason, "pgcode", None) is not None:
+            error.args = (_words_of(reason),)
+
+
 def _words_of(reason: BaseException) -> str:
     """What the server says in one sentence. What it says besides quotes the statement, and rows of patients."""
     primary = getattr(getattr(reason, "diag", None), "message_primary", None)

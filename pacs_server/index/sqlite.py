@@ -40,6 +40,7 @@ def sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS) -> Engine:
         pool_size=connections,
         pool_use_lifo=True,
         max_overflow=-1,
+        hide_parameters=True,
         connect_args={"check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite)

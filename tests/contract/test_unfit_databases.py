@@ -1,12 +1,14 @@
 """A database that is away, lets nobody in or cannot be used: a person is told why and what to do about it, in words."""
 
 import json
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
+from sqlalchemy import bindparam, insert, select
 from support.postgres import Cluster
 
 from pacs_server.cli.exits import ExitCode
@@ -16,7 +18,10 @@ from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
 from pacs_server.index.engine import Index, parse_url
 from pacs_server.index.remedies import unavailable
 from pacs_server.index.schema import upgrade
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import patients
 
+PATIENT_ID = "S-4711"
 AWAY = "postgresql://pacs@127.0.0.1:1,localhost:1/pacs"
 
 
@@ -176,3 +181,31 @@ def test_doctor_has_the_remedy_of_what_ended_it_and_not_a_command_that_ends_so_t
     assert row["check"] == "database"
     assert row["remedy"].startswith(remedy)
     assert row["remedy"] not in row["result"]
+
+
+def test_a_traceback_tells_no_value_of_a_statement_and_no_row(index: Index) -> None:
+    """PostgreSQL quotes the statement, and the row that is in the way."""
+    wanted = select(patients.c.id).where(patients.c.patient_id == bindparam("id"))
+
+    def take_in() -> None:
+        with index.write() as connection:
+            for _ in range(2):
+                connection.execute(insert(patients).values(identity=PATIENT_ID, patient_id=PATIENT_ID))
+
+    def look_up() -> None:
+        with index.read() as connection:
+            connection.execute(wanted, {"id": PATIENT_ID})
+
+    def look_up_directly() -> None:
+        Statement(index, wanted).rows(id=PATIENT_ID)
+
+    def told(deed: Callable[[], None]) -> str:
+        with pytest.raises(IndexUnavailable, match="patients") as found:
+            deed()
+        return "".join(traceback.format_exception(found.value))
+
+    assert PATIENT_ID not in told(take_in)
+    with index.write_alone() as connection:
+        connection.exec_driver_sql("ALTER TABLE patients RENAME TO gone")
+    assert PATIENT_ID not in told(look_up)
+    assert PATIENT_ID not in told(look_up_directly)

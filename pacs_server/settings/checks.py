@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pacs_server.dicom.charset import is_known_charset
 from pacs_server.dicom.identity import AeTitle
@@ -76,7 +76,7 @@ def database_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in _SCHEMES:
         raise ValueError("is a URL that begins with sqlite:/// or postgresql://")
-    if parts.password is not None:
+    if parts.password is not None or any(name == "password" for name, _ in parse_qsl(parts.query, True)):
         raise ValueError("holds a password; put it in a file and name that file (database_password_file in pacs.yaml)")
     if parts.scheme == "sqlite" and (parts.netloc or not parts.path.strip("/")):
         raise ValueError("needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path")

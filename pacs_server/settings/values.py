@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.settings.checks import (
@@ -304,8 +304,16 @@ def hidden_path(url: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """The database URL without its password."""
+    """The database URL without its passwords, which may stand behind its `?` too."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+    if parts.password is not None:
+        netloc = f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"
+        url = parts._replace(netloc=netloc).geturl()
+    before, mark, query = url.partition("?")
+    return before + mark + "&".join(map(_shown_parameter, query.split("&")))
+
+
+def _shown_parameter(parameter: str) -> str:
+    """One of libpq's: the password, or that of the key of a certificate, is hidden."""
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=***" if equals and unquote(name) in ("password", "sslpassword") else parameter

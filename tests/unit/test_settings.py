@@ -99,6 +99,8 @@ def test_an_unknown_setting_names_the_nearest(tmp_path, line, nearest):
         ("database: mysql://x/y", "begins with sqlite:/// or postgresql://"),
         ("database: 'sqlite://'", "needs a file"),
         ("database: postgresql://u:secret@h/x", "holds a password; put it in a file"),
+        ("database: postgresql://u@h/x?sslmode=require&password=secret", "holds a password; put it in a file"),
+        ("database: postgresql://u@h/x?p%61ssword=secret", "holds a password; put it in a file"),
         ("default_charset: SJIS", "not a defined term"),
         ('default_issuer: "a\\nb"', "line break or a control character"),
         ("port: 1\nport: 2", "is set twice"),
@@ -187,6 +189,20 @@ def test_the_password_comes_from_its_file_and_is_shown_nowhere(tmp_path):
     assert settings.database == "postgresql://pacs:p%40ss%2Fword%3A1@db:5433/x"
     assert shown_url(settings.database) == "postgresql://pacs:***@db:5433/x"
     assert "%2Fword" not in repr(settings) + str(dict(entries(settings)))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u@h/x?password=secret&sslmode=require", "postgresql://u@h/x?password=***&sslmode=require"),
+        ("postgresql://u@h/x?sslkey=/k&sslpassword=secret", "postgresql://u@h/x?sslkey=/k&sslpassword=***"),
+        ("postgresql://u:secret@a:1,b:2/x?p%61ssword=secret", "postgresql://u:***@a:1,b:2/x?p%61ssword=***"),
+        ("postgresql://u@/x?host=/run&passfile=/etc/pacs/pass", "postgresql://u@/x?host=/run&passfile=/etc/pacs/pass"),
+        ("sqlite:////var/index.db?timeout=5", "sqlite:////var/index.db?timeout=5"),
+    ],
+)
+def test_a_database_is_shown_without_its_passwords_wherever_they_stand(url, shown):
+    assert shown_url(url) == shown
 
 
 def test_a_password_file_that_everybody_can_read_is_refused(tmp_path):

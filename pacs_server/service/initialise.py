@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from pacs_server.cluster.certificates import write_whole
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Registry, VolumeRow
@@ -15,6 +17,7 @@ from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt, place_at
 
 FIRST_VOLUME = "first"
+_MODE: Final = 0o666  # less what the umask takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,8 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     partial = settings_path.with_suffix(".part")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        partial.write_text(minimal_file(aet=aet, host=host, port=port, database=database), encoding="utf-8")
+        text = minimal_file(aet=aet, host=host, port=port, database=database)
+        write_whole(partial, text.encode(), _MODE)
     except OSError as error:
         raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
     settings = load(partial)

@@ -1,6 +1,7 @@
 """Several nodes of one archive: who joins, what each tells of itself, and who does what when one is gone."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from sqlalchemy import text
+from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House
 from support.samples import tiny
 
@@ -26,6 +28,7 @@ from pacs_server.service.database import copy_database
 from pacs_server.service.roll_call import RollCall, node_name, this_node
 from pacs_server.service.runner import Runner
 from pacs_server.service.survival import count_copies, standing
+from pacs_server.settings import load
 
 LEASE = timedelta(minutes=5)
 LONG_AGO = NOW - timedelta(days=1)
@@ -55,6 +58,29 @@ def told_by(house: House, capsys: pytest.CaptureFixture[str], *words: str) -> li
     run(["-c", str(house.config), *words, "--json"])
     told: list[dict[str, str]] = json.loads(capsys.readouterr().out)
     return told
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Iterator[FaultyVolume]:
+    try:
+        with mounted(tmp_path / "forgetful") as volume:
+            yield volume
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+def test_a_power_cut_after_a_node_was_made_leaves_its_settings_whole(
+    forgetful: FaultyVolume, postgres_url: Callable[[], str]
+) -> None:
+    folder = forgetful.path / "node"
+    made = House(folder, postgres_url())
+    for named_in in (forgetful.path, folder):  # as any file system does before long, in its own order
+        descriptor = os.open(named_in, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    forgetful.tell("cut")
+    forgetful.drop_caches()
+    assert load(made.config) == made.settings
 
 
 def test_a_node_joins_the_archive_of_its_database_and_uses_its_volumes(first: House, second: House) -> None:

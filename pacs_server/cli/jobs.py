@@ -35,6 +35,10 @@ KINDS: Final = (
 _KINDS: Final = click.Choice(KINDS)
 
 
+def _each_once(context: click.Context, parameter: click.Parameter, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(numbers))
+
+
 @click.group(cls=Group)
 def jobs() -> None:
     """Show what is owed, and let it wait or be tried."""
@@ -65,7 +69,7 @@ def show(invocation: Invocation, number: int) -> ExitCode:
 
 
 @jobs.command(example="pacs jobs retry --all")
-@click.argument("numbers", type=int, nargs=-1)
+@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
 @click.option("--all", "all_", is_flag=True, help="Every job that is not paused.")
 @pass_invocation
 def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> ExitCode:
@@ -86,7 +90,7 @@ def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> Ex
 
 
 @jobs.command(example="pacs jobs pause --kind verify")
-@click.argument("numbers", type=int, nargs=-1)
+@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
 @click.option("--kind", "kinds", type=_KINDS, multiple=True, help="Every job of this kind, later ones too.")
 @pass_invocation
 def pause(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ...]) -> ExitCode:
@@ -101,7 +105,7 @@ def pause(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ..
 
 
 @jobs.command(example="pacs jobs resume --kind verify")
-@click.argument("numbers", type=int, nargs=-1)
+@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
 @click.option("--kind", "kinds", type=_KINDS, multiple=True, help="Every job of this kind.")
 @pass_invocation
 def resume(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ...]) -> ExitCode:
@@ -116,7 +120,7 @@ def resume(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, .
 
 
 @jobs.command(example="pacs jobs drop 17 --yes")
-@click.argument("numbers", type=int, nargs=-1, required=True)
+@click.argument("numbers", type=int, nargs=-1, required=True, callback=_each_once)
 @confirmed
 @pass_invocation
 def drop(invocation: Invocation, numbers: tuple[int, ...], *, yes: bool) -> ExitCode:

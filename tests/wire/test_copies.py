@@ -179,6 +179,15 @@ def test_a_policy_for_a_title_that_nobody_has_is_refused(new_archive: Callable[.
     assert [row["aet"] for row in archive.report("policy", "show")] == ["", "IMPORT"]
 
 
+def test_a_job_that_is_named_twice_is_one_job(new_archive: Callable[..., Archive]) -> None:
+    archive = new_archive()
+    archive.pacs("policy", "set", "--want", "2")
+    (number,) = [str(job["id"]) for job in archive.report("jobs", "list")]
+    for words in (("pause",), ("resume",), ("retry",), ("drop", "--yes")):
+        assert "1 of 1 jobs" in archive.pacs("jobs", *words, number, number).stderr
+    assert archive.report("jobs", "list") == []
+
+
 def test_below_the_floor_nothing_is_taken(doubled: Archive, station: Station, tmp_path: Path) -> None:
     doubled.pacs("policy", "set", "--degraded", "2")
     doubled.pacs("storage", "set", "second", "--read-only")

@@ -309,9 +309,11 @@ def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -
     Raises: UsageError for an empty value that would take away what keeps others out: it is no decision of anybody, but
     what a command that failed in the place of the value leaves.
     """
+    from pacs_server.cli.peer_text import words
+
     facts: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     for name, open_to_all in _RESTRICTING.items():
-        if name in facts and not str(facts[name]).strip():
+        if name in facts and not words(str(facts[name])):
             raise click.UsageError(
                 f"--{name} is empty and was not taken; to restrict nothing, say --{name} {open_to_all}"
             )

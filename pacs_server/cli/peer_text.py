@@ -65,7 +65,7 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
     host, port = _host(facts.get("host")), _port(facts.get("port"))
     if (host is None) != (port is None):
         raise ValueError("host and port go together: both given, or '-' for both")
-    sources = _sources(_words(facts.get("from"))) or ((host,) if host else ())
+    sources = _sources(words(facts.get("from"))) or ((host,) if host else ())
     if not sources:
         raise ValueError("it has no address: name one with --from, else it could never call")
     allow = facts.get("allow")
@@ -76,7 +76,7 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
         aet=site_aet(str(facts.get("aet") or "")),
         host=host,
         port=port,
-        rights=frozenset(Right) if allow is None else _rights(_words(allow)),
+        rights=frozenset(Right) if allow is None else _rights(words(allow)),
         sources=sources,
         issuer=_line(facts.get("issuer")),
         charset=charset_term(_line(facts.get("charset"))),
@@ -127,7 +127,8 @@ def differences(known: Peer, wanted: Peer) -> str:
     )
 
 
-def _words(value: object) -> tuple[str, ...]:
+def words(value: object) -> tuple[str, ...]:
+    """Those of a list, or of a text that is a comma list. Raises: ValueError."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -192,7 +193,7 @@ def _room(value: object) -> int:
 
 def _titles(value: object) -> tuple[str, ...]:
     """AE titles; '-' is none."""
-    return tuple(str(site_aet(word)) for word in _words(value) if word != NOBODY)
+    return tuple(str(site_aet(word)) for word in words(value) if word != NOBODY)
 
 
 def _yes(value: object) -> bool:
@@ -222,7 +223,7 @@ def _certificate(text: str) -> str:
 
 def rights_of(text: str) -> frozenset[Right]:
     """The rights of a comma list. Raises: ValueError."""
-    return _rights(_words(text))
+    return _rights(words(text))
 
 
 def _rights(names: tuple[str, ...]) -> frozenset[Right]:

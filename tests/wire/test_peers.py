@@ -65,6 +65,8 @@ def test_a_peer_moves_only_to_the_destinations_that_it_may(
     for aet in ("ALLOWED", "OTHER"):
         archive.add_peer(aet, receive(aet).port)
     archive.pacs("ae", "add", "READER", "127.0.0.1", "104", "--destinations", "ALLOWED")
+    for nothing in ("", ","):
+        assert "--destinations -" in archive.pacs("ae", "set", "READER", "--destinations", nothing, expect=2).stderr
     reader, keys = station(archive, tmp_path, "READER"), {"StudyInstanceUID": sample.study_uid}
     assert reader.move(STUDY_ROOT, "ALLOWED", "STUDY", keys).status == 0x0000
     assert reader.move(STUDY_ROOT, "OTHER", "STUDY", keys).status == MOVE_DESTINATION_UNKNOWN

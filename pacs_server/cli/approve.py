@@ -89,7 +89,7 @@ def approve(
             talk(f"{aet} is registered; would change {differences(known, peer) or 'nothing'}; do it with --yes")
             return ExitCode.DONE
         node.registry.save_peer(peer)
-        node.turned_away.forget(aet)
+        node.turned_away.forget(aet, {one.address for one in callers})
     talk(f"{'registered' if known is None else 'changed'} {_told(peer)}")
     if peer.host is None:
         talk(f"to send to it, give it an address: pacs ae set {aet} --host H --port P")

@@ -67,10 +67,11 @@ class TurnedAwayCallers:
         with self._index.read() as connection:
             return [_caller(row) for row in connection.execute(wanted).mappings()]
 
-    def forget(self, aet: str) -> None:
-        """Forget those of a title. Raises: IndexUnavailable."""
+    def forget(self, aet: str, addresses: Iterable[str]) -> None:
+        """Forget those of a title from these addresses. Raises: IndexUnavailable."""
+        let_in = turned_away.c.aet == str(aet), turned_away.c.address.in_(list(addresses))
         with self._index.write() as connection:
-            connection.execute(delete(turned_away).where(turned_away.c.aet == str(aet)))
+            connection.execute(delete(turned_away).where(*let_in))
 
 
 def _row(one: TurnedAway) -> dict[str, Any]:

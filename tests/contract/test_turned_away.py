@@ -35,8 +35,8 @@ def test_a_caller_is_one_entry_for_each_place_it_calls_from(callers: TurnedAwayC
     now = replace(CT1, asked=frozenset({Right.FIND}), why="another", last_at=later, count=4)
     assert callers.all() == [now, elsewhere]
     assert callers.all("CT2") == []
-    callers.forget("CT1")
-    assert callers.all("CT1") == []
+    callers.forget("CT1", [CT1.address])
+    assert callers.all("CT1") == [elsewhere]
 
 
 def test_a_flood_of_titles_leaves_the_latest(callers: TurnedAwayCallers) -> None:

@@ -106,7 +106,7 @@ def _by_how_much_they_say(messages: Mapping[str, str]) -> list[tuple[re.Pattern[
 
 
 def _pattern(english: str) -> str:
-    """A value with which a short one begins is a word, so that "{} studies {}" takes no sentence that speaks of studies."""
+    """A value with which a short one begins is a word, so that "{} rows" takes no sentence that ends with rows."""
     first, *rest = map(re.escape, english.split("{}"))
     is_short = not first and len(english.replace("{}", "")) <= _SHORT
     values = [r"((?:(?![:;] ).)+?)" if is_short else "(.+?)", *["(.+?)"] * len(rest)]

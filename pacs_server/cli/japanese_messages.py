@@ -202,7 +202,8 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing there is selected": "該当するものはありません",
     "dry run: {}; do it with --yes": "試行: {0}。実行するには --yes を付けてください",
     "kept: {} objects: {}": "残します: オブジェクト {0}: {1}",
-    "{} studies {}": "検査 {0}: {1}",
+    "{} studies are on hold": "検査 {0} 件を保留にしました",
+    "would end the hold of study {}: {}": "検査 {0} の保留を解除します: {1}",
     "{} of the studies are on hold ({}), so nothing was deleted; pacs hold list says why, pacs hold remove ends a hold":
         "検査のうち {0} 件が保留中です ({1})。何も削除しませんでした。理由は pacs hold list、解除は pacs hold remove",
     "nothing is destroyed on this site: pacs retention set --purge by-hand allows it":

@@ -8,7 +8,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Group, Invocation, confirmed, key_values, pass_invocation
-from pacs_server.cli.output import print_facts, print_rows, readable_size, talk
+from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from pacs_server.dicom.operations import Operation
     from pacs_server.index.trash import Held
-    from pacs_server.service.assemble import Node
 
 _TRASH_HEADINGS: Final = {
     "at": "DELETED",
@@ -150,18 +149,35 @@ def add(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
 
     They can be neither deleted nor purged, and what of them is in the trash comes back.
     """
+    from pacs_server.service import decisions
+
     with invocation.node() as node:
-        return _hold(node, keys, reason, ends=False)
+        done = list(decisions.hold(node, key_values(keys), reason))
+    talk(f"{len(done)} studies are on hold")
+    return ExitCode.DONE
 
 
-@hold.command(example="pacs hold remove PatientID=4711 --reason 'case closed'")
+@hold.command(example="pacs hold remove PatientID=4711 --reason 'case closed' --yes")
 @click.argument("keys", metavar="KEY=VALUE...", nargs=-1, required=True)
 @_reason(required=True)
+@confirmed
 @pass_invocation
-def remove(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
+def remove(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:
     """End the hold of studies."""
+    from pacs_server.service import decisions
+
     with invocation.node() as node:
-        return _hold(node, keys, reason, ends=True)
+        ended = decisions.on_hold(node, key_values(keys))
+        told = f"{len(ended)} studies may be deleted again"
+        if yes:
+            for _ in decisions.release(node, ended, reason):
+                pass
+            talk(told)
+        else:
+            for one in ended:
+                talk(f"would end the hold of study {one.study_uid}: {printable(one.reason)}")
+            talk(f"dry run: {told}; do it with --yes")
+    return ExitCode.DONE
 
 
 @hold.command("list", reports=True, example="pacs hold list --json")
@@ -177,14 +193,6 @@ def list_holds(invocation: Invocation) -> ExitCode:
             for one in node.instances.operations.holds()
         ]
     print_rows(rows, _HOLD_HEADINGS, as_json=invocation.as_json)
-    return ExitCode.DONE
-
-
-def _hold(node: Node, keys: tuple[str, ...], reason: str, *, ends: bool) -> ExitCode:
-    from pacs_server.service import decisions
-
-    done = list(decisions.hold(node, key_values(keys), reason, ends=ends))
-    talk(f"{len(done)} studies {'may be deleted again' if ends else 'are on hold'}")
     return ExitCode.DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pacs_server.archive import retire
@@ -14,6 +14,7 @@ from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.predicates import Predicate
 from pacs_server.errors import BadQuery, Refused, UnknownName
+from pacs_server.index.operations import Hold
 from pacs_server.index.retention import retention_of
 from pacs_server.index.trash import Held, Trash
 from pacs_server.service.assemble import Node
@@ -96,18 +97,30 @@ def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
         release_what_is_due(node, f"{node_name(node.settings)}:purge")
 
 
-def hold(node: Node, keys: Mapping[str, str], reason: str, *, ends: bool) -> Iterator[Operation]:
-    """Put the studies that these keys select on hold, or end their hold; those that are so already are passed over.
+def hold(node: Node, keys: Mapping[str, str], reason: str) -> Iterator[Operation]:
+    """Put the studies that these keys select on hold; those that are so already are passed over.
 
     Raises: UnknownName when there is no such study; BadQuery; NotEnoughCopies; IndexUnavailable.
     """
-    uids = Trash(node.index).uids_of_studies(_predicates(node, keys))
-    if not uids:
-        raise UnknownName("no study is held that these keys select; pacs find studies KEY=VALUE shows what does")
+    uids = _studies(node, keys)
     held = {one.study_uid for one in node.instances.operations.holds()}
     by = decider(node, reason)
-    kind = OperationKind.RELEASE if ends else OperationKind.HOLD
-    return (by.decide(kind, uid) for uid in uids if (uid in held) is ends)
+    return (by.decide(OperationKind.HOLD, uid) for uid in uids if uid not in held)
+
+
+def on_hold(node: Node, keys: Mapping[str, str]) -> list[Hold]:
+    """The holds of the studies that these keys select.
+
+    Raises: UnknownName when there is no such study; BadQuery; IndexUnavailable.
+    """
+    uids = set(_studies(node, keys))
+    return [one for one in node.instances.operations.holds() if one.study_uid in uids]
+
+
+def release(node: Node, holds: Sequence[Hold], reason: str) -> Iterator[Operation]:
+    """End these holds. Raises: Refused without a reason; NotEnoughCopies; VolumeUnavailable; IndexUnavailable."""
+    by = decider(node, reason)
+    return (by.decide(OperationKind.RELEASE, one.study_uid) for one in holds)
 
 
 def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation:
@@ -126,6 +139,13 @@ def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation
     study_uid = node.instances.study_of(chosen.id)
     content = Content(sop_uid=sop_uid, digest=chosen.digest, role=chosen.role)
     return decider(node, reason).decide(OperationKind.VERSION, study_uid, [content])
+
+
+def _studies(node: Node, keys: Mapping[str, str]) -> Sequence[str]:
+    uids = Trash(node.index).uids_of_studies(_predicates(node, keys))
+    if not uids:
+        raise UnknownName("no study is held that these keys select; pacs find studies KEY=VALUE shows what does")
+    return uids
 
 
 def _predicates(node: Node, keys: Mapping[str, str]) -> tuple[Predicate, ...]:

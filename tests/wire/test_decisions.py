@@ -81,13 +81,16 @@ def test_a_modality_that_sends_again_what_was_purged_finds_it_held_and_flagged(
 
 
 def test_a_study_on_hold_is_not_deleted(archive: Archive, station: Station, tmp_path: Path) -> None:
-    stored(station, tmp_path, "P1")
+    sample, *_ = stored(station, tmp_path, "P1")
     archive.pacs("hold", "add", "PatientID=P1", "--reason", "court case")
     for words in ((), ("--yes",)):
         assert "on hold" in archive.pacs("delete", "PatientID=P1", "--reason", "wrong", *words, expect=2).stderr
     assert [row["reason"] for row in archive.report("hold", "list")] == ["court case"]
     assert patients(station) == ["P1"]
-    archive.pacs("hold", "remove", "PatientID=P1", "--reason", "closed")
+    told = archive.pacs("hold", "remove", "PatientID=P1", "--reason", "closed").stderr
+    assert f"would end the hold of study {sample.study_uid}: court case" in told
+    assert len(archive.report("hold", "list")) == 1, "it was ended without --yes"
+    archive.pacs("hold", "remove", "PatientID=P1", "--reason", "closed", "--yes")
     assert archive.report("hold", "list") == []
     archive.pacs("hold", "add", "PatientID=nobody", "--reason", "x", expect=2)
 

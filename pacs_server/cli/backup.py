@@ -81,7 +81,9 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
     with invocation.node() as node:
         settings_path = invocation.settings_path()
         done = run_backup(node, settings_path, target, with_objects=with_objects, is_new=is_new, now=now)
-        print_rows(_missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",))
+        print_rows(
+            _missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True
+        )
     talk(f"backed up to {target}, run {stamp_of(now)}, not verified: pacs backup verify {target}")
     if with_objects:
         talk(f"{results['copied']} objects copied, {results['present']} were there, {results['missing']} unreadable")
@@ -194,7 +196,7 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
             return ExitCode.DONE
         results: Counter[str] = Counter()
         lost = _missing(restore.do(now=now, command=command_of(invocation.words, now)), results)
-        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",))
+        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True)
         if restore.kept is not None:
             talk(f"the former index is kept at {restore.kept}")
         for remark in restore.remarks:

@@ -60,7 +60,7 @@ def compare_with(
                     }
 
     with invocation.node() as node:
-        print_rows(rows(), _HEADINGS, as_json=invocation.as_json, said=("kind",))
+        print_rows(rows(), _HEADINGS, as_json=invocation.as_json, said=("kind",), is_work=True)
     progress.clear()
     studies, left = counts.pop("studies"), counts.pop("left", 0)
     told = ", ".join(f"{count} x {kind}" for kind, count in counts.items()) or "they hold the same"

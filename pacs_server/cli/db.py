@@ -117,7 +117,7 @@ def copy(invocation: Invocation, url: str, password_file: Path | None) -> ExitCo
     settings = invocation.settings()
     refuse_while_serving(settings.data_dir, "a copy of its database")
     target = database_at(url, password_file)
-    print_rows(_told(copy_database(settings, target)), _HEADINGS, as_json=invocation.as_json)
+    print_rows(_told(copy_database(settings, target)), _HEADINGS, as_json=invocation.as_json, is_work=True)
     talk(f"{shown_url(target)} holds the same as {shown_url(settings.database)}")
     talk("to use it, write it to the settings file as database (and database_password_file), then start the server")
     return ExitCode.DONE

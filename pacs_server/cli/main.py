@@ -9,6 +9,7 @@ import sys
 import traceback
 
 import click
+from click.shell_completion import shell_complete
 
 from pacs_server import __version__
 from pacs_server.cli import (
@@ -43,11 +44,13 @@ from pacs_server.cli import (
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, Invocation, add_global_options
 from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
-from pacs_server.cli.output import talk
+from pacs_server.cli.output import leave_unread, talk
 from pacs_server.errors import ConfigError, PacsError
 
-# What a shell reports for a process ended by SIGINT; scripts rely on it.
+# What a shell reports for a process ended by SIGINT or SIGPIPE; scripts rely on it.
 _INTERRUPTED = 130
+_UNREAD = 141
+_COMPLETION = "_PACS_COMPLETE"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOTHING_FOR_OTHERS = 0o007
 # pydicom imports these wherever they are installed, for pixels and downloads that nobody asks it for here: 0.15 s and
@@ -125,10 +128,9 @@ def main() -> None:
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except OSError as error:
-        # Python would complain once more while it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_unread()  # Python would complain once more while it closes the stream
         if isinstance(error, BrokenPipeError):
-            code = ExitCode.DONE  # the reader has what it wanted (`| head`)
+            code = _UNREAD  # the reader has what it wanted (`| head`)
         else:
             code = ExitCode.UNEXPECTED
             why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -144,7 +146,7 @@ def run(arguments: list[str]) -> int:
     if is_wanted(os.environ):
         help_in_japanese(pacs)
     try:
-        result = pacs.main(arguments, prog_name="pacs", standalone_mode=False, obj=Invocation(words=tuple(arguments)))
+        result = _result_of(arguments)
     except click.ClickException as error:
         _show(error)
         return error.exit_code
@@ -165,6 +167,20 @@ def run(arguments: list[str]) -> int:
         talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")
         return ExitCode.UNEXPECTED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _result_of(arguments: list[str]) -> object:
+    """What a command answers. Not by pacs.main(), which ends the process by itself when nobody reads."""
+    if instruction := os.environ.get(_COMPLETION):
+        return shell_complete(pacs, {}, "pacs", _COMPLETION, instruction)
+    try:
+        with pacs.make_context("pacs", list(arguments), obj=Invocation(words=tuple(arguments))) as context:
+            return pacs.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        click.echo(err=True)  # behind the ^C of the terminal
+        raise
 
 
 def _show(error: click.ClickException) -> None:

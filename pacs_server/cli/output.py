@@ -74,21 +74,42 @@ def readable_room(size_bytes: int | None) -> str:
 
 
 def print_rows(
-    rows: Iterable[Mapping[str, object]], headings: Mapping[str, str], *, as_json: bool, said: Collection[str] = ()
+    rows: Iterable[Mapping[str, object]],
+    headings: Mapping[str, str],
+    *,
+    as_json: bool,
+    said: Collection[str] = (),
+    is_work: bool = False,
 ) -> int:
     """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were.
 
     The headings are in the person's language, and so is what stands under the keys of `said`: those are words of ours,
-    everything else is data.
+    everything else is data. Where each row `is_work` that is done, it goes on to the end when nobody reads any more.
+
+    Raises: BrokenPipeError when nobody reads what is no work.
     """
     counted = _Counted(rows)
     if as_json:
-        _print_json_array(counted)
+        _print_json_array(counted, is_work=is_work)
     else:
         lines = ([_shown(row.get(key), key in said) for key in headings] for row in counted)
         for line in table([label_in_their_language(one, key) for key, one in headings.items()], lines):
-            click.echo(line)
+            _print(line, is_work=is_work)
     return counted.count
+
+
+def _print(text: str, *, is_work: bool, ends_line: bool = True) -> None:
+    try:
+        click.echo(text, nl=ends_line)
+    except BrokenPipeError:
+        if not is_work:
+            raise
+        leave_unread()
+
+
+def leave_unread() -> None:
+    """Let go to nowhere what is printed from now on, and what Python still has to write of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _shown(value: object, is_said: bool) -> object:
@@ -134,14 +155,14 @@ def _jsonable(value: object) -> object:
     return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
-def _print_json_array(rows: Iterable[Mapping[str, object]]) -> None:
+def _print_json_array(rows: Iterable[Mapping[str, object]], *, is_work: bool) -> None:
     opening = "[\n"
     try:
         for row in rows:
-            click.echo(f"{opening}{as_json_text(row)}", nl=False)
+            _print(f"{opening}{as_json_text(row)}", is_work=is_work, ends_line=False)
             opening = ",\n"
     finally:  # what was printed is one JSON value, also when the rows end in an error
-        click.echo("[]" if opening == "[\n" else "\n]")
+        _print("[]" if opening == "[\n" else "\n]", is_work=is_work)
 
 
 class _Counted:

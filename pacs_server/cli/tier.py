@@ -225,7 +225,7 @@ def _move_all(
                 "problem": problem,
             }
 
-    print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json, is_work=True)
     progress.clear()
     talk(f"{counts['objects']} objects of {counts['studies']} studies moved ({readable_size(counts['bytes'])})")
     if counts["queued"]:

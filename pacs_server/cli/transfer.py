@@ -48,6 +48,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
             {"outcome": "OUTCOME", "path": "FILE", "reason": "WHY"},
             as_json=invocation.as_json,
             said=("outcome",),
+            is_work=True,
         )
     progress.clear()
     talk(", ".join(f"{counts[outcome.value]} {outcome.value}" for outcome in ImportOutcome))
@@ -89,7 +90,10 @@ def export(invocation: Invocation, keys: tuple[str, ...], target: Path) -> ExitC
     given = key_values(keys)
     with invocation.node() as node:
         print_rows(
-            rows(export_files(node, given, target)), {"uid": "UID", "problem": "PROBLEM"}, as_json=invocation.as_json
+            rows(export_files(node, given, target)),
+            {"uid": "UID", "problem": "PROBLEM"},
+            as_json=invocation.as_json,
+            is_work=True,
         )
     progress.clear()
     talk(f"{counts[True]} written to {target}, {counts[False]} not" if counts else "nothing found")

@@ -1,5 +1,6 @@
 """The command line without an archive: help, exit codes, where the settings are found, arguments that cannot be."""
 
+import os
 import re
 import subprocess
 import sys
@@ -183,6 +184,24 @@ def test_config_show_tells_the_origin_and_json_is_the_same_list(tmp_path, capsys
     assert re.search(r"^port +104 +p.yaml line 1$", capsys.readouterr().out, re.M)
     assert run(["--json", "-c", "p.yaml", "config", "show"]) == 0
     assert '{"name": "port", "value": 104}' in capsys.readouterr().out
+
+
+def test_an_answer_that_nobody_reads_ends_quietly_as_of_other_programs(tmp_path):
+    (tmp_path / "p.yaml").write_text("port: 104\n")
+    read, written = os.pipe()
+    os.close(read)
+    for words in (["ae", "--help"], ["--help"], ["-c", str(tmp_path / "p.yaml"), "config", "show", "--json"]):
+        command = [sys.executable, "-m", "pacs_server", *words]
+        done = subprocess.run(command, stdout=written, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+        assert (done.returncode, done.stderr) == (141, "")
+    os.close(written)
+
+
+def test_completion_of_the_shell_knows_the_commands(monkeypatch, capsys):
+    for name, value in {"_PACS_COMPLETE": "bash_complete", "COMP_WORDS": "pacs jo", "COMP_CWORD": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert run([]) == 0
+    assert capsys.readouterr().out == "plain,jobs\n"
 
 
 def test_an_answer_that_finds_no_room_is_told_in_a_line():

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,22 @@ def test_import_takes_files_in_and_export_gives_them_back(archive: Archive, tmp_
     exported = {path.stem: path for path in (tmp_path / "out").rglob("*.dcm")}
     for sample in samples:
         assert data_set_of(exported[sample.sop_uid]) == sample.data_set
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_an_import_goes_on_to_its_end_when_nobody_reads_what_it_tells(
+    archive: Archive, tmp_path: Path, words: Sequence[str]
+) -> None:
+    samples = [write(tiny((n, words), study="unread"), tmp_path / f"last {n}.dcm") for n in range(3)]
+    for n in range(600):  # more than a table waits for
+        (tmp_path / f"{n}.txt").touch()
+    read, written = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "import", str(tmp_path), *words]
+    done = subprocess.run(command, stdout=written, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(written)
+    assert (done.returncode, done.stderr) == (3, "3 stored, 0 already held, 0 skipped, 600 refused\n")
+    assert {sample.sop_uid for sample in samples} <= archive.instance_uids()
 
 
 def test_reconcile_adopts_litter_and_names_what_is_missing(archive: Archive, station: Station, tmp_path: Path) -> None:

@@ -36,10 +36,6 @@ class NotAsGiven(BadObject):
     """An archive server gave back another content than it was given."""
 
 
-class ObjectTooLarge(BadObject):
-    """The object is larger than the archive is set to accept."""
-
-
 class BadQuery(PacsError):
     """The identifier of a query or retrieve cannot be answered."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -12,9 +12,6 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation, tell_of
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
-
-if TYPE_CHECKING:
-    pass
 
 # Apple's systems, on which viewers run, take no server certificate that is valid for longer.
 _NODE_DAYS: Final = 825

@@ -18,7 +18,6 @@ NO_DATA_SET: Final = 0x0101
 _A_DATA_SET: Final = 0x0001
 _RESPONSE_BIT: Final = 0x8000
 MAX_COMMENT_BYTES: Final = 64
-MAX_STATUS: Final = 0xFFFF
 
 _ELEMENT: Final = Struct("<HHL")
 _US: Final = Struct("<H")

@@ -5,7 +5,7 @@ Source: PS3.8 sections 7.1 and 9.3.2 to 9.3.4, PS3.7 annex D.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import lru_cache
@@ -149,11 +149,6 @@ def rejection(result: int, source: int, reason: int) -> Rejection:
     """A rejection that a peer sent, with its meaning in words."""
     meaning = _REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
     return Rejection(result, source, reason, meaning if result == 1 else f"{meaning} (it may accept later)")
-
-
-def first_offered(context: ProposedContext, wanted: Iterable[str]) -> str | None:
-    """The first of the wanted transfer syntaxes that the context offers."""
-    return next((syntax for syntax in wanted if syntax in context.transfer_syntaxes), None)
 
 
 @dataclass(frozen=True, slots=True)

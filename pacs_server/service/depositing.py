@@ -60,13 +60,12 @@ _BROKEN: Final = (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, Prot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a series is: when to look again, None when nothing is left to do; what is in the way, and then when not
-    to try again before, None for soon; and of how many objects the copies were given up.
+    """How far a series is: when to look again, None when nothing is left to do; and what is in the way, and then when
+    not to try again before, None for soon.
     """
 
     again_at: datetime | None
     problems: tuple[str, ...]
-    given_up: int
 
 
 def deposit_series(node: Node, job: Job, *, lease: timedelta, is_stopped: Callable[[], bool]) -> Progress:
@@ -100,7 +99,7 @@ class _Series:
 
     def work(self) -> Progress:
         if not self._tiers:  # the rule was removed
-            return Progress(again_at=None, problems=(), given_up=0)
+            return Progress(again_at=None, problems=())
         self._send([one for one in self._going() if one.transaction_uid is None and one.copies])
         committed = self._committed()
         if sent := [one for one in self._going() if one.transaction_uid == ""]:
@@ -109,10 +108,10 @@ class _Series:
         try:
             self._read_back(committed)
         finally:
-            given_up = self._give_up()
+            self._give_up()
         if self._problems and not self._is_to_try_soon and self._again_at is None:
             self._again_at = datetime.now(UTC) + _REFUSED_PAUSE
-        return Progress(again_at=self._again_at, problems=tuple(dict.fromkeys(self._problems)), given_up=given_up)
+        return Progress(again_at=self._again_at, problems=tuple(dict.fromkeys(self._problems)))
 
     def _keep_job(self) -> None:
         now = datetime.now(UTC)
@@ -305,17 +304,16 @@ class _Series:
 
     # --- given up ---
 
-    def _give_up(self) -> int:
+    def _give_up(self) -> None:
         """Let the copies go that lie on the tiers from which rules send to this archive server."""
         node = self._node
         volume_ids = [volume.spec.id for volume in node.volumes() if volume.spec.tier in self._tiers]
         rows = [one.row for one in self._objects() if one.is_kept and one.may_go and _lies_on(one, volume_ids)]
         if not rows:
-            return 0
+            return
         delay = timedelta(seconds=node.settings.storage.release_delay_s)
         given_up = node.deposits.give_up(rows, volume_ids, self._aet, due_at=datetime.now(UTC) + delay)
         log.info("given up", kept_by=self._aet, series=self._job.series_uid, objects=given_up)
-        return given_up
 
 
 def _lies_on(one: Depositable, volume_ids: Collection[str]) -> bool:

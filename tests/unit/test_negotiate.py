@@ -28,7 +28,6 @@ from pacs_server.net.negotiate import (
     IdentityKind,
     ProposedContext,
     UserIdentity,
-    first_offered,
     is_registered_class,
     is_storage_class,
     rejection,
@@ -350,9 +349,3 @@ def test_readable_syntaxes_are_those_of_stored_data_sets() -> None:
     assert {rude.IMPLICIT_LE, rude.EXPLICIT_LE, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"} <= READABLE_SYNTAXES
     assert {"1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.55"} <= READABLE_SYNTAXES
     assert not {"1.2.840.10008.1.2.7.1", "1.2.840.10008.1.2.6.1", "1.2.840.113619.5.2"} & READABLE_SYNTAXES
-
-
-def test_the_first_wanted_syntax_that_is_offered_is_found() -> None:
-    proposed = request_of(rude.associate_request(CT)).contexts[0]
-    assert first_offered(proposed, ("1.2.3", rude.IMPLICIT_LE, rude.EXPLICIT_LE)) == rude.IMPLICIT_LE
-    assert first_offered(proposed, ("1.2.3",)) is None

@@ -11,7 +11,7 @@ import click
 
 from pacs_server.cli.doctor_peer import examine_peer
 from pacs_server.cli.exits import ExitCode, exit_code
-from pacs_server.cli.invocation import Command, Invocation, aet_value, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, aet_or_none, pass_invocation
 from pacs_server.cli.output import as_json_text, print_rows, talk
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
@@ -33,12 +33,8 @@ _OF_SERVER: Final = ("self-check", "index", "disk")
 _NODE_CLOCK_S: Final = 5.0
 
 
-def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> AeTitle | None:
-    return None if value is None else aet_value(context, parameter, value)
-
-
 @click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
-@click.argument("aet", required=False, callback=_aet_or_none)
+@click.argument("aet", required=False, callback=aet_or_none)
 @click.option(
     "--survive",
     type=click.IntRange(min=1),

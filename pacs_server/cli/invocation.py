@@ -248,3 +248,13 @@ def aet_value(context: click.Context, parameter: click.Parameter, value: str) ->
         return site_aet(value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
+
+
+def aet_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> AeTitle | None:
+    """The AE title where one is given. Raises: click.BadParameter with the reason."""
+    return None if value is None else aet_value(context, parameter, value)
+
+
+def aet_values(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[AeTitle, ...]:
+    """The AE titles of an option that is repeated, each once. Raises: click.BadParameter with the reason."""
+    return tuple(dict.fromkeys(aet_value(context, parameter, value) for value in values))

@@ -10,7 +10,7 @@ import click
 
 from pacs_server.cli.comparing import compare_with
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Invocation, Number, aet_value, key_values, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, Number, aet_or_none, key_values, pass_invocation
 from pacs_server.cli.output import Progress, counted, in_their_language, listed, print_rows, readable_size, talk
 
 if TYPE_CHECKING:
@@ -60,10 +60,6 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
     return ExitCode.PARTLY if tally["not read"] else ExitCode.DONE
 
 
-def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str | None) -> AeTitle | None:
-    return aet_value(context, parameter, value) if value else None
-
-
 @click.command(cls=Command, reports=True, example="pacs reconcile --since 2026-01-01 --repair")
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option(
@@ -72,7 +68,7 @@ def _aet_or_none(context: click.Context, parameter: click.Parameter, value: str 
     metavar="DATE",
     help="Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.",
 )
-@click.option("--with", "aet", callback=_aet_or_none, metavar="AET", help="Compare with this archive, not with files.")
+@click.option("--with", "aet", callback=aet_or_none, metavar="AET", help="Compare with this archive, not with files.")
 @click.option("--thorough", is_flag=True, help="With --with, ask for every object, also where the counts agree.")
 @click.option(
     "--repair",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, aet_or_none, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import UnknownName
 
@@ -45,7 +45,7 @@ def show(invocation: Invocation) -> ExitCode:
 @click.option("--want", type=_COPIES, metavar="N", help="Copies that exist in the end, in different fault domains.")
 @click.option("--need", type=_COPIES, metavar="N", help="Copies that are awaited before success.")
 @click.option("--degraded", type=_COPIES, metavar="N", help="The least with which an object is taken.")
-@click.option("--peer", callback=lambda c, p, v: aet_value(c, p, v) if v else None, metavar="AET",
+@click.option("--peer", callback=aet_or_none, metavar="AET",
               help="Only for what this peer sends.")  # fmt: skip
 @click.option("--as-site", is_flag=True, help="With --peer: let it follow the policy of the site again.")
 @pass_invocation

@@ -12,7 +12,7 @@ from pacs_server.cli.invocation import (
     MOMENT,
     Group,
     Invocation,
-    aet_value,
+    aet_values,
     confirmed,
     key_values,
     name_value,
@@ -46,10 +46,6 @@ _TEST_HEADINGS: Final = {
 }
 
 
-def _titles(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[AeTitle, ...]:
-    return tuple(dict.fromkeys(aet_value(context, parameter, value) for value in values))
-
-
 @click.group(cls=Group)
 def route() -> None:
     """Forward what arrives by itself: to whom, what, when."""
@@ -58,9 +54,9 @@ def route() -> None:
 @route.command(example="pacs route add night-ct --from CT1 Modality=CT --to ARCHIVE2 --window 20:00-06:00")
 @click.argument("name", callback=name_value)
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--from", "senders", multiple=True, callback=_titles, metavar="AET",
+@click.option("--from", "senders", multiple=True, callback=aet_values, metavar="AET",
               help="Only what this peer sends; may be given again. IMPORT is pacs import.")  # fmt: skip
-@click.option("--to", multiple=True, required=True, callback=_titles, metavar="AET",
+@click.option("--to", multiple=True, required=True, callback=aet_values, metavar="AET",
               help="A registered peer; may be given again.")  # fmt: skip
 @click.option("--quiet", "quiet_minutes", type=click.IntRange(min=0, max=10_080), default=0, metavar="MINUTES",
               help="Wait until nothing of the study has arrived for so long.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, aet_values, confirmed, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
@@ -32,13 +32,9 @@ def _user_name(context: click.Context, parameter: click.Parameter, value: str) -
     return value
 
 
-def _titles(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[AeTitle, ...]:
-    return tuple(aet_value(context, parameter, value) for value in values)
-
-
 _NAME = click.argument("name", callback=_user_name)
 _PEERS = click.option(
-    "--peer", "peers", multiple=True, callback=_titles, metavar="AET",
+    "--peer", "peers", multiple=True, callback=aet_values, metavar="AET",
     help="A peer at which they may log in; repeat it. At first: every peer that asks for a password.",
 )  # fmt: skip
 _PASSCODE_FILE = click.option(

@@ -92,6 +92,8 @@ def test_every_error_ends_in_a_code_of_its_own_choice():
         (["export", "PatientID=1"], ExitCode.REFUSED),
         (["init", "--aet", "A;B"], ExitCode.REFUSED),
         (["ae", "add", "SEVENTEEN_LETTERS", "host", "104"], ExitCode.REFUSED),
+        (["policy", "set", "--peer", "", "--want", "2"], ExitCode.REFUSED),
+        (["reconcile", "--with", "", "--repair"], ExitCode.REFUSED),
         (["verify", "--rate", "nan"], ExitCode.REFUSED),
         (["commit", "study", "1.2", "--with", "ARCHIVE2", "--wait", "nan"], ExitCode.REFUSED),
         (["failover", "resync", "osaka", "--wait", "inf"], ExitCode.REFUSED),

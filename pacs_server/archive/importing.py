@@ -39,13 +39,14 @@ class ImportResult:
 
 
 def import_paths(paths: Iterable[Path], receive: Callable[[Declared], Reception]) -> Iterator[ImportResult]:
-    """Import every file below `paths`, in order of names, without following symbolic links; one result for each.
+    """Import every file below `paths`, in order of names; one result for each. A path may be a symbolic link: whoever
+    names it means it. Those below are not followed.
 
     Raises: NotEnoughCopies or IndexUnavailable when the archive itself cannot take more; what was reported stays.
     """
     for path in paths:
         for file in _files_below(path):
-            yield _import_file(file, receive)
+            yield _import_file(file, receive, may_be_link=file == path)
 
 
 def _files_below(path: Path) -> Iterator[Path]:
@@ -59,8 +60,8 @@ def _files_below(path: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _import_file(path: Path, receive: Callable[[Declared], Reception]) -> ImportResult:
-    if path.is_symlink() or not path.is_file():
+def _import_file(path: Path, receive: Callable[[Declared], Reception], *, may_be_link: bool) -> ImportResult:
+    if (path.is_symlink() and not may_be_link) or not path.is_file():
         return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
     try:
         with path.open("rb") as file:

@@ -96,6 +96,22 @@ def test_what_a_directory_of_media_refers_to_is_not_looked_for(ill_treated: Watc
     assert {secret.sop_uid, taken.sop_uid} & ill_treated.archive.instance_uids() == {taken.sop_uid}
 
 
+def test_a_link_that_a_person_names_is_followed_and_none_below_it(ill_treated: Watched, tmp_path: Path) -> None:
+    one, other = (write(tiny(n, study="links"), tmp_path / "there" / f"{n}.dcm") for n in ("named", "other"))
+    (tmp_path / "there" / "below").symlink_to(one.path)
+    (tmp_path / "folder").symlink_to(tmp_path / "there")
+    (tmp_path / "file").symlink_to(one.path)
+    with ill_treated.case("links that were named", stored=2, is_audited=False):
+        rows = ill_treated.archive.report("import", str(tmp_path / "file"), str(tmp_path / "folder"))
+    assert [(os.path.relpath(row["path"], tmp_path), row["outcome"]) for row in rows] == [
+        ("file", "stored"),
+        ("folder/below", "skipped"),
+        ("folder/named.dcm", "already held"),
+        ("folder/other.dcm", "stored"),
+    ]
+    assert {one.sop_uid, other.sop_uid} <= ill_treated.archive.instance_uids()
+
+
 def test_row_66_a_zip_file_is_refused_by_name_whatever_it_says_of_itself(ill_treated: Watched, tmp_path: Path) -> None:
     folder = tmp_path / "zips"
     folder.mkdir()

@@ -43,14 +43,24 @@ class Pool:
 
     @contextmanager
     def child(self, meanwhile: Meanwhile) -> Iterator[_Child]:
-        """A child of one's own, warm if there is one. `meanwhile` is called while it is waited for."""
+        """A child of one's own, warm if there is one. `meanwhile` is called while it is waited for.
+
+        Raises: DecoderUnavailable when none can be started; whatever `meanwhile` raises.
+        """
+        with self._seat(meanwhile):
+            child = self._take()
+            try:
+                yield child
+            finally:
+                self._give_back(child)
+
+    @contextmanager
+    def _seat(self, meanwhile: Meanwhile) -> Iterator[None]:
         while not self._seats.acquire(timeout=_STEP_S):
             meanwhile()
-        child = self._take()
         try:
-            yield child
+            yield
         finally:
-            self._give_back(child)
             self._seats.release()
 
     def _take(self) -> _Child:
@@ -59,7 +69,10 @@ class Pool:
                 if (child := self._idle.pop()).is_alive:
                     return child
                 self._all.discard(child)
-            child = _Child(self._limits)
+            try:
+                child = _Child(self._limits)
+            except OSError as error:
+                raise DecoderUnavailable(f"no decoder can be started: {error}; {_REMEDY}") from error
             self._all.add(child)
             return child
 

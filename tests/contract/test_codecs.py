@@ -1,12 +1,13 @@
 """Codestreams are touched in processes of their own: what breaks there breaks one frame."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -145,6 +146,27 @@ def test_a_child_that_ends_before_it_has_a_frame_says_nothing_of_that_frame(runn
         with pytest.raises(DecoderUnavailable, match="no decoder can be started"):
             child.recode(SMALL, FRAME, nothing)
     assert recode(running) == PIXELS.tobytes()
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """As in a process that has opened as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_child_that_cannot_be_started_leaves_its_seat_to_the_next(running: Pool) -> None:
+    def none_is_free() -> None:
+        raise AssertionError("the seat is lost")
+
+    with no_file_left(), pytest.raises(DecoderUnavailable, match="no decoder can be started"):
+        pid_of(running)
+    with running.child(none_is_free) as child:
+        assert child.recode(SMALL, FRAME, nothing) == PIXELS.tobytes()
 
 
 def test_a_child_that_does_not_answer_in_time_is_ended_and_whoever_waits_has_turns_meanwhile() -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pacs_server.dicom.attributes import BY_KEYWORD, QUERY_RETRIEVE_LEVEL, UNIQUE_KEY, Level
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.identifier import Identifier, read_identifier
-from pacs_server.dicom.identity import is_uid
 from pacs_server.dicom.matching import Model, read_level
 from pacs_server.errors import BadQuery
 
@@ -86,8 +85,6 @@ def parse_retrieve(
 
 def _values(keys: Identifier, level: Level) -> tuple[str, ...]:
     attribute = UNIQUE_KEY[level]
-    if not any(element.tag in (attribute.tag, QUERY_RETRIEVE_LEVEL) for element in keys.elements):
-        return ()
     values = tuple(value.strip(" ") for value in keys.text(attribute.tag).split("\\"))
     values = tuple(dict.fromkeys(value for value in values if value))
     if len(values) > _MAX_VALUES:
@@ -95,6 +92,4 @@ def _values(keys: Identifier, level: Level) -> tuple[str, ...]:
     for value in values:
         if "*" in value or "?" in value:
             raise BadQuery(f"{attribute.keyword} of a retrieve may not have wildcards")
-        if level is not Level.PATIENT and len(value) > 64 and not is_uid(value):
-            raise BadQuery(f"{attribute.keyword} of a retrieve is longer than a UID")
     return values

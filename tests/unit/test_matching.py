@@ -123,6 +123,12 @@ def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() ->
     assert parse_retrieve(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT).level is Level.SERIES
 
 
+@pytest.mark.parametrize("uid", ["1." + "2" * 70, "1..2", "abc"])
+def test_a_study_with_an_odd_uid_that_was_stored_can_be_retrieved(uid: str) -> None:
+    identifier = encoded(asked(StudyInstanceUID=uid), EXPLICIT_LE)
+    assert parse_retrieve(identifier, EXPLICIT_LE, Model.STUDY_ROOT).study_uids == (uid,)
+
+
 @pytest.mark.parametrize(
     "dataset",
     [

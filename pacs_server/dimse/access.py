@@ -202,12 +202,18 @@ def answer_contexts(
     rules: AccessRules,
     usual_syntax: Callable[[str], str | None],
 ) -> Sequence[ContextAnswer]:
-    """Accept or reject each proposed presentation context by what the caller may do."""
+    """Accept or reject each proposed presentation context by what the caller may do.
+
+    A storage context without a role item, beside one of C-GET, is for what that brings too: Horos and Ginkgo CADx send
+    no role items, and could get nothing by the default of PS3.7 section D.3.3.4.
+    """
+    proposed = [SERVICES.get(context.abstract_syntax) for context in request.contexts]
+    gets = any(service is not None and service.right is Right.GET for service in proposed)
     return [
         _answer_service(context, service, caller, request.extended.get(context.abstract_syntax, b""))
-        if (service := SERVICES.get(context.abstract_syntax))
-        else _answer_storage(context, caller, rules, usual_syntax)
-        for context in request.contexts
+        if service
+        else _answer_storage(context, caller, rules, usual_syntax, gets=gets)
+        for context, service in zip(request.contexts, proposed, strict=True)
     ]
 
 
@@ -235,33 +241,42 @@ def _answer_service(context: ProposedContext, service: Service, caller: Caller, 
 
 
 def _answer_storage(
-    context: ProposedContext, caller: Caller, rules: AccessRules, usual_syntax: Callable[[str], str | None]
+    context: ProposedContext,
+    caller: Caller,
+    rules: AccessRules,
+    usual_syntax: Callable[[str], str | None],
+    *,
+    gets: bool,
 ) -> ContextAnswer:
     known = is_registered_class(context.abstract_syntax)
     if not is_storage_class(context.abstract_syntax) or not (known or rules.accept_private_sop_classes):
         return _reject(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)
     scu = context.scu_role is not False and Right.STORE in caller.rights
-    scp = context.scp_role is True and Right.GET in caller.rights
+    scp = (context.scp_role is True or (gets and not _has_roles(context))) and Right.GET in caller.rights
     readable = [syntax for syntax in context.transfer_syntaxes if syntax in READABLE_SYNTAXES]
-    if scu:
-        return _accept(context, readable, scu=scu, scp=scp)
     if scp:
         usual = usual_syntax(context.abstract_syntax) or EXPLICIT_LE
         return _accept(context, (usual, EXPLICIT_LE, IMPLICIT_LE, *readable), scu=scu, scp=scp)
+    if scu:
+        return _accept(context, readable, scu=scu, scp=scp)
     return _reject(context, ContextResult.USER_REJECTION)
+
+
+def _has_roles(context: ProposedContext) -> bool:
+    return context.scu_role is not None or context.scp_role is not None
 
 
 def _accept(context: ProposedContext, wanted: Sequence[str], *, scu: bool, scp: bool) -> ContextAnswer:
     chosen = next((syntax for syntax in wanted if syntax in context.transfer_syntaxes), None)
     if chosen is None:
         return _reject(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
-    asked = context.scu_role is not None or context.scp_role is not None
     return ContextAnswer(
         id=context.id,
         result=ContextResult.ACCEPTED,
         transfer_syntax=chosen,
-        scu_role=scu if asked else None,
-        scp_role=scp if asked else None,
+        scu_role=scu,
+        scp_role=scp,
+        tells_roles=_has_roles(context),
     )
 
 

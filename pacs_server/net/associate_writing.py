@@ -108,7 +108,9 @@ def _acceptance(
     roles = {
         syntax_of[answer.id]: (bool(answer.scu_role), bool(answer.scp_role))
         for answer in answers
-        if answer.result == ContextResult.ACCEPTED and (answer.scu_role, answer.scp_role) != (None, None)
+        if answer.result == ContextResult.ACCEPTED
+        and answer.tells_roles
+        and (answer.scu_role, answer.scp_role) != (None, None)
     }
     extended = {syntax_of[answer.id]: answer.extended for answer in answers if answer.extended}
     information = _own_information(max_pdu_bytes, roles, extended, window=window)

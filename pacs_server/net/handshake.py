@@ -103,7 +103,7 @@ def _give_up(connection: Connection, error: Exception) -> None:
 
 
 def _accepted(request: AssociationRequest, answers: Sequence[ContextAnswer]) -> Agreement:
-    """Without a role item the requestor is the SCU. Source: PS3.7 section D.3.3.4."""
+    """By default the requestor is the SCU. Source: PS3.7 section D.3.3.4."""
     names = {context.id: context.abstract_syntax for context in request.contexts}
     accepted = [one for one in answers if one.result == ContextResult.ACCEPTED]
     contexts = {

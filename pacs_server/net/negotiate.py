@@ -84,7 +84,8 @@ class ContextResult(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextAnswer:
-    """The answer to one proposed context. Roles are those granted to the requestor; None sends no role item.
+    """The answer to one proposed context. Roles are those granted to the requestor, None the default; no role item is
+    sent where both are None, or without `tells_roles`, where it proposed none.
 
     `extended` is the application information agreed for its SOP class; empty sends none.
     """
@@ -94,6 +95,7 @@ class ContextAnswer:
     transfer_syntax: str
     scu_role: bool | None = None
     scp_role: bool | None = None
+    tells_roles: bool = True
     extended: bytes = b""
 
 

@@ -128,19 +128,24 @@ def associate(
     *,
     aet: str = "SECOND",
     as_receiver: Iterable[str] = (),
+    tells_roles: bool = True,
     handlers: Any = (),
     tls: SSLContext | None = None,
     user: UserIdentityNegotiation | None = None,
     source: str = "127.0.0.1",
 ) -> Iterator[Association]:
-    """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of;
-    `user`: who logs in; `source`: the address from which it is called.
+    """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of,
+    said in role items or, as Horos and Ginkgo CADx do, not; `user`: who logs in; `source`: the address from which it is
+    called.
     """
     client = AE(aet)
     client.acse_timeout = client.dimse_timeout = client.network_timeout = DEADLINE_S
     for abstract_syntax, syntaxes in contexts:
         client.add_requested_context(abstract_syntax, list(syntaxes))
-    roles: list[SCP_SCU_RoleSelectionNegotiation] = [build_role(uid, scp_role=True) for uid in as_receiver]
+    received = set(as_receiver)
+    roles: list[SCP_SCU_RoleSelectionNegotiation] = []
+    if tells_roles:
+        roles = [build_role(uid, scp_role=True) for uid in received]
     association = client.associate(
         "127.0.0.1",
         archive.tls_port if tls else archive.port,
@@ -150,6 +155,9 @@ def associate(
         evt_handlers=list(handlers),
         tls_args=(tls, "localhost") if tls else None,
     )
+    if not tells_roles:
+        for context in association.accepted_contexts:
+            context._as_scp = context.abstract_syntax in received
     try:
         yield association
     finally:

@@ -27,7 +27,7 @@ from pacs_server.net.negotiate import (
 )
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 WORKLIST = "1.2.840.10008.5.1.4.31"
 PRIVATE = "1.3.12.2.1107.5.9.1"
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -143,6 +143,12 @@ def answer_to(proposed: ProposedContext, *rights: Right, rules: AccessRules = RU
     return answer
 
 
+def answer_beside_get(proposed: ProposedContext, *rights: Right):
+    caller = admitted(request_from("192.0.2.7"), peer(*rights))
+    request = request_from("192.0.2.7", context(STUDY_GET, IMPLICIT_LE), proposed)
+    return answer_contexts(request, caller, RULES, lambda _: None)[1]
+
+
 def test_a_store_only_peer_is_refused_the_query_context_and_not_the_storage_one() -> None:
     assert answer_to(context(STUDY_FIND, IMPLICIT_LE), Right.STORE).result == ContextResult.USER_REJECTION
     assert answer_to(context(CT, IMPLICIT_LE), Right.STORE).result == ContextResult.ACCEPTED
@@ -165,9 +171,35 @@ def test_a_receiver_of_c_get_is_offered_the_syntax_in_which_most_objects_are_sto
 
 
 def test_roles_are_answered_only_where_they_were_asked_and_only_as_far_as_the_rights_go() -> None:
-    assert answer_to(context(CT, EXPLICIT_LE), Right.STORE).scp_role is None
+    assert not answer_to(context(CT, EXPLICIT_LE), Right.STORE).tells_roles
     both = answer_to(context(CT, EXPLICIT_LE, scu=True, scp=True), Right.STORE)
-    assert (both.scu_role, both.scp_role) == (True, False)
+    assert (both.scu_role, both.scp_role, both.tells_roles) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("rights", "scu", "scp"),
+    [
+        ((Right.GET,), False, True),
+        ((Right.GET, Right.STORE), True, True),
+        ((Right.STORE,), True, False),
+    ],
+)
+def test_a_storage_context_without_roles_beside_c_get_is_for_what_that_brings(
+    rights: tuple[Right, ...], scu: bool, scp: bool
+) -> None:
+    answer = answer_beside_get(context(CT, EXPLICIT_LE), *rights)
+    assert (answer.scu_role, answer.scp_role, answer.tells_roles) == (scu, scp, False)
+
+
+def test_a_role_beside_c_get_is_obeyed() -> None:
+    answer = answer_beside_get(context(CT, EXPLICIT_LE, scu=True, scp=False), Right.GET, Right.STORE)
+    assert (answer.scu_role, answer.scp_role) == (True, False)
+
+
+def test_who_stores_and_receives_in_one_context_does_so_in_a_syntax_that_all_can_be_put_into() -> None:
+    proposed = context(CT, JPEG, IMPLICIT_LE, EXPLICIT_LE, scu=True, scp=True)
+    assert answer_to(proposed, Right.STORE, Right.GET).transfer_syntax == EXPLICIT_LE
+    assert answer_to(proposed, Right.STORE).transfer_syntax == JPEG
 
 
 def test_a_private_storage_class_is_taken_unless_the_site_refuses_it() -> None:

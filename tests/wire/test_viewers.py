@@ -320,6 +320,24 @@ def test_a_retrieve_by_c_move(
     assert {one.sop_uid for one in witness.received} == {stored[name].sop_uid for name in images}
 
 
+WITHOUT_ROLES = {
+    "Horos": [(CT, [JPEG_2000, JPEG_LOSSLESS, EXPLICIT, IMPLICIT, BIG_ENDIAN])],
+    "Ginkgo CADx": [(CT, [one]) for one in (IMPLICIT, EXPLICIT, BIG_ENDIAN, JPEG_LOSSLESS, JPEG_2000)],
+}
+
+
+@pytest.mark.parametrize("viewer", WITHOUT_ROLES)
+def test_a_retrieve_by_c_get_without_role_items(archive: Archive, stored: dict[str, Sample], viewer: str) -> None:
+    witness = Witness()
+    contexts = [(STUDY_GET, [EXPLICIT, IMPLICIT]), *WITHOUT_ROLES[viewer]]
+    handlers = [(evt.EVT_C_STORE, witness.take)]
+    keys = {"StudyInstanceUID": CHEST_UID, "SeriesInstanceUID": CT_UID}
+    with associate(archive, contexts, as_receiver=[CT], tells_roles=False, handlers=handlers) as association:
+        *_, (last, _) = association.send_c_get(Sends(viewer, "SERIES", LATIN, keys, "").identifier(), STUDY_GET)
+    assert last.Status == SUCCESS
+    assert {one.sop_uid for one in witness.received} == {stored[name].sop_uid for name in ("ct1", "ct2")}
+
+
 @pytest.mark.parametrize(("viewer", "level", "keys", "images"), [one for one in RETRIEVES if one[0] != "K-PACS"])
 def test_a_retrieve_by_c_get(
     archive: Archive, stored: dict[str, Sample], viewer: str, level: str, keys: dict[str, Any], images: set[str]

@@ -72,7 +72,11 @@ class AnswerEncoder:
             QUERY_RETRIEVE_LEVEL: level.name.encode("ascii"),
             _RETRIEVE_AET: retrieve_aet.encode("ascii"),
         }
-        added = (ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None), ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None))
+        added = (
+            ReturnKey(SPECIFIC_CHARACTER_SET, "CS", None),
+            ReturnKey(QUERY_RETRIEVE_LEVEL, "CS", None),
+            ReturnKey(_RETRIEVE_AET, "AE", None),
+        )
         keys = sorted({key.tag: key for key in (*return_keys, *added)}.values(), key=lambda key: key.tag)
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
         self._writers = [_column(attribute, self._encoding) for attribute in self.columns]

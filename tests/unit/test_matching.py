@@ -104,7 +104,7 @@ def test_a_wrong_level_is_refused(dataset: Dataset, model: Model) -> None:
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_an_answer_holds_what_was_asked_in_the_syntax_of_the_context(syntax: str) -> None:
     keys = {"PatientName": "", "StudyDate": "", "StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}
-    made = query(asked(**keys, RetrieveAETitle="", RequestedProcedureDescription=""), syntax)
+    made = query(asked(**keys, RequestedProcedureDescription=""), syntax)
     encoder = encoder_of(made, syntax, reply_charset="", retrieve_aet="PACS")
     values = {"PatientName": "山田^太郎", "StudyDate": None, "StudyInstanceUID": "1.2.3", "StudyDescription": None}
     row = [values.get(column.keyword, 12) for column in encoder.columns]
@@ -116,6 +116,16 @@ def test_an_answer_holds_what_was_asked_in_the_syntax_of_the_context(syntax: str
     assert (answer.NumberOfStudyRelatedInstances, answer.RetrieveAETitle) == (12, "PACS")
     assert "RequestedProcedureDescription" in answer
     assert [element.tag for element in answer] == sorted(element.tag for element in answer)
+
+
+def test_where_it_can_be_retrieved_from_is_answered_once_whether_asked_for_or_not() -> None:
+    answers = []
+    for keys in ({}, {"RetrieveAETitle": ""}):
+        made = query(asked(StudyInstanceUID="", **keys), EXPLICIT_LE)
+        encoder = encoder_of(made, EXPLICIT_LE, reply_charset="", retrieve_aet="PACS")
+        answers += encoder.encode([["1.2.3"]])
+    assert answers[0] == answers[1]
+    assert answers[0].count(b"\x08\x00\x54\x00AE\x04\x00PACS") == 1
 
 
 def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() -> None:

@@ -47,7 +47,7 @@ class Identifier:
 def read_identifier(
     raw: bytes, transfer_syntax: str, *, assumed_charset: str = "", vocabulary: Vocabulary = STANDARD
 ) -> Identifier:
-    """Read an identifier; a key that comes twice counts once.
+    """Read an identifier; a key that comes twice counts once, and group lengths, which old toolkits send, are none.
 
     Raises: BadQuery when it is damaged, has more than 2048 elements, or is nested deeper than 8 levels.
     """
@@ -70,8 +70,13 @@ def read_identifier(
 
     elements = []
     for tag, (vr, value) in sorted(found.items()):
+        if _is_group_length(tag):
+            continue
         if tag in items:
-            keys = tuple({one: text_of("LO", text) for one, text in item.items()} for item in items[tag])
+            keys = tuple(
+                {one: text_of("LO", text) for one, text in item.items() if not _is_group_length(one)}
+                for item in items[tag]
+            )
             elements.append(Element(tag, "SQ", items=keys))
         else:
             creator = ""
@@ -81,6 +86,11 @@ def read_identifier(
             text = text_of(attribute.vr if attribute else vr, value) if value else ""  # most have none
             elements.append(Element(tag, vr, attribute, text))
     return Identifier(elements=tuple(elements), character_set=charset)
+
+
+def _is_group_length(tag: int) -> bool:
+    """Source: PS3.5 section 7.2: read and ignored."""
+    return tag & 0xFFFF == 0
 
 
 def top_level(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from support.samples import encoded
 
 from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
-from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, ITEM, encoding_of
 from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
 from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf, predicate_of
 from pacs_server.dicom.retrieval import Named, named_in, parse_retrieve
@@ -126,6 +126,17 @@ def test_where_it_can_be_retrieved_from_is_answered_once_whether_asked_for_or_no
         answers += encoder.encode([["1.2.3"]])
     assert answers[0] == answers[1]
     assert answers[0].count(b"\x08\x00\x54\x00AE\x04\x00PACS") == 1
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_group_lengths_are_no_keys(syntax: str) -> None:
+    plain, encoding = asked(StudyInstanceUID="1.2"), encoding_of(syntax)
+    length = encoding.write_header(0x00080000, b"UL", 4) + bytes(4)
+    item = encoding.write_header(ITEM, b"", len(length)) + length
+    items = encoding.write_header(0x00081032, b"SQ", len(item)) + item
+    made = parse_query(length + items + encoded(plain, syntax), syntax, Model.STUDY_ROOT)
+    plain.ProcedureCodeSequence = []
+    assert made == query(plain, syntax)
 
 
 def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() -> None:

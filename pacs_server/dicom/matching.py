@@ -45,6 +45,7 @@ _FORMS: Final = {
     Matching.TIME: "time: write 1530, 153000, 0800-1200, -1200 or 0800-",
 }
 MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
+_TIMEZONE_OFFSET: Final = 0x00080201
 
 
 class Model(Enum):
@@ -132,7 +133,7 @@ def parse_query(
             return_keys.append(ReturnKey(element.tag, "LO", None, element.text))
             continue
         attribute = _attribute(element, level)
-        return_keys.append(ReturnKey(element.tag, _vr(element, attribute), attribute))
+        return_keys += _return_key(element, attribute)
         if not element.text and not element.items:
             continue  # it is asked for alone, as most keys are
         predicate = None
@@ -231,6 +232,13 @@ def _attribute(element: Element, level: Level) -> Attribute | None:
     if element.tag == MODALITY and level <= Level.STUDY:
         return MODALITIES_IN_STUDY
     return element.attribute
+
+
+def _return_key(element: Element, attribute: Attribute | None) -> list[ReturnKey]:
+    """A key as it comes back. A time zone that nobody knows does not: it may not be empty (PS3.4 C.4.1.1.3.2)."""
+    if attribute is None and element.tag == _TIMEZONE_OFFSET:
+        return []
+    return [ReturnKey(element.tag, _vr(element, attribute), attribute)]
 
 
 def _is_ready(attribute: Attribute) -> bool:

@@ -128,6 +128,13 @@ def test_where_it_can_be_retrieved_from_is_answered_once_whether_asked_for_or_no
     assert answers[0].count(b"\x08\x00\x54\x00AE\x04\x00PACS") == 1
 
 
+@pytest.mark.parametrize(("offset", "is_unsupported"), [("", False), ("+0900", True)])
+def test_a_time_zone_that_is_not_known_is_left_out_of_the_answers(offset: str, is_unsupported: bool) -> None:
+    made = query(asked(StudyInstanceUID="", TimezoneOffsetFromUTC=offset))
+    assert [key.tag for key in made.return_keys] == [BY_KEYWORD["StudyInstanceUID"].tag]
+    assert made.has_unsupported_keys is is_unsupported
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_group_lengths_are_no_keys(syntax: str) -> None:
     plain, encoding = asked(StudyInstanceUID="1.2"), encoding_of(syntax)

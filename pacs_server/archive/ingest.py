@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 
 from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
 from pacs_server.dicom.audit import Actor
-from pacs_server.dicom.describe import Description, describe
+from pacs_server.dicom.describe import Description, describe, key_of_uid
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identity import Digest, ObjectHasher, Uid, uid_text
+from pacs_server.dicom.identity import Digest, ObjectHasher, Uid
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.part10 import file_meta, read_file_meta
 from pacs_server.dicom.reencode import canonical
@@ -122,7 +122,7 @@ class Reception:
             self._spill()
 
     def _spill(self) -> None:
-        study_uid, series_uid = (uid_text(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
+        study_uid, series_uid = (key_of_uid(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
         day = self.instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
         self._stream = self.placement.stream(series_directory(day, study_uid, series_uid))
         self._stream.begin(self._chunks)

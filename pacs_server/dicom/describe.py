@@ -36,6 +36,7 @@ Items: TypeAlias = tuple[tuple[str, ...], ...]  # the texts of each item in the 
 
 _MAX_ITEMS: Final = 64
 _MAX_ITEM_CHARACTERS: Final = 128
+_NO_KEY: Final = frozenset("\\*?")
 
 _BY_LEVEL: Final = {level: read_attributes(level) for level in Level}
 _TAGS: Final = {level: tuple(attribute.tag for attribute in found) for level, found in _BY_LEVEL.items()}
@@ -131,12 +132,22 @@ def shared_identity(identity: str) -> str:
     return "\x1f".join(identity.split("\x1f", 2)[:2])
 
 
+def key_of_uid(raw: bytes) -> str:
+    """A UID of a study, series or class as it is kept, answered and asked for; empty where there is none.
+
+    As a key a space around it is padding, a backslash stands between two and a wildcard is none of a UID: what could
+    not be asked for as it stands, or is longer than any text that is held, is known by its digest.
+    """
+    text = uid_text(raw).lstrip(" ")
+    if len(text) > MAX_TEXT_CHARACTERS or not _NO_KEY.isdisjoint(text):
+        return "h-" + blake3.blake3(text.encode("latin-1")).hexdigest()[:32]
+    return text
+
+
 def _required(head: Head, tag: int) -> str:
-    text = uid_text(head.values.get(tag, b""))
+    text = key_of_uid(head.values.get(tag, b""))
     if not text:
         raise ObjectMismatch(f"the data set has no value for ({tag >> 16:04x},{tag & 0xFFFF:04x})")
-    if len(text) > MAX_TEXT_CHARACTERS:
-        return "h-" + blake3.blake3(text.encode("latin-1")).hexdigest()[:32]
     return text
 
 

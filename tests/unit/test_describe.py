@@ -6,8 +6,10 @@ from support.samples import encoded, tiny
 
 from pacs_server.dicom.attributes import BY_TAG, Level
 from pacs_server.dicom.describe import Description, Flag, describe
-from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.matching import Model
+from pacs_server.dicom.retrieval import parse_retrieve
 from pacs_server.errors import InvalidUid, ObjectMismatch
 
 
@@ -63,11 +65,21 @@ def test_an_empty_study_series_or_class_uid_is_refused(tag: int) -> None:
         raw_value(tag, b"")
 
 
-@pytest.mark.parametrize("value", [b"../../etc\0", b"C:\\x", b"CON\0"])
+@pytest.mark.parametrize("value", [b"../../etc\0", b"C:/x", b"CON\0"])
 def test_a_study_uid_of_another_form_is_kept_and_flagged(value: bytes) -> None:
     found = raw_value(0x0020000D, value)
     assert found.study_uid == value.rstrip(b"\0").decode()
     assert Flag(kind="malformed-uid", detail="StudyInstanceUID") in found.flags
+
+
+@pytest.mark.parametrize("value", [b" 1.2.3\0", b"1.2\\3\0", b"1.2.*\0", b"1.2.?\0"])
+def test_a_study_uid_is_kept_as_one_that_can_be_asked_for(value: bytes) -> None:
+    found = raw_value(0x0020000D, value)
+    key = EXPLICIT.write_header(0x0020000D, b"UI", len(found.study_uid)) + found.study_uid.encode()
+    asked = parse_retrieve(key, EXPLICIT_LE, Model.STUDY_ROOT)
+    assert asked.study_uids == (found.study_uid,)
+    assert (found.study_uid == "1.2.3") is value.startswith(b" ")
+    assert (Flag(kind="malformed-uid", detail="StudyInstanceUID") in found.flags) is not value.startswith(b" ")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ _MAX_HEADER_BYTES: Final = 12
 _FIRST_GROUP, _FIRST_GROUP_SWAPPED = 0x0008, 0x0800
 _LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
 _DEFINED_VRS: Final = SHORT_VRS | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 6.2-1
+# What devices write before a private value for want of a VR, and a 16-bit length behind it, as DCMTK reads it too.
+_STAND_INS: Final = frozenset({b"??", b"--", b"  ", b"\0\0"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +319,9 @@ class _Walk:
         if self._last_tag < 0 and (other := self._other_encoding(tag, bytes(buffer[4:8]))):
             raise ObjectMismatch(f"the data set is in {other}, which is not the transfer syntax that it came in")
         if self.encoding.explicit and vr not in SHORT_VRS and vr not in LONG_VRS:
-            raise Undecodable(f"element {tag:08x} has no VR")
+            if vr not in _STAND_INS or not tag >> 16 & 1:
+                raise Undecodable(f"element {tag:08x} has no VR")
+            self.flags.add("no-vr")
         self._last_tag = tag
 
     def _other_encoding(self, tag: int, behind_tag: bytes) -> str:

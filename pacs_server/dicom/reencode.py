@@ -24,6 +24,7 @@ from pacs_server.dicom.elements import (
     NATIVE_SYNTAXES,
     PIXEL_DATA,
     SEQUENCE_END,
+    SHORT_VRS,
     UNDEFINED_LENGTH,
     Buffer,
     Encoding,
@@ -205,8 +206,8 @@ class _Rewriter:
             number = int.from_bytes(self._elements.peek(2), "big" if encoding.big_endian else "little")
             self._note(tag, number)
         vr = self._definite_vr(tag, vr)
-        if self._target.explicit and length > _MAX_SHORT_BYTES and vr not in LONG_VRS:
-            vr = b"UN"  # PS3.5 section 6.2.2 note 1
+        if self._target.explicit and vr not in LONG_VRS and (length > _MAX_SHORT_BYTES or vr not in SHORT_VRS):
+            vr = b"UN"  # PS3.5 section 6.2.2 note 1, or what stands in the place of a VR
         yield self._target.write_header(tag, vr, length)
         if encoding.big_endian and vr in _NUMBER_BYTES:
             yield from self._swapped(length, _NUMBER_BYTES[vr])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from support import raw_objects
-from support.samples import bundled, encoded, tiny
+from support.samples import bundled, encoded, tiny, uid
 
-from pacs_server.dicom.attributes import HEADER_TAGS
+from pacs_server.dicom.attributes import HEADER_TAGS, SERIES_UID
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import Head, HeadLimits, HeadScanner
@@ -99,6 +99,8 @@ def test_a_deflated_head_is_read_and_a_bomb_is_not_inflated() -> None:
         (b"\0" * 128 + b"DICM", "no place in a data set"),
         (element(0x00020010, b"UI", b"1.2.840.10008.1.2\0"), "no place"),
         (element(0x00080005, b"zz", b""), "VR"),
+        (element(0x00080005, b"??", b""), "VR"),
+        (element(0x00091001, b"\4\0", b""), "VR"),
         (element(0x00080016, b"UI", b"1.2", 0x4000), "truncated"),
         (element(0x00081111, b"UN", b"", 0xFFFFFFFF), "truncated"),
         (element(0x00081140, b"OF", b"", 0), "truncated"),
@@ -137,6 +139,15 @@ def test_a_vr_that_no_edition_has_yet_is_passed_by_its_32_bit_length(step: int) 
     )
     head = scan(data, step=step)
     assert (head.values[0x00280010], head.flags) == (b"\2\0", frozenset())
+
+
+@pytest.mark.parametrize("step", [7, 100_000])
+@pytest.mark.parametrize("vr", [b"??", b"--", b"  ", b"\0\0"])
+def test_a_private_element_without_a_vr_is_passed_by_its_16_bit_length_and_flagged(vr: bytes, step: int) -> None:
+    before, after = (element(tag, vr, b"abcd") for tag in (0x00091001, 0x7FE11001))
+    head = scan(raw_objects.identified("none", before=before, after=after), step=step)
+    assert head.values[SERIES_UID].rstrip(b"\0").decode() == uid("series", "none")
+    assert head.flags == {"no-vr"}
 
 
 def test_a_value_that_keeps_the_uids_out_of_the_head_is_refused_at_its_header() -> None:

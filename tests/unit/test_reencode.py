@@ -86,6 +86,12 @@ def test_an_element_whose_vr_no_edition_has_yet_is_rewritten_with_its_32_bit_len
     assert implicit == identified("later", after=element(0x00204000, value=b"x" * 70_000), implicit=True)
 
 
+def test_a_private_element_without_a_vr_is_rewritten_as_un() -> None:
+    data_set = identified("none", after=b"\x09\x10\x01\x10??\x04\x00abcd")
+    explicit = joined(reencode((data_set,), EXPLICIT_LE, EXPLICIT_LE))
+    assert explicit == identified("none", after=element(0x10091001, "UN", "abcd"))
+
+
 def test_only_native_syntaxes_are_rewritten_and_never_into_big_endian() -> None:
     assert can_reencode(EXPLICIT_BE, IMPLICIT_LE)
     assert not can_reencode(EXPLICIT_LE, EXPLICIT_BE)

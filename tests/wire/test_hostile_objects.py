@@ -79,6 +79,9 @@ CASES = {
         identified("2", after=element(0x00204000, "ZZ", "later"))
     ),
     "row 48: what is no VR": Broken(identified("3", before=element(0x00100040, "??", "F"))),
+    "row 48: what stands in the place of a VR in a private element": stored(
+        identified("4", before=b"\x09\x00\x01\x10??\x04\x00abcd"), "no-vr"
+    ),
     "row 48: key fields of no length": stored(
         identified("g", before=b"".join(element(tag, vr) for tag, vr in EMPTY_KEYS.items()))
     ),

@@ -148,6 +148,8 @@ MESSAGES: Final[dict[str, str]] = {
         "設定ファイルが {0} にありません。-c で指定するか、pacs init で作ってください",
     "no study {} is held; pacs find studies lists those there are":
         "検査 {0} は保管していません。pacs find studies で一覧を表示できます",
+    "no peer {} is registered: it is for what comes from this machine by that title; pacs ae list":
+        "接続相手 {0} は登録されていません。このマシンからその名で届くものだけが対象です。pacs ae list で確認できます",
     "no peer {} is registered; pacs ae list shows them": "接続相手 {0} は登録されていません。pacs ae list で確認できます",
     "no volume has the name {}; pacs storage list shows those there are":
         "{0} という名前のボリュームはありません。pacs storage list で確認できます",

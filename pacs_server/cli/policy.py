@@ -10,7 +10,6 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_or_none, pass_invocation
 from pacs_server.cli.output import print_rows, talk
-from pacs_server.errors import UnknownName
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -72,7 +71,7 @@ def set_(
     if not given and not as_site:
         raise click.UsageError("give at least one of --want, --need and --degraded")
     with invocation.node() as node:
-        _refuse_unknown(node, peer)
+        _tell_unknown(node, peer)
         before = node.policies().of(peer or "")
         after = None if as_site else replace(before, **given)
         node.registry.set_policy(after, aet=peer or "")
@@ -85,13 +84,12 @@ def set_(
     return ExitCode.DONE
 
 
-def _refuse_unknown(node: Node, peer: AeTitle | None) -> None:
-    """A policy that is there can be changed and taken back, whoever it was for."""
+def _tell_unknown(node: Node, peer: AeTitle | None) -> None:
+    """A title that nobody has is mistyped, or that of a program on this machine, which may call unregistered."""
     from pacs_server.service.deeds import IMPORTER
 
-    is_known = peer is None or peer in (IMPORTER, *node.policies().of_peers) or node.registry.peer(peer) is not None
-    if not is_known:
-        raise UnknownName(f"no peer {peer} is registered; pacs ae list shows them")
+    if peer is not None and peer != IMPORTER and node.registry.peer(peer) is None:
+        talk(f"no peer {peer} is registered: it is for what comes from this machine by that title; pacs ae list")
 
 
 def _row(aet: str, one: Policy) -> dict[str, object]:

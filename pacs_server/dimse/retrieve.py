@@ -62,7 +62,11 @@ def handle_move(session: Session, command: Command, model: Model) -> None:
     asked = _find_items(session, command, model)
     if asked is None:
         return
-    peer = _destination(session, command.move_destination)
+    try:
+        peer = _destination(session, command.move_destination)
+    except IndexUnavailable as error:
+        _refuse(session, command, status_for(error), str(error), asked)
+        return
     if isinstance(peer, str):
         _refuse(session, command, Status.MOVE_DESTINATION_UNKNOWN, peer, asked)
         return
@@ -155,7 +159,7 @@ def _audited(
 
 
 def _destination(session: Session, title: str) -> Peer | str:
-    """The peer to which a requester wants something moved, or why that is not done."""
+    """The peer to which a requester wants something moved, or why that is not done. Raises: IndexUnavailable."""
     aet, allowed = session.caller.aet, session.caller.destinations
     if title == session.archive.settings.aet:
         return f"Move destination {title} is this archive, which holds the objects"

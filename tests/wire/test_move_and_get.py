@@ -1,7 +1,9 @@
 """C-MOVE and C-GET with DCMTK's clients: every level, conversions, failures told by name."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from support import dcmtk
 from support.dcmtk import PATIENT_ROOT, STUDY_ROOT, Receiver, Station
 from support.equality import differences
 from support.samples import Sample, tiny, uid, write
-from support.second_client import DEADLINE_S, Witness, associate, identifier
+from support.second_client import DEADLINE_S, Witness, associate, identifier, send
+from support.server import Archive
 
 SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA801, 0xA900
+OUT_OF_RESOURCES = 0xA700
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG = "1.2.840.10008.1.2.4.50"
 
@@ -121,6 +125,24 @@ def test_what_cannot_be_sent_is_named_and_the_rest_arrives(
     assert (done.count("Completed")[-1], done.count("Failed")[-1]) == (1, 1)
     assert done.failed_uids == [compressed.sop_uid]
     assert list(receiver.objects()) == [good.sop_uid]
+
+
+def test_a_move_while_the_peers_cannot_be_read_is_told_to_come_later_and_the_association_stays(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive()
+    archive.start()
+    sample = write(tiny(1, study="later"), tmp_path / "object.dcm")
+    send(archive, [sample])
+    root = "1.2.840.10008.5.1.4.1.2.2.2"
+    asked = identifier("STUDY", StudyInstanceUID=sample.study_uid)
+    with associate(archive, [(root, [IMPLICIT])]) as association:
+        with closing(sqlite3.connect(archive.data / "index.db", isolation_level=None, timeout=60)) as other:
+            other.execute("ALTER TABLE peers RENAME TO peers_away")
+            *_, (last, _) = association.send_c_move(asked, "ANYONE", root)
+            other.execute("ALTER TABLE peers_away RENAME TO peers")
+        *_, (again, _) = association.send_c_move(asked, "ANYONE", root)
+    assert (last.Status, again.Status) == (OUT_OF_RESOURCES, UNKNOWN)
 
 
 def test_several_studies_in_one_request_arrive(

@@ -85,7 +85,7 @@ def get(
         affected_sop_class=context.abstract_syntax,
         priority=_MEDIUM,
     )
-    association.ask(context.id, command, identifier, message_id)
+    association.ask(context.id, command, identifier, message_id, pends=True)
     while True:
         came = association.receive(timeout_s)
         if came is None:

@@ -59,7 +59,7 @@ class Association:
         self._received_bytes = 0  # of the present data set
         self._empty_parts = 0
         self._message_id = 0
-        self._asked: set[int] = set()  # our requests whose responses come out of `receive`
+        self._asked: dict[int, bool] = {}  # our requests whose responses come out of `receive`; whether several may
         self._ahead: Command | None = None  # a request that came while another one was worked on
         self._release_asked = False
         self._cancels: set[int] = set()
@@ -93,8 +93,8 @@ class Association:
             if command.is_response and command.responded_to not in self._asked:
                 self._violated(f"a {command.field.name} came that answers nothing")
             self._stale_cancels = 0
-            if command.status not in _PENDING:
-                self._asked.discard(command.responded_to)
+            if command.status not in _PENDING or not self._asked.get(command.responded_to):
+                self._asked.pop(command.responded_to, None)
             return command
 
     def stays_quiet(self, wait_s: float) -> bool:
@@ -278,9 +278,11 @@ class Association:
             self._ended(error)
             raise
 
-    def ask(self, context_id: int, command: bytes, data_set: bytes, message_id: int) -> None:
-        """Send a request whose responses come out of `receive`, whatever the peer sends before them."""
-        self._asked.add(message_id)
+    def ask(self, context_id: int, command: bytes, data_set: bytes, message_id: int, *, pends: bool = False) -> None:
+        """Send a request whose response comes out of `receive`, whatever the peer sends before it. With `pends`, others
+        may come before the final one.
+        """
+        self._asked[message_id] = pends
         self._connection.mark_idle(False)
         self.respond(command, context_id, data_set)
 

@@ -132,6 +132,11 @@ def query_request(field: int, sop_class: str, *, message_id: int = 1, destinatio
     )
 
 
+def report_response(message_id: int, status: int) -> bytes:
+    """The command set of an N-EVENT-REPORT-RSP."""
+    return command_set(us(0x0100, 0x8100), us(0x0120, message_id), us(0x0800, 0x0101), us(0x0900, status))
+
+
 def commit_request(message_id: int = 1, *, action: int = 1, instance: str = COMMITMENT + ".1") -> bytes:
     """The command set of an N-ACTION-RQ that asks for Storage Commitment."""
     return command_set(

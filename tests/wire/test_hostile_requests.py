@@ -279,3 +279,16 @@ def test_row_46_the_transaction_uid_of_another_peer_is_not_touched(ill_treated: 
                 peer.send(rude.pdu(rude.ABORT, bytes(4)))
         listed = {row["aet"]: row for row in ill_treated.archive.report("commit", "list")}
         assert set(listed) == {"FIRST", "SECOND"}
+
+
+def test_row_46_a_report_that_is_answered_twice_breaks_the_protocol_and_nothing_else(ill_treated: Watched) -> None:
+    with ill_treated.case("row 46: a report that is answered twice", has_rows=True) as case, case.connect() as peer:
+        peer.associate(*CONTEXTS)
+        peer.send(message(17, ASKED, commitment("1.2.3.48", "1.2.3.4")))
+        assert peer.answered() == 0x0000
+        reported = peer.read_pdu()
+        assert reported is not None
+        assert reported[0] == rude.P_DATA
+        peer.send(message(17, rude.report_response(1, 0xFF00)) + message(17, rude.report_response(1, 0x0000)))
+        assert peer.ended() == rude.ABORT
+    assert "came that answers nothing" in ill_treated.archive.log_text()

@@ -22,7 +22,7 @@ from pacs_server.dicom.forward import inflated
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, is_intact
 from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
-from pacs_server.errors import PacsError, Unconvertible, Undecodable, VolumeUnavailable
+from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodable, VolumeUnavailable
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import store
@@ -180,7 +180,8 @@ def _send(
     )
     is_transcoded = target != item.transfer_syntax and not can_reencode(item.transfer_syntax, target)
     if is_transcoded and (found := sender.transcoder.found(item.digest, target)) is not None:
-        return send(data_set=found)
+        with suppress(CopyUnknown):  # it is made anew
+            return send(data_set=found)
     read = sender.ahead.take(item) if sender.ahead is not None else None
     with nullcontext((read,)) if read is not None else _whole(item, sender) as opened:
         source = partial(_data_set, opened)

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.errors import CopyUnknown
 
 _PIECE_BYTES: Final = 1 << 20
 _DIGEST_BYTES: Final = 64
@@ -43,14 +44,15 @@ class Cache:
     def find(self, digest: str, transfer_syntax: str) -> Iterator[bytes] | None:
         """The data set that was made of an object, compared with its own digest a moment ago; None when it is not here.
 
-        What is damaged is removed. Raises: OSError from its pieces when the disk fails.
+        What is damaged is removed. Raises: CopyUnknown from its pieces when the disk fails.
         """
         path = self._path(digest, transfer_syntax)
         try:
             file = path.open("rb")
         except OSError:
             return None
-        size = path.stat().st_size - _DIGEST_BYTES if self._is_whole(file, transfer_syntax) else -1
+        # Others may make room at this moment; what is open can be read nevertheless.
+        size = os.fstat(file.fileno()).st_size - _DIGEST_BYTES if self._is_whole(file, transfer_syntax) else -1
         if size < 0:
             log.warning("damaged file in the transcoding cache removed", path=path)
             file.close()
@@ -64,7 +66,8 @@ class Cache:
     def keep(self, digest: str, transfer_syntax: str, pieces: Iterable[Buffer]) -> Iterator[bytes]:
         """Write a data set that was made of an object, and answer its pieces again, once all of it is there.
 
-        Raises: NoRoom when it cannot be kept, at whichever piece that shows; whatever `pieces` raises.
+        Raises: NoRoom when it cannot be kept, at whichever piece that shows; whatever `pieces` raises; CopyUnknown from
+        the pieces that are answered when the disk fails.
         """
         path = self._path(digest, transfer_syntax)
         unfinished = self._directory / f"{secrets.token_hex(8)}{_UNFINISHED}"
@@ -164,9 +167,15 @@ def _as_no_room() -> Iterator[None]:
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The data set in a file, which is closed after the last of it, or when nobody holds it any more."""
-    with file:
-        yield from _read(file, size)
+    """The data set in a file, which is closed after the last of it, or when nobody holds it any more.
+
+    Raises: CopyUnknown.
+    """
+    try:
+        with file:
+            yield from _read(file, size)
+    except OSError as error:
+        raise CopyUnknown(f"what was transcoded cannot be read from the cache: {error}") from error
 
 
 def _read(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -31,7 +31,10 @@ class Transcoder:
         self._max_frame_bytes = limits.memory_bytes // _FRAME_SHARE_OF_MEMORY
 
     def found(self, digest: str, target: str) -> Iterator[Buffer] | None:
-        """The data set of the object of that digest in another syntax, if it was made before and is here."""
+        """The data set of the object of that digest in another syntax, if it was made before and is here.
+
+        Raises: CopyUnknown from its pieces when the disk fails.
+        """
         return self._cache.find(digest, target)
 
     def made(

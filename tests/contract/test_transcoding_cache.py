@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from pacs_server.codecs.cache import Cache, NoRoom
-from pacs_server.errors import Undecodable
+from pacs_server.errors import CopyUnknown, Undecodable
 
 SYNTAX = "1.2.840.10008.1.2"
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -68,6 +69,34 @@ def test_what_was_used_longest_ago_makes_room(folder: Path) -> None:
     keep(small, C)
     assert [found(small, digest) is not None for digest in (A, B, C)] == [True, False, True]
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000
+
+
+class Crowded(Cache):
+    """One for which another process makes room as soon as a file was looked through."""
+
+    def _is_whole(self, file: BinaryIO, transfer_syntax: str) -> bool:
+        is_whole = super()._is_whole(file, transfer_syntax)
+        self.forget(A)
+        return is_whole
+
+
+def test_what_makes_room_while_it_is_looked_at_is_found_nevertheless(folder: Path) -> None:
+    keep(cache(folder), A)
+    assert found(Crowded(folder, max_bytes=1 << 20, reserve_bytes=0), A) == b"".join(DATA)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_disk_that_fails_while_a_file_is_read_is_told_as_a_copy_that_cannot_be_read(folder: Path) -> None:
+    b"".join(cache(folder, max_bytes=1 << 24).keep(A, SYNTAX, [bytes(3 << 20)]))
+    pieces = cache(folder).find(A, SYNTAX)
+    assert pieces is not None
+    next(pieces)
+    (file,) = folder.iterdir()
+    (number,) = [int(one.name) for one in Path("/proc/self/fd").iterdir() if one.exists() and one.samefile(file)]
+    with Path("/proc/self/mem").open("rb") as unreadable:  # its first pages are nobody's
+        os.dup2(unreadable.fileno(), number)
+    with pytest.raises(CopyUnknown, match="Input/output error"):
+        list(pieces)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -87,7 +88,11 @@ class ReadAhead:
             self._task.cancelled = True
 
     def _begin(self) -> None:
-        """Read what comes behind those that were read already, as long as it lies on one volume."""
+        """Read what comes behind those that were read already, as long as it lies on one volume. What was read and does
+        not wait any more, because it was sent from elsewhere, is let go.
+        """
+        near = {id(one) for one in islice(self._waiting, len(self._read) + _MAX_AHEAD)}
+        self._read = {one: data_set for one, data_set in self._read.items() if one in near}
         placement, left_bytes = self._placement(), WHOLE_BYTES
         self._next = []
         for item in (one for one in self._waiting if id(one) not in self._read):

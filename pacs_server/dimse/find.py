@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from pacs_server import log, metrics
@@ -15,7 +16,7 @@ from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, status_for
-from pacs_server.errors import BadQuery, IndexUnavailable
+from pacs_server.errors import BadQuery, IndexUnavailable, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.net.message import Command, response
 
 # Answers wait for company at most this long, and the first not at all: one write for many, yet a viewer's list fills.
@@ -27,6 +28,17 @@ _OUTCOMES: Final = {
 }
 
 
+@dataclass(slots=True)
+class _Course:
+    """How one query went: what was asked for in words, and the status and comment that ended it. Without a status the
+    association broke before.
+    """
+
+    asked: str = ""
+    status: Status | None = None
+    comment: str = ""
+
+
 def handle_find(session: Session, command: Command, model: Model) -> None:
     """Answer one query.
 
@@ -34,36 +46,50 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     """
     started = time.monotonic()
     answered = session.tally.answered
-    asked, status, comment = _answer(session, command, model)
+    course = _Course()
     try:
-        session.association.respond(response(command, status, comment=comment_for(comment)), command.context_id)
+        course.status, course.comment = _answer(session, command, model, course)
+        final = response(command, course.status, comment=comment_for(course.comment))
+        session.association.respond(final, command.context_id)
+    except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+        course.comment = course.comment or str(error)
+        raise
     finally:  # told only now: the peer need not wait for it
-        count = session.tally.answered - answered
-        metrics.add(metrics.ANSWERS, session.caller.label, number=count)
+        _tell(session, command, course, count=session.tally.answered - answered, seconds=time.monotonic() - started)
+
+
+def _tell(session: Session, command: Command, course: _Course, *, count: int, seconds: float) -> None:
+    """Tell the metrics, the audit trail and the log of a query, also of one whose peer left before its end."""
+    status, comment = course.status, course.comment
+    metrics.add(metrics.ANSWERS, session.caller.label, number=count)
+    if status is None:
+        outcome = EventOutcome.PARTLY if count else EventOutcome.FAILED
+    else:
+        outcome = _OUTCOMES.get(status, EventOutcome.REFUSED)
         if status != Status.SUCCESS:
             metrics.add(metrics.FAILURES, "find", hex(status))
-        session.audit(
-            EventKind.QUERY,
-            _OUTCOMES.get(status, EventOutcome.REFUSED),
-            target=command.affected_sop_class,
-            count=count,
-            detail=f"{asked}; {comment}" if comment else asked,
-        )
-        log.info(
-            "find",
-            calling=session.caller.aet,
-            status=hex(status),
-            answers=count,
-            ms=round((time.monotonic() - started) * 1000),
-            why=comment or None,
-        )
+    session.audit(
+        EventKind.QUERY,
+        outcome,
+        target=command.affected_sop_class,
+        count=count,
+        detail=f"{course.asked}; {comment}" if comment else course.asked,
+    )
+    log.info(
+        "find",
+        calling=session.caller.aet,
+        status=None if status is None else hex(status),
+        answers=count,
+        ms=round(seconds * 1000),
+        why=comment or None,
+    )
 
 
-def _answer(session: Session, command: Command, model: Model) -> tuple[str, Status, str]:
-    """Send the answers; what was asked for in words, and the status and comment that end it."""
+def _answer(session: Session, command: Command, model: Model, course: _Course) -> tuple[Status, str]:
+    """Send the answers, and note what was asked for; the status and comment that end it."""
     association, archive, caller = session.association, session.archive, session.caller
     if not command.has_data_set:
-        return "", Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
+        return Status.DATA_SET_MISMATCH, "C-FIND without an identifier"
     context = association.contexts[command.context_id]
     syntax = context.transfer_syntax
     limit = caller.max_answers or archive.settings.max_find_answers
@@ -71,7 +97,6 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[str, Stat
         combines_moments=caller.combines_moments or context.extended[1:2] == b"\1",
         takes_names_in_any_order=context.extended[2:3] == b"\1",
     )
-    asked = ""
     try:
         identifier = association.read_identifier()
         query = parse_query(
@@ -82,7 +107,7 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[str, Stat
             manner=manner,
             vocabulary=archive.vocabulary(),
         )
-        asked = query.asked
+        course.asked = query.asked
         going_on = Status.PENDING_OPTIONAL_KEYS if query.has_unsupported_keys else Status.PENDING
         pending = response(command, going_on, has_data_set=True)
         found = answers(
@@ -96,16 +121,16 @@ def _answer(session: Session, command: Command, model: Model) -> tuple[str, Stat
         flushed, left = 0.0, limit or sys.maxsize
         for some in found:
             if association.cancelled(command.message_id):
-                return asked, Status.CANCEL, ""
+                return Status.CANCEL, ""
             association.queue(command.context_id, pending, some[:left])
             session.tally.answered += min(len(some), left)
             left -= len(some)
             if left < 0:
-                return asked, Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
+                return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
             now = time.monotonic()
             if now - flushed > _COMPANY_S:
                 association.flush()
                 flushed = now
     except (BadQuery, IndexUnavailable) as refusal:
-        return asked, status_for(refusal), str(refusal)
-    return asked, Status.SUCCESS, ""
+        return status_for(refusal), str(refusal)
+    return Status.SUCCESS, ""

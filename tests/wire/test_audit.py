@@ -13,8 +13,8 @@ from pynetdicom.sop_class import (
 )
 from support import rude
 from support.dcmtk import STUDY_ROOT, Receiver, Station
-from support.samples import tiny, uid, write
-from support.second_client import UNCOMPRESSED, associate
+from support.samples import encoded, tiny, uid, write
+from support.second_client import UNCOMPRESSED, associate, identifier
 from support.server import Archive, wait_for
 
 from pacs_server.dicom.audit import digest_over
@@ -117,6 +117,23 @@ def test_a_query_is_in_the_trail_with_its_keys_and_not_in_the_log(archive: Archi
     assert (row["outcome"], row["count"]) == ("done", 0)
     assert row["detail"].startswith("STUDY StudyDate=20260101- PatientName=SECRET*; association ")
     assert "SECRET" not in archive.log_text()
+
+
+def test_a_query_whose_peer_leaves_before_its_end_is_in_the_trail(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    sample = write(tiny(1, study="left", PatientID="A-9"), tmp_path / "object.dcm")
+    assert station.store(sample.path).status == 0x0000
+    asked = encoded(identifier("STUDY", PatientID="A-9"), rude.IMPLICIT_LE)
+    query = rude.message(1, rude.query_request(rude.FIND, rude.STUDY_FIND), asked)
+    with rude.Peer(("127.0.0.1", archive.port)) as peer:
+        peer.associate(rude.context(1, rude.STUDY_FIND, rude.IMPLICIT_LE), calling=b"LEAVES")
+        peer.send(query + rude.pdu(rude.ABORT, bytes(4)))
+        row = told(archive, "--event", "query", "--peer", "LEAVES")
+    assert (row["outcome"], row["target"]) == ("failed", rude.STUDY_FIND)
+    assert row["detail"].startswith("STUDY PatientID=A-9; the peer aborted the association")
+    (line,) = [one for one in archive.log_text().splitlines() if " find " in one and "LEAVES" in one]
+    assert "the peer aborted" in line
 
 
 def test_what_is_retrieved_is_in_the_trail_for_each_study_before_and_after(

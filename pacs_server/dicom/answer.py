@@ -15,7 +15,6 @@ from pacs_server.dicom.attributes import (
     BY_KEYWORD,
     QUERY_RETRIEVE_LEVEL,
     SPECIFIC_CHARACTER_SET,
-    Attribute,
     ItemSequence,
     Level,
     Matching,
@@ -79,7 +78,7 @@ class AnswerEncoder:
         )
         keys = sorted({key.tag: key for key in (*return_keys, *added)}.values(), key=lambda key: key.tag)
         self.columns = tuple(key.attribute for key in keys if key.attribute and _is_read(key))
-        self._writers = [_column(attribute, self._encoding) for attribute in self.columns]
+        self._writers = [_column(key, self._encoding) for key in keys if key.attribute and _is_read(key)]
         self._label_at = sum(_is_read(key) for key in keys if key.tag < SPECIFIC_CHARACTER_SET)
         self._before: list[_Before] = []
         self._behind = b""
@@ -117,12 +116,12 @@ class AnswerEncoder:
         return [*map(b"".join, zip(*pieces, repeat(self._behind)))]
 
 
-def _column(attribute: Attribute | ItemSequence, encoding: Encoding) -> Column:
-    if isinstance(attribute, ItemSequence):
-        return ItemColumn(attribute, encoding)
-    if attribute.vr in NUMBERS:
-        return NumberColumn(Struct((">" if encoding.big_endian else "<") + NUMBERS[attribute.vr]))
-    return TextColumn(attribute.vr)
+def _column(key: ReturnKey, encoding: Encoding) -> Column:
+    if isinstance(key.attribute, ItemSequence):
+        return ItemColumn(key.attribute, encoding, asked=key.asked, fitting=key.fitting)
+    if key.vr in NUMBERS:
+        return NumberColumn(Struct((">" if encoding.big_endian else "<") + NUMBERS[key.vr]))
+    return TextColumn(key.vr)
 
 
 def _texts(values: Sequence[str | int | None]) -> Sequence[str]:

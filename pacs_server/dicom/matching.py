@@ -76,12 +76,18 @@ class Manner:
 
 
 class ReturnKey(NamedTuple):
-    """One element of each answer. Where the index does not hold it, `attribute` is None and `text` is answered."""
+    """One element of each answer. Where the index does not hold it, `attribute` is None and `text` is answered.
+
+    Of a sequence those items are answered that fit all of `fitting`, with the attributes whose tags are in `asked`, or
+    with all where that names none.
+    """
 
     tag: int
     vr: str
     attribute: Attribute | ItemSequence | None
     text: str = ""
+    asked: frozenset[int] = frozenset()
+    fitting: tuple[ValuePredicate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +130,9 @@ def parse_query(
         if element.tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
             continue
         if sequence := SEQUENCE_BY_TAG.get(element.tag):
-            return_keys.append(ReturnKey(element.tag, "SQ", sequence))
             wanted, known = _item_predicates(sequence, element.items)
+            asked: frozenset[int] = frozenset(*element.items[:1])
+            return_keys.append(ReturnKey(element.tag, "SQ", sequence, asked=asked, fitting=wanted))
             predicates += [HasItem(sequence, wanted)] if wanted else []
             unsupported |= not known
             continue

@@ -16,6 +16,7 @@ from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import NamePattern
 from pacs_server.dicom.values import INTEGER_FORM
+from pacs_server.dicom.wildcards import regex_of
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
@@ -104,6 +105,15 @@ Predicate: TypeAlias = ValuePredicate | HasItem
 def is_universal(text: str) -> bool:
     """Whether a value matches everything. Source: PS3.4 section C.2.2.2.3."""
     return not text.strip("* \0")
+
+
+def is_fitted(predicate: ValuePredicate, text: str) -> bool:
+    """Whether a text of an item is what its predicate demands. Those of items are all exact texts or patterns."""
+    if isinstance(predicate, OneOf):
+        return text in predicate.values
+    if isinstance(predicate, Like):
+        return any(re.fullmatch(regex_of(one, ".", atomic=True), text, re.DOTALL) for one in predicate.patterns)
+    return True
 
 
 def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: bool = False) -> ValuePredicate | None:

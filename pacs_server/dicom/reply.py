@@ -17,6 +17,7 @@ from pacs_server.dicom.charset import reply_charset
 from pacs_server.dicom.coded_sets import UTF8
 from pacs_server.dicom.elements import ITEM, Encoding
 from pacs_server.dicom.items import unpack
+from pacs_server.dicom.predicates import ValuePredicate, is_fitted
 
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -68,10 +69,22 @@ class NumberColumn:
 
 
 class ItemColumn:
-    """The items of a sequence, as `items.pack` writes them."""
+    """The items of a sequence, as `items.pack` writes them: those that fit, with what is asked of them.
 
-    def __init__(self, sequence: ItemSequence, encoding: Encoding) -> None:
-        self._sequence = sequence
+    Source: PS3.4 section C.2.2.2.6.
+    """
+
+    def __init__(
+        self,
+        sequence: ItemSequence,
+        encoding: Encoding,
+        *,
+        asked: frozenset[int] = frozenset(),
+        fitting: Sequence[ValuePredicate] = (),
+    ) -> None:
+        self._fields = sequence.fields
+        self._asked = [one for one in sequence.fields if one.tag in asked] or sequence.fields
+        self._fitting = fitting
         self._encoding = encoding
 
     def in_utf8(self, texts: Sequence[str]) -> list[bytes]:
@@ -82,9 +95,12 @@ class ItemColumn:
         """The items one after the other; None when a text of one cannot be written."""
         items = []
         for values in unpack(text):
+            item = dict(zip(self._fields, values, strict=True))
+            if not all(is_fitted(one, item[one.attribute]) for one in self._fitting):
+                continue
             elements = []
-            for one, value in zip(self._sequence.fields, values, strict=True):
-                raw = write(one.vr, value)
+            for one in self._asked:
+                raw = write(one.vr, item[one])
                 if raw is None:
                     return None
                 elements.append(self._element(one, raw))

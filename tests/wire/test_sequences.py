@@ -81,6 +81,22 @@ def test_the_answer_holds_every_item_in_its_character_set(filled: Archive, stati
         assert items == {("CHEST", "99X", "胸部"), ("ABDOMEN", "JJ1017", "腹部")}
 
 
+@pytest.mark.parametrize(
+    ("keys", "items"),
+    [
+        ({"CodeValue": "CHEST"}, [{"CodeValue": "CHEST"}]),
+        ({"CodeValue": "*DOM?N", "CodeMeaning": ""}, [{"CodeValue": "ABDOMEN", "CodeMeaning": "腹部"}]),
+        ({"CodeValue": ""}, [{"CodeValue": "CHEST"}, {"CodeValue": "ABDOMEN"}]),
+    ],
+)
+def test_the_answer_holds_of_the_items_that_match_what_was_asked_for(
+    filled: Archive, station: Station, keys: dict[str, str], items: list[dict[str, str]]
+) -> None:
+    asked = {f"ProcedureCodeSequence[0].{keyword}": value for keyword, value in keys.items()}
+    (row,) = station.find(STUDY_ROOT, "STUDY", {"PatientID": "Q-1", **asked}, charset="ISO_IR 192").rows
+    assert [{one.keyword: one.value for one in item} for item in row.ProcedureCodeSequence] == items
+
+
 def test_a_key_of_an_item_that_is_not_held_is_said_to_be_unsupported(filled: Archive, station: Station) -> None:
     keys = {"PatientID": "Q-1", "ProcedureCodeSequence[0].CodingSchemeVersion": "2"}
     assert station.find(STUDY_ROOT, "STUDY", keys).statuses == [PENDING_OPTIONAL, SUCCESS]

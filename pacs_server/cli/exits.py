@@ -52,6 +52,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.SchemaMismatch: ExitCode.SCHEMA,
     errors.Busy: ExitCode.BUSY,
     errors.VolumeUnavailable: ExitCode.UNREACHABLE,
+    errors.DecoderUnavailable: ExitCode.UNREACHABLE,
     errors.NotEnoughCopies: ExitCode.UNREACHABLE,
     errors.CopyUnreadable: ExitCode.DAMAGE,
     errors.CopyDiffers: ExitCode.DAMAGE,

@@ -345,7 +345,10 @@ def test_a_retrieve_by_c_get(
     witness = Witness()
     contexts = [(STUDY_GET, [EXPLICIT, IMPLICIT]), (CT, [EXPLICIT, IMPLICIT, BIG_ENDIAN])]
     handlers = [(evt.EVT_C_STORE, witness.take)]
-    with associate(archive, contexts, aet="VIEWING", as_receiver=[CT], handlers=handlers) as association:
+    tells_roles = viewer not in WITHOUT_ROLES
+    with associate(
+        archive, contexts, aet="VIEWING", as_receiver=[CT], tells_roles=tells_roles, handlers=handlers
+    ) as association:
         *_, (last, _) = association.send_c_get(Sends(viewer, level, LATIN, keys, "").identifier(), STUDY_GET)
     assert last.Status == SUCCESS
     assert {one.sop_uid for one in witness.received} == {stored[name].sop_uid for name in images}

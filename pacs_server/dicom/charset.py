@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from pacs_server.dicom.coded_sets import BY_ESCAPE, SETS, TO_ASCII, WHOLE, CodedSet, canonical_term
+from pacs_server.dicom.coded_sets import BY_ESCAPE, EXTENSIONS_ONLY, SETS, TO_ASCII, WHOLE, CodedSet, canonical_term
 
 _DEFAULT_REPLY: Final = ("ISO_IR 100",)  # what a viewer takes for granted where no set is named
 _MAX_TERMS: Final = 16
@@ -207,7 +207,7 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
         for token in (_PAIRS if g0 else resets).split(piece):
             text = _read_token(token, g0, high)
             wrong |= text is None or "\ufffd" in text
-            parts.append(_guess(token) if text is None else text)
+            parts.append((_read_wider(token, high) or _guess(token)) if text is None else text)
             if g0 is None and token in _DELIMITERS:
                 high = repertoire.first or high
     return "".join(parts), _WRONG if wrong else _NO_FLAGS
@@ -220,6 +220,11 @@ def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str
         return token.decode("ascii") if token.isascii() else high.read(token) if high is not None else None
     except UnicodeDecodeError:
         return None
+
+
+def _read_wider(token: bytes, called: CodedSet | None) -> str | None:
+    """By the wider set that devices send under the name of this one; None where there is none, or it is not that."""
+    return _strict(token, called.wider) if called is not None and called.wider else None
 
 
 @lru_cache(maxsize=256)
@@ -247,11 +252,24 @@ def _written(charset: ReplyCharset, vr: str, text: str) -> bytes | None:
     return charset.write(vr, text)
 
 
+def _as_labelled(preferred: Sequence[str]) -> tuple[str, ...]:
+    """The terms as the standard has them: a set alone by its name without code extensions, behind an empty value where
+    it has no such name, and none empty but the first.
+
+    Source: PS3.3 section C.12.1.1.2.
+    """
+    first, *others = [canonical_term(term) or term for term in preferred] or [""]
+    others = [term for term in others if term]
+    if not others and (number := first.removeprefix("ISO 2022 IR ")) != first:
+        return ("", first) if int(number) in EXTENSIONS_ONLY else (f"ISO_IR {number}",)
+    return ("" if others and first in ("ISO_IR 6", "ISO 2022 IR 6") else first, *others)
+
+
 class ReplyCharset:
     """Writes values in one character set; `terms` is its value of (0008,0005)."""
 
     def __init__(self, preferred: Sequence[str]) -> None:
-        repertoire = _repertoire(tuple(preferred))
+        repertoire = _repertoire(_as_labelled(preferred))
         unknown = any(flag.startswith("charset-unknown") for flag in repertoire.flags)
         if unknown or set(repertoire.terms) <= {"", "ISO_IR 6", "ISO 2022 IR 6", "SHIFT_JIS", "EUC-JP"}:
             repertoire = _repertoire(_DEFAULT_REPLY)
@@ -299,6 +317,8 @@ class ReplyCharset:
                 else:
                     yield (b"" if chosen is high else chosen.escape) + chosen.write(run)
                     high = chosen
+            if self._first is not None and high is not self._first:
+                yield self._first.escape  # before each delimiter and at the end (PS3.5 section 6.1.2.5.3)
 
     def _set_of(self, character: str) -> CodedSet | None:
         if character.isascii():

@@ -19,7 +19,8 @@ class CodedSet:
     """One coded character set; `read` and `write` raise UnicodeError for what is not in it.
 
     `escape` is the sequence that calls it; it then stands in G0 (bytes below 80 hexadecimal, in pairs) or above. A
-    `whole` set cannot be called: it is used for all bytes of a data set or not at all.
+    `whole` set cannot be called: it is used for all bytes of a data set or not at all. `wider` is the codec of a set
+    that Windows has in its place, with more characters, which devices send under its name.
     """
 
     escape: bytes
@@ -28,10 +29,11 @@ class CodedSet:
     in_g0: bool = False
     whole: bool = False
     latin: bool = False
+    wider: str = ""
 
 
-def _coded(escape: bytes, codec: str, *, latin: bool = False) -> CodedSet:
-    return CodedSet(escape, lambda raw: raw.decode(codec), lambda text: text.encode(codec), latin=latin)
+def _coded(escape: bytes, codec: str, *, latin: bool = False, wider: str = "") -> CodedSet:
+    return CodedSet(escape, lambda raw: raw.decode(codec), lambda text: text.encode(codec), latin=latin, wider=wider)
 
 
 def _whole(codec: str) -> CodedSet:
@@ -106,7 +108,7 @@ SETS: Final = {
     6: _coded(b"\x1b(B", "ascii"),
     13: CodedSet(b"\x1b)I", _read_kana, _write_kana),
     14: _coded(b"\x1b(J", "ascii"),
-    58: _coded(b"\x1b$)A", "gb2312"),
+    58: _coded(b"\x1b$)A", "gb2312", wider="gbk"),
     87: _JIS_0208,
     100: _coded(b"\x1b-A", "latin_1", latin=True),
     101: _coded(b"\x1b-B", "iso8859_2", latin=True),
@@ -117,7 +119,7 @@ SETS: Final = {
     138: _coded(b"\x1b-H", "iso8859_8"),
     144: _coded(b"\x1b-L", "iso8859_5"),
     148: _coded(b"\x1b-M", "iso8859_9", latin=True),
-    149: _coded(b"\x1b$)C", "euc_kr"),
+    149: _coded(b"\x1b$)C", "euc_kr", wider="cp949"),
     159: _JIS_0212,
     166: _coded(b"\x1b-T", "tis_620"),
     203: _coded(b"\x1b-b", "iso8859_15", latin=True),
@@ -127,7 +129,7 @@ BY_ESCAPE: Final = {one.escape: one for one in (*SETS.values(), _LOW_KANA)} | {
     b"\x1b$(B": _JIS_0208,
 }
 TO_ASCII: Final = frozenset({b"\x1b(B", b"\x1b(J"})
-_EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})
+EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})
 WHOLE: Final = {
     UTF8: _whole("utf-8"),
     "GB18030": _whole("gb18030"),
@@ -160,4 +162,4 @@ def canonical_term(term: str) -> str | None:
         return UTF8
     if number not in SETS or number == 14:
         return None
-    return f"ISO 2022 IR {number}" if found[1] or number in _EXTENSIONS_ONLY else f"ISO_IR {number}"
+    return f"ISO 2022 IR {number}" if found[1] or number in EXTENSIONS_ONLY else f"ISO_IR {number}"

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
-from pacs_server.dicom.names import NamePattern
+from pacs_server.dicom.names import NamePattern, typed
 from pacs_server.dicom.values import INTEGER_FORM
 from pacs_server.dicom.wildcards import regex_of
 
@@ -148,7 +148,7 @@ def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
 def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -> ValuePredicate | None:
     if any(len(value) > _MAX_NAME_CHARACTERS for value in values):
         return Nothing(attribute)
-    patterns = tuple(NamePattern.of(value, fuzzy=fuzzy) for value in values)
+    patterns = tuple(NamePattern.of(key, fuzzy=fuzzy) for value in values for key in typed(value))
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacs_server.dicom.names import NamePattern, grams_of_name, search_text
+from pacs_server.dicom.names import NamePattern, grams_of_name, search_text, typed
 
 LETTERS = st.text(st.sampled_from("ab^"), max_size=6)
 
@@ -35,6 +35,31 @@ def fits(key: str, name: str, *, fuzzy: bool = False) -> bool:
 )
 def test_a_pattern_stays_within_one_group(key: str, name: str, expected: bool) -> None:
     assert fits(key, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("JONES^MARY^*", "JONES^MARY^^^", True),
+        ("JONES^MARY^*", "JONES^MARY^ANN", True),
+        ("JONES^MARY^*", "JONES^MARYANN", False),
+        ("MONO^*", "MONO", True),
+        ("MONO^*", "MONOTON", False),
+        ("MONO^*=単*", "MONO=単", True),
+        ("ﾊ*", "ﾊﾞﾊﾞ^ﾀﾛｳ", True),
+        ("ﾊ*", "ﾊﾟｰｶｰ", True),
+        ("ﾔﾏﾀ*", "ﾔﾏﾀﾞ^ﾀﾛｳ", True),
+        ("ﾔﾏﾀﾞ*", "ﾔﾏﾀ^ﾀﾛｳ", False),
+        ("ｱ*", "ﾊﾞﾊﾞ^ﾀﾛｳ", False),
+    ],
+)
+def test_an_asterisk_stands_for_nothing_too(key: str, name: str, expected: bool) -> None:
+    assert any(fits(one, name) for one in typed(key)) is expected
+
+
+@pytest.mark.parametrize("key", ["*", "^*", "*^*", "YAMADA^TARO", "山田*", "ﾔﾏﾀﾞ", ""])
+def test_a_key_of_which_nothing_else_is_meant_stays_as_it_is(key: str) -> None:
+    assert typed(key) == [key]
 
 
 @pytest.mark.parametrize("key", ["tarou yamada", "Yam^Tar", "太郎 山田", "yamada"])

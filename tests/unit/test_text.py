@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.replies import reply
 
-from pacs_server.dicom.charset import declared, decode
+from pacs_server.dicom.charset import ReplyCharset, declared, decode
 from pacs_server.dicom.names import fold, groups, search_text
 
 IR87, IR13, IR159 = (
@@ -79,6 +79,42 @@ def test_a_reply_reads_back_to_exactly_the_name(name: str, terms: tuple[str, ...
     assert decode(raw, declared(label.encode()), vr="PN").text == name
 
 
+@pytest.mark.parametrize(
+    ("terms", "name", "raw"),
+    [
+        (("ISO 2022 IR 100", "ISO 2022 IR 144"), "Äneas^Иван^Groß", b"\xc4neas^\x1b-L\xb8\xd2\xd0\xdd\x1b-A^Gro\xdf"),
+        (("ISO 2022 IR 148", "ISO 2022 IR 127"), "Öz^كمال", b"\xd6z^\x1b-G\xe3\xe5\xc7\xe4\x1b-M"),
+        (("ISO 2022 IR 13", "ISO 2022 IR 149"), "ﾔﾏ^홍^ﾀ", b"\xd4\xcf^\x1b$)C\xc8\xab\x1b)I^\xc0"),
+        (("", "ISO 2022 IR 149"), "Hong=홍^길", b"Hong=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6"),
+    ],
+)
+def test_the_first_set_is_called_again_before_each_delimiter_and_at_the_end(
+    terms: tuple[str, ...], name: str, raw: bytes
+) -> None:
+    """PS3.5 section 6.1.2.5.3."""
+    assert reply([name], ["PN"], terms) == ("\\".join(terms), [raw])
+
+
+@pytest.mark.parametrize(
+    ("asked", "label"),
+    [
+        (("ISO 2022 IR 100",), "ISO_IR 100"),
+        (("ISO_IR 100", ""), "ISO_IR 100"),
+        (("ISO 2022 IR 58",), "\\ISO 2022 IR 58"),
+        (("ISO 2022 IR 149",), "\\ISO 2022 IR 149"),
+        (("ISO 2022 IR 87",), "\\ISO 2022 IR 87"),
+        (("", "", "ISO 2022 IR 87"), "\\ISO 2022 IR 87"),
+        (("ISO_IR 6", "ISO 2022 IR 87"), "\\ISO 2022 IR 87"),
+        (("ISO_IR 13", "ISO 2022 IR 87"), "ISO 2022 IR 13\\ISO 2022 IR 87"),
+        (("iso ir 192",), "ISO_IR 192"),
+        ((), "ISO_IR 100"),
+    ],
+)
+def test_an_answer_has_a_label_of_the_standard(asked: tuple[str, ...], label: str) -> None:
+    """PS3.3 section C.12.1.1.2."""
+    assert ReplyCharset(asked).terms == label
+
+
 def test_kanji_behind_jis_x_0201_are_written_as_the_standard_shows() -> None:
     """Source: PS3.5 section H.3.2."""
     label, (raw,) = reply(["ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"], ["PN"], IR13)
@@ -111,6 +147,8 @@ def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
         (b"M\xfcller", (), "", "Müller"),
         (b"\x1b$B;3ED\x1b(B", ("ISO 2020 IR 87",), "", "山田"),
         ("表^能=十".encode("cp932"), ("ISO_IR 13",), "", "表^能=十"),
+        (b"\x1b$)A" + "陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),
+        (b"\x1b$)C" + "김^믜".encode("cp949"), ("", "ISO 2022 IR 149"), "", "김^믜"),
     ],
 )
 def test_missing_and_wrong_labels_are_read_through_and_flagged(

@@ -145,6 +145,11 @@ _ALIASES: Final = {
     "ISO 2022 GBK": "GBK", "ISO 2022 58": "ISO 2022 IR 58", "ASCII": "ISO_IR 6",
 }  # fmt: skip
 
+# Characters of JIS X 0208 that Windows, and its Shift_JIS, has elsewhere in Unicode than ISO 2022 IR 87 is read to.
+_JIS, _WINDOWS = "〜‖−¢£¬", "～∥－￠￡￢"
+_TO_JIS: Final = str.maketrans(_WINDOWS, _JIS)
+_TO_WINDOWS: Final = str.maketrans(_JIS, _WINDOWS)
+
 _TERM: Final = re.compile(r"ISO[ _-]*(20\d\d)?[ _-]*IR[ _-]*(\d{1,3})")
 
 
@@ -163,3 +168,10 @@ def canonical_term(term: str) -> str | None:
     if number not in SETS or number == 14:
         return None
     return f"ISO 2022 IR {number}" if found[1] or number in EXTENSIONS_ONLY else f"ISO_IR {number}"
+
+
+def read_elsewhere(text: str) -> tuple[str, ...]:
+    """The text, and what it is where it was read from another coded form of JIS X 0208: 胸部〜 of ISO 2022 IR 87 is
+    胸部～ of Shift_JIS.
+    """
+    return tuple(dict.fromkeys((text, text.translate(_TO_JIS), text.translate(_TO_WINDOWS))))

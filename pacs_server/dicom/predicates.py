@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
+from pacs_server.dicom.coded_sets import read_elsewhere
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import NamePattern, typed
 from pacs_server.dicom.values import INTEGER_FORM
@@ -134,9 +135,10 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
 
 
 def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
-    if any("*" in value or "?" in value for value in values):
-        return Like(attribute, tuple(values))
-    return OneOf(attribute, tuple(values))
+    texts = tuple(text for value in values for text in read_elsewhere(value))
+    if any("*" in text or "?" in text for text in texts):
+        return Like(attribute, texts)
+    return OneOf(attribute, texts)
 
 
 def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
@@ -148,7 +150,8 @@ def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
 def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -> ValuePredicate | None:
     if any(len(value) > _MAX_NAME_CHARACTERS for value in values):
         return Nothing(attribute)
-    patterns = tuple(NamePattern.of(key, fuzzy=fuzzy) for value in values for key in typed(value))
+    keys = (key for value in values for text in read_elsewhere(value) for key in typed(text))
+    patterns = tuple(dict.fromkeys(NamePattern.of(key, fuzzy=fuzzy) for key in keys))
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
 
 

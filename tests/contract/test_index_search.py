@@ -10,6 +10,7 @@ from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.charset import decode
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
@@ -105,6 +106,33 @@ ALL = ["1.2.4", "1.2.3", "1.2.5"]
 )
 def test_a_study_query_finds_exactly_these(search: Search, keys: dict[str, str], found: list[str]) -> None:
     assert uids(search, **keys) == found
+
+
+@pytest.mark.parametrize(
+    ("pair", "shifted_pair"),
+    [
+        (b"!A", b"\x81\x60"),
+        (b"!B", b"\x81\x61"),
+        (b"!]", b"\x81\x7c"),
+        (b"!q", b"\x81\x91"),
+        (b"!r", b"\x81\x92"),
+        (b'"L', b"\x81\xca"),
+    ],
+    ids=["〜", "‖", "−", "¢", "£", "¬"],
+)
+def test_a_character_of_jis_is_found_from_whichever_coded_form_it_was_read(
+    index: Index, search: Search, pair: bytes, shifted_pair: bytes
+) -> None:
+    called = decode(b"\x1b$B;3ED" + pair + b"\x1b(B", ("", "ISO 2022 IR 87"), vr="PN").text
+    shifted = decode("山田".encode("cp932") + shifted_pair, (), vr="PN").text
+    assert called != shifted
+    for study, name in (("1.2.6", called), ("1.2.7", shifted)):
+        Instances(index).record(
+            arrival(f"{study}.4.1", study=study, patient_id=study, patient_name=f"{name}^太郎", study_description=name)
+        )
+    for typed in (called, shifted):
+        for keys in ({"StudyDescription": typed}, {"StudyDescription": f"*{typed[1:]}"}, {"PatientName": f"{typed}*"}):
+            assert sorted(map(str, uids(search, **keys))) == ["1.2.6", "1.2.7"]
 
 
 def test_queries_that_differ_in_their_values_alone_each_find_their_own(search: Search) -> None:

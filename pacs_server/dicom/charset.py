@@ -142,10 +142,14 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
 
 def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
     """Bytes of a set that was declared, without the escape sequence that calls it: pydicom writes GB 2312 so."""
-    if max(_strict(raw, "utf-8") or "\0") >= "\u0800":  # two bytes of UTF-8 may be one character of the set, three not
+    in_utf8 = _strict(raw, "utf-8")
+    if max(in_utf8 or "\0") >= "\u0800":  # two bytes of UTF-8 may be one character of the set, three not
         return None
-    uncalled = (one for one in repertoire.sets if not one.in_g0 and one is not SETS[6])
-    return next((text for one in uncalled if (text := _read_all(raw, one)) is not None), None)
+    uncalled = [one for one in repertoire.sets if not one.in_g0 and one is not SETS[6]]
+    readings = [_read_all(raw, one) for one in uncalled]
+    if in_utf8 is None:  # the wider set would read many letters of UTF-8
+        readings += [_read_wider(raw, one) for one in uncalled]
+    return next((text for text in readings if text is not None), None)
 
 
 def _read_all(raw: bytes, one: CodedSet | None) -> str | None:

@@ -149,6 +149,9 @@ def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
         ("表^能=十".encode("cp932"), ("ISO_IR 13",), "", "表^能=十"),
         (b"\x1b$)A" + "陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),
         (b"\x1b$)C" + "김^믜".encode("cp949"), ("", "ISO 2022 IR 149"), "", "김^믜"),
+        ("陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),
+        ("김^믜".encode("cp949"), ("", "ISO 2022 IR 149"), "", "김^믜"),
+        ("Ünal".encode(), ("", "ISO 2022 IR 58"), "", "Ünal"),
     ],
 )
 def test_missing_and_wrong_labels_are_read_through_and_flagged(

@@ -34,8 +34,10 @@ HOST = "127.0.0.1"
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    """It speaks TLS with a certificate of the site's own authority, and plain DICOM too."""
-    made = Archive(tmp_path_factory.mktemp("archive"), settings={"tls": {"port": 0}})
+    """It speaks TLS with a certificate of the site's own authority, and plain DICOM too. In one process, because each
+    goes on with the files that it took last.
+    """
+    made = Archive(tmp_path_factory.mktemp("archive"), settings={"tls": {"port": 0}, "workers": 1})
     made.pacs("tls", "init", "--name", "localhost", "--name", HOST)
     made.start()
     yield made

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from support import dcmtk
 from support.dcmtk import Receiver, Station
+from support.faulty_volume import FaultyVolume, mounted
 from support.server import LONG, Archive
 from support.standing_rules import PATIENT, Watched, watched
 
@@ -31,6 +32,16 @@ FOLDERS = ("scenario", "wire", "contract", "unit", "fuzz")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest."""
     items.sort(key=lambda item: FOLDERS.index(Path(item.location[0]).parts[1]))
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Iterator[FaultyVolume]:
+    """A volume that can be cut off, and forgets what was not flushed."""
+    try:
+        with mounted(tmp_path / "forgetful") as volume:
+            yield volume
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pacs_server.index.tables import patients
 
 # Where later objects of a patient contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
+_NAME: Final = BY_KEYWORD["PatientName"]
 
 
 class Rows:
@@ -107,9 +108,6 @@ class Patients:
     def _add_grams(self, patient: Row) -> None:
         for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
             self._rows.do.insert_gram.later(self._rows.cursor, {"gram": gram, "patient_row": patient["id"]})
-
-
-_NAME: Final = BY_KEYWORD["PatientName"]
 
 
 def differing_in(row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from sqlalchemy import text
-from support.faulty_volume import FaultyVolume, mounted
+from support.faulty_volume import FaultyVolume
 from support.house import NOW, House
 from support.samples import tiny
 
@@ -58,15 +58,6 @@ def told_by(house: House, capsys: pytest.CaptureFixture[str], *words: str) -> li
     run(["-c", str(house.config), *words, "--json"])
     told: list[dict[str, str]] = json.loads(capsys.readouterr().out)
     return told
-
-
-@pytest.fixture
-def forgetful(tmp_path: Path) -> Iterator[FaultyVolume]:
-    try:
-        with mounted(tmp_path / "forgetful") as volume:
-            yield volume
-    except OSError as error:
-        pytest.skip(str(error))
 
 
 def test_a_power_cut_after_a_node_was_made_leaves_its_settings_whole(

@@ -2,11 +2,11 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.faulty_volume import FaultyVolume, mounted
+from support.faulty_volume import FaultyVolume
 from support.samples import Sample
 from support.senders import Sender, objects
 from support.server import LONG, Archive, files_below
@@ -15,15 +15,6 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000)]
 
 CUTS = 20
 SENDERS, EACH = 4, 1_000 if LONG else 200
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Iterator[FaultyVolume]:
-    try:
-        with mounted(tmp_path / "forgetful") as forgetful:
-            yield forgetful
-    except OSError as error:
-        pytest.skip(str(error))
 
 
 def archive_on(volume: FaultyVolume, archive: Archive) -> Archive:
@@ -53,9 +44,9 @@ def missing(volume: FaultyVolume, archive: Archive, acknowledged: list[Sample]) 
 
 
 def test_twenty_cuts_under_load_lose_nothing_that_was_acknowledged(
-    volume: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path, evidence: Callable[..., None]
+    forgetful: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path, evidence: Callable[..., None]
 ) -> None:
-    archive = archive_on(volume, new_archive())
+    archive = archive_on(forgetful, new_archive())
     archive.start()
     folder = tmp_path / "objects"
     folder.mkdir()
@@ -66,33 +57,33 @@ def test_twenty_cuts_under_load_lose_nothing_that_was_acknowledged(
     cuts = 0
     while cuts < CUTS:
         time.sleep(chance.uniform(0.05, 0.5))
-        cut(volume, archive)
+        cut(forgetful, archive)
         cuts += 1
         archive.start()
         so_far = [sample for sender in senders for sample in list(sender.acknowledged)]
-        assert missing(volume, archive, so_far) == []
+        assert missing(forgetful, archive, so_far) == []
     for sender in senders:
         sender.join(2_000)
     acknowledged = [sample for sender in senders for sample in sender.acknowledged]
     assert len(acknowledged) == SENDERS * EACH
-    cut(volume, archive)
+    cut(forgetful, archive)
     archive.start()
-    assert missing(volume, archive, acknowledged) == []
+    assert missing(forgetful, archive, acknowledged) == []
     evidence(cuts=cuts + 1, acknowledged=len(acknowledged), lost=0)
 
 
 @pytest.mark.parametrize("left_out", ["unflushed-file", "unflushed-directory"])
 def test_with_one_flush_left_out_the_same_cut_loses_objects(
-    volume: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path, left_out: str
+    forgetful: FaultyVolume, new_archive: Callable[..., Archive], tmp_path: Path, left_out: str
 ) -> None:
-    archive = archive_on(volume, new_archive())
+    archive = archive_on(forgetful, new_archive())
     archive.start(dies_at=(left_out, 0))
     folder = tmp_path / "objects"
     folder.mkdir()
     sender = Sender(archive, objects(folder, 1, 20))
     sender.send_some()
-    assert missing(volume, archive, sender.acknowledged) == []
-    cut(volume, archive)
+    assert missing(forgetful, archive, sender.acknowledged) == []
+    cut(forgetful, archive)
     archive.start()
     assert len(sender.acknowledged) == 20
-    assert missing(volume, archive, sender.acknowledged) != []
+    assert missing(forgetful, archive, sender.acknowledged) != []

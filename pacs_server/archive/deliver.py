@@ -166,6 +166,11 @@ def deliver(
     raise NotAcceptable(f"the destination accepted no transfer syntax that it can be sent in: {'; '.join(reasons)}")
 
 
+def refusal(status: int) -> str:
+    """What is told of an object that was sent and not taken."""
+    return f"the destination answered status {status:04X}"
+
+
 def _send(
     item: Deliverable,
     association: Association,

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final, Self
 
 from pacs_server import log
-from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver
+from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver, refusal
 from pacs_server.errors import (
     CopyUnreadable,
     DecoderUnavailable,
@@ -19,11 +19,9 @@ from pacs_server.errors import (
 )
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
-from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
+from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
 from pacs_server.settings import NetworkLimits
 
-# Taken, with or without a remark. Source: PS3.7 annex C.4, PS3.4 section B.2.3.
-_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
 # Processing failure, resource limitation, out of resources: the same object may be taken later.
 _LATER: Final = frozenset({0x0110, 0x0213})
 
@@ -137,12 +135,11 @@ class Line:
 
 def verdict_of(item: Deliverable, status: int) -> Delivery:
     """What the status of a C-STORE response means for sending it again. Source: PS3.4 section B.2.3, PS3.7 annex C."""
-    told = f"the destination answered status {status:04X}"
-    if status == 0 or status in _WARNINGS or status & 0xF000 == 0xB000:
+    if is_stored(status):
         return Delivery(item=item, verdict=Verdict.TAKEN)
     if status in _LATER or status & 0xFF00 == 0xA700:
-        return Delivery(item=item, verdict=Verdict.LATER, reason=told, ends=True)
-    return Delivery(item=item, verdict=Verdict.REFUSED, reason=told)
+        return Delivery(item=item, verdict=Verdict.LATER, reason=refusal(status), ends=True)
+    return Delivery(item=item, verdict=Verdict.REFUSED, reason=refusal(status))
 
 
 def _portions(items: Sequence[Deliverable], preferred: str) -> Iterator[Sequence[Deliverable]]:

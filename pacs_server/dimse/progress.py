@@ -15,11 +15,11 @@ from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
 from pacs_server.errors import PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.index.search import Deliverable
+from pacs_server.net.client import is_stored
 from pacs_server.net.message import Command, response
 
 _PENDING_EVERY_S: Final = 0.1
 _LONGEST_SILENCE_S: Final = 5.0  # requesters wait 10 s and more
-_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3, PS3.7 annex C.4
 _FAILED_UID_LIST: Final = 0x00080058
 _MAX_UI_BYTES: Final = 65534
 _MAX_COUNT: Final = 65535  # the counts of PS3.7 table 9.1-3 are US
@@ -50,7 +50,7 @@ class Progress:
         self.remaining -= 1
         if status == Status.SUCCESS:
             self.completed += 1
-        elif status in _WARNINGS:
+        elif is_stored(status):
             self.warning += 1
         else:
             self.failed_uids.append(item.sop_uid)

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log, metrics
-from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, contexts_for, deliver
+from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, contexts_for, deliver, refusal
 from pacs_server.archive.lookup import moved_copies
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
@@ -33,7 +33,7 @@ from pacs_server.errors import (
 )
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
-from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
+from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
 from pacs_server.net.message import Command
 
 _CONNECTIONS: Final = 2  # to one destination for one part: it may drop the first
@@ -288,12 +288,15 @@ class SubOperations:
 
     def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> _Outcome:
         try:
-            return _Outcome(item=item, status=self._deliver(item, target, sender))
+            status = self._deliver(item, target, sender)
+            reason = "" if is_stored(status) else refusal(status)
         except (NotAcceptable, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable) as error:
+            status, reason = status_for(error), str(error)
+        if reason:
             # A C-GET is answered on the association that asks for it, so there we are the ones who were called.
             to = target.called_aet if self._originator else self._requester
-            log.warning("not sent", sop=item.sop_uid, to=to, why=error)
-            return _Outcome(item=item, status=status_for(error), reason=str(error))
+            log.warning("not sent", sop=item.sop_uid, to=to, why=reason)
+        return _Outcome(item=item, status=status, reason=reason)
 
     def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:
         give = partial(

@@ -31,6 +31,7 @@ from pacs_server.settings import NetworkLimits
 
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _MEDIUM: Final = 0
+_TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, 0x0116})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,14 @@ def store(
     )
     association.send(context_id, command, _with_turns(data_set, meanwhile) if meanwhile else data_set)
     return association.receive_response(message_id, meanwhile).status
+
+
+def is_stored(status: int) -> bool:
+    """Whether the status of a C-STORE response says that the object was taken, with or without a warning.
+
+    Source: PS3.4 section B.2.3, PS3.7 annex C.4.
+    """
+    return status in _TAKEN or status >> 12 == 0xB
 
 
 def _with_turns(data_set: Iterable[Buffer], meanwhile: Callable[[], None]) -> Iterator[Buffer]:

@@ -137,8 +137,7 @@ def _store(association: Association) -> str:
         data_set=(tiny_object(transfer_syntax),),
         originator=None,
     )
-    # Source: PS3.4 section B.2.3: 0xB000, 0xB006 and 0xB007 are warnings, the object was stored.
-    if status == 0 or status >> 12 == 0xB:
+    if client.is_stored(status):
         return ""
     return f"it refused the test object with status 0x{status:04X}: check its rights for us, its disk and its log"
 

@@ -192,6 +192,18 @@ def test_the_receiver_is_told_who_asked(study: dict[str, Sample], station: Stati
         assert {(one.originator_aet, one.originator_id) for one in witness.received} == {("STATION", 1)}
 
 
+def test_what_a_destination_refuses_is_told_to_who_asked_and_to_the_log(study: dict[str, Sample], archive) -> None:
+    root, refused = "1.2.840.10008.5.1.4.1.2.2.2", study["two"].sop_uid
+    witness = Witness(aet="CHOOSY", statuses={refused: MISMATCH})
+    with witness.running(), associate(archive, [(root, [IMPLICIT])]) as association:
+        archive.add_peer(witness.aet, witness.port)
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        *_, (last, failed) = association.send_c_move(asked, witness.aet, root)
+    assert (last.Status, failed.FailedSOPInstanceUIDList) == (SOME_FAILED, refused)
+    assert last.ErrorComment == "the destination answered status A900"
+    assert f'not sent sop={refused} to=CHOOSY why="the destination answered status A900"' in archive.log_text()
+
+
 class Meeting(Witness):
     """A receiver that takes the first objects of so many associations only when all of them have come."""
 

@@ -183,6 +183,13 @@ def _finish(session: Session, command: Command, progress: Progress, *, cancelled
     _end(session, command, status, comment, failed_uids=progress.failed_uids, counts=counts)
 
 
+def _reads_identifier(session: Session, command: Command) -> bool:
+    """Whether a requester reads the identifier of a final response. DCMTK's DcmSCU (3.6.7), and CTK's copy of it in 3D
+    Slicer, leave that of a C-GET where it is, and take it for the answer to their next request.
+    """
+    return bool(command.move_destination) or not session.association.implementation.startswith("OFFIS_DCMTK")
+
+
 def _end(
     session: Session,
     command: Command,
@@ -195,7 +202,7 @@ def _end(
     """Answer the final response and log the deed."""
     association = session.association
     syntax = association.contexts[command.context_id].transfer_syntax
-    identifier = failed_list(failed_uids, syntax) if failed_uids else None
+    identifier = failed_list(failed_uids, syntax) if failed_uids and _reads_identifier(session, command) else None
     told = comment_for(comment)
     final = response(command, status, comment=told, has_data_set=identifier is not None, **(counts or {}))
     if status != Status.SUCCESS:

@@ -109,14 +109,19 @@ def test_a_destination_that_is_down_is_told_apart_from_an_unknown_one(
     assert done.count("Failed")[-1] == 5
 
 
+def undecodable(study: str, folder: Path) -> Sample:
+    """One that can be sent to nobody but who takes JPEG."""
+    dataset = tiny("compressed", study=study, Rows=1, Columns=1, BitsAllocated=8, SamplesPerPixel=1)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    dataset["PixelData"].is_undefined_length = True
+    return write(dataset, folder / "compressed.dcm", JPEG)
+
+
 def test_what_cannot_be_sent_is_named_and_the_rest_arrives(
     archive, station: Station, receive: Callable[..., Receiver], tmp_path: Path
 ) -> None:
     good = write(tiny("good", study="mixed"), tmp_path / "in" / "good.dcm")
-    dataset = tiny("compressed", study="mixed", Rows=1, Columns=1, BitsAllocated=8, SamplesPerPixel=1)
-    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
-    dataset["PixelData"].is_undefined_length = True
-    compressed = write(dataset, tmp_path / "in" / "compressed.dcm", JPEG)
+    compressed = undecodable("mixed", tmp_path / "in")
     assert station.send(tmp_path / "in", options=["+sd"]).code == 0
     receiver = receive("PLAIN", "+xe")
     station.archive.add_peer("PLAIN", receiver.port)
@@ -125,6 +130,26 @@ def test_what_cannot_be_sent_is_named_and_the_rest_arrives(
     assert (done.count("Completed")[-1], done.count("Failed")[-1]) == (1, 1)
     assert done.failed_uids == [compressed.sop_uid]
     assert list(receiver.objects()) == [good.sop_uid]
+
+
+def test_getscu_is_sent_no_list_of_what_failed_which_it_would_take_for_the_next_answer(
+    station: Station, tmp_path: Path
+) -> None:
+    good = write(tiny("good", study="unread"), tmp_path / "in" / "good.dcm")
+    undecodable("unread", tmp_path / "in")
+    assert station.send(tmp_path / "in", options=["+sd"]).code == 0
+    done = station.get(STUDY_ROOT, "STUDY", {"StudyInstanceUID": good.study_uid}, tmp_path / "got")
+    assert (done.status, done.count("Failed")[-1]) == (SOME_FAILED, 1)
+    assert "P-Data PDU arrived" not in done.output
+
+
+def test_a_client_that_reads_it_is_told_what_it_could_not_be_sent_by_get(archive, tmp_path: Path) -> None:
+    root = "1.2.840.10008.5.1.4.1.2.2.3"
+    bad = undecodable("read", tmp_path / "in")
+    assert Station(archive=archive, folder=tmp_path).send(tmp_path / "in", options=["+sd"]).code == 0
+    with associate(archive, [(root, [IMPLICIT])]) as association:
+        *_, (last, failed) = association.send_c_get(identifier("STUDY", StudyInstanceUID=bad.study_uid), root)
+    assert (last.Status, failed.FailedSOPInstanceUIDList) == (NONE_SENT, bad.sop_uid)
 
 
 def test_a_move_while_the_peers_cannot_be_read_is_told_to_come_later_and_the_association_stays(

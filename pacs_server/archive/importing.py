@@ -6,18 +6,26 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.foreign import begun_syntax, identity_of
 from pacs_server.dicom.identity import Uid
-from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, PREAMBLE_BYTES, has_preamble, read_file_meta
+from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, PREAMBLE_BYTES, FileMeta, find_file_meta, has_preamble
 from pacs_server.errors import BadObject
 from pacs_server.index.objects import Outcome
 
 _PIECE_BYTES: Final = 1 << 20
 _ZIP: Final = b"PK\3\4"
 _MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_NAMES: Final = {
+    IMPLICIT_LE: "Implicit VR Little Endian",
+    EXPLICIT_LE: "Explicit VR Little Endian",
+    EXPLICIT_BE: "Explicit VR Big Endian",
+}
 
 
 class ImportOutcome(StrEnum):
@@ -76,20 +84,43 @@ def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Recep
     prefix = file.read(MAX_FILE_META_BYTES)
     if prefix.startswith(_ZIP) and not has_preamble(prefix):
         return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason="a ZIP file: unpack it, and import that")
-    meta = read_file_meta(prefix)
+    meta = find_file_meta(prefix)
     if meta.sop_class == _MEDIA_DIRECTORY:
         return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="a DICOMDIR, not an object")
-    reception = receive(
-        Declared(sop_class=meta.sop_class, sop_instance=Uid(meta.sop_instance), transfer_syntax=meta.transfer_syntax)
-    )
+    declared = _declared(file, prefix, meta)
+    file.seek(meta.data_set_offset)
+    reception = receive(declared)
     try:
-        reception.feed(memoryview(prefix)[meta.data_set_offset :])
-        while piece := file.read(_PIECE_BYTES):
+        for piece in _pieces(file):
             reception.feed(memoryview(piece))
         recorded = ingest(reception)
     finally:
         reception.abandon()
     outcome = ImportOutcome.DUPLICATE if recorded.outcome is Outcome.DUPLICATE else ImportOutcome.STORED
-    is_remarkable = has_preamble(prefix) and any(prefix[:PREAMBLE_BYTES])
-    remark = "its preamble was not empty and was left out" if is_remarkable else ""
-    return ImportResult(path=path, outcome=outcome, reason=remark)
+    return ImportResult(path=path, outcome=outcome, reason="; ".join(_remarks(prefix, meta, declared)))
+
+
+def _declared(file: BinaryIO, prefix: bytes, meta: FileMeta) -> Declared:
+    """What object the file holds, by its data set: programs that write new UIDs there leave the old ones in file meta
+    information now and then.
+
+    Raises: BadObject.
+    """
+    syntax = meta.transfer_syntax or begun_syntax(prefix[meta.data_set_offset :])
+    file.seek(meta.data_set_offset)
+    sop_class, sop_instance = identity_of(_pieces(file), syntax, is_guess=not meta.transfer_syntax)
+    return Declared(sop_class=sop_class, sop_instance=Uid(sop_instance), transfer_syntax=syntax)
+
+
+def _remarks(prefix: bytes, meta: FileMeta, declared: Declared) -> Iterator[str]:
+    """What a person should know of how a file was read."""
+    if has_preamble(prefix) and any(prefix[:PREAMBLE_BYTES]):
+        yield "its preamble was not empty and was left out"
+    if not meta.transfer_syntax:
+        yield f"no file meta information tells its transfer syntax: it was read as {_NAMES[declared.transfer_syntax]}"
+    elif (meta.sop_class, meta.sop_instance) != (declared.sop_class, declared.sop_instance):
+        yield "its file meta information names another SOP class or instance than its data set, which was believed"
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(file.read, _PIECE_BYTES), b"")

@@ -17,6 +17,8 @@ from pacs_server.dicom.elements import (
     ITEM,
     ITEM_END,
     LONG_VRS,
+    NATIVE_SYNTAXES,
+    PIXEL_DATA,
     SEQUENCE_END,
     SHORT_VRS,
     UNDEFINED_LENGTH,
@@ -26,6 +28,8 @@ from pacs_server.dicom.elements import (
 from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary, reservation, reserves
 from pacs_server.errors import ObjectMismatch, Undecodable
 
+# A flag: the pixel data are compressed, and the transfer syntax says that they are not.
+COMPRESSED_PIXELS: Final = "compressed-pixels"
 _IDENTIFYING: Final = frozenset({SOP_CLASS, SOP_UID, STUDY_UID, SERIES_UID})
 _MAY_BE_UNDEFINED: Final = frozenset({b"", b"SQ", b"UN", b"OB", b"OW"})
 _INFLATE_BYTES: Final = 1 << 16
@@ -71,6 +75,7 @@ class HeadScanner:
     ) -> None:
         self._inflater = _Inflater(limits.max_head_bytes) if transfer_syntax in DEFLATED_SYNTAXES else None
         self._walk = _Walk(encoding_of(transfer_syntax), limits, vocabulary)
+        self._is_native = transfer_syntax in NATIVE_SYNTAXES
 
     def feed(self, fragment: bytes | memoryview) -> None:
         """Take the next bytes; no reference to them is kept.
@@ -102,7 +107,8 @@ class HeadScanner:
 
     def head(self) -> Head:
         """What was read so far."""
-        return Head(values=self._walk.values, encoding=self._walk.encoding, flags=frozenset(self._walk.flags))
+        flags = self._walk.flags | ({COMPRESSED_PIXELS} if self._is_native and self._walk.is_encapsulated else set())
+        return Head(values=self._walk.values, encoding=self._walk.encoding, flags=frozenset(flags))
 
     def finish(self) -> Head:
         """What was read of the complete data set.
@@ -153,6 +159,7 @@ class _Walk:
         self.values: dict[int, bytes] = {}
         self.flags: set[str] = set()
         self.past_head = False
+        self.is_encapsulated = False
         self._limits = limits
         self._carry = b""
         self._skip_bytes = 0
@@ -276,6 +283,7 @@ class _Walk:
             self.past_head = True
             self._elements = 0
         if length == UNDEFINED_LENGTH:
+            self.is_encapsulated |= tag == PIXEL_DATA
             if tag in SEQUENCE_BY_TAG:
                 self._items, self._items_of = bytearray(), tag
             return self._enter(tag, vr, value, self.encoding)

@@ -74,9 +74,20 @@ def has_preamble(prefix: Buffer) -> bool:
 def read_file_meta(prefix: Buffer) -> FileMeta:
     """Read the meta information at the start of a file; `prefix` is the file, or at least its first 64 KiB.
 
+    Raises: Undecodable when there is no meta information or a UID of it is missing.
+    """
+    meta = find_file_meta(prefix)
+    if not (meta.sop_class and meta.sop_instance and meta.transfer_syntax):
+        raise Undecodable("not a DICOM file: no file meta information with SOP class, SOP instance and transfer syntax")
+    return meta
+
+
+def find_file_meta(prefix: Buffer) -> FileMeta:
+    """What there is of meta information at the start of a file; what it does not say is empty.
+
     A missing preamble is tolerated, a wrong group length too: the group ends where its tags end.
 
-    Raises: Undecodable when there is no meta information or a UID of it is missing.
+    Raises: Undecodable when it is longer than the file or than 64 KiB.
     """
     offset = len(_PREFIX) if has_preamble(prefix) else 0
     values: dict[int, bytes] = {}
@@ -89,6 +100,4 @@ def read_file_meta(prefix: Buffer) -> FileMeta:
         values[tag] = bytes(prefix[start : start + length])
         offset = start + length
     uids = [uid_text(values.get(tag, b"")) for tag in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX)]
-    if not all(uids):
-        raise Undecodable("not a DICOM file: no file meta information with SOP class, SOP instance and transfer syntax")
     return FileMeta(sop_class=uids[0], sop_instance=uids[1], transfer_syntax=uids[2], data_set_offset=offset)

@@ -58,6 +58,7 @@ def nested(depth: int, tag: int, *, defined: bool) -> bytes:
 
 EMPTY_KEYS = {0x00080020: "DA", 0x00080030: "TM", 0x00080050: "SH", 0x00100010: "PN", 0x00100020: "LO"}
 NOISE = random.Random(47)
+COMPRESSED = element(0xFFFEE000, "", b"") + element(0xFFFEE000, "", b"\xff\xd8\xff\xd9") + SEQUENCE_END
 CASES = {
     "row 47: an empty data set": Broken(b""),
     "row 47: zeros": Broken(bytes(5_000)),
@@ -122,6 +123,9 @@ CASES = {
     "row 52: Implicit VR under Explicit VR": Broken(encoded(tiny("x"), IMPLICIT), MISMATCH),
     "row 52: little endian under big endian": Broken(encoded(tiny("y")), MISMATCH, syntax=BIG_ENDIAN),
     "row 52: big endian under little endian": Broken(encoded(tiny("z"), BIG_ENDIAN), MISMATCH),
+    "row 52: compressed pixels under Explicit VR": stored(
+        identified("6", after=element(0x7FE00010, "OB", COMPRESSED, UNDEFINED)), "compressed-pixels"
+    ),
     "row 52: Implicit VR under JPEG": Broken(encoded(tiny("0"), IMPLICIT), MISMATCH, syntax=pictures.BASELINE),
 }  # fmt: skip
 

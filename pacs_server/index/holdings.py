@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, func, or_, select, update
 from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
-from pacs_server.index.operations import enforce_all
+from pacs_server.index.operations import copy_decisions, enforce_all
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import extra_fields, releases
 from pacs_server.index.snapshot import continue_numbering, copy_rows
@@ -100,7 +100,7 @@ class Holdings:
 
 def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None], now: datetime) -> None:
     """Make the content of `index` that of `beside`, in one transaction. What the site decided stays, and what was
-    decided about objects takes effect on the new content.
+    decided about objects takes effect on the new content; `beside` knows of it by then.
 
     `catch_up` is told the volume and path of each copy that `index` has and `beside` has not, while nobody can write,
     so that nothing that arrived meanwhile is left out.
@@ -109,6 +109,7 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
     """
     known = Holdings(beside)
     with index.write_alone() as connection:
+        copy_decisions(index, beside)  # what was purged and came again since has to be let in
         for volume_id, path in connection.execute(select(copies.c.volume_id, copies.c.path)).all():
             if not known.holds(volume_id, path):
                 catch_up(volume_id, path)

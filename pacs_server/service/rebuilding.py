@@ -82,12 +82,13 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
         missed: list[Finding] = []
 
         def catch_up(volume_id: str, path: str) -> None:
-            if volume_id in volumes and (volume_id, path) not in told:
-                file = _just_received(PurePosixPath(path))
-                missed.append(adopt(volumes[volume_id], file, ledger, placement))
+            # A damaged file may be whole by now; what was told of it is not told twice.
+            finding = _adopt_now(node, volume_id, path, ledger)
+            if finding and finding.kind is not FindingKind.ADOPTED and (volume_id, path) not in told:
+                missed.append(finding)
 
         replace_content(node.index, beside, catch_up, datetime.now(UTC))
-    yield from (finding for finding in missed if finding.kind is not FindingKind.ADOPTED)
+    yield from missed
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
     node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -150,6 +151,15 @@ def _recorded(found: Iterable[FoundObject | Finding], ledger: Ledger) -> Iterato
         digests[uid] = one.digest
     if portion:
         yield from enter(portion, ledger)
+
+
+def _adopt_now(node: Node, volume_id: str, path: str, ledger: Ledger) -> Finding | None:
+    """Enter a file by the volumes of this moment: some may have been added, or removed, since the first was read."""
+    volume = node.placement().volume(volume_id)
+    if volume is None:
+        node.look_at_site_state(max_age_s=0)
+        volume = node.placement().volume(volume_id)
+    return None if volume is None else adopt(volume, _just_received(PurePosixPath(path)), ledger, node.placement())
 
 
 def _just_received(path: PurePosixPath) -> FoundFile:

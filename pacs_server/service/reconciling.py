@@ -51,12 +51,11 @@ def readable_volumes(node: Node) -> list[Volume]:
 
 def ledger_of(node: Node, index: Index) -> Ledger:
     """The rows of an index, for comparing files of this site with them."""
-    placement = node.placement()
     return Ledger(
         instances=Instances(index),
         holdings=Holdings(index),
         default_issuer=node.settings.default_issuer,
         default_charset=node.settings.default_charset,
         vocabulary=node.vocabulary(),
-        role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, placement),
+        role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, node.placement()),
     )

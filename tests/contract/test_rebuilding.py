@@ -15,8 +15,10 @@ from support.samples import tiny
 from pacs_server.archive.reconcile import Finding, FindingKind
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
+from pacs_server.index.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import copies, instances, patients, series, studies
 from pacs_server.service.assemble import Node
+from pacs_server.service.decisions import delete, in_trash, purge, to_delete
 from pacs_server.service.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.reconciling import reconcile_volumes
 from pacs_server.storage.sentinel import adopt, sentinel_at
@@ -43,6 +45,20 @@ class TwoVolumes(House):
                 node.registry.change_volume(
                     VolumeRow(id=row.id, name=row.name, path=row.path, tier=row.tier, domain=row.domain, mode=mode)
                 )
+
+    def add(self, folder: Path) -> None:
+        """Add a volume, on which everything lies from now on."""
+        folder.mkdir()
+        with self.node() as node:
+            row = VolumeRow(id=adopt(folder, name="third"), name="third", path=str(folder), tier="hot", domain="third")
+            node.registry.add_volume(row)
+        self.close("first", "second")
+
+    def destroy(self, sop_uid: str) -> None:
+        with self.node() as node:
+            set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0, keep_days=0))
+            list(delete(node, to_delete(node, {"SOPInstanceUID": sop_uid}), "a test"))
+            list(purge(node, in_trash(node, {}), "a test"))
 
     def files(self) -> list[Path]:
         return sorted(path for root in (self.volume, self.second) for path in (root / "v1").rglob("*.dcm"))
@@ -178,6 +194,51 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     assert house.said() == before
     rubbish.unlink()
     assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_an_object_that_was_purged_and_is_received_again_during_a_rebuild_is_in_the_index_afterwards(
+    house: TwoVolumes,
+) -> None:
+    (sample, *_) = house.take_in(tiny(1), tiny(2), tiny(3))
+    house.destroy(sample.sop_uid)
+    plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        house.take_in(tiny(1))
+        before = house.said()
+        list(findings)
+    assert house.said() == before
+    assert len([row for row in before if row[7] == sample.sop_uid]) == 2
+
+
+def test_an_object_on_a_volume_that_was_added_during_a_rebuild_is_in_the_index_afterwards(
+    house: TwoVolumes, tmp_path: Path
+) -> None:
+    house.take_in(tiny(1), tiny(2))
+    plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        house.add(tmp_path / "third")
+        house.take_in(tiny(3))
+        before = house.said()
+        list(findings)
+    assert house.said() == before
+    assert len(before) == 5
+
+
+def test_a_damaged_file_in_whose_place_the_object_is_received_again_during_a_rebuild_is_in_the_index_afterwards(
+    house: TwoVolumes,
+) -> None:
+    house.close("second")
+    (sample, *_) = house.take_in(tiny(1), tiny(2))
+    (bad,) = [path for path in house.files() if path.name.startswith(f"{sample.sop_uid}-")]
+    flip(bad)
+    before = house.said()
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        house.take_in(tiny(1))
+        assert list(findings) == []
     assert house.said() == before
 
 

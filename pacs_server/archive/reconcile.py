@@ -107,17 +107,25 @@ def reconcile(
         if now - file.modified < SETTLED_AFTER or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
         yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
+    yield from rows_without_file(volume, ledger, since=since, repair=repair)
+    for path in volume.litter(now):
+        if repair:
+            volume.remove_litter(path)
+        kind = FindingKind.SWEPT if repair else FindingKind.LITTER
+        yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
+
+
+def rows_without_file(volume: Volume, ledger: Ledger, *, since: date | None, repair: bool) -> Iterator[Finding]:
+    """The copies of a volume whose files are not there, of studies of `since` and later; `repair` as in `reconcile`.
+
+    Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
+    """
     for held in ledger.holdings.copies_on(volume.spec.id, since=since):
         if volume.has_file(PurePosixPath(held.path), held.size_bytes):
             continue
         # The rows are read in portions: what was purged or moved meanwhile has lost its row first.
         if ledger.holdings.holds(volume.spec.id, held.path):
             yield _missing(volume, held, ledger, repair=repair)
-    for path in volume.litter(now):
-        if repair:
-            volume.remove_litter(path)
-        kind = FindingKind.SWEPT if repair else FindingKind.LITTER
-        yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
 
 
 def _unknown(

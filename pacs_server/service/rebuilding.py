@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -22,6 +22,7 @@ from pacs_server.archive.reconcile import (
     adopt_deposits,
     enter,
     examine,
+    rows_without_file,
 )
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.index.fields import copy_fields
@@ -52,7 +53,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     until then nobody would make another, and the tiers might let the only good one go.
 
     Raises: Refused when a volume cannot be read; VolumeUnavailable when one goes away meanwhile; IndexUnavailable. The
-    present index stays as it was then.
+    present index stays as it was then, or is the new one as a whole.
     """
     path = node.settings.data_dir / "rebuild.db"
     url = f"sqlite:///{path}"
@@ -89,6 +90,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
 
         replace_content(node.index, beside, catch_up, datetime.now(UTC))
     yield from missed
+    yield from _lost_meanwhile(node, volumes)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
     node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -151,6 +153,22 @@ def _recorded(found: Iterable[FoundObject | Finding], ledger: Ledger) -> Iterato
         digests[uid] = one.digest
     if portion:
         yield from enter(portion, ledger)
+
+
+def _lost_meanwhile(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Finding]:
+    """Remove the rows of copies that left a volume of these after they were read, hours or attempts ago: they moved to
+    another tier, or the volume was removed. What is left are objects whose last file was lost.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
+    """
+    node.look_at_site_state(max_age_s=0)
+    ledger = ledger_of(node, node.index)
+    for volume_id, volume in volumes.items():
+        if node.placement().volume(volume_id) is None:
+            node.copies.forget_volume(volume_id)
+            continue
+        found = rows_without_file(volume, ledger, since=None, repair=True)
+        yield from (finding for finding in found if finding.kind is FindingKind.MISSING)
 
 
 def _adopt_now(node: Node, volume_id: str, path: str, ledger: Ledger) -> Finding | None:

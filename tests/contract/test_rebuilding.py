@@ -242,6 +242,51 @@ def test_a_damaged_file_in_whose_place_the_object_is_received_again_during_a_reb
     assert house.said() == before
 
 
+def test_a_copy_that_moves_to_another_tier_during_a_rebuild_has_no_row_afterwards(house: TwoVolumes) -> None:
+    house.take_in(tiny(1), tiny(2), tiny(3))
+    rubbish = plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        moved, *_ = house.said()
+        volume_id, path = map(str, moved[-2:])
+        node.holdings.forget(volume_id, path)
+        roots = {sentinel_at(root): root for root in (house.volume, house.second)}
+        (roots[volume_id] / path).unlink()
+        before = house.said()
+        assert list(findings) == []
+    assert house.said() == before
+    rubbish.unlink()
+    assert house.rebuilt() == []
+
+
+def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house: TwoVolumes) -> None:
+    house.take_in(tiny(1), tiny(2), tiny(3))
+    plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        removed = str(sentinel_at(house.second))
+        node.registry.remove_volume(removed)
+        node.copies.forget_volume(removed)
+        before = house.said()
+        assert list(findings) == []
+    assert len(before) == 3
+    assert house.said() == before
+
+
+def test_an_object_whose_last_file_is_lost_during_a_rebuild_is_told_and_keeps_its_row(house: TwoVolumes) -> None:
+    house.close("second")
+    house.take_in(tiny(1), tiny(2), tiny(3))
+    lost = min(house.files(), key=lambda path: (path.stat().st_mtime_ns, str(path)))  # it is read first
+    plant_rubbish(house)
+    before = house.said()
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        lost.unlink()
+        path = str(lost.relative_to(house.volume))
+        assert [(one.kind, one.path) for one in findings] == [(FindingKind.MISSING, path)]
+    assert house.said() == before
+
+
 def test_a_copy_whose_row_is_gone_when_its_file_is_looked_for_is_not_called_missing(house: TwoVolumes) -> None:
     house.close("second")
     house.take_in(tiny(1), tiny(2))

@@ -163,7 +163,7 @@ def write_copy(
     if problem := damage_of(target, source.path, one.digest):
         raise VolumeUnavailable(f"read back after it was written: {problem}")
     made = Copy(volume_id=target.spec.id, path=source.path, verified_at=now)
-    copies.add(one.row, made)
+    copies.add(one, made, now)
     if not target.has_file(path):
         problem = f"{path} left volume {target.spec.name} while it was written again; it is written once more later"
         copies.mark_damaged(target.spec.id, source.path, problem, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import PurePosixPath
@@ -106,31 +107,31 @@ def bring_back(
         for volume in placement_for("").volumes:
             volume.check()  # whether it has room is only known when it is looked at
         held = {(one.sop_uid, one.digest): one for one in copies.of_objects([one.sop_uid for one in portion])}
-        made: list[tuple[int, Copy]] = []
+        made: list[tuple[KeptObject, Copy]] = []
         try:
             for one in portion:
                 if (kept := held.get((one.sop_uid, one.digest))) is not None:
                     yield _bring_one(one, kept, directory, placement_for(kept.sender), made)
         finally:
             if made:
-                copies.add_all(made)
+                copies.add_all(made, datetime.now(UTC))
 
 
 def _bring_one(
-    one: Listed, kept: KeptObject, directory: BackupDirectory, placement: Placement, made: list[tuple[int, Copy]]
+    one: Listed, kept: KeptObject, directory: BackupDirectory, placement: Placement, made: list[tuple[KeptObject, Copy]]
 ) -> Carried:
     told = Carried(sop_uid=one.sop_uid, path=one.path, size_bytes=one.size_bytes, result=Result.PRESENT)
     if _is_there(kept.copies, one.size_bytes, placement):
         return told
     if unknown := _where_no_row_says(one, placement):
-        made += [(kept.row, copy) for copy in unknown]
+        made += [(kept, copy) for copy in unknown]
         return told
     source = CopyPlace(volume_id=directory.volume.spec.id, path=one.path)
     try:
         places = carry(PurePosixPath(one.path), one.digest, (source,), directory.placement, placement)
     except CopyUnreadable as error:
         return replace(told, result=Result.MISSING, detail=str(error))
-    made += [(kept.row, Copy(volume_id=place.volume_id, path=place.path)) for place in places]
+    made += [(kept, Copy(volume_id=place.volume_id, path=place.path)) for place in places]
     return replace(told, result=Result.COPIED)
 
 

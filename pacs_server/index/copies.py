@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     bindparam,
     case,
     delete,
@@ -20,10 +21,12 @@ from sqlalchemy import (
 )
 
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
+from pacs_server.dicom.operations import Fate
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import MANY_DAMAGED, REMOVED_VOLUME, note_change
-from pacs_server.index.site_tables import releases, site, volumes
+from pacs_server.index.releases import enter
+from pacs_server.index.site_tables import fates, releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
@@ -32,6 +35,15 @@ ROUND: Final = "verification:"
 # Nothing is known against it.
 GOOD: Final = copies.c.damage.is_(None)
 _is_removed: Final = select(site.c.name).where(site.c.name == bindparam("name"))
+# Whoever purges it at this moment is waited for.
+_row: Final = (
+    select(instances.c.id)
+    .where(instances.c.sop_uid == bindparam("sop_uid"), instances.c.digest == bindparam("digest"))
+    .with_for_update(read=True, key_share=True)
+)
+_fate: Final = select(fates.c.fate).where(
+    fates.c.sop_uid == bindparam("sop_uid"), fates.c.digest == bindparam("digest")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,27 +144,40 @@ class Copies:
                 )
         return list(found.values())
 
-    def add(self, instance_row: int, copy: Copy) -> None:
+    def add(self, one: KeptObject, copy: Copy, now: datetime) -> None:
         """Record a copy that was written and read back; one of that place is good again. Raises: IndexUnavailable."""
-        self.add_all([(instance_row, copy)])
+        self.add_all([(one, copy)], now)
 
-    def add_all(self, made: Iterable[tuple[int, Copy]]) -> None:
-        """Record such copies, each with the row of its object, in one transaction; none on a volume that was removed
-        meanwhile. Raises: IndexUnavailable.
+    def add_all(self, made: Iterable[tuple[KeptObject, Copy]], now: datetime) -> None:
+        """Record such copies, each with its object, in one transaction; none on a volume that was removed meanwhile. Of
+        an object that was purged meanwhile it is no copy, and its file is owed its removal.
+
+        Raises: IndexUnavailable.
         """
         with self._index.write() as connection:
-            for instance_row, copy in made:
+            for one, copy in made:
                 if connection.execute(_is_removed, {"name": f"{REMOVED_VOLUME}{copy.volume_id}"}).first():
+                    continue
+                # Not by the row that it had: that number may be another object's by now.
+                named = {"sop_uid": one.sop_uid, "digest": one.digest}
+                row = connection.execute(_row, named).scalar()
+                if row is None:
+                    self._refuse(connection, named, copy, now)
                     continue
                 values: dict[str, Any] = {
                     "verified_at": copy.verified_at.isoformat() if copy.verified_at else None,
                     "damage": None,
                 }
-                place = {"instance_row": instance_row, "volume_id": copy.volume_id, "path": copy.path}
+                place = {"instance_row": row, "volume_id": copy.volume_id, "path": copy.path}
                 statement = self._insert.values(place | values)
                 connection.execute(
                     statement.on_conflict_do_update(index_elements=[copies.c.volume_id, copies.c.path], set_=values)
                 )
+
+    def _refuse(self, connection: Connection, named: dict[str, str], copy: Copy, now: datetime) -> None:
+        if connection.execute(_fate, named).scalar() == Fate.PURGED:
+            place = copy.volume_id, copy.path
+            enter(connection, self._index, [place], reason="of a purged object", due_at=now)
 
     def mark_verified(self, places: Iterable[tuple[str, str]], now: datetime) -> None:
         """Copies, by volume and path, were read to their end and are what was received. Raises: IndexUnavailable."""

@@ -104,7 +104,7 @@ def test_two_copies_in_one_fault_domain_are_one(site: Site) -> None:
     second.write_bytes(path.read_bytes())
     volume = site.volumes["a"].spec
     beside = Copy(volume_id=volume.id, path=str(second.relative_to(volume.path)), verified_at=LATER)
-    site.copies.add(held.row, beside)
+    site.copies.add(held, beside, NOW)
     asked = [Reference(one.sop_class, one.sop_uid) for one in site.samples]
     site.copies.mark_verified([(copy.volume_id, copy.path) for copy in site.objects()[0].copies], LATER)
     assert stand(asked, site.copies, site.placement, since=REQUESTED)[asked[0]] == Reason.RESOURCE_LIMITATION

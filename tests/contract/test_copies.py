@@ -1,7 +1,8 @@
 """Copies on real volumes: what lacks some gets them, what is damaged is replaced, and never by something damaged."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from support.house import House
 from support.samples import tiny
 from support.site import LATER, NOW, Site
 
-from pacs_server.archive.copies import damage_of
+from pacs_server.archive.copies import complete, damage_of
+from pacs_server.archive.releasing import release_due
+from pacs_server.archive.retire import Decider
 from pacs_server.archive.scrub import verify, verify_series
+from pacs_server.dicom.operations import Content, OperationKind
+from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policies, Policy, Registry
+from pacs_server.index.releases import Releases
 from pacs_server.service.deeds import verify_volumes
 from pacs_server.storage.volume import Volume
 
@@ -240,3 +246,37 @@ def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: 
     for copy in forgotten.copies:
         Holdings(site.index).forget(copy.volume_id, copy.path)
     assert site.spread.by_places([a, b]) == {frozenset({a, b}): 1, frozenset({a}): 1, frozenset(): 2}
+
+
+def test_an_object_that_is_purged_while_a_copy_of_it_is_written_has_none_afterwards_nor_has_the_next_object(
+    site: Site, index: Index
+) -> None:
+    (sample,) = site.samples = site.store(tiny(1), need=1, only="a")
+    operations = site.instances.operations
+    decider = Decider(who="test", reason="a test", now=NOW, operations=operations, volumes=tuple(site.volumes.values()))
+
+    class Overtaken(Copies):
+        def add(self, one: KeptObject, copy: Copy, now: datetime) -> None:
+            content = Content(sop_uid=one.sop_uid, digest=one.digest)
+            for kind in (OperationKind.DELETE, OperationKind.PURGE):
+                decider.decide(kind, sample.study_uid, [content])
+            site.store(tiny(2), need=1, only="a")  # SQLite gives it the row that is free now
+            super().add(one, copy, now)
+
+    complete(site.objects(), Overtaken(index), site.placement, now=NOW)
+    (left,) = site.objects()
+    assert left.sop_uid != sample.sop_uid
+    assert [copy.volume_id for copy in left.copies] == [site.volumes["a"].spec.id]
+    for volume in site.volumes.values():
+        list(release_due(volume, Releases(index), Holdings(index), now=LATER))
+    assert not [path for path in site.folder.rglob("*.dcm") if path.name.startswith(f"{sample.sop_uid}-")]
+
+
+def test_a_copy_is_that_of_its_object_also_when_an_index_that_was_made_anew_has_numbered_it_otherwise(
+    site: Site,
+) -> None:
+    site.take_in(2, need=1, only="a")
+    first, second = site.objects()
+    made = replace(first.copies[0], volume_id=site.volumes["b"].spec.id)
+    site.copies.add(replace(first, row=second.row), made, NOW)
+    assert [one.copies for one in site.objects()] == [(*first.copies, made), second.copies]

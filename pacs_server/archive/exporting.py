@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pacs_server.dicom.attributes import UNIQUE_KEY, Level
 from pacs_server.dicom.matching import Query
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import CopyUnreadable, Refused, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, Refused
 from pacs_server.index.search import Deliverable, Search
-from pacs_server.storage.placement import Placement
+from pacs_server.storage.placement import NamesCopy, Placement
 
 _MAX_NAME_CHARACTERS: Final = 64
 _PIECE_BYTES: Final = 1 << 20
@@ -31,18 +32,23 @@ class ExportResult:
     problem: str = ""
 
 
-def export(
-    search: Search,
-    placement: Placement,
-    query: Query,
-    target: Path,
-    *,
-    fetch: Callable[[Sequence[Deliverable]], Iterator[tuple[Deliverable, str]]],
-) -> Iterator[ExportResult]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where objects come from: the volumes of this moment; the copies that an object has by now, None when those are
+    the ones that were known; who is told of each copy that is bad, and why; and who has come what is only with archive
+    servers, or tells why it does not.
+    """
+
+    placement: Callable[[], Placement]
+    moved: Callable[[Deliverable], Deliverable | None]
+    on_damage: Callable[[Deliverable, NamesCopy, str], None]
+    fetch: Callable[[Sequence[Deliverable]], Iterator[tuple[Deliverable, str]]]
+
+
+def export(search: Search, source: Source, query: Query, target: Path) -> Iterator[ExportResult]:
     """Write every object below what the query finds to `target`/<study>/<series>/<sop>.dcm; one result for each.
 
-    A file that is already there with the same bytes counts as written; another one is never overwritten. `fetch` has
-    come what is only with archive servers, or tells why it does not.
+    A file that is already there with the same bytes counts as written; another one is never overwritten.
 
     Raises: Refused when `target` is not a folder that can be written; IndexUnavailable.
     """
@@ -54,12 +60,9 @@ def export(
         items = search.deliverables(request)
         for item in items:
             if not item.archives:
-                yield _export_one(item, placement, target)
-        for item, problem in fetch([item for item in items if item.archives]):
-            if problem:
-                yield ExportResult(study_uid=item.study_uid, sop_uid=item.sop_uid, path=None, problem=problem)
-            else:
-                yield _export_one(item, placement, target)
+                yield _export_one(item, source, target)
+        for item, problem in source.fetch([item for item in items if item.archives]):
+            yield _told(item, None, problem) if problem else _export_one(item, source, target)
 
 
 def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:
@@ -70,36 +73,50 @@ def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:
         yield RetrieveRequest(level=query.level, **uids)
 
 
-def _export_one(item: Deliverable, placement: Placement, target: Path) -> ExportResult:
+def _export_one(item: Deliverable, source: Source, target: Path) -> ExportResult:
     study, series, sop = (_file_name(uid) for uid in (item.study_uid, item.series_uid, item.sop_uid))
     path = target / study / series / f"{sop}.dcm"
-
-    def told(path: Path | None, problem: str = "") -> ExportResult:
-        return ExportResult(study_uid=item.study_uid, sop_uid=item.sop_uid, path=path, problem=problem)
-
     try:
-        with placement.open(item.copies) as copy:
-            if path.exists():
-                with path.open("rb") as file:
-                    same = is_intact(iter(partial(_next_piece, file), memoryview(b"")), item.digest)
-                problem = "" if same else f"{path} exists with other content and was left as it is"
-                return told(path if same else None, problem)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".part")
-            with unfinished.open("w+b") as written:
-                written.writelines(copy.pieces())
-                written.flush()
-                os.fsync(written.fileno())
-                written.seek(0)
-                if not is_intact(iter(partial(_next_piece, written), memoryview(b"")), item.digest):
-                    unfinished.unlink()
-                    return told(None, "its copy is damaged")
-            unfinished.replace(path)
-    except (CopyUnreadable, VolumeUnavailable) as error:
-        return told(None, str(error))
+        if path.exists():
+            with path.open("rb") as file:
+                is_same = is_intact(iter(partial(_next_piece, file), memoryview(b"")), item.digest)
+            return _told(item, path, "" if is_same else f"{path} exists with other content and was left as it is")
+        try:
+            _write(path, item, source)
+        except CopyUnreadable:
+            if (moved := source.moved(item)) is None:
+                raise
+            _write(path, moved, source)
+    except CopyUnreadable as error:
+        return _told(item, None, str(error))
     except OSError as error:
-        return told(None, f"{path} cannot be written: {error.strerror}")
-    return told(path)
+        return _told(item, None, f"{path} cannot be written: {error.strerror}")
+    return _told(item, path)
+
+
+def _told(item: Deliverable, path: Path | None, problem: str = "") -> ExportResult:
+    written = None if problem else path
+    return ExportResult(study_uid=item.study_uid, sop_uid=item.sop_uid, path=written, problem=problem)
+
+
+def _write(path: Path, item: Deliverable, source: Source) -> None:
+    """Write an object from the best copy that is whole. Raises: CopyUnreadable; OSError when it cannot be written."""
+
+    def is_whole(pieces: Iterator[memoryview]) -> bool:
+        return is_intact(pieces, item.digest)
+
+    with source.placement().open_whole(item.copies, is_whole, partial(source.on_damage, item)) as copy:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("w+b") as written:
+            written.writelines(copy.pieces())
+            written.flush()
+            os.fsync(written.fileno())
+            written.seek(0)
+            if not is_intact(iter(partial(_next_piece, written), memoryview(b"")), item.digest):
+                unfinished.unlink()
+                raise OSError(errno.EIO, "what was written is not what is read back")
+        unfinished.replace(path)
 
 
 def _next_piece(file: BinaryIO) -> memoryview:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pacs_server.archive.copies import complete
-from pacs_server.archive.exporting import ExportResult, export
+from pacs_server.archive.exporting import ExportResult, Source, export
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.lookup import moved_copies
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
@@ -60,16 +62,16 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
     query = query_from_keywords(Level.STUDY, keys, vocabulary)  # refuses keys that nobody knows
     level = max([Level.STUDY, *(column_from_keyword(key, vocabulary).level for key in keys)])
     query = replace(query, level=level)
+    source = Source(
+        placement=node.placement,
+        moved=partial(moved_copies, node.search),
+        on_damage=node.note_damage,
+        fetch=lambda items: fetch_back(node, items, lambda: False),
+    )
     node.audit.tell_command()
     written: dict[str, list[str]] = {}
     try:
-        for result in export(
-            node.search,
-            node.placement(),
-            query,
-            target,
-            fetch=lambda items: fetch_back(node, items, lambda: False),
-        ):
+        for result in export(node.search, source, query, target):
             if result.path is not None:
                 written.setdefault(result.study_uid, []).append(result.sop_uid)
             yield result

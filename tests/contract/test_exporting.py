@@ -1,0 +1,95 @@
+"""What is exported is what was received, from whichever copy still is that."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.house import NOW, House, flip
+from support.samples import Sample, tiny
+
+from pacs_server.archive.exporting import ExportResult
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import Policy, VolumeRow
+from pacs_server.service.deeds import export_files
+from pacs_server.storage.sentinel import adopt
+
+
+@pytest.fixture
+def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
+    """An archive with two volumes, and a copy of everything on each."""
+    house = House(tmp_path / "data", new_url())
+    second = tmp_path / "second"
+    second.mkdir()
+    with house.node() as node:
+        id_ = adopt(second, name="second")
+        node.registry.add_volume(VolumeRow(id=id_, name="second", path=str(second), tier="hot", domain="second"))
+        node.registry.set_policy(Policy(want=2, need=2, degraded=1))
+    return house
+
+
+def files(house: House, sample: Sample) -> list[Path]:
+    return sorted(house.folder.parent.rglob(f"v1/*/*/*/*/*/{sample.sop_uid}-*.dcm"))
+
+
+def exported(house: House, sample: Sample, target: Path) -> ExportResult:
+    with house.node() as node:
+        (result,) = export_files(node, {"SOPInstanceUID": sample.sop_uid}, target)
+    return result
+
+
+def test_an_object_is_exported_from_the_other_copy_when_the_best_is_damaged_which_is_then_owed_a_look(
+    house: House, tmp_path: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    paths = files(house, sample)
+    whole = paths[0].read_bytes()
+    with house.node() as node:
+        (held,) = node.copies.of_objects([sample.sop_uid])
+        best = node.placement().read_order(held.copies)[0]
+        (volume,) = [one for one in node.volumes() if one.spec.id == best.volume_id]
+    flip(Path(str(volume.spec.path)) / best.path)
+    result = exported(house, sample, tmp_path / "out")
+    assert result.problem == ""
+    assert result.path is not None
+    assert result.path.read_bytes() == whole
+    with house.node() as node:
+        assert node.copies.count_damaged() == 1
+        assert node.jobs.has(JobKind.VERIFY)
+
+
+def test_an_object_of_which_no_copy_is_whole_is_not_exported_and_leaves_nothing_behind(
+    house: House, tmp_path: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    for path in files(house, sample):
+        flip(path)
+    result = exported(house, sample, tmp_path / "out")
+    assert "is not what was received" in result.problem
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_an_object_that_moved_to_another_volume_after_it_was_looked_up_is_exported_from_there(
+    house: House, tmp_path: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    paths = files(house, sample)
+    with house.node() as node:
+        (held,) = node.copies.of_objects([sample.sop_uid])
+        first, second = held.copies
+        node.holdings.forget(second.volume_id, second.path)
+        results = export_files(node, {"SOPInstanceUID": sample.sop_uid}, tmp_path / "out")
+        placement, find = node.placement, node.search.deliverables
+
+        def moved_meanwhile(*given: object) -> object:
+            node.search.deliverables = find  # type: ignore[method-assign]
+            found = find(*given)  # type: ignore[arg-type]
+            node.copies.add(held, second, NOW)
+            node.holdings.forget(first.volume_id, first.path)
+            (volume,) = [one for one in placement().volumes if one.spec.id == first.volume_id]
+            (Path(str(volume.spec.path)) / first.path).unlink()
+            return found
+
+        node.search.deliverables = moved_meanwhile  # type: ignore[assignment, method-assign]
+        (result,) = results
+    assert result.problem == ""
+    assert len([path for path in paths if path.exists()]) == 1

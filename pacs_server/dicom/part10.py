@@ -74,7 +74,7 @@ def has_preamble(prefix: Buffer) -> bool:
 def read_file_meta(prefix: Buffer) -> FileMeta:
     """Read the meta information at the start of a file; `prefix` is the file, or at least its first 64 KiB.
 
-    Raises: Undecodable when there is no meta information or a UID of it is missing.
+    Raises: Undecodable when there is no meta information, or a UID of it is missing or cannot be one.
     """
     meta = find_file_meta(prefix)
     if not (meta.sop_class and meta.sop_instance and meta.transfer_syntax):
@@ -87,7 +87,7 @@ def find_file_meta(prefix: Buffer) -> FileMeta:
 
     A missing preamble is tolerated, a wrong group length too: the group ends where its tags end.
 
-    Raises: Undecodable when it is longer than the file or than 64 KiB.
+    Raises: Undecodable when it is longer than the file or than 64 KiB, or its transfer syntax cannot be one.
     """
     offset = len(_PREFIX) if has_preamble(prefix) else 0
     values: dict[int, bytes] = {}
@@ -100,4 +100,6 @@ def find_file_meta(prefix: Buffer) -> FileMeta:
         values[tag] = bytes(prefix[start : start + length])
         offset = start + length
     uids = [uid_text(values.get(tag, b"")) for tag in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX)]
+    if not uids[2].isascii():
+        raise Undecodable("its file meta information names a transfer syntax that cannot be one")
     return FileMeta(sop_class=uids[0], sop_instance=uids[1], transfer_syntax=uids[2], data_set_offset=offset)

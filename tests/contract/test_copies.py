@@ -280,3 +280,20 @@ def test_a_copy_is_that_of_its_object_also_when_an_index_that_was_made_anew_has_
     made = replace(first.copies[0], volume_id=site.volumes["b"].spec.id)
     site.copies.add(replace(first, row=second.row), made, NOW)
     assert [one.copies for one in site.objects()] == [(*first.copies, made), second.copies]
+
+
+def test_a_copy_in_whose_transfer_syntax_one_bit_has_flipped_is_damaged_like_any_other_and_is_repaired(
+    site: Site,
+) -> None:
+    site.take_in(2)
+    path = site.file(0, "a")
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(b"1.2.840.10008.1.2.1") + 3] ^= 0x80
+    path.write_bytes(damaged)
+    assert sorted(map(bool, site.verify("a"))) == [False, True]
+    assert site.complete() == (1, ())
+    assert path.read_bytes() == whole
+    path.write_bytes(damaged)
+    site.take_in(2)  # sent again
+    assert path.read_bytes() == whole

@@ -151,8 +151,8 @@ class Association:
             self._violated("a data set consists of empty fragments")
 
     def drain(self) -> None:
-        """Skip what is left of the data set of the last command."""
-        for _ in self.data_set():
+        """Skip what is left of the data set of the last command, and nothing of a request that came ahead."""
+        for _ in self.data_set() if self._ahead is None else ():
             pass
 
     def read_identifier(self, max_bytes: int | None = None) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from support import rude
 from support.rude import Peer
-from support.small_archive import CONTEXTS, QUICK, USUAL, Archive, scripted, send_ct, served
+from support.small_archive import ANSWERS, CONTEXTS, QUICK, USUAL, Archive, scripted, send_ct, served
 
 from pacs_server.errors import (
     PeerTimedOut,
@@ -91,6 +91,18 @@ def test_fragments_and_pdus_need_not_coincide(archive: Archive) -> None:
         peer.send(rude.pdu(rude.RELEASE_RQ, bytes(4)))
         assert peer.read_pdu() == (rude.RELEASE_RP, bytes(4))
     assert archive.stored == [b"abcd"]
+
+
+def test_a_request_that_comes_before_the_last_one_is_answered_keeps_its_data_set(archive: Archive) -> None:
+    query = rude.query_request(rude.FIND, rude.STUDY_FIND, message_id=1)
+    object_ = rude.store_request(message_id=2)
+    with Peer(archive.address) as peer:
+        peer.associate(*ECHO_AND_CT[:2], rude.context(5, rude.STUDY_FIND, rude.IMPLICIT_LE))
+        peer.send(rude.message(5, query, b"identifier") + rude.message(3, object_, b"object"))
+        assert [peer.answered(), peer.answered()] == [0, 0]
+        peer.release()
+    assert archive.answered == ANSWERS
+    assert archive.stored == [b"object"]
 
 
 def test_an_echo_with_a_data_set_leaves_the_stream_in_order(archive: Archive) -> None:

@@ -19,7 +19,6 @@ from pacs_server.dicom.elements import (
     NATIVE_SYNTAXES,
     Buffer,
 )
-from pacs_server.dicom.forward import inflated
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, is_intact
 from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
@@ -27,6 +26,7 @@ from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodabl
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import store
+from pacs_server.net.sending import SEND_BYTES
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
@@ -35,6 +35,9 @@ from pacs_server.storage.volume import Volume
 
 _UNCOMPRESSED: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _MAX_AHEAD: Final = 16
+# What is smaller is put into another native syntax, by which it grows to two and a half times at most, before any of it
+# is sent.
+_MADE_AT_ONCE_BYTES: Final = SEND_BYTES // 3
 # In the place of a preferred transfer syntax: the stored one and no other, for who is to give back what it got.
 AS_STORED: Final = "as stored"
 
@@ -198,20 +201,20 @@ def _send(
         if target == item.transfer_syntax:
             return send(data_set=source())
         if not is_transcoded:
-            _check_deflated(source, item.transfer_syntax, sender.meanwhile)
+            if item.transfer_syntax in DEFLATED_SYNTAXES or item.size_bytes > _MADE_AT_ONCE_BYTES:
+                _check(source(), item.transfer_syntax, sender.meanwhile)
             return send(data_set=reencode(source(), item.transfer_syntax, target))
         return send(
             data_set=sender.transcoder.made(item.digest, source, item.transfer_syntax, target, sender.meanwhile)
         )
 
 
-def _check_deflated(
-    source: Callable[[], Iterable[Buffer]], transfer_syntax: str, meanwhile: Callable[[], None]
-) -> None:
-    """Raises: Undecodable when it cannot be inflated, before anything is sent: that would end the association."""
-    if transfer_syntax in DEFLATED_SYNTAXES:
-        for _ in inflated(source(), transfer_syntax):
-            meanwhile()
+def _check(data_set: Iterable[Buffer], transfer_syntax: str, meanwhile: Callable[[], None]) -> None:
+    """Raises: Undecodable when it cannot be rewritten to its end, before anything is sent: that would end the
+    association, and with it whatever else is to be sent.
+    """
+    for _ in reencode(data_set, transfer_syntax, EXPLICIT_LE):
+        meanwhile()
 
 
 def _whole(item: Deliverable, sender: Sender) -> OpenCopy:

@@ -14,7 +14,7 @@ from pacs_server.net.wire import PDV_HEADER_BYTES, data_header, data_pdus
 LEAST_PDU_FOR_OBJECTS_BYTES: Final = 4_096
 
 _QUEUE_BYTES: Final = 1 << 17
-_SEND_BYTES: Final = 1 << 20
+SEND_BYTES: Final = 1 << 20  # nothing of an object that is smaller is sent before all of it is there
 
 
 class Outbox:
@@ -83,7 +83,7 @@ class Outbox:
         for pdu in data_pdus(context_id, data_set, self._room, is_command=False):
             batch += pdu
             size += largest
-            if size >= _SEND_BYTES:
+            if size >= SEND_BYTES:
                 self.mid_message = True
                 self._write(batch)
                 batch, size = [], 0

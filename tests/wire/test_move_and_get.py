@@ -1,6 +1,7 @@
 """C-MOVE and C-GET with DCMTK's clients: every level, conversions, failures told by name."""
 
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -9,10 +10,12 @@ from typing import Any
 
 import pydicom
 import pytest
+from pynetdicom import evt
 from support import dcmtk
 from support.dcmtk import PATIENT_ROOT, STUDY_ROOT, Receiver, Station
 from support.equality import differences
-from support.samples import Sample, tiny, uid, write
+from support.raw_objects import element, identified
+from support.samples import CT, Sample, part10, tiny, uid, write
 from support.second_client import DEADLINE_S, Witness, associate, identifier, send
 from support.server import Archive
 
@@ -20,6 +23,7 @@ SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA
 OUT_OF_RESOURCES = 0xA700
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG = "1.2.840.10008.1.2.4.50"
+MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +154,41 @@ def test_a_client_that_reads_it_is_told_what_it_could_not_be_sent_by_get(archive
     with associate(archive, [(root, [IMPLICIT])]) as association:
         *_, (last, failed) = association.send_c_get(identifier("STUDY", StudyInstanceUID=bad.study_uid), root)
     assert (last.Status, failed.FailedSOPInstanceUIDList) == (NONE_SENT, bad.sop_uid)
+
+
+def damaged_far_behind(name: str, study: str) -> bytes:
+    """A data set that is whole at its top level; behind two megabytes an item is longer than its sequence."""
+    too_long = struct.pack("<HHL", 0xFFFE, 0xE000, 4_000)
+    after = element(0x00420011, "OB", bytes(2_000_000)) + element(0x04000561, "SQ", too_long)
+    return identified(name, study=uid("study", study), series=uid("series", study), after=after)
+
+
+@pytest.mark.parametrize("how", ["move", "get"])
+def test_objects_damaged_far_behind_their_head_fail_by_name_and_the_rest_arrives(
+    archive: Archive, tmp_path: Path, how: str
+) -> None:
+    study = f"damaged-{how}"
+    bad = [uid(f"{study}-{number}") for number in range(3)]
+    for number, sop_uid in enumerate(bad):
+        path = tmp_path / f"bad-{number}.dcm"
+        path.write_bytes(part10(damaged_far_behind(f"{study}-{number}", study), sop_class=CT, sop_uid=sop_uid))
+        sample = Sample(path=path, sop_class=CT, sop_uid=sop_uid, series_uid="", study_uid="", transfer_syntax=EXPLICIT)
+        assert send(archive, [sample]) == {sop_uid: SUCCESS}
+    good = [write(tiny(number, study=study), tmp_path / f"good-{number}.dcm") for number in range(5)]
+    send(archive, good)
+    witness = Witness(aet=f"DAMAGED{how.upper()}", syntaxes=[IMPLICIT])
+    asked = identifier("STUDY", StudyInstanceUID=good[0].study_uid)
+    if how == "move":
+        with witness.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+            archive.add_peer(witness.aet, witness.port)
+            *_, (last, failed) = association.send_c_move(asked, witness.aet, MOVE)
+    else:
+        contexts, handlers = [(GET, [IMPLICIT]), (CT, [IMPLICIT])], [(evt.EVT_C_STORE, witness.take)]
+        with associate(archive, contexts, as_receiver=[CT], handlers=handlers) as association:
+            *_, (last, failed) = association.send_c_get(asked, GET)
+    assert (last.Status, last.NumberOfCompletedSuboperations) == (SOME_FAILED, 5)
+    assert sorted(failed.FailedSOPInstanceUIDList) == sorted(bad)
+    assert {one.sop_uid for one in witness.received} == {one.sop_uid for one in good}
 
 
 def test_a_move_while_the_peers_cannot_be_read_is_told_to_come_later_and_the_association_stays(

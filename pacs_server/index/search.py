@@ -89,8 +89,9 @@ class Search:
         """
         with self._index.read() as connection:
             if request.patient_ids and not request.issuers and request.level is Level.PATIENT:
-                issuers = select(func.count()).where(patients.c.patient_id.in_(request.patient_ids))
-                issuers = issuers.group_by(patients.c.patient_id).order_by(func.count().desc()).limit(1)
+                number = func.count(func.coalesce(patients.c.issuer, "").distinct())  # an ID may have several names
+                issuers = select(number).where(patients.c.patient_id.in_(request.patient_ids))
+                issuers = issuers.group_by(patients.c.patient_id).order_by(number.desc()).limit(1)
                 if (connection.execute(issuers).scalar() or 0) > 1:
                     raise BadQuery("the patient ID names patients of two issuers: give Issuer of Patient ID")
             found: dict[int, list[Any]] = {}

@@ -241,6 +241,16 @@ def test_a_patient_id_of_two_issuers_moves_nothing_unless_the_issuer_is_given(in
     assert item.sop_uid == "1.2.6.1"
 
 
+def test_a_patient_id_of_two_names_moves_what_is_of_both(index: Index, search: Search) -> None:
+    objects = Instances(index)
+    for study, name in (("1.2.7", "SMITH^ANNA"), ("1.2.8", "JONES^ANNA"), ("1.2.9", "YAMADA^TARO")):
+        objects.record(arrival(f"{study}.1", study=study, patient_id="M-1", patient_name=name))
+    objects.record(arrival("1.2.10.1", study="1.2.10", patient_id="M-2", issuer="A", patient_name="SMITH^ANNA"))
+    objects.record(arrival("1.2.11.1", study="1.2.11", patient_id="M-2", issuer="A", patient_name="JONES^ANNA"))
+    items = search.deliverables(RetrieveRequest(level=Level.PATIENT, patient_ids=("M-1", "M-2")))
+    assert [item.sop_uid for item in items] == ["1.2.7.1", "1.2.8.1", "1.2.9.1", "1.2.10.1", "1.2.11.1"]
+
+
 def test_the_usual_syntax_of_a_class_is_that_of_most_of_its_objects(search: Search) -> None:
     assert search.usual_syntax(MR) == "1.2.4.70"
     assert search.usual_syntax("9.9") is None

@@ -197,7 +197,9 @@ class _Reader:
         return items
 
     def items(self, sequence: ItemSequence) -> Items:
-        """The items of a sequence as texts, without doubles."""
+        """The items of a sequence as texts, without doubles; one may have a character set of its own, as what is copied
+        from a worklist has. Source: PS3.3 section C.12.1.1.2.
+        """
         raw = self._values.get(sequence.tag)
         if not raw:
             return ()
@@ -214,7 +216,7 @@ class _Reader:
         raw = self._values.get(field.key)
         if not raw:
             return ()
-        texts = numbers_of(raw, field.vr, self._order) if field.vr in NUMBERS else self._text(raw, field)
+        texts = numbers_of(raw, field.vr, self._order) if field.vr in NUMBERS else self._text(raw, field, self._charset)
         values = texts.split("\\") if field.is_list else [texts]
         sought = [(value, sought_in(value, field.vr)) for value in map(str.strip, values[:_MAX_ITEMS]) if value]
         if not all(compared for _, compared in sought):
@@ -222,7 +224,8 @@ class _Reader:
         return tuple(FieldValue(value=value, sought=compared) for value, compared in sought if compared)
 
     def _item_text(self, item: Mapping[int, bytes], one: Attribute) -> str:
-        text = self._text(item.get(one.tag, b""), one)
+        own = item.get(SPECIFIC_CHARACTER_SET)
+        text = self._text(item.get(one.tag, b""), one, declared(own) if own else self._charset)
         if len(text) > _MAX_ITEM_CHARACTERS:
             self.flag("text-cut", one.keyword)
         return text.replace(FIELD_END, "").replace(ROW_END, "")[:_MAX_ITEM_CHARACTERS]
@@ -233,8 +236,8 @@ class _Reader:
             self.flag(kind, attribute.keyword)
         return value
 
-    def _text(self, raw: bytes, attribute: Attribute) -> str:
-        text, kinds = text_of(raw, attribute.vr, self._charset, self._assumed)
+    def _text(self, raw: bytes, attribute: Attribute, charset: tuple[str, ...]) -> str:
+        text, kinds = text_of(raw, attribute.vr, charset, self._assumed)
         for kind in kinds:
             self.flag(kind, attribute.keyword)
         return text

@@ -59,7 +59,7 @@ def read_identifier(
         raise BadQuery(f"the identifier is damaged: {error}") from error
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
-    def text_of(vr: str, value: bytes) -> str:
+    def text_of(vr: str, value: bytes, charset: tuple[str, ...]) -> str:
         if form := NUMBERS.get(vr):
             form = (">" if encoding.big_endian else "<") + form
             whole = value[: len(value) // calcsize(form) * calcsize(form)]
@@ -73,17 +73,17 @@ def read_identifier(
         if _is_group_length(tag):
             continue
         if tag in items:
-            keys = tuple(
-                {one: text_of("LO", text) for one, text in item.items() if not _is_group_length(one)}
-                for item in items[tag]
-            )
-            elements.append(Element(tag, "SQ", items=keys))
+            keys = []
+            for item in items[tag]:
+                own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset  # PS3.3 section C.12.1.1.2
+                keys.append({one: text_of("LO", text, own) for one, text in item.items() if not _is_group_length(one)})
+            elements.append(Element(tag, "SQ", items=tuple(keys)))
         else:
             creator = ""
             if reserved_by := reservation(tag):
                 creator = found.get(reserved_by, ("", b""))[1].decode("latin-1").strip(" \0")
             attribute = vocabulary.attribute(tag, creator)
-            text = text_of(attribute.vr if attribute else vr, value) if value else ""  # most have none
+            text = text_of(attribute.vr if attribute else vr, value, charset) if value else ""  # most have none
             elements.append(Element(tag, vr, attribute, text))
     return Identifier(elements=tuple(elements), character_set=charset)
 

@@ -5,10 +5,12 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from support.samples import encoded, tiny
 
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, encoding_of
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.items import pack, read_items, unpack
+from pacs_server.dicom.matching import Model, parse_query, query_from_keywords
 from pacs_server.errors import Undecodable
 
 CODES = (("P5-09051", "SRT", "胸部CT"), ("JJ1017-1", "JJ1017", ""))
@@ -45,6 +47,32 @@ def test_items_are_read_whole_or_in_fragments(undefined: bool, syntax: str, size
     description = describe(scanner.finish())
     assert description.items == {"procedure_codes": CODES}
     assert description.flags == ()
+
+
+@pytest.mark.parametrize(("outer", "own"), [("\\ISO 2022 IR 87", "ISO_IR 192"), ("ISO_IR 192", "\\ISO 2022 IR 87")])
+def test_an_item_with_a_character_set_of_its_own_is_read_by_it(outer: str, own: str) -> None:
+    made = tiny(1, study="items", SpecificCharacterSet=outer, StudyDescription="腹部")
+    made.ProcedureCodeSequence = [code("1", "JJ1017", "胸部CT"), code("2", "JJ1017", "頭部MR")]
+    made.ProcedureCodeSequence[0].SpecificCharacterSet = own
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(encoded(made, EXPLICIT_LE))
+    description = describe(scanner.finish())
+    assert description.items == {"procedure_codes": (("1", "JJ1017", "胸部CT"), ("2", "JJ1017", "頭部MR"))}
+    assert (description.study["study_description"], description.flags) == ("腹部", ())
+
+
+@pytest.mark.parametrize(("outer", "own"), [("\\ISO 2022 IR 87", "ISO_IR 192"), ("ISO_IR 192", "\\ISO 2022 IR 87")])
+def test_a_key_of_an_item_with_a_character_set_of_its_own_is_read_by_it(outer: str, own: str) -> None:
+    keys = Dataset()
+    keys.SpecificCharacterSet, keys.QueryRetrieveLevel, keys.StudyInstanceUID = outer, "STUDY", ""
+    key = Dataset()
+    key.SpecificCharacterSet, key.CodeMeaning = own, "胸部*"
+    keys.ProcedureCodeSequence = [key]
+    made = parse_query(encoded(keys, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT)
+    assert (
+        made.predicates == query_from_keywords(Level.STUDY, {"ProcedureCodeSequence.CodeMeaning": "胸部*"}).predicates
+    )
+    assert not made.has_unsupported_keys
 
 
 def test_a_sequence_that_is_too_long_is_flagged_and_left_out() -> None:

@@ -129,7 +129,7 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
     values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
     trimmed = tuple(value.strip(" \0") for value in values)
     wanted = tuple(value for value in trimmed if value)
-    if any(is_universal(value) for value in wanted):
+    if not wanted or any(is_universal(value) for value in wanted):
         return None
     return make(attribute, wanted)
 

@@ -38,7 +38,7 @@ def predicate(keyword: str, value: str) -> object:
     return made[0] if made else None
 
 
-@pytest.mark.parametrize("value", ["", "*", "**", " "])
+@pytest.mark.parametrize("value", ["", "*", "**", " ", "\\", " \\ "])
 def test_a_universal_key_restricts_nothing(value: str) -> None:
     assert predicate("PatientID", value) is None
 

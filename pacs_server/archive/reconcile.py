@@ -20,7 +20,7 @@ from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUnavailable
-from pacs_server.index.holdings import HeldCopy, Holdings
+from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, StoredObject
 from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
@@ -123,9 +123,11 @@ def rows_without_file(volume: Volume, ledger: Ledger, *, since: date | None, rep
     for held in ledger.holdings.copies_on(volume.spec.id, since=since):
         if volume.has_file(PurePosixPath(held.path), held.size_bytes):
             continue
+        is_spare = repair and ledger.holdings.forget_spare(held, volume.spec.id)
         # The rows are read in portions: what was purged or moved meanwhile has lost its row first.
-        if ledger.holdings.holds(volume.spec.id, held.path):
-            yield _missing(volume, held, ledger, repair=repair)
+        if is_spare or ledger.holdings.holds(volume.spec.id, held.path):
+            kind = FindingKind.FORGOTTEN if is_spare else FindingKind.MISSING
+            yield Finding(kind=kind, volume=volume.spec.name, path=held.path)
 
 
 def _unknown(
@@ -213,16 +215,6 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
         sender=stub.sender,
         may_be_in_trash=True,
     )
-
-
-def _missing(volume: Volume, held: HeldCopy, ledger: Ledger, *, repair: bool) -> Finding:
-    kind = FindingKind.MISSING
-    holdings = ledger.holdings
-    others = holdings.good_copies_beside(held.instance_id, volume.spec.id, held.path)
-    if repair and (others or holdings.is_kept_elsewhere(held.instance_id)):
-        holdings.forget(volume.spec.id, held.path)
-        kind = FindingKind.FORGOTTEN
-    return Finding(kind=kind, volume=volume.spec.name, path=held.path)
 
 
 def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger) -> FoundObject:

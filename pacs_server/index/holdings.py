@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, select, update
 
-from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import copy_decisions, enforce_all
@@ -76,21 +75,27 @@ class Holdings:
                 return
             last = rows[-1].id
 
-    def good_copies_beside(self, instance_id: int, volume_id: str, path: str) -> int:
-        """How many copies of an object but this one are not known to be damaged. Raises: IndexUnavailable."""
-        others = copies.c.instance_row == instance_id, or_(copies.c.volume_id != volume_id, copies.c.path != path)
-        with self._index.read() as connection:
-            return connection.execute(select(func.count()).where(GOOD, *others)).scalar_one()
+    def forget_spare(self, held: HeldCopy, volume_id: str) -> bool:
+        """Remove the row of one copy, if another one of its object is not known to be damaged or an archive server
+        keeps it; whether it was. Of several who remove rows of an object at the same moment, one leaves the last.
 
-    def is_kept_elsewhere(self, instance_id: int) -> bool:
-        """Whether an archive server keeps an object. Raises: IndexUnavailable."""
-        with self._index.read() as connection:
-            return connection.execute(select(is_deposited()).where(instances.c.id == instance_id)).scalar_one() > 0
-
-    def forget(self, volume_id: str, path: str) -> None:
-        """Remove the row of one copy. Raises: IndexUnavailable."""
+        Raises: IndexUnavailable.
+        """
+        every = (
+            select(copies.c.id, copies.c.volume_id, copies.c.path, copies.c.damage)
+            .where(copies.c.instance_row == held.instance_id)
+            .order_by(copies.c.id)
+            .with_for_update()
+        )
+        kept_elsewhere = select(is_deposited()).where(instances.c.id == held.instance_id)
         with self._index.write() as connection:
-            connection.execute(delete(copies).where(copies.c.volume_id == volume_id, copies.c.path == path))
+            rows = connection.execute(every).all()
+            ours = [row.id for row in rows if (row.volume_id, row.path) == (volume_id, held.path)]
+            is_beside = any(row.damage is None for row in rows if row.id not in ours)
+            if not ours or not (is_beside or connection.execute(kept_elsewhere).scalar()):
+                return False
+            connection.execute(delete(copies).where(copies.c.id.in_(ours)))
+            return True
 
     def release(self, volume_id: str, path: str, now: datetime) -> None:
         """Owe the removal of a file that is no copy. Raises: IndexUnavailable."""

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings, replace_content
+from pacs_server.index.holdings import HeldCopy, Holdings, replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
 from pacs_server.index.registry import Registry, VolumeRow
@@ -315,16 +316,39 @@ def test_text_that_a_database_cannot_hold_is_cleaned_at_the_door(index: Index, o
     assert study_view(index, "1.2.3")["study_description"] == "abc"
 
 
-def test_copies_are_listed_by_volume_and_forgotten_one_by_one(index: Index, objects: Instances) -> None:
+def test_copies_are_listed_by_volume_and_forgotten_as_long_as_another_one_is_good(
+    index: Index, objects: Instances
+) -> None:
     objects.record(arrival("1.2.3.4", volume="a"))
     objects.record(arrival("1.2.3.4", volume="b"))
     holdings = Holdings(index)
     (held,) = holdings.copies_on("a", since=None)
-    assert holdings.good_copies_beside(held.instance_id, "a", held.path) == 1
-    holdings.forget("a", held.path)
+    assert [holdings.forget_spare(held, volume) for volume in ("a", "a", "b")] == [True, False, False]
     assert not holdings.holds("a", held.path)
     assert holdings.holds("b", held.path)
     assert list(holdings.copies_on("a", since=None)) == []
+
+
+def test_a_copy_of_an_object_that_was_purged_meanwhile_is_not_forgotten_once_more(index: Index) -> None:
+    assert not Holdings(index).forget_spare(HeldCopy(instance_id=7, path="gone", size_bytes=1), "a")
+
+
+def test_of_two_copies_that_are_forgotten_at_the_same_moment_one_stays(index: Index, objects: Instances) -> None:
+    holdings, meeting = Holdings(index), threading.Barrier(2)
+
+    def forget(volume: str) -> list[bool]:
+        told = []
+        for held in list(holdings.copies_on(volume, since=None)):
+            meeting.wait(60)
+            told.append(holdings.forget_spare(held, volume))
+        return told
+
+    for number in range(30):
+        for volume in ("a", "b"):
+            objects.record(arrival(f"1.2.3.4.{number}", volume=volume))
+    with ThreadPoolExecutor(2) as both:
+        told = list(both.map(forget, ("a", "b")))
+    assert {sum(pair) for pair in zip(*told, strict=True)} == {1}
 
 
 def test_the_content_of_another_index_takes_the_place_of_this_one(

@@ -214,14 +214,11 @@ def show(invocation: Invocation, aet: AeTitle) -> ExitCode:
 def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
     """Forget a peer. What it sent stays."""
     with invocation.node() as node:
-        _known(node.registry, aet)
-        if kept := next((one.only_there for one in node.deposits.kept() if one.aet == aet), 0):
-            raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
-        if not yes:
-            talk(f"would forget {aet}, which could then neither call us nor be sent to; do it with --yes")
-            return ExitCode.DONE
-        node.registry.remove_peer(aet)
-    talk(f"forgot {aet}")
+        node.registry.remove_peer(aet, rehearse=not yes)
+    if yes:
+        talk(f"forgot {aet}")
+    else:
+        talk(f"would forget {aet}, which could then neither call us nor be sent to; do it with --yes")
     return ExitCode.DONE
 
 

@@ -173,7 +173,7 @@ def _is_told(present: Mapping[str, Any] | None, told: Mapping[str, Any] | None) 
 
 def _apply(connection: Connection, one: Change) -> None:
     if one.kind == PEER:
-        if one.content is None and connection.execute(only_with(one.name)).first():
+        if one.content is None and only_with(connection, one.name):
             return
         here = connection.execute(select(*peers.c).where(peers.c.aet == one.name)).mappings().first()
         connection.execute(delete(peers).where(peers.c.aet == one.name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, literal, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, literal, select, union_all, update
 
 from pacs_server.dicom.deposits import Stub
 from pacs_server.dicom.operations import OperationKind, from_text
@@ -142,6 +142,8 @@ class Deposits:
         One that meanwhile has another content beside it, or lies in the trash, stays. Raises: IndexUnavailable.
         """
         gone: set[int] = set()
+        # Without the peer nothing brings them back: it was removed before, or waits for this (only_with).
+        registered = select(peers.c.aet).where(peers.c.aet == aet).with_for_update(read=True)
         others = instances.alias()
         another = select(others.c.id).where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
         for start in range(0, len(rows), _AT_ONCE):
@@ -154,12 +156,13 @@ class Deposits:
                     copies.c.volume_id.in_(list(volume_ids)),
                     is_current(instances),
                     ~another.exists(),
-                    select(peers.c.aet).where(peers.c.aet == aet).exists(),  # without it nothing brings them back
                 )
                 .order_by(copies.c.id)
                 .with_for_update(of=copies)
             )
             with self._index.write() as connection:
+                if connection.execute(registered).first() is None:
+                    break
                 held = connection.execute(wanted).all()
                 places = [(row.volume_id, row.path) for row in held]
                 reason = f"kept by {aet}"
@@ -278,10 +281,13 @@ def _is(table: Any, aet: str, name: Name) -> tuple[ColumnElement[bool], ...]:
     return table.c.aet == aet, table.c.sop_uid == name[0], table.c.digest == name[1]
 
 
-def only_with(aet: str) -> Select[Any]:
-    """One row where an archive server keeps an object that has no good copy here: without it nothing brings it back."""
-    kept = select(deposits.c.aet).join_from(deposits, instances, _is_of_deposit())
-    return kept.where(deposits.c.aet == aet, SOUND, ~_good().exists()).limit(1)
+def only_with(connection: Connection, aet: str) -> int:
+    """How many objects an archive server keeps that have no good copy here: without it nothing brings them back. Until
+    the transaction ends, nothing more is given up for it.
+    """
+    connection.execute(select(peers.c.aet).where(peers.c.aet == aet).with_for_update())
+    kept = select(func.count()).join_from(deposits, instances, _is_of_deposit())
+    return connection.execute(kept.where(deposits.c.aet == aet, SOUND, ~_good().exists())).scalar_one()
 
 
 def _good() -> Select[Any]:

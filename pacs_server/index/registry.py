@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Integer, Text, bindparam, cast, delete, inser
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused, UnknownName
+from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import Statement
@@ -214,11 +215,18 @@ class Registry:
             connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
             connection.execute(insert(peers).values(values))
 
-    def remove_peer(self, aet: str) -> None:
-        """Remove a peer. Raises: UnknownName when there is none of that title; IndexUnavailable."""
+    def remove_peer(self, aet: str, *, rehearse: bool = False) -> None:
+        """Remove a peer, or only say why that cannot be.
+
+        Raises: UnknownName when there is none of that title; Refused when it alone keeps objects; IndexUnavailable.
+        """
         with self._index.write() as connection:
-            if connection.execute(delete(peers).where(peers.c.aet == str(aet))).rowcount == 0:
-                raise UnknownName(f"no peer has the AE title {aet}; pacs ae list shows those there are")
+            if kept := only_with(connection, aet):
+                raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
+            if connection.execute(select(peers.c.aet).where(peers.c.aet == str(aet))).first() is None:
+                raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+            if not rehearse:
+                connection.execute(delete(peers).where(peers.c.aet == str(aet)))
 
     def volumes(self) -> list[VolumeRow]:
         """All volumes, by name. Raises: IndexUnavailable."""

@@ -1,9 +1,12 @@
 """What archive servers keep for us: as rows, as operations on the volumes, and in an index that is made anew."""
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -27,6 +30,7 @@ from pacs_server.index.changes import Changes
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import Registry
+from pacs_server.index.releases import enter as releases_enter
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Search
 from pacs_server.index.site_tables import depositing, releases
@@ -94,6 +98,31 @@ def test_nothing_is_given_up_for_an_archive_server_that_was_removed_meanwhile(si
     assert site.give_up("a", "b") == 0
     site.registry.save_peer(FAR_PEER)
     assert site.give_up("a", "b") == 2
+
+
+def test_an_archive_server_for_which_copies_are_given_up_at_this_moment_is_not_removed(
+    site: Depositing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, removing = threading.Event(), threading.Event()
+
+    def enter_when_it_is_removed(*told: Any, **owed: Any) -> None:
+        begun.set()
+        removing.wait(60)
+        releases_enter(*told, **owed)
+
+    monkeypatch.setattr("pacs_server.index.deposits.enter", enter_when_it_is_removed)
+    site.take_in(2)
+    site.keep(0, 1)
+    with ThreadPoolExecutor(2) as both:
+        given_up = both.submit(site.give_up, "a", "b")
+        assert begun.wait(60)
+        removed = both.submit(site.registry.remove_peer, FAR)
+        wait([removed], timeout=1)  # it would not have waited for the other one
+        removing.set()
+        assert given_up.result() == 2
+        with pytest.raises(Refused, match="FAR keeps 2 objects that have no copy here"):
+            removed.result()
+    assert site.registry.peer(FAR) is not None
 
 
 def test_a_partner_s_admin_does_not_remove_the_archive_server_that_alone_keeps_an_object(site: Depositing) -> None:

@@ -215,7 +215,9 @@ def ingest(reception: Reception) -> Recorded:
         partners=() if is_trial else reception.partners,
         actor=reception.origin.actor or Actor(who=reception.origin.aet),
     )
-    recorded = instances.record(arrival)  # row; then the caller's status
+    # Row; then the caller's status. The file of an object that gets none stays, because an equal one may be on its way
+    # to the same path (docs/adr/0002).
+    recorded = instances.record(arrival)
     if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
         _confirm(arrival, instances, placement)
     return recorded

@@ -179,6 +179,19 @@ def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
         yield from checks(state, settings.database, datetime.now(UTC))
 
 
+def _durability(node: Node) -> Iterator[Problem]:
+    """Settings of the database with which the promise does not hold."""
+    from pacs_server.index.checking import unsafe_settings
+
+    for name, value in unsafe_settings(node.index).items():
+        yield (
+            f"{name} of the database is {value}: a power cut may take what was acknowledged",
+            f"{name} = on in postgresql.conf there, then reload it"
+            if node.index.database_path is None
+            else "end other programs that have its file open, then restart pacs serve",
+        )
+
+
 def _server(node: Node) -> Iterator[Problem]:
     from pacs_server.service.alarm_book import standing_alarms
     from pacs_server.service.telling import serving
@@ -314,6 +327,7 @@ def _audit(node: Node) -> Iterator[Problem]:
 
 
 _CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
+    "durability": _durability,
     "server": _server,
     "nodes": _nodes,
     "volumes": _volumes,

@@ -86,6 +86,12 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} has sent nothing since {}h UTC: {} of its usual hours, and never more than {} in the weeks before":
         "{0} から {1} 時 (UTC) 以降、何も届いていません。いつもなら届く時間帯が {2} 時間続いています(これまでの最長は {3} 時間)",
     # pacs doctor
+    "{} of the database is {}: a power cut may take what was acknowledged":
+        "データベースの {0} が {1} です。停電すると、保存したと答えたものが失われることがあります",
+    "{} = on in postgresql.conf there, then reload it":
+        "そのサーバの postgresql.conf で {0} = on にし、読み直させてください",
+    "end other programs that have its file open, then restart pacs serve":
+        "そのファイルを開いている他のプログラムを終え、pacs serve を再起動してください",
     "no server runs here": "ここではサーバが動いていません",
     "see pacs storage show {}": "pacs storage show {0} を見てください",
     "volume_paths names {}, but no volume has that name": "volume_paths の {0} という名前のボリュームはありません",

@@ -104,6 +104,7 @@ WORDS: Final[dict[str, str]] = {
     "server": "サーバ",
     "nodes": "ノード",
     "volumes": "ボリューム",
+    "durability": "停電への備え",
     "fault domains": "故障範囲",
     "sends": "送信",
     "partners": "相手サーバ",

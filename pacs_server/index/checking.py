@@ -24,6 +24,11 @@ _TAKE_ROOM: Final = text(
     f"INSERT INTO site (name, value) SELECT '{_TRIED}', string_agg(md5(random()::text), '')"
     " FROM generate_series(1, 3000)"
 )
+# The sessions of the archive flush each commit; the server as a whole may have been told not to.
+_NOT_FLUSHING: Final = text(
+    "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
+)
+_FLUSHING: Final = {"journal_mode": "wal", "synchronous": 2}  # of SQLite; 2 is FULL
 _RECORDED: Final = (patients, studies, series, instances, copies)
 # A server that takes no changes grants the locks, and refuses a change of nothing.
 _CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
@@ -122,6 +127,18 @@ def damage(index: Index) -> Iterator[str]:
                 yield " ".join(str(told).split())
         for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST_TOLD):
             yield f"row {row} of the table {table} belongs to a row of {parent} that is not there"
+
+
+def unsafe_settings(index: Index) -> dict[str, object]:
+    """The settings under which a power cut may take or break what the database has committed, as they are.
+
+    Raises: IndexUnavailable.
+    """
+    with index.read() as connection:
+        if index.database_path is None:
+            return {name: value for name, value in connection.execute(_NOT_FLUSHING)}
+        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in _FLUSHING}
+        return {name: value for name, value in found.items() if value != _FLUSHING[name]}
 
 
 def is_damage(error: IndexUnavailable) -> bool:

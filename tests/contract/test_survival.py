@@ -159,7 +159,18 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     house.take_in(tiny(1))
     good = [("good", "")]
     first = found(ExitCode.DAMAGE)
-    known = ["settings", "database", "server", "nodes", "volumes", "fault domains", "copies", "sends", "partners"]
+    known = [
+        "settings",
+        "database",
+        "durability",
+        "server",
+        "nodes",
+        "volumes",
+        "fault domains",
+        "copies",
+        "sends",
+        "partners",
+    ]
     known += ["certificates", "failover", "audit trail"]
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
@@ -192,6 +203,25 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     broken = found(ExitCode.CONFIGURATION)
     assert [remedy for _, remedy in broken["settings"]] == ["pacs config check"] * 2
     assert list(broken) == ["settings"]
+
+
+def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut(
+    house: House, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> dict[str, str]:
+        assert run(["-c", str(house.config), "doctor", "--json"]) == ExitCode.DAMAGE
+        rows = [row for row in json.loads(capsys.readouterr().out) if row["check"] == "durability"]
+        return {row["result"].partition(":")[0]: row["remedy"] for row in rows}
+
+    if kind == "postgresql":  # of the tests, which is never flushed
+        assert found() == {"fsync of the database is off": "fsync = on in postgresql.conf there, then reload it"}
+        return
+    assert found() == {"good": ""}
+    monkeypatch.setattr("pacs_server.index.sqlite._PRAGMAS", ("journal_mode=DELETE", "synchronous=NORMAL"))
+    remedy = "end other programs that have its file open, then restart pacs serve"
+    assert found() == {
+        "journal_mode of the database is delete": remedy, "synchronous of the database is 1": remedy,
+    }  # fmt: skip
 
 
 def test_doctor_tells_what_the_server_finds_wrong_with_itself(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,7 @@ def storage() -> None:
 @click.option("--tier", type=click.Choice(TIERS), default="hot", show_default=True, help="How fast it is.")
 @click.option(
     "--domain",
+    callback=name_value,
     metavar="LABEL",
     help="What fails together: volumes of one machine or disk share a label. On one device with a known volume: that "
     "volume's label, else NAME.",
@@ -137,7 +138,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 @click.option("--region", metavar="NAME", help=_REGION)
 @click.option("--credentials-file", metavar="FILE", help=_CREDENTIALS)
 @click.option("--tier", type=click.Choice(TIERS), help="How fast it is.")
-@click.option("--domain", metavar="LABEL", help="What fails together with it.")
+@click.option("--domain", callback=name_value, metavar="LABEL", help="What fails together with it.")
 @click.option("--high-water", type=_PERCENT, metavar="PERCENT", help="It is full when more than this is used.")
 @click.option(
     "--low-water", type=_PERCENT, metavar="PERCENT", help="Tier rules that make room on it stop when this is used."

@@ -115,7 +115,10 @@ def test_row_77_a_volume_is_not_renamed_and_a_rule_not_named_so(ill_treated: Wat
         assert "a name is up to 32 letters" in refusal(archive, "storage", "set", "first", "--rename", name)
         rule = ("tier", "rule", "add", name, "--from", "hot", "--to", "cold", "--older-than", "3")
         assert "a name is up to 32 letters" in refusal(archive, *rule)
-    assert [row["name"] for row in archive.report("storage", "list")] == ["first"]
+        volume = archive.volume.with_name("second")
+        for words in (("set", "first"), ("add", "second", str(volume))):
+            assert "a name is up to 32 letters" in refusal(archive, "storage", *words, "--domain", name)
+    assert [(row["name"], row["domain"]) for row in archive.report("storage", "list")] == [("first", "first")]
     assert archive.report("tier", "rule", "list") == []
 
 

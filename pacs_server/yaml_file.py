@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,8 @@ import yaml
 from pacs_server.errors import ConfigError
 
 _MAX_FILE_BYTES: Final = 1 << 20
+_TOO_DEEP: Final = "is nested too deeply"
+_WHOLE: Final = re.compile(r"[-+]?[0-9][0-9_]{0,30}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +39,7 @@ def read_mapping(path: Path, *, remedy: str = "") -> yaml.MappingNode:
 
     Raises: ConfigError when it cannot be read, is no YAML, or something else than `name: value` lines.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_FILE_BYTES).decode("utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
-    except OSError as error:
-        hint = remedy if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        reason = getattr(error, "problem", None) or "is not YAML"
-        raise ConfigError(f"{place_in(path, getattr(error, 'problem_mark', None))}: {reason}") from error
+    node = _read(path, remedy)
     if node is None:
         return yaml.MappingNode("tag:yaml.org,2002:map", [])
     if not isinstance(node, yaml.MappingNode):
@@ -58,9 +50,41 @@ def read_mapping(path: Path, *, remedy: str = "") -> yaml.MappingNode:
 def read_items(path: Path, *, remedy: str = "") -> Item:
     """A whole file as values. Names and texts are what stands there, also `no` or `0x10`.
 
-    Raises: ConfigError.
+    Raises: ConfigError when it cannot be read or is no YAML.
     """
-    return _item(path, read_mapping(path, remedy=remedy))
+    node = _read(path, remedy)
+    try:
+        return Item(place=str(path)) if node is None else _item(path, node)
+    except RecursionError as error:  # an alias within what it stands for
+        raise ConfigError(f"{path}: {_TOO_DEEP}") from error
+
+
+def whole_number(node: yaml.Node) -> int | None:
+    """What digits without quotes stand for; None for anything else. A nought before them changes nothing, where YAML
+    would count in eights.
+    """
+    is_whole = isinstance(node, yaml.ScalarNode) and node.style is None and _WHOLE.fullmatch(node.value)
+    return int(node.value.replace("_", "")) if is_whole else None
+
+
+def _read(path: Path, remedy: str) -> yaml.Node | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: is larger than 1 MiB")
+        node: yaml.Node | None = yaml.compose(content.decode("utf-8"), yaml.SafeLoader)
+    except OSError as error:
+        hint = remedy if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: {_TOO_DEEP}") from error
+    except yaml.YAMLError as error:
+        reason = getattr(error, "problem", None) or "is not YAML"
+        raise ConfigError(f"{place_in(path, getattr(error, 'problem_mark', None))}: {reason}") from error
+    return node
 
 
 def _item(path: Path, node: yaml.Node) -> Item:
@@ -69,8 +93,6 @@ def _item(path: Path, node: yaml.Node) -> Item:
         return Item(place=place, named=tuple((str(key.value), _item(path, value)) for key, value in node.value))
     if isinstance(node, yaml.SequenceNode):
         return Item(place=place, listed=tuple(_item(path, one) for one in node.value))
-    text = str(node.value)
     if node.tag == "tag:yaml.org,2002:null":
         return Item(place=place)
-    is_whole = node.tag == "tag:yaml.org,2002:int" and text.isascii() and text.isdigit()
-    return Item(place=place, text=text, number=int(text) if is_whole else None)
+    return Item(place=place, text=str(node.value), number=whole_number(node))

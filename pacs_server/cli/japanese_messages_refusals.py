@@ -74,9 +74,10 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "利用者の名前は {0} 文字までで、制御文字は使えません",
     "as_user, passcode_file and tls go together: a passcode is sent over TLS alone":
         "as_user、passcode_file、tls は一緒に書きます。パスコードは TLS でだけ送ります",
-    "{} is not a YAML file: {}": "{0} は YAML ファイルではありません ({1})",
-    "{} has a value that YAML takes for a date or a number: {}; quote it":
-        "{0} に、YAML が日付か数とみなす値があります ({1})。引用符で囲んでください",
+    "{} is one value, not several": "{0} に書ける値は一つです",
+    "{} is a list of texts": "{0} は文字列のリストです",
+    "is nested too deeply": "入れ子が深すぎます",
+    "is larger than 1 MiB": "1 MiB を超えています",
     "'{}' is not a list": "'{0}' はリストではありません",
     "'{}' has a line break or a control character in it": "'{0}' に改行か制御文字があります",
     "'{}' is not a number of answers: 0 for no limit of its own, or more":

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
 from pacs_server.cli.output import printable
 from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
-from pacs_server.errors import Refused
+from pacs_server.errors import ConfigError, Refused
 from pacs_server.index.registry import Identity, Peer, Right
 from pacs_server.net.tls import normal_fingerprint
 from pacs_server.settings import charset_term, host_name, site_aet
+from pacs_server.yaml_file import Item, read_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +24,7 @@ KEYS: Final = (
     "syntax", "certificate", "tls", "called", "destinations", "max_associations", "reserved", "identity", "as_user",
     "passcode_file",
 )  # fmt: skip
+_LISTS: Final = ("allow", "from", "called", "destinations")
 MAX_ASSOCIATIONS: Final = 16
 MOST_ROOM: Final = 10_000  # network.max_associations
 
@@ -99,22 +99,31 @@ def peer_of(facts: Mapping[str, object]) -> Peer:
 def read_peers(file: Path) -> list[Peer]:
     """The peers of a YAML file. Raises: Refused, naming the peer that cannot be read."""
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{file} is not a YAML file: {printable(error)}") from error
-    except ValueError as error:
-        raise Refused(f"{file} has a value that YAML takes for a date or a number: {error}; quote it") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        entries = read_items(file).listed
+    except ConfigError as error:
+        raise Refused(str(error)) from error
+    if entries is None or any(entry.named is None for entry in entries):
         raise Refused(f"{file} is not a list of peers, like one that pacs ae export writes")
     return list(_peers_of(file, entries))
 
 
-def _peers_of(file: Path, entries: list[dict[str, object]]) -> Iterator[Peer]:
+def _peers_of(file: Path, entries: Iterable[Item]) -> Iterator[Peer]:
     for number, entry in enumerate(entries, start=1):
         try:
-            yield peer_of(entry)
+            yield peer_of({key: _fact(key, item) for key, item in entry.named or ()})
         except ValueError as error:
             raise Refused(f"{file}, peer {number}: {error}; nothing was changed") from error
+
+
+def _fact(key: str, item: Item) -> object:
+    if item.named is not None or (item.listed is not None and key not in _LISTS):
+        raise ValueError(f"{printable(key)} is one value, not several")
+    if item.listed is None:
+        return item.text
+    texts = [one.text for one in item.listed]
+    if None in texts:
+        raise ValueError(f"{printable(key)} is a list of texts")
+    return texts
 
 
 def differences(known: Peer, wanted: Peer) -> str:
@@ -198,9 +207,9 @@ def _titles(value: object) -> tuple[str, ...]:
 
 def _yes(value: object) -> bool:
     text = str(value or "no").lower()
-    if text not in ("yes", "no", "true", "false"):
+    if text not in ("yes", "no", "true", "false", "on", "off"):
         raise ValueError(f"'{printable(value)}' is neither yes nor no")
-    return text in ("yes", "true")
+    return text in ("yes", "true", "on")
 
 
 def _syntax(text: str) -> str:

@@ -128,7 +128,7 @@ class _Reading:
         return found
 
     def number(self, item: Item, name: str) -> int:
-        if item.number is None:
+        if item.number is None or item.number < 0:
             self.problem(item, name, "needs a whole number")
             return 1
         return item.number

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,14 +21,15 @@ from pacs_server.errors import ConfigError
 from pacs_server.settings.checks import database_url, host_name, site_aet
 from pacs_server.settings.values import ENVIRONMENT, LogSettings, PatroniSettings, Settings, TlsSettings
 from pacs_server.settings.watching import AlertSettings, MailSettings, WebhookSettings
-from pacs_server.yaml_file import place_in, read_mapping
+from pacs_server.yaml_file import place_in, read_mapping, whole_number
 
 Section = TypeVar("Section", PatroniSettings, MailSettings, WebhookSettings)
 
 DEFAULT: Final = "default"
 
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
-_INT_TAG: Final = "tag:yaml.org,2002:int"
+_BOOL_TAG: Final = "tag:yaml.org,2002:bool"
+_FLOAT_TAG: Final = "tag:yaml.org,2002:float"
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 _hints_of: Final = cache(get_type_hints)  # evaluating the annotations takes longer than reading a file
@@ -199,10 +201,9 @@ class _Reading:
             text = environment.get(variable)
             if not text:
                 continue
-            tag = _INT_TAG if text.isascii() and text.isdigit() else _TEXT_TAG
             before, origin = values.get(name), self.origins[name]
             self.origins[name] = variable
-            self._take(values, name, hints[name], checks[name], yaml.ScalarNode(tag, text))
+            self._take(values, name, hints[name], checks[name], yaml.ScalarNode(_TEXT_TAG, text))
             if values.get(name) == before:
                 self.origins[name] = origin
 
@@ -266,13 +267,18 @@ _COLLECTED: Final[dict[object, Callable[[yaml.Node], object]]] = {
 
 
 def _plain(kind: type, node: yaml.ScalarNode) -> object:
-    value = yaml.SafeLoader("").construct_object(node)
+    text = str(node.value)
     if kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"is true or false, not '{node.value[:80]}'")
-    elif isinstance(value, bool) or not isinstance(value, (int, kind)):
-        raise ValueError(f"needs a {'whole ' if kind is int else ''}number, not '{node.value[:80]}'")
-    return kind(value)
+        if node.tag != _BOOL_TAG or (value := yaml.SafeLoader.bool_values.get(text.lower())) is None:
+            raise ValueError(f"is true or false, not '{text[:80]}'")
+        return value
+    number: float | None = whole_number(node)
+    if number is None and kind is float and node.tag == _FLOAT_TAG:
+        with suppress(ValueError):
+            number = float(text)
+    if number is None:
+        raise ValueError(f"needs a {'whole ' if kind is int else ''}number, not '{text[:80]}'")
+    return kind(number)
 
 
 def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -74,9 +74,15 @@ def test_what_is_exported_is_imported_as_the_same_peers(tmp_path):
     [
         ("aet: CT1", "not a list"),
         ("- CT1", "not a list"),
-        ("[", "not a YAML file"),
-        ("- {aet: CT1, issuer: 2026-13-45}", "month must be in 1..12; quote it"),
+        ("", "not a list"),
+        ("[", "line 1: expected the node content"),
         ("- {aet: CT1, port: 1}", "peer 1"),
+        ("- {aet: CT1, tls: !!bool x, from: ct1}", "peer 1: 'x' is neither yes nor no"),
+        ("- {aet: [CT1], from: ct1}", "peer 1: aet is one value"),
+        ("- {aet: CT1, from: [[ct1]]}", "peer 1: from is a list of texts"),
+        ("- " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("- &a {aet: *a}", "nested too deeply"),
+        ("#" * (1 << 20) + "\n[]", "larger than 1 MiB"),
     ],
 )
 def test_a_file_that_is_no_list_of_peers_is_refused(tmp_path, text, reason):
@@ -84,6 +90,15 @@ def test_a_file_that_is_no_list_of_peers_is_refused(tmp_path, text, reason):
     file.write_text(text)
     with pytest.raises(Refused, match=reason):
         read_peers(file)
+
+
+def test_a_value_of_a_file_is_what_stands_there(tmp_path):
+    file = tmp_path / "peers.yaml"
+    file.write_text("- {aet: 0123, host: ct1, port: 0104, issuer: 0123, tls: on, max_answers: null}\n"
+                    "- {aet: NO, host: ~, port: , from: 10.0.0.1, issuer: 2026-13-45}\n")  # fmt: skip
+    first, second = read_peers(file)
+    assert (first.aet, first.port, first.issuer, first.uses_tls, first.max_answers) == ("0123", 104, "0123", True, 0)
+    assert (second.aet, second.host, second.port, second.issuer) == ("NO", None, None, "2026-13-45")
 
 
 def test_differences_name_only_what_changes():

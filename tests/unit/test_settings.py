@@ -95,7 +95,11 @@ def test_an_unknown_setting_names_the_nearest(tmp_path, line, nearest):
         ("host: ''", "neither an IP address nor a host name"),
         ("network: 3", "needs settings below it"),
         ("network: {pdu_timeout_s: -1}", "has to be between"),
-        ("network: {pdu_timeout_s: .nan}", "has to be between"),
+        ("network: {pdu_timeout_s: .nan}", "needs a number, not '.nan'"),
+        ("network: {pdu_timeout_s: 1:30}", "needs a number, not '1:30'"),
+        ("port: 0x2b67", "needs a whole number, not '0x2b67'"),
+        ("port: !!timestamp x", "needs a whole number, not 'x'"),
+        ("check_called: !!bool x", "is true or false, not 'x'"),
         ("database: mysql://x/y", "begins with sqlite:/// or postgresql://"),
         ("database: 'sqlite://'", "needs a file"),
         ("database: postgresql://u:secret@h/x", "holds a password; put it in a file"),
@@ -160,6 +164,11 @@ def test_an_ae_title_that_would_break_other_systems_is_refused(title):
 def test_text_that_yaml_takes_for_something_else_stays_text(tmp_path):
     settings = load(write(tmp_path, "aet: NO\ndefault_issuer: 0123\n"))
     assert (settings.aet, settings.default_issuer) == ("NO", "0123")
+
+
+def test_noughts_before_a_number_change_nothing(tmp_path):
+    settings = load(write(tmp_path, "port: 011112\nnetwork: {pdu_timeout_s: 030, idle_timeout_s: 1_0.5}\n"))
+    assert (settings.port, settings.network.pdu_timeout_s, settings.network.idle_timeout_s) == (11112, 30, 10.5)
 
 
 def test_relative_paths_are_relative_to_the_data_directory(tmp_path):

@@ -30,8 +30,7 @@ _HEADINGS: Final = {
     "detail": "DETAIL",
     "study_uid": "STUDY",
 }
-_LONG: Final = ("person", "detail")
-_MOST_SHOWN: Final = 120
+_LONG: Final = ("person", "target", "patient_id", "detail")
 _PROBLEM_HEADINGS: Final = {"chain": "CHAIN", "number": "NUMBER", "at": "WHEN", "problem": "PROBLEM"}
 
 
@@ -88,16 +87,9 @@ def report(
     with invocation.node() as node:
         node.audit.tell_reading()
         rows = (_facts(row) for row in node.audit.rows(wanted))
-        if not invocation.as_json:
-            rows = (facts | {name: _cut(str(facts[name])) for name in _LONG} for facts in rows)
-        count = print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("outcome",))
+        count = print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("outcome",), long=_LONG)
     talk(f"{count} rows")
     return ExitCode.DONE
-
-
-def _cut(text: str) -> str:
-    """One long cell would make the lines of all rows as long."""
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 def _facts(row: Row) -> dict[str, object]:

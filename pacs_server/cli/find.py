@@ -77,9 +77,10 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
     """Find patients, studies, series or instances.
 
     KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, 20260101-20260131 for dates, UIDs joined
-    by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of a sequence.
+    by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of a sequence. Long texts are cut; --json
+    has them whole.
     """
-    from pacs_server.dicom.attributes import Attribute, Level
+    from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
     from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 
     given = key_values(keys)
@@ -94,7 +95,8 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
         names = {column.keyword for column in attributes if isinstance(column, Attribute) and column.vr == "PN"}
         shown = records if invocation.as_json else (_readable(record, names) for record in records)
         headings = {column.keyword: _HEADINGS.get(column.keyword, column.keyword) for column in attributes}
-        count = print_rows(shown, headings, as_json=invocation.as_json)
+        long = {column.keyword for column in attributes if isinstance(column, ItemSequence) or column.vr != "UI"}
+        count = print_rows(shown, headings, as_json=invocation.as_json, long=long)
     if count == 0 or count == limit:
         talk("nothing found" if count == 0 else f"stopped after {count}, there may be more")
     return ExitCode.DONE

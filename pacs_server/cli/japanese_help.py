@@ -104,10 +104,10 @@ HELP: Final[dict[str, str]] = {
     "With --peer: let it follow the policy of the site again.": "--peer とともに。再び施設の方針に従わせます。",
     "Find patients, studies, series or instances. KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, "
     "20260101-20260131 for dates, UIDs joined by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of "
-    "a sequence.":
+    "a sequence. Long texts are cut; --json has them whole.":
         "患者、検査、シリーズ、インスタンスを検索します。KEY は DICOM のキーワード、VALUE は C-FIND と同じ照合です。文字列では"
         " * と ?、日付は 20260101-20260131、UID はバックスラッシュで区切ります。シーケンスの項目は"
-        " ProcedureCodeSequence.CodeValue のように書きます。",
+        " ProcedureCodeSequence.CodeValue のように書きます。長い文は切り詰めます。--json では全文を表示します。",
     "Show at most N.": "最大 N 件を表示します。",
     "Show everything that is held of one entity.": "一つの対象について、保管しているものをすべて表示します。",
     "Show a study, also one that was purged. Its series, objects, copies, versions, flags, hold and history.":

@@ -19,6 +19,7 @@ IDEOGRAPHIC_SPACE: Final = "\u3000"
 _GAP: Final = "  "
 # A table takes its column widths from this many rows and then streams, so that a million answers need no memory.
 _MEASURED_ROWS: Final = 500
+_MOST_SHOWN: Final = 120
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -79,12 +80,14 @@ def print_rows(
     *,
     as_json: bool,
     said: Collection[str] = (),
+    long: Collection[str] = (),
     is_work: bool = False,
 ) -> int:
     """Print a list: as JSON an array of whole objects, else a table of the named keys. Returns how many there were.
 
     The headings are in the person's language, and so is what stands under the keys of `said`: those are words of ours,
-    everything else is data. Where each row `is_work` that is done, it goes on to the end when nobody reads any more.
+    everything else is data. What is under the keys that may be `long` is cut in a table: one long cell would make the
+    lines of all rows as long. Where each row `is_work` that is done, it goes on to the end when nobody reads any more.
 
     Raises: BrokenPipeError when nobody reads what is no work.
     """
@@ -92,7 +95,9 @@ def print_rows(
     if as_json:
         _print_json_array(counted, is_work=is_work)
     else:
-        lines = ([_shown(row.get(key), key in said) for key in headings] for row in counted)
+        lines = (
+            [_cell(row.get(key), is_said=key in said, may_be_long=key in long) for key in headings] for row in counted
+        )
         for line in table([label_in_their_language(one, key) for key, one in headings.items()], lines):
             _print(line, is_work=is_work)
     return counted.count
@@ -110,6 +115,14 @@ def _print(text: str, *, is_work: bool, ends_line: bool = True) -> None:
 def leave_unread() -> None:
     """Let go to nowhere what is printed from now on, and what Python still has to write of it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _cell(value: object, *, is_said: bool, may_be_long: bool) -> object:
+    shown = _shown(value, is_said)
+    if not may_be_long or isinstance(shown, int):
+        return shown
+    text = printable(shown)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 def _shown(value: object, is_said: bool) -> object:

@@ -131,7 +131,7 @@ def list_(invocation: Invocation) -> ExitCode:
             }
             for row in Trash(node.index).summary()
         ]
-    print_rows(rows, _TRASH_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, _TRASH_HEADINGS, as_json=invocation.as_json, long=("patient_id",))
     return ExitCode.DONE
 
 

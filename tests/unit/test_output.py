@@ -55,6 +55,17 @@ def test_json_is_an_array_of_whole_objects(capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_what_others_may_have_written_at_length_is_cut_in_a_table_and_whole_in_json(capsys):
+    rows = [{"id": "A" * 4000, "uid": "1." * 80, "n": 7}, {"id": "山" * 120, "uid": None, "n": 12}]
+    headings = {"id": "ID", "uid": "UID", "n": "N"}
+    print_rows(rows, headings, as_json=False, long=("id", "n"))
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first.split() == ["A" * 119 + "…", "1." * 80, "7"]
+    assert second.split() == ["山" * 120, "12"]
+    print_rows(rows, headings, as_json=True, long=("id", "n"))
+    assert json.loads(capsys.readouterr().out) == rows
+
+
 def test_json_is_whole_also_when_the_rows_end_in_an_error(capsys):
     def rows():
         yield {"uid": "1.2"}

@@ -18,6 +18,7 @@ from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
+from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policies, Policy, Registry
 from pacs_server.index.releases import Releases

@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
 from support.faulty_volume import mounted
 from support.house import NOW, House, flip
 from support.samples import tiny
@@ -300,7 +301,7 @@ def test_a_copy_whose_row_is_gone_when_its_file_is_looked_for_is_not_called_miss
         findings = reconcile_volumes(node, since=None, repair=False)
         assert (first := next(findings)).kind is FindingKind.MISSING
         with node.index.write() as connection:
-            connection.execute(delete(copies).where(copies.c.path == str(purged)))
+            connection.execute(delete_rows(copies).where(copies.c.path == str(purged)))
         (house.volume / purged).unlink()
         assert (first.path, list(findings)) == (str(lost), [])
 

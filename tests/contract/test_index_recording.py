@@ -69,8 +69,8 @@ def test_nothing_is_recorded_on_a_volume_that_was_removed_until_it_is_added_agai
     with pytest.raises(IndexUnavailable, match="removed"):
         objects.record_in_order([refused, beside])
     assert objects.known("1.2.3.4", "1.2.3").objects == ()
-    (held,) = objects.known("1.2.3.5", "1.2.3").objects
-    kept.add(held.id, Copy(volume_id="a", path="late"))
+    (held,) = kept.of_objects(["1.2.3.5"])
+    kept.add(held, Copy(volume_id="a", path="late"), datetime.now(UTC))
     assert kept.count_on("a") == 0
     registry.add_volume(gone)
     assert objects.record(refused).outcome is Outcome.NEW

@@ -251,7 +251,7 @@ def test_a_copy_that_moves_to_another_tier_during_a_rebuild_has_no_row_afterward
         moved, *_ = house.said()
         volume_id, path = map(str, moved[-2:])
         with node.index.write() as connection:
-            connection.execute(delete_rows(copies).where(copies.c.path == path))
+            connection.execute(delete_rows(copies).where(copies.c.volume_id == volume_id, copies.c.path == path))
         roots = {sentinel_at(root): root for root in (house.volume, house.second)}
         (roots[volume_id] / path).unlink()
         before = house.said()

@@ -20,7 +20,7 @@ from pacs_server.dicom.elements import (
     Buffer,
 )
 from pacs_server.dicom.reencode import can_reencode, reencode
-from pacs_server.dicom.stored import data_set_of, digest_of_file, is_intact
+from pacs_server.dicom.stored import data_set_of, digest_of_file, holds_object
 from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodable, VolumeUnavailable
 from pacs_server.index.search import Deliverable
@@ -221,7 +221,7 @@ def _whole(item: Deliverable, sender: Sender) -> OpenCopy:
     """A copy that was read to its end and is what was received."""
 
     def is_whole(pieces: Iterator[memoryview]) -> bool:
-        return is_intact(_with_turns(pieces, sender.meanwhile), item.digest)
+        return holds_object(_with_turns(pieces, sender.meanwhile), item.digest)
 
     return sender.placement().open_whole(item.copies, is_whole, partial(sender.on_damage, item))
 

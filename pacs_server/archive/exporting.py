@@ -12,8 +12,9 @@ from typing import BinaryIO, Final
 
 from pacs_server.dicom.attributes import UNIQUE_KEY, Level
 from pacs_server.dicom.matching import Query
+from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.retrieval import RetrieveRequest
-from pacs_server.dicom.stored import is_intact
+from pacs_server.dicom.stored import data_set_of, holds_object, is_intact
 from pacs_server.errors import CopyUnreadable, Refused
 from pacs_server.index.search import Deliverable, Search
 from pacs_server.storage.placement import NamesCopy, Placement
@@ -103,13 +104,15 @@ def _write(path: Path, item: Deliverable, source: Source) -> None:
     """Write an object from the best copy that is whole. Raises: CopyUnreadable; OSError when it cannot be written."""
 
     def is_whole(pieces: Iterator[memoryview]) -> bool:
-        return is_intact(pieces, item.digest)
+        return holds_object(pieces, item.digest)
 
+    meta = file_meta(sop_class=item.sop_class, sop_instance=item.sop_uid, transfer_syntax=item.transfer_syntax)
     with source.placement().open_whole(item.copies, is_whole, partial(source.on_damage, item)) as copy:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
         with unfinished.open("w+b") as written:
-            written.writelines(copy.pieces())
+            written.write(meta)  # that of the copy is no reason not to have the object
+            written.writelines(data_set_of(copy.pieces()))
             written.flush()
             os.fsync(written.fileno())
             written.seek(0)

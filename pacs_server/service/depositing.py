@@ -21,7 +21,7 @@ from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.retrieval import RetrieveRequest
-from pacs_server.dicom.stored import data_set_of, is_intact
+from pacs_server.dicom.stored import data_set_of, holds_object
 from pacs_server.errors import (
     CopyUnreadable,
     NotAsGiven,
@@ -270,7 +270,7 @@ class _Series:
         node = self._node
 
         def is_whole(pieces: Iterable[memoryview]) -> bool:
-            return is_intact(pieces, item.digest)
+            return holds_object(pieces, item.digest)
 
         try:
             with node.placement().open_whole(item.copies, is_whole, partial(node.note_damage, item)) as opened:

@@ -47,7 +47,7 @@ class LateCopy:
 
     def is_whole(self, path: PurePosixPath) -> bool:
         """Whether it was given the object that this path names."""
-        return path.name.endswith(file_name_end(self._hasher.digest()))
+        return path.name.endswith(file_name_end(self._hasher.digest())) and self._hasher.has_our_meta
 
 
 class ObjectStream:

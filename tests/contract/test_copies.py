@@ -298,3 +298,18 @@ def test_a_copy_in_whose_transfer_syntax_one_bit_has_flipped_is_damaged_like_any
     path.write_bytes(damaged)
     site.take_in(2)  # sent again
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("what", [b"", b"DICM", b"\2\0\0\0UL", b"1.2.840.10008.5.1.4.1.1.2", b"2.25."])
+def test_a_bit_that_flipped_before_the_data_set_is_noticed_and_the_file_is_what_it_was_again(
+    site: Site, what: bytes
+) -> None:
+    site.take_in(1)
+    path = site.file(0, "a")
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[whole.index(what) + len(what)] ^= 1
+    path.write_bytes(damaged)
+    assert [bool(damage) for damage in site.verify("a")] == [True]
+    assert site.complete() == (1, ())
+    assert path.read_bytes() == whole

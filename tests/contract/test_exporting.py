@@ -57,6 +57,22 @@ def test_an_object_is_exported_from_the_other_copy_when_the_best_is_damaged_whic
         assert node.jobs.has(JobKind.VERIFY)
 
 
+def test_an_object_is_exported_as_it_was_written_also_when_each_copy_is_damaged_before_its_data_set(
+    house: House, tmp_path: Path
+) -> None:
+    (sample,) = house.take_in(tiny(1))
+    whole = files(house, sample)[0].read_bytes()
+    for path in files(house, sample):
+        damaged = bytearray(whole)
+        damaged[whole.index(sample.sop_uid.encode()) + 10] ^= 1
+        path.write_bytes(damaged)
+    result = exported(house, sample, tmp_path / "out")
+    assert result.path is not None
+    assert result.path.read_bytes() == whole
+    house.take_in(tiny(1))  # sent again
+    assert {path.read_bytes() for path in files(house, sample)} == {whole}
+
+
 def test_an_object_of_which_no_copy_is_whole_is_not_exported_and_leaves_nothing_behind(
     house: House, tmp_path: Path
 ) -> None:

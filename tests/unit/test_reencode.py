@@ -15,7 +15,7 @@ from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IM
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.part10 import IMPLEMENTATION_CLASS_UID, file_meta, read_file_meta
 from pacs_server.dicom.reencode import can_reencode, canonical, reencode
-from pacs_server.dicom.stored import digest_of_file, is_intact
+from pacs_server.dicom.stored import digest_of_file, holds_object, is_intact
 from pacs_server.errors import Undecodable
 
 SOURCES, TARGETS = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE), (IMPLICIT_LE, EXPLICIT_LE)
@@ -135,14 +135,41 @@ def test_our_file_meta_follows_from_the_three_uids_alone_and_pydicom_reads_it() 
     assert read_file_meta(made).data_set_offset == len(made)
 
 
-def test_a_flipped_bit_in_a_stored_file_is_noticed() -> None:
-    data = encoded(tiny("stored"))
-    content = file_meta(sop_class="1.2", sop_instance="1.2.3", transfer_syntax=EXPLICIT_LE) + data
-    hasher = ObjectHasher(EXPLICIT_LE)
+def stored(transfer_syntax: str, **values: object) -> tuple[bytearray, str]:
+    """A file as this archive writes it, and the digest of the object in it."""
+    dataset = tiny("stored", **values)
+    data = encoded(dataset)
+    if transfer_syntax != EXPLICIT_LE:
+        data = joined(reencode((data,), EXPLICIT_LE, transfer_syntax))
+    meta = file_meta(
+        sop_class=dataset.SOPClassUID, sop_instance=dataset.SOPInstanceUID, transfer_syntax=transfer_syntax
+    )
+    hasher = ObjectHasher(transfer_syntax)
     hasher.update(data)
-    assert digest_of_file((memoryview(content),))[1] == hasher.digest()
-    assert is_intact((memoryview(content),), hasher.digest())
-    damaged = bytearray(content)
-    damaged[-1] ^= 1
-    assert not is_intact((memoryview(damaged),), hasher.digest())
-    assert not is_intact((memoryview(b"nothing"),), hasher.digest())
+    return bytearray(meta + data), hasher.digest()
+
+
+def test_a_flipped_bit_in_a_stored_file_is_noticed() -> None:
+    content, digest = stored(EXPLICIT_LE)
+    assert digest_of_file((memoryview(content),))[1] == digest
+    assert is_intact((memoryview(content),), digest)
+    content[-1] ^= 1
+    assert not is_intact((memoryview(content),), digest)
+    assert not holds_object((memoryview(content),), digest)
+    assert not is_intact((memoryview(b"nothing"),), digest)
+
+
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_LE])
+@pytest.mark.parametrize("before_its_uids", ["", "ORIGINAL\\" * 1000])
+def test_any_flipped_bit_before_the_data_set_is_noticed_though_the_object_is_still_there(
+    transfer_syntax: str, before_its_uids: str
+) -> None:
+    content, digest = stored(transfer_syntax, ImageType=before_its_uids)
+    whole = bytes(content)
+    assert is_intact((memoryview(whole),), digest)
+    for place in range(read_file_meta(whole).data_set_offset):
+        content[place] ^= 1 << place % 8
+        assert not is_intact((memoryview(content),), digest), f"byte {place}"
+        content[place] ^= 1 << place % 8
+    content[0] ^= 1
+    assert holds_object((memoryview(content),), digest)

@@ -64,6 +64,18 @@ def delete(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
     yield from _decide_each(OperationKind.DELETE, objects, decider)
 
 
+def hold(study_uids: Iterable[str], decider: Decider) -> Iterator[Operation]:
+    """Put studies on hold; what of them is in the trash comes back, and is named, so that a purge on another site that
+    is not known here does not destroy it. A study of which very much is in the trash takes several.
+
+    Raises: NotEnoughCopies; IndexUnavailable.
+    """
+    for study_uid in study_uids:
+        trashed = decider.operations.trashed(study_uid)
+        for start in range(0, max(1, len(trashed)), MAX_OBJECTS):
+            yield decider.decide(OperationKind.HOLD, study_uid, trashed[start : start + MAX_OBJECTS])
+
+
 def restore(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
     """Bring objects back from the trash. Raises: NotEnoughCopies; IndexUnavailable."""
     yield from _decide_each(OperationKind.RESTORE, objects, decider)

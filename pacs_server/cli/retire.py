@@ -152,7 +152,7 @@ def add(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
     from pacs_server.service import decisions
 
     with invocation.node() as node:
-        done = list(decisions.hold(node, key_values(keys), reason))
+        done = {operation.study_uid for operation in decisions.hold(node, key_values(keys), reason)}
     talk(f"{len(done)} studies are on hold")
     return ExitCode.DONE
 

@@ -80,13 +80,14 @@ class Operation:
 class StudyFate:
     """What holds for a study after some operations: the hold that is in force, and what was decided about objects, by
     SOP Instance UID and digest, with the operation that did. `deposits` are the archive servers that keep an object, by
-    their AE titles.
+    their AE titles; `given_up` are those of what was purged.
     """
 
     hold: Operation | None = None
     objects: dict[tuple[str, str], tuple[Fate, str, Operation]] = field(default_factory=dict)
     choices: dict[str, tuple[str, Operation]] = field(default_factory=dict)
     deposits: dict[tuple[str, str], dict[str, Operation]] = field(default_factory=dict)
+    given_up: dict[tuple[str, str], dict[str, Operation]] = field(default_factory=dict)
 
 
 def fate_after(operations: Iterable[Operation]) -> StudyFate:
@@ -95,15 +96,15 @@ def fate_after(operations: Iterable[Operation]) -> StudyFate:
     A hold beats a deletion: while one is in force nothing is trashed or purged, and it brings back what is in the
     trash. Only what is in the trash is purged, and it comes back only by being received anew. What an archive server
     keeps of it is known no more then.
+
+    A hold and a restore name what they bring back from the trash of their site. What another site purged at the same
+    time, which was not known there, is not purged then.
     """
     now = StudyFate()
     for one in sorted(operations, key=lambda operation: operation.stamp):
         match one.kind:
             case OperationKind.HOLD:
-                now.hold = one
-                for name, (fate, role, _) in list(now.objects.items()):
-                    if fate is Fate.TRASHED:
-                        now.objects[name] = Fate.KEPT, role, one
+                _hold(now, one)
             case OperationKind.RELEASE:
                 now.hold = None
             case OperationKind.DEPOSIT if one.deposit is not None:
@@ -117,6 +118,15 @@ def fate_after(operations: Iterable[Operation]) -> StudyFate:
     return now
 
 
+def _hold(now: StudyFate, one: Operation) -> None:
+    now.hold = one
+    for name, (fate, role, _) in list(now.objects.items()):
+        if fate is Fate.TRASHED:
+            now.objects[name] = Fate.KEPT, role, one
+    for content in one.objects:
+        _bring_back(now, one, content)
+
+
 def _decide(now: StudyFate, one: Operation, content: Content) -> None:
     name = content.sop_uid, content.digest
     before, role, _ = now.objects.get(name, (Fate.KEPT, content.role, one))
@@ -125,11 +135,24 @@ def _decide(now: StudyFate, one: Operation, content: Content) -> None:
             now.objects[name] = Fate.KEPT, content.role, one
         case OperationKind.RESTORE if before is Fate.TRASHED:
             now.objects[name] = Fate.KEPT, content.role or role, one
+        case OperationKind.RESTORE:
+            _bring_back(now, one, content)
         case OperationKind.DELETE if before is Fate.KEPT and now.hold is None:
             now.objects[name] = Fate.TRASHED, content.role, one
         case OperationKind.PURGE if before is Fate.TRASHED and now.hold is None:
             now.objects[name] = Fate.PURGED, role, one
-            now.deposits.pop(name, None)
+            now.given_up[name] = now.deposits.pop(name, {})
+
+
+def _bring_back(now: StudyFate, one: Operation, content: Content) -> None:
+    """Undo the purge of another site: that this one brings back what was in the trash shows that it did not know of
+    it. Of its own purges a site knows.
+    """
+    name = content.sop_uid, content.digest
+    fate, role, by = now.objects.get(name, (Fate.KEPT, "", one))
+    if fate is Fate.PURGED and by.site_id != one.site_id:
+        now.objects[name] = Fate.KEPT, content.role or role, one
+        now.deposits[name] = now.given_up.pop(name, {}) | now.deposits.get(name, {})
 
 
 def to_text(operation: Operation) -> str:

@@ -26,9 +26,10 @@ from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import enforce, keep_others_out
-from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, operations, site
+from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
+from pacs_server.index.tables import instances, series, studies
 
 SITE_ID: Final = "site id"
 _COUNTER: Final = "operation counter"
@@ -126,7 +127,23 @@ class Operations:
         touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
         self._note(connection, operation.study_uid, fate)
         enforce(connection, self._index, touched, now)
+        if operation.kind is OperationKind.PURGE:
+            self._owe_spared(connection, operation, fate, now)
         return told
+
+    def _owe_spared(self, connection: Connection, operation: Operation, fate: StudyFate, now: datetime) -> None:
+        """Owe partners what is held here although it was purged: they may have destroyed it before they knew better."""
+        named = {(one.sop_uid, one.digest) for one in operation.objects}
+        spared = {name for name in named if fate.objects.get(name, (Fate.KEPT,))[0] is not Fate.PURGED}
+        if not spared:
+            return
+        of_study = select(series.c.series_uid, instances.c.sop_uid, instances.c.digest).join_from(series, instances)
+        rows = connection.execute(of_study.join(studies).where(studies.c.study_uid == operation.study_uid))
+        wanted = sorted({series_uid for series_uid, *name in rows if tuple(name) in spared})
+        names = connection.execute(select(partners.c.name).where(partners.c.aet != "")).scalars().all()
+        owed = [entry(JobKind.REPLICATE, operation.study_uid, uid, name, now) for uid in wanted for name in names]
+        if owed:
+            connection.execute(owing(self._index), owed)
 
     def _note(self, connection: Connection, study_uid: str, fate: StudyFate) -> None:
         for table in (fates, holds):
@@ -146,6 +163,14 @@ class Operations:
     def fates(self, sop_uid: str) -> dict[str, Fate]:
         """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""
         return {digest: Fate(fate) for digest, fate in self._fates.rows(sop_uid=str(sop_uid))}
+
+    def trashed(self, study_uid: str) -> list[Content]:
+        """The objects of a study that are in the trash, or would be if they were here. Raises: IndexUnavailable."""
+        columns = fates.c.sop_uid, fates.c.digest, fates.c.role
+        of_it = fates.c.study_uid == clean(study_uid), fates.c.fate == Fate.TRASHED.value
+        with self._index.read() as connection:
+            rows = connection.execute(select(*columns).where(*of_it).order_by(fates.c.sop_uid, fates.c.digest))
+            return [Content(**row) for row in rows.mappings()]
 
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
         """Whether an object was purged and did not come again. Raises: IndexUnavailable."""

@@ -104,8 +104,7 @@ def hold(node: Node, keys: Mapping[str, str], reason: str) -> Iterator[Operation
     """
     uids = _studies(node, keys)
     held = {one.study_uid for one in node.instances.operations.holds()}
-    by = decider(node, reason)
-    return (by.decide(OperationKind.HOLD, uid) for uid in uids if uid not in held)
+    return retire.hold([uid for uid in uids if uid not in held], decider(node, reason))
 
 
 def on_hold(node: Node, keys: Mapping[str, str]) -> list[Hold]:

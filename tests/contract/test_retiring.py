@@ -22,8 +22,9 @@ from pacs_server.dicom.operations import Fate, OperationKind
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.operations import Operations
-from pacs_server.index.partners import Partner
+from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.retiring import forget_study
@@ -303,6 +304,39 @@ def test_an_index_that_knows_no_operation_learns_them_from_a_volume_in_any_order
     assert site.uids() == uids_of(second)
     later = other.draft(OperationKind.RELEASE, second[0].study_uid, now=LATER, who="admin", reason="over")
     assert later.stamp > max(stamps)
+
+
+@pytest.mark.parametrize("site_id", ["0", "zzzz"])
+def test_what_another_site_purged_before_it_knew_of_a_hold_stays_and_is_owed_to_partners(
+    site: Deleting, site_id: str
+) -> None:
+    (kept, _), partner = (
+        two_studies(site),
+        Partner(name="osaka", host="192.0.2.1", port=11114, fingerprint="AA", aet="OSAKA", added_at=NOW),
+    )
+    Partners(site.index).add(partner)
+    study_uid = kept[0].study_uid
+    site.delete(StudyInstanceUID=study_uid)
+    contents = [one.content for one in site.trash.trashed()]
+    (hold,) = retire.hold([study_uid], site.decider())
+    assert {one.sop_uid for one in hold.objects} == set(uids_of(kept))
+    purged = replace(hold, kind=OperationKind.PURGE, site_id=site_id, objects=tuple(contents), reason="over")
+    site.operations.record(purged, missed=(), now=LATER)
+    assert set(uids_of(kept)) <= set(site.uids())
+    assert site.leaving() == set()
+    owed = [job for job in site.jobs.listed() if job.kind is JobKind.REPLICATE]
+    assert {(job.series_uid, job.target) for job in owed} == {(one.series_uid, "osaka") for one in kept}
+
+
+def test_a_hold_of_a_study_names_what_of_it_is_in_the_trash_in_as_many_operations_as_that_takes(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_studies(site)
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    monkeypatch.setattr(retire, "MAX_OBJECTS", 3)
+    holds = list(retire.hold([first[0].study_uid, second[0].study_uid], site.decider()))
+    assert [len(one.objects) for one in holds] == [3, 1, 0]
+    assert set(site.uids()) == {*uids_of(first), *uids_of(second)}
 
 
 def forget_operations(index: Index) -> None:

@@ -95,6 +95,23 @@ def test_a_hold_beats_a_deletion_before_and_after_it() -> None:
     assert fate_after([release, hold]).hold is None
 
 
+@pytest.mark.parametrize("kind", ["hold", "restore"])
+@pytest.mark.parametrize("counter", [2, 3])
+def test_what_one_site_brings_back_survives_a_purge_that_it_did_not_know_of(kind: str, counter: int) -> None:
+    kept = deposit(1, "FAR", *NAMES)
+    deleted, purged = operation(2, "delete", *NAMES, site_id="aa"), operation(3, "purge", *NAMES, site_id="cc")
+    back = operation(counter, kind, NAMES[0], site_id="dd")
+    for order in itertools.permutations([kept, deleted, purged, back]):
+        found = fate_after(order)
+        told = {uid: fate for (uid, _), (fate, _, _) in found.objects.items()}
+        assert told["1.2.0"] is Fate.KEPT
+        if counter == 3:  # the purge came first; what was not named was gone already
+            assert (told["1.2.1"], told["1.2.2"]) == (Fate.PURGED, Fate.PURGED)
+            assert {uid for uid, _ in found.deposits} == {"1.2.0"}
+    own = operation(4, kind, NAMES[0], site_id="cc")
+    assert fates(deleted, purged, own)["1.2.0"] is Fate.PURGED
+
+
 def test_of_two_sites_that_decided_at_once_both_come_to_the_same() -> None:
     decisions = [
         operation(1, "delete", *NAMES),

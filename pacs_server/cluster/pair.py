@@ -152,31 +152,42 @@ def by_series(objects: Iterable[Missing]) -> dict[tuple[str, str], datetime]:
     return oldest
 
 
-def first_received(ours: StudyContent, theirs: StudyContent) -> dict[str, tuple[str, str]]:
-    """Where two sites found different contents of one SOP Instance UID current, the one that was received first by
-    whichever of them, as (digest, role here), by UID: both come to the same. Only where both hold all of them.
+def differing(ours: StudyContent, theirs: StudyContent) -> set[str]:
+    """The SOP Instance UIDs under which a content has another role here than there."""
+    there = {(one.sop_uid, one.digest): one.role for one in theirs.held}
+    return {one.sop_uid for one in ours.held if there.get((one.sop_uid, one.digest), one.role) != one.role}
+
+
+def to_agree_on(ours: Iterable[Held], theirs: Iterable[Held], decided: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Where two sites found different contents of one SOP Instance UID current, the one that was decided on, by UID in
+    `decided`, else the one that was received first by whichever of them, as (digest, role here), by UID: both come to
+    the same. Only where both hold all of them.
 
     What is the same values in another syntax is no matter of choice.
     """
     chosen: dict[str, tuple[str, str]] = {}
     for sop_uid, (here, there) in _contested(ours, theirs).items():
         current = [next((one.digest for one in side if one.role == "current"), "") for side in (here, there)]
-        roles = {one.role for one in (*here, *there)}
-        if current[0] == current[1] or not all(current) or not roles <= {"current", "version"}:
+        if current[0] == current[1] or not all(current):
             continue
         received: dict[str, str] = {}
         for one in (*here, *there):
             received[one.digest] = min(received.get(one.digest, one.received_at), one.received_at)
-        if {one.digest for one in here} == {one.digest for one in there}:
-            first = min(received, key=lambda digest: (received[digest], digest))
-            chosen[sop_uid] = first, next(one.role for one in here if one.digest == first)
+        if {one.digest for one in here} != {one.digest for one in there}:
+            continue
+        first = min(received, key=lambda digest: (received[digest], digest))
+        if (wanted := decided.get(sop_uid, "")) in received:
+            first = wanted
+        elif not {one.role for one in (*here, *there)} <= {"current", "version"}:
+            continue
+        chosen[sop_uid] = first, next(one.role for one in here if one.digest == first)
     return chosen
 
 
-def _contested(ours: StudyContent, theirs: StudyContent) -> dict[str, tuple[list[Held], list[Held]]]:
+def _contested(ours: Iterable[Held], theirs: Iterable[Held]) -> dict[str, tuple[list[Held], list[Held]]]:
     found: dict[str, tuple[list[Held], list[Held]]] = {}
-    for side, content in enumerate((ours, theirs)):
-        for one in content.held:
+    for side, held in enumerate((ours, theirs)):
+        for one in held:
             if one.role != _TRASH:
                 found.setdefault(one.sop_uid, ([], []))[side].append(one)
     return {sop_uid: sides for sop_uid, sides in found.items() if len(sides[0]) > 1 and len(sides[1]) > 1}

@@ -17,7 +17,7 @@ from pacs_server.dicom.operations import Fate
 from pacs_server.errors import IndexConflict, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.objects import Arrival, CopyRow, Known, Recorded, StoredObject, held_before, received
+from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject, held_before, received
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording import record
 from pacs_server.index.recording_statements import RecordingStatements
@@ -162,6 +162,13 @@ class Instances:
         arrivals = [slot.arrival for slot in group]
         with self._index.write_cursor(received(arrivals)) as cursor:
             recorded = record(self._statements, cursor, arrivals)
+        beside = [
+            one.description.sop_uid
+            for one, outcome in zip(arrivals, recorded, strict=True)
+            if outcome.outcome in (Outcome.VERSION, Outcome.ENCODING)
+        ]
+        if beside:  # which is rare
+            self.operations.apply_choices(beside, arrivals[0].received_at)
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
 

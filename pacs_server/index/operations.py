@@ -156,9 +156,25 @@ class Operations:
         if rows := [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in decided]:
             connection.execute(insert(fates), rows)
         for sop_uid, (digest, by) in fate.choices.items():
-            connection.execute(delete(choices).where(choices.c.sop_uid == sop_uid))
-            connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **_stamp(by)))
+            of_it = choices.c.sop_uid == sop_uid
+            # The same UID may be in another study, of which something else was decided.
+            last = connection.execute(select(choices.c.counter, choices.c.site_id).where(of_it)).first()
+            if last is None or tuple(last) < by.stamp:
+                connection.execute(delete(choices).where(of_it))
+                connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **_stamp(by)))
         _note_deposits(connection, study_uid, fate)
+
+    def apply_choices(self, sop_uids: Sequence[str], now: datetime) -> None:
+        """Let what was chosen under these SOP Instance UIDs be current, which came here only now.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.read() as connection:
+            chosen = select(choices.c.sop_uid).where(choices.c.sop_uid.in_(sop_uids))
+            decided = connection.execute(chosen).scalars().all()
+        if decided:
+            with self._index.write() as connection:
+                enforce(connection, self._index, decided, now)
 
     def fates(self, sop_uid: str) -> dict[str, Fate]:
         """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""

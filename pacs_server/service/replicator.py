@@ -5,7 +5,7 @@ twice, nothing goes back to where it came from, and what was broken off goes on 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -15,7 +15,7 @@ from pacs_server.archive.calling import way_to
 from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.retire import Decider
-from pacs_server.cluster.pair import content_of, first_received, missing
+from pacs_server.cluster.pair import content_of, differing, missing, to_agree_on
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.retrieval import RetrieveRequest
@@ -30,7 +30,7 @@ from pacs_server.errors import (
     Refused,
     UnknownName,
 )
-from pacs_server.index.contents import StudyContent
+from pacs_server.index.contents import Held, StudyContent
 from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.partners import Partner
 from pacs_server.net.client import Destination
@@ -173,7 +173,8 @@ class _Series:
         left = sum(1 for _ in missing(job.study_uid, of=ours, in_=theirs))
         if left and not problems:
             problems.append(f"the partner lacks {left} objects yet")
-        self._choose(job.study_uid, ours, theirs)
+        if uids := differing(ours, theirs):
+            self._choose(uids)
         return len(sent), tuple(dict.fromkeys(problems))
 
     def _both(self, job: Job) -> tuple[StudyContent, StudyContent]:
@@ -203,29 +204,47 @@ class _Series:
         items = [one for one in self._node.search.deliverables(request) if one.archives and one.digest in set(lacking)]
         return any([not problem for _, problem in fetch_back(self._node, items, self._duties.is_stopped)])
 
-    def _choose(self, study_uid: str, ours: StudyContent, theirs: StudyContent) -> None:
-        """Where both sites received other contents of one object first, make the one current that came first at all."""
-        chosen = first_received(ours, theirs)
-        decided = {sop_uid for one in self._node.instances.operations.of_study(study_uid) for sop_uid in _chosen(one)}
-        contents = [
-            Content(sop_uid=sop_uid, digest=digest, role=role)
-            for sop_uid, (digest, role) in chosen.items()
-            if sop_uid not in decided
-        ]
-        if contents:
-            decider = Decider(
-                who=self._node.settings.aet,
-                reason=f"received first, here or at {self._partner.name}",
-                now=datetime.now(UTC),
-                operations=self._node.instances.operations,
-                volumes=self._node.volumes(),
-            )
-            decider.decide(OperationKind.VERSION, study_uid, contents)
+    def _choose(self, uids: set[str]) -> None:
+        """Where both sites have other contents current under these SOP Instance UIDs, in whichever series and study,
+        make one current on both: what was decided on, if the partner knows that, else what came first at all.
+        """
+        ours: list[Held] = []
+        theirs: list[Held] = []
+        study_of: dict[str, str] = {}
+        decisions: list[Operation] = []
+        for study_uid in self._node.contents.studies_under(uids):
+            here = self._node.contents.of(study_uid)
+            with connected(self._node, self._partner) as link:
+                there = content_of(link, study_uid, ours=here)
+            ours += (one for one in here.held if one.sop_uid in uids)
+            theirs += (one for one in there.held if one.sop_uid in uids)
+            study_of |= {one.digest: study_uid for one in here.held}
+            decisions += self._node.instances.operations.of_study(study_uid)
+        decided = _decided(decisions)
+        known = self._node.partners.one(self._partner.name).acknowledged
+        chosen = to_agree_on(ours, theirs, {uid: digest for uid, (digest, _) in decided.items()})
+        for sop_uid, (digest, role) in chosen.items():
+            if sop_uid in decided and decided[sop_uid][1] > known:
+                continue  # it is about to be told, and will obey
+            why = "as was decided before" if sop_uid in decided else f"received first, here or at {self._partner.name}"
+            content = Content(sop_uid=sop_uid, digest=digest, role=role)
+            self._decider(why).decide(OperationKind.VERSION, study_of[digest], [content])
+
+    def _decider(self, reason: str) -> Decider:
+        return Decider(
+            who=self._node.settings.aet,
+            reason=reason,
+            now=datetime.now(UTC),
+            operations=self._node.instances.operations,
+            volumes=self._node.volumes(),
+        )
 
 
-def _chosen(operation: Operation) -> tuple[str, ...]:
-    """The SOP Instance UIDs of which an operation made one content the current one."""
-    return tuple(one.sop_uid for one in operation.objects) if operation.kind is OperationKind.VERSION else ()
+def _decided(operations: Iterable[Operation]) -> dict[str, tuple[str, int]]:
+    """Which content was made the current one under a SOP Instance UID last, and by the operation of which counter."""
+    versions = (one for one in operations if one.kind is OperationKind.VERSION)
+    ordered = sorted(versions, key=lambda one: one.stamp)
+    return {content.sop_uid: (content.digest, one.counter) for one in ordered for content in one.objects}
 
 
 def _destination(node: Node, partner: Partner) -> Destination:

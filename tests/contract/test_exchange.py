@@ -36,8 +36,9 @@ from pacs_server.cluster.pair import (
     by_series,
     compare,
     content_of,
-    first_received,
+    differing,
     series_asked_for,
+    to_agree_on,
 )
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
@@ -356,6 +357,18 @@ def test_of_contents_that_each_site_took_first_both_choose_the_one_that_came_fir
     ours: list[Any], theirs: list[Any], first: tuple[str, str] | None
 ) -> None:
     here, there = (content(*(held(*one) for one in side)) for side in (ours, theirs))
-    assert first_received(here, there) == ({"1.2.3.1.1": first} if first else {})
-    other = first_received(there, here)
+    assert to_agree_on(here.held, there.held, {}) == ({"1.2.3.1.1": first} if first else {})
+    other = to_agree_on(there.held, here.held, {})
     assert [digest for digest, _ in other.values()] == ([first[0]] if first else [])
+
+
+@pytest.mark.parametrize("roles", [("version", "version"), ("encoding", "version")])
+def test_what_was_decided_comes_before_what_was_received_first(roles: tuple[str, str]) -> None:
+    ours, theirs = (
+        content(held("a", "current", 0), held("b", roles[0], 9)),
+        content(held("b", "current", 2), held("a", roles[1], 8)),
+    )
+    assert differing(ours, theirs) == {"1.2.3.1.1"}
+    assert to_agree_on(ours.held, theirs.held, {"1.2.3.1.1": "b"}) == {"1.2.3.1.1": ("b", roles[0])}
+    assert to_agree_on(ours.held, ours.held, {"1.2.3.1.1": "b"}) == {}
+    assert differing(ours, content(*ours.held[:1])) == set()

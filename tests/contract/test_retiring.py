@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
-from support.samples import Sample, tiny
+from support.samples import Sample, tiny, write
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
@@ -17,8 +17,9 @@ from pacs_server.archive.operations import learn, synchronise
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import UNIQUE_KEY, Level
+from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.matching import query_from_keywords
-from pacs_server.dicom.operations import Fate, OperationKind
+from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
@@ -337,6 +338,50 @@ def test_a_hold_of_a_study_names_what_of_it_is_in_the_trash_in_as_many_operation
     holds = list(retire.hold([first[0].study_uid, second[0].study_uid], site.decider()))
     assert [len(one.objects) for one in holds] == [3, 1, 0]
     assert set(site.uids()) == {*uids_of(first), *uids_of(second)}
+
+
+def choice(sample: Sample, digest: str, counter: int) -> Operation:
+    """What another site decided about the contents under one SOP Instance UID."""
+    return Operation(
+        counter=counter,
+        site_id="abc",
+        kind=OperationKind.VERSION,
+        study_uid=sample.study_uid,
+        objects=(Content(sop_uid=sample.sop_uid, digest=digest, role="version"),),
+        at=NOW,
+        who="admin",
+        reason="better",
+    )
+
+
+def current(site: Deleting, sop_uid: str) -> list[str]:
+    return [one.digest for one in site.instances.known(sop_uid, "").objects if one.role == "current"]
+
+
+def digest_of(sample: Sample) -> str:
+    hasher = ObjectHasher(sample.transfer_syntax)
+    hasher.update(memoryview(sample.data_set))
+    return str(hasher.digest())
+
+
+def test_a_content_that_was_chosen_before_it_came_here_is_the_current_one(site: Deleting, tmp_path: Path) -> None:
+    first = site.store(tiny(1), tiny(2))
+    chosen = write(tiny(1, ImageComments="better"), tmp_path / "chosen.dcm")
+    site.operations.record(choice(chosen, digest_of(chosen), 5), missed=(), now=NOW)
+    assert current(site, chosen.sop_uid) == [digest_of(first[0])]
+    site.receive([chosen.path])
+    assert current(site, chosen.sop_uid) == [digest_of(chosen)]
+    assert [row[2] for row in site.counts()[1]] == [2]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_choices_for_one_uid_in_two_studies_the_later_one_holds(site: Deleting, order: tuple[int, int]) -> None:
+    uid = tiny(1).SOPInstanceUID
+    samples = site.store(*(tiny(1, study=study, SOPInstanceUID=uid) for study in "ab"))
+    made = [choice(sample, digest_of(sample), 5 + place) for place, sample in enumerate(samples)]
+    for place in order:
+        site.operations.record(made[place], missed=(), now=NOW)
+    assert current(site, uid) == [digest_of(samples[1])]
 
 
 def forget_operations(index: Index) -> None:

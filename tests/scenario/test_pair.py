@@ -151,6 +151,36 @@ def test_both_go_on_while_they_cannot_reach_each_other_and_are_the_same_afterwar
         wait_for(lambda: not {one.sop_uid for one in gone} & left(), "the files to go", timeout_s=HEALED_S)  # noqa: B023
 
 
+def test_both_show_the_same_content_although_it_was_chosen_or_came_while_they_could_not_reach_each_other(
+    pair: Pair, tmp_path: Path
+) -> None:
+    tokyo, osaka = pair.both
+    (chosen,) = take_in(tokyo, tmp_path / "chosen", tiny("chosen", study="chosen"))
+    pair.become_equal()
+    pair.cut()
+    take_in(tokyo, tmp_path / "better", tiny("chosen", study="chosen", ImageComments="better"))
+    better = next(row for row in tokyo.report("conflicts", "show", chosen.sop_uid) if row["role"] == "version")
+    tokyo.pacs("version", "use", chosen.sop_uid, better["digest"], "--reason", "better")
+    # One SOP Instance UID in two studies, each of which was the first on its site.
+    twice = tiny("twice").SOPInstanceUID
+    for archive in pair.both:
+        take_in(archive, tmp_path / f"twice-{archive.aet}", tiny("twice", study=archive.aet, SOPInstanceUID=twice))
+    pair.mend()
+    pair.become_equal()
+
+    def current(each: Archive, uid: str) -> list[str]:
+        return [row["digest"] for row in each.report("conflicts", "show", uid) if row["role"] == "current"]
+
+    for uid in (chosen.sop_uid, twice):
+        wait_for(
+            lambda uid=uid: current(tokyo, uid) == current(osaka, uid),  # type: ignore[misc]
+            "the same to be current",
+            timeout_s=HEALED_S,
+            every_s=0.5,
+        )
+    assert current(osaka, chosen.sop_uid) == [better["digest"]]
+
+
 def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_other(pair: Pair, tmp_path: Path) -> None:
     tokyo, osaka = pair.both
     samples = take_in(tokyo, tmp_path / "in", *(tiny(f"lost{n}", study=f"lost{n % 5}") for n in range(40)))

@@ -127,7 +127,7 @@ def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], n
     for partner in partners:
         if one.trashed_by > partner.acknowledged:
             return f"partner {partner.name} does not know yet that it was deleted"
-        if partner.exchanged_at is None or now - partner.exchanged_at > _TOLD_WITHIN:
+        if partner.exchanged_at is None or abs(now - partner.exchanged_at) > _TOLD_WITHIN:
             return f"partner {partner.name} was not heard of for {_TOLD_WITHIN.seconds // 60} minutes"
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -24,6 +25,8 @@ from pacs_server.storage.volume import VolumeState
 
 _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0
+# Less is made good by waiting.
+_PUT_BACK_S: Final = 5.0
 
 
 def keep_house(
@@ -52,8 +55,9 @@ def keep_house(
         liaison.start()
         states: Mapping[str, VolumeState] = {}
         trouble = log.Recurring("volumes not checked", "volumes checked again")
+        clock = PutBack()
         while not is_stopped(_LOOK_EVERY_S):
-            states = _watch_volumes(node, states, trouble)
+            states = _watch_volumes(node, {} if clock.was_put_back() else states, trouble)
         runner.stop()
         forwarder.stop()
         replicator.stop()
@@ -61,6 +65,20 @@ def keep_house(
         ended = [liaison.stop(), *(one.ended(_FORWARDING_S) for one in (forwarder, replicator, depositor))]
         runner.leave()
         return all(ended)
+
+
+class PutBack:
+    """Notices that the clock of this machine was put back. What was owed before seems to be due only once it shows
+    that time again, in days perhaps, and is tried at once instead, as after a start.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_s = time.time() - time.monotonic()
+
+    def was_put_back(self) -> bool:
+        """Whether it was since this was asked last."""
+        before_s, self._ahead_s = self._ahead_s, time.time() - time.monotonic()
+        return before_s - self._ahead_s > _PUT_BACK_S
 
 
 def _watch_volumes(node: Node, before: Mapping[str, VolumeState], trouble: log.Recurring) -> Mapping[str, VolumeState]:

@@ -121,7 +121,7 @@ class Liaison:
     def _keep_logs_equal(self, partner: Partner, hello: Hello) -> None:
         """Exchange where the partner knows other things, and note now and then that it knows the same."""
         now, state = datetime.now(UTC), self._state()
-        is_known = partner.exchanged_at is not None and now - partner.exchanged_at < _NOTED_EVERY
+        is_known = partner.exchanged_at is not None and abs(now - partner.exchanged_at) < _NOTED_EVERY
         if hello.logs != state or self._told.get(partner.name) != state or not is_known:
             exchange_logs(self._node, partner, now)
             self._told[partner.name] = self._state()
@@ -162,9 +162,9 @@ class Liaison:
 def comparison_is_due(compared_at: datetime | None, now: datetime, *, has_duty: bool) -> bool:
     """Whether it is time to compare with a partner, by the clock of the wall `now`: once a night, and at once when that
     was never done. One node of a site does so; another only where that one has not, late in the night, because it may
-    not reach the partner.
+    not reach the partner. A comparison of days to come was noted by a clock that was wrong.
     """
-    if compared_at is not None and now - compared_at <= _NIGHTLY:
+    if compared_at is not None and abs(now - compared_at) <= _NIGHTLY:
         return False
     if has_duty:
         return compared_at is None or now.hour < _NIGHT_ENDS

@@ -173,10 +173,10 @@ class SurvivalNotes:
 
         Raises: IndexUnavailable.
         """
-        if now - self._looked_at < _LOOK_EVERY:
+        if abs(now - self._looked_at) < _LOOK_EVERY:
             return
         self._looked_at = now
-        if now - self._counted_at >= _COUNT_EVERY:
+        if abs(now - self._counted_at) >= _COUNT_EVERY:
             self._spread, self._counted_at = count_copies(self._node), now
         told = standing(self._node, self._spread, server=socket.gethostname(), table=mount_table(), others=others)
         state = told.site, told.gone, self._counted_at

@@ -460,6 +460,7 @@ def test_a_hold_of_another_site_that_came_before_a_deletion_brings_back_what_was
         (0, NOW, "partner osaka does not know yet that it was deleted"),
         (1, None, "partner osaka was not heard of for 10 minutes"),
         (1, NOW - timedelta(minutes=11), "partner osaka was not heard of for 10 minutes"),
+        (1, NOW + timedelta(days=3), "partner osaka was not heard of for 10 minutes"),
         (1, NOW, ""),
     ],
 )

@@ -81,6 +81,7 @@ def test_a_node_alone_has_every_duty() -> None:
         (timedelta(hours=24), 4, True, True),  # the node whose duty it is has not: it may not reach the partner
         (timedelta(hours=24), 7, False, False),
         (timedelta(hours=2), 4, False, False),  # it was done this night
+        (timedelta(hours=-72), 4, True, True),  # by a clock that was wrong
     ],
 )
 def test_sites_are_compared_by_one_node_once_a_night_and_by_another_only_when_that_one_has_not(

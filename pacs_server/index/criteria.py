@@ -253,9 +253,9 @@ def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
     (first_day, last_day), (first_time, last_time) = predicate.dates, predicate.times
     conditions = []
     if first_day is not None:
-        conditions += [day >= first_day, or_(day > first_day, clock >= (first_time or ""))]
+        conditions += [day >= first_day, or_(day > first_day, clock >= first_time) if first_time else true()]
     if last_day is not None:
-        conditions += [day <= last_day, or_(day < last_day, clock <= (last_time or _GREATEST))]
+        conditions += [day <= last_day, or_(day < last_day, clock <= last_time) if last_time else true()]
     return and_(*conditions)
 
 

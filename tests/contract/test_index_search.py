@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
+from support.raw_objects import element
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.charset import decode
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.matching import Manner, Model, parse_query, query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
@@ -230,6 +231,24 @@ def test_patients_who_are_found_by_their_names_come_in_one_order_from_every_data
     in_the_order_of_their_rows = [one for one in uids(search, Level.PATIENT) if one in found]
     assert found == in_the_order_of_their_rows
     assert {"S0", "S1", "S2", "S3"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("dates", "times", "found"),
+    [
+        ("20260301-20260302", "-1030", ["1.2.7"]),  # from the beginning of the 1st, at whatever time that one was
+        ("20260228-20260301", "1030-", ["1.2.7"]),
+        ("20260301-20260302", "0000-", []),
+        ("20260228-20260301", "-2359", []),
+    ],
+)
+def test_a_study_without_a_time_is_of_each_whole_day_of_a_range_of_moments(
+    index: Index, search: Search, dates: str, times: str, found: list[str]
+) -> None:
+    Instances(index).record(arrival("1.2.7.1", study="1.2.7", study_date="20260301", study_time=None))
+    keys = element(0x00080020, "DA", dates) + element(0x00080030, "TM", times) + element(0x00080052, "CS", "STUDY")
+    query = parse_query(keys, EXPLICIT_LE, Model.STUDY_ROOT, manner=Manner(combines_moments=True))
+    assert [row[0] for row in search.find(query, (BY_KEYWORD["StudyInstanceUID"],))] == found
 
 
 def test_a_limit_ends_the_answers(search: Search) -> None:

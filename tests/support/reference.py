@@ -108,8 +108,9 @@ def _moment_fits(data_set: Dataset, days: str, times: str, day: str, time: str) 
     (first_day, last_day), (first_time, last_time) = (
         (text.partition("-")[0], text.partition("-")[2]) if "-" in text else (text, text) for text in (days, times)
     )
-    if not clock:
-        return (not first_day or value > first_day) and (not last_day or value < last_day)
+    if not clock:  # it may be before or after a moment of its day, but is of a whole day
+        is_after = not first_day or value > first_day or (value == first_day and not first_time)
+        return is_after and (not last_day or value < last_day or (value == last_day and not last_time))
     moment = value + clock
     low = first_day + _filled(first_time, _GREATEST_TIME, "0")
     high = last_day + _filled(last_time, _GREATEST_TIME, "9")

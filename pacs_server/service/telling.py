@@ -62,10 +62,15 @@ def forget_workers(data_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def of_associations(provider: Provider) -> dict[str, Any]:
-    """How many associations a process served, and those that are open now."""
+def served_before(data_dir: Path, number: int) -> int:
+    """How many associations the process served in whose place a new one is; of its last second some may lack."""
+    return int(_read(data_dir / _WORKER.format(number)).get("served", 0))
+
+
+def of_associations(provider: Provider, *, before: int) -> dict[str, Any]:
+    """How many associations a process served, with the one `before` in its place, and those that are open now."""
     return {
-        "served": provider.served,
+        "served": before + provider.served,
         "associations": [_told(number, session) for number, session in provider.sessions()],
     }
 

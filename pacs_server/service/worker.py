@@ -22,7 +22,7 @@ from pacs_server.service.attendant import Attendant
 from pacs_server.service.board import Board
 from pacs_server.service.fetching import fetch_back
 from pacs_server.service.presence import presence
-from pacs_server.service.telling import of_associations, worker_teller
+from pacs_server.service.telling import of_associations, served_before, worker_teller
 from pacs_server.settings import Settings
 
 DRAIN_S: Final = 30.0
@@ -77,9 +77,9 @@ def serve_associations(
             listener.start()
         attendant.start()
         threading.Thread(target=_watch_volumes, args=(node,), name="volumes", daemon=True).start()
-        teller = worker_teller(settings.data_dir, number)
+        teller, before = worker_teller(settings.data_dir, number), served_before(settings.data_dir, number)
         while not is_stopped(LOOK_EVERY_S):
-            teller.tell(of_associations(provider))
+            teller.tell(of_associations(provider, before=before))
             _write_down(node, provider.doorkeeper)
         attendant.stop()
         for listener in listeners:

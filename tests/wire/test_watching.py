@@ -187,8 +187,9 @@ def test_the_process_that_watches_is_replaced_and_goes_on_counting(archive: Arch
 
 def test_counters_go_on_when_processes_are_killed(archive: Archive) -> None:
     name = 'pacs_stored_objects_total{peer="CT1"}'
-    before = metrics(archive)[name]
+    before, served = metrics(archive)[name], archive.report("status")["server"]["served"]
     family = children(archive.pid)
+    told = {path: path.stat().st_ino for path in archive.data.glob("serve-*.json")}
     for pid in family[:-1]:  # the last one watches, and was replaced before
         os.kill(pid, signal.SIGKILL)
 
@@ -199,6 +200,8 @@ def test_counters_go_on_when_processes_are_killed(archive: Archive) -> None:
 
     wait_for(is_replaced, "the processes to be replaced", timeout_s=SOON_S)
     wait_for(lambda: not reasons(archive), "the server to be ready again", timeout_s=SOON_S)
+    wait_for(lambda: all(path.stat().st_ino != was for path, was in told.items()), "all to tell", timeout_s=SOON_S)
+    assert archive.report("status")["server"]["served"] == served > 0
 
 
 def set_draining(archive: Archive, draining: Draining | None) -> None:

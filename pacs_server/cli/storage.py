@@ -219,6 +219,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     from pacs_server.cluster.roster import lives
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode
+    from pacs_server.service.reconciling import note_losses
     from pacs_server.service.telling import serving
 
     with invocation.node() as node:
@@ -228,6 +229,10 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
         )
         if is_served and row.mode is not VolumeMode.DRAINING:
             raise Refused(f"a server may be writing to {name} at this moment: first pacs storage drain {name} --yes")
+        if yes:
+            for volume in node.volumes():
+                if volume.spec.id != row.id and volume.check().is_readable:
+                    note_losses(node, volume)
         _refuse_only_copies(node, row)
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")

@@ -190,24 +190,31 @@ class Copies:
 
         Raises: IndexUnavailable.
         """
+        self._mark_damaged(volume_id, [path], reason, now, f"a copy is damaged: volume {volume_id}, {path}: {reason}")
+
+    def mark_lost(self, volume_id: str, paths: Sequence[str], reason: str, now: datetime) -> None:
+        """The same of several copies whose files are not there any more, told as one. Raises: IndexUnavailable."""
+        self._mark_damaged(volume_id, paths, reason, now, f"copies are lost: volume {volume_id}: {reason}")
+
+    def _mark_damaged(self, volume_id: str, paths: Sequence[str], reason: str, now: datetime, detail: str) -> None:
         told: list[Event] = []
         with self._index.write_cursor(told) as cursor:
-            values = {"volume": volume_id, "place": path, "reason": reason[:500]}
-            changed = self._damaged.on(cursor, values).rowcount
+            values = {"volume": volume_id, "reason": reason[:500]}
+            changed = sum(self._damaged.on(cursor, values | {"place": path}).rowcount for path in paths)
             if changed:
-                found = f"a copy is damaged: volume {volume_id}, {path}: {reason}"
                 failed = EventOutcome.FAILED
-                told.append(Event(kind=EventKind.ALERT, at=now, outcome=failed, who="server", count=1, detail=found))
+                told.append(
+                    Event(kind=EventKind.ALERT, at=now, outcome=failed, who="server", count=changed, detail=detail)
+                )
         if changed:
             with self._index.write() as connection:
                 today = now.date().isoformat()
                 goes_on = (volumes.c.damaged_on == today) | (volumes.c.damaged_count >= MANY_DAMAGED)
-                count = case((goes_on, volumes.c.damaged_count + 1), else_=1)
+                count = case((goes_on, volumes.c.damaged_count + changed), else_=changed)
                 counted = update(volumes).where(volumes.c.id == volume_id)
                 connection.execute(counted.values(damaged_count=count, damaged_on=today))
-                if connection.execute(select(volumes.c.damaged_count).where(volumes.c.id == volume_id)).scalar() == (
-                    MANY_DAMAGED
-                ):
+                known = connection.execute(select(volumes.c.damaged_count).where(volumes.c.id == volume_id)).scalar()
+                if known is not None and known - changed < MANY_DAMAGED <= known:
                     note_change(connection)
 
     def least_verified(self, volume_id: str, *, before: datetime, limit: int) -> list[CopyToVerify]:

@@ -19,6 +19,17 @@ from pacs_server.index.statements import Statement
 from pacs_server.index.tables import CONTENT, copies, instances, series, studies
 
 _BATCH: Final = 1000
+_NEWEST: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCopy:
+    """A good copy by its volume's order of recording, and the series that it belongs to."""
+
+    path: str
+    size_bytes: int
+    study_uid: str
+    series_uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +85,27 @@ class Holdings:
             if len(rows) < _BATCH:
                 return
             last = rows[-1].id
+
+    def newest_first(self, volume_id: str) -> Iterator[list[RecordedCopy]]:
+        """The good copies of a volume in portions, those first that were recorded last. Raises: IndexUnavailable."""
+        # By the rows of all volumes: named as it is, SQLite would look for all copies of this one, and sort them.
+        here = copies.c.volume_id.concat("") == volume_id
+        wanted = (
+            select(copies.c.path, instances.c.size_bytes, studies.c.study_uid, series.c.series_uid)
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(here, GOOD)
+            .order_by(copies.c.id.desc())
+        )
+        with self._index.read() as connection:
+            last: int = connection.execute(select(func.coalesce(func.max(copies.c.id), 0))).scalar_one()
+        for row in range(last, 0, -_NEWEST):
+            with self._index.read() as connection:
+                found = connection.execute(wanted.where(copies.c.id.between(row - _NEWEST + 1, row))).mappings()
+                portion = [RecordedCopy(**one) for one in found]
+            if portion:
+                yield portion
 
     def forget_spare(self, held: HeldCopy, volume_id: str) -> bool:
         """Remove the row of one copy, if another one of its object is not known to be damaged or an archive server

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
+from pacs_server import log
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import Finding, Ledger, adopt_deposits, reconcile
 from pacs_server.archive.releasing import put_back_unknown
+from pacs_server.archive.returning import note_lost
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
@@ -34,6 +36,17 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     yield from adopt_deposits(stubs, ledger_of(node, node.index), repair=repair)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
+
+
+def note_losses(node: Node, volume: Volume) -> None:
+    """Look whether a volume still has what was stored on it last, and owe the copies that it lost.
+
+    Raises: VolumeUnavailable when it cannot be read; IndexUnavailable.
+    """
+    now = datetime.now(UTC)
+    if lost := list(note_lost(volume, node.holdings, node.copies, now=now)):
+        log.warning("copies lost", volume=volume.spec.name, series=len(lost))
+        node.jobs.owe(JobKind.COPY, now, series=lost)
 
 
 def readable_volumes(node: Node) -> list[Volume]:

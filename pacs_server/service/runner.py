@@ -26,6 +26,7 @@ from pacs_server.service.checkpoints import DailyCheckpoint
 from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties
 from pacs_server.service.leaving import release_volume
+from pacs_server.service.reconciling import note_losses
 from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.survival import SurvivalNotes
 from pacs_server.service.tiers import NightlyMoves
@@ -147,7 +148,10 @@ class Runner:
                 self._survey(job)
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
-                return synchronise(volume, node.instances.operations, now=now) if volume is not None else ()
+                if volume is not None:
+                    problems = synchronise(volume, node.instances.operations, now=now)
+                    note_losses(node, volume)
+                    return problems
             case JobKind.AUDIT:
                 return export(node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
         return ()

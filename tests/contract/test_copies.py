@@ -14,6 +14,7 @@ from support.site import LATER, NOW, Site
 from pacs_server.archive.copies import complete, damage_of
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
+from pacs_server.archive.returning import note_lost
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.copies import Copies, Copy, KeptObject
@@ -313,3 +314,34 @@ def test_a_bit_that_flipped_before_the_data_set_is_noticed_and_the_file_is_what_
     assert [bool(damage) for damage in site.verify("a")] == [True]
     assert site.complete() == (1, ())
     assert path.read_bytes() == whole
+
+
+def lost(site: Site, name: str) -> list[tuple[str, str]]:
+    return list(note_lost(site.volumes[name], Holdings(site.index), site.copies, now=LATER))
+
+
+def test_a_volume_that_has_everything_has_lost_nothing_however_often_it_is_asked(site: Site) -> None:
+    site.take_in(3)
+    assert lost(site, "b") == lost(site, "b") == []
+    assert site.copies.count_damaged() == 0
+
+
+def test_what_a_volume_lacks_of_what_it_had_last_is_noted_once_and_made_again(site: Site) -> None:
+    site.take_in(5)
+    for number in (2, 3, 4):
+        site.file(number, "b").unlink()
+    series = site.samples[0].study_uid, site.samples[0].series_uid
+    assert lost(site, "b") == [series]
+    assert lost(site, "a") == lost(site, "b") == []
+    assert site.copies.count_damaged() == 3
+    assert site.complete() == (3, ())
+    assert site.verify("b") == [""] * 5
+
+
+def test_a_volume_that_lost_many_copies_is_not_trusted_until_somebody_has_looked(site: Site, index: Index) -> None:
+    site.take_in(12)
+    for number in range(12):
+        site.file(number, "b").unlink()
+    assert len(lost(site, "b")) == 1
+    counts = {row.name: row.damaged_count for row in Registry(index).volumes()}
+    assert counts == {"a": 0, "b": 12}

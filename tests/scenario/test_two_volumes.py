@@ -1,5 +1,6 @@
 """Two volumes, want 2, need 2, degraded 1, four senders; one volume fails under load, in each way in which one can."""
 
+import shutil
 import subprocess
 import threading
 import time
@@ -12,7 +13,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from support.faulty_volume import FaultyVolume, mounted
 from support.mounts import mount, on_tmpfs, unmount
-from support.samples import Sample, data_set_of
+from support.samples import Sample, data_set_of, tiny, write
 from support.senders import Sender, objects
 from support.server import COMMAND_S, LONG, Archive, files_below, wait_for
 
@@ -213,3 +214,47 @@ def heals(site: Site, acknowledged: list[Sample]) -> None:
     assert site.archive.pacs("verify", timeout_s=600).returncode == 0
     assert site.archive.stop() == 0
     assert "Traceback" not in site.archive.log_text(), site.archive.log_text()[-4_000:]
+
+
+def test_a_volume_that_comes_back_with_the_content_of_last_week_gets_what_it_lost_before_the_other_one_may_go(
+    site: Site, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    site.begin()
+    for part in (range(5), range(5, 9)):
+        folder = tmp_path / f"in-{part.start}"
+        folder.mkdir()
+        if part.start:
+            shutil.copytree(site.b, tmp_path / "last-week")
+        for number in part:
+            write(tiny(number), folder / f"{number}.dcm")
+        site.archive.pacs("import", str(folder))
+    before = {uid: path.read_bytes() for uid, path in site.files("b").items()}
+    site.b.rename(tmp_path / "gone")
+    wait_for(lambda: site.state("b") == "offline", "the volume is away")
+    (tmp_path / "last-week").rename(site.b)
+    wait_for(lambda: len(site.files("b")) == len(before), "the copies that were lost are made again")
+    assert {uid: path.read_bytes() for uid, path in site.files("b").items()} == before
+    site.archive.pacs("storage", "drain", "a", "--yes")
+    wait_for(
+        lambda: site.archive.report("storage", "show", "a")["only_copies"] == 0, "all have a copy on b that counts"
+    )
+    site.archive.pacs("storage", "remove", "a", "--yes")
+    site.archive.pacs("export", "StudyInstanceUID=*", "--to", str(tmp_path / "out"))
+    assert len(files_below(tmp_path / "out", "*.dcm")) == len(before)
+
+
+def test_a_volume_is_not_removed_for_copies_that_the_other_one_has_lost_while_no_server_looked(
+    site: Site, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    site.begin()
+    site.archive.stop()
+    write(tiny(1), tmp_path / "one.dcm")
+    site.archive.pacs("import", str(tmp_path / "one.dcm"))
+    (lost,) = site.files("b").values()
+    lost.unlink()
+    refused = site.archive.pacs("storage", "remove", "a", "--yes", expect=2)
+    assert "1 objects have no good copy but on a" in refused.stderr

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import copy_decisions, enforce_all
@@ -135,6 +136,31 @@ class Holdings:
             enter(connection, self._index, [(volume_id, path)], reason="of a purged object", due_at=now)
 
 
+def copies_unknown_to(beside: Index, index: Index) -> Iterator[tuple[str, str]]:
+    """The copies, by volume and path, that `index` has and `beside` has not, while others write. Raises:
+    IndexUnavailable.
+    """
+    last = 0
+    while True:
+        with index.read() as connection:
+            rows = _next_places(connection, last)
+        if not rows:
+            return
+        yield from _unknown(rows, beside)
+        last = rows[-1].id
+
+
+def _next_places(connection: Connection, last: int) -> Sequence[Any]:
+    """The next thousand of all copies, in order of their rows, so that nobody has ten million in memory."""
+    places = select(copies.c.id, copies.c.volume_id, copies.c.path).where(copies.c.id > last)
+    return connection.execute(places.order_by(copies.c.id).limit(_BATCH)).all()
+
+
+def _unknown(rows: Sequence[Any], beside: Index) -> Iterator[tuple[str, str]]:
+    known = Holdings(beside)
+    return ((row.volume_id, row.path) for row in rows if not known.holds(row.volume_id, row.path))
+
+
 def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None], now: datetime) -> None:
     """Make the content of `index` that of `beside`, in one transaction. What the site decided stays, and what was
     decided about objects takes effect on the new content; `beside` knows of it by then.
@@ -144,12 +170,13 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
 
     Raises: IndexUnavailable; nothing is changed then.
     """
-    known = Holdings(beside)
     with index.write_alone() as connection:
         copy_decisions(index, beside)  # what was purged and came again since has to be let in
-        for volume_id, path in connection.execute(select(copies.c.volume_id, copies.c.path)).all():
-            if not known.holds(volume_id, path):
+        last = 0
+        while rows := _next_places(connection, last):
+            for volume_id, path in _unknown(rows, beside):
                 catch_up(volume_id, path)
+            last = rows[-1].id
         for table in reversed(CONTENT):
             connection.execute(delete(table))
         with beside.read() as source:

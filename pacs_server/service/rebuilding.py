@@ -25,8 +25,9 @@ from pacs_server.archive.reconcile import (
     rows_without_file,
 )
 from pacs_server.archive.releasing import put_back_unknown
+from pacs_server.index.engine import Index
 from pacs_server.index.fields import copy_fields
-from pacs_server.index.holdings import replace_content
+from pacs_server.index.holdings import copies_unknown_to, replace_content
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.operations import copy_decisions
 from pacs_server.index.schema import open_current, upgrade
@@ -38,6 +39,8 @@ from pacs_server.storage.volume import Volume
 # Threads, not processes: docs/performance.md has the measurement.
 _READERS: Final = 4
 _AHEAD: Final = 64
+# What comes in the hours of a rebuild, then what comes in the minutes of the first round: so nobody waits for the rest.
+_ROUNDS: Final = 2
 _PORTION: Final = 100  # recorded together: one flush of the new index for so many files
 
 Placed: TypeAlias = tuple[Volume, FoundFile]
@@ -80,6 +83,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
 
         for _ in adopt_deposits(node.deposits.without_row(beside), ledger, repair=True):
             pass
+        _take_in_arrivals(node, beside, ledger)
         missed: list[Finding] = []
 
         def catch_up(volume_id: str, path: str) -> None:
@@ -169,6 +173,18 @@ def _lost_meanwhile(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Findi
             continue
         found = rows_without_file(volume, ledger, since=None, repair=True)
         yield from (finding for finding in found if finding.kind is FindingKind.MISSING)
+
+
+def _take_in_arrivals(node: Node, beside: Index, ledger: Ledger) -> None:
+    """Enter what came since the files were listed, while more comes. Where that is not possible now, it is tried once
+    more when nobody can write, and told then.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
+    """
+    for _ in range(_ROUNDS):
+        copy_decisions(node.index, beside)
+        for volume_id, path in copies_unknown_to(beside, node.index):
+            _adopt_now(node, volume_id, path, ledger)
 
 
 def _adopt_now(node: Node, volume_id: str, path: str, ledger: Ledger) -> Finding | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,12 @@ from support.samples import tiny
 
 from pacs_server.archive.reconcile import Finding, FindingKind
 from pacs_server.errors import VolumeUnavailable
+from pacs_server.index.engine import Index
+from pacs_server.index.holdings import replace_content
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import copies, instances, patients, series, studies
+from pacs_server.service import rebuilding
 from pacs_server.service.assemble import Node
 from pacs_server.service.decisions import delete, in_trash, purge, to_delete
 from pacs_server.service.rebuilding import files_as_received, rebuild_index
@@ -92,6 +95,12 @@ def mounts() -> Iterator[ExitStack]:
 def house(tmp_path: Path, new_url: Callable[[], str]) -> TwoVolumes:
     (tmp_path / "second").mkdir()
     return TwoVolumes(tmp_path / "data", new_url(), tmp_path / "second")
+
+
+@pytest.fixture(params=[0, 2], ids=["while nobody can write", "while others write"])
+def read_late(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came during a rebuild is read before the exchange of the content, or, what came last of all, within it."""
+    monkeypatch.setattr(rebuilding, "_ROUNDS", request.param)
 
 
 def came_in_this_order(house: TwoVolumes, before: set[Path], second: int) -> set[Path]:
@@ -198,6 +207,7 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     assert house.said() == before
 
 
+@pytest.mark.usefixtures("read_late")
 def test_an_object_that_was_purged_and_is_received_again_during_a_rebuild_is_in_the_index_afterwards(
     house: TwoVolumes,
 ) -> None:
@@ -213,6 +223,7 @@ def test_an_object_that_was_purged_and_is_received_again_during_a_rebuild_is_in_
     assert len([row for row in before if row[7] == sample.sop_uid]) == 2
 
 
+@pytest.mark.usefixtures("read_late")
 def test_an_object_on_a_volume_that_was_added_during_a_rebuild_is_in_the_index_afterwards(
     house: TwoVolumes, tmp_path: Path
 ) -> None:
@@ -228,6 +239,7 @@ def test_an_object_on_a_volume_that_was_added_during_a_rebuild_is_in_the_index_a
     assert len(before) == 5
 
 
+@pytest.mark.usefixtures("read_late")
 def test_a_damaged_file_in_whose_place_the_object_is_received_again_during_a_rebuild_is_in_the_index_afterwards(
     house: TwoVolumes,
 ) -> None:
@@ -241,6 +253,30 @@ def test_a_damaged_file_in_whose_place_the_object_is_received_again_during_a_reb
         house.take_in(tiny(1))
         assert list(findings) == []
     assert house.said() == before
+
+
+def test_nobody_waits_while_what_came_during_a_rebuild_is_read(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1), tiny(2))
+    plant_rubbish(house)
+    read_alone: list[str] = []
+
+    def noted(index: Index, beside: Index, catch_up: Callable[[str, str], None], now: datetime) -> None:
+        def noting(volume_id: str, path: str) -> None:
+            read_alone.append(path)
+            catch_up(volume_id, path)
+
+        replace_content(index, beside, noting, now)
+
+    monkeypatch.setattr(rebuilding, "replace_content", noted)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        house.take_in(*(tiny(number) for number in range(3, 30)))
+        before = house.said()
+        assert list(findings) == []
+    assert house.said() == before
+    assert read_alone == []
 
 
 def test_a_copy_that_moves_to_another_tier_during_a_rebuild_has_no_row_afterwards(house: TwoVolumes) -> None:

@@ -59,6 +59,7 @@ class Runner:
         self._worker = node_name(node.settings)
         self._roll = RollCall(node, datetime.now(UTC))
         self._purged_on: date | None = None
+        self._looked_on: dict[str, date] = {}
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
@@ -237,11 +238,19 @@ class Runner:
     def _verify(self) -> bool:
         """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
         days = self._node.settings.storage.verify_every_days
-        if days:
-            for volume in self._node.volumes():
-                if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
+        for volume in self._node.volumes():
+            if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
+                self._look_for_losses(volume)
+                if days:
                     self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
         return False
+
+    def _look_for_losses(self, volume: Volume) -> None:
+        """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away."""
+        today = datetime.now(UTC).date()
+        if self._looked_on.get(volume.spec.id) != today:
+            note_losses(self._node, volume)
+            self._looked_on[volume.spec.id] = today
 
     def _verify_volume(self, volume: Volume, before: datetime) -> None:
         node, limits = self._node, self._node.settings.storage

@@ -25,6 +25,7 @@ from pacs_server.index.registry import Policies, Policy, Registry
 from pacs_server.index.releases import Releases
 from pacs_server.index.tables import copies
 from pacs_server.service.deeds import verify_volumes
+from pacs_server.service.runner import Runner
 from pacs_server.storage.volume import Volume
 
 TWO = Policies(usual=Policy(want=2), of_peers={})
@@ -345,3 +346,18 @@ def test_a_volume_that_lost_many_copies_is_not_trusted_until_somebody_has_looked
     assert len(lost(site, "b")) == 1
     counts = {row.name: row.damaged_count for row in Registry(index).volumes()}
     assert counts == {"a": 0, "b": 12}
+
+
+def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_within_a_day(
+    tmp_path: Path, new_url: Callable[[], str]
+) -> None:
+    house = House(tmp_path / "data", new_url())
+    house.take_in(tiny(1), tiny(2))
+    with house.node() as node:
+        runner = Runner(node)
+        next(house.volume.rglob("*.dcm")).unlink()
+        runner._verify()
+        runner._verify()
+        assert node.copies.count_damaged() == 1
+        assert node.jobs.has(JobKind.COPY)
+        assert [row.damaged_count for row in node.registry.volumes()] == [1]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self
 
@@ -32,6 +32,7 @@ _TLS: Final = "tls"
 
 _RUNS: Final = PurePosixPath("runs")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
+_CLOCKS_DIFFER: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +128,17 @@ class BackupDirectory:
         return sorted(entry.name for entry in self.volume.entries(_RUNS) if entry.is_directory)
 
     def chosen(self, stamp: str) -> Summary:
-        """The run of this name, or without one the newest that is complete.
+        """The run of this name, or without one the newest that is complete. One that was taken in the future, by a
+        clock that was wrong, is newer than none of the others.
 
         Raises: UnknownName when there is none; Undecodable; VolumeUnavailable; CopyUnreadable.
         """
         stamps = self.stamps()
         if stamp and stamp not in stamps:
             raise UnknownName(f"{self.path} has no run {stamp}; pacs backup list shows those there are")
-        for one in (stamp,) if stamp else reversed(stamps):
+        by_now = stamp_of(datetime.now(UTC) + _CLOCKS_DIFFER)
+        newest_first = sorted(reversed(stamps), key=lambda one: one > by_now)
+        for one in (stamp,) if stamp else newest_first:
             if (summary := self.summary(one)) is not None:
                 return summary
         if stamp:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -329,6 +329,21 @@ def test_a_backup_says_that_it_was_never_verified_until_it_was(house: House, tar
     assert [summary.verified_at for _, summary, _ in backups_in(target) if summary] == [None]
     assert damages(target) == {}
     assert all(summary.verified_at for _, summary, _ in backups_in(target) if summary)
+
+
+def test_a_run_that_was_taken_by_a_clock_in_the_future_is_not_the_newest(house: House, target: Path) -> None:
+    def run_at(now: datetime) -> None:
+        with house.node() as node:
+            list(run_backup(node, house.config, target, with_objects=True, is_new=False, now=now))
+
+    house.take_in(tiny(1))
+    run_at(NOW + timedelta(days=3_650))
+    assert Verification(target, "").summary.counts["instances"] == 1, "where there is no other it is taken"
+    house.take_in(tiny(2))
+    run_at(NOW)
+    assert Verification(target, "").summary.counts["instances"] == 2
+    run_at(NOW - timedelta(days=1))
+    assert Verification(target, "").summary.taken_at == NOW
 
 
 @pytest.mark.parametrize("name", ["index.db", "pacs.yaml", "manifest.jsonl"])

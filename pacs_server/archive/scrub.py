@@ -34,7 +34,7 @@ def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[
 
     Raises: VolumeUnavailable when the volume goes away meanwhile; IndexUnavailable.
     """
-    while portion := copies.least_verified(volume.spec.id, before=before, limit=_PORTION):
+    while portion := copies.least_verified(volume.spec.id, before=before, now=clock(), limit=_PORTION):
         for one in portion:
             damage = damage_of(volume, one.path, one.digest)
             if damage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -31,6 +31,7 @@ from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
 _BATCH: Final = 1000
+_CLOCKS_DIFFER: Final = timedelta(days=1)
 ROUND: Final = "verification:"
 # Nothing is known against it.
 GOOD: Final = copies.c.damage.is_(None)
@@ -217,11 +218,13 @@ class Copies:
                 if known is not None and known - changed < MANY_DAMAGED <= known:
                     note_change(connection)
 
-    def least_verified(self, volume_id: str, *, before: datetime, limit: int) -> list[CopyToVerify]:
-        """Good copies of a volume that came before `before` and were not verified since, those first that never were.
+    def least_verified(self, volume_id: str, *, before: datetime, now: datetime, limit: int) -> list[CopyToVerify]:
+        """Good copies of a volume that came before `before` and were not verified since, those first that never were;
+        last those that came, or were verified, in the future, by a clock that was wrong then.
 
         Raises: IndexUnavailable.
         """
+        ahead = (now + _CLOCKS_DIFFER).isoformat()
         common = (
             select(
                 copies.c.path,
@@ -240,9 +243,10 @@ class Copies:
         # Those that were never verified lie in the order in which they came: the first tells whether any is old enough.
         never = common.where(copies.c.verified_at.is_(None)).order_by(copies.c.id)
         long_ago = common.where(copies.c.verified_at < before.isoformat()).order_by(copies.c.verified_at)
+        in_future = common.where(copies.c.verified_at > ahead).order_by(copies.c.verified_at)
         with self._index.read() as connection:
-            rows = [row for row in connection.execute(never) if row.received_at < before.isoformat()]
-            rows = rows or list(connection.execute(long_ago))
+            rows = [row for row in connection.execute(never) if not before.isoformat() <= row.received_at <= ahead]
+            rows = rows or list(connection.execute(long_ago)) or list(connection.execute(in_future))
         return [
             CopyToVerify(
                 path=row.path,

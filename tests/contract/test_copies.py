@@ -361,3 +361,19 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
         assert node.copies.count_damaged() == 1
         assert node.jobs.has(JobKind.COPY)
         assert [row.damaged_count for row in node.registry.volumes()] == [1]
+
+
+def test_copies_that_came_or_were_verified_while_the_clock_was_years_ahead_are_verified_once_it_is_right(
+    site: Site,
+) -> None:
+    ahead = NOW + timedelta(days=3_650)
+    site.samples = site.store(tiny(1))
+    site.samples += site.store(tiny(2), now=ahead)
+    (verified, _) = site.objects()
+    for copy in verified.copies:
+        site.copies.mark_verified([(copy.volume_id, copy.path)], ahead)
+    for number in (0, 1):
+        flip(site.file(number, "b"))
+    assert site.verify("a") == ["", ""]
+    assert site.verify("a") == []
+    assert sorted(map(bool, site.verify("b"))) == [True, True]

@@ -239,7 +239,7 @@ def test_copies_are_verified_by_one_node_alone(callers: tuple[Caller, Caller], f
     (volume,) = leader.node.volumes()
 
     def due() -> int:
-        return len(leader.node.copies.least_verified(volume.spec.id, before=LONG_AGO, limit=10))
+        return len(leader.node.copies.least_verified(volume.spec.id, before=LONG_AGO, now=NOW, limit=10))
 
     Runner(follower.node)._verify()
     assert due() == 1

@@ -43,14 +43,14 @@ def release(volume: Volume, path: str, releases: Releases, holdings: Holdings) -
         yield
         set_leaving(volume, place)
         yield
-    if holdings.holds(volume.spec.id, path):
+    if is_copy := holdings.holds(volume.spec.id, path):
         yield
         bring_back(volume, place)
     else:
         yield
         remove_left(volume, place)
     yield
-    releases.settled(volume.spec.id, path)
+    releases.settled(volume.spec.id, path, is_copy=is_copy)
 
 
 def put_back_unknown(volume: Volume, holdings: Holdings) -> None:

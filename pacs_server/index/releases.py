@@ -56,10 +56,15 @@ class Releases:
                 for volume_id, files, size_bytes, due_at in connection.execute(counted.order_by(releases.c.volume_id))
             ]
 
-    def settled(self, volume_id: str, path: str) -> None:
-        """Forget a file that was removed, or is a copy again. Raises: IndexUnavailable."""
+    def settled(self, volume_id: str, path: str, *, is_copy: bool) -> None:
+        """Forget a file that was removed; or one that `is_copy` again, unless it has stopped being one since.
+
+        Raises: IndexUnavailable.
+        """
         with self._index.write() as connection:
-            here = releases.c.volume_id == volume_id, releases.c.path == path
+            here = [releases.c.volume_id == volume_id, releases.c.path == path]
+            if is_copy:
+                here.append(select(copies.c.id).where(copies.c.volume_id == volume_id, copies.c.path == path).exists())
             connection.execute(delete(releases).where(*here))
 
 

@@ -143,6 +143,26 @@ def test_a_release_that_is_broken_off_at_any_step_is_ended_by_the_next(site: Rel
     assert (site.left(), site.releases.waiting()) == (["v1"], [])
 
 
+@pytest.mark.parametrize("steps", range(STEPS_OF_A_RELEASE + 1))
+def test_a_copy_that_is_one_again_and_is_given_up_once_more_at_any_step_of_its_release_leaves_all_the_same(
+    site: Releasing, steps: int
+) -> None:
+    site.take_in(1)
+    (held,) = site.objects()
+    (copy,) = [copy for copy in held.copies if copy.volume_id == site.a.spec.id]
+    path = site.drop(0)
+    site.copies.add(held, copy, NOW)
+    leaving = release(site.a, path, site.releases, site.holdings)
+    for _ in itertools.islice(leaving, steps):
+        pass
+    site.drop(0)
+    for _ in leaving:
+        pass
+    site.release()
+    assert site.left() == ["v1"]
+    assert site.releases.waiting() == []
+
+
 def test_what_is_leaving_and_nobody_knows_why_is_put_back(site: Releasing) -> None:
     site.take_in(1)
     path = site.file(0, "a")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from pacs_server.dicom.operations import Operation, from_text, to_text
-from pacs_server.errors import NotEnoughCopies, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Undecodable, VolumeUnavailable
 from pacs_server.storage.layout import operation_path
 from pacs_server.storage.records import keep_record, read_record
 from pacs_server.storage.volume import Volume
@@ -34,11 +35,20 @@ def keep_everywhere(operation: Operation, volumes: Iterable[Volume]) -> list[Vol
 
 def keep(operation: Operation, volume: Volume) -> None:
     """Write the file of an operation on one volume, flushed. One that is closed, full or draining takes it too: it is
-    small, and about what lies there.
+    small, and about what lies there. One that is damaged is replaced, another one of that name never: the index is
+    older than the volume, and gave a number anew.
 
     Raises: VolumeUnavailable.
     """
-    keep_record(volume, operation_path(operation.site_id, operation.counter, operation.at), to_text(operation))
+    path = operation_path(operation.site_id, operation.counter, operation.at)
+    if volume.has_file(path):
+        with suppress(Undecodable, CopyUnreadable):
+            if read(volume, path) != operation:
+                raise VolumeUnavailable(
+                    f"{path} on volume {volume.spec.name} is another operation, which the index does not know: pacs "
+                    "reconcile learns it"
+                )
+    keep_record(volume, path, to_text(operation))
 
 
 def read(volume: Volume, path: PurePosixPath) -> Operation:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from support.samples import Sample, tiny, write
 from support.site import LATER, NOW, Site
 
@@ -30,7 +30,8 @@ from pacs_server.index.releases import Releases
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.search import Search
-from pacs_server.index.site_tables import releases
+from pacs_server.index.site_tables import holds, operations, releases
+from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, patients, series, studies
 from pacs_server.index.trash import Held, Trash
 
@@ -483,3 +484,23 @@ def test_nothing_is_purged_before_every_partner_knows_that_it_was_deleted_and_wa
     assert retire.kept_because(one, AT_ONCE, [osaka], NOW) == reason
     purged = list(retire.purge([one], AT_ONCE, replace(site.decider(), partners=[osaka])))
     assert bool(purged) is not bool(reason)
+
+
+def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not_know(site: Deleting) -> None:
+    (sample,) = site.samples = site.store(tiny(1))
+    made = site.decider().decide(OperationKind.HOLD, sample.study_uid)
+    files = [path for path in site.folder.rglob("*.json") if path.parent.parent.parent.name == "ops"]
+    before = {path: path.read_bytes() for path in files}
+    assert len(before) == 2
+    with site.index.write() as connection:  # as it was in a dump of the day before
+        for table in (operations, holds):
+            connection.execute(delete(table))
+        connection.execute(delete(site_entries).where(site_entries.c.name == "operation counter"))
+    with pytest.raises(NotEnoughCopies, match="is another operation"):
+        site.decider().decide(OperationKind.DELETE, sample.study_uid, [site.found()[0].content])
+    assert {path: path.read_bytes() for path in files} == before
+    for volume in site.volumes.values():
+        learn(volume, site.operations, now=NOW)
+    assert [one.stamp for one in site.operations.of_study(sample.study_uid)] == [made.stamp]
+    site.decider().decide(OperationKind.RELEASE, sample.study_uid)
+    assert site.operations.holds() == []

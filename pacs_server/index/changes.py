@@ -58,10 +58,13 @@ class Change:
 
 
 class Changes:
-    """The log. May be used from any thread."""
+    """The log. May be used from any thread. The first change that is entered leaves out `leap` numbers, as the first
+    operation does (index/operations.py).
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self.leap = 0
         self._seen: object = None
         self.log = StampedLog(index, changes)
         self._insert = index.insert(changes).on_conflict_do_nothing()
@@ -121,8 +124,9 @@ class Changes:
     ) -> None:
         self._keep_others_out(connection)
         greatest = connection.execute(select(func.max(changes.c.counter))).scalar() or 0
+        leap, self.leap = self.leap, 0
         change = Change(
-            counter=greatest + 1,
+            counter=greatest + 1 + leap,
             site_id=site_id_of(connection),
             kind=kind,
             name=name,

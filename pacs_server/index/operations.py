@@ -47,10 +47,15 @@ class Hold:
 
 
 class Operations:
-    """The operations of the site. May be used from any thread."""
+    """The operations of the site. May be used from any thread.
+
+    The first that is decided leaves out `leap` numbers, other ones in each process: so a site that was set back to an
+    older state, by a snapshot of its machine perhaps, gives no number again that its partners know already.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self.leap = 0
         self.log = StampedLog(index, operations)
         self._insert = index.insert(operations).on_conflict_do_nothing()
         self._fates = Statement(
@@ -77,7 +82,8 @@ class Operations:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})  # a number is given once
             site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
-            counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1
+            leap, self.leap = self.leap, 0
+            counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1 + leap
             _set(connection, _COUNTER, str(counter))
         return Operation(
             counter=counter,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ from pacs_server.storage.volume import Volume, VolumeSpec
 # association begins with what holds at that moment.
 _SITE_STATE_AGE_S: Final = 1.0
 _EVERYBODY: Final = Admission()
+# Each process of a site enters what it decides behind a gap of its own in the numbers.
+_LEAP: Final = 4096
 
 
 class Node:
@@ -119,6 +122,7 @@ class Node:
         index.trail.command = command
         try:
             node = cls(settings, index)
+            node.instances.operations.leap, node.changes.leap = secrets.randbelow(_LEAP), secrets.randbelow(_LEAP)
             try:
                 yield node
             finally:

@@ -269,13 +269,18 @@ def _sends(node: Node) -> Iterator[Problem]:
 
 
 def _partners(node: Node) -> Iterator[Problem]:
-    """Partners that are away or whose clock differs."""
+    """Partners that are away, that objects do not get to, or whose clock differs."""
     from pacs_server.service.present import partners_of
 
-    partners = partners_of(node)
+    partners, failing = partners_of(node), node.outbox.failing()
     for one in partners:
         if one["problem"] and one["state"] != "paused":
             yield f"{one['name']}: {one['problem']}", f"pacs partner show {one['name']}"
+        elif (why := failing.get(str(one["name"]))) and one["state"] == "reachable":
+            yield (
+                f"{one['name']} does not get {one['behind_objects']} objects that it is owed: {why}",
+                f"pacs ae test {one['aet']}, then pacs jobs list",
+            )
         ahead_s = one["clock_ahead_s"]
         if isinstance(ahead_s, float) and abs(ahead_s) > _CLOCK_S:
             yield f"the clock of {one['name']} is {ahead_s:+.0f} s from ours", "set both by NTP"

@@ -98,6 +98,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "pacs storage list, then pacs.yaml": "pacs storage list で確かめ、pacs.yaml を直してください",
     "the clock of this node is {} s from that of the database": "このノードの時計は、データベースの時計と {0} 秒ずれています",
     "the clock of {} is {} s from ours": "{0} の時計は、こちらの時計と {1} 秒ずれています",
+    "{} does not get {} objects that it is owed: {}": "{0} に渡すべき {1} 件が届いていません: {2}",
+    "pacs ae test {}, then pacs jobs list": "pacs ae test {0} で確かめ、次に pacs jobs list を見てください",
     "set both by NTP": "両方を NTP で合わせてください",
     "{} was last seen at {}": "{0} が最後に確認されたのは {1} です",
     "pacs serve there; a week later it is forgotten":

@@ -84,6 +84,13 @@ class Outbox:
         with self._index.read() as connection:
             return connection.execute(owed).first() is not None
 
+    def failing(self) -> dict[str, str]:
+        """Of each partner that did not get what it is owed, more than once, why. Raises: IndexUnavailable."""
+        again = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.attempts > 1, jobs.c.error != ""
+        why = select(jobs.c.target, func.max(jobs.c.error)).where(*again).group_by(jobs.c.target)
+        with self._index.read() as connection:
+            return {name: error for name, error in connection.execute(why)}
+
     def series_owed(self, partner: str, *, limit: int) -> list[tuple[str, str]]:
         """The series that a partner is owed, by the UIDs of study and series. Raises: IndexUnavailable."""
         owed = jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == partner

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.dcmtk import free_port
 from support.link import certificate, ends, raw_link
+from support.samples import tiny, write
 from support.server import Archive, children, lives, wait_for
 
 from pacs_server.index.operations import Operations
@@ -271,3 +273,20 @@ def test_certificates_are_made_for_another_machine_and_warn_before_they_expire(
     site.pacs("tls", "init", "--dir", str(tmp_path / "second"), "--name", "a b", expect=2)
     site.pacs("tls", "init", "--dir", str(tmp_path / "second"), "--name", "pacs2")
     assert sorted(path.name for path in (tmp_path / "second").iterdir()) == ["ca.crt", "ca.key", "node.crt", "node.key"]
+
+
+def test_doctor_says_why_a_partner_that_is_reached_does_not_get_its_objects(
+    pair: tuple[Archive, Archive], tmp_path: Path
+) -> None:
+    tokyo, _ = pair
+    reaches(tokyo)
+    assert {row["check"]: row["result"] for row in tokyo.report("doctor", expect=(0, 12))}["partners"] == "good"
+    tokyo.add_peer("OSAKA", free_port())  # nothing listens there
+    tokyo.pacs("partner", "set", "osaka", "--aet", "OSAKA")
+    tokyo.pacs("import", str(write(tiny(1), tmp_path / "1.dcm").path))
+
+    def told() -> str | None:
+        checks = {row["check"]: row["result"] for row in tokyo.report("doctor", expect=(0, 12))}
+        return None if checks["partners"] == "good" else str(checks["partners"])
+
+    assert wait_for(told, "doctor to tell", timeout_s=LONG_S, every_s=0.5).startswith("osaka does not get 1 objects")

@@ -62,10 +62,12 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedChanges:
-    """The changes of AE titles and rules, but of those titles that are each site's own."""
+    """The changes of AE titles and rules, but of those titles that are each site's own. `who` is this node."""
 
     changes: Changes
     own: Collection[str]
+    now: datetime
+    who: str
 
     @property
     def log(self) -> StampedLog:
@@ -73,7 +75,10 @@ class SharedChanges:
         return self.changes.log
 
     def take(self, texts: Sequence[str]) -> None:
-        """Take over changes of the partner. Raises: Undecodable; IndexUnavailable."""
+        """Take over changes of the partner, after what admins changed here: else an earlier one of the partner would
+        undo what is not in the log yet. Raises: Undecodable; IndexUnavailable.
+        """
+        self.changes.note_own(now=self.now, who=self.who, without=self.own)
         self.changes.take(texts, without=self.own)
 
 

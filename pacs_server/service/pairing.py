@@ -113,7 +113,7 @@ def shared_logs(node: Node, now: datetime) -> dict[str, SharedLog]:
     operations = node.instances.operations
     return {
         OPERATIONS: Decisions(operations=operations, volumes=node.volumes(), now=now),
-        CHANGES: SharedChanges(changes=node.changes, own=own_titles(node)),
+        CHANGES: SharedChanges(changes=node.changes, own=own_titles(node), now=now, who=socket.gethostname()),
     }
 
 

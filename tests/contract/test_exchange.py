@@ -40,6 +40,7 @@ from pacs_server.cluster.pair import (
     series_asked_for,
     to_agree_on,
 )
+from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.changes import PREFERENCE, Changes
@@ -47,6 +48,7 @@ from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
 from pacs_server.index.outbox import Outbox
+from pacs_server.index.registry import Peer, Registry
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.sentinel import adopt
@@ -71,7 +73,7 @@ class Site:
     def logs(self) -> dict[str, SharedLog]:
         return {
             "operations": Decisions(operations=self.operations, volumes=[self.volume], now=NOW),
-            "changes": SharedChanges(changes=self.changes, own=()),
+            "changes": SharedChanges(changes=self.changes, own=(), now=NOW, who="a"),
         }
 
     def decide(self, kind: OperationKind, study: str = "1.2.3") -> Operation:
@@ -149,6 +151,26 @@ def test_two_logs_are_the_same_after_an_exchange_in_whichever_direction(sites: t
     between = Between(osaka)
     exchange(cast(Link, between), tokyo.logs())
     assert between.asked == [LOG, LOG]
+
+
+def test_what_an_admin_changed_a_moment_ago_is_not_lost_to_what_the_partner_tells(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    old, new = (
+        Peer(aet=AeTitle("CT1"), host=host, port=104, rights=frozenset(), sources=())
+        for host in ("10.0.0.1", "10.0.0.2")
+    )
+    for _ in range(3):
+        osaka.changes.record(PREFERENCE, "", {"site": "x"}, now=NOW, who="a")
+    Registry(tokyo.index).save_peer(old)
+    tokyo.changes.note_own(now=NOW, who="a")
+    Registry(osaka.index).save_peer(new)  # which is not in its log yet
+    exchange(link_to(osaka), tokyo.logs())
+    assert Registry(tokyo.index).peers() == Registry(osaka.index).peers() == [new]
+    Registry(tokyo.index).remove_peer("CT1")
+    osaka.changes.record(PREFERENCE, "", {"site": "y"}, now=NOW, who="a")
+    exchange(link_to(osaka), tokyo.logs())
+    exchange(link_to(osaka), tokyo.logs())
+    assert Registry(osaka.index).peers() == []
 
 
 def test_what_became_known_out_of_its_order_is_found_by_comparing_places(sites: tuple[Site, Site]) -> None:

@@ -266,6 +266,9 @@ def _copies(node: Node) -> Iterator[Problem]:
 def _sends(node: Node) -> Iterator[Problem]:
     if dead := node.sendings.open_counts()["dead"]:
         yield f"{dead} objects were refused by their destination", "pacs send list"
+    for one in node.sendings.backlogs():
+        if one.waiting and one.is_failing:
+            yield f"{one.waiting} objects wait for {one.destination}: {one.error}", f"pacs doctor {one.destination}"
 
 
 def _partners(node: Node) -> Iterator[Problem]:

@@ -112,6 +112,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} objects have fewer copies than are wanted": "コピーが求める数に足りないオブジェクトが {0} 件あります",
     "{} copies are damaged": "破損したコピーが {0} 件あります",
     "{} did not give back {} objects that it keeps": "{0} が、保管している {1} 件を戻しませんでした",
+    "{} objects wait for {}: {}": "{1} への送信を {0} 件が待っています: {2}",
     "{} objects were refused by their destination": "{0} 件が送信先に断られました",
     "a failover to {} is unfinished": "{0} への切り替えが途中です",
     "pacs failover to {}, or pacs failover abandon":

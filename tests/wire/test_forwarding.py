@@ -100,6 +100,8 @@ def test_a_dead_and_a_refusing_destination_delay_no_other_and_nothing_is_forgott
     dead = backlog(source, "DEAD")
     assert (dead["waiting"], dead["sent"], dead["dead"]) == (len(cts + others), 0, 0)
     assert "nothing listens" in dead["error"]
+    told = [row["result"] for row in source.report("doctor", expect=12) if row["check"] == "sends"]
+    assert any(one.startswith(f"{len(cts + others)} objects wait for DEAD: ") for one in told), told
     letters = source.report("send", "list", "--dead")
     assert {letter["uid"] for letter in letters} == {sample.sop_uid for sample in others}
     assert all("no context for SOP class" in letter["reason"] for letter in letters)

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import re
 import socket
 import struct
@@ -26,6 +27,9 @@ BATCH = 250
 # What an archive may take to end an association on which nothing more comes: every phase in turn, and its last PDU.
 DEADLINE_S = PATIENCE * 30 + LIMITS.association_timeout_s + LIMITS.pdu_timeout_s + LIMITS.idle_timeout_s
 _ANSWER_S = 0.15 * PATIENCE
+# Each process remembers how it answers so many different queries: after 40,000 associations it had grown by 36 MiB,
+# and after 65,000 by no more.
+MAY_GROW_BYTES = (48 << 20) * (1 + (os.cpu_count() or 1))
 _ENDED = re.compile(r" (?:connection|association) number=.* address=(127\.[\d.]+) .*ended=")
 
 
@@ -153,7 +157,10 @@ def _seeds(chosen: argparse.Namespace) -> Iterator[int]:
 def _play_all(seeds: Iterable[int], keep: Path | None) -> int:
     played, failed = 0, 0
     numbers, seeds = count(), iter(seeds)
-    with TemporaryDirectory(prefix="fuzz-") as folder, watched(Path(folder, "outside")) as archive:
+    with (
+        TemporaryDirectory(prefix="fuzz-") as folder,
+        watched(Path(folder, "outside"), may_grow_bytes=MAY_GROW_BYTES) as archive,
+    ):
         while batch := list(islice(seeds, BATCH)):
             for one, why in failures(archive, [(next(numbers), script(seed)) for seed in batch]):
                 failed += 1

@@ -222,6 +222,11 @@ def _text(values: dict[int, bytes], element: int) -> str:
     return value.rstrip(b"\0 ").decode("latin-1") if value else ""
 
 
+def _title(values: dict[int, bytes], element: int) -> str:
+    """An AE title, whose leading spaces are padding too. Source: PS3.5 table 6.2-1."""
+    return _text(values, element).lstrip(" ")
+
+
 # What a command tells beside its field: the name in `Command`, and how it is read.
 _TOLD: Final[dict[int, tuple[str, Callable[[dict[int, bytes], int], int | str]]]] = {
     _MESSAGE_ID: ("message_id", _number),
@@ -230,8 +235,8 @@ _TOLD: Final[dict[int, tuple[str, Callable[[dict[int, bytes], int], int | str]]]
     _AFFECTED_INSTANCE: ("affected_sop_instance", _text),
     _REQUESTED_CLASS: ("requested_sop_class", _text),
     _REQUESTED_INSTANCE: ("requested_sop_instance", _text),
-    _MOVE_DESTINATION: ("move_destination", _text),
-    _ORIGINATOR: ("move_originator", _text),
+    _MOVE_DESTINATION: ("move_destination", _title),
+    _ORIGINATOR: ("move_originator", _title),
     _ORIGINATOR_MESSAGE: ("move_originator_message_id", _number),
     _PRIORITY: ("priority", _number),
     _STATUS: ("status", _number),

@@ -46,12 +46,13 @@ def test_row_42_a_move_to_ourselves_or_to_nobody_is_refused(ill_treated: Watched
         peer.release()
 
 
-def test_row_42_a_move_to_ourselves_under_a_registered_title_is_refused(ill_treated: Watched) -> None:
+@pytest.mark.parametrize("destination", ["PACS", "  PACS"])
+def test_row_42_a_move_to_ourselves_under_a_registered_title_is_refused(ill_treated: Watched, destination: str) -> None:
     archive = ill_treated.archive
     archive.add_peer("PACS", archive.port)
     try:
-        with ill_treated.case("row 42: to ourselves, registered") as case, case.connect() as peer:
-            asked(peer, "PACS")
+        with ill_treated.case(f"row 42: to {destination!r}, registered") as case, case.connect() as peer:
+            asked(peer, destination)
             assert peer.answered() == UNKNOWN
             peer.release()
     finally:

@@ -1,4 +1,4 @@
-"""Predicates and answer columns as SQL expressions. Values are always bound parameters."""
+"""Predicates as SQL expressions. Values are always bound parameters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Select,
-    Table,
     and_,
-    case,
     exists,
     false,
     func,
     literal,
-    null,
     or_,
     select,
     true,
@@ -27,8 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, ItemSequence, Level, Matching
-from pacs_server.dicom.items import FIELD_END, ROW_END
+from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, Level
 from pacs_server.dicom.names import NamePattern
 from pacs_server.dicom.predicates import (
     Between,
@@ -43,12 +39,9 @@ from pacs_server.dicom.predicates import (
 )
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.dicom.wildcards import one_of_list
-from pacs_server.index.deposits import SOUND
-from pacs_server.index.site_tables import deposits
 from pacs_server.index.tables import (
     ITEM_TABLES,
     TABLES,
-    copies,
     extra_values,
     instances,
     is_current,
@@ -63,7 +56,6 @@ _WILDCARD: Final = re.compile(r"[*?]")
 _GREATEST: Final = "\U0010ffff"
 _MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
 _SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
-_AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"]
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
 _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
 
@@ -181,10 +173,10 @@ def _below(
 ) -> ColumnElement[bool]:
     """That some row of a lower level fulfils the condition, below the row of `at_least` or of the query's level."""
     upper = level if at_least is None else min(level, at_least)
-    return exists(_chain(select(literal(1)), lower, upper).where(condition)).correlate(TABLES[upper])
+    return exists(chain(select(literal(1)), lower, upper).where(condition)).correlate(TABLES[upper])
 
 
-def _chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
+def chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
     """Tie the rows of a lower level to the row of an upper one, through the levels between them."""
     tables = [TABLES[Level(number)] for number in range(upper + 1, lower + 1)]
     statement = statement.select_from(*tables)
@@ -292,79 +284,3 @@ def _having(gram: str) -> Select[Any]:
         return select(name_grams.c.patient_row).where(name_grams.c.gram == gram)
     begins = and_(name_grams.c.gram >= gram, name_grams.c.gram < gram + _GREATEST)
     return select(name_grams.c.patient_row).where(begins)
-
-
-def answer_column(attribute: Attribute | ItemSequence, level: Level) -> ColumnElement[Any]:
-    """The value of an attribute in an answer at this level; the items of a sequence as `dicom.items.pack` writes them.
-
-    Of a lower level the value of its first row is answered, where that says something; unique keys and counts of lower
-    levels are empty, because one of many would be misleading.
-    """
-    if isinstance(attribute, ItemSequence):
-        return _packed(attribute, level)
-    if attribute is _AVAILABILITY:
-        return _availability(level)
-    if isinstance(attribute, Field):
-        return _field_values(attribute, level)
-    table = TABLES[attribute.level]
-    if attribute.level <= level:
-        return table.c[attribute.column]
-    if attribute in UNIQUE_KEY.values() or attribute.matching is Matching.ROLLUP:
-        return null()
-    return _of_first(table.c[attribute.column], attribute.level, level)
-
-
-def _availability(level: Level) -> ColumnElement[Any]:
-    """NEARLINE where an object is only with an archive server. The deposits of the study come first, because there are
-    none in most; and before them whether there are any at all, which is asked once for all rows: to look for those of
-    each study took a quarter of the time of a list. Source: PS3.3 section C.4.23.1.1.
-    """
-    held, own = instances.alias(), TABLES[level]
-    good = select(copies.c.id).where(copies.c.instance_row == held.c.id, copies.c.damage.is_(None))
-    same = and_(held.c.sop_uid == deposits.c.sop_uid, held.c.digest == deposits.c.digest, is_current(held))
-    away = select(deposits.c.aet).join(held, same).where(SOUND, ~good.exists())
-    if level is Level.PATIENT:
-        others = studies.alias()
-        away = away.join(others, others.c.study_uid == deposits.c.study_uid).where(others.c.patient_row == own.c.id)
-    else:
-        below = {Level.SERIES: held.c.series_row == own.c.id, Level.IMAGE: held.c.id == own.c.id}
-        away = away.where(deposits.c.study_uid == studies.c.study_uid, below.get(level, true()))
-    any_away = select(deposits.c.aet).correlate(None).exists()
-    return case((any_away & away.correlate(own, studies).exists(), "NEARLINE"), else_="ONLINE")
-
-
-def _of_first(column: ColumnElement[Any], lower: Level, level: Level) -> ColumnElement[Any]:
-    """A column of the first row at a lower level below the row of the query."""
-    first = _chain(select(column), lower, level).order_by(TABLES[lower].c.id).limit(1)
-    return first.correlate(TABLES[level]).scalar_subquery()
-
-
-def _field_values(field: Field, level: Level) -> ColumnElement[Any]:
-    own = TABLES[field.level].c.id
-    owner = own if field.level <= level else _of_first(own, field.level, level)
-    at = TABLES[min(field.level, level)]
-    values = select(extra_values.c.value.label("text")).where(
-        extra_values.c.field_id == field.row, extra_values.c.owner_row == owner
-    )
-    return _joined_in_order(values.order_by(extra_values.c.place), "\\", at)
-
-
-def _packed(sequence: ItemSequence, level: Level) -> ColumnElement[Any]:
-    if sequence.level > level:
-        return null()
-    items = ITEM_TABLES[sequence.tag]
-    first, *others = (items.c[field.column] for field in sequence.fields)
-    item: ColumnElement[Any] = first
-    for column in others:
-        item = item + FIELD_END + column
-    return _joined_in_order(
-        select(item.label("text")).where(items.c.owner_row == TABLES[sequence.level].c.id).order_by(items.c.id),
-        ROW_END,
-        TABLES[sequence.level],
-    )
-
-
-def _joined_in_order(texts: Select[Any], delimiter: str, at: Table) -> ColumnElement[Any]:
-    """The texts of a row of `at` as one, in their order: the database joins them as it meets them."""
-    ordered = texts.correlate(at).subquery()
-    return select(func.aggregate_strings(ordered.c.text, delimiter)).correlate(at).scalar_subquery()

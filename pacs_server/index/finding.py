@@ -11,7 +11,8 @@ from sqlalchemy.sql import Join
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
 from pacs_server.dicom.predicates import Between, BetweenMoments, NameLike, Nothing, OneOf, Predicate
-from pacs_server.index.criteria import answer_column, criterion
+from pacs_server.index.answers import answer_column
+from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.statements import Form, mark
 from pacs_server.index.tables import TABLES, instances, is_current, patients, series, studies

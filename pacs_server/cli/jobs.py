@@ -15,7 +15,8 @@ from pacs_server.errors import Refused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pacs_server.index.jobs import Job, Jobs, JobState
+    from pacs_server.index.job_queue import JobQueue
+    from pacs_server.index.jobs import Job, JobState
 
 _HEADINGS: Final = {
     "id": "NO",
@@ -137,7 +138,7 @@ def drop(invocation: Invocation, numbers: tuple[int, ...], *, yes: bool) -> Exit
 
 
 def _set_state(
-    jobs: Jobs, numbers: Sequence[int], state: JobState, told: str, *, may_be_none: bool = False
+    jobs: JobQueue, numbers: Sequence[int], state: JobState, told: str, *, may_be_none: bool = False
 ) -> ExitCode:
     if not numbers:
         if not may_be_none:

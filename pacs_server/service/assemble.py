@@ -32,7 +32,8 @@ from pacs_server.index.engine import Index
 from pacs_server.index.fields import Fields
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
-from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import Nodes
 from pacs_server.index.outbox import Outbox
 from pacs_server.index.partners import Partner, Partners
@@ -80,7 +81,7 @@ class Node:
         self.releases = Releases(index)
         self.rules = TierRules(index)
         self.tiering = Tiering(index)
-        self.jobs = Jobs(index)
+        self.jobs = JobQueue(index)
         self.commitments = Commitments(index)
         self.requests = OpenRequests()
         self.sendings = Sendings(index)

@@ -14,7 +14,8 @@ from pacs_server.errors import UnknownName
 from pacs_server.index.commitments import Commitments, Direction, State
 from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import JobKind, Jobs, JobState
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import JobKind, JobState
 
 REQUESTED = NOW + timedelta(minutes=1)
 LATER = REQUESTED + timedelta(minutes=1)
@@ -155,7 +156,7 @@ def commitments(index: Index) -> Commitments:
 
 
 def test_what_is_taken_in_is_owed_at_once_even_after_failures(index: Index, commitments: Commitments) -> None:
-    jobs = Jobs(index)
+    jobs = JobQueue(index)
     assert commitments.take_in("CT1", REQUEST, NOW)
     job = jobs.claim("one", NOW, lease=timedelta(minutes=5), per_target=3)
     assert job

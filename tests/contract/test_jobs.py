@@ -7,7 +7,8 @@ import pytest
 from pacs_server.cli.jobs import KINDS
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import Job, JobKind, Jobs, JobState
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import Job, JobKind, JobState
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LEASE = timedelta(minutes=5)
@@ -15,11 +16,11 @@ COPY, VERIFY = JobKind.COPY, JobKind.VERIFY
 
 
 @pytest.fixture
-def jobs(index: Index) -> Jobs:
-    return Jobs(index)
+def jobs(index: Index) -> JobQueue:
+    return JobQueue(index)
 
 
-def claim(jobs: Jobs, *, worker: str = "one", now: datetime = NOW, per_target: int = 10) -> Job | None:
+def claim(jobs: JobQueue, *, worker: str = "one", now: datetime = NOW, per_target: int = 10) -> Job | None:
     return jobs.claim(worker, now, lease=LEASE, per_target=per_target)
 
 
@@ -27,14 +28,14 @@ def series_of(job: Job | None) -> str | None:
     return job.series_uid if job else None
 
 
-def test_a_series_is_owed_once_for_each_kind(jobs: Jobs) -> None:
+def test_a_series_is_owed_once_for_each_kind(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     jobs.owe(VERIFY, NOW, series=[("1", "1.1")])
     assert jobs.counts() == {("copy", "waiting"): 2, ("verify", "waiting"): 1}
 
 
-def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: Jobs) -> None:
+def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
     first, second = claim(jobs), claim(jobs, worker="two")
     assert {series_of(first), series_of(second)} == {"1.1", "1.2"}
@@ -45,7 +46,7 @@ def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: Jobs) -> None:
     assert jobs.listed() == []
 
 
-def test_what_is_owed_again_while_it_is_done_is_done_again(jobs: Jobs) -> None:
+def test_what_is_owed_again_while_it_is_done_is_done_again(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     job = claim(jobs)
     assert job
@@ -55,7 +56,7 @@ def test_what_is_owed_again_while_it_is_done_is_done_again(jobs: Jobs) -> None:
     assert series_of(claim(jobs)) == "1.1"
 
 
-def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: Jobs) -> None:
+def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     now, pauses = NOW, []
     for _ in range(12):
@@ -72,7 +73,7 @@ def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: Jobs) -
     assert claim(jobs, now=NOW)
 
 
-def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails(jobs: Jobs) -> None:
+def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     for failure in range(3):  # so that its next pause is a long one
         now = NOW + timedelta(hours=failure)
@@ -92,7 +93,7 @@ def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails
     assert claim(jobs, now=failed) is None, "it was asked for once"
 
 
-def test_those_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from_before(jobs: Jobs) -> None:
+def test_those_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from_before(jobs: JobQueue) -> None:
     jobs.owe(JobKind.SEND, NOW, series=[("1", "1.1"), ("1", "1.2")], target="CT")
     job = claim(jobs)
     assert job
@@ -106,7 +107,7 @@ def test_those_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_fro
     assert claim(jobs, now=asked) is None
 
 
-def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: Jobs) -> None:
+def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     job = claim(jobs)
     assert job
@@ -117,14 +118,14 @@ def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: Job
     assert claim(jobs, worker="three", now=NOW + timedelta(minutes=9)) is not None
 
 
-def test_only_so_many_are_under_way_for_one_target(jobs: Jobs) -> None:
+def test_only_so_many_are_under_way_for_one_target(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", f"1.{n}") for n in range(5)], target="nas1")
     jobs.owe(COPY, NOW, series=[("1", "1.9")], target="nas2")
     claimed = [claim(jobs, per_target=2) for _ in range(5)]
     assert sorted(job.target for job in claimed if job) == ["nas1", "nas1", "nas2"]
 
 
-def test_paused_jobs_and_kinds_wait_until_they_are_resumed(jobs: Jobs) -> None:
+def test_paused_jobs_and_kinds_wait_until_they_are_resumed(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     jobs.owe(VERIFY, NOW, series=[("1", "1.2")])
     jobs.pause_kinds(["verify"])
@@ -137,7 +138,7 @@ def test_paused_jobs_and_kinds_wait_until_they_are_resumed(jobs: Jobs) -> None:
     assert series_of(claim(jobs)) == "1.1"
 
 
-def test_a_job_that_is_dropped_is_gone_unless_somebody_works_on_it(jobs: Jobs) -> None:
+def test_a_job_that_is_dropped_is_gone_unless_somebody_works_on_it(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
     claimed = claim(jobs)
     assert claimed
@@ -151,7 +152,7 @@ def test_every_kind_of_job_can_be_paused_on_the_command_line() -> None:
     assert set(KINDS) == set(JobKind)
 
 
-def test_what_is_owed_to_partners_is_not_begun_while_that_kind_is_paused(jobs: Jobs) -> None:
+def test_what_is_owed_to_partners_is_not_begun_while_that_kind_is_paused(jobs: JobQueue) -> None:
     jobs.owe(JobKind.REPLICATE, NOW, target="osaka")
     assert jobs.due_targets(JobKind.REPLICATE, NOW) == {"osaka": 1}
     jobs.pause_kinds(["replicate"])

@@ -20,7 +20,8 @@ from pacs_server.cli.main import run
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER
 from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import Nodes
 from pacs_server.service.assemble import Node
 from pacs_server.service.backup import Restore
@@ -369,7 +370,7 @@ def test_a_node_tells_and_is_told_of_in_either_database(index: Index, second: Ho
 
 
 def test_jobs_for_a_target_that_is_not_reached_are_left_to_others(index: Index) -> None:
-    jobs = Jobs(index)
+    jobs = JobQueue(index)
     for target in ("v1", "v2"):
         jobs.owe(JobKind.RELEASE, NOW, target=target)
     job = jobs.claim("one", NOW, lease=LEASE, per_target=1, without={"v1"})
@@ -379,7 +380,7 @@ def test_jobs_for_a_target_that_is_not_reached_are_left_to_others(index: Index) 
 
 
 def test_the_jobs_of_a_node_are_known_by_its_whole_name(index: Index) -> None:
-    jobs = Jobs(index)
+    jobs = JobQueue(index)
     jobs.owe(JobKind.COPY, NOW, series=[("1", "1.1"), ("1", "1.2"), ("1", "1.3")])
     for worker in ("pacs_1:/srv/pacs", "pacs_1:/srv/pacs:worker 0", "pacs_1:/srv/pacs2"):
         assert jobs.claim(worker, NOW, lease=LEASE, per_target=10)

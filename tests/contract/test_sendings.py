@@ -13,7 +13,8 @@ from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import BadQuery, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
-from pacs_server.index.jobs import JobKind, Jobs
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.routes import Route, Routes
 from pacs_server.index.sendings import Selection, Sendings, SendState, Urgency
@@ -29,7 +30,7 @@ class Desk:
     """An index, and the parts of it that forwarding uses."""
 
     def __init__(self, index: Index) -> None:
-        self.instances, self.jobs = Instances(index), Jobs(index)
+        self.instances, self.jobs = Instances(index), JobQueue(index)
         self.sendings, self.studies, self.routes = Sendings(index), Studies(index), Routes(index)
 
     def receive(self, *objects: Arrival, routes: Sequence[str] = (), sender: str = "CT1") -> list[Outcome]:

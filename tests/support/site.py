@@ -16,7 +16,7 @@ from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.index.copies import Copies, KeptObject
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
-from pacs_server.index.jobs import Jobs
+from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.spread import CopySpread
 from pacs_server.settings import StorageLimits
@@ -34,7 +34,7 @@ class Site:
 
     def __init__(self, index: Index, folder: Path) -> None:
         self.index, self.folder = index, folder
-        self.copies, self.jobs, self.instances = Copies(index), Jobs(index), Instances(index)
+        self.copies, self.jobs, self.instances = Copies(index), JobQueue(index), Instances(index)
         self.spread = CopySpread(index)
         self.volumes = {name: self._volume(name) for name in ("a", "b")}
         self.samples: list[Sample] = []

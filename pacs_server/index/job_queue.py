@@ -1,0 +1,315 @@
+"""The jobs of the site: done by whoever claims them, listed and put off by persons, never forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
+
+from pacs_server.errors import UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import Job, JobKind, JobState, entry, owing
+from pacs_server.index.site_tables import jobs, site
+from pacs_server.index.statements import Statement
+
+# Every job here keeps data safe or was promised to a destination, so it is tried for ever: after 5 s, then after ever
+# longer, at most 10 minutes.
+_FIRST_PAUSE: Final = timedelta(seconds=5)
+_LONGEST_PAUSE: Final = timedelta(minutes=10)
+_PAUSED_KINDS: Final = "paused jobs"
+_MAX_ERROR_CHARACTERS: Final = 500
+
+
+class JobQueue:
+    """May be used from any thread and by several processes."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._any: dict[frozenset[JobKind], Statement] = {}
+
+    def owe(
+        self, kind: JobKind, now: datetime, *, series: Iterable[tuple[str, str]] = (("", ""),), target: str = ""
+    ) -> None:
+        """Enter a job for each series, named by the UIDs of study and series, unless it is there already.
+
+        Raises: IndexUnavailable.
+        """
+        rows = [entry(kind, study, part, target, now) for study, part in series]
+        if rows:
+            with self._index.write() as connection:
+                connection.execute(owing(self._index), rows)
+
+    def has(self, kind: JobKind) -> bool:
+        """Whether there is a job of this kind, in whatever state. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return connection.execute(select(jobs.c.id).where(jobs.c.kind == kind.value).limit(1)).first() is not None
+
+    def claim(
+        self,
+        worker: str,
+        now: datetime,
+        *,
+        lease: timedelta,
+        per_target: int,
+        kinds: Iterable[JobKind] = JobKind,
+        target: str | None = None,
+        without: Collection[str] = (),
+    ) -> Job | None:
+        """Take the job of these kinds that waits longest; ours until `lease` is over, or it is `done` or `failed`.
+
+        At most `per_target` are under way for one kind and target; with a `target`, only jobs of that one are taken,
+        and none for the targets `without`.
+        Raises: IndexUnavailable.
+        """
+        kinds = frozenset(kinds)
+        if not self._due(kinds).rows(moment=now.isoformat()):
+            return None  # the usual answer, every second; it takes no lock
+        with self._index.write() as connection:
+            busy = (
+                select(jobs.c.kind, jobs.c.target)
+                .where(jobs.c.state == JobState.RUNNING, jobs.c.lease_until > now.isoformat())
+                .group_by(jobs.c.kind, jobs.c.target)
+                .having(func.count() >= per_target)
+            )
+            full = connection.execute(busy).all()
+            waiting = (
+                select(*jobs.c)
+                .where(
+                    or_(
+                        (jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= now.isoformat()),
+                        _lease_is_over(now.isoformat()),
+                    ),
+                    jobs.c.kind.in_(kinds - _paused(connection)),
+                    *(() if target is None else (jobs.c.target == target,)),
+                    jobs.c.target.not_in(without),
+                    *(or_(jobs.c.kind != kind, jobs.c.target != busy_one) for kind, busy_one in full),
+                )
+                .order_by(jobs.c.due_at, jobs.c.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            row = connection.execute(waiting).first()
+            if row is None:
+                return None
+            taken = {"state": JobState.RUNNING, "worker": worker, "lease_until": (now + lease).isoformat()}
+            connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
+        return _job(row)
+
+    def _due(self, kinds: frozenset[JobKind]) -> Statement:
+        """Whether there is a job to take; jobs of other kinds, however many are due, are not looked at."""
+        if kinds not in self._any:
+            is_one = or_(*(jobs.c.kind == kind.value for kind in sorted(kinds)))
+            free = or_(jobs.c.state == JobState.WAITING.value, _lease_is_over(bindparam("moment")))
+            due = select(jobs.c.id).where(is_one, jobs.c.due_at <= bindparam("moment"), free).limit(1)
+            self._any[kinds] = Statement(self._index, due)
+        return self._any[kinds]
+
+    def due_targets(self, kind: JobKind, now: datetime) -> dict[str, int]:
+        """How many jobs of a kind can be taken now, for each target that has some. Raises: IndexUnavailable."""
+        free = or_(jobs.c.state == JobState.WAITING, _lease_is_over(now.isoformat()))
+        due = select(jobs.c.target, func.count()).where(jobs.c.kind == kind, jobs.c.due_at <= now.isoformat(), free)
+        if not self._due(frozenset({kind})).rows(moment=now.isoformat()):
+            return {}
+        with self._index.read() as connection:
+            if kind in _paused(connection):
+                return {}
+            return {target: number for target, number in connection.execute(due.group_by(jobs.c.target))}
+
+    def renew(self, job: Job, now: datetime, lease: timedelta) -> None:
+        """Keep a job that takes longer. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(lease_until=(now + lease).isoformat()))
+
+    def done(
+        self, job: Job, now: datetime, *, again_at: datetime | None = None, settle: timedelta = timedelta()
+    ) -> None:
+        """Forget a job, or have it done again at `again_at`; after `settle` if it was owed again while it was done.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write() as connection:
+            mine = jobs.c.id == job.id
+            unchanged = mine, jobs.c.generation == job.generation
+            again = {"state": JobState.WAITING, "attempts": 0, "error": ""}
+            if again_at is None:
+                settled = connection.execute(delete(jobs).where(*unchanged)).rowcount
+            else:
+                later = update(jobs).where(*unchanged).values(again | {"due_at": again_at.isoformat()})
+                settled = connection.execute(later).rowcount
+            if not settled:
+                connection.execute(
+                    update(jobs).where(_is_under_way(job)).values(again | {"due_at": (now + settle).isoformat()})
+                )
+
+    def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
+        """Have a job tried again later, or at once if `set_state` made it due meanwhile. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            values = _after_failure(connection, job, error, now, attempts=job.attempts, not_before=not_before)
+            connection.execute(update(jobs).where(_is_under_way(job)).values(values))
+
+    def failed_for_target(self, job: Job, error: str, now: datetime) -> None:
+        """The same, and for all of its kind and target that are due before: not one of them would fare better. The
+        pause follows from the one of them that failed most often. Raises: IndexUnavailable.
+        """
+        alike = jobs.c.kind == job.kind, jobs.c.target == job.target
+        with self._index.write() as connection:
+            waiting = jobs.c.state == JobState.WAITING
+            attempts = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
+            values = _after_failure(connection, job, error, now, attempts=max(attempts, job.attempts))
+            connection.execute(update(jobs).where(*alike, waiting, jobs.c.due_at < values["due_at"]).values(values))
+            connection.execute(update(jobs).where(_is_under_way(job)).values(values))
+
+    def release(self, worker: str) -> None:
+        """Let the jobs of a worker that is gone be claimed at once. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            left = update(jobs).where(jobs.c.worker == worker, jobs.c.state == JobState.RUNNING)
+            connection.execute(left.values(state=JobState.WAITING, lease_until=""))
+
+    def release_node(self, name: str) -> int:
+        """Let the jobs of a node that is gone, whose workers' names begin with its own, be claimed at once; answers how
+        many there are. Raises: IndexUnavailable.
+        """
+        its = (jobs.c.worker == name) | jobs.c.worker.startswith(f"{name}:", autoescape=True)
+        with self._index.write() as connection:
+            left = update(jobs).where(its, jobs.c.state == JobState.RUNNING)
+            return connection.execute(left.values(state=JobState.WAITING, lease_until="")).rowcount
+
+    def put_off(self, kind: JobKind, until: datetime) -> None:
+        """Have none of a kind tried before. Raises: IndexUnavailable."""
+        earlier = jobs.c.kind == kind, jobs.c.state == JobState.WAITING, jobs.c.due_at < until.isoformat()
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*earlier).values(due_at=until.isoformat()))
+
+    def wake(self, kinds: Iterable[JobKind], now: datetime) -> None:
+        """Try jobs at once that wait after a failure: what they need has come back. Raises: IndexUnavailable."""
+        waiting = jobs.c.kind.in_(list(kinds)), jobs.c.state == JobState.WAITING, jobs.c.due_at > now.isoformat()
+        with self._index.read() as connection:
+            if not connection.execute(select(jobs.c.id).where(*waiting).limit(1)).first():
+                return
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*waiting).values(due_at=now.isoformat()))
+
+    def wake_target(self, kind: JobKind, target: str, now: datetime, *, only_failed: bool = False) -> None:
+        """Try the jobs of a kind and target at once, or those of them that failed. Raises: IndexUnavailable."""
+        waiting = [jobs.c.kind == kind, jobs.c.target == target, jobs.c.state == JobState.WAITING]
+        later = [*waiting, jobs.c.due_at > now.isoformat(), *([jobs.c.attempts > 0] if only_failed else [])]
+        with self._index.read() as connection:
+            if not connection.execute(select(jobs.c.id).where(*later).limit(1)).first():
+                return
+        with self._index.write() as connection:
+            connection.execute(update(jobs).where(*later).values(due_at=now.isoformat(), error=""))
+
+    def drop_target(self, kind: JobKind, target: str) -> None:
+        """Forget the jobs of a kind and target that nobody works on. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            alike = jobs.c.kind == kind, jobs.c.target == target, jobs.c.state != JobState.RUNNING
+            connection.execute(delete(jobs).where(*alike))
+
+    def listed(self, *, limit: int = 1000) -> list[Job]:
+        """The jobs, those that are due first. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            rows = connection.execute(select(*jobs.c).order_by(jobs.c.due_at, jobs.c.id).limit(limit))
+            return [_job(row) for row in rows]
+
+    def one(self, job_id: int) -> Job:
+        """A job by its number. Raises: UnknownName; IndexUnavailable."""
+        with self._index.read() as connection:
+            row = connection.execute(select(*jobs.c).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise UnknownName(f"there is no job {job_id}; pacs jobs list shows those there are")
+        return _job(row)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs there are of each kind and state. Raises: IndexUnavailable."""
+        counted = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.kind, jobs.c.state)
+        with self._index.read() as connection:
+            return {(kind, state): number for kind, state, number in connection.execute(counted)}
+
+    def overdue(self, now: datetime) -> dict[str, datetime]:
+        """Of each kind that has jobs which wait for no later time and are not paused: since when the oldest is owed.
+
+        Raises: IndexUnavailable.
+        """
+        late = jobs.c.state != JobState.PAUSED, (jobs.c.attempts > 0) | (jobs.c.due_at <= now.isoformat())
+        oldest = select(jobs.c.kind, func.min(jobs.c.created_at)).where(*late).group_by(jobs.c.kind)
+        with self._index.read() as connection:
+            paused = _paused(connection)
+            return {kind: datetime.fromisoformat(at) for kind, at in connection.execute(oldest) if kind not in paused}
+
+    def set_state(self, ids: Sequence[int], state: JobState, now: datetime) -> int:
+        """Pause jobs, or let them wait for their turn, due at once, as one that is under way is then if it fails;
+        answers how many. Raises: IndexUnavailable.
+        """
+        due, chosen, running = {"due_at": now.isoformat()}, jobs.c.id.in_(list(ids)), jobs.c.state == JobState.RUNNING
+        with self._index.write() as connection:
+            resting = update(jobs).where(chosen, ~running).values(due | {"state": state, "attempts": 0})
+            changed = connection.execute(resting).rowcount
+            if state is JobState.WAITING:
+                changed += connection.execute(update(jobs).where(chosen, running).values(due)).rowcount
+        return changed
+
+    def drop(self, ids: Sequence[int]) -> int:
+        """Forget jobs that nobody works on; answers how many. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            chosen = jobs.c.id.in_(list(ids)), jobs.c.state != JobState.RUNNING
+            return connection.execute(delete(jobs).where(*chosen)).rowcount
+
+    def paused_kinds(self) -> set[str]:
+        """The kinds of which nothing is begun. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return _paused(connection)
+
+    def pause_kinds(self, kinds: Iterable[str]) -> None:
+        """Begin nothing of these kinds, and everything of the others. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _PAUSED_KINDS))
+            connection.execute(insert(site).values(name=_PAUSED_KINDS, value=json.dumps(sorted(kinds))))
+
+
+def _after_failure(
+    connection: Connection, job: Job, error: str, now: datetime, *, attempts: int, not_before: datetime | None = None
+) -> dict[str, Any]:
+    """How a job goes on that failed after so many attempts; it begins anew where `set_state` made it due meanwhile."""
+    due_at = connection.execute(select(jobs.c.due_at).where(jobs.c.id == job.id).with_for_update()).scalar()
+    is_asked_for = due_at != job.due_at.isoformat()
+    pause = timedelta() if is_asked_for else min(_FIRST_PAUSE * 2 ** min(attempts, 16), _LONGEST_PAUSE)
+    again_at = now + pause if is_asked_for or not_before is None else max(now + pause, not_before)
+    return {
+        "state": JobState.WAITING,
+        "attempts": 1 if is_asked_for else attempts + 1,
+        "due_at": again_at.isoformat(),
+        "error": error[:_MAX_ERROR_CHARACTERS],
+    }
+
+
+def _is_under_way(job: Job) -> ColumnElement[bool]:
+    return and_(jobs.c.id == job.id, jobs.c.state == JobState.RUNNING.value)
+
+
+def _lease_is_over(moment: Any) -> ColumnElement[bool]:
+    return and_(jobs.c.state == JobState.RUNNING.value, jobs.c.lease_until <= moment)
+
+
+def _paused(connection: Connection) -> set[str]:
+    found = connection.execute(select(site.c.value).where(site.c.name == _PAUSED_KINDS)).scalar()
+    return set(json.loads(found)) if found else set()
+
+
+def _job(row: Any) -> Job:
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        target=row.target,
+        state=JobState(row.state),
+        generation=row.generation,
+        attempts=row.attempts,
+        due_at=datetime.fromisoformat(row.due_at),
+        created_at=datetime.fromisoformat(row.created_at),
+        worker=row.worker,
+        error=row.error,
+    )

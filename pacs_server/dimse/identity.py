@@ -18,7 +18,7 @@ from typing import Final
 
 from pacs_server.dimse.access import Caller, plain_address
 from pacs_server.errors import NotProven
-from pacs_server.index.registry import Identity
+from pacs_server.index.peers import Identity
 from pacs_server.index.users import NOBODYS, Users, is_of
 from pacs_server.net.negotiate import (
     CONGESTION,

@@ -29,7 +29,7 @@ from pacs_server.errors import (
     PeerTimedOut,
     ProtocolViolation,
 )
-from pacs_server.index.registry import Right
+from pacs_server.index.peers import Right
 from pacs_server.net.association import answer
 from pacs_server.net.connection import Connection
 from pacs_server.net.message import Command, CommandField, response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Integer, Text, bindparam, cast, delete, insert, select, update
 
-from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
+from pacs_server.index.peers import Peer, as_row, of_row
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import Statement
 
@@ -25,63 +25,6 @@ _SURVIVAL: Final = "survival"
 _DRAINING: Final = "draining"
 # In front of the id of a volume that was removed; what was still on its way there is not recorded.
 REMOVED_VOLUME: Final = "removed volume "
-
-
-class Identity(StrEnum):
-    """Who has to be at a peer, besides what it is: nobody in particular, a person with a passcode, or with a token."""
-
-    NONE = "none"
-    PASSWORD = "password"
-    JWT = "jwt"
-
-
-class Right(StrEnum):
-    """What a peer may do here."""
-
-    ECHO = "echo"
-    STORE = "store"
-    FIND = "find"
-    GET = "get"
-    MOVE = "move"
-    COMMIT = "commit"
-
-
-_RIGHTS: Final = frozenset(right.value for right in Right)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """A registered application entity. `host` and `port` are None for one that only calls; `sources` are the addresses,
-    CIDR blocks and host names it may call from. `max_answers`: of one query, 0 for as many as the settings allow;
-    `combines_moments`: its dates and times are one range, as if it had negotiated that. `associations`: with how many
-    at once we send to it; `syntax`: the transfer syntax in which it wants what is stored uncompressed, `uncompressed`
-    when it can take nothing else, or empty. `certificate`: the SHA-256 fingerprint of the only one with which it is
-    spoken to, or empty; `uses_tls`: it is called over TLS. `called`: titles besides our own by which it may call us;
-    `destinations`: the only peers to which it may have something moved, or empty. `max_associations`: how many it may
-    have open at once, 0 for as many as there is room for; `reserved`: for how many of those room is kept. `identity`:
-    who has to be at it. `as_user`, `passcode_file`: the user as whom it is called, over TLS alone, or empty.
-    """
-
-    aet: AeTitle
-    host: str | None
-    port: int | None
-    rights: frozenset[Right]
-    sources: tuple[str, ...]
-    issuer: str = ""
-    charset: str = ""
-    max_answers: int = 0
-    combines_moments: bool = False
-    associations: int = 1
-    syntax: str = ""
-    certificate: str = ""
-    uses_tls: bool = False
-    called: tuple[str, ...] = ()
-    destinations: tuple[str, ...] = ()
-    max_associations: int = 0
-    reserved: int = 0
-    identity: Identity = Identity.NONE
-    as_user: str = ""
-    passcode_file: str = ""
 
 
 # So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
@@ -176,12 +119,12 @@ class Registry:
     def peers(self) -> list[Peer]:
         """All peers, by title. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            return [_peer(row) for row in connection.execute(select(*peers.c).order_by(peers.c.aet))]
+            return [of_row(row) for row in connection.execute(select(*peers.c).order_by(peers.c.aet))]
 
     def peer(self, aet: str) -> Peer | None:
         """The peer of that title. Raises: IndexUnavailable."""
         rows = self._find_peer.rows(title=str(aet))
-        return _peer(rows[0]) if rows else None
+        return of_row(rows[0]) if rows else None
 
     def reserved(self) -> dict[str, int]:
         """For how many associations of which peers room is kept. Raises: IndexUnavailable."""
@@ -189,31 +132,9 @@ class Registry:
 
     def save_peer(self, peer: Peer) -> None:
         """Add a peer, or replace the one of its title. Raises: IndexUnavailable."""
-        values = {
-            "aet": str(peer.aet),
-            "host": peer.host,
-            "port": peer.port,
-            "rights": json.dumps(sorted(peer.rights)),
-            "sources": json.dumps(peer.sources),
-            "issuer": peer.issuer,
-            "charset": peer.charset,
-            "max_answers": peer.max_answers,
-            "combines_moments": int(peer.combines_moments),
-            "associations": peer.associations,
-            "syntax": peer.syntax,
-            "certificate": peer.certificate,
-            "uses_tls": int(peer.uses_tls),
-            "called": json.dumps(peer.called),
-            "destinations": json.dumps(peer.destinations),
-            "max_associations": peer.max_associations,
-            "reserved": peer.reserved,
-            "identity": "" if peer.identity is Identity.NONE else peer.identity.value,
-            "as_user": peer.as_user,
-            "passcode_file": peer.passcode_file,
-        }
         with self._index.write() as connection:
-            connection.execute(delete(peers).where(peers.c.aet == values["aet"]))
-            connection.execute(insert(peers).values(values))
+            connection.execute(delete(peers).where(peers.c.aet == str(peer.aet)))
+            connection.execute(insert(peers).values(as_row(peer)))
 
     def remove_peer(self, aet: str, *, rehearse: bool = False) -> None:
         """Remove a peer, or only say why that cannot be.
@@ -336,36 +257,6 @@ class Registry:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""
         rows = self._find_revision.rows(entry=_REVISION)
         return int(rows[0][0]) if rows else 0
-
-
-def _peer(row: Iterable[Any]) -> Peer:
-    (
-        aet, host, port, rights, sources, issuer, charset, max_answers, combines_moments, associations, syntax,
-        certificate, uses_tls, called, destinations, max_associations, reserved, identity, as_user, passcode_file,
-    ) = row  # fmt: skip
-    return Peer(
-        aet=AeTitle(aet),
-        host=host,
-        port=port,
-        # What a partner of a later release lets a peer do, and this one cannot, is no reason to turn it away.
-        rights=frozenset(Right(right) for right in json.loads(rights) if right in _RIGHTS),
-        sources=tuple(json.loads(sources)),
-        issuer=issuer,
-        charset=charset,
-        max_answers=max_answers,
-        combines_moments=bool(combines_moments),
-        associations=associations,
-        syntax=syntax,
-        certificate=certificate,
-        uses_tls=bool(uses_tls),
-        called=tuple(json.loads(called)),
-        destinations=tuple(json.loads(destinations)),
-        max_associations=max_associations,
-        reserved=reserved,
-        identity=Identity(identity or Identity.NONE),
-        as_user=as_user,
-        passcode_file=passcode_file,
-    )
 
 
 def note_change(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Right
+from pacs_server.index.peers import Right
 from pacs_server.index.site_tables import turned_away
 
 # Whoever likes may call; the latest are those that an admin looks for.

@@ -11,7 +11,7 @@ from pacs_server.dimse.access import NOT_ITS_CERTIFICATE
 from pacs_server.dimse.identity import PROOFS
 from pacs_server.dimse.services import SERVICES
 from pacs_server.index.dealings import Dealings, Sent, SentStudy
-from pacs_server.index.registry import Identity, Peer, Right
+from pacs_server.index.peers import Identity, Peer, Right
 from pacs_server.index.turned_away import TurnedAway
 from pacs_server.net.associate import MAX_CREDENTIAL_BYTES
 from pacs_server.net.negotiate import IDENTITY_NOT_SOUND, is_storage_class, name_of

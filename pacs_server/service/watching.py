@@ -16,7 +16,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.errors import AlarmNotTold
-from pacs_server.index.registry import Right
+from pacs_server.index.peers import Right
 from pacs_server.service.alarm_book import AlarmBook, Notice
 from pacs_server.service.alarms import OF_SITE, alarms_of, unknown_of
 from pacs_server.service.assemble import Node

@@ -23,7 +23,8 @@ from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Draining, Peer, Right
+from pacs_server.index.peers import Peer, Right
+from pacs_server.index.registry import Draining
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Deliverable
 from pacs_server.index.trash import Trash

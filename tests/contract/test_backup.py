@@ -35,7 +35,8 @@ from pacs_server.errors import (
 )
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Peer, Policy, VolumeRow
+from pacs_server.index.peers import Peer
+from pacs_server.index.registry import Policy, VolumeRow
 from pacs_server.index.schema import migrate, open_current
 from pacs_server.index.site_tables import site
 from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Right
+from pacs_server.index.peers import Right
 from pacs_server.index.turned_away import MOST_KEPT, TurnedAway, TurnedAwayCallers
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)

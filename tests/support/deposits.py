@@ -12,7 +12,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.instances import Instances
-from pacs_server.index.registry import Peer
+from pacs_server.index.peers import Peer
 from pacs_server.storage.volume import Volume
 
 FAR = "FAR"

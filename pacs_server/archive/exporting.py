@@ -110,16 +110,18 @@ def _write(path: Path, item: Deliverable, source: Source) -> None:
     with source.placement().open_whole(item.copies, is_whole, partial(source.on_damage, item)) as copy:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".part")
-        with unfinished.open("w+b") as written:
-            written.write(meta)  # that of the copy is no reason not to have the object
-            written.writelines(data_set_of(copy.pieces()))
-            written.flush()
-            os.fsync(written.fileno())
-            written.seek(0)
-            if not is_intact(iter(partial(_next_piece, written), memoryview(b"")), item.digest):
-                unfinished.unlink()
-                raise OSError(errno.EIO, "what was written is not what is read back")
-        unfinished.replace(path)
+        try:
+            with unfinished.open("w+b") as written:
+                written.write(meta)  # that of the copy is no reason not to have the object
+                written.writelines(data_set_of(copy.pieces()))
+                written.flush()
+                os.fsync(written.fileno())
+                written.seek(0)
+                if not is_intact(iter(partial(_next_piece, written), memoryview(b"")), item.digest):
+                    raise OSError(errno.EIO, "what was written is not what is read back")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _next_piece(file: BinaryIO) -> memoryview:

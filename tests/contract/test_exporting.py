@@ -1,15 +1,20 @@
 """What is exported is what was received, from whichever copy still is that."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from support.house import NOW, House, flip
 from support.samples import Sample, tiny
 
 from pacs_server.archive.exporting import ExportResult
+from pacs_server.index.copies import Copy
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policy, VolumeRow
+from pacs_server.index.tables import copies
+from pacs_server.service.assemble import Node
 from pacs_server.service.deeds import export_files
 from pacs_server.storage.sentinel import adopt
 
@@ -35,6 +40,11 @@ def exported(house: House, sample: Sample, target: Path) -> ExportResult:
     with house.node() as node:
         (result,) = export_files(node, {"SOPInstanceUID": sample.sop_uid}, target)
     return result
+
+
+def forget(node: Node, copy: Copy) -> None:
+    with node.index.write() as connection:
+        connection.execute(delete(copies).where(copies.c.volume_id == copy.volume_id, copies.c.path == copy.path))
 
 
 def test_an_object_is_exported_from_the_other_copy_when_the_best_is_damaged_which_is_then_owed_a_look(
@@ -73,6 +83,21 @@ def test_an_object_is_exported_as_it_was_written_also_when_each_copy_is_damaged_
     assert {path.read_bytes() for path in files(house, sample)} == {whole}
 
 
+def test_a_full_disk_leaves_no_part_of_a_file(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sample,) = house.take_in(tiny(1))
+
+    def fails(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pacs_server.archive.exporting.os.fsync", fails)
+    result = exported(house, sample, tmp_path / "out")
+    assert result.path is None
+    assert "No space left on device" in result.problem
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    monkeypatch.undo()
+    assert exported(house, sample, tmp_path / "out").problem == ""
+
+
 def test_an_object_of_which_no_copy_is_whole_is_not_exported_and_leaves_nothing_behind(
     house: House, tmp_path: Path
 ) -> None:
@@ -92,7 +117,7 @@ def test_an_object_that_moved_to_another_volume_after_it_was_looked_up_is_export
     with house.node() as node:
         (held,) = node.copies.of_objects([sample.sop_uid])
         first, second = held.copies
-        node.holdings.forget(second.volume_id, second.path)
+        forget(node, second)
         results = export_files(node, {"SOPInstanceUID": sample.sop_uid}, tmp_path / "out")
         placement, find = node.placement, node.search.deliverables
 
@@ -100,7 +125,7 @@ def test_an_object_that_moved_to_another_volume_after_it_was_looked_up_is_export
             node.search.deliverables = find  # type: ignore[method-assign]
             found = find(*given)  # type: ignore[arg-type]
             node.copies.add(held, second, NOW)
-            node.holdings.forget(first.volume_id, first.path)
+            forget(node, first)
             (volume,) = [one for one in placement().volumes if one.spec.id == first.volume_id]
             (Path(str(volume.spec.path)) / first.path).unlink()
             return found

@@ -149,7 +149,7 @@ class Comparison:
                 continue
             keys = {"StudyInstanceUID": uid, "SeriesInstanceUID": series_uid} | dict.fromkeys(_IMAGE_KEYS, "")
             theirs = {one["SOPInstanceUID"]: one for one in self._other.find(Level.IMAGE, keys)}
-            for sop_uid in ours.keys() - theirs.keys():
+            for sop_uid in sorted(ours.keys() - theirs.keys()):
                 yield self._difference(DifferenceKind.MISSING_THERE, uid, series_uid, sop_uid, ours[sop_uid].sop_class)
             for sop_uid in sorted(theirs.keys() - ours.keys()):
                 decided = self._operations.fates(sop_uid).values()

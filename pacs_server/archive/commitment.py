@@ -12,11 +12,12 @@ from pacs_server.archive.copies import complete, damage_of
 from pacs_server.dicom.commitment import Reason, Reference
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
+from pacs_server.index.retiring import TRASH
 from pacs_server.net.negotiate import is_storage_class
 from pacs_server.storage.placement import Placement
 
 COMMITTED = 0
-_CURRENT, _IN_TRASH = "current", "trash"
+_CURRENT = "current"
 
 
 def read_back(
@@ -61,7 +62,7 @@ def _kept(copies: Copies, uids: Sequence[str]) -> Mapping[str, list[KeptObject]]
     """The contents under each UID that are not in the trash."""
     found: dict[str, list[KeptObject]] = {}
     for one in copies.of_objects(uids):
-        if one.role != _IN_TRASH:
+        if one.role != TRASH:
             found.setdefault(one.sop_uid, []).append(one)
     return found
 

@@ -108,8 +108,8 @@ class Reception:
     def feed(self, fragment: memoryview) -> None:
         """Take the next bytes of the data set.
 
-        Raises: Undecodable or ObjectMismatch when they cannot be a data set of the declared transfer syntax;
-        NotEnoughCopies when the volumes fail a large object.
+        Raises: Undecodable or ObjectMismatch when they cannot be a data set of the declared transfer syntax; of a large
+        object, which goes to the volumes while it comes, NotEnoughCopies or IndexUnavailable.
         """
         self._hasher.update(fragment)
         self._head.feed(fragment)

@@ -39,12 +39,3 @@ def moved_copies(search: Search, item: Deliverable) -> Deliverable | None:
     request = RetrieveRequest(level=Level.IMAGE, study_uids=(item.study_uid,), sop_uids=(item.sop_uid,))
     found = (one for one in search.deliverables(request) if one.digest == item.digest)
     return next((one for one in found if not set(one.copies) <= set(item.copies)), None)
-
-
-def deliverables(search: Search, request: RetrieveRequest) -> list[Deliverable]:
-    """The objects that a retrieve asks for, in the order in which they are sent: study, series and instance number.
-
-    Raises: BadQuery when a patient ID alone names two patients; IndexUnavailable.
-    Source: PS3.4 section C.4.2 and C.4.3.
-    """
-    return search.deliverables(request)

@@ -32,9 +32,9 @@ def release_due(volume: Volume, releases: Releases, holdings: Holdings, *, now: 
 def release(volume: Volume, path: str, releases: Releases, holdings: Holdings) -> Iterator[None]:
     """Remove one file that is owed its removal, unless it is a copy again; pauses between its steps.
 
-    Whoever stores the same object writes the file, then the row, then looks whether the file is there. So a row that
-    comes too late for both looks here belongs to a file that was moved away before its writer looks: that writer does
-    not acknowledge it. Any earlier row is seen here, and the file is brought back.
+    Whoever stores an object that was here writes the file, then the row, then looks whether the file is there. So a row
+    that comes too late for both looks here belongs to a file that was moved away before its writer looks: that writer
+    does not acknowledge it. Any earlier row is seen here, and the file is brought back.
 
     Raises: VolumeUnavailable when the volume is away; IndexUnavailable.
     """

@@ -20,6 +20,7 @@ from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.contents import BUCKETS, Contents, Held, StudyContent
+from pacs_server.index.retiring import TRASH
 
 SUMS: Final = "sums"
 STUDIES: Final = "studies"
@@ -31,7 +32,6 @@ _OBJECTS_AT_ONCE: Final = 10_000
 _SERIES_AT_ONCE: Final = 10_000
 _MAX_TEXT: Final = 128
 _COUNTING_S: Final = 0.5
-_TRASH: Final = "trash"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _contested(ours: Iterable[Held], theirs: Iterable[Held]) -> dict[str, tuple[
     found: dict[str, tuple[list[Held], list[Held]]] = {}
     for side, held in enumerate((ours, theirs)):
         for one in held:
-            if one.role != _TRASH:
+            if one.role != TRASH:
                 found.setdefault(one.sop_uid, ([], []))[side].append(one)
     return {sop_uid: sides for sop_uid, sides in found.items() if len(sides[0]) > 1 and len(sides[1]) > 1}
 

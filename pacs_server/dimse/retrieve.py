@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from pacs_server import log, metrics
 from pacs_server.archive.calling import way_to
-from pacs_server.archive.lookup import deliverables
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.matching import Model
@@ -102,7 +101,7 @@ def _find_items(session: Session, command: Command, model: Model) -> _Asked | No
     try:
         identifier = association.read_identifier()
         request = parse_retrieve(identifier, syntax, model, assumed_charset=session.caller.origin.charset)
-        return _Asked(identifier, deliverables(session.archive.search, request))
+        return _Asked(identifier, session.archive.search.deliverables(request))
     except (BadQuery, IndexUnavailable) as refusal:
         _refuse(session, command, status_for(refusal), str(refusal), _Asked(identifier, ()))
         return None

@@ -174,13 +174,8 @@ class Provider:
         try:
             while (command := next_command(session)) is not None:
                 dispatch(session, command)
-        except PacsError:
-            raise
-        except Exception:
-            association.abort()
-            raise
         finally:
-            association.close()
+            association.close()  # aborts one that was not released
             self._archive.requests.close(session.caller.aet, session.requester)
 
     def _is_from_server(self, visit: _Visit) -> bool:

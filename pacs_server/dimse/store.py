@@ -30,7 +30,8 @@ from pacs_server.net.message import HANDED_ON, Command, response
 def handle_store(session: Session, command: Command) -> None:
     """Receive one object and answer its status.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; nothing is left then.
+    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; nothing is left of an object that
+    had not come to its end.
     """
     status, comment = _receive(session, command)
     session.association.drain()

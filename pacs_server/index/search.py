@@ -86,6 +86,7 @@ class Search:
         """The current objects that a retrieve asks for, by study, series number and instance number.
 
         Raises: BadQuery when a patient ID names patients of two issuers; IndexUnavailable.
+        Source: PS3.4 sections C.4.2 and C.4.3.
         """
         with self._index.read() as connection:
             if request.patient_ids and not request.issuers and request.level is Level.PATIENT:

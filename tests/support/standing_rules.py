@@ -19,9 +19,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from support.consumption import Held, cpu_s, forget_peak, peak_bytes
 from support.rude import IMPLICIT_LE, VERIFICATION, Peer
 from support.samples import Sample, tiny, write
-from support.server import Archive, children, descendants, resident_bytes, wait_for
+from support.server import Archive, resident_bytes, wait_for
 
 from pacs_server.errors import PacsError
 from pacs_server.net import client
@@ -55,30 +56,6 @@ _RAW = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _UNFORESEEN = re.compile(r"Traceback|association failed|unexpected error")
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What the processes of a server hold at one moment."""
-
-    threads: int
-    sockets: int
-    descriptors: int
-    objects: tuple[str, ...]  # files on its volumes that are open
-
-    @classmethod
-    def by(cls, archive: Archive) -> "_Held":
-        threads, links = 0, list[str]()
-        for pid in (archive.pid, *children(archive.pid)):
-            with suppress(OSError):
-                threads += len(list(Path(f"/proc/{pid}/task").iterdir()))
-                for link in Path(f"/proc/{pid}/fd").iterdir():
-                    with suppress(OSError):
-                        links.append(str(link.readlink()))
-        objects = tuple(link for link in links if link.partition(" ")[0].endswith((".dcm", ".tmp")))
-        # A volume keeps the last 128 directories open that it wrote to.
-        others = [link for link in links if "/v1/" not in link or link in objects]
-        return cls(threads, sum(link.startswith("socket:") for link in links), len(others), objects)
 
 
 @dataclass
@@ -129,7 +106,7 @@ class Watched:
             assert self.store(tiny(number, study="good")) == 0
         for _ in range(20):
             self.echo()
-        self._at_first = _Held.by(self.archive)
+        self._at_first = Held.by(self.archive.pid)
         self._bytes_at_first = resident_bytes(self.archive.pid)
 
     # --- the good peer ---
@@ -235,7 +212,7 @@ class Watched:
         """Wait until every connection and every object that was being written is closed."""
 
         def is_settled() -> bool:
-            held = _Held.by(self.archive)
+            held = Held.by(self.archive.pid)
             return held.sockets <= self._at_first.sockets and not held.objects
 
         wait_for(is_settled, f"{what}: its sockets and files to be closed", timeout_s=SETTLE_S)
@@ -290,13 +267,13 @@ class Watched:
         """What is only asserted of many cases together: threads, descriptors and memory, and the audit trail."""
 
         def has_little() -> bool:
-            held, first = _Held.by(self.archive), self._at_first
+            held, first = Held.by(self.archive.pid), self._at_first
             return (
                 held.threads <= first.threads + _SPARE_THREADS
                 and held.descriptors <= first.descriptors + _SPARE_DESCRIPTORS
             )
 
-        wait_for(has_little, f"the threads to end: {self._at_first} {_Held.by(self.archive)}", timeout_s=SETTLE_S)
+        wait_for(has_little, f"the threads to end: {self._at_first} {Held.by(self.archive.pid)}", timeout_s=SETTLE_S)
 
         def grown() -> int:
             return resident_bytes(self.archive.pid) - self._bytes_at_first
@@ -328,30 +305,15 @@ class Watched:
 
     def peak_bytes(self) -> int:
         """The most memory that its processes have had at once since the last `forget_peak`."""
-        return sum(_high_water_bytes(pid) for pid in (self.archive.pid, *descendants(self.archive.pid)))
+        return peak_bytes(self.archive.pid)
 
     def forget_peak(self) -> None:
         """Begin to look for the most memory anew."""
-        for pid in (self.archive.pid, *descendants(self.archive.pid)):
-            with suppress(OSError):
-                Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+        forget_peak(self.archive.pid)
 
     def cpu_s(self) -> float:
         """The processor time that its processes have taken so far."""
-        ticks = 0
-        for pid in (self.archive.pid, *descendants(self.archive.pid)):
-            with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _high_water_bytes(pid: int) -> int:
-    with suppress(OSError):  # it may just have ended
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    return 0
+        return cpu_s(self.archive.pid)
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     """
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeRow
-    from pacs_server.service.assemble import location_of_volume, moved_to, on_this_node
+    from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import fail_together, location_of
     from pacs_server.storage.sentinel import adopt
 
@@ -152,7 +152,7 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
     A running server follows within a second.
     """
     from pacs_server.index.jobs import JobKind
-    from pacs_server.service.assemble import location_of_volume
+    from pacs_server.service.volume_rows import location_of_volume
     from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
@@ -306,7 +306,7 @@ def _refuse_only_copies(node: Node, row: VolumeRow) -> None:
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:
     from pacs_server.index.registry import VolumeMode
-    from pacs_server.service.assemble import location_of_volume, moved_to
+    from pacs_server.service.volume_rows import location_of_volume, moved_to
 
     facts = {key: value for key, value in given.items() if value is not None}
     if "rename" in facts:
@@ -321,7 +321,7 @@ def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> Vol
 
 def _check_sentinel(row: VolumeRow) -> None:
     """Refuse a path at which another volume, or none, is mounted."""
-    from pacs_server.service.assemble import location_of_volume
+    from pacs_server.service.volume_rows import location_of_volume
     from pacs_server.storage.sentinel import sentinel_at
 
     try:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final, Self
 
 from pacs_server import log
@@ -37,7 +36,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import Nodes
 from pacs_server.index.outbox import Outbox
 from pacs_server.index.partners import Partner, Partners
-from pacs_server.index.registry import MANY_DAMAGED, Policies, Policy, Registry, VolumeMode, VolumeRow
+from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.routes import Route, Routes
 from pacs_server.index.schema import open_current
@@ -50,10 +49,10 @@ from pacs_server.index.tiering import Tiering
 from pacs_server.index.turned_away import TurnedAwayCallers
 from pacs_server.index.users import Users
 from pacs_server.service.standing import remembered
+from pacs_server.service.volume_rows import on_this_node, spec_of
 from pacs_server.settings import Settings
-from pacs_server.storage.location import Location, location_of
 from pacs_server.storage.placement import NamesCopy, Placement
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 # How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server; each
 # association begins with what holds at that moment.
@@ -230,7 +229,7 @@ class Node:
         return list(self._volumes.values())
 
     def _take_over(self, rows: list[VolumeRow]) -> None:
-        wanted = {row.id: _spec(on_this_node(row, self.settings)) for row in rows}
+        wanted = {row.id: spec_of(on_this_node(row, self.settings)) for row in rows}
         kept = {key: volume for key, volume in self._volumes.items() if key in wanted}
         before = remembered(self.settings.data_dir)
         for key, spec in wanted.items():
@@ -324,42 +323,3 @@ class Node:
             fetch=fetch,
             audit=self.index.trail.note,
         )
-
-
-def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:
-    """The volume with its path on this node, which its settings may say; the row has that of all the others."""
-    path = settings.volume_paths.get(row.name)
-    return row if path is None else replace(row, path=str(path))
-
-
-def location_of_volume(row: VolumeRow) -> Location:
-    """Where the files of a volume are."""
-    return location_of(row.path, endpoint=row.endpoint, region=row.region, credentials_file=row.credentials_file)
-
-
-def moved_to(row: VolumeRow, location: Location) -> VolumeRow:
-    """The volume, with its files at a location."""
-    if isinstance(location, Path):
-        return replace(row, path=str(location))
-    return replace(
-        row,
-        path=str(location),
-        endpoint=location.endpoint,
-        region=location.region,
-        credentials_file=str(location.credentials_file or ""),
-    )
-
-
-def _spec(row: VolumeRow) -> VolumeSpec:
-    return VolumeSpec(
-        id=row.id,
-        name=row.name,
-        path=location_of_volume(row),
-        tier=row.tier,
-        domain=row.domain,
-        is_draining=row.mode is VolumeMode.DRAINING,
-        is_closed=row.mode is VolumeMode.READ_ONLY,
-        high_water=row.high_water,
-        low_water=min(row.low_water, row.high_water),
-        is_distrusted=row.damaged_count >= MANY_DAMAGED,
-    )

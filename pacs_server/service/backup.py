@@ -28,10 +28,11 @@ from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
 from pacs_server.index.schema import current, head, knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
-from pacs_server.service.assemble import Node, location_of_volume, on_this_node
+from pacs_server.service.assemble import Node
 from pacs_server.service.checkpoints import put_key_aside
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.service.roll_call import node_name, refuse_beside
+from pacs_server.service.volume_rows import location_of_volume, on_this_node
 from pacs_server.settings import Settings, StorageLimits, TlsFiles
 from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of, tls_name
 from pacs_server.storage.carrying import Carried

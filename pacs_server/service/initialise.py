@@ -12,7 +12,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.schema import current, open_current, upgrade
-from pacs_server.service.assemble import location_of_volume
+from pacs_server.service.volume_rows import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt, place_at
 

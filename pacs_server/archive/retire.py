@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
@@ -121,7 +121,8 @@ def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], n
     over = one.trashed_at + timedelta(days=retention.grace_days)
     if now < over:
         return f"it stays in the trash until {over:%Y-%m-%d}"
-    keep = one.made_on + timedelta(days=retention.keep_days)
+    # A date of the year 9999, which stands for none that is known, is not followed by many days.
+    keep = one.made_on + min(timedelta(days=retention.keep_days), date.max - one.made_on)
     if now.date() < keep:
         return f"its study has to be kept until {keep}"
     for partner in partners:

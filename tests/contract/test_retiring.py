@@ -168,6 +168,16 @@ def test_nothing_is_purged_before_its_time(site: Deleting, retention: Retention,
     assert site.purge(retention, now=NOW + timedelta(days=days)) == 1
 
 
+def test_a_study_of_the_year_9999_is_kept_and_keeps_no_other_one(site: Deleting) -> None:
+    site.store(tiny(0, StudyDate="99991231"), tiny(1, study="other", StudyDate="20200101"))
+    site.delete(PatientID="T-1")
+    retention = Retention(purging=Purging.BY_HAND, grace_days=0, keep_days=10)
+    assert site.purge(retention, now=NOW + timedelta(days=10)) == 1
+    (kept,) = site.trash.trashed()
+    why = retire.kept_because(kept, retention, [], NOW + timedelta(days=10))
+    assert why == "its study has to be kept until 9999-12-31"
+
+
 def test_by_default_nothing_is_purged_at_all(site: Deleting) -> None:
     site.take_in(1)
     site.delete(PatientID="T-1")

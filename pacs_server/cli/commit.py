@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, Number, aet_value, pass_invocation
+from pacs_server.cli.invocation import ROWS, Group, Invocation, Number, aet_value, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def study(invocation: Invocation, uid: str, aet: AeTitle, wait_s: float) -> Exit
 
 
 @commit.command("list", reports=True, example="pacs commit list --json")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Show at most N.")
+@click.option("--limit", type=ROWS, default=1000, show_default=True, help="Show at most N.")
 @pass_invocation
 def list_(invocation: Invocation, limit: int) -> ExitCode:
     """List the transactions, the latest first.

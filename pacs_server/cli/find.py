@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Group, Invocation, key_values, pass_invocation
+from pacs_server.cli.invocation import ROWS, Command, Group, Invocation, key_values, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, printable, talk
 from pacs_server.dicom.names import groups
 
@@ -71,7 +71,7 @@ _HEADINGS: Final = {
 @click.command(cls=Command, reports=True, example="pacs find studies 'PatientName=山*' StudyDate=20260101-")
 @click.argument("level", type=click.Choice(list(LEVELS)))
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show at most N.")
+@click.option("--limit", type=ROWS, metavar="N", help="Show at most N.")
 @pass_invocation
 def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int | None) -> ExitCode:
     """Find patients, studies, series or instances.

@@ -144,6 +144,10 @@ def _json_option() -> click.Option:
     )
 
 
+# How many rows, or the number of one: the database takes no greater ones.
+ROWS: Final = click.IntRange(1, 2**31 - 1)
+
+
 class Number(click.FloatRange):
     """A number that may have a fraction, within bounds: nan, which the library finds within all of them, is none."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation
+from pacs_server.cli.invocation import ROWS, Group, Invocation, confirmed, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, talk
 from pacs_server.errors import Refused
 
@@ -46,7 +46,7 @@ def jobs() -> None:
 
 
 @jobs.command("list", reports=True, example="pacs jobs list --json")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Show at most N.")
+@click.option("--limit", type=ROWS, default=1000, show_default=True, help="Show at most N.")
 @pass_invocation
 def list_(invocation: Invocation, limit: int) -> ExitCode:
     """List the jobs, those that are due first."""
@@ -60,7 +60,7 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
 
 
 @jobs.command(reports=True, example="pacs jobs show 17")
-@click.argument("number", type=int)
+@click.argument("number", type=ROWS)
 @pass_invocation
 def show(invocation: Invocation, number: int) -> ExitCode:
     """Show one job."""
@@ -70,7 +70,7 @@ def show(invocation: Invocation, number: int) -> ExitCode:
 
 
 @jobs.command(example="pacs jobs retry --all")
-@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
+@click.argument("numbers", type=ROWS, nargs=-1, callback=_each_once)
 @click.option("--all", "all_", is_flag=True, help="Every job that is not paused.")
 @pass_invocation
 def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> ExitCode:
@@ -91,7 +91,7 @@ def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> Ex
 
 
 @jobs.command(example="pacs jobs pause --kind verify")
-@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
+@click.argument("numbers", type=ROWS, nargs=-1, callback=_each_once)
 @click.option("--kind", "kinds", type=_KINDS, multiple=True, help="Every job of this kind, later ones too.")
 @pass_invocation
 def pause(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ...]) -> ExitCode:
@@ -106,7 +106,7 @@ def pause(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ..
 
 
 @jobs.command(example="pacs jobs resume --kind verify")
-@click.argument("numbers", type=int, nargs=-1, callback=_each_once)
+@click.argument("numbers", type=ROWS, nargs=-1, callback=_each_once)
 @click.option("--kind", "kinds", type=_KINDS, multiple=True, help="Every job of this kind.")
 @pass_invocation
 def resume(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ...]) -> ExitCode:
@@ -121,7 +121,7 @@ def resume(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, .
 
 
 @jobs.command(example="pacs jobs drop 17 --yes")
-@click.argument("numbers", type=int, nargs=-1, required=True, callback=_each_once)
+@click.argument("numbers", type=ROWS, nargs=-1, required=True, callback=_each_once)
 @confirmed
 @pass_invocation
 def drop(invocation: Invocation, numbers: tuple[int, ...], *, yes: bool) -> ExitCode:

@@ -10,6 +10,7 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import (
     MOMENT,
+    ROWS,
     Group,
     Invocation,
     aet_values,
@@ -122,7 +123,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 @route.command(reports=True, example="pacs route test night-ct 1.2.840.113619.2.55.3")
 @click.argument("name")
 @click.argument("uids", metavar="[STUDY-UID]...", nargs=-1)
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True,
+@click.option("--limit", type=ROWS, default=20, show_default=True,
               help="Without a UID: of so many studies that began to arrive last.")  # fmt: skip
 @pass_invocation
 def test(invocation: Invocation, name: str, uids: tuple[str, ...], limit: int) -> ExitCode:

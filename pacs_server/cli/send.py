@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import ROWS, Group, Invocation, aet_value, confirmed, pass_invocation
 from pacs_server.cli.output import Progress, print_rows, talk
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def accession(invocation: Invocation, number: str, aet: AeTitle, *, wait: bool) 
 
 @send.command("list", reports=True, example="pacs send list --dead --json")
 @click.option("--dead", is_flag=True, help="Show each object that a destination refused for good.")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Show at most N.")
+@click.option("--limit", type=ROWS, default=1000, show_default=True, help="Show at most N.")
 @pass_invocation
 def list_(invocation: Invocation, limit: int, *, dead: bool) -> ExitCode:
     """Show what each destination got, waits for and refused."""

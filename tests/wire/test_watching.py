@@ -201,7 +201,7 @@ def test_counters_go_on_when_processes_are_killed(archive: Archive) -> None:
     wait_for(is_replaced, "the processes to be replaced", timeout_s=SOON_S)
     wait_for(lambda: not reasons(archive), "the server to be ready again", timeout_s=SOON_S)
     wait_for(lambda: all(path.stat().st_ino != was for path, was in told.items()), "all to tell", timeout_s=SOON_S)
-    assert archive.report("status")["server"]["served"] == served > 0
+    assert archive.report("status")["server"]["served"] >= served > 0
 
 
 def set_draining(archive: Archive, draining: Draining | None) -> None:

@@ -216,23 +216,6 @@ def test_a_version_is_neither_found_nor_counted(index: Index, search: Search) ->
     assert uids(search, Level.IMAGE, SOPInstanceUID="1.2.3.4.1") == ["1.2.3.4.1"]
 
 
-@pytest.mark.parametrize("name", ["*", "S*", "*O*\\*A*", "佐*", "さ*"])
-def test_patients_who_are_found_by_their_names_come_in_one_order_from_every_database(
-    index: Index, search: Search, name: str
-) -> None:
-    for number, family in enumerate(("SUDO", "SATO", "SONE", "SAKO")):
-        own = {
-            "study": f"1.3.{number}",
-            "patient_id": f"S{number}",
-            "patient_name": f"{family}^A=佐々^{number}=さ^{number}",
-        }
-        Instances(index).record(arrival(f"1.3.{number}.1", **own))
-    found = uids(search, Level.PATIENT, PatientName=name)
-    in_the_order_of_their_rows = [one for one in uids(search, Level.PATIENT) if one in found]
-    assert found == in_the_order_of_their_rows
-    assert {"S0", "S1", "S2", "S3"} <= set(found)
-
-
 @pytest.mark.parametrize(
     ("dates", "times", "found"),
     [

@@ -76,6 +76,8 @@ def _read(path: Path, remedy: str) -> yaml.Node | None:
         node: yaml.Node | None = yaml.compose(content.decode("utf-8"), yaml.SafeLoader)
     except OSError as error:
         hint = remedy if isinstance(error, FileNotFoundError) else ""
+        if isinstance(error, PermissionError):
+            hint = "; run pacs as the user of the server"
         raise ConfigError(f"{path}: cannot be read: {error.strerror}{hint}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text") from error

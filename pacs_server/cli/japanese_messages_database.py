@@ -44,6 +44,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "let its user read and write that file, and its folder, which may be mounted read-only":
         "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください (読み取り専用でマウントされていないかも確かめてください)",
     "make room on the disk of the database": "データベースのディスクに空きを作ってください",
+    "make room on the disk of the database; where it has some, see in the system's log whether the disk fails":
+        "データベースのディスクに空きを作ってください。空きがあれば、ディスクの故障がシステムのログに出ていないか調べてください",
     "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
     "them is no standby, and that default_transaction_read_only is off there":
         "URL にすべてのサーバと target_session_attrs=read-write を書いてください (docs/operate/postgresql.md)",

@@ -71,7 +71,8 @@ def make(files: TlsFiles, names: Sequence[str], *, days: int, now: datetime) -> 
         authority, key = _read_authority(files, now)
         _write_pair(files.certificate, files.key, *_node(names, authority, key, now, days))
     except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}; is tls.directory right?") from error
+        place = error.filename or files.key.parent  # a write to an open file names none
+        raise ConfigError(f"{place} cannot be written: {error.strerror}; is tls.directory right?") from error
     return (*written, files.key, files.certificate)
 
 

@@ -15,6 +15,9 @@ _PASSWORD: Final = (
 )
 _LOOK_THERE: Final = "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between"
 _ROOM: Final = "make room on the disk of the database"
+_ROOM_OR_DISK: Final = (
+    "make room on the disk of the database; where it has some, see in the system's log whether the disk fails"
+)
 _OF_ANOTHER: Final = "it holds tables of something else: make an empty one, and name that"
 _WRITABLE: Final = (
     "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
@@ -109,4 +112,5 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
             "let its user read and write that file, and its folder, which may be mounted read-only",
         ),
         (r"database or disk is full", _ROOM),
+        (r"disk I/O error", _ROOM_OR_DISK),  # it is said too where there is no room for the -shm file
     )

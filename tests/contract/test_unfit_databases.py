@@ -1,6 +1,8 @@
 """A database that is away, lets nobody in or cannot be used: a person is told why and what to do about it, in words."""
 
 import json
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import closing
@@ -209,3 +211,19 @@ def test_a_traceback_tells_no_value_of_a_statement_and_no_row(index: Index) -> N
         connection.exec_driver_sql("ALTER TABLE patients RENAME TO gone")
     assert PATIENT_ID not in told(look_up)
     assert PATIENT_ID not in told(look_up_directly)
+
+
+def test_where_no_room_is_left_for_the_files_beside_a_database_a_person_is_told_to_make_some(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/index.db"
+    upgrade(url)
+    open_it = (
+        "import resource, sys\n"
+        "from pacs_server.index.engine import Index\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))\n"
+        "with Index.open(sys.argv[1]).read() as connection:\n"
+        "    connection.exec_driver_sql('SELECT count(*) FROM studies')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", open_it, url], capture_output=True, text=True, check=False)
+    told = done.stderr.splitlines()[-1].partition("IndexUnavailable: ")[2]
+    assert told.startswith(f"the index at {url} failed: disk I/O error: make room on the disk of the database; ")
+    assert in_japanese(told) != told

@@ -1,5 +1,6 @@
 """Certificates that are made here: judged by OpenSSL, kept secret, never overwritten by chance."""
 
+import errno
 import shutil
 import stat
 import subprocess
@@ -111,3 +112,14 @@ def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(files):
     locked.chmod(0o600)
     with pytest.raises(ConfigError, match="without a pass phrase"):
         calling(replace(files, key=locked))
+
+
+def test_a_full_disk_is_told_with_the_directory(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fdopen", full)
+    monkeypatch.setattr("os.open", full)
+    files = TlsFiles.within(tmp_path / "tls")
+    with pytest.raises(ConfigError, match=f"{files.key.parent} cannot be written: No space left on device"):
+        make(files, NAMES, now=datetime.now(UTC), days=30)

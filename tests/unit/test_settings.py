@@ -270,3 +270,14 @@ def test_a_minimal_file_is_read_back(tmp_path, aet):
 def test_a_minimal_file_holds_no_password():
     with pytest.raises(ConfigError, match="holds a password"):
         minimal_file(aet=AeTitle("PACS"), host="127.0.0.1", port=104, database="postgresql://u:secret@h/x")
+
+
+def test_a_file_that_may_not_be_read_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path, _: str) -> None:  # as for another user: root may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "pacs.yaml")
+    path = tmp_path / "pacs.yaml"
+    assert str(refused.value) == f"{path}: cannot be read: Permission denied; run pacs as the user of the server"

@@ -141,7 +141,8 @@ class Registry:
 
         Raises: UnknownName when there is none of that title; Refused when it alone keeps objects; IndexUnavailable.
         """
-        with self._index.write() as connection:
+        # A rehearsal changes nothing, so it is no transaction that the audit trail tells of.
+        with self._index.read() if rehearse else self._index.write() as connection:
             if kept := only_with(connection, aet):
                 raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
             if connection.execute(select(peers.c.aet).where(peers.c.aet == str(aet))).first() is None:

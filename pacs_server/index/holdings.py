@@ -25,7 +25,7 @@ _NEWEST: Final = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedCopy:
-    """A good copy by its volume's order of recording, and the series that it belongs to."""
+    """A good copy on a volume, and the series that it belongs to."""
 
     path: str
     size_bytes: int

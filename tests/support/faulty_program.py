@@ -13,8 +13,12 @@ import stat
 import sys
 import threading
 import time
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
+
+# libfuse 2, which is taken where both are installed, mounts nothing over a folder with files in it.
+os.environ.setdefault("FUSE_LIBRARY_PATH", find_library("fuse3") or "")
 
 import mfusepy
 

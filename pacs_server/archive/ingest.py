@@ -189,14 +189,16 @@ def ingest(reception: Reception) -> Recorded:
         raise Refused(f"it was purged here, which {giver} is about to be told")
     if reception.origin.was_asked:
         _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
-    if twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need:
+    is_held = twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need
+    if is_held:
         reception.abandon()
-        origin = reception.origin
-        instances.note_held(origin.actor or Actor(who=origin.aet), description, reception.now)
-        return Recorded(outcome=Outcome.DUPLICATE, flags=())
+        if giver or not reception.partners:
+            origin = reception.origin
+            instances.note_held(origin.actor or Actor(who=origin.aet), description, reception.now)
+            return Recorded(outcome=Outcome.DUPLICATE, flags=())
 
     day = known.study_day or reception.now.date()
-    copies = reception.keep(day, description, digest)  # file
+    copies = () if is_held else reception.keep(day, description, digest)  # file
     is_trial = description.study_uid == TRIAL_STUDY_UID
     arrival = Arrival(
         description=description,
@@ -207,7 +209,7 @@ def ingest(reception: Reception) -> Recorded:
         received_at=reception.now,
         day=day,
         sender=reception.origin.aet,
-        lacks_copies=placement.lacks(copies) > 0,
+        lacks_copies=not is_held and placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
         may_be_in_trash=bool(giver),

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body, log_state, told_state
-from pacs_server.dicom.operations import from_text
+from pacs_server.dicom.operations import Content, Operation, OperationKind, from_text
 from pacs_server.errors import ProtocolViolation, Undecodable
 from pacs_server.index.changes import Changes
 from pacs_server.index.operations import Operations
@@ -54,10 +54,28 @@ class Decisions:
         return self.operations.log
 
     def take(self, texts: Sequence[str]) -> None:
-        """Let operations of the partner take effect. Raises: Undecodable; NotEnoughCopies; IndexUnavailable."""
+        """Let operations of the partner take effect. What it deleted, and was acknowledged here after that to who sent
+        it, is held again. Raises: Undecodable; NotEnoughCopies; IndexUnavailable.
+        """
         for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
-            missed = keep_everywhere(operation, self.volumes)
-            self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+            if operation.kind is OperationKind.DELETE and (sent := self.operations.sent_after(operation)):
+                self._record(self._readmission(operation, sent))  # first: it is out of sight at no moment
+            self._record(operation)
+
+    def _record(self, operation: Operation) -> None:
+        missed = keep_everywhere(operation, self.volumes)
+        self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+
+    def _readmission(self, deletion: Operation, sent: Sequence[Content]) -> Operation:
+        return self.operations.draft(
+            OperationKind.READMIT,
+            deletion.study_uid,
+            sent,
+            now=self.now,
+            who="server",
+            reason="received here after a partner had deleted it, before that was known here",
+            after=deletion.counter,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

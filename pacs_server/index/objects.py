@@ -59,9 +59,9 @@ class Arrival:
 
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
     more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
-    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. `routes` may forward it, `partners` get
-    it. `actor` tells more of who brought it than `sender`: without an association it is an import, and without an actor
-    it was found on a volume.
+    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One without `copies` was sent again,
+    and is held already. `routes` may forward it, `partners` get it. `actor` tells more of who brought it than `sender`:
+    without an association it is an import, and without an actor it was found on a volume.
     """
 
     description: Description
@@ -93,23 +93,28 @@ def received(arrivals: Iterable[Arrival]) -> list[Event]:
     """What the audit trail tells of objects that are recorded together: one event for each association and study, which
     counts them, and one for each that is let in although it was deleted.
     """
-    parts: dict[tuple[EventKind, Actor, str], list[Arrival]] = {}
+    parts: dict[tuple[EventKind, Actor, str, str], list[Arrival]] = {}
     told: list[Event] = []
     for one in arrivals:
         described, actor = one.description, one.actor or Actor(who=one.sender)
         kind = _kind(actor) if one.actor else EventKind.ADOPT
-        parts.setdefault((kind, actor, described.study_uid), []).append(one)
+        detail = actor.channel if one.copies else _held_before(actor)
+        parts.setdefault((kind, actor, described.study_uid, detail), []).append(one)
         if one.readmission is not None:
             told.append(_event(EventKind.READMIT, actor, [described], one.received_at, one.readmission.reason))
-    for (kind, actor, _), part in parts.items():
+    for (kind, actor, _, detail), part in parts.items():
         latest = max(one.received_at for one in part)
-        told.append(_event(kind, actor, [one.description for one in part], latest, actor.channel))
+        told.append(_event(kind, actor, [one.description for one in part], latest, detail))
     return told
 
 
 def held_before(actor: Actor, description: Description, at: datetime) -> Event:
     """What the audit trail tells of an object that was received and is held already, with all its copies."""
-    return _event(_kind(actor), actor, [description], at, "; ".join(filter(None, ("held before", actor.channel))))
+    return _event(_kind(actor), actor, [description], at, _held_before(actor))
+
+
+def _held_before(actor: Actor) -> str:
+    return "; ".join(filter(None, ("held before", actor.channel)))
 
 
 def _kind(actor: Actor) -> EventKind:

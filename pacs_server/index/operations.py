@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
@@ -25,13 +25,15 @@ from pacs_server.dicom.operations import (
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.retiring import enforce, keep_others_out
-from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, operations, partners, site
+from pacs_server.index.retiring import TRASH, enforce, keep_others_out
+from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import instances, series, studies
+from pacs_server.index.tables import flags, instances, series, studies
 
 SITE_ID: Final = "site id"
+# The flag of an object that was acknowledged once more; when that was last is when it was noted.
+SENT_AGAIN: Final = "sent-again"
 _COUNTER: Final = "operation counter"
 _BATCH: Final = 1000
 
@@ -72,8 +74,10 @@ class Operations:
         who: str,
         reason: str,
         deposit: Deposit | None = None,
+        after: int = 0,
     ) -> Operation:
-        """An operation that comes after all that are known; it has no effect until it was recorded.
+        """An operation that comes after all that are known, and after the counter `after`; it has no effect until it
+        was recorded.
 
         Raises: IndexUnavailable.
         """
@@ -83,7 +87,7 @@ class Operations:
             site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             leap, self.leap = self.leap, 0
-            counter = max(greatest, int(_entry(connection, _COUNTER) or 0)) + 1 + leap
+            counter = max(greatest, int(_entry(connection, _COUNTER) or 0), after) + 1 + leap
             _set(connection, _COUNTER, str(counter))
         return Operation(
             counter=counter,
@@ -193,6 +197,32 @@ class Operations:
         with self._index.read() as connection:
             rows = connection.execute(select(*columns).where(*of_it).order_by(fates.c.sop_uid, fates.c.digest))
             return [Content(**row) for row in rows.mappings()]
+
+    def sent_after(self, deletion: Operation) -> list[Content]:
+        """The objects of a deletion of another site, which is not known here yet, that were acknowledged here to who
+        sent them after it was decided. Raises: IndexUnavailable.
+        """
+        at = deletion.at.astimezone(UTC).isoformat()
+        named = {(one.sop_uid, one.digest) for one in deletion.objects}
+        known = operations.c.counter == deletion.counter, operations.c.site_id == deletion.site_id
+        again = flags.c.instance_row == instances.c.id, flags.c.kind == SENT_AGAIN, flags.c.noted_at > at
+        # What came through that partner is not owed to it.
+        of_series = jobs.c.study_uid == studies.c.study_uid, jobs.c.series_uid == series.c.series_uid
+        owed = select(jobs.c.id).join(partners, partners.c.name == jobs.c.target)
+        is_owed = owed.where(
+            jobs.c.kind == JobKind.REPLICATE.value, *of_series, partners.c.site_id == deletion.site_id
+        ).exists()
+        sent = (
+            select(instances.c.sop_uid, instances.c.digest, instances.c.role)
+            .join_from(instances, series)
+            .join(studies)
+            .where(studies.c.study_uid == deletion.study_uid, instances.c.role != TRASH)
+            .where(or_(select(flags.c.id).where(*again).exists(), and_(instances.c.received_at > at, is_owed)))
+            .where(~select(operations.c.counter).where(*known).exists())
+        )
+        with self._index.read() as connection:
+            rows = connection.execute(sent.order_by(instances.c.sop_uid, instances.c.digest)).mappings()
+            return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
 
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
         """Whether an object was purged and did not come again. Raises: IndexUnavailable."""

@@ -27,6 +27,7 @@ from pacs_server.index.tables import series, studies
 # Where later objects of a study contradict the first in one of these, a person should look.
 _TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
 
+_DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
     "current": Outcome.NEW,
     "version": Outcome.VERSION,
@@ -89,7 +90,12 @@ class _Group:
         twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
+            if arrival.partners and not arrival.may_be_in_trash:
+                # One of them may have deleted it, which is not known here yet (Operations.sent_after).
+                self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
             return Recorded(outcome=Outcome.DUPLICATE)
+        if not arrival.copies:
+            raise IndexUnavailable(_DELETED_NOW)
         is_current = all(role != "current" for _, _, role in held)
         role = "current" if is_current else arrival.role_beside_current
         return self._enter(arrival, twin, TRASH if fate == Fate.TRASHED else role)
@@ -108,7 +114,7 @@ class _Group:
             self._fates[description.sop_uid, arrival.digest] = Fate.KEPT
             return Fate.KEPT
         if fate == Fate.PURGED or (fate == Fate.TRASHED and not arrival.may_be_in_trash):
-            raise IndexUnavailable("the object was deleted at this moment; it is taken when it is sent again")
+            raise IndexUnavailable(_DELETED_NOW)
         return fate
 
     def _enter(self, arrival: Arrival, twin: int, role: str) -> Recorded:

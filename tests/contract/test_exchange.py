@@ -47,7 +47,9 @@ from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
 from pacs_server.index.instances import Instances
+from pacs_server.index.objects import Outcome
 from pacs_server.index.outbox import Outbox
+from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.registry import Peer, Registry
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
@@ -195,6 +197,36 @@ def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pyte
     exchange(link_to(tokyo), osaka.logs())
     assert osaka.operations.log.state() == tokyo.operations.log.state()
     assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
+
+
+def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    Partners(tokyo.index).add(
+        Partner(name="osaka", host="-", port=1, fingerprint="f", site_id=osaka.operations.site_id(), added_at=NOW)
+    )
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    untouched, early, late, handed_on, new = arrivals = [arrival() for _ in range(5)]
+    osaka.instances.record_in_order(arrivals)
+    tokyo.instances.record_in_order(arrivals[:4])
+    contents = [Content(sop_uid=one.description.sop_uid, digest=one.digest, role="current") for one in arrivals]
+    deletion = replace(osaka.operations.draft(OperationKind.DELETE, "1.2.3", contents, now=NOW, who="a", reason="b"))
+    osaka.operations.record(deletion, missed=(), now=NOW)
+    for one, at in ((early, before), (late, after), (handed_on, after)):
+        is_handed_on = one is handed_on
+        sent = replace(one, copies=(), partners=("osaka",), may_be_in_trash=is_handed_on, received_at=at)
+        assert tokyo.instances.record(sent).outcome is Outcome.DUPLICATE
+    tokyo.instances.record(replace(new, partners=("osaka",), received_at=after))
+    for _ in range(2):
+        exchange(link_to(osaka), tokyo.logs())
+        for site in sites:
+            roles = {one.digest: one.role for one in site.contents.of("1.2.3").held}
+            found = [one for one in arrivals if roles[one.digest] == "current"]
+            assert found == [late, new]
+    again = osaka.operations.draft(OperationKind.DELETE, "1.2.3", contents, now=after, who="a", reason="b")
+    osaka.operations.record(again, missed=(), now=NOW)
+    exchange(link_to(osaka), tokyo.logs())
+    assert {one.role for site in sites for one in site.contents.of("1.2.3").held} == {"trash"}
+    assert untouched.digest in roles
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,26 @@ def test_both_show_the_same_content_although_it_was_chosen_or_came_while_they_co
     assert current(osaka, chosen.sop_uid) == [better["digest"]]
 
 
+def test_what_is_sent_again_to_one_while_the_other_deletes_it_unheard_is_held_on_both(
+    pair: Pair, tmp_path: Path
+) -> None:
+    tokyo, osaka = pair.both
+    data_sets = [tiny(f"again{n}", study="again", PatientID="again") for n in range(3)]
+    samples = take_in(tokyo, tmp_path / "in", *data_sets)
+    pair.become_equal()
+    pair.cut()
+    osaka.pacs("delete", "PatientID=again", "--reason", "wrong patient", "--yes")
+    take_in(tokyo, tmp_path / "again", data_sets[1])
+    pair.mend()
+    pair.become_equal()
+    uids = {one.sop_uid for one in samples}
+    for each in pair.both:
+        assert each.instance_uids() & uids == {samples[1].sop_uid}
+        assert [row["objects"] for row in each.report("trash", "list") if row["patient_id"] == "again"] == [2]
+        flags = each.report("show", "study", samples[1].study_uid)["flags"]
+        assert [flag["kind"] for flag in flags] == (["sent-again"] if each is tokyo else [])
+
+
 def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_other(pair: Pair, tmp_path: Path) -> None:
     tokyo, osaka = pair.both
     samples = take_in(tokyo, tmp_path / "in", *(tiny(f"lost{n}", study=f"lost{n % 5}") for n in range(40)))

@@ -105,7 +105,8 @@ class Hello:
     """Who a node is, and how its site stands. `at` is its clock. `logs` is the state of each of its logs, by name
     (cluster/exchange.py). It owes the site that it speaks to `owed_objects`, the oldest since `owed_since`; `preferred`
     is the site that viewers and modalities are to use, as far as it knows; while it `is_draining` it turns them
-    away. The site that it speaks to is `calls_you` there.
+    away. The site that it speaks to is `calls_you` there. `newest` is the object that it recorded last, and `seen` the
+    one that the other told as its own last time, each as `Contents.newest` names it.
     """
 
     site_id: str
@@ -121,6 +122,8 @@ class Hello:
     preferred: str = ""
     is_draining: bool = False
     calls_you: str = ""
+    newest: str = ""
+    seen: str = ""
 
     def body(self) -> Body:
         """As it is said."""
@@ -129,10 +132,12 @@ class Hello:
         owed = {"owed_objects": self.owed_objects, "owed_series": self.owed_series, "owed_since": since}
         logs = {name: told_state(state) for name, state in self.logs.items()}
         stands = {"preferred": self.preferred, "is_draining": self.is_draining, "calls_you": self.calls_you}
+        stands |= {"newest": self.newest, "seen": self.seen}
         return texts | owed | stands | {"at": self.at.isoformat(), "logs": logs}
 
 
 _TEXTS: Final = ("site_id", "node", "aet", "schema", "version")
+_MAY_LACK: Final = ("calls_you", "newest", "seen")
 
 
 def hello_of(body: Body) -> Hello:
@@ -145,9 +150,9 @@ def hello_of(body: Body) -> Hello:
     preferred = body.get("preferred")
     if preferred and not is_site_id(preferred):
         raise ProtocolViolation("the preferred site of a greeting is none")
-    calls_you = body.get("calls_you", "")
-    if not isinstance(calls_you, str) or len(calls_you) > _MAX_TEXT_CHARACTERS:
-        raise ProtocolViolation("the name that a greeting has for us is none")
+    beside = {name: body.get(name, "") for name in _MAY_LACK}
+    if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARACTERS for text in beside.values()):
+        raise ProtocolViolation("a text of a greeting is none")
     return Hello(
         **texts,
         at=_moment(body.get("at")),
@@ -157,7 +162,7 @@ def hello_of(body: Body) -> Hello:
         owed_since=None if body.get("owed_since") is None else _moment(body.get("owed_since")),
         preferred=preferred or "",
         is_draining=body.get("is_draining") is True,
-        calls_you=calls_you,
+        **beside,
     )
 
 

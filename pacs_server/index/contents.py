@@ -28,6 +28,7 @@ _DIGITS: Final = 15
 MASK: Final = (1 << 4 * _DIGITS) - 1
 _HALF: Final = 30
 _PORTION: Final = 500
+_DIGITS_OF_ROW: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,24 @@ class Contents:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+
+    def newest(self) -> str:
+        """The object that was recorded last, as `has` takes it, or nothing. Raises: IndexUnavailable."""
+        last = select(instances.c.id, instances.c.digest).order_by(instances.c.id.desc()).limit(1)
+        with self._index.read() as connection:
+            row = connection.execute(last).first()
+        return f"{row.id} {row.digest}" if row else ""
+
+    def has(self, newest: str) -> bool:
+        """Whether an object that was the newest once is still recorded as it was. It is not where the index was set
+        back to an older state, nor where the object was purged or the index made anew. Raises: IndexUnavailable.
+        """
+        row_id, _, digest = newest.partition(" ")
+        if not row_id.isdecimal() or len(row_id) > _DIGITS_OF_ROW:
+            return False
+        with self._index.read() as connection:
+            known = select(instances.c.id).where(instances.c.id == int(row_id), instances.c.digest == digest)
+            return connection.execute(known).first() is not None
 
     def buckets(self) -> list[int]:
         """The sum of each bucket. Raises: IndexUnavailable."""

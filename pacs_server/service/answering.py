@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pacs_server import log
 from pacs_server.cluster.exchange import LOG, PLACES, answer_log, answer_places
 from pacs_server.cluster.link import Handler
 from pacs_server.cluster.messages import HELLO, Body, hello_of, refuse_stranger
@@ -43,6 +44,9 @@ def _answer_hello(node: Node, partner: Partner, body: Body) -> Body:
     refuse_stranger(hello, own_site_id=ours.site_id, known_site_id=partner.site_id)
     if partner.site_id is None:
         node.partners.note_seen(partner, certificate=partner.certificate, site_id=hello.site_id)
+    if hello.seen and not node.contents.has(hello.seen):
+        log.warning("compares with partner", partner=partner.name, why="it knows an object that is not here any more")
+        node.partners.ask_to_compare(partner.name, datetime.now(UTC))
     return ours.body()
 
 

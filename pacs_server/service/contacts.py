@@ -16,13 +16,14 @@ from pacs_server.index.partners import Partner
 from pacs_server.service.telling import Teller
 
 _FILE: Final = "partners.json"
-_TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_at", "calls_us")
+_TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_at", "calls_us", "newest")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
     """One partner, greeted last `at`, and so since `since`. What it said of itself is empty while it is not reached;
-    but what it owed this site, and which site it held for the preferred one, is what it told last, at `told_at`.
+    but what it owed this site, which site it held for the preferred one and which object was its newest is what it told
+    last, at `told_at`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Contact:
     preferred: str = ""
     is_draining: bool = False
     calls_us: str = ""
+    newest: str = ""
     told_at: str = ""
 
 

@@ -107,13 +107,14 @@ class Liaison:
 
     def _greet(self, partner: Partner) -> Contact:
         node = self._node
+        before = self._contacts.of(partner.name)
         try:
-            greeting = greet(node, partner, lambda: datetime.now(UTC))
+            greeting = greet(node, partner, lambda: datetime.now(UTC), seen=before.newest if before else "")
             if greeting.hello is not None:
                 self._keep_logs_equal(node.partners.one(partner.name), greeting.hello)
         except PacsError as error:
             greeting = Greeting(problem=error)
-        contact, before = contact_of(partner, greeting, datetime.now(UTC)), self._contacts.of(partner.name)
+        contact = contact_of(partner, greeting, datetime.now(UTC))
         if isinstance(greeting.problem, WrongCertificate) and (before is None or before.problem != contact.problem):
             self._alert(partner.name, f"{partner.host}:{partner.port}", contact.problem)
         return contact
@@ -192,5 +193,6 @@ def contact_of(partner: Partner, greeting: Greeting, now: datetime) -> Contact:
         preferred=hello.preferred if hello else "",
         is_draining=hello.is_draining if hello else False,
         calls_us=hello.calls_you if hello else "",
+        newest=hello.newest if hello else "",
         told_at=now.isoformat() if hello else "",
     )

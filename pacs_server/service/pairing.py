@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,14 +37,15 @@ class Greeting:
     problem: PacsError | None = None
 
 
-def greet(node: Node, partner: Partner, clock: Callable[[], datetime]) -> Greeting:
-    """Say hello to a partner, and note its certificate and site when it is one that is registered.
+def greet(node: Node, partner: Partner, clock: Callable[[], datetime], *, seen: str = "") -> Greeting:
+    """Say hello to a partner, and note its certificate and site when it is one that is registered. `seen` is the object
+    that it told as its newest before.
 
     What prevents it is in the greeting. Raises: IndexUnavailable.
     """
     certificate, hello, ahead_s = "", None, 0.0
     problem: PacsError | None = None
-    ours = own_hello(node, partner, clock())
+    ours = replace(own_hello(node, partner, clock()), seen=seen)
     try:
         with connected(node, partner) as link:
             certificate = ssl.DER_cert_to_PEM_cert(link.certificate)
@@ -105,6 +106,7 @@ def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
         preferred=node.preferred_site(),
         is_draining=node.registry.draining() is not None,
         calls_you=partner.name,
+        newest=node.contents.newest(),
     )
 
 

@@ -68,6 +68,21 @@ def test_what_is_in_the_trash_counts_and_what_was_purged_does_not(index: Index) 
     assert contents.of("1.2.3").purged == {(gone.description.sop_uid, gone.digest)}
 
 
+def test_the_newest_object_is_there_until_it_is_purged_whatever_comes_after_it(index: Index) -> None:
+    instances, contents = Instances(index), Contents(index)
+    assert contents.newest() == ""
+    first, second = arrival(), arrival()
+    instances.record(first)
+    newest = contents.newest()
+    instances.record(second)
+    assert contents.newest() != newest
+    assert contents.has(newest)
+    assert not any(map(contents.has, (newest[:-1], "", "no row", f"{'9' * 30} {first.digest}")))
+    for kind in (OperationKind.DELETE, OperationKind.PURGE):
+        decide(instances, kind, first)
+        assert contents.has(newest) is (kind is OperationKind.DELETE)
+
+
 def test_an_object_without_a_good_copy_counts_as_not_held_until_it_is_stored_again(index: Index) -> None:
     instances, contents = Instances(index), Contents(index)
     good, bad = arrival(study="1.2.3"), arrival(study="1.2.3")

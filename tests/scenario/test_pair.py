@@ -239,6 +239,29 @@ def test_what_was_lost_behind_the_index_is_found_exactly_and_healed_from_the_oth
     assert osaka.report("verify") == []
 
 
+def test_a_site_that_was_set_back_to_an_older_state_gets_again_what_it_lacks_without_being_asked(
+    pair: Pair, tmp_path: Path
+) -> None:
+    tokyo, osaka = pair.both
+    pair.become_equal()
+    pair.owe_nothing()
+    osaka.stop()
+    snapshot = tmp_path / "snapshot"
+    shutil.copytree(osaka.data, snapshot, symlinks=True)
+    osaka.start()
+    samples = take_in(tokyo, tmp_path / "in", *(tiny(f"since{n}", study="since") for n in range(3)))
+    pair.become_equal()
+    pair.owe_nothing()
+    wait_for(lambda: pair.partner(tokyo)["state"] == pair.partner(osaka)["state"] == "reachable", "both to greet")
+    osaka.stop()
+    shutil.rmtree(osaka.data)
+    shutil.copytree(snapshot, osaka.data, symlinks=True)
+    take_in(osaka, tmp_path / "more", *(tiny(f"more{n}", study="more") for n in range(4)))
+    osaka.start()
+    uids = {one.sop_uid for one in samples}
+    wait_for(lambda: uids <= osaka.instance_uids(), "what it lacked", timeout_s=HEALED_S, every_s=0.5)
+
+
 def test_kills_on_either_side_while_objects_go_over_lose_nothing_and_the_rest_follows(
     pair: Pair, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_a_greeting_is_read_as_it_was_said_and_what_a_later_release_adds_is_left
         ("preferred", "../x"),
         ("calls_you", 5),
         ("calls_you", "n" * 257),
+        ("seen", 5),
     ],
 )
 def test_a_greeting_that_cannot_be_is_refused(name, value):

@@ -112,7 +112,7 @@ def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], n
     """Why an object must not be destroyed now; empty when it may be.
 
     A partner may have put its study on hold, which beats the deletion: so it has to know of the deletion, and to have
-    told a moment ago what was decided there.
+    told a moment ago what was decided there. What it decided since is kept by what it has.
     """
     if one.is_held_back:
         return "its study is on hold"
@@ -130,7 +130,7 @@ def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], n
             return f"partner {partner.name} does not know yet that it was deleted"
         if partner.exchanged_at is None or abs(now - partner.exchanged_at) > _TOLD_WITHIN:
             return f"partner {partner.name} was not heard of for {_TOLD_WITHIN.seconds // 60} minutes"
-    return ""
+    return f"partner {one.owed_to} does not have all of its series yet" if one.owed_to else ""
 
 
 def _decide_each(kind: OperationKind, objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:

@@ -15,8 +15,9 @@ from pacs_server.dicom.predicates import Predicate
 from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.finding import joined
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.retiring import TRASH
-from pacs_server.index.site_tables import fates, holds, operations
+from pacs_server.index.site_tables import fates, holds, jobs, operations, partners
 from pacs_server.index.tables import instances, is_current, patients, series, studies
 
 # To the letter of the partial index, so that SQLite reads the few rows of the trash and not every instance.
@@ -26,7 +27,8 @@ _IS_TRASHED: Final = text("fates.fate = 'trashed'")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """One content of a study. `made_on` is the day of its study, or that on which it came here if that is later;
-    `trashed_at` is when it was deleted, None when it was not, and `trashed_by` the counter of that operation.
+    `trashed_at` is when it was deleted, None when it was not, and `trashed_by` the counter of that operation. Its
+    series is owed to the partner `owed_to`, or to none if that is empty.
     """
 
     study_uid: str
@@ -36,6 +38,7 @@ class Held:
     made_on: date
     trashed_at: datetime | None = None
     trashed_by: int = 0
+    owed_to: str = ""
 
 
 class Trash:
@@ -106,10 +109,14 @@ def _with_fates() -> Any:
 
 
 def _contents() -> Select[Any]:
+    of_series = jobs.c.study_uid == studies.c.study_uid, jobs.c.series_uid == series.c.series_uid
+    owed = select(func.min(partners.c.name)).join_from(jobs, partners, jobs.c.target == partners.c.name)
+    owed = owed.where(jobs.c.kind == JobKind.REPLICATE.value, partners.c.aet != "", *of_series)
     return select(
         studies.c.study_uid, studies.c.study_date, studies.c.last_received_at,
         instances.c.sop_uid, instances.c.digest, instances.c.role, instances.c.size_bytes,
         holds.c.at.label("held_since"), fates.c.at.label("trashed_at"), fates.c.counter.label("trashed_by"),
+        owed.scalar_subquery().label("owed_to"),
     ).select_from(_with_fates())  # fmt: skip
 
 
@@ -122,6 +129,7 @@ def _held(row: Any) -> Held:
         made_on=max(_day(row.study_date), datetime.fromisoformat(row.last_received_at).date()),
         trashed_at=datetime.fromisoformat(row.trashed_at) if row.trashed_at else None,
         trashed_by=row.trashed_by or 0,
+        owed_to=row.owed_to or "",
     )
 
 

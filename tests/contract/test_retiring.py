@@ -485,14 +485,22 @@ def test_nothing_is_purged_before_every_partner_knows_that_it_was_deleted_and_wa
         host="127.0.0.1",
         port=1,
         fingerprint="f",
+        aet="OSAKA",
         added_at=NOW,
         acknowledged=acknowledged,
         exchanged_at=exchanged_at,
     )
+    Partners(site.index).add(osaka)
     (one,) = site.trash.trashed()
     assert one.trashed_by == 1
     assert retire.kept_because(one, AT_ONCE, [osaka], NOW) == reason
-    purged = list(retire.purge([one], AT_ONCE, replace(site.decider(), partners=[osaka])))
+    decider = replace(site.decider(), partners=[osaka])
+    series_of_it = [(site.samples[0].study_uid, site.samples[0].series_uid)]
+    site.jobs.owe(JobKind.REPLICATE, NOW, series=series_of_it, target="osaka")
+    assert list(retire.purge(site.trash.trashed(), AT_ONCE, decider)) == []
+    (owed,) = site.trash.trashed()
+    assert retire.kept_because(owed, AT_ONCE, [], NOW) == "partner osaka does not have all of its series yet"
+    purged = list(retire.purge([one], AT_ONCE, decider))
     assert bool(purged) is not bool(reason)
 
 

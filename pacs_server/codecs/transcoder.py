@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +44,9 @@ class Transcoder:
         target: str,
         meanwhile: Meanwhile,
     ) -> Iterator[Buffer]:
-        """The data set in another syntax. All of it was made when this returns, so that what fails has failed; where it
-        cannot be cached, at least the first 16 MiB were. `data_set` begins anew each time; `meanwhile` is called at
-        least twice a second.
+        """The data set in another syntax. All of it was made when this returns, so that what fails has failed; what is
+        larger than 16 MiB and cannot be cached is made once more while it is read. `data_set` begins anew each time;
+        `meanwhile` is called at least twice a second.
 
         Raises: Undecodable, Unconvertible, DecoderUnavailable; whatever `data_set` and `meanwhile` raise.
         """
@@ -57,7 +56,7 @@ class Transcoder:
                 return self._cache.keep(digest, target, pieces)
         except NoRoom as reason:
             log.debug("not cached", digest=digest, why=reason)
-        return _begun(make())
+        return _made_whole(make)
 
     def forget(self, digest: str) -> None:
         """Remove what was made of an object that is destroyed."""
@@ -77,13 +76,14 @@ class Transcoder:
         self._pool.close()
 
 
-def _begun(pieces: Iterator[Buffer]) -> Iterator[Buffer]:
-    """The same pieces, the first of them made already."""
+def _made_whole(make: Callable[[], Iterator[Buffer]]) -> Iterator[Buffer]:
+    """The pieces, once all of them could be made; those of a large object are not held, and made anew."""
     held: list[Buffer] = []
     size = 0
-    for piece in pieces:
-        held.append(piece)
+    for piece in make():
         size += len(piece)
-        if size > _HELD_BYTES:
-            break
-    return chain(held, pieces)
+        if size <= _HELD_BYTES:
+            held.append(piece)
+        else:
+            held.clear()
+    return iter(held) if size <= _HELD_BYTES else make()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +15,9 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log, metrics
-from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, contexts_for, deliver, refusal
+from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, deliver, refusal
 from pacs_server.archive.lookup import moved_copies
+from pacs_server.dimse.calling import answered, batches, proposals
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, status_for
@@ -33,10 +34,10 @@ from pacs_server.errors import (
 )
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
-from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
+from pacs_server.net.client import Destination, connect, is_stored
 from pacs_server.net.message import Command
 
-_CONNECTIONS: Final = 2  # to one destination for one part: it may drop the first
+_IN_VAIN: Final = 3  # so many associations in a row over which a destination took nothing: it does not go on
 _TURN_S: Final = 0.1
 BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 
@@ -79,6 +80,8 @@ class SubOperations:
         self._watch = Watch(session, command, progress)
         self._preferred = preferred
         self._originator = originator
+        self._settled = 0  # with the destination, whatever it answered
+        self._broke: set[tuple[str, str]] = set()
         self._own = _Line(settle=self._count, is_stopped=self._watch.cancelled, meanwhile=self._watch.meanwhile)
 
     def send(self, items: Sequence[Deliverable], target: Association) -> bool:
@@ -99,7 +102,7 @@ class SubOperations:
         with self._archive.turns.turn(destination.aet, self._waits_on) as has_turn:
             if not has_turn:
                 return True
-            for batch in _batches(items, self._preferred):
+            for batch in batches(items, self._preferred):
                 if self._move_batch(batch, destination, min(associations, len(batch))):
                     return True
         return False
@@ -227,30 +230,45 @@ class SubOperations:
         self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, line: _Line
     ) -> bool:
         """Send what waits over an association of its own; whether that was stopped. When the destination drops the
-        association, the object that was on its way and the rest are sent over another one, once.
+        association, the object that was on its way and the rest are sent over another one; the rest alone when that
+        object is dropped twice.
         """
-        for _ in range(_CONNECTIONS):
-            target = self._connect(batch, destination)
+        in_vain = 0
+        while waiting and in_vain < _IN_VAIN:
+            target = self._connect(batch, destination, line)
             if target is None:
-                return False
+                return line.is_stopped()
+            settled = self._settled
             try:
                 self._send_waiting(waiting, target, line)
                 _release(target, destination.aet)
             except BROKEN as error:
                 self._progress.comment = f"association with {destination.aet} broke: {error}"
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
+                in_vain = in_vain + 1 if self._settled == settled else 1
             else:
                 return bool(waiting)
             finally:
                 target.close()
         return False
 
-    def _connect(self, batch: Sequence[Deliverable], destination: Destination) -> Association | None:
+    def _connect(self, batch: Sequence[Deliverable], destination: Destination, line: _Line) -> Association | None:
+        """An association with the destination; None when there is none, or it is stopped. Raises: RequesterGone."""
         settings = self._archive.settings
-        proposed = contexts_for(_one_of_each(batch), self._preferred)
-        proposals = [(kind[0], syntaxes, False) for kind, syntaxes in proposed.items()]
+        request = partial(
+            connect,
+            destination,
+            calling_aet=settings.aet,
+            contexts=proposals(batch, self._preferred),
+            limits=settings.network,
+        )
+
+        def goes_on() -> bool:
+            line.meanwhile()
+            return not line.is_stopped()
+
         try:
-            return connect(destination, calling_aet=settings.aet, contexts=proposals, limits=settings.network)
+            return answered(request, goes_on)
         except (PeerUnreachable, PeerRejected, *BROKEN) as error:
             log.warning("move destination failed", aet=destination.aet, why=error)
             self._progress.comment = f"{destination.aet} cannot be reached: {error}"
@@ -278,13 +296,25 @@ class SubOperations:
                     return
                 try:
                     outcome = self._attempt(item, target, sender)
-                except BROKEN:
-                    waiting.appendleft(item)
+                except BROKEN as error:
+                    self._again(item, waiting, line, error)
                     raise
+                self._settled += 1
                 line.settle(outcome)
         finally:
             if ahead is not None:
                 ahead.close()
+
+    def _again(self, item: Deliverable, waiting: deque[Deliverable], line: _Line, error: Exception) -> None:
+        """Have an object wait again with which the association broke; it failed when it did so before."""
+        name = item.sop_uid, item.digest
+        if name not in self._broke:
+            self._broke.add(name)
+            waiting.appendleft(item)
+            return
+        status, reason = Status.CANNOT_PERFORM_SUB_OPERATIONS, f"the association broke twice when it was sent: {error}"
+        log.warning("not sent", sop=item.sop_uid, why=reason)
+        line.settle(_Outcome(item=item, status=status, reason=reason))
 
     def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> _Outcome:
         try:
@@ -326,22 +356,3 @@ def _release(target: Association, aet: str) -> None:
         target.release()
     except BROKEN as error:
         log.warning("move destination did not release", aet=aet, why=error)
-
-
-def _batches(items: Sequence[Deliverable], preferred: str) -> Iterator[list[Deliverable]]:
-    """Cut the objects so that the contexts of each part fit in one association (at most 128, PS3.8 section 9.3.2.2)."""
-    batch: list[Deliverable] = []
-    kinds: set[tuple[str, str]] = set()
-    for item in items:
-        kind = (item.sop_class, item.transfer_syntax)
-        if kind not in kinds and len(contexts_for([*_one_of_each(batch), item], preferred)) > MAX_CONTEXTS:
-            yield batch
-            batch, kinds = [], set()
-        kinds.add(kind)
-        batch.append(item)
-    if batch:
-        yield batch
-
-
-def _one_of_each(items: Sequence[Deliverable]) -> list[Deliverable]:
-    return list({(item.sop_class, item.transfer_syntax): item for item in items}.values())

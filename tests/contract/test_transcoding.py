@@ -1,6 +1,8 @@
 """Every pixel survives: what others coded is decoded as they do, and what is coded here is decoded by others."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -31,12 +33,14 @@ from support.pictures import (
     transcoded,
     values_of,
 )
-from support.samples import bundled, is_storable, write
+from support.samples import bundled, data_set_of, is_storable, write
 
 from pacs_server.codecs.pool import Pool
+from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.codestream import read_jpeg
 from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
 from pacs_server.errors import Unconvertible, Undecodable
+from pacs_server.settings import TranscodingLimits
 
 NATIVE_SOURCES = (EXPLICIT, IMPLICIT, BIG, DEFLATED)
 
@@ -217,3 +221,26 @@ def test_pixels_that_are_not_what_their_syntax_says_are_refused(tmp_path: Path, 
         path = write(picture(KINDS["8 bits"], syntax), tmp_path / f"{syntax}.dcm", syntax).path
         with pytest.raises(Undecodable, match="not in fragments"):
             transcoded(path, EXPLICIT, tmp_path / "made.dcm", running)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_a_frame_damaged_far_behind_fails_the_object_before_any_of_it_is_answered(
+    cache_bytes: int, tmp_path: Path
+) -> None:
+    large = Kind(stored=12, allocated=16, rows=1_024, columns=1_024)
+    plain = write(picture(large, "large"), tmp_path / "plain.dcm").path
+    ENCODERS[RLE](plain, tmp_path / "coded.dcm")
+    dataset = pydicom.dcmread(tmp_path / "coded.dcm")
+    *_, frame = generate_fragments(dataset.PixelData)
+    dataset.NumberOfFrames = 10
+    limits = TranscodingLimits(processes=1, cache_bytes=cache_bytes)
+    with closing(Transcoder(limits, tmp_path, reserve_bytes=0)) as transcoder:
+        for name, last in (("good", frame), ("broken", frame[:100])):
+            dataset.PixelData = pydicom.encaps.encapsulate([*[frame] * 9, last])
+            data_set = data_set_of(write(dataset, tmp_path / f"{name}.dcm", RLE).path)
+            make = partial(transcoder.made, name, lambda: [data_set], RLE, EXPLICIT, lambda: None)  # noqa: B023
+            if last is frame:
+                assert sum(map(len, make())) > 20 << 20
+            else:
+                with pytest.raises(Undecodable):
+                    make()

@@ -1,5 +1,6 @@
 """C-MOVE and C-GET with DCMTK's clients: every level, conversions, failures told by name."""
 
+import socket
 import sqlite3
 import struct
 import threading
@@ -20,7 +21,7 @@ from support.second_client import DEADLINE_S, Witness, associate, identifier, se
 from support.server import Archive
 
 SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA801, 0xA900
-OUT_OF_RESOURCES = 0xA700
+OUT_OF_RESOURCES, PENDING, CANCEL = 0xA700, 0xFF00, 0xFE00
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 JPEG = "1.2.840.10008.1.2.4.50"
 MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
@@ -299,6 +300,64 @@ def test_a_destination_that_takes_several_associations_gets_objects_on_all_of_th
     assert responses[-1].Status == SUCCESS
     assert responses[-1].NumberOfCompletedSuboperations == 5
     assert {one.sop_uid for one in receiver.received} == {sample.sop_uid for sample in study.values()}
+
+
+class Squeamish(Witness):
+    """A receiver that aborts the association whenever it is sent one object, or any."""
+
+    def __init__(self, aet: str, poison: str = "") -> None:
+        super().__init__(aet=aet)
+        self._poison = poison
+        self.aborted = 0
+
+    def take(self, event: Any) -> int:
+        if event.request.AffectedSOPInstanceUID != (self._poison or event.request.AffectedSOPInstanceUID):
+            return super().take(event)
+        self.aborted += 1
+        event.assoc.abort()
+        return OUT_OF_RESOURCES
+
+
+@pytest.mark.parametrize("associations", ["1", "3"])
+def test_an_object_at_which_a_destination_always_aborts_takes_no_other_along(
+    study: dict[str, Sample], archive, associations: str
+) -> None:
+    poison = study["two"].sop_uid
+    receiver = Squeamish(f"SQUEAMISH{associations}", poison)
+    with receiver.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(receiver.aet, receiver.port, "--associations", associations)
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        *_, (last, failed) = association.send_c_move(asked, receiver.aet, MOVE)
+    assert (last.Status, last.NumberOfCompletedSuboperations) == (SOME_FAILED, 4)
+    assert failed.FailedSOPInstanceUIDList == poison
+    assert {one.sop_uid for one in receiver.received} == {one.sop_uid for one in study.values()} - {poison}
+    assert receiver.aborted == 2
+
+
+def test_a_destination_that_aborts_at_whatever_it_is_sent_is_called_three_times(
+    study: dict[str, Sample], archive
+) -> None:
+    receiver = Squeamish("ABORTING")
+    with receiver.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(receiver.aet, receiver.port)
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        *_, (last, failed) = association.send_c_move(asked, receiver.aet, MOVE)
+    assert (last.Status, len(failed.FailedSOPInstanceUIDList)) == (NONE_SENT, 5)
+    assert receiver.aborted == 3
+
+
+def test_while_a_destination_is_silent_its_requester_is_told_that_it_goes_on_and_may_cancel(
+    study: dict[str, Sample], archive
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer("SILENT", silent.getsockname()[1])
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        responses = association.send_c_move(asked, "SILENT", MOVE, msg_id=7)
+        first, _ = next(responses)
+        assert (first.Status, first.NumberOfRemainingSuboperations) == (PENDING, 5)
+        association.send_c_cancel(7, query_model=MOVE)
+        *_, (last, _) = responses
+    assert (last.Status, last.NumberOfRemainingSuboperations) == (CANCEL, 5)
 
 
 def test_pending_responses_count_down(study: dict[str, Sample], archive) -> None:

@@ -12,7 +12,7 @@ from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.criteria import chain
 from pacs_server.index.deposits import SOUND
 from pacs_server.index.site_tables import deposits
-from pacs_server.index.tables import ITEM_TABLES, TABLES, copies, extra_values, instances, is_current, studies
+from pacs_server.index.tables import ITEM_TABLES, TABLES, copies, extra_values, instances, is_current, is_found, studies
 
 _AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"]
 
@@ -58,7 +58,7 @@ def _availability(level: Level) -> ColumnElement[Any]:
 
 def _of_first(column: ColumnElement[Any], lower: Level, level: Level) -> ColumnElement[Any]:
     """A column of the first row at a lower level below the row of the query."""
-    first = chain(select(column), lower, level).order_by(TABLES[lower].c.id).limit(1)
+    first = chain(select(column), lower, level).where(is_found(lower)).order_by(TABLES[lower].c.id).limit(1)
     return first.correlate(TABLES[level]).scalar_subquery()
 
 

@@ -44,7 +44,7 @@ from pacs_server.index.tables import (
     TABLES,
     extra_values,
     instances,
-    is_current,
+    is_found,
     name_grams,
     patients,
     series,
@@ -54,8 +54,11 @@ from pacs_server.index.tables import (
 _PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
 _WILDCARD: Final = re.compile(r"[*?]")
 _GREATEST: Final = "\U0010ffff"
-_MODALITIES: Final = BY_KEYWORD["ModalitiesInStudy"]
-_SOP_CLASSES: Final = BY_KEYWORD["SOPClassesInStudy"]
+# What a study has by what is below it, and where that is.
+_OF_STUDY: Final = {
+    BY_KEYWORD["ModalitiesInStudy"]: (Level.SERIES, series.c.modality),
+    BY_KEYWORD["SOPClassesInStudy"]: (Level.IMAGE, instances.c.sop_class),
+}
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
 _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
 
@@ -127,25 +130,26 @@ def _contains_postgresql(element: Contains, compiler: Any, **kw: Any) -> str:
     return f"({compiler.process(column, **kw)} ~ {compiler.process(plain, **kw)})"
 
 
-def criterion(predicate: Predicate, level: Level) -> ColumnElement[bool]:
-    """The condition that a predicate puts on the rows of a query at this level."""
+def criterion(predicate: Predicate, level: Level, *, in_trash: bool = False) -> ColumnElement[bool]:
+    """The condition that a predicate puts on the rows of a query at this level; also by what is `in_trash` of a study,
+    where that is looked for.
+    """
     if isinstance(predicate, HasItem):
         return _having_item(predicate, level)
     attribute = predicate.attribute
     if isinstance(attribute, Field):
         return _having_value(predicate, attribute, level)
-    if attribute is _MODALITIES:
-        return _below(Level.SERIES, level, _condition(predicate, series.c.modality), at_least=Level.STUDY)
-    if attribute is _SOP_CLASSES:
-        is_one = and_(is_current(instances), _condition(predicate, instances.c.sop_class))
-        return _below(Level.IMAGE, level, is_one, at_least=Level.STUDY)
+    if attribute in _OF_STUDY:
+        lower, column = _OF_STUDY[attribute]
+        is_one = _condition(predicate, column)
+        return _below(lower, min(level, Level.STUDY), is_one if in_trash else and_(is_found(lower), is_one))
     table = TABLES[attribute.level]
     condition = _condition(predicate, table.c.get(attribute.column))
     if attribute.level <= level:
         return condition
     if isinstance(predicate, NameLike):
         return _owning(select(table.c.id).where(condition), attribute.level, level)
-    return _below(attribute.level, level, condition)
+    return _below(attribute.level, level, and_(is_found(attribute.level), condition))
 
 
 def _having_item(predicate: HasItem, level: Level) -> ColumnElement[bool]:
@@ -164,15 +168,12 @@ def _owning(owners: Select[Any], owner_level: Level, level: Level) -> ColumnElem
     """That the row at the owners' level, or one below the row of the query, is one of them."""
     found, at = owners, owner_level
     while at > level:
-        found, at = select(_PARENTS[TABLES[at]]).where(TABLES[at].c.id.in_(found)), Level(at - 1)
+        found, at = select(_PARENTS[TABLES[at]]).where(TABLES[at].c.id.in_(found), is_found(at)), Level(at - 1)
     return TABLES[at].c.id.in_(found)
 
 
-def _below(
-    lower: Level, level: Level, condition: ColumnElement[bool], *, at_least: Level | None = None
-) -> ColumnElement[bool]:
-    """That some row of a lower level fulfils the condition, below the row of `at_least` or of the query's level."""
-    upper = level if at_least is None else min(level, at_least)
+def _below(lower: Level, upper: Level, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """That some row of a lower level, below that of an upper one, fulfils the condition."""
     return exists(chain(select(literal(1)), lower, upper).where(condition)).correlate(TABLES[upper])
 
 

@@ -15,7 +15,7 @@ from pacs_server.index.answers import answer_column
 from pacs_server.index.criteria import criterion
 from pacs_server.index.engine import Index
 from pacs_server.index.statements import Form, mark
-from pacs_server.index.tables import TABLES, instances, is_current, patients, series, studies
+from pacs_server.index.tables import TABLES, instances, is_found, patients, series, studies
 
 _MOST_FORMS: Final = 256
 _MOST_VALUES: Final = 32  # of a query; 256 statements with thousands each would fill the memory
@@ -96,7 +96,7 @@ def _form(predicate: Predicate, values: list[str]) -> Predicate | None:
 @lru_cache(maxsize=_MOST_FORMS)  # a viewer asks for the same columns each time; building them is half of a short query
 def _present_rows(level: Level, columns: tuple[Attribute | ItemSequence, ...]) -> Select[Any]:
     wanted = [answer_column(attribute, level) for attribute in columns] or [TABLES[level].c.id]
-    return select(*wanted).select_from(joined(level)).where(*_present(level))
+    return select(*wanted).select_from(joined(level)).where(is_found(level))
 
 
 def joined(level: Level) -> Any:
@@ -115,13 +115,6 @@ def _link(level: Level) -> ColumnElement[bool]:
         Level.IMAGE: instances.c.series_row == series.c.id,
     }
     return links[level]
-
-
-def _present(level: Level) -> tuple[ColumnElement[bool], ...]:
-    """Only current objects are found, and what has at least one."""
-    if level is Level.IMAGE:
-        return (is_current(instances),)
-    return (TABLES[level].c.instance_count > 0,)
 
 
 def _order(level: Level, *, by_name: bool, is_limited: bool) -> tuple[ColumnElement[Any], ...]:

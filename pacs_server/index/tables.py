@@ -133,6 +133,12 @@ TABLES: Final[dict[Level, Table]] = {
     Level.IMAGE: instances,
 }
 
+
+def is_found(level: Level) -> ColumnElement[bool]:
+    """Whether a row of a level is found: an object that is current, and what has at least one."""
+    return is_current(instances) if level is Level.IMAGE else TABLES[level].c.instance_count > 0
+
+
 # `verified_at` is when it was last read to its end and found to be what was received; `damage` says what was wrong with
 # it when it was read last.
 copies: Final = Table(

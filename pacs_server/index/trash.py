@@ -60,7 +60,7 @@ class Trash:
 
     def trashed(self, predicates: Iterable[Predicate] = ()) -> list[Held]:
         """The objects in the trash that a query would find if they were not. Raises: IndexUnavailable."""
-        conditions = [criterion(predicate, Level.IMAGE) for predicate in predicates]
+        conditions = [criterion(predicate, Level.IMAGE, in_trash=True) for predicate in predicates]
         return self._held(_contents().where(instances.c.role == TRASH, _IS_TRASHED, *conditions))
 
     def _held(self, statement: Select[Any]) -> list[Held]:
@@ -93,7 +93,7 @@ class Trash:
 
     def uids_of_studies(self, predicates: Sequence[Predicate]) -> list[str]:
         """The studies that a query finds, also those of which everything is in the trash. Raises: IndexUnavailable."""
-        conditions = [criterion(predicate, Level.IMAGE) for predicate in predicates]
+        conditions = [criterion(predicate, Level.IMAGE, in_trash=True) for predicate in predicates]
         found = select(studies.c.study_uid).distinct().select_from(joined(Level.IMAGE)).where(*conditions)
         with self._index.read() as connection:
             return list(connection.execute(found.order_by(studies.c.study_uid)).scalars())

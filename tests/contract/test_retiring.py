@@ -16,7 +16,7 @@ from pacs_server.archive import retire
 from pacs_server.archive.operations import learn, synchronise
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
-from pacs_server.dicom.attributes import UNIQUE_KEY, Level
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
@@ -109,6 +109,24 @@ def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deletin
     assert len(site.trash.trashed()) == 4
     site.restore()
     assert (site.counts(), site.uids(), site.trash.trashed()) == (before, all_of_them, [])
+
+
+def test_a_study_is_neither_found_nor_answered_by_what_of_it_is_in_the_trash(site: Deleting) -> None:
+    of_series = (
+        {"Modality": "SR", "SeriesDescription": "report", "PerformingPhysicianName": "Doe^Jane", "Rows": 1},
+        {"Modality": "CT", "SeriesDescription": "slices", "PerformingPhysicianName": "Roe^John", "Rows": 2},
+    )
+    site.store(*(tiny(n, series=n, **values) for n, values in enumerate(of_series)))
+    site.delete(Modality="SR")
+    keys = {"ModalitiesInStudy": "SR", "SeriesDescription": "report", "PerformingPhysicianName": "Doe*", "Rows": "1"}
+    for keyword, value in keys.items():
+        for level in (Level.PATIENT, Level.STUDY):
+            assert list(site.search.find(query_from_keywords(level, {keyword: value}), [UNIQUE_KEY[level]])) == []
+    columns = [BY_KEYWORD[keyword] for keyword in keys]
+    (answer,) = site.search.find(query_from_keywords(Level.STUDY, {}), columns)
+    assert tuple(answer) == ("CT", "slices", "Roe^John", 2)
+    for keyword in ("ModalitiesInStudy", "SeriesDescription"):
+        assert len(site.trash.trashed(query_from_keywords(Level.IMAGE, {keyword: keys[keyword]}).predicates)) == 1
 
 
 def test_one_object_is_deleted_and_the_counts_and_modalities_follow(site: Deleting) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from pacs_server import log
-from pacs_server.errors import PacsError
+from pacs_server.errors import IndexUnavailable, PacsError
+
+Thing = TypeVar("Thing")
 
 _LOOK_EVERY_S: Final = 1.0
 _SELDOM_S: Final = 5.0  # a look is a question to the database, half a millisecond of the processor
@@ -69,3 +71,20 @@ class Duties:
             except Exception as error:  # noqa: BLE001 - the job loop
                 log.unexpected(f"{self._what} failed", error)
                 pause = _AFTER_FAILURE_S
+
+
+def each_in_turn(work: Callable[[Thing], None], things: Iterable[Thing]) -> None:
+    """Do something for several, of which one that fails keeps none of the others waiting.
+
+    Raises: the last error of those that failed, once all had their turn; IndexUnavailable at once.
+    """
+    failed: PacsError | None = None
+    for one in things:
+        try:
+            work(one)
+        except IndexUnavailable:
+            raise
+        except PacsError as error:
+            failed = error
+    if failed is not None:
+        raise failed

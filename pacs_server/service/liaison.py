@@ -17,7 +17,7 @@ from pacs_server.index.partners import Partner
 from pacs_server.service.answering import answers
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, Contacts
-from pacs_server.service.duties import Duties
+from pacs_server.service.duties import Duties, each_in_turn
 from pacs_server.service.pairing import (
     Greeting,
     compare_with,
@@ -47,7 +47,7 @@ class Liaison:
         self._contacts = Contacts(node.settings.data_dir)
         self._greeted_at: dict[str, float] = {}
         self._told: dict[str, object] = {}
-        self._duties = Duties("partners", [("greetings", self._greet_one), ("comparison", self._compare_one)])
+        self._duties = Duties("partners", [("greetings", self._greet_one), ("comparison", self._compare)])
         self._server: LinkServer | None = None
         if port is not None:
             settings, files = node.settings.partner, node.settings.tls_files
@@ -127,21 +127,23 @@ class Liaison:
             exchange_logs(self._node, partner, now)
             self._told[partner.name] = self._state()
 
-    def _compare_one(self) -> bool:
-        """Compare with the partners whose turn it is; what one of both lacks is owed then."""
-        node, now, has_duty = self._node, datetime.now(UTC), self._has_duty()
-        for partner in self._partners():
-            contact = self._contacts.of(partner.name)
-            if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
-                continue
-            asked, last = node.partners.asked_to_compare(partner.name), node.partners.compared(partner.name)
-            # Where it was asked for, what was found before is only shown.
-            compared_at = datetime.fromisoformat(last["at"]) if last and not asked else None
-            if comparison_is_due(compared_at, now.astimezone(), has_duty=has_duty):
-                compare_with(node, partner, full=False, heals=True, now=now)
-                if asked:
-                    node.partners.note_answered(partner.name, asked)
+    def _compare(self) -> bool:
+        """Compare with the partners whose turn it is."""
+        each_in_turn(self._compare_when_due, self._partners())
         return False
+
+    def _compare_when_due(self, partner: Partner) -> None:
+        """Compare with a partner if it is its turn; what one of both lacks is owed then."""
+        node, now, contact = self._node, datetime.now(UTC), self._contacts.of(partner.name)
+        if partner.is_paused or not partner.aet or contact is None or not contact.is_reached:
+            return
+        asked, last = node.partners.asked_to_compare(partner.name), node.partners.compared(partner.name)
+        # Where it was asked for, what was found before is only shown.
+        compared_at = datetime.fromisoformat(last["at"]) if last and not asked else None
+        if comparison_is_due(compared_at, now.astimezone(), has_duty=self._has_duty()):
+            compare_with(node, partner, full=False, heals=True, now=now)
+            if asked:
+                node.partners.note_answered(partner.name, asked)
 
     def _alert(self, who: str, address: str, why: str) -> None:
         """Have the audit trail tell of a certificate that does not belong.

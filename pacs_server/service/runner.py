@@ -24,7 +24,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.audit_export import export, owe_export
 from pacs_server.service.checkpoints import DailyCheckpoint
 from pacs_server.service.commitment import settle_commitments
-from pacs_server.service.duties import Duties
+from pacs_server.service.duties import Duties, each_in_turn
 from pacs_server.service.leaving import release_volume
 from pacs_server.service.reconciling import note_losses
 from pacs_server.service.roll_call import RollCall, node_name
@@ -236,14 +236,16 @@ class Runner:
         return self.has_duty() and self._moves.step()
 
     def _verify(self) -> bool:
-        """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
-        days = self._node.settings.storage.verify_every_days
-        for volume in self._node.volumes():
-            if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
-                self._look_for_losses(volume)
-                if days:
-                    self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
+        """Look whether each volume has what it should have."""
+        each_in_turn(self._examine, self._node.volumes())
         return False
+
+    def _examine(self, volume: Volume) -> None:
+        """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
+        if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
+            self._look_for_losses(volume)
+            if days := self._node.settings.storage.verify_every_days:
+                self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
 
     def _look_for_losses(self, volume: Volume) -> None:
         """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, event
+from sqlalchemy import delete, event, update
 from support.house import House
 from support.samples import tiny
 from support.site import LATER, NOW, Site
@@ -17,15 +17,17 @@ from pacs_server.archive.retire import Decider
 from pacs_server.archive.returning import note_lost
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.dicom.operations import Content, OperationKind
+from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Policies, Policy, Registry
+from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.tables import copies
 from pacs_server.service.deeds import verify_volumes
 from pacs_server.service.runner import Runner
+from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
 from pacs_server.storage.volume import Volume
 
 TWO = Policies(usual=Policy(want=2), of_peers={})
@@ -361,6 +363,29 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
         assert node.copies.count_damaged() == 1
         assert node.jobs.has(JobKind.COPY)
         assert [row.damaged_count for row in node.registry.volumes()] == [1]
+
+
+def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(
+    tmp_path: Path, new_url: Callable[[], str]
+) -> None:
+    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    second.mkdir()
+    with house.node() as node:
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        node.registry.set_policy(Policy(want=2, need=2))
+    house.take_in(tiny(1))
+    with house.node() as node:
+        runner = Runner(node)
+        runner._verify()
+        with node.index.write() as connection:
+            connection.execute(update(copies).values(verified_at="2001-01-01"))
+        next(house.volume.rglob("*.dcm")).unlink()
+        (house.volume / SENTINEL_NAME).unlink()
+        flip(next(second.rglob("*.dcm")))
+        with pytest.raises(VolumeUnavailable, match="first"):
+            runner._verify()
+        assert node.copies.count_damaged() == 1
 
 
 def test_copies_that_came_or_were_verified_while_the_clock_was_years_ahead_are_verified_once_it_is_right(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.house import NOW, House
 from support.link import QUICK, Desk, certificate, ends, partner, raw_link
 from support.server import wait_for
 
@@ -21,6 +22,7 @@ from pacs_server.cluster.messages import MAX_MESSAGE_BYTES, Inbox, Message, enco
 from pacs_server.errors import (
     Busy,
     ConfigError,
+    PacsError,
     PartnerRefused,
     PeerAborted,
     PeerRejected,
@@ -31,6 +33,8 @@ from pacs_server.errors import (
     WrongCertificate,
 )
 from pacs_server.index.partners import Partner
+from pacs_server.service.liaison import Liaison, contact_of
+from pacs_server.service.pairing import Greeting
 from pacs_server.settings import PartnerSettings, TlsFiles
 
 # A phase that is to run out does so soon; all others have time on a busy machine.
@@ -369,3 +373,18 @@ def test_where_nobody_listens_or_no_tls_is_spoken_or_no_certificate_is_here_is_t
             pytest.fail("it was connected")
     with pytest.raises(ConfigError, match="pacs tls init"), called(desk, TlsFiles.within(tmp_path)):
         pytest.fail("it was connected")
+
+
+def test_a_partner_that_cannot_be_compared_with_keeps_no_other_from_being(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    certificate(house.settings.tls_files.certificate.parent)
+    with ExitStack() as running, house.node() as node:
+        desks = [running.enter_context(Desk(certificate(tmp_path / name)).running()) for name in ("kyoto", "osaka")]
+        liaison = Liaison(node, None, lambda: True)
+        for name, desk in zip(("kyoto", "osaka"), desks, strict=True):
+            one = replace(desk.partner, name=name, aet=name.upper())
+            node.partners.add(one)
+            liaison._contacts.note(replace(contact_of(one, Greeting(), NOW), is_reached=True))
+        with pytest.raises(PacsError):
+            liaison._compare()
+        wait_for(lambda: all(desk.strangers for desk in desks), "both to be called")

@@ -86,6 +86,15 @@ def test_an_import_goes_on_to_its_end_when_nobody_reads_what_it_tells(
     assert {sample.sop_uid for sample in samples} <= archive.instance_uids()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_works_with_standard_streams_that_are_closed(archive: Archive, tmp_path: Path, closed: str) -> None:
+    sample = write(tiny(closed, study="closed"), tmp_path / "one.dcm")
+    command = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "import", str(tmp_path)]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], check=False)
+    assert done.returncode == 0
+    assert sample.sop_uid in archive.instance_uids()
+
+
 def test_reconcile_adopts_litter_and_names_what_is_missing(archive: Archive, station: Station, tmp_path: Path) -> None:
     samples = [write(tiny(n, study="litter"), tmp_path / f"{n}.dcm") for n in range(2)]
     assert station.store(*(sample.path for sample in samples)).status == SUCCESS

@@ -24,6 +24,8 @@ OF_PEERS: Final[dict[str, str]] = {
         "利用者 {0} はすでに登録されています。変更: pacs user set",
     "a passcode has at least {} characters": "パスコードは {0} 文字以上にしてください",
     "the passcode cannot be read from {}: {}": "パスコードを {0} から読めません: {1}",
+    "a passcode is asked for at a terminal, and there is none: give it with --passcode-file FILE, or - for standard input":
+        "パスコードは端末で尋ねますが、端末がありません。--passcode-file FILE で渡してください (標準入力なら -)",
     "its user logs in over TLS alone, which is off": "利用者のログインは TLS でだけできますが、TLS は無効です",
     "set tls.port in pacs.yaml": "pacs.yaml の tls.port を設定してください",
     "no token is believed": "トークンは一つも受け入れられません",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
+from getpass import GetPassWarning
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -149,7 +151,7 @@ def _passcode(file: Path | None) -> str:
     from pacs_server.settings import secret_in
 
     if file is None:
-        return str(click.prompt("passcode", hide_input=True, confirmation_prompt=True, err=True))
+        return _asked_for()
     try:
         if str(file) != "-":
             return secret_in(file)
@@ -157,3 +159,15 @@ def _passcode(file: Path | None) -> str:
             return str(opened.readline()).rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise Refused(f"the passcode cannot be read from {file}: {error}") from error
+
+
+def _asked_for() -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)  # it would read on, from what shows what is typed
+            return str(click.prompt("passcode", hide_input=True, confirmation_prompt=True, err=True))
+    except GetPassWarning as warning:
+        raise Refused(
+            "a passcode is asked for at a terminal, and there is none: give it with --passcode-file FILE, "
+            "or - for standard input"
+        ) from warning

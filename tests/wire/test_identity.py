@@ -2,6 +2,8 @@
 
 import shutil
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -276,6 +278,16 @@ def test_a_peer_is_called_as_a_user_over_tls(archive: Archive, device: TlsFiles,
         assert "chmod 600" in archive.report("ae", "test", "THEM", expect=13)[-1]["remedy"]
     finally:
         server.shutdown()
+
+
+def test_no_passcode_is_asked_for_where_there_is_no_terminal(archive: Archive) -> None:
+    command = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "user", "set", "tanaka", "--passcode"]
+    asked = subprocess.run(
+        command, input="typed in sight\n" * 2, start_new_session=True, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("pacs: a passcode is asked for at a terminal, and there is none")
+    assert asked.stderr.count("\n") == 1
 
 
 def test_nobody_registers_a_user_whom_nobody_could_be(archive: Archive, tmp_path: Path) -> None:

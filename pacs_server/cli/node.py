@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ def init(invocation: Invocation, data: Path, aet: AeTitle, host: str, port: int,
             f"volume {row.name} is not at {row.path} here: mount it there, or say where it is on this node: "
             f"volume_paths in {made.settings_path}"
         )
-    talk(f"settings: {made.settings_path}; start it with: pacs -c {made.settings_path} serve")
+    talk(f"settings: {made.settings_path}; start it with: {_program(made.settings_path)} serve")
     return ExitCode.DONE
 
 
@@ -105,21 +106,22 @@ def first_steps(settings: Settings, settings_path: Path, plain: Address, secured
     host, port = plain
     if port is None:
         return f"{settings.aet} at {secured[0]}:{secured[1]}, over TLS only, data in {settings.data_dir}"
-    peer = f"-aec {settings.aet} {'127.0.0.1' if host in ('0.0.0.0', '::') else host} {port}"
+    peer = f"-aec {shlex.quote(settings.aet)} {'127.0.0.1' if host in ('0.0.0.0', '::') else host} {port}"
     return "\n".join(
         (
             f"{settings.aet} at {host}:{port}, data in {settings.data_dir}. To try it:",
             f"  echoscu {peer}",
             f"  storescu {peer} +sd +r FOLDER_OR_FILE",
             f'  findscu -S {peer} -k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k StudyDate -k "PatientName=*"',
-            f"  {_program()} -c {settings_path} ae add MYSTATION 127.0.0.1 11113   # a destination for C-MOVE",
+            f"  {_program(settings_path)} ae add MYSTATION 127.0.0.1 11113   # a destination for C-MOVE",
             f"  movescu -S {peer} -aet MYSTATION -aem MYSTATION +P 11113 "
             "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID",
         )
     )
 
 
-def _program() -> str:
-    """How this program was called, so that what is printed works when it is pasted."""
+def _program(settings_path: Path) -> str:
+    """How this program was called, for that archive, so that what is printed works when it is pasted."""
     called = Path(sys.argv[0])
-    return f"{sys.executable} -m pacs_server" if called.name == "__main__.py" else str(called)
+    words = [sys.executable, "-m", "pacs_server"] if called.name == "__main__.py" else [str(called)]
+    return shlex.join([*words, "-c", str(settings_path)])

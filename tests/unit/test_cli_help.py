@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from pacs_server import errors
 from pacs_server.cli.exits import MEANINGS, ExitCode, exit_code
 from pacs_server.cli.invocation import Command, find_settings, key_values
 from pacs_server.cli.main import pacs, run
+from pacs_server.cli.node import first_steps
+from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import ConfigError
+from pacs_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("sqlalchemy", "alembic", "pynetdicom", "pydicom", "numpy", "psycopg2")
@@ -200,6 +204,13 @@ def test_an_answer_that_nobody_reads_ends_quietly_as_of_other_programs(tmp_path)
         done = subprocess.run(command, stdout=written, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
         assert (done.returncode, done.stderr) == (141, "")
     os.close(written)
+
+
+def test_what_to_try_can_be_pasted_whatever_the_archive_and_its_folder_are_called(tmp_path):
+    settings = Settings(aet=AeTitle("MY PACS"), data_dir=tmp_path, database="sqlite:///unused")
+    _, *lines = first_steps(settings, Path("/srv/院 内's/pacs.yaml"), ("127.0.0.1", 104), ("", None)).splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    assert all("MY PACS" in line or "/srv/院 内's/pacs.yaml" in line for line in words)
 
 
 def test_completion_of_the_shell_knows_the_commands(monkeypatch, capsys):

@@ -68,7 +68,9 @@ class AeTitle(str):
         title = text.strip(" ")
         printable = all(" " <= character <= "~" and character != "\\" for character in title)
         if not title or len(title) > MAX_AET_CHARACTERS or not printable:
-            shown = text[:64].encode("unicode_escape").decode("ascii")
+            shown = text[:64]
+            if not shown.isprintable():
+                shown = shown.encode("unicode_escape").decode("ascii")
             raise ValueError(
                 f"'{shown}' is not an AE title: 1 to {MAX_AET_CHARACTERS} printable ASCII characters, no backslash"
             )

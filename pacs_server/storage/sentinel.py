@@ -92,7 +92,9 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
     Raises: Refused when there cannot be a volume: see the message; VolumeAway when nothing answers there.
     """
     if not name or len(name) > _NAME_CHARACTERS or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
-        shown = name[:_NAME_CHARACTERS].encode("unicode_escape").decode("ascii")
+        shown = name[:_NAME_CHARACTERS]
+        if not shown.isprintable():
+            shown = shown.encode("unicode_escape").decode("ascii")
         raise Refused(f"'{shown}' is no volume name: letters, digits, '-', '_', '.', at most {_NAME_CHARACTERS}")
     try:
         check_location(location, others)

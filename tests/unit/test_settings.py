@@ -161,6 +161,11 @@ def test_an_ae_title_that_would_break_other_systems_is_refused(title):
         site_aet(title)
 
 
+def test_an_ae_title_that_is_refused_is_shown_as_it_was_typed():
+    with pytest.raises(ValueError, match="'ＣＴ１' is not an AE title"):
+        site_aet("ＣＴ１")
+
+
 def test_text_that_yaml_takes_for_something_else_stays_text(tmp_path):
     settings = load(write(tmp_path, "aet: NO\ndefault_issuer: 0123\n"))
     assert (settings.aet, settings.default_issuer) == ("NO", "0123")

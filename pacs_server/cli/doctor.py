@@ -180,9 +180,11 @@ def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def _durability(node: Node) -> Iterator[Problem]:
-    """Settings of the database with which the promise does not hold."""
-    from pacs_server.index.checking import unsafe_settings
+    """What of the database the promise does not bear: its settings, and a second server that takes writes."""
+    from pacs_server.index.checking import left_behind, unsafe_settings
 
+    for told in left_behind(node.index):
+        yield told, "end it, and make it a standby: docs/operate/postgresql.md"
     for name, value in unsafe_settings(node.index).items():
         yield (
             f"{name} of the database is {value}: a power cut may take what was acknowledged",

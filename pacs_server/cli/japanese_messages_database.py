@@ -57,6 +57,13 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "the index {} cannot be written to: {}": "インデックス {0} に書き込めません: {1}",
     "let its user write to its folder, and see whether that is mounted read-only or has no room":
         "そのフォルダに pacs の利用者が書けること、読み取り専用でマウントされていないこと、空きがあることを確かめてください",
+    "the server at {}:{} can be written to, but another one was promoted in its place (timeline {}, the newest is {})":
+        "サーバ {0}:{1} は書き込めますが、別のサーバがすでに昇格しています (タイムライン {2}、最新は {3})",
+    "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away":
+        "そのサーバを止め、昇格したサーバの待機系にしてください (pg_rewind または pg_basebackup)。"
+        "昇格したサーバに届かない理由も調べてください",
+    "end it, and make it a standby: docs/operate/postgresql.md":
+        "そのサーバを止め、待機系にしてください: docs/operate/postgresql.md",
     "correct what stands behind the ? in the URL": "URL の ? の後を直してください",
     "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between":
         "PostgreSQL が動いていること、URL のホストとポートが正しいこと、途中のファイアウォールを確かめてください",

@@ -141,6 +141,18 @@ def unsafe_settings(index: Index) -> dict[str, object]:
         return {name: value for name, value in found.items() if value != _FLUSHING[name]}
 
 
+def left_behind(index: Index) -> tuple[str, ...]:
+    """The servers of the URL that can be written to although another one was promoted in their place, each in words.
+
+    Raises: IndexUnavailable.
+    """
+    if index.database_path is not None:
+        return ()
+    with index.read() as connection:
+        told: tuple[str, ...] = connection.connection.dbapi_connection.entrance.left_behind  # type: ignore[union-attr]
+        return told
+
+
 def is_damage(error: IndexUnavailable) -> bool:
     """Whether an error of the database says that what it keeps is broken, not that it is away."""
     reason: Any = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else error.__cause__

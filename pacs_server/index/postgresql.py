@@ -67,7 +67,8 @@ _COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' 
 
 def postgresql_engine(url: URL) -> Engine:
     """An engine whose connections are given up when the server does not answer."""
-    from pacs_server.index.watch import Entrance, WatchedCursor  # here because of psycopg2, which SQLite does not need
+    from pacs_server.index.entrance import Entrance  # here because of psycopg2, which SQLite does not need
+    from pacs_server.index.watch import WatchedCursor
 
     engine = create_engine(
         url,

@@ -24,6 +24,9 @@ _WRITABLE: Final = (
     "them is no standby, and that default_transaction_read_only is off there"
 )
 _OF_A_PRIMARY: Final = "the URL asks for a standby: name target_session_attrs=read-write there"
+_LEFT_BEHIND: Final = (
+    "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away"
+)
 _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
@@ -104,6 +107,7 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
         ),
         (r"server does not support SSL", "turn ssl on there, or leave sslmode out of the URL"),
         (r"server is not in hot standby mode|session is not read-only", _OF_A_PRIMARY),
+        (r"was promoted in its place", _LEFT_BEHIND),
         (r"session is read-only|server is in hot standby mode", _WRITABLE),
         (r"No space left on device|could not write init file", _ROOM),
         (r"could not translate host name", "correct the host in the URL, or its name in DNS"),

@@ -5,7 +5,6 @@ The server keeps its own time-outs, so one that is stopped keeps none; and to th
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
@@ -22,30 +21,6 @@ from psycopg2.extensions import cursor as Cursor
 # Longer than the time-outs that the server keeps (postgresql.py).
 ANSWER_S = 25.0
 _LOOK_EVERY_S: Final = 0.5
-# Where somebody has just waited in vain for a connection, nobody else does for so long.
-_WAITED_S: Final = 1.0
-_SHUT_S: Final = 5.0
-
-
-class Entrance:
-    """The way to one database. Shut for a moment when somebody has waited there in vain, so that a queue of others does
-    not wait one after the other.
-    """
-
-    def __init__(self) -> None:
-        self._shut_until = -math.inf
-
-    def connection(self, dsn: str, **arguments: Any) -> WatchedConnection:
-        """Connect. Raises: psycopg2.OperationalError."""
-        began = time.monotonic()
-        if began < self._shut_until:
-            raise psycopg2.OperationalError("the server did not answer a moment ago")
-        try:
-            return WatchedConnection(dsn, **arguments)
-        except psycopg2.OperationalError:
-            if time.monotonic() - began > _WAITED_S:
-                self._shut_until = time.monotonic() + _SHUT_S
-            raise
 
 
 class _Watch:
@@ -93,6 +68,7 @@ def _watched(method: Callable[..., Any]) -> Callable[..., Any]:
 class WatchedConnection(Connection):  # type: ignore[misc]
     """A connection of psycopg2 whose statements are watched."""
 
+    entrance: Any = None  # through which it was made
     _was_cut = False
     _is_in_haste = True
 
@@ -130,6 +106,8 @@ class WatchedConnection(Connection):  # type: ignore[misc]
     def cut(self) -> None:
         """End the wait of whoever uses it, from another thread."""
         self._was_cut = True
+        if self.entrance is not None:
+            self.entrance.was_silent()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

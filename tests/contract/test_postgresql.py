@@ -21,8 +21,8 @@ from support.server import wait_for
 
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
-from pacs_server.index import watch
-from pacs_server.index.checking import write_nothing, write_once
+from pacs_server.index import entrance, watch
+from pacs_server.index.checking import left_behind, write_nothing, write_once
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.holdings import replace_content
 from pacs_server.index.instances import Instances
@@ -323,7 +323,7 @@ def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(
 def test_a_queue_does_not_wait_one_after_the_other_for_a_server_that_takes_no_connections(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_SHUT_S", 15.0)
+    monkeypatch.setattr(entrance, "_SHUT_S", 15.0)
     with closing(Index.open(f"{url}&connect_timeout=2")) as index:
         with cluster.frozen():
             with pytest.raises(IndexUnreachable, match="timeout expired"):
@@ -401,6 +401,31 @@ def test_a_server_that_was_made_read_only_is_left_for_the_one_that_can_be_writte
             going_on.record(arrival("1.2.3.2"))  # as sessions do whose server is demoted
         cluster.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+
+
+def test_a_former_primary_that_came_back_is_passed_over_for_the_one_that_was_promoted() -> None:
+    served_by = "SHOW unix_socket_directories"
+    with Cluster.new() as former, former.standby() as promoted:
+        promoted.execute("SELECT pg_promote()")
+        url = f"postgresql://pacs@/postgres?host={former.home}&host={promoted.home}&target_session_attrs=read-write"
+        with closing(Index.open(url)) as index:
+            assert index.rows(served_by, ()) == [(str(promoted.home),)]
+            (told,) = left_behind(index)
+            assert f"the server at {former.home}:5432 can be written to" in told
+            promoted.stop()
+            with pytest.raises(IndexUnreachable, match="promoted in its place") as refused:
+                index.rows(served_by, ())
+            assert "pg_rewind" in refused.value.remedy
+
+
+def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:
+    waits_s = lambda one: one.info.dsn_parameters["connect_timeout"]  # noqa: E731
+    with closing(Index.open(url)) as index:
+        with closing(index.engine.raw_connection()) as connection:
+            usual, asked = waits_s(connection.dbapi_connection), connection.dbapi_connection
+        asked.cut()
+        with closing(index.engine.raw_connection()) as connection:
+            assert (usual, waits_s(connection.dbapi_connection)) == ("10", "2")
 
 
 def test_a_query_that_takes_too_long_is_ended_and_one_that_may_is_not(url: str) -> None:

@@ -173,7 +173,7 @@ def test_the_archive_follows_a_standby_that_is_promoted(
 ) -> None:
     archive = new_archive()
     with cluster.standby() as standby:
-        url = f"postgresql://pacs@/pacs?host={standby.home}&host={cluster.home}&target_session_attrs=read-write"
+        url = f"postgresql://pacs@/pacs?host={cluster.home}&host={standby.home}&target_session_attrs=read-write"
         use(archive, url)
         archive.start()
         senders = begin(archive, tmp_path / "objects")
@@ -182,6 +182,12 @@ def test_the_archive_follows_a_standby_that_is_promoted(
         standby.execute("SELECT pg_promote()")
         acknowledged = acknowledged_by(senders)
         assert_kept(archive, acknowledged)
+        cluster.start()  # as its machine does, with nobody there who makes it a standby
+        cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.execute("SELECT pg_reload_conf()")
+        assert_kept(archive, acknowledged)
+        told = [str(row["result"]) for row in archive.report("doctor", expect=12)]
+        assert any(f"{cluster.home}:5432 can be written to, but another one was promoted" in one for one in told), told
         assert_no_row_lies(archive)
         assert archive.stop() == 0
         assert "Traceback" not in archive.log_text(), archive.log_text()[-8_000:]

@@ -106,7 +106,7 @@ class Comparison:
     def _between(self, begin: date, end: date) -> Iterator[Compared]:
         """A period, in halves where the other archive does not answer for the whole of it."""
         try:
-            yield self._compared(f"{begin:%Y%m%d}-{end:%Y%m%d}")
+            yield self._compared("-".join(one.isoformat().replace("-", "") for one in (begin, end)))
         except PeerRejected:
             if begin == end:
                 raise
@@ -165,7 +165,7 @@ class Comparison:
 
 def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, date]]:
     """The days from `first` on in years, after `held_since` in months; the last one has what a wrong clock dated later,
-    up to a year.
+    or a device that has no date as 9999-12-31.
     """
     begin = first
     while begin <= today:
@@ -174,7 +174,7 @@ def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, 
             end = begin.replace(day=monthrange(begin.year, begin.month)[1])
         yield begin, end
         begin = end + _ONE_DAY
-    yield begin, begin + timedelta(days=365)
+    yield begin, date.max
 
 
 def _number(text: str) -> int | None:

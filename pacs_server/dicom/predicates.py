@@ -200,9 +200,10 @@ def _range(
 def _date_low(text: str) -> str | None:
     digits = _OLD_DATE.sub(r"\1\2\3", text)
     try:
-        return f"{date.fromisoformat(digits):%Y%m%d}" if len(digits) == 8 and digits.isdigit() else None
+        date.fromisoformat(digits)
     except ValueError:
         return None
+    return digits if len(digits) == 8 and digits.isdigit() else None
 
 
 _date_high = _date_low

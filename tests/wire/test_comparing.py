@@ -122,6 +122,20 @@ def test_the_periods_leave_no_day_out_and_end_behind_today() -> None:
     assert told[-3:] == [
         (date(2025, 12, 1), date(2025, 12, 31)),
         (date(2026, 1, 1), date(2026, 1, 31)),
-        (date(2026, 2, 1), date(2027, 2, 1)),
+        (date(2026, 2, 1), date.max),
     ]
     assert all(after[0] - before[1] == timedelta(days=1) for before, after in pairwise(told))
+    assert list(periods(date.max, date(2025, 12, 24), date(2026, 1, 10))) == [(date.max, date.max)]
+
+
+@pytest.mark.parametrize("day", ["00010101", "00011231", "20240229", "99991231"])
+def test_a_study_of_a_day_at_an_end_of_the_calendar_is_compared_and_found(
+    archive: Archive, other: Archive, tmp_path: Path, day: str
+) -> None:
+    (sample,) = some(tmp_path, f"of {day}", 1, StudyDate=day, PatientID=f"E-{day}")
+    take_in(other, sample)
+    since = "--since", f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    assert compared(archive, "OTHER", *since, f"PatientID=E-{day}") == [("missing here", sample.sop_uid, "")]
+    for key in (day, f"-{day}", f"{day}-", f"{day}-{day}"):
+        found = other.report("find", "studies", f"StudyDate={key}", f"PatientID=E-{day}")
+        assert [one["StudyDate"] for one in found] == [day], key

@@ -27,6 +27,7 @@ _SEND_S: Final = 5.0
 _PIECE: Final = 4_096
 # Prometheus, a load balancer and a person; more at once are a flood.
 _MOST: Final = 16
+_ENDS_WITHIN_S: Final = 0.5
 _SHORTAGE_PAUSE_S: Final = 0.1
 
 
@@ -49,6 +50,8 @@ class Server:
         self._socket = listening
         self._pages = pages
         self._places = threading.Semaphore(_MOST)
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, None] = {}  # the oldest first
 
     def start(self) -> None:
         """Begin to accept, in a thread that ends with the process."""
@@ -64,26 +67,43 @@ class Server:
                 log.warning("cannot accept HTTP connections", why=error.strerror)
                 time.sleep(_SHORTAGE_PAUSE_S)
                 continue
-            if not self._places.acquire(blocking=False):
+            if not self._places.acquire(blocking=False) and not self._make_room():
                 accepted.close()
                 continue
+            with self._lock:
+                self._open[accepted] = None
             try:
                 threading.Thread(target=self._serve, args=(accepted, peer), name="http", daemon=True).start()
             except RuntimeError as error:
                 log.warning("cannot serve HTTP", why=error)
-                accepted.close()
-                self._places.release()
+                self._closed(accepted)
+
+    def _make_room(self) -> bool:
+        """End the oldest connection, mostly of one who says nothing; whether that gave its place back."""
+        with self._lock:
+            oldest = next(iter(self._open), None)
+            if oldest is not None:
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        return self._places.acquire(timeout=_ENDS_WITHIN_S)
+
+    def _closed(self, connection: socket.socket) -> None:
+        connection.close()
+        with self._lock:
+            self._open.pop(connection, None)
+        self._places.release()
 
     def _serve(self, connection: socket.socket, peer: Any) -> None:
         try:
-            with connection, suppress(OSError):
+            with suppress(OSError):
                 head, problem = _read_head(connection)
                 answer = _Request(head, problem, self._pages, peer).answer
                 connection.settimeout(_SEND_S)
                 connection.sendall(answer)
                 _take_leave(connection)
         finally:
-            self._places.release()
+            self._closed(connection)
 
 
 def _read_head(connection: socket.socket) -> tuple[bytes, HTTPStatus | None]:
@@ -154,7 +174,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
             self.send_error(problem)
         elif self.command not in ("GET", "HEAD"):
             self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
-        elif (make := self._pages.get(self.path.partition("?")[0])) is None:
+        elif (make := self._pages.get(self._page())) is None:
             self.send_error(HTTPStatus.NOT_FOUND, f"There are {', '.join(self._pages)}")
         else:
             try:
@@ -162,6 +182,12 @@ class _Request(http.server.BaseHTTPRequestHandler):
             except PacsError as error:
                 log.error("page not made", path=self.path, why=error)
                 self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _page(self) -> str:
+        """The path that is asked for, also where it is named with this host. Source: RFC 9112 section 3.2.2."""
+        scheme, _, rest = self.path.partition("://")
+        path = f"/{rest.partition('/')[2]}" if scheme.lower() == "http" else self.path
+        return path.partition("?")[0]
 
     def _problem_of_body(self) -> HTTPStatus | None:
         """No request here has a body; one whose length is said twice, or in two ways, is not to be trusted at all.

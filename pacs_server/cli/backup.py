@@ -218,6 +218,8 @@ def _tell(plan: Plan) -> None:
     talk(
         f"run {summary.stamp}: {counts['studies']} studies, {counts['instances']} objects, {plan.lacking} to copy back"
     )
+    if plan.is_estimate:
+        talk("what the volumes have that the backup does not know is not copied again, so it may be fewer")
 
 
 def _volume_rows(plan: Plan) -> Iterator[dict[str, object]]:

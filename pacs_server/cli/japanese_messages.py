@@ -111,6 +111,9 @@ MESSAGES: Final[dict[str, str]] = {
     "the restore of {} was broken off after its index was in place; it goes on":
         "{0} の復元は、インデックスを入れ替えた後で中断されていました。続きを行います",
     "run {}: {} studies, {} objects, {} to copy back": "バックアップ {0}: 検査 {1} 件、オブジェクト {2} 件、写し戻すもの {3} 件",
+    "what the volumes have that the backup does not know is not copied again, so it may be fewer": (
+        "バックアップにないボリュームにすでにあるものは写し戻さないため、これより少なくなることがあります"
+    ),
     "nothing was changed; a volume that is only not mounted should be mounted first; do it with --yes":
         "何も変えていません。マウントしていないだけのボリュームは、先にマウントしてください。実行するには --yes を付けてください",
     "the former index is kept at {}": "以前のインデックスは {0} に残してあります",

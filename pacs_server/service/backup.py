@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -163,8 +164,8 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a restore would do; `lacking` counts objects without a copy on a volume that is there. One that `goes_on`
-    was broken off, and its index and volumes are in place already.
+    """What a restore would do; `lacking` counts objects without a copy on a volume that is there, as far as the backup
+    knows what that has. One that `goes_on` was broken off, and its index and volumes are in place already.
     """
 
     summary: Summary
@@ -172,14 +173,28 @@ class Plan:
     lacking: int
     goes_on: bool = False
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether volumes are there of which the backup does not know what they have."""
+        return any(one.becomes in (Becomes.REPLACED, Becomes.ADDED) for one in self.volumes)
+
 
 class Restore:
     """A restore that can be looked at before it is done. `kept` is in the end where the former SQLite file is,
     `remarks` what was done beside.
     """
 
-    def __init__(self, settings: Settings, directory: BackupDirectory, plan: Plan, prepared: Path | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: BackupDirectory,
+        plan: Plan,
+        prepared: Path | None,
+        *,
+        is_newest: bool,
+    ) -> None:
         self.plan = plan
+        self._is_newest = is_newest
         self.kept: Path | None = None
         self.remarks: list[str] = []
         self._settings = settings
@@ -196,6 +211,7 @@ class Restore:
         """
         directory = BackupDirectory(target.resolve(), settings.storage)
         summary = directory.chosen(stamp)
+        made = partial(cls, settings, directory, is_newest=not stamp)
         if not knows(summary.schema):
             raise SchemaMismatch(
                 f"the backup has schema {summary.schema} of a newer release: install {summary.release}"
@@ -206,12 +222,12 @@ class Restore:
             if there.restoring == summary.digests[INDEX]:
                 with closing(open_current(settings.database)) as index:
                     lacking = count_without(index, [row.id for row in there.volumes])
-                yield cls(settings, directory, Plan(summary=summary, volumes=(), lacking=lacking, goes_on=True), None)
+                yield made(Plan(summary=summary, volumes=(), lacking=lacking, goes_on=True), None)
                 return
             prepared = _beside_the_index(settings)
             try:
                 plan = _prepare(directory, summary, there, prepared, settings)
-                yield cls(settings, directory, plan, prepared)
+                yield made(plan, prepared)
             finally:
                 discard(prepared)
 
@@ -235,7 +251,8 @@ class Restore:
                     f"{partners} knew this site by the index that was lost, and is not linked until it is added anew; "
                     "there: pacs partner remove NAME --yes, then pacs partner add"
                 )
-            for volume in node.volumes():
+            # What was decided since, in the directory by a run that was broken off; an older run is as it was.
+            for volume in (*node.volumes(), *([self._directory.volume] if self._is_newest else [])):
                 if volume.state.is_readable:
                     learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back
             yield from bring_back(self._directory, self.plan.summary.stamp, node.copies, node.placement)

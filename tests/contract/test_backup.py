@@ -653,6 +653,30 @@ def test_what_was_destroyed_after_the_backup_does_not_come_back(house: House, ta
     assert not gone.exists()
 
 
+def test_what_a_later_run_that_was_broken_off_knows_of_decisions_holds_after_a_restore_of_the_newest(
+    house: House, target: Path
+) -> None:
+    samples = house.take_in(*(tiny(n) for n in range(2)))
+    house.back_up(target)
+    (complete,) = (one.name for one in (target / "runs").iterdir())
+    decide_on_first(house, OperationKind.DELETE)
+    with house.node() as node:
+        (one,) = [volume for volume in node.volumes() if list(volume.operation_files())]
+        for _, path in one.operation_files():  # as far as a run comes before it carries objects
+            kept = target / path
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(one.spec.path / path, kept)
+    shutil.rmtree(house.folder)
+    for stamp, found in ((complete, {one.sop_uid for one in samples}), ("", {samples[1].sop_uid})):
+        anew = House(target.parent / f"anew{stamp}", f"sqlite:///{target.parent}/anew{stamp}.db")
+        with Restore.of(anew.settings, target, stamp) as restore:
+            assert {row.result for row in restore.do(now=NOW)} == {Result.COPIED}
+        with anew.node() as node:
+            assert {row.content.sop_uid for row in Trash(node.index).found([])} == found
+    with Restore.of(anew.settings, target, "") as again:
+        assert (again.plan.lacking, again.plan.is_estimate) == (2, True)
+
+
 def test_a_file_that_was_to_be_removed_and_was_received_again_after_the_backup_is_not_removed(
     house: House, target: Path
 ) -> None:

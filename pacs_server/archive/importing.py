@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -47,37 +48,50 @@ class ImportResult:
 
 
 def import_paths(paths: Iterable[Path], receive: Callable[[Declared], Reception]) -> Iterator[ImportResult]:
-    """Import every file below `paths`, in order of names; one result for each. A path may be a symbolic link: whoever
-    names it means it. Those below are not followed.
+    """Import every file below `paths`, in order of names; one result for each, and at the end of a path one for each
+    folder below it that cannot be looked into. A path may be a symbolic link: whoever names it means it. Those below
+    are not followed.
 
     Raises: NotEnoughCopies or IndexUnavailable when the archive itself cannot take more; what was reported stays.
     """
     for path in paths:
-        for file in _files_below(path):
+        closed: list[OSError] = []
+        for file in _files_below(path, closed.append):
             yield _import_file(file, receive, may_be_link=file == path)
+        yield from (_unread(Path(error.filename), error) for error in closed)
 
 
-def _files_below(path: Path) -> Iterator[Path]:
+def _files_below(path: Path, on_closed: Callable[[OSError], None]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=on_closed):
         folders.sort()
-        links = [name for name in folders if Path(folder, name).is_symlink()]  # not gone into, but told of
+        links = [name for name in folders if _is_link(Path(folder, name))]  # not gone into, but told of
         for name in sorted([*names, *links]):
             yield Path(folder, name)
 
 
+def _is_link(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_symlink()
+    return False  # it cannot be looked at, which is told when it is gone into
+
+
 def _import_file(path: Path, receive: Callable[[Declared], Reception], *, may_be_link: bool) -> ImportResult:
-    if (path.is_symlink() and not may_be_link) or not path.is_file():
-        return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
     try:
+        if (path.is_symlink() and not may_be_link) or not path.is_file():
+            return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
         with path.open("rb") as file:
             return _import_open(path, file, receive)
     except BadObject as refusal:
         return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=str(refusal))
     except OSError as error:
-        return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=f"cannot be read: {error.strerror}")
+        return _unread(path, error)
+
+
+def _unread(path: Path, error: OSError) -> ImportResult:
+    return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason=f"cannot be read: {error.strerror}")
 
 
 def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Reception]) -> ImportResult:

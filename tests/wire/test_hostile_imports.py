@@ -112,6 +112,21 @@ def test_a_link_that_a_person_names_is_followed_and_none_below_it(ill_treated: W
     assert {one.sop_uid, other.sop_uid} <= ill_treated.archive.instance_uids()
 
 
+def test_what_cannot_be_looked_into_is_told_of_and_all_else_is_taken(ill_treated: Watched, tmp_path: Path) -> None:
+    write(tiny("beside", study="deep"), tmp_path / "z.dcm")
+    deepest = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1 + os.pathconf(tmp_path, "PC_PATH_MAX") // 200):
+        os.close(os.open("f" * 200, os.O_CREAT, dir_fd=deepest))
+        os.mkdir("d" * 200, dir_fd=deepest)
+        above, deepest = deepest, os.open("d" * 200, os.O_RDONLY, dir_fd=deepest)
+        os.close(above)
+    os.close(deepest)
+    found = imported(ill_treated, "a folder that is too deep", tmp_path, stored=1)
+    assert found["z.dcm"] == ("stored", "")
+    reasons = [reason for outcome, reason in found.values() if outcome == "refused"]
+    assert reasons.count("cannot be read: File name too long") == 2, "the last file and folder with such a path"
+
+
 def test_row_66_a_zip_file_is_refused_by_name_whatever_it_says_of_itself(ill_treated: Watched, tmp_path: Path) -> None:
     folder = tmp_path / "zips"
     folder.mkdir()

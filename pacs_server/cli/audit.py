@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import MOMENT, Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import MOMENT, Group, Invocation, pass_invocation, text_value
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.dicom.audit import EventKind
 
@@ -44,10 +44,10 @@ def _moment(name: str, help_text: str) -> Callable[[Any], Any]:
 
 
 @audit.command(reports=True, example="pacs audit report --patient 4711 --since 2026-01-01")
-@click.option("--patient", metavar="ID", default="", help="Of the patient with this ID.")
-@click.option("--peer", metavar="AET", default="", help="By this peer, or sent to it.")
-@click.option("--who", metavar="TEXT", default="", help="By a person or peer whose name has this text in it.")
-@click.option("--person", metavar="NAME", default="", help="By the person who was logged in under this name.")
+@click.option("--patient", metavar="ID", callback=text_value, help="Of the patient with this ID.")
+@click.option("--peer", metavar="AET", callback=text_value, help="By this peer, or sent to it.")
+@click.option("--who", metavar="TEXT", callback=text_value, help="By a person or peer whose name has this text in it.")
+@click.option("--person", metavar="NAME", callback=text_value, help="By the person who was logged in under this name.")
 @_moment("--since", "From this moment on, in UTC: 2026-01-31 or 2026-01-31T08:00.")
 @_moment("--until", "Before this moment, in UTC.")
 @click.option(

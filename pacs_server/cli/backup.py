@@ -14,9 +14,11 @@ from pacs_server.cli.invocation import (
     Command,
     Group,
     Invocation,
+    PathWord,
     confirmed,
     pass_invocation,
     refuse_while_serving,
+    text_value,
 )
 from pacs_server.cli.output import Progress, print_rows, readable_size, talk
 
@@ -41,8 +43,10 @@ _RUN_HEADINGS: Final = {
 _VOLUME_HEADINGS: Final = {"name": "VOLUME", "becomes": "BECOMES", "path": "PATH"}
 _NEVER: Final = "never"
 
-_directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-_run = click.option("--run", "stamp", metavar="RUN", default="", help="Not the newest that is complete, but this one.")
+_directory = click.argument("directory", metavar="DIR", type=PathWord())
+_run = click.option(
+    "--run", "stamp", metavar="RUN", callback=text_value, help="Not the newest that is complete, but this one."
+)
 
 
 @click.group(cls=Group)
@@ -56,7 +60,7 @@ def backup() -> None:
     "target",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=PathWord(),
     help="Where backups are kept; made if it is missing.",
 )
 @click.option("--objects", "with_objects", is_flag=True, help="Also every object that is not there yet.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation, refuse_while_serving, tell_of
+from pacs_server.cli.invocation import Group, Invocation, PathWord, pass_invocation, refuse_while_serving, tell_of
 from pacs_server.cli.output import Progress, print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def check(invocation: Invocation) -> ExitCode:
 @click.option(
     "--password-file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PathWord(),
     help="A file with the password of that user; not readable by others.",
 )
 @pass_invocation

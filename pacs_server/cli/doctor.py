@@ -11,7 +11,7 @@ import click
 
 from pacs_server.cli.doctor_peer import examine_peer
 from pacs_server.cli.exits import ExitCode, exit_code
-from pacs_server.cli.invocation import Command, Invocation, aet_or_none, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, PathWord, aet_or_none, pass_invocation
 from pacs_server.cli.output import as_json_text, print_rows, talk
 from pacs_server.cli.storage import mount_problems
 from pacs_server.cli.survival import as_facts, print_survey
@@ -43,7 +43,7 @@ _NODE_CLOCK_S: Final = 5.0
 )
 @click.option(
     "--layout",
-    type=click.Path(path_type=Path),
+    type=PathWord(),
     metavar="FILE",
     help="With --survive: of a site as this file describes it, not of this one.",
 )

@@ -29,6 +29,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 # What Python makes of bytes that are no text, which the name of a file may have. Those are Paths here; any other word
 # is looked for, or kept, in the database, which takes text alone.
 _NO_TEXT: Final = re.compile("[\udc80-\udcff]")
+# As a script leaves a word whose variable has no value: without it, more would be taken than was meant.
+_EMPTY: Final = "it is empty"
 MOMENT: Final = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 SETTINGS_NAME: Final = "pacs.yaml"
 DEFAULT_DATA: Final = Path("pacs-data")
@@ -130,7 +132,7 @@ def _remember_json(context: click.Context, _: click.Parameter, value: bool) -> N
 def _config_option() -> click.Option:
     return click.Option(
         ["-c", "--config"],
-        type=click.Path(path_type=Path),
+        type=PathWord(),
         metavar="FILE",
         expose_value=False,
         callback=_remember_config,
@@ -157,6 +159,19 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"'{value}' is not a valid {self.name}.", param, ctx)
         return number
+
+
+class PathWord(click.Path):
+    """A path; an empty one, which the library takes for the current directory, is none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path_type=Path, **kwargs)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises: click.BadParameter with the reason."""
+        if value == "":
+            self.fail(_EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Command(click.Command):
@@ -242,6 +257,13 @@ def name_value(context: click.Context, parameter: click.Parameter, value: str | 
     if value is not None and not _NAME.fullmatch(value):
         raise click.BadParameter("a name is up to 32 letters, digits, '-', '_' and '.'", context, parameter)
     return value
+
+
+def text_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """The text of an option, "" where it is not given. Raises: click.BadParameter for one that is given and empty."""
+    if value == "":
+        raise click.BadParameter(_EMPTY, context, parameter)
+    return value or ""
 
 
 def aet_value(context: click.Context, parameter: click.Parameter, value: str) -> AeTitle:

@@ -150,6 +150,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} is not a plain absolute path; give {}": "{0} は絶対パスではありません。{1} と指定してください",
     "{} is the root of the file system; give a directory of its own":
         "{0} はファイルシステムの最上位です。専用のディレクトリを指定してください",
+    "the path is empty: name a directory that is there, or s3://BUCKET/PREFIX":
+        "パスが空です。すでにあるディレクトリか s3://BUCKET/PREFIX を指定してください",
     "'{}' is no volume name: letters, digits, '-', '_', '.', at most {}":
         "'{0}' はボリュームの名前にできません。英数字と '-'、'_'、'.' で {1} 文字までです",
     "{} cannot be used: {}; check its owner and mount options":

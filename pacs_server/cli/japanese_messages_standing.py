@@ -168,7 +168,6 @@ OF_STANDING: Final[dict[str, str]] = {
     "schema": "スキーマ",
     "tables": "表",
     "writing": "書き込み",
-    "it is empty": "空です",
     "another name in its URL, or pacs restore-backup; pacs db current says more":
         "URL のデータベース名を直すか、pacs restore-backup。くわしくは pacs db current",
     "it has schema {} of a newer release": "より新しい版のスキーマ {0} です",

@@ -74,6 +74,7 @@ OF_USAGE: Final[dict[str, str]] = {
 WHY_A_VALUE: Final[dict[str, str]] = {
     "'{}' is no text in {}: write it so, or set LANG to what the terminal writes":
         "'{0}' は {1} の文字列ではありません。{1} で入力するか、端末の文字コードに LANG を合わせてください",
+    "it is empty": "空です",
     "a name is up to 32 letters, digits, '-', '_' and '.'":
         "名前は英数字と '-'、'_'、'.' で 32 文字までです",
     "'{}' has {} in it, which other systems' configuration cannot hold":

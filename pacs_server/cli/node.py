@@ -14,6 +14,7 @@ from pacs_server.cli.invocation import (
     DEFAULT_DATA,
     Command,
     Invocation,
+    PathWord,
     aet_value,
     pass_invocation,
     refuse_while_serving,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command, example="pacs init --data /srv/pacs --aet ARCHIVE --host 0.0.0.0")
 @click.option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=PathWord(file_okay=False),
     envvar="PACS_DATA",
     default=DEFAULT_DATA,
     show_default="PACS_DATA, else ./pacs-data",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import ROWS, Group, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import ROWS, Group, Invocation, aet_or_none, aet_value, confirmed, pass_invocation
 from pacs_server.cli.output import Progress, print_rows, talk
 
 if TYPE_CHECKING:
@@ -102,15 +102,14 @@ def list_(invocation: Invocation, limit: int, *, dead: bool) -> ExitCode:
 
 
 @send.command(example="pacs send retry --to VIEWER1")
-@click.option("--to", "aet", callback=lambda c, p, v: aet_value(c, p, v) if v else "", metavar="AET",
-              help="Only what is for this peer.")  # fmt: skip
+@click.option("--to", "aet", callback=aet_or_none, metavar="AET", help="Only what is for this peer.")
 @pass_invocation
-def retry(invocation: Invocation, aet: str) -> ExitCode:
+def retry(invocation: Invocation, aet: AeTitle | None) -> ExitCode:
     """Send at once what failed, also what was refused for good."""
     from pacs_server.service.sending import retry as retry_for
 
     with invocation.node() as node:
-        revived = retry_for(node, aet, datetime.now(UTC))
+        revived = retry_for(node, aet or "", datetime.now(UTC))
     talk(f"what waits is tried at once; {revived} that were refused are sent once more")
     return ExitCode.DONE
 

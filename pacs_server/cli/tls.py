@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, pass_invocation, tell_of
+from pacs_server.cli.invocation import Group, Invocation, PathWord, confirmed, pass_invocation, tell_of
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
 
@@ -30,7 +30,7 @@ def tls() -> None:
 
 
 @tls.command(example="pacs tls init --name pacs1.hospital.lan --name 192.168.10.5")
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+@click.option("--dir", "directory", type=PathWord(file_okay=False), metavar="DIR",
               help="Put them here, for another machine; else where the settings say.")  # fmt: skip
 @click.option("--name", "names", multiple=True, metavar="HOST",
               help="A host name or address that it is for; repeat it. Else: those of this machine.")  # fmt: skip

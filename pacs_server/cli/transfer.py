@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Invocation, key_values, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, PathWord, key_values, pass_invocation
 from pacs_server.cli.output import Progress, print_rows, talk
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("import", cls=Command, reports=True, example="pacs import /media/cdrom /srv/old-archive")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=PathWord(exists=True))
 @pass_invocation
 def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
     """Take in DICOM files and folders. The files stay where they are; what is held already is not stored twice.
@@ -62,7 +62,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
     "target",
     required=True,
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=PathWord(file_okay=False),
     help="Folder for STUDY/SERIES/OBJECT.dcm; made if it is missing. No file there is overwritten.",
 )
 @pass_invocation

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_values, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_values, confirmed, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
@@ -41,7 +41,7 @@ _PEERS = click.option(
 )  # fmt: skip
 _PASSCODE_FILE = click.option(
     "--passcode-file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    type=PathWord(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="Take the passcode from the first line of a file, - for standard input. Else it is asked for.",
 )

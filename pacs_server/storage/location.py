@@ -57,6 +57,8 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
 
     Raises: Refused when it names none, or is a directory and has what only buckets have.
     """
+    if not path:
+        raise Refused("the path is empty: name a directory that is there, or s3://BUCKET/PREFIX")
     if not path.startswith(_SCHEME):
         if endpoint or region or credentials_file:
             raise Refused(f"{path} is a directory: endpoint, region and credentials belong to {_SCHEME}BUCKET/PREFIX")

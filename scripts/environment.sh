@@ -1,7 +1,7 @@
 # Sourced by the other scripts: a virtual environment with this project in it, made once and again when it has to change.
 # Sets `root` (the checkout) and `bin` (the environment's programs). Installation talk goes to standard error.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=$root/.venv/bin
 
 # Where this is set, as in many images of containers, each process compiles the whole program before it does anything.
@@ -12,10 +12,11 @@ fail() {
     exit 1
 }
 
+# The Python of the environment while it works: a timer or another user may have others in the PATH.
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+    for candidate in "$bin/python" "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return
@@ -24,23 +25,25 @@ find_python() {
     fail "Python 3.11 or newer is needed (on Debian: apt-get install python3 python3-venv); PYTHON=... names one"
 }
 
-# install_project EXTRAS: EXTRAS is "" or "[test]". The stamp makes the second time fast: no package client is started.
+# install_project EXTRAS: EXTRAS is "" or "[test]". The stamp makes the second time fast: no package client is started,
+# and no network is needed, also after the system has brought its Python up to date.
 install_project() {
     local extras=$1 python fingerprint stamp
     python=$(find_python)
     fingerprint=$("$python" - "$root" <<'PYTHON'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
-print(hashlib.sha256((root / "pyproject.toml").read_bytes() + f"{sys.version} {root}".encode()).hexdigest())
+version = "%d.%d" % sys.version_info[:2]
+print(hashlib.sha256((root / "pyproject.toml").read_bytes() + f"{version} {root}".encode()).hexdigest())
 PYTHON
     )
     for stamp in "$root/.venv/installed$extras" "$root/.venv/installed[test]"; do
-        if [ -x "$bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
+        if [ "$python" = "$bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
             return
         fi
     done
     printf 'installing into %s/.venv ...\n' "$root" >&2
-    if ! "$bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || [ ! -x "$bin/pip" ]; then
+    if [ "$python" != "$bin/python" ] || [ ! -x "$bin/pip" ]; then
         "$python" -m venv --clear "$root/.venv" >&2 ||
             fail "a virtual environment could not be made (on Debian: apt-get install python3-venv)"
     fi

@@ -1,6 +1,7 @@
 """The files in config/ that other programs read: they agree with what the server does, and with what is documented."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -49,6 +50,35 @@ def test_serve_starts_nothing_when_it_is_told_something_that_it_does_not_take(
     assert (run.returncode, list(tmp_path.iterdir())) == (code, [])
     assert ("PACS_PORT (11112)" in run.stdout) == (code == 0)
     assert (word in run.stderr) == (code == 2)
+
+
+def test_serve_is_found_with_what_lies_beside_it_by_a_link_too(tmp_path: Path) -> None:
+    checkout = tmp_path / "PACS 病院" / "scripts"
+    checkout.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/serve", checkout)
+    (checkout / "environment.sh").write_text("exit 42\n")
+    (tmp_path / "link").symlink_to(checkout / "serve")
+    assert subprocess.run([tmp_path / "link"], check=False).returncode == 42
+
+
+def test_an_installation_stays_when_the_python_of_the_system_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Else the archive would not start again without a network. All but pip is real."""
+    programs = tmp_path / ".venv/bin"
+    for folder in (tmp_path / "scripts", programs, tmp_path / "elsewhere/scripts", tmp_path / "newer"):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/environment.sh", tmp_path / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("python", "pip"):
+        (programs / name).write_text(f'#!/bin/sh\n[ "$1" = -m ] && echo "$@" >>pip.log || exec {sys.executable} "$@"\n')
+        (programs / name).chmod(0o755)
+    (tmp_path / "newer/sitecustomize.py").write_text("import sys\nsys.version += ' newer'\n")
+    installing = ["bash", "-ec", 'source scripts/environment.sh; install_project ""; echo "$root"']
+    for more in ({}, {"PYTHONPATH": str(tmp_path / "newer"), "CDPATH": str(tmp_path / "elsewhere")}):
+        run = subprocess.run(
+            installing, cwd=tmp_path, env=os.environ | more, capture_output=True, text=True, check=True
+        )
+        assert run.stdout == f"{tmp_path}\n"
+    assert (tmp_path / "pip.log").read_text().count("pip install") == 1
 
 
 def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:

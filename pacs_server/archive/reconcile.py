@@ -45,6 +45,7 @@ class FindingKind(StrEnum):
     REMOVED = "file of a purged object, to be removed"
     UNREADABLE = "file that is no object of ours"
     MISSING = "row without file"
+    NOT_READ = "volume that could not be read"
 
     @property
     def is_damage(self) -> bool:

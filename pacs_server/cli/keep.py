@@ -90,7 +90,8 @@ def reconcile(
 
     Changes nothing without --repair. Files of the last 15 minutes are not looked at: they may be on their way in.
 
-    Ends with 12 when objects are missing or damaged. The last row of a lost object is never removed.
+    Ends with 12 when objects are missing or damaged, with 3 when a volume could not be read. The last row of a lost
+    object is never removed.
 
     With --with, a registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and
     studies; where counts differ, for each series and object. Ends with 3 when a difference is left. What was deleted
@@ -117,7 +118,9 @@ def reconcile(
 
 
 def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool) -> ExitCode:
-    """Print findings as they come, then their counts; damage is an exit code of its own."""
+    """Print findings as they come, then their counts; damage and volumes that were not read are exit codes."""
+    from pacs_server.archive.reconcile import FindingKind
+
     counts: Counter[str] = Counter()
     damage = False
 
@@ -135,4 +138,6 @@ def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool)
 
     print_rows(rows(), _HEADINGS, as_json=as_json, said=("kind",), is_work=True)
     talk(listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items()) or all_well)
-    return ExitCode.DAMAGE if damage else ExitCode.DONE
+    if damage:
+        return ExitCode.DAMAGE
+    return ExitCode.PARTLY if FindingKind.NOT_READ.value in counts else ExitCode.DONE

@@ -25,6 +25,7 @@ from pacs_server.archive.reconcile import (
     rows_without_file,
 )
 from pacs_server.archive.releasing import put_back_unknown
+from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.fields import copy_fields
 from pacs_server.index.holdings import copies_unknown_to, replace_content
@@ -32,7 +33,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.operations import copy_decisions
 from pacs_server.index.schema import open_current, upgrade
 from pacs_server.service.assemble import Node
-from pacs_server.service.reconciling import ledger_of, readable_volumes
+from pacs_server.service.reconciling import ledger_of
 from pacs_server.storage.layout import FoundFile
 from pacs_server.storage.volume import Volume
 
@@ -64,7 +65,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     with closing(open_current(url)) as beside:
         copy_fields(node.index, beside)
         ledger, placement = ledger_of(node, beside), node.placement()
-        volumes = {volume.spec.id: volume for volume in readable_volumes(node)}
+        volumes = {volume.spec.id: volume for volume in _readable_volumes(node)}
         for volume in volumes.values():
             learn(volume, node.instances.operations, now=datetime.now(UTC))
         copy_decisions(node.index, beside)
@@ -98,6 +99,19 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
     node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+
+
+def _readable_volumes(node: Node) -> list[Volume]:
+    """Every volume of the site. Raises: Refused when one of them cannot be read."""
+    volumes = node.volumes()
+    for volume in volumes:
+        state = volume.check()
+        if not state.is_readable:
+            raise Refused(
+                f"volume {volume.spec.name} is {state.status} ({state.reason}); bring it back first, "
+                "because its files cannot be told from missing ones"
+            )
+    return volumes
 
 
 def files_as_received(volumes: Iterable[Volume]) -> Iterator[Placed]:

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from pacs_server import log
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import Finding, Ledger, adopt_deposits, reconcile
+from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt_deposits, reconcile
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.returning import note_lost
-from pacs_server.errors import Refused
+from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
@@ -21,21 +21,33 @@ from pacs_server.storage.volume import Volume
 
 
 def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterator[Finding]:
-    """Compare every volume with the index.
+    """Compare every volume with the index. One that cannot be read is a finding: what lies on the others is not to wait
+    for a disk that is lost perhaps.
 
-    Raises: Refused when a volume cannot be read, because its files cannot be told from missing ones; VolumeUnavailable
-    when it goes away meanwhile.
+    Raises: IndexUnavailable.
     """
     now = datetime.now(UTC)
-    for volume in readable_volumes(node):
-        learn(volume, node.instances.operations, now=now)
-        if repair:
-            put_back_unknown(volume, node.holdings)
-        yield from reconcile(volume, ledger_of(node, node.index), node.placement(), since=since, repair=repair, now=now)
+    for volume in node.volumes():
+        try:
+            yield from _reconcile_volume(node, volume, since=since, repair=repair, now=now)
+        except VolumeUnavailable as error:
+            yield Finding(kind=FindingKind.NOT_READ, volume=volume.spec.name, path="", detail=str(error))
     stubs = list(node.deposits.without_row(node.index))
     yield from adopt_deposits(stubs, ledger_of(node, node.index), repair=repair)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
+
+
+def _reconcile_volume(
+    node: Node, volume: Volume, *, since: date | None, repair: bool, now: datetime
+) -> Iterator[Finding]:
+    """Raises: VolumeUnavailable; IndexUnavailable."""
+    if not (state := volume.check()).is_readable:
+        raise VolumeUnavailable(f"{state.status}: {state.reason}")
+    learn(volume, node.instances.operations, now=now)
+    if repair:
+        put_back_unknown(volume, node.holdings)
+    yield from reconcile(volume, ledger_of(node, node.index), node.placement(), since=since, repair=repair, now=now)
 
 
 def note_losses(node: Node, volume: Volume) -> None:
@@ -47,19 +59,6 @@ def note_losses(node: Node, volume: Volume) -> None:
     if lost := list(note_lost(volume, node.holdings, node.copies, now=now)):
         log.warning("copies lost", volume=volume.spec.name, series=len(lost))
         node.jobs.owe(JobKind.COPY, now, series=lost)
-
-
-def readable_volumes(node: Node) -> list[Volume]:
-    """Every volume of the site. Raises: Refused when one of them cannot be read."""
-    volumes = node.volumes()
-    for volume in volumes:
-        state = volume.check()
-        if not state.is_readable:
-            raise Refused(
-                f"volume {volume.spec.name} is {state.status} ({state.reason}); bring it back first, "
-                "because its files cannot be told from missing ones"
-            )
-    return volumes
 
 
 def ledger_of(node: Node, index: Index) -> Ledger:

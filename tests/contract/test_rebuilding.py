@@ -13,13 +13,15 @@ from support.faulty_volume import mounted
 from support.house import NOW, House, flip
 from support.samples import tiny
 
-from pacs_server.archive.reconcile import Finding, FindingKind
+from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.keep import print_findings
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import replace_content
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.retention import Purging, Retention, set_retention
-from pacs_server.index.tables import copies, instances, patients, series, studies
+from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
 from pacs_server.service import rebuilding
 from pacs_server.service.assemble import Node
 from pacs_server.service.decisions import delete, in_trash, purge, to_delete
@@ -341,6 +343,23 @@ def test_a_copy_whose_row_is_gone_when_its_file_is_looked_for_is_not_called_miss
             connection.execute(delete_rows(copies).where(copies.c.path == str(purged)))
         (house.volume / purged).unlink()
         assert (first.path, list(findings)) == (str(lost), [])
+
+
+def test_an_object_without_row_is_adopted_though_another_volume_is_lost(house: TwoVolumes) -> None:
+    (sample,) = house.take_in(tiny(1))
+    with house.node() as node, node.index.write() as connection:
+        for table in reversed(CONTENT):
+            connection.execute(delete_rows(table))
+    then = (NOW - SETTLED_AFTER).timestamp() - 1
+    os.utime(house.files()[0], (then, then))
+    house.second.rename(house.second.with_name("lost"))
+    with house.node() as node:
+        findings = list(reconcile_volumes(node, since=None, repair=True))
+        assert [(one.kind, one.volume) for one in findings] == [
+            (FindingKind.ADOPTED, "first"), (FindingKind.NOT_READ, "second"),
+        ]  # fmt: skip
+        assert print_findings(findings, "", as_json=True) is ExitCode.PARTLY
+        assert [one.sop_uid for one in node.copies.of_objects([sample.sop_uid])] == [sample.sop_uid]
 
 
 @pytest.mark.parametrize("is_other_damaged", [False, True])

@@ -50,6 +50,8 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
 
     A SQLite file is copied beside itself first; PostgreSQL is not: back up before, with the former release. No server
     may be running.
+
+    Ends with 12 when the tables are not those of this release even so.
     """
     from pacs_server.index import schema
 
@@ -67,7 +69,24 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
         return ExitCode.DONE
     tell_of(invocation)
     talk(f"upgraded the schema from {found} to {needed}" if found else f"made an empty database of schema {needed}")
-    return ExitCode.DONE
+    return _told_of_tables(settings.database)
+
+
+def _told_of_tables(url: str) -> ExitCode:
+    """Say in what the tables differ: somebody changed them, or the release that made them was none."""
+    from contextlib import closing
+
+    from pacs_server.index.checking import differences
+    from pacs_server.index.engine import Index
+
+    with closing(Index.open(url)) as index:
+        told = list(differences(index))
+    for one in told:
+        talk(one)
+    if not told:
+        return ExitCode.DONE
+    talk("the database cannot be used as it is; pacs db check says what to do")
+    return ExitCode.DAMAGE
 
 
 def _is_first_here(data_dir: Path) -> bool:

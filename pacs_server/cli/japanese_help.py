@@ -220,9 +220,9 @@ HELP: Final[dict[str, str]] = {
     "Show the schema of the database and the one this release needs.":
         "データベースのスキーマと、この版が必要とするスキーマを表示します。",
     "Bring the schema up to date. A SQLite file is copied beside itself first; PostgreSQL is not: back up before, with the "
-    "former release. No server may be running.":
+    "former release. No server may be running. Ends with 12 when the tables are not those of this release even so.":
         "スキーマを更新します。SQLite は先に隣へ写しを取ります。PostgreSQL は写しを取りません。先に、元の版でバックアップしてください。"
-        "サーバを止めてから実行してください。",
+        "サーバを止めてから実行してください。それでも表がこの版のものでなければ終了コードは 12 です。",
     "Begin anew with an empty database, where that of old is lost.":
         "失われたデータベースの代わりに、空のものから始めます。",
     "Copy the database from SQLite to PostgreSQL, or back. Every table is read again there and compared before anything "

@@ -20,6 +20,8 @@ OF_DATABASE: Final[dict[str, str]] = {
 }  # fmt: skip
 
 WHY_A_DATABASE: Final[dict[str, str]] = {
+    "the database cannot be used as it is; pacs db check says what to do":
+        "このままではデータベースを使えません。どうすればよいかは pacs db check",
     "connection to server at {}, port {} failed: {}": "サーバ {0} (ポート {1}) に接続できません: {2}",
     "connection to server on socket {} failed: {}": "ソケット {0} のサーバに接続できません: {1}",
     "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "

@@ -100,6 +100,18 @@ def test_of_an_older_release_the_commands_name_the_upgrade_which_is_told_once_it
     assert "nothing was changed" in archive.pacs("db", "upgrade").stderr
 
 
+def test_an_upgrade_after_which_the_tables_are_not_those_of_this_release_says_so(archive: Archive, url: str) -> None:
+    empty(url)
+    with closing(Index.open(url)) as index, index.write_alone() as connection:
+        schema.migrate(connection, BEFORE)
+    execute(url, "ALTER TABLE peers DROP COLUMN charset")
+    told = archive.pacs("db", "upgrade", expect=ExitCode.DAMAGE).stderr.splitlines()
+    assert told[1:] == [
+        "the column peers.charset is missing",
+        "the database cannot be used as it is; pacs db check says what to do",
+    ]
+
+
 def test_a_backup_of_an_older_release_is_refused_with_who_has_to_make_it(
     archive: Archive, url: str, tmp_path: Path
 ) -> None:

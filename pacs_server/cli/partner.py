@@ -192,9 +192,11 @@ def compare(invocation: Invocation, /, name: str, *, full: bool, repair: bool) -
         f"{len(found.here)} objects are missing here, {len(found.there)} there, {found.on_their_way} are on their way"
     )
     talk(f"both hold the same as {name}" if found.is_equal else told)
-    if rows and repair:
+    if found.refusal:
+        talk(found.refusal)
+    elif rows and repair:
         talk("they were entered to be sent: pacs partner list shows how many are left")
-    return ExitCode.DAMAGE if rows and not repair else ExitCode.DONE
+    return ExitCode.DAMAGE if rows and (found.refusal or not repair) else ExitCode.DONE
 
 
 def _missing(one: Missing, place: str) -> dict[str, object]:

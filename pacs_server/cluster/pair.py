@@ -48,13 +48,15 @@ class Missing:
 @dataclass(slots=True, kw_only=True)
 class Differences:
     """What a comparison found: what is missing here and there, and how many studies differed. `on_their_way` counts
-    objects that were owed already, so that nothing but time is missing.
+    objects that were owed already, so that nothing but time is missing. `refusal` is why the partner does not send what
+    is missing here, empty when it does.
     """
 
     here: list[Missing] = field(default_factory=list)
     there: list[Missing] = field(default_factory=list)
     studies: int = 0
     on_their_way: int = 0
+    refusal: str = ""
 
     @property
     def is_equal(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pacs_server import log
 from pacs_server.cluster.link import LinkServer
 from pacs_server.cluster.messages import Hello
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
@@ -141,7 +142,9 @@ class Liaison:
         # Where it was asked for, what was found before is only shown.
         compared_at = datetime.fromisoformat(last["at"]) if last and not asked else None
         if comparison_is_due(compared_at, now.astimezone(), has_duty=self._has_duty()):
-            compare_with(node, partner, full=False, heals=True, now=now)
+            found = compare_with(node, partner, full=False, heals=True, now=now)
+            if found.refusal:
+                log.warning("objects are missing here", partner=partner.name, why=found.refusal)
             if asked:
                 node.partners.note_answered(partner.name, asked)
 

@@ -15,7 +15,7 @@ from pacs_server.cluster.exchange import Decisions, SharedChanges, SharedLog, ex
 from pacs_server.cluster.link import Link, connect
 from pacs_server.cluster.messages import HELLO, Hello, hello_of, refuse_stranger
 from pacs_server.cluster.pair import Differences, ask_for, by_series, compare
-from pacs_server.errors import PacsError
+from pacs_server.errors import PacsError, PartnerRefused
 from pacs_server.index.partners import Partner
 from pacs_server.index.schema import head
 from pacs_server.service.assemble import Node
@@ -162,10 +162,15 @@ def compare_with(node: Node, partner: Partner, *, full: bool, heals: bool, now: 
         exchange_over(link, hello, node, partner, now)
         found = compare(link, node.contents, full=full)
         wanted_here, wanted_there = by_series(found.here), by_series(found.there)
-        owed_there = ask_for(link, wanted_here, heals=heals)
         owed_here = node.outbox.owed_of(partner.name, wanted_there)
         if heals:
             node.outbox.owe(partner.name, wanted_there, now)
+        try:
+            owed_there = ask_for(link, wanted_here, heals=heals)
+        except PartnerRefused as error:  # what it lacks itself does not depend on that
+            if error.retryable:
+                raise
+            found.refusal, owed_there = str(error), set()
     found.leave_out(owed_here, owed_there)
     told = {"studies": found.studies, "here": len(found.here), "there": len(found.there)}
     told |= {"on_their_way": found.on_their_way, "corrected": len(corrected)}

@@ -35,10 +35,9 @@ def partner_port(archive: Archive) -> int:
     return int(archive.report("status")["server"]["partner_port"])
 
 
-def add(archive: Archive, name: str, other: Archive) -> subprocess.CompletedProcess[str]:
-    return archive.pacs(
-        "partner", "add", name, "127.0.0.1", str(partner_port(other)), "--fingerprint", fingerprint(other)
-    )
+def add(archive: Archive, name: str, other: Archive, *options: str) -> subprocess.CompletedProcess[str]:
+    port, pin = str(partner_port(other)), fingerprint(other)
+    return archive.pacs("partner", "add", name, "127.0.0.1", port, "--fingerprint", pin, *options)
 
 
 def partner_of(archive: Archive) -> dict[str, Any]:
@@ -244,6 +243,28 @@ def test_a_partner_that_is_removed_is_gone_at_once(new_archive: Callable[..., Ar
         lambda: json.loads((one.data / "partners.json").read_text())["partners"] == [], "it to be forgotten",
         timeout_s=LONG_S,
     )  # fmt: skip
+
+
+def test_a_partner_that_sends_no_objects_gets_those_that_it_lacks(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    tokyo, osaka = both = [new_archive(aet=name, **SETTINGS) for name in ("TOKYO", "OSAKA")]
+    own = [write(tiny(archive.aet), tmp_path / f"{archive.aet}.dcm") for archive in both]
+    for archive, sample in zip(both, own, strict=True):
+        archive.pacs("tls", "init")
+        archive.pacs("import", str(sample.path))
+        archive.start()
+    tokyo.add_peer("OSAKA", osaka.port)
+    osaka.add_peer("TOKYO", tokyo.port)
+    add(osaka, "tokyo", tokyo)
+    add(tokyo, "osaka", osaka, "--aet", "OSAKA")
+    wait_for(lambda: len(osaka.instance_uids()) == 2, "what it lacks", timeout_s=LONG_S)
+    compared = tokyo.pacs("partner", "compare", "osaka", "--repair", expect=12)
+    assert "1 objects are missing here, 0 there" in compared.stderr
+    assert "it sends no objects to this partner" in compared.stderr
+    assert tokyo.instance_uids() == {own[0].sop_uid}
+    for each in both:
+        assert each.stop() == 0
 
 
 def test_without_a_certificate_the_partner_port_is_not_opened_and_nothing_is_added(

@@ -210,10 +210,10 @@ _date_high = _date_low
 
 
 def _time_low(text: str) -> str | None:
-    """The least stored text of this time: `1000` also finds what is stored as `10`."""
+    """The least stored text of this time: `1000` also finds what is stored as `10`, and `.50` what is as `.5`."""
     if not _TIME_FORM.fullmatch(text):
         return None
-    shortest = re.sub(r"\.0*$", "", text) if "." in text else text
+    shortest = text.rstrip("0").rstrip(".") if "." in text else text
     while len(shortest) in (4, 6) and shortest.endswith("00"):
         shortest = shortest[:-2]
     return shortest

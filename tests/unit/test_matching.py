@@ -50,6 +50,9 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     assert predicate("StudyTime", "1000-11") == Between(
         BY_KEYWORD["StudyTime"], (("10", "115959.999999"),), is_range=True
     )
+    assert predicate("StudyTime", "103000.50-") == Between(
+        BY_KEYWORD["StudyTime"], (("103000.5", None),), is_range=True
+    )
     assert predicate("InstanceNumber", "7") == NumberIn(BY_KEYWORD["InstanceNumber"], (7,))
     assert isinstance(predicate("PatientName", "山*"), NameLike)
 

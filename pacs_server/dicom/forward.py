@@ -9,7 +9,7 @@ from typing import Final
 from pacs_server.dicom.elements import DEFLATED_SYNTAXES, UNDEFINED_LENGTH, Buffer, Encoding
 from pacs_server.errors import Undecodable
 
-_LONGEST_HEADER_BYTES: Final = 12
+_SHORTEST_HEADER_BYTES, _LONGEST_HEADER_BYTES = 8, 12
 _INFLATE_BYTES: Final = 1 << 20
 # Deflate makes at most 1032 bytes of one. Real ones rarely make more than 100; an empty segmentation may, and is small.
 _NEVER_A_BOMB_BYTES: Final = 64 << 20
@@ -36,8 +36,9 @@ class Forward:
 
     @property
     def at_end(self) -> bool:
-        """Whether everything was taken."""
-        return not self.peek(1)
+        """Whether everything was taken, but for zeros behind the data set that are fewer than an element header has."""
+        rest = self.peek(_SHORTEST_HEADER_BYTES)
+        return len(rest) < _SHORTEST_HEADER_BYTES and not any(rest)
 
     def header(self, encoding: Encoding) -> tuple[int, bytes, int]:
         """Take an element header: tag, VR and length.

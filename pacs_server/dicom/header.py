@@ -39,6 +39,10 @@ _LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
 _DEFINED_VRS: Final = SHORT_VRS | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 6.2-1
 # What devices write before a private value for want of a VR, and a 16-bit length behind it, as DCMTK reads it too.
 _STAND_INS: Final = frozenset({b"??", b"--", b"  ", b"\0\0"})
+# Old archives fill files up with zeros, to a block of the tape or disk, and send them along. Eight of them read as an
+# element without a value, in each encoding; so many may be left over.
+_LEFT_ZEROS: Final = frozenset({bytes(2), bytes(4), bytes(6)})
+_ZEROS_BEHIND: Final = "zeros-behind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +282,9 @@ class _Walk:
         self._check_caps()
         if self._open:
             return self._step_inside(tag, vr, length, value)
+        if not tag and not length and self.identified:
+            self.flags.add(_ZEROS_BEHIND)
+            return value
         self._check_top_level(tag, vr, buffer)
         if tag > self._last_wanted and not self.past_head:
             self.past_head = True
@@ -369,5 +376,7 @@ class _Walk:
             return
         if self._last_tag < 0 and not self._carry:
             raise Undecodable("the data set is empty")
-        if self._carry or self._skip_bytes or self._open:
+        if self.identified and not self._open and self._carry in _LEFT_ZEROS:
+            self.flags.add(_ZEROS_BEHIND)
+        elif self._carry or self._skip_bytes or self._open:
             raise Undecodable(f"the data set is truncated in or behind element {max(0, self._last_tag):08x}")

@@ -143,7 +143,7 @@ class _Rewriter:
     def _element(self, tag: int, vr: bytes, length: int, level: _Level) -> Iterator[Buffer]:
         """Rewrite an element whose header was taken; what is nested in it becomes a level of its own."""
         end, closes, encoding = level
-        if tag == closes and end is None:
+        if closes and tag == closes and end is None:
             self._levels.pop()
             yield self._target.write_header(closes, b"", 0)
         elif tag == ITEM and closes == SEQUENCE_END:

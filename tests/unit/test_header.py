@@ -150,6 +150,16 @@ def test_a_private_element_without_a_vr_is_passed_by_its_16_bit_length_and_flagg
     assert head.flags == {"no-vr"}
 
 
+@pytest.mark.parametrize("step", [7, 100_000])
+@pytest.mark.parametrize("zeros", [2, 8, 510])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED_LE])
+def test_zeros_behind_a_data_set_are_flagged(syntax: str, zeros: int, step: int) -> None:
+    data = sample(EXPLICIT_LE if syntax == DEFLATED_LE else syntax) + bytes(zeros)
+    squeeze = zlib.compressobj(wbits=-15)
+    head = scan(squeeze.compress(data) + squeeze.flush() if syntax == DEFLATED_LE else data, syntax, step)
+    assert head.flags == {"zeros-behind"}
+
+
 def test_a_value_that_keeps_the_uids_out_of_the_head_is_refused_at_its_header() -> None:
     scanner = HeadScanner(IMPLICIT_LE)
     huge = b"\x10\x00\x00\x40" + (2 << 30).to_bytes(4, "little")

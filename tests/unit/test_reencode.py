@@ -70,6 +70,14 @@ def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
     assert (little.Rows, little.ImageComments) == (258, "ABCD")
 
 
+@pytest.mark.parametrize("zeros", [2, 8, 510])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_zeros_behind_a_data_set_are_left_out(source: str, target: str, zeros: int) -> None:
+    plain = encoded(tiny("filled up"), source)
+    assert joined(reencode((plain + bytes(zeros),), source, target)) == joined(reencode((plain,), source, target))
+
+
 def test_a_value_too_long_for_its_short_vr_becomes_un() -> None:
     dataset = tiny("long")
     dataset.add_new(0x00204000, "LT", "x" * 70_000)

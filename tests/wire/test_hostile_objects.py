@@ -83,6 +83,14 @@ CASES = {
     "row 48: what stands in the place of a VR in a private element": stored(
         identified("4", before=b"\x09\x00\x01\x10??\x04\x00abcd"), "no-vr"
     ),
+    **{
+        f"row 48: {count} zeros behind it": stored(
+            identified(f"z{count}", after=element(0x7FE00010, "OW", bytes(8)) + bytes(count)), "zeros-behind"
+        )
+        for count in (2, 8, 510)
+    },
+    "row 48: a zero behind it": Broken(identified("z1", after=bytes(1))),
+    "row 48: zeros between the UIDs": Broken(identified("z0", before=bytes(8))),
     "row 48: key fields of no length": stored(
         identified("g", before=b"".join(element(tag, vr) for tag, vr in EMPTY_KEYS.items()))
     ),

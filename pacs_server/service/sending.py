@@ -44,10 +44,9 @@ def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queue
     query = query_from_keywords(Level.PATIENT, keys)
     if "PatientID" in keys:
         columns = BY_KEYWORD["PatientID"], BY_KEYWORD["IssuerOfPatientID"]
-        if len(issuers := [row[1] or "none" for row in node.search.find(query, columns)]) > 1:
-            raise BadQuery(
-                f"the patient ID names patients of several issuers ({', '.join(map(str, issuers))}): --issuer"
-            )
+        issuers = sorted({str(row[1] or "none") for row in node.search.find(query, columns)})  # a row for each name
+        if len(issuers) > 1:
+            raise BadQuery(f"the patient ID names patients of several issuers ({', '.join(issuers)}): --issuer")
     entered = node.sendings.owe(Selection(predicates=query.predicates), aet, now, urgency=Urgency.AGAIN)
     if not entered:
         named = ", ".join(f"{key}={value}" for key, value in keys.items())
@@ -65,8 +64,8 @@ def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
         yield progress
         if serving(node.settings.data_dir) is None:
             raise PeerUnreachable("no server runs here; it stays queued, and is sent once one does: pacs serve")
-        backlog = next(one for one in node.sendings.backlogs() if one.destination == queued.destination)
-        if backlog.is_failing:
+        backlog = next((one for one in node.sendings.backlogs() if one.destination == queued.destination), None)
+        if backlog is not None and backlog.is_failing:  # none where somebody has just dropped it all
             raise PeerUnreachable(f"{backlog.error}; it stays queued and is tried again: pacs send list")
         time.sleep(_LOOK_EVERY_S)
     yield progress

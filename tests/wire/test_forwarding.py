@@ -283,6 +283,16 @@ def test_what_cannot_be_sent_is_refused_and_what_waits_can_be_dropped(source: Ar
     source.pacs("send", "patient", "T-1", "--to", "NOBODY", expect=2)
 
 
+def test_a_patient_of_two_names_is_sent_whole_and_one_of_two_issuers_is_not(source: Archive, tmp_path: Path) -> None:
+    source.add_peer("GONE", free_port())
+    stored(source, samples_in(tmp_path, 1, study="one", PatientName="Yamada^Taro"), tmp_path)
+    stored(source, samples_in(tmp_path, 1, study="two", PatientName="Sato^Taro"), tmp_path)
+    assert "queued 2 objects" in source.pacs("send", "patient", "T-1", "--to", "GONE").stderr
+    stored(source, samples_in(tmp_path, 1, study="three", IssuerOfPatientID="OTHER"), tmp_path)
+    told = source.pacs("send", "patient", "T-1", "--to", "GONE", expect=2).stderr
+    assert "several issuers (OTHER, none)" in told
+
+
 def test_what_was_deleted_before_it_was_sent_is_not_sent(
     source: Archive, receive: Callable[..., Receiver], tmp_path: Path
 ) -> None:

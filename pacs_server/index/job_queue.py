@@ -21,6 +21,7 @@ _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _PAUSED_KINDS: Final = "paused jobs"
 _MAX_ERROR_CHARACTERS: Final = 500
+_IDS_AT_ONCE: Final = 1_000
 
 
 class JobQueue:
@@ -243,12 +244,15 @@ class JobQueue:
         """Pause jobs, or let them wait for their turn, due at once, as one that is under way is then if it fails;
         answers how many. Raises: IndexUnavailable.
         """
-        due, chosen, running = {"due_at": now.isoformat()}, jobs.c.id.in_(list(ids)), jobs.c.state == JobState.RUNNING
+        due, running = {"due_at": now.isoformat()}, jobs.c.state == JobState.RUNNING
+        changed = 0
         with self._index.write() as connection:
-            resting = update(jobs).where(chosen, ~running).values(due | {"state": state, "attempts": 0})
-            changed = connection.execute(resting).rowcount
-            if state is JobState.WAITING:
-                changed += connection.execute(update(jobs).where(chosen, running).values(due)).rowcount
+            for start in range(0, len(ids), _IDS_AT_ONCE):
+                chosen = jobs.c.id.in_(ids[start : start + _IDS_AT_ONCE])
+                resting = update(jobs).where(chosen, ~running).values(due | {"state": state, "attempts": 0})
+                changed += connection.execute(resting).rowcount
+                if state is JobState.WAITING:
+                    changed += connection.execute(update(jobs).where(chosen, running).values(due)).rowcount
         return changed
 
     def drop(self, ids: Sequence[int]) -> int:

@@ -138,6 +138,13 @@ def test_paused_jobs_and_kinds_wait_until_they_are_resumed(jobs: JobQueue) -> No
     assert series_of(claim(jobs)) == "1.1"
 
 
+def test_more_jobs_than_a_statement_takes_values_are_tried_at_once(jobs: JobQueue) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
+    numbers = [job.id for job in jobs.listed()]
+    unknown = range(1_000, 301_000)
+    assert jobs.set_state([numbers[0], *unknown, numbers[1]], JobState.WAITING, NOW) == 2
+
+
 def test_a_job_that_is_dropped_is_gone_unless_somebody_works_on_it(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
     claimed = claim(jobs)

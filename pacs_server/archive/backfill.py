@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import takewhile
 from typing import Final
 
 from pacs_server import log
@@ -11,7 +10,7 @@ from pacs_server.dicom.describe import FieldValue, describe
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Field, Vocabulary
-from pacs_server.errors import BadObject, CopyUnreadable
+from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable
 from pacs_server.index.fields import Fields, Unread
 from pacs_server.storage.placement import Placement
 
@@ -22,27 +21,36 @@ def backfill(fields: Fields, field: Field, placement: Placement, charset_of: Cal
     """Read the next objects for a field and enter their values; answers whether it can go on with others at once.
 
     Of each file only the head is read. A damaged one is passed over: what it holds is not found by this field, which
-    the log says. One whose volumes are away is waited for. `charset_of` is the assumed character set of a sender.
+    the log says. One whose volumes are away is waited for, also when they went away a moment ago. `charset_of` is the
+    assumed character set of a sender.
 
     Raises: IndexUnavailable.
     """
     unread = fields.unread(field, _PORTION)
-    portion = list(takewhile(lambda one: not one.copies or placement.can_read(one.copies), unread))
-    if unread and not portion:
-        return False
     found: dict[int, tuple[FieldValue, ...]] = {}
-    for one in portion:
-        if one.owner_row in found:
-            continue
-        try:
-            values = _values(one, field, placement, charset_of(one.sender))
-        except (BadObject, CopyUnreadable) as error:
-            log.warning("object not read for a field", field=field.keyword, why=error)
-            continue
-        if values:
-            found[one.owner_row] = values
-    fields.enter(field, found, portion)
-    return bool(portion)
+    read: list[Unread] = []
+    for one in unread:
+        if one.copies and not placement.can_read(one.copies):
+            break
+        if one.owner_row not in found:
+            try:
+                values = _values(one, field, placement, charset_of(one.sender))
+            except (BadObject, CopyUnreadable) as error:
+                if _is_for_now(error, one, placement):
+                    break
+                log.warning("object not read for a field", field=field.keyword, why=error)
+                values = ()
+            if values:
+                found[one.owner_row] = values
+        read.append(one)
+    if read or not unread:
+        fields.enter(field, found, read)
+    return bool(read)
+
+
+def _is_for_now(error: BadObject | CopyUnreadable, one: Unread, placement: Placement) -> bool:
+    """Whether an object that could not be read may be readable later."""
+    return isinstance(error, CopyUnknown) or (isinstance(error, CopyUnreadable) and placement.may_come_back(one.copies))
 
 
 def _values(one: Unread, field: Field, placement: Placement, charset: str) -> tuple[FieldValue, ...]:

@@ -119,15 +119,18 @@ class Placement:
     def open(self, copies: Iterable[NamesCopy], *, at_once_bytes: int = WHOLE_BYTES) -> OpenCopy:
         """Open the best copy that can be opened; one that is not longer than `at_once_bytes` is read whole.
 
-        Raises: CopyUnreadable when there is none; the message says why, copy by copy.
+        Raises: CopyUnreadable when there is none; the message says why, copy by copy. CopyUnknown when a volume gave no
+        answer about one.
         """
         problems: list[str] = []
+        kind = CopyUnreadable
         for copy in self.read_order(copies):
             try:
                 return OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), at_once_bytes=at_once_bytes)
             except VolumeUnavailable as error:
                 problems.append(str(error))
-        raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
+                kind = CopyUnknown if isinstance(error, VolumeSilent) else kind
+        raise kind("; ".join(problems) or "no copy of it is on a volume of this site")
 
     def open_whole(
         self,
@@ -205,6 +208,11 @@ class Placement:
         """Whether one of the copies is on a volume that can be read now."""
         known = (self._volumes.get(copy.volume_id) for copy in copies)
         return any(volume is not None and volume.state.is_readable for volume in known)
+
+    def may_come_back(self, copies: Iterable[NamesCopy]) -> bool:
+        """Whether one of the copies is on a volume that cannot be read now, looked at anew: it may be whole there."""
+        known = (self._volumes.get(copy.volume_id) for copy in copies)
+        return any(volume is not None and not volume.check().is_readable for volume in known)
 
     def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[Iterator[memoryview]], bool]) -> int:
         """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""

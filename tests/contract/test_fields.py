@@ -1,11 +1,15 @@
 """Fields that were added: found and answered at every level, read from what was there before, removed again."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from support.house import House
 from support.samples import encoded, tiny, uid
 
+from pacs_server.archive.backfill import backfill
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.describe import FieldValue, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
@@ -151,6 +155,33 @@ def test_what_was_on_its_way_when_a_field_was_added_is_read_an_hour_later(index:
     fields.enter(field, {}, [])
     assert [one.stage for one in fields.progress()] == [Stage.DONE]
     assert fields.next_to_read(NOW + timedelta(hours=2)) is None
+
+
+def move_all(source: Path, target: Path) -> None:
+    for path in list(source.iterdir()):
+        path.rename(target / path.name)
+
+
+def test_what_is_on_a_volume_that_went_away_a_moment_ago_is_read_when_it_is_back(
+    tmp_path: Path, new_url: Callable[[], str]
+) -> None:
+    house, away = House(tmp_path / "data", new_url()), tmp_path / "away"
+    away.mkdir()
+    house.take_in(tiny(1, study=1, SoftwareVersions="1"), tiny(2, study=2, SoftwareVersions="1"))
+    with house.node() as node:
+        node.fields.add(new_field("SoftwareVersions", Level.SERIES), NOW)
+        field = node.fields.next_to_read(NOW)
+        assert field is not None
+        placement = node.placement()
+        move_all(house.volume, away)
+        assert not backfill(node.fields, field, placement, lambda sender: "")
+        assert [one.unread for one in node.fields.progress()] == [2]
+        move_all(away, house.volume)
+        assert [volume.check().is_readable for volume in node.volumes()] == [True]
+        while backfill(node.fields, field, placement, lambda sender: ""):
+            pass
+        studies = found(node.index, node.fields.vocabulary(), Level.STUDY, SoftwareVersions="1")
+        assert studies == sorted([uid("study", 1), uid("study", 2)])
 
 
 def test_a_field_that_is_removed_leaves_nothing_and_may_be_added_again(index: Index, filled: Vocabulary) -> None:

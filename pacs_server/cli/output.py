@@ -112,6 +112,13 @@ def _print(text: str, *, is_work: bool, ends_line: bool = True) -> None:
         leave_unread()
 
 
+def open_closed_streams() -> None:
+    """Give what the caller closed (`>&-`) to nowhere, as `>/dev/null` does; Python has no stream there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+
+
 def leave_unread() -> None:
     """Let go to nowhere what is printed from now on, and what Python still has to write of it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -166,6 +166,10 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is still being read from the files: pacs index fields list shows how far it is":
         "{0} はまだファイルから読み取り中です。進み具合は pacs index fields list で分かります",
     "{} is already an archive ({} exists); nothing was changed": "{0} はすでにアーカイブです({1} があります)。何も変えていません",
+    "volume {} lies in {}, whose server runs: two archives on one volume take each other's files for litter. "
+    "Stop that server, or name the volume of this copy: pacs storage set {} --path DIR":
+        "ボリューム {0} は {1} にあり、そのサーバが動いています。二つのアーカイブが一つのボリュームを使うと、互いのファイルをごみとみなします。"
+        "そのサーバを止めるか、この複製のボリュームを指定してください: pacs storage set {2} --path DIR",
     "another server runs on {}; stop it first, or choose another PACS_DATA":
         "{0} では別のサーバが動いています。先に止めるか、別の PACS_DATA を選んでください",
     "another pacs works on {}: wait until it has ended, or stop it, before {}":

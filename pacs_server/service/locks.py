@@ -30,6 +30,21 @@ def instance_lock(data_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
+def lent_lock(owner: Path, volume: str) -> Iterator[None]:
+    """Be the one server with a volume that lies in another data directory: in that of which this one is a copy.
+
+    Raises: Busy when the server of that directory, or of another copy, runs; ConfigError.
+    """
+    with _alone(
+        _server(owner),
+        f"volume {volume} lies in {owner}, whose server runs: two archives on one volume take each other's files for "
+        f"litter. Stop that server, or name the volume of this copy: pacs storage set {volume} --path DIR",
+        patience_s=_PATIENCE_S,
+    ):
+        yield
+
+
+@contextmanager
 def backup_lock(data_dir: Path) -> Iterator[None]:
     """Be the one backup of a data directory. Raises: Busy; ConfigError."""
     with _alone(data_dir / "backup.lock", f"another backup of {data_dir} is under way; wait until it has ended"):
@@ -53,6 +68,11 @@ def is_serving(data_dir: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def has_served(directory: Path) -> bool:
+    """Whether a directory is a data directory, of which a server has run."""
+    return _server(directory).exists()
 
 
 def _server(data_dir: Path) -> Path:

@@ -11,12 +11,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeAlias
 
 from pacs_server import log
 from pacs_server.errors import ConfigError
+from pacs_server.index.registry import Registry
 from pacs_server.index.schema import open_current
 from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
@@ -26,11 +28,12 @@ from pacs_server.service.board import Board
 from pacs_server.service.crew import SIGNALS, Crew, Work
 from pacs_server.service.exposure import addresses_of_machine, refuse_public, refuse_public_monitoring
 from pacs_server.service.housekeeping import keep_house
-from pacs_server.service.locks import instance_lock
+from pacs_server.service.locks import instance_lock, lent_lock
 from pacs_server.service.manager import Manager
 from pacs_server.service.reloading import Reloading
 from pacs_server.service.resources import keep_freed_memory, open_more_files
 from pacs_server.service.telling import forget_workers, server_teller
+from pacs_server.service.volume_rows import lenders
 from pacs_server.service.watching import watch
 from pacs_server.service.worker import Doors, serve_associations
 from pacs_server.settings import ClientCertificates, Settings
@@ -50,14 +53,17 @@ def serve(
     this site is to its partners, and one line once associations are accepted. `begun` is called before that line, with
     the addresses that peers call: without TLS, and over TLS.
 
-    Raises: Busy when another server runs on this data directory; ConfigError, IndexUnavailable or SchemaMismatch.
+    Raises: Busy when another server runs on this data directory, or on that in which its volumes lie; ConfigError,
+    IndexUnavailable or SchemaMismatch.
     """
     settings = load()
     log.configure(settings.log.level, settings.log.file)
     open_more_files(settings.network.max_associations)
     keep_freed_memory()
-    with instance_lock(settings.data_dir):
-        open_current(settings.database).close()
+    with instance_lock(settings.data_dir), ExitStack() as lent:
+        with closing(open_current(settings.database)) as index:
+            for owner, volume in lenders(Registry(index).volumes(), settings).items():
+                lent.enter_context(lent_lock(owner, volume))
         manager = Manager()
         doors = _doors(settings, manager)
         partner_port = _listen_for_partners(settings)

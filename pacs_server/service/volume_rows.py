@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pacs_server.index.registry import MANY_DAMAGED, VolumeMode, VolumeRow
+from pacs_server.service.locks import has_served
 from pacs_server.settings import Settings
 from pacs_server.storage.location import Location, location_of
 from pacs_server.storage.volume import VolumeSpec
@@ -15,6 +17,18 @@ def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:
     """The volume with its path on this node, which its settings may say; the row has that of all the others."""
     path = settings.volume_paths.get(row.name)
     return row if path is None else replace(row, path=str(path))
+
+
+def lenders(rows: Iterable[VolumeRow], settings: Settings) -> dict[Path, str]:
+    """The other data directories in which volumes lie, each with one of them: a data directory that was copied still
+    has the volumes of the original. None with PostgreSQL, where nodes of one archive share volumes.
+    """
+    if not settings.database.startswith("sqlite:"):
+        return {}
+    paths = {row.name: Path(on_this_node(row, settings).path) for row in rows}
+    owners = {path.parents[1].resolve(): name for name, path in paths.items() if path.parent.name == "volumes"}
+    own = settings.data_dir.resolve()
+    return {owner: name for owner, name in owners.items() if owner != own and has_served(owner)}
 
 
 def location_of_volume(row: VolumeRow) -> Location:

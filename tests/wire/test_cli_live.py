@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -174,6 +175,20 @@ def test_a_server_whose_database_is_gone_says_so_instead_of_beginning_with_an_em
 
 def test_a_second_server_on_the_same_data_is_refused(archive: Archive) -> None:
     assert archive.pacs("serve", expect=14).stdout == ""
+
+
+def test_a_copy_of_a_data_directory_does_not_serve_the_volumes_of_the_original_beside_it(
+    archive: Archive, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(archive.data, tmp_path / "copied")
+    command = ["-c", str(copied / "pacs.yaml")]
+    refused = archive.pacs("serve", *command, expect=14)
+    assert f"volume first lies in {archive.data}, whose server runs" in refused.stderr
+    archive.pacs("storage", "set", "first", "--path", str(copied / "volumes" / "first"), *command)
+    serving = archive.begin("serve", *command)
+    wait_for(lambda: archive.pacs("status", *command, expect=(0, 13)).returncode == 0, "the copy to serve")
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(60) == 0
 
 
 def test_what_to_try_is_told_once_the_server_listens_with_the_port_that_it_has(

@@ -149,7 +149,7 @@ def left_behind(index: Index) -> tuple[str, ...]:
     if index.database_path is not None:
         return ()
     with index.read() as connection:
-        told: tuple[str, ...] = connection.connection.dbapi_connection.entrance.left_behind  # type: ignore[union-attr]
+        told: tuple[str, ...] = connection.connection.dbapi_connection.entrance.passed_over  # type: ignore[union-attr]
         return told
 
 

@@ -7,8 +7,9 @@ nobody would find who asks the other.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import psycopg2
@@ -22,6 +23,7 @@ _WAITED_S: Final = 1.0
 _SHUT_S: Final = 5.0
 # For a server that is perhaps away: the least that libpq knows.
 _BRIEFLY_S: Final = "2"
+_LOOK_EVERY_S: Final = 15.0
 # A promotion begins a timeline, with a greater number than all before it. Not every service lets it be asked.
 _TIMELINE: Final = (
     "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
@@ -49,10 +51,12 @@ class Entrance:
     """
 
     def __init__(self) -> None:
-        self._shut_until = self._silent_until = -math.inf
+        self.leave: Callable[[], object] = lambda: None  # the connections that are there, for those to a newer server
+        self._shut_until = self._silent_until = self._looked_at = -math.inf
+        self._dsn = ""
         self._taken: _Server | None = None
         self._newest: dict[int, str] = {}  # the greatest number of a timeline, by cluster
-        self.left_behind: tuple[str, ...] = ()  # who could be written to, and was passed over, at the last look
+        self._passed_over: set[str] = set()
 
     def connection(self, dsn: str, **arguments: Any) -> WatchedConnection:
         """Connect to the server that was taken last, if it will do, else to one that will; of several that can be
@@ -60,19 +64,41 @@ class Entrance:
 
         Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
         """
-        began = time.monotonic()
+        self._dsn, began = dsn, time.monotonic()
         if began < self._shut_until:
             raise psycopg2.OperationalError("the server did not answer a moment ago")
         try:
-            return self._take(dict(self._met(dsn, arguments, is_brief=began < self._silent_until)))
+            connection = self._take(dict(self._met(dsn, arguments, is_brief=began < self._silent_until)))
         except psycopg2.OperationalError:
             if time.monotonic() - began > _WAITED_S:
                 self._shut_until = time.monotonic() + _SHUT_S
             raise
+        connection.entrance = self
+        return connection
 
     def was_silent(self) -> None:
         """A server left a question unanswered: who connects in the next moments does not wait as long once more."""
         self._silent_until = time.monotonic() + _SHUT_S
+
+    def look_again(self) -> None:
+        """Leave the server that was taken where another one was promoted meanwhile: this machine may have stood still
+        together with it. Who calls waits for nothing.
+        """
+        if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            if others := [one for one in _servers_of(self._dsn) if one != self._taken]:
+                threading.Thread(target=self._look, args=(others,), name="database-servers", daemon=True).start()
+
+    def _look(self, others: list[_Server]) -> None:
+        met = dict(_beside(self._dsn, others, {}))
+        told = {server: _timeline_of(connection) for server, connection in met.items()}
+        for connection in met.values():
+            connection.close()
+        if any(one.number > self._newest.get(one.cluster, one.number) for one in told.values()):
+            self._taken = None
+            self.leave()
+        else:
+            self._tell(told)
 
     def _met(
         self, dsn: str, arguments: dict[str, Any], *, is_brief: bool
@@ -84,32 +110,50 @@ class Entrance:
         servers = sorted(_servers_of(dsn), key=lambda one: one != self._taken)
         connection = WatchedConnection(_to(dsn, servers, is_brief=is_brief), **arguments)
         yield (server := _server_of(connection, servers)), connection
-        while server != self._taken and (servers := [one for one in servers if one != server]):
-            try:
-                connection = WatchedConnection(_to(dsn, servers, is_brief=True), **arguments)
-            except psycopg2.OperationalError:
-                return
-            yield (server := _server_of(connection, servers)), connection
+        if server != self._taken:
+            yield from _beside(dsn, [one for one in servers if one != server], arguments)
 
     def _take(self, met: dict[_Server, WatchedConnection]) -> WatchedConnection:
         """The newest; the others are closed. Raises: psycopg2.OperationalError when a newer one was met before."""
         told = {server: _timeline_of(connection) for server, connection in met.items()}
         cluster = next(iter(told.values())).cluster
-        numbers = {server: one.number for server, one in told.items() if one.cluster == cluster}
-        best = max(numbers, key=numbers.__getitem__)
-        newest = self._newest[cluster] = max(numbers[best], self._newest.get(cluster, ""))
-        behind = {server: _passed_over(server, number, newest) for server, number in numbers.items() if number < newest}
+        best = max((one for one in told if told[one].cluster == cluster), key=lambda one: told[one].number)
+        newest = self._newest[cluster] = max(told[best].number, self._newest.get(cluster, ""))
+        is_behind = told[best].number < newest
         for server, connection in met.items():
-            if server != best or server in behind:
+            if server != best or is_behind:
                 connection.close()
-        if best in behind:
-            raise psycopg2.OperationalError(behind[best])
-        if next(iter(met)) != self._taken:  # there was a look around
-            self._taken, self.left_behind = best, tuple(behind.values())
-            for why in self.left_behind:
-                log.warning("database server passed over", why=why)
-        met[best].entrance = self
+        if is_behind:
+            raise psycopg2.OperationalError(_passed_over(best, told[best].number, newest))
+        self._taken = best
+        self._tell(told)
         return met[best]
+
+    def _tell(self, told: dict[_Server, _Timeline]) -> None:
+        behind = {
+            _passed_over(server, one.number, newest)
+            for server, one in told.items()
+            if one.number < (newest := self._newest.get(one.cluster, ""))
+        }
+        for why in behind - self._passed_over:
+            log.warning("database server passed over", why=why)
+        self._passed_over |= behind
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """The servers that can be written to although another one was promoted in their place, in words."""
+        return tuple(sorted(self._passed_over))
+
+
+def _beside(dsn: str, servers: list[_Server], arguments: dict[str, Any]) -> Iterator[tuple[_Server, WatchedConnection]]:
+    """Those of these servers that let in."""
+    while servers:
+        try:
+            connection = WatchedConnection(_to(dsn, servers, is_brief=True), **arguments)
+        except psycopg2.OperationalError:
+            return
+        yield (server := _server_of(connection, servers)), connection
+        servers = [one for one in servers if one != server]
 
 
 def _servers_of(dsn: str) -> list[_Server]:

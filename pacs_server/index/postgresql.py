@@ -70,6 +70,7 @@ def postgresql_engine(url: URL) -> Engine:
     from pacs_server.index.entrance import Entrance  # here because of psycopg2, which SQLite does not need
     from pacs_server.index.watch import WatchedCursor
 
+    entrance = Entrance()
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -81,11 +82,13 @@ def postgresql_engine(url: URL) -> Engine:
         hide_parameters=True,
         connect_args={
             **_arguments(url),
-            "connection_factory": Entrance().connection,
+            "connection_factory": entrance.connection,
             "cursor_factory": WatchedCursor,
         },
     )
     event.listen(engine, "connect", _flush_commits)
+    event.listen(engine, "checkout", lambda *_: entrance.look_again())
+    entrance.leave = engine.dispose
     return engine
 
 

@@ -418,6 +418,19 @@ def test_a_former_primary_that_came_back_is_passed_over_for_the_one_that_was_pro
             assert "pg_rewind" in refused.value.remedy
 
 
+def test_who_stood_still_with_the_former_primary_follows_the_one_that_was_promoted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(entrance, "_LOOK_EVERY_S", 0.0)
+    served_by = "SHOW unix_socket_directories"
+    with Cluster.new() as former, former.standby() as promoted:
+        url = f"postgresql://pacs@/postgres?host={former.home}&host={promoted.home}&target_session_attrs=read-write"
+        with closing(Index.open(url)) as index:
+            assert index.rows(served_by, ()) == [(str(former.home),)]
+            promoted.execute("SELECT pg_promote()")
+            wait_for(lambda: index.rows(served_by, ()) == [(str(promoted.home),)], "the promoted one to be used")
+
+
 def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:
     waits_s = lambda one: one.info.dsn_parameters["connect_timeout"]  # noqa: E731
     with closing(Index.open(url)) as index:

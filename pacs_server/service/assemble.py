@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Self
@@ -62,6 +62,20 @@ _EVERYBODY: Final = Admission()
 _LEAP: Final = 4096
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SiteState:
+    """What the admin set, as it was at one moment, and the placements that were made of it."""
+
+    revision: int = -1
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    policies: Policies = field(default_factory=lambda: Policies(usual=Policy(), of_peers={}))
+    placements: dict[Policy, Placement] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
+    partners: list[Partner] = field(default_factory=list)
+    vocabulary: Vocabulary = STANDARD
+    is_draining: bool = False
+
+
 class Node:
     """Everything one process of this node works with. May be used from any thread."""
 
@@ -100,15 +114,8 @@ class Node:
         self._lock = threading.Lock()
         self._noting = threading.Lock()
         self._read_studies: set[str] = set()
-        self._volumes: dict[str, Volume] = {}
-        self._revision = -1
         self._looked_at = float("-inf")
-        self._policies = Policies(usual=Policy(), of_peers={})
-        self._placements: dict[Policy, Placement] = {}
-        self._routes: dict[str, Route] = {}
-        self._partners: list[Partner] = []
-        self._vocabulary = STANDARD
-        self._is_draining = False
+        self._site = _SiteState()
 
     @classmethod
     @contextmanager
@@ -136,12 +143,13 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        policy = self._policies.of(aet)
-        placement = self._placements.get(policy)
+        site = self._site
+        policy = site.policies.of(aet)
+        placement = site.placements.get(policy)
         if placement is None:
-            volumes = tuple(self._volumes.values())
+            volumes = tuple(site.volumes.values())
             placement = Placement(volumes, want=policy.want, need=policy.need, degraded=policy.degraded)
-            self._placements[policy] = placement
+            site.placements[policy] = placement
         return placement
 
     def policies(self) -> Policies:
@@ -150,7 +158,7 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        return self._policies
+        return self._site.policies
 
     def vocabulary(self) -> Vocabulary:
         """What is read from objects and can be asked for at this moment.
@@ -158,7 +166,7 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        return self._vocabulary
+        return self._site.vocabulary
 
     def routes(self) -> dict[str, Route]:
         """What is forwarded by itself at this moment, by the names of the routes.
@@ -166,7 +174,7 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        return self._routes
+        return self._site.routes
 
     def partners_now(self) -> list[Partner]:
         """The partners of this moment, but not when they were last spoken to.
@@ -174,7 +182,7 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        return self._partners
+        return self._site.partners
 
     def preferred_site(self) -> str:
         """The id of the site that viewers and modalities are to use, empty while none was chosen.
@@ -195,10 +203,10 @@ class Node:
         """
         self.look_at_site_state()
         takes_stores = self.settings.failover.standby_stores or not self.is_standby()
-        if takes_stores and not self._is_draining:
+        if takes_stores and not self._site.is_draining:
             return _EVERYBODY
         partners = frozenset(one.aet for one in self.partners_now() if one.aet)
-        return Admission(is_draining=self._is_draining, takes_stores=takes_stores, partners=partners)
+        return Admission(is_draining=self._site.is_draining, takes_stores=takes_stores, partners=partners)
 
     def look_at_site_state(self, *, max_age_s: float = _SITE_STATE_AGE_S) -> None:
         """Take over what an admin changed, unless that was looked at a moment ago.
@@ -210,14 +218,16 @@ class Node:
             return
         with self._lock:
             revision = self.registry.revision()
-            if revision != self._revision:
-                self._take_over(self.registry.volumes())
-                self._policies, self._placements = self.registry.policies(), {}
-                self._routes = self.route_rules.all()
-                self._vocabulary = self.fields.vocabulary()
-                self._partners = self.partners.all()
-                self._is_draining = self.registry.draining() is not None
-                self._revision = revision
+            if revision != self._site.revision:
+                self._site = _SiteState(
+                    revision=revision,
+                    policies=self.registry.policies(),
+                    routes=self.route_rules.all(),
+                    partners=self.partners.all(),
+                    vocabulary=self.fields.vocabulary(),
+                    is_draining=self.registry.draining() is not None,
+                    volumes=self._taken_over(self.registry.volumes()),
+                )
             self._looked_at = now
 
     def volumes(self) -> list[Volume]:
@@ -226,11 +236,11 @@ class Node:
         Raises: IndexUnavailable.
         """
         self.look_at_site_state()
-        return list(self._volumes.values())
+        return list(self._site.volumes.values())
 
-    def _take_over(self, rows: list[VolumeRow]) -> None:
+    def _taken_over(self, rows: list[VolumeRow]) -> dict[str, Volume]:
         wanted = {row.id: spec_of(on_this_node(row, self.settings)) for row in rows}
-        kept = {key: volume for key, volume in self._volumes.items() if key in wanted}
+        kept = {key: volume for key, volume in self._site.volumes.items() if key in wanted}
         before = remembered(self.settings.data_dir)
         for key, spec in wanted.items():
             if key in kept and kept[key].spec.path == spec.path:
@@ -240,7 +250,7 @@ class Node:
             else:
                 kept[key] = Volume(spec, self.settings.storage, before.get(key))
                 kept[key].check()
-        self._volumes = kept
+        return kept
 
     def reception(self, declared: Declared, origin: Origin, handed_on_from: str = "") -> Reception:
         """An object that is about to arrive; with `handed_on_from`, if `origin` is a partner, as it came there from

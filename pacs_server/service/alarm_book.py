@@ -196,15 +196,13 @@ class AlarmBook:
             self._write()
 
     def _write(self) -> None:
-        told = {
-            "standing": {key: asdict(one) for key, one in self._standing.items()},
-            "waiting": [asdict(one) for one in self._waiting],
-            "rooms": self.rooms,
-        }
-        try:
-            self._teller.tell(told)
-        except OSError as error:
-            log.error("alarms not noted", why=error)
+        self._teller.tell(
+            {
+                "standing": {key: asdict(one) for key, one in self._standing.items()},
+                "waiting": [asdict(one) for one in self._waiting],
+                "rooms": self.rooms,
+            }
+        )
 
 
 def standing_alarms(data_dir: Path) -> list[dict[str, Any]]:

@@ -83,10 +83,7 @@ class Contacts:
             self._write()
 
     def _write(self) -> None:
-        try:
-            self._teller.tell({"partners": [_facts(one) for one in self._known.values()]})
-        except OSError as error:
-            log.error("states of partners not noted", why=error)
+        self._teller.tell({"partners": [_facts(one) for one in self._known.values()]})
 
 
 def remembered(data_dir: Path) -> dict[str, Contact]:

@@ -185,9 +185,9 @@ def window(invocation: Invocation, hours: str) -> ExitCode:
 
     What the plan says, between these times; off ends it.
     """
-    from pacs_server.index.tier_rules import Window
+    from pacs_server.index.windows import Window
 
-    chosen = None if hours == "off" else Window.parse(hours)
+    chosen = None if hours == "off" else Window.of(hours)
     with invocation.node() as node:
         node.rules.set_window(chosen)
     talk(f"the server moves by itself from {chosen}" if chosen else "the server does not move by itself")

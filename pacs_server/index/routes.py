@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, time, timedelta
-from typing import Any, Final, Self
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import delete, insert, select
 
-from pacs_server.errors import BadQuery, UnknownName
+from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.registry import note_change
 from pacs_server.index.site_tables import site
+from pacs_server.index.windows import Window
 
 _PREFIX: Final = "route:"
-_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A part of each day, in the local time of the machine; one that ends before it begins goes over midnight."""
-
-    begin: time
-    end: time
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """The window of a text like 20:00-06:00. Raises: BadQuery."""
-        if not _WINDOW.fullmatch(text) or text[:5] == text[6:]:
-            raise BadQuery(f"'{text[:40]}' is not a window of time, like 20:00-06:00")
-        return cls(begin=time.fromisoformat(text[:5]), end=time.fromisoformat(text[6:]))
-
-    def opens_at(self, now: datetime) -> datetime:
-        """When it is open next; `now` when it is open."""
-        local = now.astimezone().replace(tzinfo=None)
-        clock = local.time()
-        begun, ended = clock >= self.begin, clock >= self.end
-        if (begun and not ended) if self.begin < self.end else (begun or not ended):
-            return now
-        begin = datetime.combine(local.date(), self.begin)
-        # Without a zone it is the wall clock's, so that it opens at the same hour on the days on which clocks change.
-        return (begin if begin > local else begin + timedelta(days=1)).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
-from datetime import time
 from typing import Final
 
 from sqlalchemy import Connection, delete, select
@@ -13,11 +11,11 @@ from sqlalchemy import Connection, delete, select
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
+from pacs_server.index.windows import Window
 
 _RULE: Final = "tier rule:"
 _WINDOW: Final = "tier window"
 _RATE: Final = "tier rate"
-_TIME_OF_DAY: Final = r"([01][0-9]|2[0-3]):([0-5][0-9])"
 # What counts are the moves of about the last hour of moving; older ones fade.
 _REMEMBERED_S: Final = 3600.0
 _IDLE_DAYS: Final = 7
@@ -64,31 +62,6 @@ class TierRule:
         return _IDLE_DAYS if self.not_read_for_days is None else self.not_read_for_days
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A part of the day, in local time; one that ends before it begins goes over midnight."""
-
-    begin: time
-    end: time
-
-    @classmethod
-    def parse(cls, text: str) -> Window:
-        """A window like 01:00-05:00. Raises: Refused."""
-        found = re.fullmatch(f"{_TIME_OF_DAY}-{_TIME_OF_DAY}", text)
-        if found is None or found[1] + found[2] == found[3] + found[4]:
-            raise Refused(f"{text} is no window: give two different times of day, like 01:00-05:00")
-        return cls(begin=time(int(found[1]), int(found[2])), end=time(int(found[3]), int(found[4])))
-
-    def contains(self, moment: time) -> bool:
-        """Whether a time of day is in it."""
-        if self.begin < self.end:
-            return self.begin <= moment < self.end
-        return moment >= self.begin or moment < self.end
-
-    def __str__(self) -> str:
-        return f"{self.begin:%H:%M}-{self.end:%H:%M}"
-
-
 class TierRules:
     """May be used from any thread; every look-up sees the latest committed state."""
 
@@ -126,7 +99,7 @@ class TierRules:
         """When the server moves by itself; None when it does not. Raises: IndexUnavailable."""
         with self._index.read() as connection:
             found = _value(connection, _WINDOW)
-        return Window.parse(found) if found else None
+        return Window.of(found) if found else None
 
     def set_window(self, window: Window | None) -> None:
         """Decide when the server moves by itself. Raises: IndexUnavailable."""

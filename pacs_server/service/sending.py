@@ -13,9 +13,10 @@ from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.routes import Route, Window
+from pacs_server.index.routes import Route
 from pacs_server.index.sendings import Selection, SendState, Urgency
 from pacs_server.index.studies import series_column
+from pacs_server.index.windows import Window
 from pacs_server.service.assemble import Node
 from pacs_server.service.telling import serving
 
@@ -83,7 +84,10 @@ def retry(node: Node, aet: str, now: datetime) -> int:
 
 
 def add_route(node: Node, route: Route) -> None:
-    """Keep a new route. Raises: Refused when its name is taken; UnknownName, BadQuery when it could never send."""
+    """Keep a new route.
+
+    Raises: Refused when its name is taken, or its window is none; UnknownName, BadQuery when it could never send.
+    """
     if route.name in node.route_rules.all():
         raise Refused(f"there is a route {route.name} already; remove it first, or choose another name")
     for aet in route.to:

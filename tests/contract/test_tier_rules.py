@@ -6,7 +6,8 @@ import pytest
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.tier_rules import TierRule, TierRules, Window
+from pacs_server.index.tier_rules import TierRule, TierRules
+from pacs_server.index.windows import Window
 
 OLD = TierRule(name="old", source="hot", target="cold", older_than_days=30)
 
@@ -34,18 +35,18 @@ def test_a_rule_that_moves_nowhere_or_everything_is_refused(values: dict[str, ob
 def test_the_window_is_kept_and_may_go_over_midnight(index: Index) -> None:
     rules = TierRules(index)
     assert rules.window() is None
-    rules.set_window(Window.parse("22:30-05:00"))
+    rules.set_window(Window.of("22:30-05:00"))
     window = rules.window()
     assert window
     assert [window.contains(time(*at)) for at in ((22, 29), (22, 30), (0, 0), (4, 59), (5, 0))] == [
         False, True, True, True, False,
     ]  # fmt: skip
-    rules.set_window(Window.parse("01:00-05:00"))
+    rules.set_window(Window.of("01:00-05:00"))
     rules.set_window(None)
     assert rules.window() is None
     for text in ("1-5", "25:00-26:00", "03:00-03:00", "03:00", ""):
         with pytest.raises(Refused, match="no window"):
-            Window.parse(text)
+            Window.of(text)
 
 
 def test_the_rate_is_that_of_recent_moves_and_not_known_before_there_was_one(index: Index) -> None:

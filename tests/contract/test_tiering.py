@@ -24,9 +24,10 @@ from pacs_server.index.registry import VolumeMode
 from pacs_server.index.releases import Releases
 from pacs_server.index.site_tables import volumes
 from pacs_server.index.tables import copies, studies
-from pacs_server.index.tier_rules import TierRule, Window
+from pacs_server.index.tier_rules import TierRule
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.index.trash import Trash
+from pacs_server.index.windows import Window
 from pacs_server.service.assemble import Node
 from pacs_server.service.tiers import NightlyMoves, moving_alone
 from pacs_server.settings import Settings
@@ -376,7 +377,7 @@ def test_the_server_moves_a_study_at_a_time_in_its_window_and_stops_at_its_end(s
 
     assert (nightly.step(), moved()) == (False, 0), "no window"
     node.rules.add(OLD)
-    node.rules.set_window(Window.parse("01:00-05:00"))
+    node.rules.set_window(Window.of("01:00-05:00"))
     assert (nightly.step(), moved()) == (False, 0), "too early"
     clock[0] = clock[0].replace(hour=1)
     assert (nightly.step(), moved()) == (True, 1)

@@ -7,9 +7,9 @@ from datetime import datetime
 import pytest
 
 from pacs_server.archive.forward import Verdict, verdict_of
-from pacs_server.errors import BadQuery
-from pacs_server.index.routes import Window
+from pacs_server.errors import Refused
 from pacs_server.index.search import Deliverable
+from pacs_server.index.windows import Window
 
 ITEM = Deliverable(
     sop_class="1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2", size_bytes=1, digest="0" * 64,
@@ -49,9 +49,11 @@ def test_a_window_is_open_by_the_clock_on_the_wall(window: str, now: str, opens:
     assert Window.of(window).opens_at(at(now)) == at(opens or now)
 
 
-@pytest.mark.parametrize("text", ["", "20:00", "20:00-24:00", "20:00-20:00", "8:00-9:00", "20:00-06:00 "])
+@pytest.mark.parametrize(
+    "text", ["", "20:00", "20:00-24:00", "20:00-20:00", "8:00-9:00", "20:00-06:00 ", "20:0\uff10-06:00"]
+)
 def test_a_text_that_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(BadQuery, match="20:00-06:00"):
+    with pytest.raises(Refused, match="no window"):
         Window.of(text)
 
 

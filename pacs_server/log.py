@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _LOGGER = logging.getLogger("pacs")
@@ -97,9 +99,21 @@ class Recurring:
             self._recorded, self._began, self._unrecorded = {}, None, 0
 
 
+class _File(logging.FileHandler):
+    """What it does not take, because its disk is full, goes to standard error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called in the place of raising, with the line that could not be written."""
+        with suppress(OSError, ValueError):  # nobody may read there either
+            print(self.format(record), file=sys.stderr)
+
+
 def configure(level: str, file: Path | None) -> None:
-    """Send log lines of at least `level` to `file`, or to standard error."""
-    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
+    """Send log lines of at least `level` to `file`, or to standard error.
+
+    Raises: OSError when the file cannot be opened; they go where they went before.
+    """
+    handler: logging.Handler = _File(file, encoding="utf-8") if file else logging.StreamHandler()
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

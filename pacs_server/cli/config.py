@@ -65,6 +65,8 @@ def _absent(settings: Settings) -> Iterator[str]:
     for name, file in files:
         if file is not None and not (at / file).exists():
             yield f"{settings.origins[name]}: {name}: {at / file} is not there"
+    if settings.log.file is not None and not settings.log.file.parent.is_dir():
+        yield f"{settings.origins['log.file']}: log.file: {settings.log.file.parent} is not there"
     for name, words in (("alert.command", alert.command), ("failover.hook", settings.failover.hook)):
         if words and shutil.which(words[0]) is None:
             yield f"{settings.origins[name]}: {name}: {words[0]} is no program that can be run"

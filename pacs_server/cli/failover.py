@@ -249,8 +249,12 @@ def _print_json(invocation: Invocation, facts: dict[str, Any]) -> None:
 def _log_where_the_server_does(node: Node) -> None:
     """A command speaks to the person; what it did belongs into the log of the server too, where that is a file."""
     settings = node.settings.log
-    if settings.file is not None:
+    if settings.file is None:
+        return
+    try:
         log.configure(settings.level, settings.file)
+    except OSError as error:  # no reason to stay where it is at night
+        talk(f"{settings.file} cannot be written: {error.strerror}; what is done now is not told there")
 
 
 def _show_plan(asked: Failover, planned: Plan, *, as_json: bool) -> ExitCode:

@@ -113,6 +113,10 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "http.host: {} is reached from the Internet ({}), and anybody could read there how the archive does: bind it to a "
     "private address": "http.host: {0} にはインターネットから届き ({1})、誰でも状態を読めます。内部のアドレスにしてください",
     # files and directories
+    "log.file: {} cannot be written: {}; its folder has to be there, and the file, where there is one, belong to the "
+    "user of the server":
+        "log.file: {0} に書けません ({1})。フォルダがすでにあり、ファイルがあればサーバの利用者のものでなければなりません",
+    "{} cannot be written: {}; what is done now is not told there": "{0} に書けません ({1})。今行うことはそこに記録されません",
     "{} cannot be written: {}; choose another --data": "{0} に書けません ({1})。別の --data にしてください",
     "{} has a name that is no text, which no database takes; choose another --data":
         "{0} の名前は文字列ではないため、データベースに入れられません。別の --data にしてください",

@@ -30,7 +30,7 @@ from pacs_server.service.exposure import addresses_of_machine, refuse_public, re
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.locks import instance_lock, lent_lock
 from pacs_server.service.manager import Manager
-from pacs_server.service.reloading import Reloading
+from pacs_server.service.reloading import Reloading, use_log
 from pacs_server.service.resources import keep_freed_memory, open_more_files
 from pacs_server.service.telling import forget_workers, server_teller
 from pacs_server.service.volume_rows import lenders
@@ -57,7 +57,7 @@ def serve(
     IndexUnavailable or SchemaMismatch.
     """
     settings = load()
-    log.configure(settings.log.level, settings.log.file)
+    use_log(settings.log)
     open_more_files(settings.network.max_associations)
     keep_freed_memory()
     with instance_lock(settings.data_dir), ExitStack() as lent:

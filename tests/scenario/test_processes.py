@@ -265,14 +265,31 @@ def test_settings_are_read_again_by_all_and_an_end_lets_all_end(new_archive: Cal
     archive = new_archive(workers=WORKERS, log={"level": "ERROR"})
     archive.start()
     assert "INFO" not in archive.log_text()
-    changed = archive.config.read_text(encoding="utf-8").replace("ERROR", "INFO") + "\ndefault_issuer: NEW\n"
+    changed = archive.config.read_text(encoding="utf-8").replace("ERROR", "INFO")
+    changed += "\ndefault_issuer: NEW\nstorage: {verify_every_days: 0}\n"
     archive.config.write_text(changed, encoding="utf-8")
     os.kill(archive.pid, signal.SIGHUP)
     wait_for(lambda: archive.log_text().count("reloaded level=INFO") == PROCESSES + 1, "every process to read them")
-    assert archive.log_text().count("other settings take effect after a restart changed=default_issuer") == 1
+    waiting = 'after a restart changed="default_issuer, storage.verify_every_days"\n'
+    assert archive.log_text().count(waiting) == 1
     family = children(archive.pid)
     assert archive.stop() == 0
     assert not any(map(lives, family))
+
+
+def test_a_log_file_that_cannot_be_opened_again_ends_no_server_and_begins_none(
+    new_archive: Callable[..., Archive],
+) -> None:
+    archive = new_archive(workers=1, log={"file": "pacs.log"})
+    archive.start()
+    file = archive.data / "pacs.log"
+    rotated = file.rename(archive.data / "pacs.log.1")
+    file.mkdir()  # as one that belongs to root, which lets the tests in everywhere
+    os.kill(archive.pid, signal.SIGHUP)
+    told = 'settings not reloaded why="log.file: '
+    wait_for(lambda: rotated.read_text().count(told) == 4, "every process to go on with the log that it has")
+    assert archive.stop() == 0
+    assert archive.pacs("serve", expect=10).stderr.startswith(f"pacs: log.file: {file} cannot be written")
 
 
 def handing_over(archive: Archive, descriptor: int, number: int = 1) -> list[str]:

@@ -140,12 +140,14 @@ def test_files_and_programs_that_the_settings_name_have_to_be_there(tmp_path, ca
         "identity": {"jwt": {"key_files": ["issuer.pem"]}},
         "alert": {"command": ["/nonexistent/tell", "--now"]},
         "failover": {"hook": ["true", "x"]},
+        "log": {"file": "logs/pacs.log"},
     }
     file.write_text(yaml.safe_dump(named | {"data_dir": str(tmp_path)}), encoding="utf-8")
     assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
+    assert len(told) == 4
     for name, why in (
+        ("log.file", f"{tmp_path}/logs is not there"),
         ("tls.ca_file", f"{tmp_path}/ours.crt is not there"),
         ("identity.jwt.key_files", f"{tmp_path}/issuer.pem is not there"),
         ("alert.command", "/nonexistent/tell is no program that can be run"),
@@ -153,6 +155,7 @@ def test_files_and_programs_that_the_settings_name_have_to_be_there(tmp_path, ca
         assert any(line.endswith(f"{name}: {why}") and f"{file} line " in line for line in told), told
     for one in ("ours.crt", "issuer.pem"):
         (tmp_path / one).touch()
+    (tmp_path / "logs").mkdir()
     named["alert"]["command"] = ["true"]
     file.write_text(yaml.safe_dump(named | {"data_dir": str(tmp_path)}), encoding="utf-8")
     assert run(["-c", str(file), "config", "check"]) == ExitCode.DONE

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,18 @@ def test_a_reason_has_room_for_what_it_is_about_and_the_remedy(lines: list[str])
         f'ERROR not stored calling={"c" * MAX_VALUE_CHARACTERS}... why="{why}"',
         f"ERROR not stored why={'x' * MAX_REASON_CHARACTERS}...",
     ]
+
+
+def test_a_line_for_which_the_disk_has_no_room_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("pacs")
+    before = logger.handlers[:], logger.level, logger.propagate
+    log.configure("INFO", Path("/dev/full"))
+    log.info("stored", number=7)
+    with suppress(OSError):
+        logger.handlers[0].close()
+    (logger.handlers[:], logger.level, logger.propagate) = before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("INFO stored number=7")
 
 
 @pytest.fixture

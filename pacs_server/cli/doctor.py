@@ -180,9 +180,15 @@ def _of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
 
 
 def _durability(node: Node) -> Iterator[Problem]:
-    """What of the database the promise does not bear: its settings, and a second server that takes writes."""
+    """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
     from pacs_server.index.checking import left_behind, unsafe_settings
+    from pacs_server.index.promotion import promoted_at
 
+    if (since := promoted_at(node.index)) is not None:
+        yield (
+            f"the database was promoted at {since:%Y-%m-%d %H:%M} UTC, and may lack the last rows of the former one",
+            "pacs reconcile --repair, a quarter of an hour after that or later",
+        )
     for told in left_behind(node.index):
         yield told, "end it, and make it a standby: docs/operate/postgresql.md"
     for name, value in unsafe_settings(node.index).items():

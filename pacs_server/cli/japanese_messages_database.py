@@ -64,6 +64,10 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away":
         "そのサーバを止め、昇格したサーバの待機系にしてください (pg_rewind または pg_basebackup)。"
         "昇格したサーバに届かない理由も調べてください",
+    "the database was promoted at {} UTC, and may lack the last rows of the former one":
+        "データベースの待機系が {0} UTC に昇格しました。前の主系の最後の行が欠けているかもしれません",
+    "pacs reconcile --repair, a quarter of an hour after that or later":
+        "その 15 分後以降に pacs reconcile --repair を実行してください",
     "end it, and make it a standby: docs/operate/postgresql.md":
         "そのサーバを止め、待機系にしてください: docs/operate/postgresql.md",
     "correct what stands behind the ? in the URL": "URL の ? の後を直してください",

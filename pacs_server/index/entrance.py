@@ -36,13 +36,15 @@ class _Server(NamedTuple):
     port: str
 
 
-class _Timeline(NamedTuple):
+class Timeline(NamedTuple):
+    """Of a cluster; its number has eight hexadecimal digits, none where it is not known."""
+
     cluster: int
-    number: str  # of eight hexadecimal digits
+    number: str
 
 
 _ALL: Final = _Server("", "")
-_UNKNOWN: Final = _Timeline(0, "")
+_UNKNOWN: Final = Timeline(0, "")
 
 
 class Entrance:
@@ -57,6 +59,7 @@ class Entrance:
         self._taken: _Server | None = None
         self._newest: dict[int, str] = {}  # the greatest number of a timeline, by cluster
         self._passed_over: set[str] = set()
+        self.timeline = _UNKNOWN  # that of the server that was taken last
 
     def connection(self, dsn: str, **arguments: Any) -> WatchedConnection:
         """Connect to the server that was taken last, if it will do, else to one that will; of several that can be
@@ -125,11 +128,11 @@ class Entrance:
                 connection.close()
         if is_behind:
             raise psycopg2.OperationalError(_passed_over(best, told[best].number, newest))
-        self._taken = best
+        self._taken, self.timeline = best, told[best]
         self._tell(told)
         return met[best]
 
-    def _tell(self, told: dict[_Server, _Timeline]) -> None:
+    def _tell(self, told: dict[_Server, Timeline]) -> None:
         behind = {
             _passed_over(server, one.number, newest)
             for server, one in told.items()
@@ -178,11 +181,11 @@ def _server_of(connection: WatchedConnection, servers: list[_Server]) -> _Server
     return next((one for one in servers if one.host == host and one.port in ("", port)), servers[0])
 
 
-def _timeline_of(connection: WatchedConnection) -> _Timeline:
+def _timeline_of(connection: WatchedConnection) -> Timeline:
     try:
         with connection.cursor(cursor_factory=WatchedCursor) as cursor:
             cursor.execute(_TIMELINE)
-            return _Timeline(*(cursor.fetchone() or _UNKNOWN))
+            return Timeline(*(cursor.fetchone() or _UNKNOWN))
     except psycopg2.Error:
         return _UNKNOWN
     finally:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pacs_server import log
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import Finding, FindingKind, Ledger, adopt_deposits, reconcile
+from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger, adopt_deposits, reconcile
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.returning import note_lost
 from pacs_server.errors import VolumeUnavailable
@@ -16,6 +16,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.promotion import compared
 from pacs_server.service.assemble import Node
 from pacs_server.storage.volume import Volume
 
@@ -26,16 +27,19 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
 
     Raises: IndexUnavailable.
     """
-    now = datetime.now(UTC)
+    now, is_whole = datetime.now(UTC), since is None and repair
     for volume in node.volumes():
         try:
             yield from _reconcile_volume(node, volume, since=since, repair=repair, now=now)
         except VolumeUnavailable as error:
+            is_whole = False
             yield Finding(kind=FindingKind.NOT_READ, volume=volume.spec.name, path="", detail=str(error))
     stubs = list(node.deposits.without_row(node.index))
     yield from adopt_deposits(stubs, ledger_of(node, node.index), repair=repair)
     if repair:
         node.jobs.owe(JobKind.SURVEY, now)  # what was adopted or forgotten may lack copies
+    if is_whole:
+        compared(node.index, now - SETTLED_AFTER)
 
 
 def _reconcile_volume(

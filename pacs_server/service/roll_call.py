@@ -13,6 +13,7 @@ from pacs_server import __version__, log
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, lives
 from pacs_server.errors import Busy, IndexUnavailable
 from pacs_server.index.nodes import SiteNode
+from pacs_server.index.promotion import note_timeline
 from pacs_server.service.assemble import Node
 from pacs_server.service.telling import serving
 from pacs_server.settings import Settings
@@ -102,6 +103,8 @@ class RollCall:
                 self._well_since = moment
             if not self._is_alone:
                 self._node.nodes.tell(own)
+                if note_timeline(self._node.index, now):
+                    log.warning("database promoted", why="rows may be missing: pacs doctor says what to do")
             others = self._others()
             self._told_at = moment
             is_sure = moment - self._well_since > SILENT_AFTER.total_seconds()

@@ -13,6 +13,7 @@ import yaml
 from sqlalchemy import text
 from support.faulty_volume import FaultyVolume
 from support.house import NOW, House
+from support.postgres import Cluster
 from support.samples import tiny
 
 from pacs_server.cli.exits import ExitCode
@@ -23,9 +24,11 @@ from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import Nodes
+from pacs_server.index.promotion import compared, note_timeline
 from pacs_server.service.assemble import Node
 from pacs_server.service.backup import Restore
 from pacs_server.service.database import copy_database
+from pacs_server.service.reconciling import reconcile_volumes
 from pacs_server.service.roll_call import RollCall, node_name, this_node
 from pacs_server.service.runner import Runner
 from pacs_server.service.survival import count_copies, standing
@@ -308,6 +311,32 @@ def test_status_and_doctor_tell_of_nodes_that_are_silent(
     (silent,) = [name for name, (state, _) in told.items() if state == "silent"]
     assert len(problems) == 1
     assert problems[0].startswith(f"{silent} was last seen at ")
+
+
+def test_doctor_tells_of_a_promotion_until_all_files_were_compared_with_the_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = lambda: [row["result"] for row in told_by(house, capsys, "doctor") if "promoted" in row["result"]]  # noqa: E731
+    with Cluster.new() as former:
+        former.execute("CREATE DATABASE pacs")
+        with former.standby() as promoted:
+            url = f"postgresql://pacs@/pacs?host={former.home}&host={promoted.home}&target_session_attrs=read-write"
+            house = House(tmp_path / "one", url)
+            with house.node() as node:
+                assert not note_timeline(node.index, LONG_AGO)
+            former.stop()
+            promoted.execute("SELECT pg_promote()")
+            with house.node() as node:
+                assert note_timeline(node.index, LONG_AGO)
+                assert not note_timeline(node.index, NOW)
+                compared(node.index, LONG_AGO - A_MOMENT)
+                list(reconcile_volumes(node, since=NOW.date(), repair=True))
+                assert told() == [
+                    f"the database was promoted at {LONG_AGO:%Y-%m-%d %H:%M} UTC, "
+                    "and may lack the last rows of the former one"
+                ]
+                list(reconcile_volumes(node, since=None, repair=True))
+                assert told() == []
 
 
 def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, second: House, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""That another PostgreSQL server was promoted since files and rows were compared last.
+
+Without a synchronous standby it may lack the last rows of the former one, though not the files of their objects. It has
+the former one's note of the timeline, so that any node sees that it is another now.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, select, update
+
+from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import site
+
+_TIMELINE: Final = "timeline"
+_IS_NOTE: Final = site.c.name == _TIMELINE
+
+
+def note_timeline(index: Index, now: datetime) -> bool:
+    """Note to which timeline of PostgreSQL is written; whether a promotion began it since that was noted last.
+
+    Raises: IndexUnavailable.
+    """
+    with index.read() as connection:
+        cluster, number = connection.connection.dbapi_connection.entrance.timeline  # type: ignore[union-attr]
+        noted = _noted(connection)
+    if not number or (noted.get("cluster"), noted.get("number")) == (cluster, number):
+        return False
+    is_promoted = bool(noted.get("cluster") == cluster and number > noted["number"])
+    promoted_at = now.isoformat(timespec="seconds") if is_promoted else None
+    told = json.dumps({"cluster": cluster, "number": number, "promoted_at": promoted_at})
+    with index.write() as connection:
+        entry = index.insert(site).values(name=_TIMELINE, value=told)
+        connection.execute(entry.on_conflict_do_update(index_elements=[site.c.name], set_={"value": told}))
+    return is_promoted
+
+
+def promoted_at(index: Index) -> datetime | None:
+    """When a promotion was noticed after which files and rows were not compared yet. Raises: IndexUnavailable."""
+    with index.read() as connection:
+        told = _noted(connection).get("promoted_at")
+    return datetime.fromisoformat(told) if told else None
+
+
+def compared(index: Index, until: datetime) -> None:
+    """All files that were written until then were compared with the rows. Raises: IndexUnavailable."""
+    with index.write() as connection:
+        noted = _noted(connection)
+        if (told := noted.get("promoted_at")) and datetime.fromisoformat(told) <= until:
+            value = json.dumps(noted | {"promoted_at": None})
+            connection.execute(update(site).where(_IS_NOTE).values(value=value))
+
+
+def _noted(connection: Connection) -> dict[str, Any]:
+    told = connection.execute(select(site.c.value).where(_IS_NOTE)).scalar()
+    noted: dict[str, Any] = json.loads(told) if told else {}
+    return noted

@@ -30,6 +30,8 @@ _OPTIONS: Final = {
     "statement_timeout": _STATEMENT_S * 1000,
     "lock_timeout": _LOCK_S * 1000,
     "idle_in_transaction_session_timeout": _IDLE_S * 1000,
+    # Who writes first waits for the locks of others, and then has to see what they have written.
+    "default_transaction_isolation": r"read\ committed",
     # So that a node that vanishes does not keep its locks for two hours.
     "tcp_keepalives_idle": 20,
     "tcp_keepalives_interval": 5,
@@ -100,10 +102,11 @@ def _flush_commits(connection: Any, _: object) -> None:
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    """Time-outs, as far as the URL itself does not say otherwise."""
+    """What the settings of a server, database or role must not change. Time-outs, as far as the URL does not."""
     options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
     usual: dict[str, Any] = {"connect_timeout": _CONNECT_S, **_KEEPALIVES}
     return {name: value for name, value in usual.items() if name not in url.query} | {
+        "client_encoding": "utf8",  # a role, or PGCLIENTENCODING, may say one that has not every letter
         "options": f"{options} {url.query.get('options', '')}".strip(),
     }
 

@@ -60,6 +60,16 @@ def test_commits_are_flushed_whatever_the_database_says_and_what_is_stronger_sta
                 assert connection.execute(text("SHOW synchronous_commit")).scalar() == of_session
 
 
+def test_every_letter_is_taken_and_nobody_sees_an_old_state_whatever_is_usual_for_a_database(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SJIS")
+    cluster.execute(f"ALTER DATABASE {database_of(url)} SET default_transaction_isolation TO serializable")
+    with closing(Index.open(url)) as index, index.read() as connection:
+        assert connection.execute(text("SELECT '김'")).scalar() == "김"
+        assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+
+
 def test_a_group_of_objects_takes_as_many_round_trips_as_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     asking = watch.WatchedConnection.asking

@@ -64,6 +64,12 @@ UNRECORDED: Final = Family(
     kind=Kind.COUNTER,
     meaning="Objects that were not stored because the index answers but did not take them.",
 )
+UNWRITTEN: Final = Family(
+    name="pacs_failed_copies_total",
+    kind=Kind.COUNTER,
+    meaning="Copies of objects that could not be written, by the volume that did not take them.",
+    labels=("volume",),
+)
 ANSWERS: Final = Family(
     name="pacs_find_answers_total", kind=Kind.COUNTER, meaning="Answers to C-FIND.", labels=("peer",)
 )
@@ -108,7 +114,8 @@ REPLACED: Final = Family(
     labels=("process",),
 )
 COUNTED: Final = (
-    STORED, RECEIVED_BYTES, REFUSED, UNRECORDED, ANSWERS, SENT, FAILURES, SECONDS, ACCEPTED, REJECTED, BROKEN, REPLACED,
+    STORED, RECEIVED_BYTES, REFUSED, UNRECORDED, UNWRITTEN, ANSWERS, SENT, FAILURES, SECONDS, ACCEPTED, REJECTED,
+    BROKEN, REPLACED,
 )  # fmt: skip
 
 _lock = threading.Lock()

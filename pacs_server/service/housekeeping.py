@@ -11,9 +11,11 @@ from typing import Final
 from pacs_server import log
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import JobKind
+from pacs_server.metrics import Totals
 from pacs_server.service.assemble import Node
 from pacs_server.service.depositor import Depositor
 from pacs_server.service.forwarder import Forwarder
+from pacs_server.service.intake import Writes
 from pacs_server.service.liaison import Liaison
 from pacs_server.service.presence import presence
 from pacs_server.service.replicator import Replicator
@@ -33,9 +35,11 @@ def keep_house(
     settings: Settings,
     partner_port: socket.socket | None,
     announce: Callable[[str], None],
+    totals: Callable[[], Totals],
     is_stopped: Callable[[float], bool],
 ) -> bool:
-    """Work until `is_stopped`, which waits for so many seconds, is true; whether what was under way ended.
+    """Work until `is_stopped`, which waits for so many seconds, is true; whether what was under way ended. `totals` is
+    what all processes have counted.
 
     `partner_port` listens for partners, or is None where that is off. `announce` is told what this site is to its
     partners, here because the supervisor opens no archive.
@@ -55,9 +59,9 @@ def keep_house(
         liaison.start()
         states: Mapping[str, VolumeState] = {}
         trouble = log.Recurring("volumes not checked", "volumes checked again")
-        clock = PutBack()
+        clock, writes = PutBack(), Writes(totals)
         while not is_stopped(_LOOK_EVERY_S):
-            states = _watch_volumes(node, {} if clock.was_put_back() else states, trouble)
+            states = _watch_volumes(node, {} if clock.was_put_back() else states, writes, trouble)
         runner.stop()
         forwarder.stop()
         replicator.stop()
@@ -81,9 +85,12 @@ class PutBack:
         return before_s - self._ahead_s > _PUT_BACK_S
 
 
-def _watch_volumes(node: Node, before: Mapping[str, VolumeState], trouble: log.Recurring) -> Mapping[str, VolumeState]:
+def _watch_volumes(
+    node: Node, before: Mapping[str, VolumeState], writes: Writes, trouble: log.Recurring
+) -> Mapping[str, VolumeState]:
     """Look at every volume, and note how it is; the states by id. When one is back, what waits for it is tried."""
     try:
+        writes.doubt(node.volumes())
         states = {volume.spec.id: volume.check() for volume in node.volumes()}
         usable = {key for key, state in states.items() if state.is_readable}
         if came_back := usable - {key for key, state in before.items() if state.is_readable}:

@@ -1,14 +1,17 @@
-"""Whether the index takes what is sent: of one that answers only what becomes of objects tells whether it has room."""
+"""Whether index and volumes take what is sent: of one that answers only what becomes of objects tells whether it has
+room.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pacs_server import metrics
 from pacs_server.errors import IndexUnavailable
 from pacs_server.metrics import Family, Totals
+from pacs_server.storage.volume import Volume
 
 # A node that is not ready gets nothing from a load balancer, so that nothing shows that it could take objects again.
 _HELD_S: Final = 15.0
@@ -46,6 +49,25 @@ class Intake:
         """How many objects were stored, and how many the index did not take."""
         totals = self._totals()
         return _sum(totals, metrics.STORED), _sum(totals, metrics.UNRECORDED)
+
+
+class Writes:
+    """Belongs to one thread. `totals` is what all processes have counted."""
+
+    def __init__(self, totals: Callable[[], Totals]) -> None:
+        self._totals = totals
+        self._failed = self._counts()
+
+    def doubt(self, volumes: Iterable[Volume]) -> None:
+        """Have those looked at by writing that did not take a copy since the last look, in whichever process."""
+        before, self._failed = self._failed, self._counts()
+        for volume in volumes:
+            if self._failed.get(volume.spec.name, 0) > before.get(volume.spec.name, 0):
+                volume.doubt()
+
+    def _counts(self) -> dict[str, float]:
+        counted = self._totals().get(metrics.UNWRITTEN.name, {})
+        return {name: numbers[0] for (name,), numbers in counted.items()}
 
 
 def _sum(totals: Totals, family: Family) -> float:

@@ -18,7 +18,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
 from pacs_server.service.checkpoints import last_checkpoint
 from pacs_server.service.gatherer import Gatherer
-from pacs_server.service.intake import Intake
+from pacs_server.service.intake import Intake, Writes
 from pacs_server.service.present import backlog_of, certificates_of, partners_of, volume_facts
 from pacs_server.service.role import Role, role_of
 from pacs_server.service.roll_call import node_name, this_node
@@ -92,6 +92,7 @@ class Observer:
         self.server = Gatherer("server", self._server, every_s=_OFTEN_S, late_after_s=_LATE_S)
         self.certificates = Gatherer("certificates", self._certificates, every_s=_SELDOM_S, late_after_s=_LATE_S)
         self._volumes: list[Volume] = []
+        self._writes = Writes(board.totals)
 
     @property
     def all(self) -> tuple[Gatherer[Any], ...]:
@@ -144,6 +145,7 @@ class Observer:
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()
+        self._writes.doubt(self._volumes)
         return [volume_facts(volume) for volume in self._volumes]
 
     def _server(self) -> dict[str, Any]:

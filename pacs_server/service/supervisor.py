@@ -75,7 +75,7 @@ def serve(
             for number in range(settings.workers_here)
         ]
         works += [
-            ("housekeeping", partial(keep_house, settings, partner_port, announce)),
+            ("housekeeping", partial(keep_house, settings, partner_port, announce, board.totals)),
             ("watching", partial(watch, settings, doors, http, board)),
         ]
         forget_workers(settings.data_dir)

@@ -11,12 +11,15 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree, read_fully
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import ROOT, Entry, litter
 from pacs_server.storage.medium import Advice, OneCall, Room
 from pacs_server.storage.mounts import advice, mount_of, mount_table
+
+_TRIAL: Final = bytes(64 << 10)  # a quota that is used up may have room for a byte
 
 
 class Directory:
@@ -68,7 +71,7 @@ class Directory:
     def check_writable(self) -> None:
         """Write and flush a file that goes again."""
         with NewFile(self.tree, PurePosixPath()) as file:
-            file.write((b"\0",))
+            file.write((_TRIAL,))
             file.flush()
 
     def advice(self) -> list[Advice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
 from pacs_server import log
-from pacs_server.errors import VolumeUnavailable
+from pacs_server.errors import VolumeFull, VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import Translated
 from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
@@ -105,6 +105,7 @@ class Volume:
         )
         self._remembered = remembered
         self._told: Status | None = None
+        self._is_doubted = remembered is not None and remembered.status in (Status.FULL, Status.SUSPECT)
         self._medium: Medium | None = None
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
@@ -119,6 +120,12 @@ class Volume:
     def change(self, spec: VolumeSpec) -> None:
         """Take over what the site has decided anew about this volume, whose id and path stay."""
         self.spec = spec
+
+    def doubt(self) -> None:
+        """Have the next look try whether something can be written, and every look until that succeeds: a quota, or the
+        rights on a NAS, show in no other way.
+        """
+        self._is_doubted = True
 
     def medium(self) -> Medium:
         """The files of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
@@ -180,7 +187,7 @@ class Volume:
         if self._probe is not None and not self._probe.is_over:
             reason = "it does not answer; is its server or disk alive?"
             return _Seen(status=Status.SUSPECT, is_readable=False, reason=reason)
-        thorough = self._threads.stuck > 0
+        thorough = self._is_doubted or self._threads.stuck > 0
         try:
             self._probe = self._threads.start(partial(self._look, thorough), _PROBE_TIMEOUT_S, is_probe=True)
             seen = self._threads.wait(self._probe)
@@ -218,12 +225,24 @@ class Volume:
                 hold(medium)
             seen = self._judge(medium.room())
             if thorough and seen.status is Status.ONLINE:
-                medium.check_writable()
+                seen = self._tried(medium, seen)
         except (OSError, VolumeUnavailable) as error:
             self._medium = None
             reason = error.strerror if isinstance(error, OSError) else str(error)
             return _Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
         self._medium = medium
+        return seen
+
+    def _tried(self, medium: Medium, seen: _Seen) -> _Seen:
+        try:
+            with Translated("nothing can be written"):
+                medium.check_writable()
+        except VolumeFull as error:
+            return replace(seen, status=Status.FULL, reason=f"{error}; make room, raise the quota, or add a volume")
+        except VolumeUnavailable as error:
+            reason = f"{error}; look into the kernel log, and who may write there"
+            return replace(seen, status=Status.SUSPECT, reason=reason)
+        self._is_doubted = False
         return seen
 
     def _current_medium(self) -> Medium:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
+from pacs_server import metrics
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.storage.medium import UnfinishedFile
@@ -136,6 +137,8 @@ class CopyInProgress:
         try:
             return self.volume.wait(task, at_most_s)
         except VolumeUnavailable:
+            self.volume.doubt()
+            metrics.add(metrics.UNWRITTEN, self.volume.spec.name)
             if not task.cancelled:
                 self.discard()
             raise

@@ -35,4 +35,4 @@ def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(
                 wait_for(lambda: due_at() < datetime.now(UTC) + timedelta(days=1), "the job to be due")
             return looks == 8
 
-        assert keep_house(house.settings, None, lambda _: None, is_stopped)
+        assert keep_house(house.settings, None, lambda _: None, dict, is_stopped)

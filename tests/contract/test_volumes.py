@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.arrivals import digest_of
 from support.buckets import Files, bucket_volume
+from support.faulty_volume import FaultyVolume
 from support.server import files_below, wait_for
 
 from pacs_server.dicom.identity import Uid
@@ -272,6 +273,34 @@ def test_a_read_only_volume_takes_nothing_and_is_still_read(mount: Callable[...,
         placement.store(path_of(2), [b"content"])
     with placement.open(copies) as copy:
         assert bytes(copy.buffer) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "reason"),
+    [
+        ("EDQUOT write", Status.FULL, "Disk quota exceeded; make room"),
+        ("EROFS create", Status.SUSPECT, "Read-only file system; look into"),
+        ("EIO fsync", Status.SUSPECT, "Input/output error; look into"),
+    ],
+)
+def test_a_volume_that_takes_nothing_though_it_has_room_says_so_is_read_and_is_taken_up_again(
+    forgetful: FaultyVolume, fault: str, status: Status, reason: str
+) -> None:
+    volume = volume_at(forgetful.path)
+    alone = Placement((volume,), need=1, degraded=1)
+    copies = alone.store(path_of(1), [b"content"])
+    forgetful.tell(f"fail {fault}")
+    with pytest.raises(NotEnoughCopies):
+        alone.store(path_of(2), [b"content"])
+    for state in (volume.check(), volume.check()):
+        assert (state.status, state.is_readable, reason in state.reason) == (status, True, True), state
+    with alone.open(copies) as copy:
+        assert bytes(copy.buffer) == b"content"
+    by_another_process = Volume(volume.spec, LIMITS, volume.state)
+    assert by_another_process.check().status is status
+    forgetful.tell("ok")
+    assert (volume.check().status, by_another_process.check().status) == (Status.ONLINE, Status.ONLINE)
+    alone.store(path_of(2), [b"content"])
 
 
 def test_a_full_volume_refuses_leaves_no_part_and_the_next_one_takes_over(mount: Callable[..., Path]) -> None:

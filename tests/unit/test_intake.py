@@ -1,11 +1,16 @@
 """An index that answers but takes nothing is told by what becomes of the objects that are sent."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from pacs_server import metrics
 from pacs_server.errors import IndexUnavailable
 from pacs_server.metrics import Totals
-from pacs_server.service.intake import Intake
+from pacs_server.service.intake import Intake, Writes
+from pacs_server.settings import StorageLimits
+from pacs_server.storage.volume import Volume, VolumeSpec
 
 
 class Counted:
@@ -57,3 +62,22 @@ def test_a_few_that_were_deleted_meanwhile_are_no_alarm() -> None:
     intake = Intake(counted.totals)
     counted.unrecorded += 3
     intake.check()
+
+
+def test_a_volume_that_did_not_take_a_copy_in_some_process_is_tried_by_writing(tmp_path: Path) -> None:
+    failed = {"nas1": 2.0}
+    volume = Volume(VolumeSpec(id="", name="nas1", path=tmp_path, tier="hot", domain="nas1"), StorageLimits())
+    writes = Writes(lambda: {metrics.UNWRITTEN.name: {(name,): [number] for name, number in failed.items()}})
+
+    def was_tried() -> bool:
+        os.utime(tmp_path, (0, 0))
+        writes.doubt([volume])
+        volume.check()
+        return tmp_path.stat().st_mtime > 0
+
+    assert not was_tried()
+    failed["nas2"] = 1.0
+    assert not was_tried()
+    failed["nas1"] += 1
+    assert was_tried()
+    assert not was_tried(), "it could be written to"

@@ -72,6 +72,24 @@ def test_an_error_of_the_volume_is_no_success_and_the_object_is_taken_when_it_is
         )
 
 
+def test_a_volume_that_takes_nothing_is_told_by_every_command_until_it_takes_something_again(
+    faulty: tuple[Watched, FaultyVolume],
+) -> None:
+    ill_treated, volume = faulty
+    name = "row 64: told of"
+
+    def state() -> str:
+        (told,) = ill_treated.archive.report("storage", "list")
+        return str(told["state"])
+
+    with ill_treated.case(name) as case, storing(case) as association:
+        volume.tell("fail EDQUOT write")
+        assert association.store(identified(name), uid(name)).status == OUT_OF_RESOURCES
+        wait_for(lambda: state() == "full", "the volume to be full")
+        volume.tell("ok")
+        wait_for(lambda: state() == "online", "the volume to be online")
+
+
 def left_of(ill_treated: Watched, sop_uid: str) -> list[Path]:
     """The files of an object, and all that are unfinished."""
     return [path for path in ill_treated.archive.files() if sop_uid in path.name or path.suffix != ".dcm"]

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.storage.layout import LITTER_AFTER, ROOT, TEMPORARY_SUFFIX, Entry, is_temporary, litter
 from pacs_server.storage.location import BucketAddress
-from pacs_server.storage.medium import Advice, OneCall, Room
+from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.s3 import S3, sha256_of
 from pacs_server.storage.uploading import ServerCopy, Upload
 
+_PORTION: Final = 1_000  # as a server lists at once
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -105,25 +106,14 @@ class Bucket:
         """Whether anything lies where objects lie."""
         return any(self._s3.listed(self._below(ROOT)))
 
-    def entries(self, directory: PurePosixPath) -> list[Entry]:
-        """What is in a directory, which is a common prefix; one that does not exist has nothing in it."""
+    def entries(self, directory: PurePosixPath) -> Iterator[list[Entry]]:
+        """What is in a directory, which is a common prefix, some of it at each step; one that does not exist has
+        nothing in it.
+        """
         prefix = self._below(directory)
-        found = []
-        for one in self._s3.listed(prefix):
-            key, size_bytes, modified = (one, 0, _NEVER) if isinstance(one, str) else one
-            name = key.removeprefix(prefix).removesuffix("/")
-            if name:
-                is_directory = isinstance(one, str)
-                found.append(
-                    Entry(
-                        name=name,
-                        is_directory=is_directory,
-                        is_file=not is_directory and not key.endswith("/"),
-                        size_bytes=size_bytes,
-                        modified=modified,
-                    )
-                )
-        return found
+        found = (entry for one in self._s3.listed(prefix) if (entry := _entry(one, prefix)).name)
+        while portion := list(islice(found, _PORTION)):
+            yield portion
 
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of an object in bytes, None when there is none."""
@@ -169,7 +159,7 @@ class Bucket:
         prefix = self._below(PurePosixPath())
         uploads = one_call(lambda: list(self._s3.uploads(prefix)))
         old = (PurePosixPath(key.removeprefix(prefix)) for key, _, sent in uploads if now - sent > LITTER_AFTER)
-        return chain(dict.fromkeys(old), litter(lambda directory: one_call(partial(self.entries, directory)), now))
+        return chain(dict.fromkeys(old), litter(lambda directory: all_of(self.entries(directory), one_call), now))
 
     def remove_litter(self, path: PurePosixPath) -> None:
         """Abort the uploads to a key, and remove its object if its name is that of an unfinished one."""
@@ -202,6 +192,18 @@ class ObjectInBucket:
         if len(content) != length:
             raise VolumeUnavailable(f"{self._key} is shorter than it was")
         return content
+
+
+def _entry(listed: tuple[str, int, datetime] | str, prefix: str) -> Entry:
+    is_directory = isinstance(listed, str)
+    key, size_bytes, modified = (listed, 0, _NEVER) if isinstance(listed, str) else listed
+    return Entry(
+        name=key.removeprefix(prefix).removesuffix("/"),
+        is_directory=is_directory,
+        is_file=not is_directory and not key.endswith("/"),
+        size_bytes=size_bytes,
+        modified=modified,
+    )
 
 
 class _Probe:

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree, read_fully
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import ROOT, Entry, litter
-from pacs_server.storage.medium import Advice, OneCall, Room
+from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.mounts import advice, mount_of, mount_table
 
+_PORTION: Final = 100
 _TRIAL: Final = bytes(64 << 10)  # a quota that is used up may have room for a byte
 
 
@@ -86,14 +88,16 @@ class Directory:
             return True
         return False
 
-    def entries(self, directory: PurePosixPath) -> list[Entry]:
-        """What is in a directory; one that does not exist has nothing in it."""
+    def entries(self, directory: PurePosixPath) -> Iterator[list[Entry]]:
+        """What is in a directory, some of it at each step; one that does not exist has nothing in it."""
         try:
             opened = self.tree.open_directory(directory)
         except FileNotFoundError:
-            return []
+            return
         with os.scandir(opened.number) as names:
-            return [entry for name in names if (entry := _entry(name)) is not None]
+            found = (entry for name in names if (entry := _entry(name)) is not None)
+            while portion := list(islice(found, _PORTION)):
+                yield portion
 
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of a regular file in bytes, None when there is none."""
@@ -145,7 +149,7 @@ class Directory:
 
     def litter(self, now: datetime, one_call: OneCall) -> Iterator[PurePosixPath]:
         """Files with names of unfinished ones that nobody has written to for an hour."""
-        return litter(lambda directory: one_call(partial(self.entries, directory)), now)
+        return litter(lambda directory: all_of(self.entries(directory), one_call), now)
 
     def remove_litter(self, path: PurePosixPath) -> None:
         """Remove an unfinished file, whose name no finished one ever has."""

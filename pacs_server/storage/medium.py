@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Protocol, Self, TypeVar
 
@@ -23,6 +24,14 @@ class OneCall(Protocol):
 
     def __call__(self, call: Callable[[], Answer], /) -> Answer:
         """Its answer. Raises: VolumeUnavailable."""
+
+
+def all_of(portions: Iterator[list[Entry]], one_call: OneCall) -> list[Entry]:
+    """What comes in portions, each under the deadline of a volume: of 100,000 files a NAS may take minutes to tell."""
+    found: list[Entry] = []
+    while portion := one_call(partial(next, portions, [])):
+        found += portion
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +124,10 @@ class Medium(Protocol):
     def has_objects(self) -> bool:
         """Whether any file of an object or operation may be there."""
 
-    def entries(self, directory: PurePosixPath) -> list[Entry]:
-        """What is in a directory; one that does not exist has nothing in it."""
+    def entries(self, directory: PurePosixPath) -> Iterator[list[Entry]]:
+        """What is in a directory, some of it at each step, which may take as long as any call; one that does not exist
+        has nothing in it.
+        """
 
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of a regular file in bytes, None when there is none."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -71,7 +72,7 @@ def place_at(location: Location) -> Place:
         medium = open_medium(location)
         with suppress(VolumeUnavailable):
             return Place(volume_id=read_sentinel(medium), has_objects=medium.has_objects())
-        names = {entry.name for entry in medium.entries(PurePosixPath())}
+        names = _names_in(medium)
     except (OSError, VolumeUnavailable):
         return Place()
     return Place(is_empty=SENTINEL_NAME not in names and not _content(names))
@@ -129,12 +130,16 @@ def _refuse_held(medium: Medium, location: Location) -> None:
 
 
 def _has_sentinel(medium: Medium, location: Location) -> bool:
-    names = {entry.name for entry in medium.entries(PurePosixPath())}
+    names = _names_in(medium)
     if SENTINEL_NAME in names:
         return True
     if _content(names):
         raise Refused(f"{location} is not empty; give a directory of its own, and `pacs import` takes files in")
     return False
+
+
+def _names_in(medium: Medium) -> set[str]:
+    return {entry.name for entry in chain.from_iterable(medium.entries(PurePosixPath()))}
 
 
 def _content(names: Iterable[str]) -> list[str]:

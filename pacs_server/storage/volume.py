@@ -18,7 +18,7 @@ from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import Translated
 from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
 from pacs_server.storage.location import Location
-from pacs_server.storage.medium import Advice, Medium, Room
+from pacs_server.storage.medium import Advice, Medium, Room, all_of
 from pacs_server.storage.opening import open_medium
 from pacs_server.storage.sentinel import hold, read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
@@ -324,7 +324,7 @@ class Volume:
 
     def entries(self, directory: PurePosixPath) -> list[Entry]:
         """What is in a directory; one that does not exist has nothing in it. Raises: VolumeUnavailable."""
-        return self._call(partial(self.medium().entries, directory))
+        return all_of(self.medium().entries(directory), self._call)
 
     def has_file(self, path: PurePosixPath, at_least_bytes: int = 0) -> bool:
         """Whether a regular file of at least this size is there. Raises: VolumeUnavailable when that is not known."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import pytest
 from support.arrivals import digest_of
@@ -20,9 +21,12 @@ from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
+from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.volume import Status, Volume, VolumeSpec
+
+Answer = TypeVar("Answer")
 
 LIMITS = StorageLimits()
 DAY = date(2026, 1, 2)
@@ -146,6 +150,23 @@ def test_objects_are_walked_by_day(placement: Placement, volume: Volume) -> None
     ]
     assert [file.path for file in volume.walk(DAY + timedelta(days=1))] == [later]
     assert all(datetime.now(UTC) - file.modified < timedelta(minutes=5) for file in volume.walk())
+
+
+def test_a_large_directory_is_listed_in_portions_because_each_call_has_a_deadline(directory: Volume) -> None:
+    assert isinstance(directory.spec.path, Path)
+    series = path_of(1).parent
+    (directory.spec.path / series).mkdir(parents=True)
+    for number in range(250):
+        (directory.spec.path / path_of(number)).touch()
+    calls: list[object] = []
+
+    def one_call(call: Callable[[], Answer]) -> Answer:
+        calls.append(call)
+        return call()
+
+    found = all_of(directory.medium().entries(series), one_call)
+    assert (len(found), len(calls)) == (250, 4)
+    assert [file.path for file in directory.walk()] == sorted(path_of(number) for number in range(250))
 
 
 def test_many_threads_store_into_the_same_new_directories(placement: Placement, volume: Volume) -> None:

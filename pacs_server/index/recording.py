@@ -88,11 +88,11 @@ class _Group:
         if arrival.lacks_copies:
             self._owe(JobKind.COPY, "", arrival)
         twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
+        if twin and arrival.partners and not arrival.may_be_in_trash:
+            # One of them may have deleted it, which is not known here yet (Operations.sent_after).
+            self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
-            if arrival.partners and not arrival.may_be_in_trash:
-                # One of them may have deleted it, which is not known here yet (Operations.sent_after).
-                self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
             return Recorded(outcome=Outcome.DUPLICATE)
         if not arrival.copies:
             raise IndexUnavailable(_DELETED_NOW)

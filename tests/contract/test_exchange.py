@@ -205,12 +205,20 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(si
         Partner(name="osaka", host="-", port=1, fingerprint="f", site_id=osaka.operations.site_id(), added_at=NOW)
     )
     before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
-    untouched, early, late, handed_on, new = arrivals = [arrival() for _ in range(5)]
+    untouched, early, late, handed_on, readmitted, new = arrivals = [arrival() for _ in range(6)]
     osaka.instances.record_in_order(arrivals)
-    tokyo.instances.record_in_order(arrivals[:4])
+    tokyo.instances.record_in_order(arrivals[:5])
     contents = [Content(sop_uid=one.description.sop_uid, digest=one.digest, role="current") for one in arrivals]
-    deletion = replace(osaka.operations.draft(OperationKind.DELETE, "1.2.3", contents, now=NOW, who="a", reason="b"))
-    osaka.operations.record(deletion, missed=(), now=NOW)
+
+    def decide(site: Site, kind: OperationKind, content: list[Content], *, at: datetime, after: int = 0) -> Operation:
+        return site.operations.draft(kind, "1.2.3", content, now=at, who="a", reason="b", after=after)
+
+    tokyo.operations.record(decide(tokyo, OperationKind.DELETE, contents[4:5], at=before), missed=(), now=NOW)
+    again = decide(tokyo, OperationKind.READMIT, contents[4:5], at=after)
+    sent = replace(readmitted, partners=("osaka",), readmission=again, received_at=after)
+    assert tokyo.instances.record(sent).outcome is Outcome.NEW
+    # A process leaves out some numbers before its first.
+    osaka.operations.record(decide(osaka, OperationKind.DELETE, contents, at=NOW, after=50), missed=(), now=NOW)
     for one, at in ((early, before), (late, after), (handed_on, after)):
         is_handed_on = one is handed_on
         sent = replace(one, copies=(), partners=("osaka",), may_be_in_trash=is_handed_on, received_at=at)
@@ -221,9 +229,8 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(si
         for site in sites:
             roles = {one.digest: one.role for one in site.contents.of("1.2.3").held}
             found = [one for one in arrivals if roles[one.digest] == "current"]
-            assert found == [late, new]
-    again = osaka.operations.draft(OperationKind.DELETE, "1.2.3", contents, now=after, who="a", reason="b")
-    osaka.operations.record(again, missed=(), now=NOW)
+            assert found == [late, readmitted, new]
+    osaka.operations.record(decide(osaka, OperationKind.DELETE, contents, at=after), missed=(), now=NOW)
     exchange(link_to(osaka), tokyo.logs())
     assert {one.role for site in sites for one in site.contents.of("1.2.3").held} == {"trash"}
     assert untouched.digest in roles

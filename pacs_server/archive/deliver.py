@@ -26,6 +26,7 @@ from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodabl
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import store
+from pacs_server.net.negotiate import name_of
 from pacs_server.net.sending import SEND_BYTES
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import NamesCopy, Placement
@@ -166,7 +167,7 @@ def deliver(
             return _send(item, association, context, sender, originator)
         except Unconvertible as error:
             reasons.append(str(error))
-    raise NotAcceptable(f"the destination accepted no transfer syntax that it can be sent in: {'; '.join(reasons)}")
+    raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
 
 
 def refusal(status: int) -> str:
@@ -256,9 +257,9 @@ def usable_contexts(item: Deliverable, association: Association, preferred: str 
     only = stored if preferred == AS_STORED else ""
     fitting = [one for one in usable if _fits(stored, one.transfer_syntax) and only in ("", one.transfer_syntax)]
     if not usable:
-        raise NotAcceptable(f"the destination accepted no context for SOP class {item.sop_class}")
+        raise NotAcceptable(f"the destination accepted no context for {name_of(item.sop_class)}")
     if not fitting:
-        raise NotAcceptable(f"the destination accepted no transfer syntax that {stored} can be sent in")
+        raise NotAcceptable(f"stored as {name_of(stored)}, it fits no transfer syntax that the destination took")
     return sorted(fitting, key=lambda context: order.index(context.transfer_syntax))
 
 

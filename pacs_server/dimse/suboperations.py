@@ -243,7 +243,7 @@ class SubOperations:
                 self._send_waiting(waiting, target, line)
                 _release(target, destination.aet)
             except BROKEN as error:
-                self._progress.comment = f"association with {destination.aet} broke: {error}"
+                self._progress.comment = f"the association broke: {error}"
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
                 in_vain = in_vain + 1 if self._settled == settled else 1
             else:
@@ -271,7 +271,7 @@ class SubOperations:
             return answered(request, goes_on)
         except (PeerUnreachable, PeerRejected, *BROKEN) as error:
             log.warning("move destination failed", aet=destination.aet, why=error)
-            self._progress.comment = f"{destination.aet} cannot be reached: {error}"
+            self._progress.comment = str(error).removeprefix(f"{destination} ")  # 64 characters go out
             return None
 
     def _send_waiting(self, waiting: deque[Deliverable], target: Association, line: _Line) -> None:

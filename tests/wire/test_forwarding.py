@@ -104,7 +104,7 @@ def test_a_dead_and_a_refusing_destination_delay_no_other_and_nothing_is_forgott
     assert any(one.startswith(f"{len(cts + others)} objects wait for DEAD: ") for one in told), told
     letters = source.report("send", "list", "--dead")
     assert {letter["uid"] for letter in letters} == {sample.sop_uid for sample in others}
-    assert all("no context for SOP class" in letter["reason"] for letter in letters)
+    assert all("no context for Secondary Capture Image Storage" in letter["reason"] for letter in letters)
     assert source.report("status")["backlog"]["sends"] == {"waiting": len(cts + others), "dead": len(others)}
 
     source.kill()

@@ -112,6 +112,16 @@ def test_a_destination_that_is_down_is_told_apart_from_an_unknown_one(
     done = station.move(STUDY_ROOT, "DOWN", "STUDY", keys_of("STUDY"))
     assert done.status == NONE_SENT
     assert done.count("Failed")[-1] == 5
+    assert "[refused the connection: nothing listens on that port" in done.output
+
+
+def test_what_a_destination_rejects_an_association_for_is_told_to_who_asked(
+    study: dict[str, Sample], station: Station
+) -> None:
+    station.archive.add_peer("MISTAKEN", station.archive.port)  # somebody listens there, under another title
+    done = station.move(STUDY_ROOT, "MISTAKEN", "STUDY", keys_of("STUDY"))
+    assert done.status == NONE_SENT
+    assert "[rejected the association of PACS: called AE title not recognised]" in done.output
 
 
 def undecodable(study: str, folder: Path) -> Sample:
@@ -155,6 +165,7 @@ def test_a_client_that_reads_it_is_told_what_it_could_not_be_sent_by_get(archive
     with associate(archive, [(root, [IMPLICIT])]) as association:
         *_, (last, failed) = association.send_c_get(identifier("STUDY", StudyInstanceUID=bad.study_uid), root)
     assert (last.Status, failed.FailedSOPInstanceUIDList) == (NONE_SENT, bad.sop_uid)
+    assert last.ErrorComment == "the destination accepted no context for CT Image Storage"
 
 
 def damaged_far_behind(name: str, study: str) -> bytes:

@@ -54,6 +54,6 @@ def keep(operation: Operation, volume: Volume) -> None:
 def read(volume: Volume, path: PurePosixPath) -> Operation:
     """The operation in a file of a volume.
 
-    Raises: Undecodable when it is damaged; VolumeUnavailable.
+    Raises: Undecodable or CopyUnreadable when it is damaged; VolumeUnavailable when the volume is away.
     """
     return from_text(read_record(volume, path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Final
 
-from pacs_server.errors import Undecodable, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, Undecodable, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.threads import Attempt
 from pacs_server.storage.volume import Volume
@@ -33,11 +33,20 @@ def keep_record(volume: Volume, path: PurePosixPath, text: str) -> None:
 
 
 def read_record(volume: Volume, path: PurePosixPath) -> str:
-    """The text of such a file. Raises: Undecodable when it is too large, or not UTF-8; VolumeUnavailable."""
-    with OpenCopy(volume, path, at_once_bytes=_MAX_BYTES) as opened:
-        if opened.size_bytes > _MAX_BYTES:
-            raise Undecodable(f"{path} is too large for what it should be: it has {opened.size_bytes} bytes")
-        content = bytes(opened.buffer)
+    """The text of such a file.
+
+    Raises: Undecodable when it is too large, or not UTF-8; CopyUnreadable when the disk cannot read it;
+    VolumeUnavailable when the volume is away, or does not answer.
+    """
+    try:
+        with OpenCopy(volume, path, at_once_bytes=_MAX_BYTES) as opened:
+            if opened.size_bytes > _MAX_BYTES:
+                raise Undecodable(f"{path} is too large for what it should be: it has {opened.size_bytes} bytes")
+            content = bytes(opened.buffer)
+    except VolumeUnavailable as error:
+        if isinstance(error, VolumeSilent) or not volume.check().is_readable:
+            raise
+        raise CopyUnreadable(str(error)) from error
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

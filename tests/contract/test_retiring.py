@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import delete, select
+from support.faulty_volume import mounted
 from support.samples import Sample, tiny, write
 from support.site import LATER, NOW, Site
 
@@ -311,6 +312,24 @@ def test_a_damaged_operation_is_written_again(site: Deleting) -> None:
     file.write_bytes(whole.replace(b"wrong", b"right"))
     assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
     assert file.read_bytes() == whole
+
+
+def test_an_operation_that_its_disk_cannot_read_is_written_again(index: Index, tmp_path: Path) -> None:
+    with ExitStack() as mounts:
+        try:
+            faulty = mounts.enter_context(mounted(tmp_path / "b"))
+        except OSError as error:
+            pytest.skip(str(error))
+        site = Deleting(index, tmp_path)
+        site.take_in(2)
+        for sample in site.samples:
+            site.delete(SOPInstanceUID=sample.sop_uid)
+        before = {path: (faulty.path / path).stat().st_mtime for _, path in site.volumes["b"].operation_files()}
+        faulty.drop_caches()
+        faulty.tell("fail EIO read ops")
+        assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+        assert len(before) == 2
+        assert all((faulty.path / path).stat().st_mtime > at for path, at in before.items())
 
 
 def test_an_index_that_knows_no_operation_learns_them_from_a_volume_in_any_order(site: Deleting, index: Index) -> None:

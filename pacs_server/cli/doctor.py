@@ -300,12 +300,14 @@ def _partners(node: Node) -> Iterator[Problem]:
 def _certificates(node: Node) -> Iterator[Problem]:
     """This node's certificate and authority, where partners or peers are shown them."""
     from pacs_server.net.tls import refuse_unusable
-    from pacs_server.service.present import certificates_of, expiry_problem
+    from pacs_server.service.present import certificates_of, validity_problem
 
     settings, partners = node.settings, node.partners.all()
     shown = settings.tls.port is not None or settings.partner.port is not None
     if shown or partners or any(peer.uses_tls for peer in node.registry.peers()):
-        remedy = "pacs tls init --yes" + (", then pacs partner set --fingerprint there" if partners else "")
+        then = ", then pacs partner set --fingerprint there" if partners else ""
+        of_another = settings.tls.certificate_file is not None
+        remedy = ("a new one of the site's authority in its place" if of_another else "pacs tls init --yes") + then
         try:
             rows = list(certificates_of(settings.tls_files))
             refuse_unusable(settings.tls_files)
@@ -313,7 +315,7 @@ def _certificates(node: Node) -> Iterator[Problem]:
             yield str(error), "pacs tls init"
             return
         for row in rows:
-            if problem := expiry_problem(row):
+            if problem := validity_problem(row):
                 yield problem, remedy
 
 

@@ -343,6 +343,8 @@ MESSAGES: Final[dict[str, str]] = {
     "partners pin this node by {}": "相手サーバはこのサーバを {0} で見分けます",
     "{} exists; a new certificate has another fingerprint, which every partner has to pin; replace it with --yes":
         "{0} があります。新しい証明書はフィンガープリントが変わり、すべての相手サーバで登録し直す必要があります。置き換えるには --yes を付けてください",
+    "the certificate {} is not valid before {} UTC, by the clock here":
+        "証明書 {0} は、この機械の時計では {1} UTC まで有効になりません",
     "the certificate {} has expired": "証明書 {0} は期限が切れています",
     "the certificate {} expires in {} days": "証明書 {0} はあと {1} 日で期限が切れます",
     "this node has no certificate: {}: {}; pacs tls init makes one":

@@ -121,6 +121,9 @@ OF_STANDING: Final[dict[str, str]] = {
     "until then no checkpoint is taken: docs/operate/audit.md":
         "直すまでチェックポイントは作られません: docs/operate/audit.md",
     "the last checkpoint cannot be read: {}": "最後のチェックポイントを読めません: {0}",
+    "a new one of the site's authority in its place": "施設の認証局に新しい証明書を発行してもらい、置き換えてください",
+    "a new one of the site's authority in its place, then pacs partner set --fingerprint there":
+        "施設の認証局に新しい証明書を発行してもらい、置き換えたあと、相手側で pacs partner set --fingerprint を実行してください",
     "pacs tls init --yes, then pacs partner set --fingerprint there":
         "pacs tls init --yes のあと、相手側で pacs partner set --fingerprint を実行してください",
     # pacs jobs, pacs storage

@@ -91,12 +91,12 @@ def show(invocation: Invocation) -> ExitCode:
     Ends with 12 when one has expired or will within 30 days.
     """
     from pacs_server.net.tls import refuse_unusable
-    from pacs_server.service.present import certificates_of, expiry_problem
+    from pacs_server.service.present import certificates_of, validity_problem
 
     files = invocation.settings().tls_files
     rows = list(certificates_of(files))
     print_rows(rows, _HEADINGS, as_json=invocation.as_json)
-    warnings = list(filter(None, (expiry_problem(row) for row in rows)))
+    warnings = list(filter(None, (validity_problem(row) for row in rows)))
     for warning in warnings:
         talk(warning)
     refuse_unusable(files)

@@ -46,6 +46,7 @@ class Certificate:
     issuer: str
     names: tuple[str, ...]
     fingerprint: str
+    begins_at: datetime
     expires_at: datetime
 
     def days_left(self, now: datetime) -> int:
@@ -90,6 +91,7 @@ def read(path: Path) -> Certificate:
         issuer=found.issuer.rfc4514_string(),
         names=told,
         fingerprint=fingerprint_of(found.public_bytes(Encoding.DER)),
+        begins_at=found.not_valid_before_utc,
         expires_at=found.not_valid_after_utc,
     )
 

@@ -149,15 +149,18 @@ def certificates_of(files: TlsFiles) -> Iterator[dict[str, object]]:
                 "issuer": found.issuer,
                 "names": list(found.names),
                 "days_left": found.days_left(now),
+                "begins_at": found.begins_at.isoformat(),
                 "expires_at": found.expires_at.isoformat(),
                 "fingerprint": found.fingerprint,
             }
 
 
-def expiry_problem(row: dict[str, object]) -> str:
-    """What is wrong with the expiry of a certificate; empty when nothing is."""
-    days = row["days_left"]
-    if not isinstance(days, int) or days >= EXPIRES_SOON_DAYS:
+def validity_problem(row: dict[str, object]) -> str:
+    """Why a certificate is not valid now, or will not be soon; empty when it is."""
+    begins_at, days = datetime.fromisoformat(str(row["begins_at"])), int(str(row["days_left"]))
+    if begins_at > datetime.now(UTC):
+        return f"the certificate {row['file']} is not valid before {begins_at:%Y-%m-%d %H:%M} UTC, by the clock here"
+    if days >= EXPIRES_SOON_DAYS:
         return ""
     if days < 0:
         return f"the certificate {row['file']} has expired"

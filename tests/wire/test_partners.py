@@ -7,10 +7,12 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.certificates import from_authority
 from support.dcmtk import free_port
 from support.link import certificate, ends, raw_link
 from support.samples import tiny, write
@@ -275,6 +277,20 @@ def test_without_a_certificate_the_partner_port_is_not_opened_and_nothing_is_add
     refused = bare.pacs("partner", "add", "x", "127.0.0.1", "1", "--fingerprint", "00" * 32, expect=10)
     assert "pacs tls init" in refused.stderr
     bare.pacs("tls", "show", expect=10)
+
+
+def test_a_certificate_of_the_sites_authority_that_is_not_valid_is_told_with_what_helps(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    files = {"certificate_file": str(tmp_path / "node.crt"), "key_file": str(tmp_path / "node.key")}
+    site = new_archive(tls={"port": 0} | files)
+    site.pacs("tls", "init")
+    for days_on, told in ((40, "is not valid before"), (-900, "has expired")):
+        from_authority(TlsFiles.within(site.data / "tls"), tmp_path, now=datetime.now(UTC) + timedelta(days=days_on))
+        shown = site.pacs("tls", "show", expect=12)
+        assert f"{tmp_path}/node.crt {told}" in shown.stderr
+        remedies = [one["remedy"] for one in site.report("doctor", expect=12) if told in one["result"]]
+        assert remedies == ["a new one of the site's authority in its place"]
 
 
 def test_without_a_partner_port_none_is_opened(archive: Archive) -> None:

@@ -23,6 +23,9 @@ _WRITABLE: Final = (
     "name every server in the URL, and target_session_attrs=read-write (docs/operate/postgresql.md); see that one of "
     "them is no standby, and that default_transaction_read_only is off there"
 )
+_OF_SEVERAL: Final = (
+    "start the primary, or promote the standby once it is certain that the primary is off (docs/operate/postgresql.md)"
+)
 _OF_A_PRIMARY: Final = "the URL asks for a standby: name target_session_attrs=read-write there"
 _LEFT_BEHIND: Final = (
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away"
@@ -88,6 +91,7 @@ def _by_state(url: URL) -> dict[str, str]:
 
 def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
     user, name = url.username or "USER", url.database
+    is_alone = isinstance(url.query.get("host", ""), str)
     return (
         (r"no password supplied|password authentication failed", _PASSWORD),
         (
@@ -108,7 +112,7 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
         (r"server does not support SSL", "turn ssl on there, or leave sslmode out of the URL"),
         (r"server is not in hot standby mode|session is not read-only", _OF_A_PRIMARY),
         (r"was promoted in its place", _LEFT_BEHIND),
-        (r"session is read-only|server is in hot standby mode", _WRITABLE),
+        (r"session is read-only|server is in hot standby mode", _WRITABLE if is_alone else _OF_SEVERAL),
         (r"No space left on device|could not write init file", _ROOM),
         (r"could not translate host name", "correct the host in the URL, or its name in DNS"),
         (

@@ -137,6 +137,7 @@ def test_what_is_wrong_is_told_with_what_to_do_and_without_names_of_classes(case
         ("server does not support SSL, but SSL was required", "turn ssl on there, or leave sslmode out of the URL"),
         ('FATAL:  pg_hba.conf rejects connection for host "::1"', "let it in: pg_hba.conf there, then reload"),
         ("FATAL:  the database system is starting up", ""),
+        ("session is read-only", "start the primary, or promote the standby"),
         ("Connection refused", "see that PostgreSQL runs there, that the URL names its host and port"),
     ],
 )

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import VolumeFull, VolumeUnavailable
+from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.descriptors import REMOVED, Descriptor, OpenDirectories
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
 
@@ -30,6 +30,12 @@ _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Readable too: a copy that is begun late takes from it what it missed.
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What is wrong then is the way to the file, or this process: an SMB mount that connects again answers so for a moment.
+_SILENT: Final = frozenset(
+    {errno.EAGAIN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
+    | {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
+    | {errno.ENOMEM}
+)
 _IOV_MAX: Final = 1024
 _KEPT_TO_WRITE: Final = 128
 _KEPT_TO_READ: Final = 16
@@ -56,9 +62,12 @@ class Translated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Raises: VolumeFull; VolumeUnavailable for every other OSError."""
+        """Raises: VolumeFull; VolumeSilent when the error says nothing of what was asked; VolumeUnavailable for every
+        other OSError.
+        """
         if isinstance(error, OSError):
-            ours = VolumeFull if error.errno in _NO_ROOM else VolumeUnavailable
+            silent_or_not = VolumeSilent if error.errno in _SILENT else VolumeUnavailable
+            ours = VolumeFull if error.errno in _NO_ROOM else silent_or_not
             raise ours(f"{self._what}: {error.strerror or error}") from error
 
 

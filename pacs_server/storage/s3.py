@@ -31,7 +31,6 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _CONNECTIONS: Final = 32  # as many as a volume has threads
 # The second attempt is for a kept connection that the server has closed meanwhile.
 _ATTEMPTS: Final = 2
-_SERVER_ERROR: Final = 500
 _NOT_NOW: Final = frozenset({502, 503, 504})  # as a gateway answers before a server that is away
 _MISSING: Final = frozenset({"NoSuchKey", "404"})  # a HEAD has no body that could tell more than 404
 _THERE_ALREADY: Final = frozenset({"PreconditionFailed", "412"})
@@ -195,8 +194,11 @@ class S3:
             return VolumeUnavailable(f"what arrived is not what was sent ({told}): something on the way damages data")
         if code in _NO_ROOM:
             return VolumeFull(f"the S3 server has no room ({told}): make room, or add a volume")
+        if code == "RequestTimeTooSkewed":
+            return VolumeSilent(f"the S3 server refuses ({told}): set the clock of this machine, or of that server")
+        # Every other answer, such as 429 or that of a cold storage class, tells nothing of the object either.
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        kind = VolumeAway if status in _NOT_NOW else VolumeSilent if status >= _SERVER_ERROR else VolumeUnavailable
+        kind = VolumeAway if status in _NOT_NOW else VolumeSilent
         return kind(f"the S3 server answers {told}: see its log")
 
 

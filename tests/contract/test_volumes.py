@@ -1,5 +1,6 @@
 """Objects on volumes: complete and flushed under their final name, or not there; a bare mount point stays empty."""
 
+import errno
 import os
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from support.buckets import Files, bucket_volume
 from support.faulty_volume import FaultyVolume
 from support.server import files_below, wait_for
 
+from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
 from pacs_server.service.standing import note, remembered
@@ -360,6 +362,17 @@ def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) 
     (volumes[1].spec.path / path_of(1)).unlink()
     with pytest.raises(CopyUnreadable):
         placement.open(copies).__enter__()
+
+
+@pytest.mark.parametrize("error", ["EHOSTDOWN", "EAGAIN", "ETIMEDOUT"])
+def test_an_error_on_the_way_to_a_file_says_nothing_of_the_copy(forgetful: FaultyVolume, error: str) -> None:
+    volume = volume_at(forgetful.path)
+    (copy,) = Placement((volume,), need=1, degraded=1).store(path_of(1), [b"content"])
+    forgetful.tell(f"once {error} open")
+    with pytest.raises(VolumeUnavailable, match=os.strerror(getattr(errno, error))):
+        damage_of(volume, copy.path, digest_of("1"))
+    forgetful.tell("once EIO open")
+    assert "Input/output error" in damage_of(volume, copy.path, digest_of("1"))
 
 
 def test_a_distrusted_volume_is_suspect_takes_nothing_and_is_read_after_others(tmp_path: Path) -> None:

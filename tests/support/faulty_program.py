@@ -1,10 +1,10 @@
 """A file system in memory that fails when it is told to: EIO, one call with one error, hanging calls, and cuts that
 forget what was not flushed.
 
-Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`),
-`hang SECONDS`, or `cut`, which leaves of every file the bytes that were flushed, and of every directory the names. It
-mounts itself at the path that is given, as a file system of the kind that is named after it: a `fuse.` of that kind to
-the kernel.
+Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`) or
+`fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS`, or `cut`, which leaves of every
+file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given, as a file
+system of the kind that is named after it: a `fuse.` of that kind to the kernel.
 """
 
 import errno
@@ -51,7 +51,8 @@ class Faulty(mfusepy.Operations):
         self.root = Node(stat.S_IFDIR | 0o755)
         self.mode = "ok"
         self.hang_s = 0.0
-        self.failing = ("", 0)
+        self.failing = ("", 0, "")
+        self.is_once = False
         self._mutex = threading.RLock()
 
     def _fail(self, path: str, call: str = "") -> None:
@@ -61,7 +62,8 @@ class Faulty(mfusepy.Operations):
             time.sleep(self.hang_s)
         if self.mode == "eio":
             raise mfusepy.FuseOSError(errno.EIO)
-        if self.mode == "fail" and call == self.failing[0]:
+        if self.mode == "fail" and call == self.failing[0] and self.failing[2] in ("", *Path(path).parts):
+            self.mode = "ok" if self.is_once else "fail"
             raise mfusepy.FuseOSError(self.failing[1])
 
     def _find(self, path: str) -> Node:
@@ -81,9 +83,10 @@ class Faulty(mfusepy.Operations):
                 self.root.forget()
         elif words[0] == "hang":
             self.hang_s = float(words[1])
-        elif words[0] == "fail":
-            self.failing = (words[2], getattr(errno, words[1]))
-        self.mode = words[0] if words[0] in ("eio", "fail", "hang") else "ok"
+        elif words[0] in ("fail", "once"):
+            self.failing = (words[2], getattr(errno, words[1]), "".join(words[3:]))
+            self.is_once = words[0] == "once"
+        self.mode = {"eio": "eio", "fail": "fail", "once": "fail", "hang": "hang"}.get(words[0], "ok")
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         if path == f"/{CONTROL}":
@@ -120,7 +123,7 @@ class Faulty(mfusepy.Operations):
         return 0
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-        self._fail(path)
+        self._fail(path, "read")
         return bytes(self._find(path).content[offset : offset + size])
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:

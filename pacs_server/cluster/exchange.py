@@ -58,13 +58,16 @@ class Decisions:
         it, is held again. Raises: Undecodable; NotEnoughCopies; IndexUnavailable.
         """
         for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
-            if operation.kind is OperationKind.DELETE and (sent := self.operations.sent_after(operation)):
-                self._record(self._readmission(operation, sent))  # first: it is out of sight at no moment
-            self._record(operation)
+            missed = self._keep(operation)
+            readmitted: list[Content] = []
+            # They are out of sight at no moment, and none is left out that is acknowledged at this one.
+            while sent := self.operations.take_over(operation, missed=missed, now=self.now, readmitted=readmitted):
+                again = self._readmission(operation, sent)
+                self.operations.record(again, missed=self._keep(again), now=self.now)
+                readmitted += sent
 
-    def _record(self, operation: Operation) -> None:
-        missed = keep_everywhere(operation, self.volumes)
-        self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+    def _keep(self, operation: Operation) -> list[str]:
+        return [volume.spec.id for volume in keep_everywhere(operation, self.volumes)]
 
     def _readmission(self, deletion: Operation, sent: Sequence[Content]) -> Operation:
         return self.operations.draft(

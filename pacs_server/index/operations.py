@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -120,9 +120,31 @@ class Operations:
         told: list[Event] = []
         with self._index.write(told) as connection:
             told += self._take_effect(connection, operation, now)
-            owed = [entry(JobKind.OPERATIONS, "", "", volume_id, now) for volume_id in missed]
-            if owed:
-                connection.execute(owing(self._index), owed)
+            self._owe(connection, missed, now)
+
+    def take_over(
+        self, operation: Operation, *, missed: Sequence[str], now: datetime, readmitted: Collection[Content]
+    ) -> list[Content]:
+        """The same for an operation of another site. But while it is a deletion of objects that were acknowledged here
+        to who sent them after it was decided, nothing happens but that they are answered, unless they are among those
+        that were `readmitted`.
+
+        Raises: IndexUnavailable.
+        """
+        told: list[Event] = []
+        with self._index.write(told) as connection:
+            keep_others_out(connection, self._index, operation.study_uid)
+            sent = _sent_after(connection, operation) if operation.kind is OperationKind.DELETE else []
+            if left := [one for one in sent if one not in readmitted]:
+                return left
+            told += self._take_effect(connection, operation, now)
+            self._owe(connection, missed, now)
+        return []
+
+    def _owe(self, connection: Connection, missed: Sequence[str], now: datetime) -> None:
+        owed = [entry(JobKind.OPERATIONS, "", "", volume_id, now) for volume_id in missed]
+        if owed:
+            connection.execute(owing(self._index), owed)
 
     def _take_effect(self, connection: Connection, operation: Operation, now: datetime) -> list[Event]:
         keep_others_out(connection, self._index, operation.study_uid)
@@ -198,32 +220,6 @@ class Operations:
             rows = connection.execute(select(*columns).where(*of_it).order_by(fates.c.sop_uid, fates.c.digest))
             return [Content(**row) for row in rows.mappings()]
 
-    def sent_after(self, deletion: Operation) -> list[Content]:
-        """The objects of a deletion of another site, which is not known here yet, that were acknowledged here to who
-        sent them after it was decided. Raises: IndexUnavailable.
-        """
-        at = deletion.at.astimezone(UTC).isoformat()
-        named = {(one.sop_uid, one.digest) for one in deletion.objects}
-        known = operations.c.counter == deletion.counter, operations.c.site_id == deletion.site_id
-        again = flags.c.instance_row == instances.c.id, flags.c.kind == SENT_AGAIN, flags.c.noted_at > at
-        # What came through that partner is not owed to it.
-        of_series = jobs.c.study_uid == studies.c.study_uid, jobs.c.series_uid == series.c.series_uid
-        owed = select(jobs.c.id).join(partners, partners.c.name == jobs.c.target)
-        is_owed = owed.where(
-            jobs.c.kind == JobKind.REPLICATE.value, *of_series, partners.c.site_id == deletion.site_id
-        ).exists()
-        sent = (
-            select(instances.c.sop_uid, instances.c.digest, instances.c.role)
-            .join_from(instances, series)
-            .join(studies)
-            .where(studies.c.study_uid == deletion.study_uid, instances.c.role != TRASH)
-            .where(or_(select(flags.c.id).where(*again).exists(), and_(instances.c.received_at > at, is_owed)))
-            .where(~select(operations.c.counter).where(*known).exists())
-        )
-        with self._index.read() as connection:
-            rows = connection.execute(sent.order_by(instances.c.sop_uid, instances.c.digest)).mappings()
-            return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
-
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
         """Whether an object was purged and did not come again. Raises: IndexUnavailable."""
         decided = self.fates(sop_uid).items()
@@ -263,6 +259,32 @@ def copy_decisions(index: Index, beside: Index) -> None:
             found = source.execution_options(yield_per=_BATCH).execute(select(*table.c))
             for rows in found.mappings().partitions():
                 target.execute(insert(table), [dict(row) for row in rows])
+
+
+def _sent_after(connection: Connection, deletion: Operation) -> list[Content]:
+    """The objects of a deletion of another site, which is not known here yet, that are held, and were acknowledged here
+    to who sent them after it was decided.
+    """
+    at = deletion.at.astimezone(UTC).isoformat()
+    known = operations.c.counter == deletion.counter, operations.c.site_id == deletion.site_id
+    again = flags.c.instance_row == instances.c.id, flags.c.kind == SENT_AGAIN, flags.c.noted_at > at
+    # What came through that partner is not owed to it.
+    of_series = jobs.c.study_uid == studies.c.study_uid, jobs.c.series_uid == series.c.series_uid
+    owed = select(jobs.c.id).join(partners, partners.c.name == jobs.c.target)
+    is_owed = owed.where(
+        jobs.c.kind == JobKind.REPLICATE.value, *of_series, partners.c.site_id == deletion.site_id
+    ).exists()
+    sent = (
+        select(instances.c.sop_uid, instances.c.digest, instances.c.role)
+        .join_from(instances, series)
+        .join(studies)
+        .where(studies.c.study_uid == deletion.study_uid, instances.c.role != TRASH)
+        .where(or_(select(flags.c.id).where(*again).exists(), and_(instances.c.received_at > at, is_owed)))
+        .where(~select(operations.c.counter).where(*known).exists())
+    )
+    named = {(one.sop_uid, one.digest) for one in deletion.objects}
+    rows = connection.execute(sent.order_by(instances.c.sop_uid, instances.c.digest)).mappings()
+    return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
 
 
 def _note_deposits(connection: Connection, study_uid: str, fate: StudyFate) -> None:

@@ -89,7 +89,7 @@ class _Group:
             self._owe(JobKind.COPY, "", arrival)
         twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
         if twin and arrival.partners and not arrival.may_be_in_trash:
-            # One of them may have deleted it, which is not known here yet (Operations.sent_after).
+            # One of them may have deleted it, which is not known here yet (Operations.take_over).
             self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)

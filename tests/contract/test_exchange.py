@@ -218,12 +218,16 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(si
     sent = replace(readmitted, partners=("osaka",), readmission=again, received_at=after)
     assert tokyo.instances.record(sent).outcome is Outcome.NEW
     # A process leaves out some numbers before its first.
-    osaka.operations.record(decide(osaka, OperationKind.DELETE, contents, at=NOW, after=50), missed=(), now=NOW)
+    deletion = decide(osaka, OperationKind.DELETE, contents, at=NOW, after=50)
+    osaka.operations.record(deletion, missed=(), now=NOW)
     for one, at in ((early, before), (late, after), (handed_on, after)):
         is_handed_on = one is handed_on
         sent = replace(one, copies=(), partners=("osaka",), may_be_in_trash=is_handed_on, received_at=at)
         assert tokyo.instances.record(sent).outcome is Outcome.DUPLICATE
     tokyo.instances.record(replace(new, partners=("osaka",), received_at=after))
+    first, *others = tokyo.operations.take_over(deletion, missed=(), now=NOW, readmitted=[])
+    assert tokyo.operations.take_over(deletion, missed=(), now=NOW, readmitted=others) == [first]
+    assert {one.role for one in tokyo.contents.of("1.2.3").held} == {"current"}
     for _ in range(2):
         exchange(link_to(osaka), tokyo.logs())
         for site in sites:

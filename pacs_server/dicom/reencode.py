@@ -116,15 +116,15 @@ class _Rewriter:
         self._amendment = amendment
         self._to_change = dict(amendment.changed) if amendment else {}
         self._levels: list[_Level] = [(None, 0, source)]
-        self._is_signed = False
-        self._bits_allocated = 16
+        # Of each open level, whether its samples are signed and how many bits they have: an icon has its own.
+        self._samples = [(False, 16)]
 
     def pieces(self) -> Iterator[Buffer]:
         levels, elements = self._levels, self._elements
         while levels:
             end, closes, encoding = levels[-1]
             if self._has_ended(end, closes):
-                levels.pop()
+                self._leave()
                 if closes:
                     yield self._target.write_header(closes, b"", 0)
                 continue
@@ -144,23 +144,29 @@ class _Rewriter:
         """Rewrite an element whose header was taken; what is nested in it becomes a level of its own."""
         end, closes, encoding = level
         if closes and tag == closes and end is None:
-            self._levels.pop()
+            self._leave()
             yield self._target.write_header(closes, b"", 0)
         elif tag == ITEM and closes == SEQUENCE_END:
-            self._levels.append((self._end(length), ITEM_END, encoding))
+            self._enter(length, ITEM_END, encoding)
             yield self._target.write_header(ITEM, b"", UNDEFINED_LENGTH)
         elif closes == SEQUENCE_END or tag >> 16 == 0xFFFE:
             raise Undecodable(f"element {tag:08x} stands where it may not stand")
         elif length == UNDEFINED_LENGTH and tag == PIXEL_DATA:
             raise Undecodable("compressed pixel data stand where only uncompressed ones may stand")
         elif (vr := vr or _dictionary_vr(tag)) == b"SQ" or length == UNDEFINED_LENGTH:
-            self._levels.append((self._end(length), SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding))
+            self._enter(length, SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding)
             yield self._target.write_header(tag, b"SQ", UNDEFINED_LENGTH)
         else:
             yield from self._value(tag, vr, length, encoding)
 
-    def _end(self, length: int) -> int | None:
-        return None if length == UNDEFINED_LENGTH else self._elements.offset + length
+    def _enter(self, length: int, closes: int, encoding: Encoding) -> None:
+        end = None if length == UNDEFINED_LENGTH else self._elements.offset + length
+        self._levels.append((end, closes, encoding))
+        self._samples.append(self._samples[-1])
+
+    def _leave(self) -> None:
+        self._levels.pop()
+        self._samples.pop()
 
     def _has_ended(self, end: int | None, closes: int) -> bool:
         if end is None:
@@ -225,19 +231,19 @@ class _Rewriter:
         yield from map(bytes, self._elements.pieces(length % size))
 
     def _note(self, tag: int, number: int) -> None:
-        if tag == _PIXEL_REPRESENTATION:
-            self._is_signed = number == 1
-        else:
-            self._bits_allocated = number
+        is_signed, bits_allocated = self._samples[-1]
+        is_representation = tag == _PIXEL_REPRESENTATION
+        self._samples[-1] = (number == 1, bits_allocated) if is_representation else (is_signed, number)
 
     def _definite_vr(self, tag: int, vr: bytes) -> bytes:
         """One VR where the dictionary leaves a choice. Source: PS3.5 section A.1 and A.2; PS3.3 section C.7.6.3."""
         if len(vr) == 2:
             return vr
+        is_signed, bits_allocated = self._samples[-1]
         if tag == PIXEL_DATA or b"OB" in vr:
-            return b"OW" if self._bits_allocated > 8 or not self._target.explicit or tag != PIXEL_DATA else b"OB"
+            return b"OW" if bits_allocated > 8 or not self._target.explicit or tag != PIXEL_DATA else b"OB"
         if b"SS" in vr and b"US" in vr:
-            return b"SS" if self._is_signed and tag != 0x00283002 else b"US"
+            return b"SS" if is_signed and tag != 0x00283002 else b"US"
         return b"OW" if b"OW" in vr else vr[:2]
 
 

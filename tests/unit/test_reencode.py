@@ -70,6 +70,15 @@ def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
     assert (little.Rows, little.ImageComments) == (258, "ABCD")
 
 
+def test_the_pixels_of_an_icon_say_nothing_of_those_of_the_image() -> None:
+    icon = tiny("icon", BitsAllocated=8, PixelRepresentation=0, PixelData=b"\1\2")
+    dataset = tiny("image", BitsAllocated=16, PixelRepresentation=1, IconImageSequence=[icon], PixelData=b"\1\2\3\4")
+    dataset["PixelData"].VR = icon["PixelData"].VR = "OW"
+    explicit = joined(reencode((encoded(dataset, IMPLICIT_LE),), IMPLICIT_LE, EXPLICIT_LE))
+    again = pydicom.dcmread(BytesIO(explicit), force=True)
+    assert (again["PixelData"].VR, again.IconImageSequence[0]["PixelData"].VR) == ("OW", "OB")
+
+
 @pytest.mark.parametrize("zeros", [2, 8, 510])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("target", TARGETS)

@@ -29,7 +29,8 @@ _DASHES: Final = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2500\u2501"
 _KANA: Final = _HIRAGANA | str.maketrans(_SMALL, _LARGE) | {ord(dash): "-" for dash in _DASHES}
 _LONG_VOWEL: Final = re.compile("(?<=[\u30a1-\u30fa\u30fc])-+")
 _STARS: Final = re.compile(r"\*{2,}")
-_LAST_COMPONENTS: Final = re.compile(r"[\^ ]+\*+(?==|$)")
+_LAST_COMPONENT: Final = re.compile(r"[\^ ]+\*+(?==|$)")
+_COMPONENTS: Final = 5  # PS3.5 section 6.2.1.1
 _MARKED: Final = {"ﾞ": "ｳｶ-ﾄﾊ-ﾎ", "ﾟ": "ﾊ-ﾎ"}
 _WILDCARD: Final = re.compile(r"[*?]")
 # Wildcards stay within one group of one value.
@@ -100,10 +101,12 @@ def grams_of_name(searched: str) -> set[str]:
 
 
 def typed(key: str) -> list[str]:
-    """A query key, and what else is meant by it because an asterisk may stand for nothing: the component before a `^*`
-    that is the last one (as `SMITH^*` for SMITH), and a half-width kana to whose voiced mark a person has not come yet.
+    """A query key, and what else is meant by it because an asterisk may stand for nothing: the components before each
+    `^*` at the end (as `SMITH^*^*` for SMITH), and a half-width kana to whose voiced mark a person has not come yet.
     """
-    keys = [key, _LAST_COMPONENTS.sub("", key)]
+    keys = [key]
+    for _ in range(1, _COMPONENTS):
+        keys.append(_LAST_COMPONENT.sub("", keys[-1]))
     for mark, letters in _MARKED.items():
         keys.append(re.sub(f"([{letters}])(?=\\*)", rf"\1{mark}", key))
     return list(dict.fromkeys(one for one in keys if one == key or fold(one).strip("*=? ")))

@@ -150,6 +150,8 @@ def _uid(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
 def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -> ValuePredicate | None:
     if any(len(value) > _MAX_NAME_CHARACTERS for value in values):
         return Nothing(attribute)
+    if any(not value.strip("*^= ") for value in values):  # as of a form with a field for each component
+        return None
     keys = (key for value in values for text in read_elsewhere(value) for key in typed(text))
     patterns = tuple(dict.fromkeys(NamePattern.of(key, fuzzy=fuzzy) for key in keys))
     return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None

@@ -73,8 +73,8 @@ def _wildcard(pattern: str, any_character: str) -> re.Pattern[str]:
 
 
 def _name_fits(name: str, key: str) -> bool:
-    if not fold(key).strip("="):
-        return True  # nothing but delimiters
+    if not fold(key).strip("=* "):
+        return True  # nothing but delimiters and asterisks
     groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
     if "=" not in key:
         return any(group and _wildcard(fold(key), ".").fullmatch(group) for group in groups)

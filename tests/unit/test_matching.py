@@ -43,6 +43,11 @@ def test_a_universal_key_restricts_nothing(value: str) -> None:
     assert predicate("PatientID", value) is None
 
 
+@pytest.mark.parametrize("value", ["^^^^", "*^*", "*^*^*^*^*", "^*", "*=*=*", "*^*=*^*", "SMITH\\*^*"])
+def test_a_name_of_nothing_but_delimiters_and_asterisks_restricts_nothing(value: str) -> None:
+    assert predicate("PatientName", value) is None
+
+
 def test_each_kind_of_key_becomes_its_predicate() -> None:
     assert predicate("PatientID", "1\\2") == OneOf(BY_KEYWORD["PatientID"], ("1", "2"))
     assert predicate("PatientID", "1*") == Like(BY_KEYWORD["PatientID"], ("1*",))

@@ -291,9 +291,9 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     if str(file) == "-":
         click.echo(text, nl=False)
         return ExitCode.DONE
-    if file.exists() and not yes:
-        raise Refused(f"{file} exists and would be overwritten; do it with --yes")
     try:
+        if file.exists() and not yes:
+            raise Refused(f"{file} exists and would be overwritten; do it with --yes")
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Refused(f"{file} cannot be written: {error.strerror}") from error

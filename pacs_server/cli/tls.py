@@ -53,7 +53,10 @@ def init(
     files = settings.tls_files if directory is None else TlsFiles.within(directory)
     if directory is not None and not names:
         raise click.UsageError("--dir is for another machine: say with --name what that is called")
-    taken = [path for path in (files.certificate, files.key) if path.exists()]
+    try:
+        taken = [path for path in (files.certificate, files.key) if path.exists()]
+    except OSError as error:
+        raise Refused(f"{error.filename} cannot be written: {error.strerror}") from error
     if taken and not yes:
         raise Refused(
             f"{taken[0]} exists; a new certificate has another fingerprint, which every partner has to pin; "

@@ -40,10 +40,10 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     """
     _refuse_no_text(data_dir)
     settings_path = data_dir / "pacs.yaml"
-    if settings_path.exists():
-        raise Refused(f"{data_dir} is already an archive ({settings_path} exists); nothing was changed")
     partial = settings_path.with_suffix(".part")
     try:
+        if settings_path.exists():
+            raise Refused(f"{data_dir} is already an archive ({settings_path} exists); nothing was changed")
         data_dir.mkdir(parents=True, exist_ok=True)
         text = minimal_file(aet=aet, host=host, port=port, database=database)
         write_whole(partial, text.encode(), _MODE)

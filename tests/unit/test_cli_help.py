@@ -248,3 +248,16 @@ def test_output_that_is_closed_goes_nowhere(tmp_path):
     (tmp_path / "none").mkdir()
     imported = closing("2>&-", "-c", str(tmp_path / "data" / "pacs.yaml"), "import", "--json", str(tmp_path / "none"))
     assert imported == (0, "[]\n", "")
+
+
+def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    closed = str(tmp_path / ("n" * 300))  # as is a folder without the right to enter it, but for root too
+    for words in (
+        ["init", "--data", closed],
+        ["-c", "data/pacs.yaml", "ae", "export", closed],
+        ["-c", "data/pacs.yaml", "tls", "init", "--dir", closed, "--name", "pacs2"],
+    ):
+        capsys.readouterr()
+        assert run(words) == ExitCode.REFUSED
+        assert "cannot be written: File name too long" in capsys.readouterr().err

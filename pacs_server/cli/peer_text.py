@@ -170,34 +170,36 @@ def _host(value: object) -> str | None:
     return None if value in (None, NOBODY) else host_name(str(value))
 
 
+def _number(value: object, *, unsaid: int) -> int:
+    """What is written in ASCII digits; -1 for anything else."""
+    text = str(unsaid if value is None else value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
 def _port(value: object) -> int | None:
     if value in (None, NOBODY):
         return None
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 65_535):
-        raise ValueError(f"'{printable(text)}' is not a port: a number from 1 to 65535, or '-'")
-    return int(text)
+    if not 1 <= (port := _number(value, unsaid=0)) <= 65_535:
+        raise ValueError(f"'{printable(value)}' is not a port: a number from 1 to 65535, or '-'")
+    return port
 
 
 def _count(value: object) -> int:
-    text = "0" if value is None else str(value)
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ValueError(f"'{printable(text)}' is not a number of answers: 0 for no limit of its own, or more")
-    return int(text)
+    if (count := _number(value, unsaid=0)) < 0:
+        raise ValueError(f"'{printable(value)}' is not a number of answers: 0 for no limit of its own, or more")
+    return count
 
 
 def _associations(value: object) -> int:
-    text = "1" if value is None else str(value)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_ASSOCIATIONS):
-        raise ValueError(f"'{printable(text)}' is not a number of associations: from 1 to {MAX_ASSOCIATIONS}")
-    return int(text)
+    if not 1 <= (number := _number(value, unsaid=1)) <= MAX_ASSOCIATIONS:
+        raise ValueError(f"'{printable(value)}' is not a number of associations: from 1 to {MAX_ASSOCIATIONS}")
+    return number
 
 
 def _room(value: object) -> int:
-    text = "0" if value is None else str(value)
-    if not (text.isascii() and text.isdigit() and int(text[:9]) <= MOST_ROOM):
-        raise ValueError(f"'{printable(text)}' is not a number of associations: from 0 to {MOST_ROOM}")
-    return int(text)
+    if not 0 <= (number := _number(value, unsaid=0)) <= MOST_ROOM:
+        raise ValueError(f"'{printable(value)}' is not a number of associations: from 0 to {MOST_ROOM}")
+    return number
 
 
 def _titles(value: object) -> tuple[str, ...]:

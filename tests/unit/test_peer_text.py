@@ -45,6 +45,8 @@ def test_a_peer_that_only_calls_needs_an_address_to_call_from():
         ({"port": "0"}, "not a port"),
         ({"port": "65536"}, "not a port"),
         ({"port": "１０４"}, "not a port"),
+        ({"port": "00000000165536"}, "not a port"),
+        ({"max_associations": "00000000110001"}, "from 0 to"),
         ({"allow": "store,delete"}, "'delete' is not a right"),
         ({"from": ["10.0.0.0/33"]}, "not a network"),
         ({"from": ["a b"]}, "host name"),

@@ -1,10 +1,10 @@
 """A file system in memory that fails when it is told to: EIO, one call with one error, hanging calls, and cuts that
 forget what was not flushed.
 
-Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`) or
-`fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS`, or `cut`, which leaves of every
-file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given, as a file
-system of the kind that is named after it: a `fuse.` of that kind to the kernel.
+Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`)
+or `fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS`, or `cut`, which leaves of
+every file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given,
+as a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
 """
 
 import errno

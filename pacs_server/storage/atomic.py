@@ -206,7 +206,21 @@ def _enter(parent: Descriptor, name: str) -> Descriptor:
         return Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=parent.number))
     with suppress(FileExistsError):
         os.mkdir(name, 0o750, dir_fd=parent.number)
-    return Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=parent.number))
+    opened = Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=parent.number))
+    _give_to_owner(opened.number, parent.number)
+    return opened
+
+
+def _give_to_owner(made: int, directory: int) -> None:
+    """Let what root makes belong to whom the directory belongs: a server that is another user, beside which root runs
+    `pacs`, has to read it and to write into it.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = os.fstat(directory)
+    if (owner.st_uid, owner.st_gid) != (0, 0):
+        with suppress(OSError):  # on NFS root may be nobody
+            os.fchown(made, owner.st_uid, owner.st_gid)
 
 
 class NewFile:
@@ -221,9 +235,7 @@ class NewFile:
         self._path = directory
         self._name = f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         self._file: int | None
-        self._directory, self._file = tree.within(
-            directory, lambda opened: os.open(self._name, _NEW_FILE, 0o640, dir_fd=opened.number)
-        )
+        self._directory, self._file = tree.within(directory, self._made_in)
         self._final_name = ""
         self._discarded = False
         self._size_bytes = 0
@@ -315,6 +327,11 @@ class NewFile:
             pass
         except OSError:
             self._tree.on_leftover(self._path / self._name)
+
+    def _made_in(self, directory: Descriptor) -> int:
+        made = os.open(self._name, _NEW_FILE, 0o640, dir_fd=directory.number)
+        _give_to_owner(made, directory.number)
+        return made
 
     def _descriptor(self) -> int:
         if self._file is None:

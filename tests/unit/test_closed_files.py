@@ -1,11 +1,15 @@
 """What `pacs` makes holds data of patients: other users of the machine get nothing of it, whatever the shell grants."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_IMODE
 
 import pytest
+
+from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree
+from pacs_server.storage.descriptors import Descriptor
 
 
 def pacs(*words: str, umask: int) -> None:
@@ -31,3 +35,14 @@ def test_a_new_archive_is_closed_to_others_and_open_to_its_group_as_before(
 def test_what_the_owner_keeps_from_the_group_is_kept_from_it(tmp_path: Path) -> None:
     pacs("init", "--data", str(tmp_path / "data"), "--port", "0", umask=0o077)
     assert {S_IMODE(path.stat().st_mode) & 0o077 for path in tmp_path.rglob("*")} == {0}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_what_root_stores_belongs_to_the_owner_of_the_volume(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4712)
+    tree = Tree(Descriptor(os.open(tmp_path, OPEN_DIRECTORY)))
+    with NewFile(tree, PurePosixPath("v1", "2026")) as file:
+        file.write((b"an object",))
+        file.finish("one.dcm")
+    made = [path.stat() for path in tmp_path.rglob("*")]
+    assert [(one.st_uid, one.st_gid) for one in made] == [(4711, 4712)] * 3

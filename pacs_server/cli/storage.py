@@ -70,7 +70,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     from pacs_server.index.registry import VolumeRow
     from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import fail_together, location_of
-    from pacs_server.storage.sentinel import adopt
+    from pacs_server.storage.sentinel import adopt, place_at
 
     location = location_of(path, **where)
     with invocation.node() as node:
@@ -80,7 +80,8 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         places = [location_of_volume(on_this_node(row, node.settings)) for row in known]
         beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place))
         label = domain or next(beside, name)
-        volume_id = adopt(location, name=name, others=places)
+        is_known = place_at(location).volume_id in {row.id for row in known}  # so it is this archive that holds it
+        volume_id = adopt(location, name=name, others=places, may_be_in_use=is_known)
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))

@@ -12,9 +12,9 @@ from pacs_server.service.habits import Sample, days_until_full, silence_of
 from pacs_server.service.observing import Holdings, Observer
 from pacs_server.service.present import behind_s
 from pacs_server.settings import Settings
-from pacs_server.storage.volume import Status
+from pacs_server.storage.volume import CLOSED, Status
 
-_AWAY: Final = (Status.OFFLINE.value, Status.SUSPECT.value, Status.FULL.value)
+_AWAY: Final = (Status.OFFLINE.value, Status.SUSPECT.value, Status.FULL.value, Status.READ_ONLY.value)
 # The audit trail is signed once a day.
 _CHECKPOINT_S: Final = 2 * 86_400.0
 _HOUR_S: Final = 3_600
@@ -96,7 +96,7 @@ def alarms_of(
         text = f"the database {problem}"
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
     for volume in observer.volumes.latest or []:
-        if volume["state"] in _AWAY:
+        if volume["state"] in _AWAY and volume["reason"] != CLOSED:
             name = str(volume["name"])
             text = f"volume {name} is {volume['state']}: {volume['reason']} (pacs storage show {name})"
             yield Alarm(kind=AlarmKind.VOLUME, about=name, text=text, hold_s=hold_s)

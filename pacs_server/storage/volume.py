@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
 _LEAST_RESERVE_BYTES: Final = 1 << 20
+CLOSED: Final = "an admin set it so"
 _EMPTIED: Final = "an admin has it emptied"
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
@@ -277,7 +278,7 @@ class Volume:
         elif self.spec.is_draining:
             status, reason = Status.DRAINING, _EMPTIED
         elif self.spec.is_closed:
-            status, reason = Status.READ_ONLY, "an admin set it so"
+            status, reason = Status.READ_ONLY, CLOSED
         elif self.spec.is_distrusted:
             status = Status.SUSPECT
             reason = (

@@ -1,11 +1,13 @@
 """Rows of hostile inputs on the command line and in settings: refused with a reason each, and nothing changed."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.mounts import mount
 from support.server import Archive
 from support.standing_rules import Watched
 
@@ -140,6 +142,16 @@ def test_row_77_a_second_server_on_one_directory_is_refused(ill_treated: Watched
     with ill_treated.case("row 77: two servers", is_audited=False):
         assert "another server runs on" in refusal(ill_treated.archive, "serve", code=BUSY)
     assert [row["name"] for row in ill_treated.archive.report("storage", "list")] == ["first"], "nothing was added"
+
+
+def test_row_77_a_volume_that_is_mounted_twice_is_known_already(
+    ill_treated: Watched, aside: Path, request: pytest.FixtureRequest
+) -> None:
+    mount("--bind", ill_treated.archive.volume, aside)
+    request.addfinalizer(lambda: subprocess.run(["umount", "-l", str(aside)], check=True))
+    with ill_treated.case("row 77: a volume a second time", is_audited=False):
+        told = refusal(ill_treated.archive, "storage", "add", "again", str(aside))
+    assert f"known already, as first at {ill_treated.archive.volume}" in told
 
 
 def test_row_77_the_volume_of_a_server_that_runs_is_not_taken_by_another(ill_treated: Watched, aside: Path) -> None:

@@ -6,14 +6,16 @@ import re
 import signal
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import rude
+from support.faulty_volume import mounted
 from support.mail import MailServer
 from support.monitoring import Metrics, http_port, keeper, metrics, page, reasons, words
 from support.samples import tiny, write
@@ -274,6 +276,43 @@ def test_a_volume_that_goes_is_told_once_also_over_a_restart_and_when_it_is_back
     wait_for(lambda: told_of(told) == ["raised volume first", "cleared volume first"], "its end", timeout_s=SOON_S)
     assert listed_by(archive) == []
     assert archive.stop() == 0
+
+
+def test_a_volume_that_takes_nothing_or_is_mounted_read_only_is_told_and_one_that_an_admin_closed_is_not(
+    new_archive: Callable[..., Archive], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    command, told = keeper(tmp_path)
+    archive = new_archive(http={"port": 0}, alert=PROMPT | {"command": command})
+    sentinel = archive.volume / ".pacs-volume.json"
+    content = sentinel.read_bytes()
+    mounts = ExitStack()
+    request.addfinalizer(mounts.close)
+    try:
+        volume = mounts.enter_context(mounted(archive.volume))
+    except OSError as error:
+        pytest.skip(str(error))
+    mounts.callback(archive.kill)
+    sentinel.touch(mode=0o640)
+    sentinel.write_bytes(content)
+    archive.start()
+    story: list[str] = []
+
+    def tells(what: str) -> None:
+        story.append(f"{what} volume first")
+        wait_for(lambda: told_of(told) == story, f"{what} to be told", timeout_s=SOON_S)
+
+    volume.tell("fail EDQUOT write")
+    sample = write(tiny("no room"), tmp_path / "sample.dcm")
+    assert send(archive, [sample]) == {sample.sop_uid: 0xA700}
+    tells("raised")
+    volume.tell("ok")
+    tells("cleared")
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(archive.volume)], check=True)
+    tells("raised")
+    archive.pacs("storage", "set", "first", "--read-only")
+    subprocess.run(["mount", "-o", "remount,bind,rw", str(archive.volume)], check=True)
+    tells("cleared")
+    wait_for(lambda: metrics(archive)['pacs_volume_state{volume="first",state="read-only"}'] == 1, "it to be closed")
 
 
 def test_an_index_that_another_program_keeps_locked_is_not_ready(new_archive: Callable[..., Archive]) -> None:

@@ -24,9 +24,10 @@ from pacs_server.dicom.operations import (
 )
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.fates import note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
-from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds, jobs, operations, partners, site
+from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
 from pacs_server.index.tables import flags, instances, series, studies
@@ -157,7 +158,7 @@ class Operations:
         # Also what was decided before and is not any more: a hold became known that came before a deletion.
         before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
         touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
-        self._note(connection, operation.study_uid, fate)
+        note_fate(connection, operation.study_uid, fate)
         enforce(connection, self._index, touched, now)
         if operation.kind is OperationKind.PURGE:
             self._owe_spared(connection, operation, fate, now)
@@ -176,25 +177,6 @@ class Operations:
         owed = [entry(JobKind.REPLICATE, operation.study_uid, uid, name, now) for uid in wanted for name in names]
         if owed:
             connection.execute(owing(self._index), owed)
-
-    def _note(self, connection: Connection, study_uid: str, fate: StudyFate) -> None:
-        for table in (fates, holds):
-            connection.execute(delete(table).where(table.c.study_uid == study_uid))
-        if fate.hold is not None:
-            hold = fate.hold
-            told = {"study_uid": study_uid, "at": hold.at.isoformat(), "who": hold.who, "reason": hold.reason}
-            connection.execute(insert(holds).values(told | _stamp(hold)))
-        decided = fate.objects.items()
-        if rows := [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in decided]:
-            connection.execute(insert(fates), rows)
-        for sop_uid, (digest, by) in fate.choices.items():
-            of_it = choices.c.sop_uid == sop_uid
-            # The same UID may be in another study, of which something else was decided.
-            last = connection.execute(select(choices.c.counter, choices.c.site_id).where(of_it)).first()
-            if last is None or tuple(last) < by.stamp:
-                connection.execute(delete(choices).where(of_it))
-                connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **_stamp(by)))
-        _note_deposits(connection, study_uid, fate)
 
     def apply_choices(self, sop_uids: Sequence[str], now: datetime) -> None:
         """Let what was chosen under these SOP Instance UIDs be current, which came here only now.
@@ -287,26 +269,6 @@ def _sent_after(connection: Connection, deletion: Operation) -> list[Content]:
     return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
 
 
-def _note_deposits(connection: Connection, study_uid: str, fate: StudyFate) -> None:
-    """What an archive server did not give back stays noted until it has kept that anew."""
-    of_study = deposits.c.study_uid == study_uid
-    known = connection.execute(select(*deposits.c).where(of_study)).all()
-    damage = {(row.sop_uid, row.digest, row.aet, row.counter, row.site_id): row.damage for row in known}
-    connection.execute(delete(deposits).where(of_study))
-    rows = [
-        {"sop_uid": sop_uid, "digest": digest, "aet": aet, "study_uid": study_uid, "at": by.at.isoformat()}
-        | {"transaction_uid": by.deposit.transaction_uid if by.deposit else ""}
-        | {"damage": damage.get((sop_uid, digest, aet, *by.stamp)), **_stamp(by)}
-        for (sop_uid, digest), kept in fate.deposits.items()
-        for aet, by in kept.items()
-    ]
-    for row in rows:
-        here = [depositing.c[name] == row[name] for name in ("aet", "sop_uid", "digest")]
-        connection.execute(delete(depositing).where(*here))
-    if rows:
-        connection.execute(insert(deposits), rows)
-
-
 def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
     """Make all rows what the operations say, in the transaction in which the rows became others."""
     decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
@@ -332,18 +294,8 @@ def operation_row(operation: Operation) -> dict[str, Any]:
         "who": operation.who,
         "reason": operation.reason,
         "content": to_text(operation),
-        **_stamp(operation),
+        **stamp_of(operation),
     }
-
-
-def fate_row(study_uid: str, sop_uid: str, digest: str, fate: Fate, role: str, by: Operation) -> dict[str, Any]:
-    """The row that says what an operation made of an object."""
-    told = {"sop_uid": sop_uid, "digest": digest, "study_uid": study_uid, "fate": fate.value, "role": role}
-    return told | {"at": by.at.isoformat(), **_stamp(by)}
-
-
-def _stamp(operation: Operation) -> dict[str, Any]:
-    return {"counter": operation.counter, "site_id": operation.site_id}
 
 
 def site_id_of(connection: Connection) -> str:

@@ -14,9 +14,10 @@ from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.contents import MASK, bucket_of, number_of
+from pacs_server.index.fates import fate_row
 from pacs_server.index.jobs import JobKind, entry
 from pacs_server.index.objects import Arrival, Outcome, Recorded
-from pacs_server.index.operations import fate_row, operation_row
+from pacs_server.index.operations import operation_row
 from pacs_server.index.recording_rows import Patients, Rows, differing_in
 from pacs_server.index.recording_statements import RecordingStatements
 from pacs_server.index.retiring import TRASH

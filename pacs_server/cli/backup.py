@@ -150,7 +150,8 @@ def list_(invocation: Invocation, directory: Path) -> ExitCode:
     from pacs_server.service.backup import backups_in
 
     rows = (_run_row(stamp, summary, problem) for stamp, summary, problem in backups_in(directory))
-    print_rows(rows, _RUN_HEADINGS, as_json=invocation.as_json, said=("state", "verified_at"))
+    if not print_rows(rows, _RUN_HEADINGS, as_json=invocation.as_json, said=("state", "verified_at")):
+        talk(f"{directory} has no backup; is the right directory mounted there?")
     return ExitCode.DONE
 
 

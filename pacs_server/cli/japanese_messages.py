@@ -139,6 +139,8 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} 個の部分のうち {2} 個までを失う場合は {1} 通り、オブジェクトの置かれ方は {3} 通りで、多すぎて試せません。--survive の数を減らしてください",
     "{} holds no backup, but did so on {}: is it mounted? To begin anew there, on another disk, say --new":
         "{0} にバックアップがありません。{1} にはありました。マウントされていますか。別のディスクに新しく始めるには --new を付けてください",
+    "{} has no backup; is the right directory mounted there?":
+        "{0} にバックアップがありません。正しいディレクトリがマウントされていますか",
     "{} has no complete backup; is the right directory mounted there?":
         "{0} に完了したバックアップがありません。正しいディレクトリがマウントされていますか",
     "{} has no run {}; pacs backup list shows those there are":

@@ -214,6 +214,11 @@ def test_an_answer_that_nobody_reads_ends_quietly_as_of_other_programs(tmp_path)
     os.close(written)
 
 
+def test_a_place_without_a_backup_is_told_to_be_one(tmp_path, capsys):
+    assert run(["backup", "list", str(tmp_path)]) == ExitCode.DONE
+    assert capsys.readouterr().err == f"{tmp_path} has no backup; is the right directory mounted there?\n"
+
+
 def test_what_to_try_can_be_pasted_whatever_the_archive_and_its_folder_are_called(tmp_path):
     settings = Settings(aet=AeTitle("MY PACS"), data_dir=tmp_path, database="sqlite:///unused")
     _, *lines = first_steps(settings, Path("/srv/院 内's/pacs.yaml"), ("127.0.0.1", 104), ("", None)).splitlines()

@@ -73,6 +73,10 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "その 15 分後以降に pacs reconcile --repair を実行してください",
     "end it, and make it a standby: docs/operate/postgresql.md":
         "そのサーバを止め、待機系にしてください: docs/operate/postgresql.md",
+    "{} commits wait for a synchronous standby of PostgreSQL that does not answer":
+        "{0} 件のコミットが、応答しない PostgreSQL の同期待機系を待っています",
+    "start that standby, or take it out of synchronous_standby_names on the primary and reload it":
+        "その待機系を起動するか、主系の synchronous_standby_names から除いて読み直させてください",
     "correct what stands behind the ? in the URL": "URL の ? の後を直してください",
     "see that PostgreSQL runs there, that the URL names its host and port, and the firewalls between":
         "PostgreSQL が動いていること、URL のホストとポートが正しいこと、途中のファイアウォールを確かめてください",

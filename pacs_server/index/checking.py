@@ -32,6 +32,12 @@ _FLUSHING: Final = {"journal_mode": "wal", "synchronous": 2}  # of SQLite; 2 is 
 _RECORDED: Final = (patients, studies, series, instances, copies)
 # A server that takes no changes grants the locks, and refuses a change of nothing.
 _CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
+# Those that were cut off, too: they wait on, each with its connection. A standby that lives answers in milliseconds.
+_LONG_WAIT_S: Final = 5
+_WAITING_COMMITS: Final = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = current_user"
+    " AND clock_timestamp() - query_start > make_interval(secs => :wait_s)"
+)
 _PRIMARY_CODE: Final = 0xFF
 _BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
@@ -40,8 +46,8 @@ _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
 def write_nothing(index: Index) -> None:
     """Wait for the turn and take the locks of an object that is recorded, and record none.
 
-    Raises: IndexUnavailable when another program keeps the index or a table locked, its rights are not enough, or the
-    server takes no changes.
+    Raises: IndexUnavailable when another program keeps the index or a table locked, its rights are not enough, the
+    server takes no changes, or commits wait for a standby.
     """
     with index.write() as connection:
         _lock_as_recording_does(connection)
@@ -64,8 +70,17 @@ def write_once(index: Index) -> None:
 def _lock_as_recording_does(connection: Connection) -> None:
     """With SQLite a turn to write is all that it takes."""
     if connection.dialect.name == "postgresql":
+        _refuse_waiting_commits(connection)
         connection.execute(text(f"LOCK TABLE {', '.join(map(str, _RECORDED))} IN ROW EXCLUSIVE MODE"))
         connection.execute(_CHANGE_NOTHING)
+
+
+def _refuse_waiting_commits(connection: Connection) -> None:
+    if waiting := connection.execute(_WAITING_COMMITS, {"wait_s": _LONG_WAIT_S}).scalar():
+        raise IndexUnavailable(
+            f"{waiting} commits wait for a synchronous standby of PostgreSQL that does not answer",
+            "start that standby, or take it out of synchronous_standby_names on the primary and reload it",
+        )
 
 
 def differences(index: Index) -> Iterator[str]:

@@ -140,8 +140,8 @@ class Observer:
         )
 
     def _writing(self) -> None:
+        self.ask(lambda node: write_nothing(node.index))  # first, because it knows the reason
         self._intake.check()
-        self.ask(lambda node: write_nothing(node.index))
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()

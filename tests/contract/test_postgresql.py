@@ -21,7 +21,7 @@ from support.server import wait_for
 
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
-from pacs_server.index import entrance, watch
+from pacs_server.index import checking, entrance, watch
 from pacs_server.index.checking import left_behind, write_nothing, write_once
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.holdings import replace_content
@@ -241,6 +241,28 @@ def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it
         assert objects.record(arrival("1.2.3.1", volume="b")).outcome is Outcome.DUPLICATE
         (held,) = objects.known("1.2.3.1", "1.2.3").objects
         assert [copy.volume_id for copy in held.copies] == ["a", "b"]
+
+
+@pytest.mark.parametrize("tried", [write_nothing, write_once])
+def test_commits_that_wait_for_a_standby_are_told_of_as_such(
+    cluster: Cluster, url: str, tried: Callable[[Index], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_LONG_WAIT_S", 0)
+    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    with opened(url) as objects, closing(Index.open(url)) as index:
+        try:
+            cluster.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
+            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
+            waiting_backend(cluster, url)
+            with pytest.raises(IndexUnavailable, match="1 commits wait for a synchronous standby") as raised:
+                tried(index)
+            assert "synchronous_standby_names" in raised.value.remedy
+        finally:
+            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cluster.execute("SELECT pg_reload_conf()")
+        assert doing.outcome().outcome is Outcome.NEW
 
 
 def test_nobody_waits_for_ever_for_a_server_that_is_stopped(

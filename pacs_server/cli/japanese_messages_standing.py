@@ -204,6 +204,7 @@ WHY_A_PART: Final[dict[str, str]] = {
         "ボリューム {0} が時間内に応答しなかったため、処理を打ち切りました",
     "it is mounted read-only; look into the kernel log for why":
         "読み取り専用でマウントされています。理由はカーネルのログを見てください",
+    "nothing can be written: {}": "書き込めません: {0}",
     "nothing can be written: {}; make room, raise the quota, or add a volume":
         "書き込めません: {0}。空きを作るか、クォータを増やすか、ボリュームを追加してください",
     "nothing can be written: {}; look into the kernel log, and who may write there":

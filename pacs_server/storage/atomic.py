@@ -29,7 +29,7 @@ OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOE
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Readable too: a copy that is begun late takes from it what it missed.
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # What is wrong then is the way to the file, or this process: an SMB mount that connects again answers so for a moment.
 _SILENT: Final = frozenset(
     {errno.EAGAIN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
@@ -67,7 +67,7 @@ class Translated:
         """
         if isinstance(error, OSError):
             silent_or_not = VolumeSilent if error.errno in _SILENT else VolumeUnavailable
-            ours = VolumeFull if error.errno in _NO_ROOM else silent_or_not
+            ours = VolumeFull if error.errno in NO_ROOM else silent_or_not
             raise ours(f"{self._what}: {error.strerror or error}") from error
 
 

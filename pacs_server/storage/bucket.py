@@ -67,7 +67,11 @@ class Bucket:
         """Write a small object, and have it copied to another key; both go again."""
         with self._probe() as key, self._probe() as copied:
             self._s3.put(key, b"\0", is_new=True)
-            ServerCopy(self._s3, key, copied, 1).step()
+            copy = ServerCopy(self._s3, key, copied, 1)
+            try:
+                copy.step()
+            finally:
+                copy.abort()
 
     def _probe(self) -> _Probe:
         return _Probe(self._s3, self._key(PurePosixPath(f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")))

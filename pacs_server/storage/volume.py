@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from pacs_server import log
 from pacs_server.errors import VolumeFull, VolumeUnavailable
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.atomic import Translated
+from pacs_server.storage.atomic import NO_ROOM, Translated
 from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
 from pacs_server.storage.location import Location
 from pacs_server.storage.medium import Advice, Medium, Room, all_of
@@ -43,6 +43,12 @@ class Status(StrEnum):
     READ_ONLY = "read-only"
     SUSPECT = "suspect"
     OFFLINE = "offline"
+
+
+_REMEDIES: Final = {
+    Status.FULL: "make room, raise the quota, or add a volume",
+    Status.SUSPECT: "look into the kernel log, and who may write there",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,13 +242,13 @@ class Volume:
 
     def _tried(self, medium: Medium, seen: _Seen) -> _Seen:
         try:
-            with Translated("nothing can be written"):
-                medium.check_writable()
-        except VolumeFull as error:
-            return replace(seen, status=Status.FULL, reason=f"{error}; make room, raise the quota, or add a volume")
-        except VolumeUnavailable as error:
-            reason = f"{error}; look into the kernel log, and who may write there"
-            return replace(seen, status=Status.SUSPECT, reason=reason)
+            medium.check_writable()
+        except OSError as error:
+            status = Status.FULL if error.errno in NO_ROOM else Status.SUSPECT
+            return replace(seen, status=status, reason=f"nothing can be written: {error.strerror}; {_REMEDIES[status]}")
+        except VolumeUnavailable as error:  # its message ends with what to do
+            status = Status.FULL if isinstance(error, VolumeFull) else Status.SUSPECT
+            return replace(seen, status=status, reason=f"nothing can be written: {error}")
         self._is_doubted = False
         return seen
 

@@ -166,6 +166,28 @@ def test_an_object_that_the_server_does_not_take_is_not_stored_and_leaves_nothin
     assert files.content(PATH) == b"content"
 
 
+@pytest.mark.parametrize(
+    ("fault", "status", "reason"),
+    [
+        ("403 AccessDenied", Status.SUSPECT, "check the keys"),
+        ("507 InsufficientStorage", Status.FULL, "make room, or add a volume"),
+    ],
+)
+def test_a_bucket_that_takes_nothing_says_so_until_it_does(
+    alone: Placement, bucket: Volume, files: Files, s3_server: S3Server, fault: str, status: Status, reason: str
+) -> None:
+    with s3_server.failing(fault, "PUT"):
+        with pytest.raises(NotEnoughCopies):
+            alone.store(PATH, [b"content"])
+        state = bucket.check()
+        assert (state.status, state.is_readable) == (status, True)
+        assert re.fullmatch(f"nothing can be written: .*{reason}.*", state.reason)
+    with s3_server.failing(fault, "PUT", after=1):  # an object is taken, and not copied to its key
+        assert bucket.check().status is status
+    wait_until_clean(bucket, files)
+    assert bucket.check().status is Status.ONLINE
+
+
 def test_a_connection_that_is_cut_once_is_made_again_within_the_same_store(
     alone: Placement, files: Files, s3_server: S3Server
 ) -> None:

@@ -158,6 +158,7 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "パスが空です。すでにあるディレクトリか s3://BUCKET/PREFIX を指定してください",
     "'{}' is no volume name: letters, digits, '-', '_', '.', at most {}":
         "'{0}' はボリュームの名前にできません。英数字と '-'、'_'、'.' で {1} 文字までです",
+    "{} cannot be used: {}; make room there": "{0} を使えません ({1})。そこに空きを作ってください",
     "{} cannot be used: {}; check its owner and mount options":
         "{0} を使えません ({1})。所有者とマウントのオプションを確かめてください",
     "every user of this machine may write {}: look who did, and chmod o-w it, or mount it with a file_mode that says so":

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.errors import Refused, VolumeAway, VolumeUnavailable
+from pacs_server.storage.atomic import NO_ROOM
 from pacs_server.storage.location import Location, check_location
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.opening import open_medium
@@ -109,7 +110,8 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
         medium.check_writable()  # one that is mounted again has a sentinel, but perhaps another owner or options
         return read_sentinel(medium)
     except OSError as error:
-        raise Refused(f"{location} cannot be used: {error.strerror}; check its owner and mount options") from error
+        remedy = "make room there" if error.errno in NO_ROOM else "check its owner and mount options"
+        raise Refused(f"{location} cannot be used: {error.strerror}; {remedy}") from error
     except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
         raise VolumeAway(f"{location}: {error}") from error
     except VolumeUnavailable as error:

@@ -364,6 +364,19 @@ def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) 
         placement.open(copies).__enter__()
 
 
+@pytest.mark.parametrize(
+    ("fault", "remedy"), [("ENOSPC write", "make room there"), ("EROFS create", "check its owner and mount options")]
+)
+def test_a_place_where_nothing_can_be_written_is_refused_with_what_to_do(
+    forgetful: FaultyVolume, fault: str, remedy: str
+) -> None:
+    forgetful.tell(f"fail {fault}")
+    with pytest.raises(Refused, match=remedy):
+        adopt(forgetful.path, name="nas")
+    forgetful.tell("ok")
+    volume_at(forgetful.path)
+
+
 @pytest.mark.parametrize("error", ["EHOSTDOWN", "EAGAIN", "ETIMEDOUT"])
 def test_an_error_on_the_way_to_a_file_says_nothing_of_the_copy(forgetful: FaultyVolume, error: str) -> None:
     volume = volume_at(forgetful.path)

@@ -4,12 +4,14 @@ after it was killed anywhere, goes on with that; each step may be done twice.
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import IO, Final
 
 from pacs_server import log
 from pacs_server.cluster.failover import (
@@ -217,17 +219,18 @@ class Failover:
             return "none is set"
         event = "source-lost" if plan.is_source_lost else "switch"
         words = [*settings.hook, event, plan.target, plan.source]
-        try:
-            done = subprocess.run(
-                words, capture_output=True, text=True, errors="replace", check=False, timeout=settings.hook_timeout_s
-            )
-        except OSError as error:
-            raise ConfigError(f"the hook {words[0]} cannot be run: {error.strerror}; see failover.hook") from error
-        except subprocess.TimeoutExpired as error:
-            raise PeerUnreachable(f"the hook {words[0]} did not end within {settings.hook_timeout_s:g} s") from error
-        if done.returncode:
-            told = (done.stderr or done.stdout).strip()[-_MAX_TOLD:]
-            raise Refused(f"the hook {words[0]} ended with {done.returncode}{': ' if told else ''}{told}")
+        # Files and no pipes, which what a hook leaves running in the background would keep open.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as problems:
+            try:
+                done = subprocess.run(words, stdout=out, stderr=problems, check=False, timeout=settings.hook_timeout_s)
+            except OSError as error:
+                raise ConfigError(f"the hook {words[0]} cannot be run: {error.strerror}; see failover.hook") from error
+            except subprocess.TimeoutExpired as error:
+                why = f"the hook {words[0]} did not end within {settings.hook_timeout_s:g} s"
+                raise PeerUnreachable(why) from error
+            if done.returncode:
+                told = _end_of(problems) or _end_of(out)
+                raise Refused(f"the hook {words[0]} ended with {done.returncode}{': ' if told else ''}{told}")
         return ""
 
     def _try_out(self) -> None:
@@ -240,6 +243,12 @@ class Failover:
             try_out(destination, calling_aet=settings.aet, limits=settings.network)
         finally:
             self.target.forget_trial()
+
+
+def _end_of(file: IO[bytes]) -> str:
+    """The last that was written to a file."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 4 * _MAX_TOLD))
+    return file.read().decode(errors="replace").strip()[-_MAX_TOLD:]
 
 
 def lost_of(contact: Contact | None) -> Lost:

@@ -2,10 +2,13 @@
 stored to try it out.
 """
 
+import os
+import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from support.house import House
 from support.samples import SECONDARY_CAPTURE
 from support.site import NOW, Site
@@ -16,6 +19,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, new_uid, trial_object
 from pacs_server.dicom.vocabulary import STANDARD
+from pacs_server.errors import Refused
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.partners import Partner
@@ -23,6 +27,7 @@ from pacs_server.index.registry import Draining, Registry
 from pacs_server.index.retiring import forget_study
 from pacs_server.service.failover import Failover
 from pacs_server.service.role import failover_facts
+from pacs_server.settings import load
 
 
 def test_a_site_drains_since_it_was_told_first_until_it_is_told_otherwise(index: Index) -> None:
@@ -72,3 +77,32 @@ def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared
         (told,) = failover_facts(node, NOW)["partners"]
         assert (told["compared_at"], told["compared_found"]) == ("2026-11-26T03:00:00+00:00", 3)
         assert node.partners.asked_to_compare("osaka")
+
+
+def test_a_hook_may_leave_something_running_and_its_failure_is_told_in_its_words(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house, left, hook = House(tmp_path / "data", new_url()), tmp_path / "left", tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\nsleep 60 &\necho $! >> {left}\necho "$2 has no route" >&2\ntest "$1" != fail\n')
+    hook.chmod(0o755)
+    usual = house.config.read_text()
+    osaka = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", added_at=NOW)
+    plan = Plan(target="here", source="osaka", is_source_lost=True, steps=(), checks={})
+
+    def run(*words: str) -> str:
+        house.config.write_text(
+            f"{usual}\nfailover: {{hook: [{', '.join([str(hook), *words])}], hook_timeout_s: 20}}\n"
+        )
+        house.settings = load(house.config)
+        with house.node() as node:
+            if not node.partners.all():
+                node.partners.add(osaka)
+            return Failover(node, "here", is_source_lost=True)._run_hook(plan)
+
+    try:
+        assert run() == ""
+        with pytest.raises(Refused, match=r"hook ended with 1: osaka has no route$"):
+            run("fail", "osaka")
+    finally:
+        for number in left.read_text().split():
+            os.kill(int(number), signal.SIGKILL)

@@ -23,7 +23,7 @@ from pacs_server.service.role import role_lines
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
-from pacs_server.storage.volume import VolumeState
+from pacs_server.storage.volume import Status, VolumeState
 
 _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0
@@ -88,16 +88,18 @@ class PutBack:
 def _watch_volumes(
     node: Node, before: Mapping[str, VolumeState], writes: Writes, trouble: log.Recurring
 ) -> Mapping[str, VolumeState]:
-    """Look at every volume, and note how it is; the states by id. When one is back, what waits for it is tried."""
+    """Look at every volume, and note how it is; the states by id. What waits for one that is back, or takes something
+    again, is tried.
+    """
     try:
         writes.doubt(node.volumes())
         states = {volume.spec.id: volume.check() for volume in node.volumes()}
-        usable = {key for key, state in states.items() if state.is_readable}
-        if came_back := usable - {key for key, state in before.items() if state.is_readable}:
-            now = datetime.now(UTC)
-            for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
-                node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
-                node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
+        now = datetime.now(UTC)
+        came_back = _readable(states) - _readable(before)
+        for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
+            node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
+            node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
+        if came_back or _online(states) - _online(before):
             node.jobs.wake(list(JobKind), now)
     except PacsError as error:
         trouble.failed(error)
@@ -106,3 +108,11 @@ def _watch_volumes(
     if {key: state.since for key, state in states.items()} != {key: state.since for key, state in before.items()}:
         note(node.settings.data_dir, states)
     return states
+
+
+def _readable(states: Mapping[str, VolumeState]) -> set[str]:
+    return {volume_id for volume_id, state in states.items() if state.is_readable}
+
+
+def _online(states: Mapping[str, VolumeState]) -> set[str]:
+    return {volume_id for volume_id, state in states.items() if state.status is Status.ONLINE}

@@ -1,7 +1,8 @@
-"""A clock that ran days ahead and is put right while the archive serves."""
+"""What waits is tried when its reason is gone: a clock that ran days ahead, a volume that took nothing."""
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from support.house import House
 from support.server import wait_for
 
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.registry import VolumeMode
 from pacs_server.service.housekeeping import keep_house
+from pacs_server.service.standing import remembered
+from pacs_server.storage.volume import Status
 
 
 def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(
@@ -34,5 +38,28 @@ def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(
             if looks == 7:
                 wait_for(lambda: due_at() < datetime.now(UTC) + timedelta(days=1), "the job to be due")
             return looks == 8
+
+        assert keep_house(house.settings, None, lambda _: None, dict, is_stopped)
+
+
+def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house, deadline, owed = House(tmp_path / "data", new_url()), time.monotonic() + 60, False
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with house.node() as node:
+        (row,) = node.registry.volumes()
+        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+
+        def is_stopped(pause_s: float) -> bool:
+            nonlocal owed
+            assert time.monotonic() < deadline
+            time.sleep(pause_s / 20)
+            state = remembered(house.settings.data_dir).get(row.id)
+            if not owed and state is not None and state.status is Status.READ_ONLY:
+                node.jobs.owe(JobKind.SEND, tomorrow, series=[("1.2", "1.2.3")], target="NOBODY")
+                node.registry.change_volume(row)
+                owed = True
+            return owed and all(job.due_at < tomorrow for job in node.jobs.listed() if job.kind is JobKind.SEND)
 
         assert keep_house(house.settings, None, lambda _: None, dict, is_stopped)

@@ -22,7 +22,8 @@ from pacs_server.dicom.wildcards import regex_of
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
-_TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
+_DAY: Final = re.compile(r"\d{8}", re.ASCII)
+_TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-4])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _MAX_NAME_CHARACTERS: Final = 1024  # no longer name is held
 _TIME_LATEST: Final = "235959.999999"
 
@@ -163,7 +164,9 @@ def _number(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
 
 
 def _dates(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
-    return _range(attribute, values, _date_low, _date_high)
+    digits = [_OLD_DATE.sub(r"\1\2\3", value) for value in values]
+    meant = [value for value in digits if "-" in value or _is_date(value)]
+    return _range(attribute, meant, _day, _day)
 
 
 def _times(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
@@ -199,16 +202,16 @@ def _range(
     return Between(attribute, tuple(bounds), is_range) if bounds else Nothing(attribute)
 
 
-def _date_low(text: str) -> str | None:
-    digits = _OLD_DATE.sub(r"\1\2\3", text)
+def _day(text: str) -> str | None:
+    """The end of a range of dates, which need not be in the calendar: `20260231` ends February."""
+    return text if _DAY.fullmatch(text) else None
+
+
+def _is_date(digits: str) -> bool:
     try:
-        date.fromisoformat(digits)
+        return _day(digits) is not None and bool(date.fromisoformat(digits))
     except ValueError:
-        return None
-    return digits if len(digits) == 8 and digits.isdigit() else None
-
-
-_date_high = _date_low
+        return False
 
 
 def _time_low(text: str) -> str | None:

@@ -62,10 +62,18 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     assert isinstance(predicate("PatientName", "山*"), NameLike)
 
 
+def test_the_ends_of_a_range_need_not_be_in_the_calendar() -> None:
+    february, day = predicate("StudyDate", "2026.02.01-2026.02.31"), predicate("StudyTime", "0000-2400")
+    assert february == Between(BY_KEYWORD["StudyDate"], (("20260201", "20260231"),), is_range=True)
+    assert day == Between(BY_KEYWORD["StudyTime"], (("00", "240059.999999"),), is_range=True)
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
         ("StudyDate", "--"),
+        ("StudyDate", "20260231"),
+        ("StudyDate", "20260201-2026023"),
         ("StudyDate", "2020"),
         ("StudyTime", "99"),
         ("StudyInstanceUID", "1.*"),

@@ -213,6 +213,7 @@ def ingest(reception: Reception) -> Recorded:
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
         may_be_in_trash=bool(giver),
+        is_held=is_held,
         routes=() if is_trial else reception.routes,
         partners=() if is_trial else reception.partners,
         actor=reception.origin.actor or Actor(who=reception.origin.aet),

@@ -59,9 +59,9 @@ class Arrival:
 
     `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
     more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
-    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One without `copies` was sent again,
-    and is held already. `routes` may forward it, `partners` get it. `actor` tells more of who brought it than `sender`:
-    without an association it is an import, and without an actor it was found on a volume.
+    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One that `is_held` already was sent
+    again, and nothing of it was written. `routes` may forward it, `partners` get it. `actor` tells more of who brought
+    it than `sender`: without an association it is an import, and without an actor it was found on a volume.
     """
 
     description: Description
@@ -76,6 +76,7 @@ class Arrival:
     lacks_copies: bool = False
     readmission: Operation | None = None
     may_be_in_trash: bool = False
+    is_held: bool = False
     routes: tuple[str, ...] = ()
     partners: tuple[str, ...] = ()
     actor: Actor | None = None
@@ -98,7 +99,7 @@ def received(arrivals: Iterable[Arrival]) -> list[Event]:
     for one in arrivals:
         described, actor = one.description, one.actor or Actor(who=one.sender)
         kind = _kind(actor) if one.actor else EventKind.ADOPT
-        detail = actor.channel if one.copies else _held_before(actor)
+        detail = _held_before(actor) if one.is_held else actor.channel
         parts.setdefault((kind, actor, described.study_uid, detail), []).append(one)
         if one.readmission is not None:
             told.append(_event(EventKind.READMIT, actor, [described], one.received_at, one.readmission.reason))

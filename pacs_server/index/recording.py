@@ -95,7 +95,7 @@ class _Group:
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)
             return Recorded(outcome=Outcome.DUPLICATE)
-        if not arrival.copies:
+        if arrival.is_held:
             raise IndexUnavailable(_DELETED_NOW)
         is_current = all(role != "current" for _, _, role in held)
         role = "current" if is_current else arrival.role_beside_current

@@ -222,7 +222,8 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(si
     osaka.operations.record(deletion, missed=(), now=NOW)
     for one, at in ((early, before), (late, after), (handed_on, after)):
         is_handed_on = one is handed_on
-        sent = replace(one, copies=(), partners=("osaka",), may_be_in_trash=is_handed_on, received_at=at)
+        again = replace(one, copies=(), is_held=True, partners=("osaka",), received_at=at)
+        sent = replace(again, may_be_in_trash=is_handed_on)
         assert tokyo.instances.record(sent).outcome is Outcome.DUPLICATE
     tokyo.instances.record(replace(new, partners=("osaka",), received_at=after))
     first, *others = tokyo.operations.take_over(deletion, missed=(), now=NOW, readmitted=[])

@@ -190,7 +190,10 @@ class _Series:
         self._senders = {replica.item.digest: replica.sender for replica in replicas}
         rate = self._node.settings.partner.send_bytes_per_s
         renewed_at = time.monotonic()
-        for delivery in self._line.send([replica.item for replica in replicas]) if replicas else ():
+        # Each time from another one on: an object that the partner never takes keeps none of the others.
+        first = job.attempts % max(1, len(replicas))
+        items = [replica.item for replica in (*replicas[first:], *replicas[:first])]
+        for delivery in self._line.send(items) if items else ():
             yield delivery
             if time.monotonic() - renewed_at > _RENEW_AFTER_S:
                 self._node.jobs.renew(job, datetime.now(UTC), _LEASE)

@@ -269,6 +269,28 @@ def test_a_partner_that_sends_no_objects_gets_those_that_it_lacks(
         assert each.stop() == 0
 
 
+def test_an_object_that_a_partner_never_takes_keeps_none_of_its_series(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    tokyo = new_archive(aet="TOKYO", **SETTINGS)
+    osaka = new_archive(aet="OSAKA", network={"max_object_bytes": 1 << 20}, **SETTINGS)
+    for archive in (tokyo, osaka):
+        archive.pacs("tls", "init")
+        archive.start()
+    tokyo.add_peer("OSAKA", osaka.port)
+    osaka.add_peer("TOKYO", tokyo.port)
+    add(osaka, "tokyo", tokyo)
+    add(tokyo, "osaka", osaka, "--aet", "OSAKA")
+    large = write(tiny("large", InstanceNumber=1, EncapsulatedDocument=bytes(2 << 20)), tmp_path / "large.dcm")
+    others = [write(tiny(n, InstanceNumber=n), tmp_path / f"{n}.dcm") for n in (2, 3)]
+    tokyo.pacs("import", *(str(one.path) for one in (large, *others)))
+    uids = {one.sop_uid for one in others}
+    wait_for(lambda: uids <= osaka.instance_uids(), "what it takes", timeout_s=LONG_S)
+    assert osaka.instance_uids() == uids
+    for each in (tokyo, osaka):
+        assert each.stop() == 0
+
+
 def test_without_a_certificate_the_partner_port_is_not_opened_and_nothing_is_added(
     new_archive: Callable[..., Archive],
 ) -> None:

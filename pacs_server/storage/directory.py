@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree, read_fully
+from pacs_server.storage.atomic import NewFile, read_fully
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import ROOT, Entry, litter
 from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.mounts import advice, mount_of, mount_table
+from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 _PORTION: Final = 100
 _TRIAL: Final = bytes(64 << 10)  # a quota that is used up may have room for a byte

@@ -25,10 +25,11 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Recorded
 from pacs_server.index.releases import Releases, enter
 from pacs_server.index.tables import copies
-from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree
+from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.leaving import set_leaving
 from pacs_server.storage.placement import Placement
+from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 STEPS_OF_A_RELEASE = 5
 PAUSES_OF_A_STORE = 3

@@ -8,8 +8,9 @@ from stat import S_IMODE
 
 import pytest
 
-from pacs_server.storage.atomic import OPEN_DIRECTORY, NewFile, Tree
+from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
+from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 
 def pacs(*words: str, umask: int) -> None:

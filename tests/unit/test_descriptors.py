@@ -5,8 +5,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from pacs_server.storage.atomic import OPEN_DIRECTORY, Tree, read_fully
+from pacs_server.storage.atomic import read_fully
 from pacs_server.storage.descriptors import Descriptor, OpenDirectories
+from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 SERIES = PurePosixPath("2026/study/series")
 

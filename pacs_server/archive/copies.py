@@ -12,9 +12,10 @@ from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.storage.carrying import carry
+from pacs_server.storage.condition import Status
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
-from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.volume import Volume
 
 _LOOKS: Final = 3
 

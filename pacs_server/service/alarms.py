@@ -12,7 +12,7 @@ from pacs_server.service.habits import Sample, days_until_full, silence_of
 from pacs_server.service.observing import Holdings, Observer
 from pacs_server.service.present import behind_s
 from pacs_server.settings import Settings
-from pacs_server.storage.volume import CLOSED, Status
+from pacs_server.storage.condition import CLOSED, Status
 
 _AWAY: Final = (Status.OFFLINE.value, Status.SUSPECT.value, Status.FULL.value, Status.READ_ONLY.value)
 # The audit trail is signed once a day.

@@ -12,7 +12,7 @@ from pacs_server.service.alarms import Alarm
 from pacs_server.service.board import Board
 from pacs_server.service.observing import Holdings, Observer
 from pacs_server.service.present import behind_s
-from pacs_server.storage.volume import Status
+from pacs_server.storage.condition import Status
 
 Told = tuple[Family, Mapping[Labels, Numbers]]
 

@@ -23,7 +23,7 @@ from pacs_server.service.role import role_lines
 from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
-from pacs_server.storage.volume import Status, VolumeState
+from pacs_server.storage.condition import Status, VolumeState
 
 _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pacs_server import log
-from pacs_server.storage.volume import Status, VolumeState
+from pacs_server.storage.condition import Status, VolumeState
 
 
 def remembered(data_dir: Path) -> dict[str, VolumeState]:

@@ -14,8 +14,8 @@ from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Sit
 from pacs_server.errors import Refused
 from pacs_server.index.nodes import SiteNode
 from pacs_server.service.assemble import Node
+from pacs_server.storage.condition import Status
 from pacs_server.storage.mounts import footing_of, mount_of, mount_table
-from pacs_server.storage.volume import Status
 
 Spread = Mapping[frozenset[str], int]
 

@@ -20,7 +20,8 @@ from pacs_server.index.tier_rules import TierRule
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.leaving import release_volume
-from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.condition import Status
+from pacs_server.storage.volume import Volume
 
 _LEASE: Final = timedelta(minutes=5)
 # After everything was moved, the rules are looked at again when so much time has passed.

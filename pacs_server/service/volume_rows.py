@@ -9,8 +9,8 @@ from pathlib import Path
 from pacs_server.index.registry import MANY_DAMAGED, VolumeMode, VolumeRow
 from pacs_server.service.locks import has_served
 from pacs_server.settings import Settings
+from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.location import Location, location_of
-from pacs_server.storage.volume import VolumeSpec
 
 
 def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:

@@ -16,13 +16,14 @@ import blake3
 
 from pacs_server.errors import CopyUnreadable, Undecodable, UnknownName, VolumeUnavailable
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.layout import ROOT
 from pacs_server.storage.location import Location
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 INDEX: Final = "index.db"
 SETTINGS: Final = "pacs.yaml"

@@ -15,9 +15,10 @@ from typing import Final, Protocol, TypeVar
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
+from pacs_server.storage.condition import Status
 from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
 from pacs_server.storage.streaming import ObjectStream
-from pacs_server.storage.volume import Status, Volume
+from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyInProgress, CopyPlace, patience_s, succeeds, too_few
 
 _TIERS: Final = {"hot": 0, "warm": 1, "cold": 2}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Final, TypeVar
@@ -16,9 +15,9 @@ from pacs_server import log
 from pacs_server.errors import VolumeFull, VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import NO_ROOM, Translated
+from pacs_server.storage.condition import EMPTIED, Seen, Status, VolumeSpec, VolumeState, judged, reserve_of
 from pacs_server.storage.layout import QUARANTINE, ROOT, Entry, FoundFile, checkpoint_files, operation_files, walk
-from pacs_server.storage.location import Location
-from pacs_server.storage.medium import Advice, Medium, Room, all_of
+from pacs_server.storage.medium import Advice, Medium, all_of
 from pacs_server.storage.opening import open_medium
 from pacs_server.storage.sentinel import hold, read_sentinel
 from pacs_server.storage.threads import Attempt, Overdue, Task, Threads, Work
@@ -27,75 +26,12 @@ Answer = TypeVar("Answer")
 
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
-_LEAST_RESERVE_BYTES: Final = 1 << 20
-CLOSED: Final = "an admin set it so"
-_EMPTIED: Final = "an admin has it emptied"
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
-
-
-class Status(StrEnum):
-    """What can be done with a volume."""
-
-    ONLINE = "online"
-    FULL = "full"
-    DRAINING = "draining"
-    READ_ONLY = "read-only"
-    SUSPECT = "suspect"
-    OFFLINE = "offline"
-
-
 _REMEDIES: Final = {
     Status.FULL: "make room, raise the quota, or add a volume",
     Status.SUSPECT: "look into the kernel log, and who may write there",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeSpec:
-    """What the site has decided about a volume. `domain` names what fails together with it. One without an `id` is read
-    whatever its sentinel says, if it has any.
-
-    Nothing new is written to one that `is_draining` or `is_closed`, or of which more than `high_water` percent is used.
-    Rules that make room on it stop at `low_water` percent. It `is_distrusted` when too many of its copies were found
-    damaged.
-    """
-
-    id: str
-    name: str
-    path: Location
-    tier: str
-    domain: str
-    is_draining: bool = False
-    is_closed: bool = False
-    high_water: int = 100
-    low_water: int = 100
-    is_distrusted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeState:
-    """How a volume is, why, and since when; sizes in bytes as last seen, None when it tells none.
-
-    `is_readable` tells whether its files can be read. That is so unless it is offline or does not answer; one that is
-    suspect because of many damaged copies is read, after those that nothing is known against.
-    """
-
-    status: Status
-    is_readable: bool
-    reason: str
-    since: datetime
-    free_bytes: int | None = None
-    total_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    status: Status
-    is_readable: bool = True
-    reason: str = ""
-    free_bytes: int | None = None
-    total_bytes: int | None = None
 
 
 class Volume:
@@ -117,7 +53,7 @@ class Volume:
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
         self._changing = threading.Lock()
-        self._probe: Task[_Seen] | None = None
+        self._probe: Task[Seen] | None = None
 
     @property
     def state(self) -> VolumeState:
@@ -156,7 +92,7 @@ class Volume:
         try:
             return self._threads.wait(task, at_most_s)
         except Overdue as overdue:
-            self._take(_Seen(status=Status.SUSPECT, is_readable=False, reason=str(overdue)))
+            self._take(Seen(status=Status.SUSPECT, is_readable=False, reason=str(overdue)))
             raise
 
     def run(self, work: Work[Answer]) -> Answer:
@@ -190,26 +126,26 @@ class Volume:
                 self._leftovers.append(path)
                 raise
 
-    def _look_within_deadline(self) -> _Seen:
+    def _look_within_deadline(self) -> Seen:
         if self._probe is not None and not self._probe.is_over:
             reason = "it does not answer; is its server or disk alive?"
-            return _Seen(status=Status.SUSPECT, is_readable=False, reason=reason)
+            return Seen(status=Status.SUSPECT, is_readable=False, reason=reason)
         thorough = self._is_doubted or self._threads.stuck > 0
         try:
             self._probe = self._threads.start(partial(self._look, thorough), _PROBE_TIMEOUT_S, is_probe=True)
             seen = self._threads.wait(self._probe)
         except VolumeUnavailable as error:
-            return _Seen(status=Status.SUSPECT, is_readable=False, reason=str(error))
+            return Seen(status=Status.SUSPECT, is_readable=False, reason=str(error))
         if thorough and seen.is_readable:
             self._threads.excuse_stuck()
         return seen
 
-    def _take(self, seen: _Seen) -> None:
+    def _take(self, seen: Seen) -> None:
         with self._changing:
             before, self._remembered = self._remembered or self._state, None
             reason = seen.reason
             if self.spec.is_draining and seen.status is not Status.DRAINING:
-                reason = f"{_EMPTIED}; {reason}" if reason else _EMPTIED
+                reason = f"{EMPTIED}; {reason}" if reason else EMPTIED
             is_same = (before.status, before.is_readable) == (seen.status, seen.is_readable)
             self._state = VolumeState(
                 status=seen.status,
@@ -224,23 +160,23 @@ class Volume:
             tell = log.info if seen.status is Status.ONLINE else log.warning
             tell("volume", name=self.spec.name, status=seen.status, reason=seen.reason or None)
 
-    def _look(self, thorough: bool, _: Attempt) -> _Seen:
+    def _look(self, thorough: bool, _: Attempt) -> Seen:
         try:
             medium = self._current_medium()
             self._identify(medium)
             if medium is not self._medium and self.spec.id:
                 hold(medium)
-            seen = self._judge(medium.room())
+            seen = judged(self.spec, medium.room(), self._reserve_bytes)
             if thorough and seen.status is Status.ONLINE:
                 seen = self._tried(medium, seen)
         except (OSError, VolumeUnavailable) as error:
             self._medium = None
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            return _Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
+            return Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
         self._medium = medium
         return seen
 
-    def _tried(self, medium: Medium, seen: _Seen) -> _Seen:
+    def _tried(self, medium: Medium, seen: Seen) -> Seen:
         try:
             medium.check_writable()
         except OSError as error:
@@ -270,42 +206,7 @@ class Volume:
         if free is None or total is None:
             return True
         free -= size_bytes
-        return free >= self._reserve(total) and 100 * (total - free) <= self.spec.high_water * total
-
-    def _reserve(self, total_bytes: int) -> int:
-        # A small volume keeps a twentieth of itself, so that the reserve never is all of it; and where none is wished,
-        # what has no room for an object is full all the same.
-        return min(max(self._reserve_bytes, _LEAST_RESERVE_BYTES), total_bytes // 20)
-
-    def _judge(self, room: Room) -> _Seen:
-        status, reason = Status.ONLINE, ""
-        if room.is_read_only:
-            status, reason = Status.READ_ONLY, "it is mounted read-only; look into the kernel log for why"
-        elif self.spec.is_draining:
-            status, reason = Status.DRAINING, _EMPTIED
-        elif self.spec.is_closed:
-            status, reason = Status.READ_ONLY, CLOSED
-        elif self.spec.is_distrusted:
-            status = Status.SUSPECT
-            reason = (
-                "many damaged copies were found on it in one day: check the disk, then "
-                f"pacs storage set {self.spec.name} --trust"
-            )
-        elif reason := self._fullness(room):
-            status = Status.FULL
-        return _Seen(status=status, reason=reason, free_bytes=room.free_bytes, total_bytes=room.total_bytes)
-
-    def _fullness(self, room: Room) -> str:
-        """Why it counts as full; empty when it does not, or tells no room."""
-        free, total = room.free_bytes, room.total_bytes
-        if free is None or total is None:
-            return ""
-        reserve = self._reserve(total)
-        if total and 100 * (total - free) > self.spec.high_water * total:
-            return f"more than its high-water mark of {self.spec.high_water} % is used; make room or add a volume"
-        if free < reserve:
-            return f"{free >> 20} MiB are free and {reserve >> 20} MiB are kept in reserve; make room or add a volume"
-        return "" if room.has_inodes else "no inodes are left; make room or add a volume"
+        return free >= reserve_of(total, self._reserve_bytes) and 100 * (total - free) <= self.spec.high_water * total
 
     def walk(self, since: date | None = None, *, below: PurePosixPath = _TOP) -> Iterator[FoundFile]:
         """Every object's file of the volume by day, of `since` and later, or of those that lie `below` a directory.

@@ -34,6 +34,7 @@ from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeA
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import s3, uploading
 from pacs_server.storage.atomic import NewFile
+from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import object_path
 from pacs_server.storage.location import BucketAddress, fail_together, location_of
 from pacs_server.storage.medium import UnfinishedFile
@@ -41,7 +42,7 @@ from pacs_server.storage.mounts import footing_of
 from pacs_server.storage.opening import open_medium
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt, place_at
-from pacs_server.storage.volume import Status, Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyPlace
 
 LIMITS, QUICK = StorageLimits(), StorageLimits(write_timeout_s=2)

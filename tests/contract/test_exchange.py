@@ -53,8 +53,9 @@ from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.registry import Peer, Registry
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

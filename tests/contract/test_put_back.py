@@ -14,7 +14,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import VolumeMode
 from pacs_server.service.housekeeping import keep_house
 from pacs_server.service.standing import remembered
-from pacs_server.storage.volume import Status
+from pacs_server.storage.condition import Status
 
 
 def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(

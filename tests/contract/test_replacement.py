@@ -18,11 +18,12 @@ from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import NotEnoughCopies
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.streaming import ObjectStream
-from pacs_server.storage.volume import Status, Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 TIMEOUT_S, HANG_S = (10.0, 20.0) if LONG else (2.0, 4.0)
 DAY = date(2026, 1, 2)

@@ -21,12 +21,13 @@ from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
 from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Status, Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 Answer = TypeVar("Answer")
 

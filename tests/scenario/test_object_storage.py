@@ -13,8 +13,9 @@ from support.server import LONG, Archive, wait_for
 
 from pacs_server.errors import PacsError
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.location import BucketAddress
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 

@@ -21,9 +21,10 @@ from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.location import BucketAddress
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Status, Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

@@ -20,9 +20,10 @@ from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.spread import CopySpread
 from pacs_server.settings import StorageLimits
+from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.volume import Volume
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=1)

@@ -10,7 +10,8 @@ from pacs_server.errors import IndexUnavailable
 from pacs_server.metrics import Totals
 from pacs_server.service.intake import Intake, Writes
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.volume import Volume, VolumeSpec
+from pacs_server.storage.condition import VolumeSpec
+from pacs_server.storage.volume import Volume
 
 
 class Counted:

@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 import traceback
-from pathlib import Path
 
 import click
 from click.shell_completion import shell_complete
@@ -118,11 +117,10 @@ ae.ae.add_command(approve.approve)
 
 def main() -> None:
     """Run `pacs` and end the process with the exit code of what happened."""
-    _open_closed_streams()
+    open_closed_streams()  # before anything else is opened, which would get their numbers
     # What any command makes may hold data of patients, index.db above all, which SQLite makes by itself: others than
     # the owner and its group get nothing of it, nor of what a process makes that is started here.
     os.umask(os.umask(_NOTHING_FOR_OTHERS) | _NOTHING_FOR_OTHERS)
-    open_closed_streams()  # before anything else is opened, which would get their numbers
     gc.set_threshold(_COLLECTED_AFTER)
     # The codec processes, which need numpy, are Pythons of their own.
     for unused in UNUSED:
@@ -139,18 +137,6 @@ def main() -> None:
             why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
             talk(f"pacs: could not write: {why}; make room, and see what was done before you ask again")
     sys.exit(code)
-
-
-def _open_closed_streams() -> None:
-    """Let a standard stream that was closed (`>&-`) lead to nowhere. Else the next file or socket has its number, and
-    what a program that is started here prints goes there.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            # It gets the lowest number that is free, which is that of the stream.
-            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
-            os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
 
 
 def run(arguments: list[str]) -> int:

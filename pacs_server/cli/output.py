@@ -113,10 +113,14 @@ def _print(text: str, *, is_work: bool, ends_line: bool = True) -> None:
 
 
 def open_closed_streams() -> None:
-    """Give what the caller closed (`>&-`) to nowhere, as `>/dev/null` does; Python has no stream there."""
+    """Let a standard stream that was closed (`>&-`) lead to nowhere, as `>/dev/null` does. Python has none there; the
+    next file or socket would have its number, and get what a program prints that is started here.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is that of the stream
+            os.set_inheritable(opened, True)
+            setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8"))
 
 
 def leave_unread() -> None:

@@ -242,18 +242,6 @@ def test_an_answer_that_finds_no_room_is_told_in_a_line():
     assert done.stderr.count("\n") == 1
 
 
-def test_output_that_is_closed_goes_nowhere(tmp_path):
-    def closing(streams: str, *words: str) -> tuple[int, str, str]:
-        command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "pacs_server", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
-
-    assert closing(">&-", "ae", "--help") == (0, "", "")
-    assert closing("<&- >&- 2>&-", "init", "--data", str(tmp_path / "data")) == (0, "", "")
-    (tmp_path / "none").mkdir()
-    imported = closing("2>&-", "-c", str(tmp_path / "data" / "pacs.yaml"), "import", "--json", str(tmp_path / "none"))
-    assert imported == (0, "[]\n", "")
-
 
 def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys):
     assert run(["init", "--data", "data"]) == 0

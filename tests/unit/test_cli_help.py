@@ -242,7 +242,6 @@ def test_an_answer_that_finds_no_room_is_told_in_a_line():
     assert done.stderr.count("\n") == 1
 
 
-
 def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys):
     assert run(["init", "--data", "data"]) == 0
     closed = str(tmp_path / ("n" * 300))  # as is a folder without the right to enter it, but for root too

@@ -199,10 +199,17 @@ class Watched:
         after = self.rows()
         if not case.has_rows and case.stored == 0:
             assert after == rows, f"{case.name}: rows are left over: {rows} {after}"
-        # A file that was begun is closed before it is removed, by a thread of its volume.
-        with suppress(AssertionError):
-            wait_for(lambda: not self._new(listing)[1], "what was begun to be removed", timeout_s=SETTLE_S)
         objects, others = self._new(listing)
+
+        def is_removed() -> bool:
+            nonlocal objects, others
+            objects, others = self._new(listing)
+            return not others
+
+        # A file that was begun is closed before it is removed, by a thread of its volume. A volume that failed is tried
+        # once a second, in each process, with a file that goes again.
+        with suppress(AssertionError):
+            wait_for(is_removed, "what was begun to be removed", timeout_s=SETTLE_S)
         assert not others, f"{case.name}: these were written: {others}"
         assert len(objects) == after["copies"] - rows["copies"], f"{case.name}: {objects}"
         if case.stored is not None:

@@ -86,7 +86,7 @@ PLACES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "nothing there": (lambda aside, _: aside / "missing", "make or mount it first"),
     "a file": (lambda aside, _: (aside / "file").touch() or aside / "file", "not a directory"),
     "not empty": (lambda aside, _: _with_a_file(aside / "full"), "not empty"),
-    "nothing": (lambda _, __: "", "not"),
+    "nothing": (lambda _, __: "", "the path is empty"),
     "a NUL": (lambda _, __: "/tmp/a\nb", "not a directory"),
     "a bucket with ..": (lambda _, __: "s3://bucket/../x", "prefix"),
 }  # fmt: skip

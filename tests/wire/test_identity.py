@@ -85,7 +85,9 @@ def is_rejected(done: Finished) -> bool:
 
 
 def logins(archive: Archive, person: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = archive.report("audit", "report", "--event", "login", "--person", person)
+    found: list[dict[str, Any]] = archive.report(
+        "audit", "report", "--event", "login", *(["--person", person] if person else [])
+    )
     return found
 
 

@@ -21,6 +21,7 @@ from support.server import Archive, children, lives, wait_for
 from pacs_server.index.operations import Operations
 from pacs_server.index.schema import open_current
 from pacs_server.settings import TlsFiles
+from pacs_server.storage.sentinel import SENTINEL_NAME
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -183,6 +184,8 @@ def test_a_copy_of_an_archive_is_refused_as_its_partner(new_archive: Callable[..
     with closing(open_current(f"sqlite:///{one.data}/index.db")) as index:
         Operations(index).site_id()
     shutil.copy(one.data / "index.db", copy.data / "index.db")
+    shutil.copy(one.volume / SENTINEL_NAME, copy.volume)
+    copy.pacs("storage", "set", "first", "--path", str(copy.volume))
     for each in (one, copy):
         each.pacs("tls", "init")
         each.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import psycopg2
@@ -53,7 +53,7 @@ class Entrance:
     """
 
     def __init__(self) -> None:
-        self.leave: Callable[[], object] = lambda: None  # the connections that are there, for those to a newer server
+        self._generation = 0  # of connections; each time a server is left for a newer one another begins
         self._shut_until = self._silent_until = self._looked_at = -math.inf
         self._dsn = ""
         self._taken: _Server | None = None
@@ -67,7 +67,7 @@ class Entrance:
 
         Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
         """
-        self._dsn, began = dsn, time.monotonic()
+        self._dsn, began, generation = dsn, time.monotonic(), self._generation
         if began < self._shut_until:
             raise psycopg2.OperationalError("the server did not answer a moment ago")
         try:
@@ -76,14 +76,19 @@ class Entrance:
             if time.monotonic() - began > _WAITED_S:
                 self._shut_until = time.monotonic() + _SHUT_S
             raise
-        connection.entrance = self
+        connection.entrance, connection.generation = self, generation
         return connection
+
+    def has_left(self, connection: WatchedConnection) -> bool:
+        """Whether a connection leads to a server that was left for a newer one; looks now and then for such a one."""
+        self._look_again()
+        return connection.generation != self._generation
 
     def was_silent(self) -> None:
         """A server left a question unanswered: who connects in the next moments does not wait as long once more."""
         self._silent_until = time.monotonic() + _SHUT_S
 
-    def look_again(self) -> None:
+    def _look_again(self) -> None:
         """Leave the server that was taken where another one was promoted meanwhile: this machine may have stood still
         together with it. Who calls waits for nothing.
         """
@@ -99,7 +104,7 @@ class Entrance:
             connection.close()
         if any(one.number > self._newest.get(one.cluster, one.number) for one in told.values()):
             self._taken = None
-            self.leave()
+            self._generation += 1
         else:
             self._tell(told)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
 
@@ -89,9 +90,14 @@ def postgresql_engine(url: URL) -> Engine:
         },
     )
     event.listen(engine, "connect", _flush_commits)
-    event.listen(engine, "checkout", lambda *_: entrance.look_again())
-    entrance.leave = engine.dispose
+    event.listen(engine, "checkout", _refuse_left)
     return engine
+
+
+def _refuse_left(connection: Any, *_: object) -> None:
+    """Have the pool close a connection to a server that was left for a newer one, and make another in its place."""
+    if connection.entrance.has_left(connection):
+        raise DisconnectionError("another server was promoted")
 
 
 def _flush_commits(connection: Any, _: object) -> None:

@@ -69,6 +69,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
     """A connection of psycopg2 whose statements are watched."""
 
     entrance: Any = None  # through which it was made
+    generation = 0
     _was_cut = False
     _is_in_haste = True
 

@@ -58,6 +58,7 @@ class Entrance:
         self._dsn = ""
         self._taken: _Server | None = None
         self._newest: dict[int, str] = {}  # the greatest number of a timeline, by cluster
+        self._learning = threading.Lock()
         self._passed_over: set[str] = set()
         self.timeline = _UNKNOWN  # that of the server that was taken last
 
@@ -102,10 +103,14 @@ class Entrance:
         told = {server: _timeline_of(connection) for server, connection in met.items()}
         for connection in met.values():
             connection.close()
-        if any(one.number > self._newest.get(one.cluster, one.number) for one in told.values()):
-            self._taken = None
-            self._generation += 1
-        else:
+        with self._learning:  # whoever sees a promotion first leaves for it, and nobody once more
+            newer = [one for one in told.values() if one.number > self._newest.get(one.cluster, one.number)]
+            for one in sorted(newer):
+                self._newest[one.cluster] = one.number
+            if newer:
+                self._taken = None
+                self._generation += 1
+        if not newer:
             self._tell(told)
 
     def _met(

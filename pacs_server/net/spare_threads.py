@@ -7,7 +7,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
-_STACK_BYTES: Final = 512 * 1024
+# Python 3.13 counts to 10,000 before it refuses what a peer nests too deep, for which json takes 1.3 MB of stack.
+_STACK_BYTES: Final = 2 << 20
 _MAX_SPARE: Final = 8
 _SPARE_S: Final = 10.0
 

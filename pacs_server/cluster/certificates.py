@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pacs_server.errors import ConfigError, Refused
 from pacs_server.net.tls import fingerprint_of
+from pacs_server.ownership import give_to_owner, make_folder
 from pacs_server.settings import TlsFiles
 
 AUTHORITY_DAYS: Final = 3_650
@@ -64,7 +65,7 @@ def make(files: TlsFiles, names: Sequence[str], *, days: int, now: datetime) -> 
     read or written.
     """
     try:
-        files.ca_key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(files.ca_key.parent, 0o700)
         written: list[Path] = []
         if not files.ca.exists():
             _write_pair(files.ca, files.ca_key, *_authority(names[0], now))
@@ -217,11 +218,12 @@ def write_whole(path: Path, text: bytes, mode: int) -> None:
 
     Raises: OSError.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent, 0o700)
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        give_to_owner(descriptor, path.parent)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.errors import CopyUnknown
+from pacs_server.ownership import make_folder
 
 _PIECE_BYTES: Final = 1 << 20
 _DIGEST_BYTES: Final = 64
@@ -72,7 +73,7 @@ class Cache:
         path = self._path(digest, transfer_syntax)
         unfinished = self._directory / f"{secrets.token_hex(8)}{_UNFINISHED}"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_folder(self._directory)
             self._refuse_beyond(0)
             file = unfinished.open("w+b")
         except OSError as error:

@@ -18,6 +18,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.sqlite import is_locked, kept_locked
+from pacs_server.ownership import make_file
 
 _MOST_KEPT: Final = 16
 # Where somebody has waited in vain for another program, nobody else does for so long, of whatever process.
@@ -110,7 +111,8 @@ class WritingAlone:
         """
         path = self._path.with_name(self._path.name + ".lock")
         try:
-            return FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            make_file(path)
+            return FileIO(path, "r+")
         except OSError as error:
             raise IndexUnavailable(
                 f"the index {self._path} cannot be written to: {path.name}: {error.strerror}",

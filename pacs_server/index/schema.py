@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
@@ -11,7 +12,10 @@ from pacs_server.errors import PacsError, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.postgresql import WAIT_LITTLE_FOR_TABLES, refuse_unfit
 from pacs_server.index.sqlite import copy_sqlite
+from pacs_server.ownership import make_file
 from pacs_server.settings import shown_url
+
+_AS_SQLITE: Final = 0o644
 
 
 def _migrations() -> Path:
@@ -110,6 +114,9 @@ def upgrade(url: str) -> bool:
     Raises: SchemaMismatch when it is that of a newer release; ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
+        if (path := index.database_path) is not None:
+            with suppress(OSError):  # SQLite says what hinders it
+                make_file(path, _AS_SQLITE)
         if _revision_if_fit(index) == head():
             return False
         with index.write_alone() as connection:
@@ -118,7 +125,7 @@ def upgrade(url: str) -> bool:
                 return False
             if found is not None and not knows(found):
                 raise mismatch(url, found)
-            if (path := index.database_path) is None:
+            if path is None:
                 connection.exec_driver_sql(WAIT_LITTLE_FOR_TABLES)
             elif found is not None:
                 copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))

@@ -29,6 +29,7 @@ from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
 from pacs_server.index.schema import current, head, knows, open_current, upgrade
 from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
+from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.checkpoints import put_key_aside
 from pacs_server.service.locks import backup_lock, instance_lock
@@ -303,6 +304,7 @@ def _prepare(directory: BackupDirectory, summary: Summary, there: Present, prepa
 
     try:
         discard(prepared)
+        make_file(prepared)
         directory.fetch(part(summary.stamp, INDEX), prepared, summary.digests[INDEX])
     except OSError as error:
         raise Refused(f"{prepared} cannot be written: {error.strerror}; make room there") from error

@@ -12,6 +12,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.schema import current, open_current, upgrade
+from pacs_server.ownership import make_folder
 from pacs_server.service.volume_rows import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt, place_at
@@ -76,7 +77,7 @@ def _refuse_no_text(data_dir: Path) -> None:
 
 def _add_first_volume(settings: Settings, path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     except OSError as error:
         raise Refused(f"{path} cannot be made: {error.strerror}; choose another --data") from error
     path = path.resolve()

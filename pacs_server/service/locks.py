@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pacs_server.errors import Busy, ConfigError
+from pacs_server.ownership import make_file
 
 _PATIENCE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.05
@@ -82,6 +83,7 @@ def _server(data_dir: Path) -> Path:
 @contextmanager
 def _alone(path: Path, refusal: str, *, patience_s: float = 0.0) -> Iterator[None]:
     try:
+        make_file(path)
         file = path.open("a")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; is data_dir right, and there?") from error

@@ -17,6 +17,7 @@ from pacs_server.archive.tiering import Moved, PlannedSeries, Room, bytes_to_los
 from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.tier_rules import TierRule
+from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.leaving import release_volume
@@ -108,7 +109,9 @@ def _of_tier(node: Node, tier: str) -> list[Volume]:
 @contextmanager
 def moving_alone(node: Node) -> Iterator[None]:
     """Keep other processes of this node from moving at the same time. Raises: Busy when one does."""
-    with (node.settings.data_dir / "tier.lock").open("a") as file:
+    path = node.settings.data_dir / "tier.lock"
+    make_file(path)
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pacs_server.cluster.failover import Unfinished, unfinished_of
 from pacs_server.errors import ConfigError
+from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 
 _FILE: Final = "failover.json"
@@ -38,6 +39,7 @@ def note(node: Node, noted: Unfinished) -> None:
     path = _path(node)
     partial = path.with_suffix(".part")
     with _written(path):
+        make_file(partial)
         with partial.open("w", encoding="utf-8") as file:
             json.dump(noted.facts(), file)
             file.flush()

@@ -17,9 +17,10 @@ from typing import Final, Self
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
+from pacs_server.ownership import give_to_owner
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
-from pacs_server.storage.tree import OPEN_FILE, Tree, give_to_owner
+from pacs_server.storage.tree import OPEN_FILE, Tree
 
 # Readable too: a copy that is begun late takes from it what it missed.
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import blake3
 
 from pacs_server.errors import CopyUnreadable, Undecodable, UnknownName, VolumeUnavailable
+from pacs_server.ownership import make_folder
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.layout import ROOT
@@ -180,7 +181,7 @@ class BackupDirectory:
         folder = self.path / path.parent
 
         def close(_: Medium) -> None:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder, 0o700)
 
         def close_file(_: Medium) -> None:
             with suppress(PermissionError):

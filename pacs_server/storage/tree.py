@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
+from pacs_server.ownership import give_to_owner
 from pacs_server.storage.descriptors import REMOVED, Descriptor, OpenDirectories
 
 Answer = TypeVar("Answer")
@@ -169,15 +170,3 @@ def _enter(parent: Descriptor, name: str) -> Descriptor:
     opened = Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=parent.number))
     give_to_owner(opened.number, parent.number)
     return opened
-
-
-def give_to_owner(made: int, directory: int) -> None:
-    """Let what root makes belong to whom the directory belongs: a server that is another user, beside which root runs
-    `pacs`, has to read it and to write into it.
-    """
-    if os.geteuid() != 0:
-        return
-    owner = os.fstat(directory)
-    if (owner.st_uid, owner.st_gid) != (0, 0):
-        with suppress(OSError):  # on NFS root may be nobody
-            os.fchown(made, owner.st_uid, owner.st_gid)

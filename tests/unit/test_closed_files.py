@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from shutil import rmtree
 from stat import S_IMODE
 
 import pytest
 
+from pacs_server.service.locks import backup_lock
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
@@ -47,3 +49,31 @@ def test_what_root_stores_belongs_to_the_owner_of_the_volume(tmp_path: Path) -> 
         file.finish("one.dcm")
     made = [path.stat() for path in tmp_path.rglob("*")]
     assert [(one.st_uid, one.st_gid) for one in made] == [(4711, 4712)] * 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_what_root_makes_in_a_data_directory_belongs_to_the_owner_of_that(tmp_path: Path) -> None:
+    data, backup = tmp_path / "data", tmp_path / "backup"
+    data.mkdir()
+    os.chown(data, 4711, 4712)
+    pacs("init", "--data", str(data), "--port", "0", umask=0o022)
+    pacs("-c", str(data / "pacs.yaml"), "tls", "init", "--name", "pacs1", umask=0o022)
+    pacs("-c", str(data / "pacs.yaml"), "tier", "run", "--yes", umask=0o022)
+    pacs("-c", str(data / "pacs.yaml"), "backup", "run", "--to", str(backup), umask=0o022)
+    rmtree(data / "tls")
+    pacs("-c", str(data / "pacs.yaml"), "restore-backup", str(backup), "--yes", umask=0o022)
+    made = {path.relative_to(data).as_posix(): path.stat() for path in data.rglob("*")}
+    assert made.keys() >= {"pacs.yaml", "index.db", "backup.lock", "tier.lock", "serve.lock", "tls/ca.key", "volumes"}
+    assert {name for name, one in made.items() if (one.st_uid, one.st_gid) != (4711, 4712)} == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_root_gives_nobody_what_was_there_before(tmp_path: Path) -> None:
+    shadow, data = tmp_path / "shadow", tmp_path / "data"
+    shadow.touch()
+    data.mkdir()
+    os.chown(data, 4711, 4712)
+    (data / "backup.lock").symlink_to(shadow)
+    with backup_lock(data):
+        pass
+    assert (shadow.stat().st_uid, shadow.stat().st_gid) == (0, 0)

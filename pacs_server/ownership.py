@@ -1,0 +1,44 @@
+"""Whose the files are that are made: those that root makes beside a server of another user belong to that user."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def give_to_owner(made: int, directory: int | Path) -> None:
+    """Let what root makes, and has open, belong to whom the directory belongs: a server that is another user, beside
+    which root runs `pacs`, has to read it and to write into it.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = directory.stat() if isinstance(directory, Path) else os.fstat(directory)
+    if (owner.st_uid, owner.st_gid) != (0, 0):
+        with suppress(OSError):  # on NFS root may be nobody
+            os.fchown(made, owner.st_uid, owner.st_gid)
+
+
+def make_file(path: Path, mode: int = 0o666) -> None:
+    """Make an empty file for the owner of its folder, where there is none: one that is there may be a link of somebody
+    to what is not theirs. Raises: OSError.
+    """
+    with suppress(FileExistsError):
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            give_to_owner(made, path.parent)
+        finally:
+            os.close(made)
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder for the owner of the one that it is in, and those above it, unless it is there. Raises: OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode, exist_ok=True)
+    made = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        give_to_owner(made, path.parent)
+    finally:
+        os.close(made)

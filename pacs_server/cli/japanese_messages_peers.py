@@ -199,6 +199,8 @@ CAUSES: Final[dict[str, str]] = {
         "{0} が応答しません ({1})。alert.webhook.url が正しいこと、相手が動いていること、途中のファイアウォールを確かめてください",
     "{} answers {} {}: look into its log, or correct alert.webhook.url":
         "{0} は {1} {2} と答えました。相手のログを見るか、alert.webhook.url を直してください",
+    "{} takes a user and a password of ASCII letters alone: choose such ones":
+        "{0} の利用者名とパスワードは ASCII 文字だけです。そのようなものにしてください",
     "{} does not take the mail: {}": "{0} がメールを受け取りません: {1}",
     "{} cannot be run: {}": "{0} を実行できません: {1}",
     "{} did not end within {} s": "{0} が {1} 秒以内に終わりませんでした",

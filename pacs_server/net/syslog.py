@@ -65,7 +65,10 @@ def send_over_tls(
                 secured.sendall(framed)
                 secured.unwrap()
         except ssl.SSLEOFError as error:
-            raise PeerAborted(f"{named} closed the connection without saying that it has read everything") from error
+            raise PeerAborted(
+                f"{named} closed the connection without saying that it has read everything (RFC 5425 section 4.4): of "
+                "rsyslog take the driver ossl, which does"
+            ) from error
         except ssl.SSLError as error:
             raise PeerRejected(f"{named} and this node do not come together over TLS: {error}") from error
         except TimeoutError as error:

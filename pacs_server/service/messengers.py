@@ -12,13 +12,16 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.utils import make_msgid
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from pacs_server import log
 from pacs_server.errors import AlarmNotTold
 from pacs_server.service.alarm_book import Notice
 from pacs_server.settings import AlertSettings, MailSettings, WebhookSettings, secret_in
@@ -67,9 +70,12 @@ def _run(command: tuple[str, ...], timeout_s: float, notice: Notice) -> None:
 
 
 def _mail(settings: MailSettings, timeout_s: float, notice: Notice) -> None:
+    """Servers refuse a mail without Message-ID. Source: RFC 5322 section 3.6 (Date), RFC 4954 (login)."""
     message = EmailMessage()
     message["Subject"] = f"[{notice.aet}] {notice.what}: {notice.kind} {notice.about}"
     message["From"], message["To"] = settings.sender, ", ".join(settings.recipients)
+    message["Date"] = datetime.now(UTC)
+    message["Message-ID"] = make_msgid(domain=settings.sender.rpartition("@")[2])
     lines = [notice.text, "", *(f"{name}: {value}" for name, value in asdict(notice).items() if name != "text")]
     message.set_content("\n".join(lines))
     try:
@@ -78,9 +84,15 @@ def _mail(settings: MailSettings, timeout_s: float, notice: Notice) -> None:
                 server.starttls(context=ssl.create_default_context(cafile=settings.ca_file))
             if settings.password_file is not None:
                 server.login(settings.user, secret_in(settings.password_file))
-            server.send_message(message)
+            refused = server.send_message(message)
+    except UnicodeError as error:
+        raise AlarmNotTold(
+            f"{settings.host}:{settings.port} takes a user and a password of ASCII letters alone: choose such ones"
+        ) from error
     except (OSError, ValueError, smtplib.SMTPException) as error:
         raise AlarmNotTold(f"{settings.host}:{settings.port} does not take the mail: {error}") from error
+    for recipient, why in refused.items():  # the others have it, and would get it again
+        log.warning("alarm not told", recipient=recipient, why=why)
 
 
 def _post(settings: WebhookSettings, timeout_s: float, notice: Notice) -> None:

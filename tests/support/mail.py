@@ -8,12 +8,13 @@ from support.accepting import Accepting
 
 
 class MailServer(Accepting):
-    """Speaks as much SMTP as is needed to take a mail; `refuses` has it say so at the recipient."""
+    """Speaks as much SMTP as is needed to take a mail; `refuses` is in the recipients that it refuses."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mails: list[Message] = []
-        self.refuses = False
+        self.refuses: bytes | None = None
+        self.offers = b"250 ok\r\n"
 
     def talk(self, connected: socket.socket) -> None:
         lines = connected.makefile("rb")
@@ -26,7 +27,7 @@ class MailServer(Accepting):
                 while (line := lines.readline()) not in (b".\r\n", b""):
                     text += line
                 self.mails.append(message_from_bytes(text))
-            elif word == b"RCPT" and self.refuses:
+            elif word == b"RCPT" and self.refuses is not None and self.refuses in line:
                 connected.sendall(b"550 nobody\r\n")
                 continue
-            connected.sendall(b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+            connected.sendall({b"QUIT": b"221 bye\r\n", b"EHLO": self.offers}.get(word, b"250 ok\r\n"))

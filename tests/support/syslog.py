@@ -10,7 +10,8 @@ from pacs_server.settings import TlsFiles
 
 
 class Receiver(Accepting):
-    """Keeps what it read. With `breaks_off` it reads so many bytes of the next connection and drops it."""
+    """Keeps what it read. With `breaks_off` it reads so many bytes of the next connection and drops it; unless it
+    `confirms`, it ends each as rsyslog does with its driver gtls."""
 
     def __init__(self, files: TlsFiles, port: int = 0) -> None:
         super().__init__(port)
@@ -20,6 +21,7 @@ class Receiver(Accepting):
         self._context.verify_mode = ssl.CERT_REQUIRED
         self.texts: list[bytes] = []
         self.breaks_off = 0
+        self.confirms = True
 
     def talk(self, connected: socket.socket) -> None:
         with self._context.wrap_socket(connected, server_side=True) as secured:
@@ -30,7 +32,8 @@ class Receiver(Accepting):
                     self.breaks_off = 0
                     return
             self.texts += frames(read)
-            secured.unwrap()
+            if self.confirms:
+                secured.unwrap()
 
     def messages(self) -> list[ET.Element]:
         """The audit messages that were read whole, each once: one comes again when it is not known that it was read."""

@@ -15,6 +15,8 @@ from support.server import Archive, wait_for
 from support.syslog import Receiver, message_in
 
 from pacs_server.cluster.certificates import make
+from pacs_server.errors import PeerAborted
+from pacs_server.net.syslog import receiver_context, send_over_tls
 from pacs_server.settings import TlsFiles
 
 pytestmark = pytest.mark.timeout(600)
@@ -95,6 +97,13 @@ def test_a_receiver_that_is_away_or_breaks_off_loses_nothing(
         wait_for(came, "every row to be sent", timeout_s=DEADLINE_S, every_s=0.5)
     assert receiver.connections >= 2
     assert len(of_kind([message_in(text) for text in set(receiver.texts)], "110104")) == 1
+
+
+def test_a_receiver_that_never_says_that_it_has_read_is_told_of_with_what_does(files: TlsFiles) -> None:
+    receiver = Receiver(files)
+    receiver.confirms = False
+    with receiver.running(), pytest.raises(PeerAborted, match="of rsyslog take the driver ossl"):
+        send_over_tls("127.0.0.1", receiver.port, [b"a message"], receiver_context(files.ca, files), timeout_s=10.0)
 
 
 def test_a_receiver_whose_certificate_is_from_somebody_else_gets_nothing(

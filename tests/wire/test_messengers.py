@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,26 @@ def test_a_mail_names_the_alarm_in_its_subject_and_goes_to_all(mail: MailServer)
     text = got.get_payload(decode=True)
     assert isinstance(text, bytes)
     assert text.decode().startswith("volume 病院1 is offline")
+    assert parsedate_to_datetime(got["Date"]).tzinfo is not None
+    assert re.fullmatch(r"<[^<>@]+@a\.example>", got["Message-ID"])
+
+
+def test_a_mail_that_one_of_its_recipients_does_not_get_is_told_and_not_sent_again(
+    mail: MailServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    mail.refuses = b"radiology"
+    tell(mail=mailing(mail.port))
+    assert len(mail.mails) == 1
+    assert [line for line in caplog.messages if "recipient=radiology@a.example" in line and "nobody" in line]
+
+
+def test_a_password_that_mail_servers_cannot_be_told_is_named(mail: MailServer, tmp_path: Path) -> None:
+    mail.offers = b"250-mail\r\n250 AUTH PLAIN\r\n"
+    password = tmp_path / "password"
+    password.write_text("秘密\n", encoding="utf-8")
+    password.chmod(0o600)
+    with pytest.raises(AlarmNotTold, match="ASCII letters alone"):
+        tell(mail=mailing(mail.port, user="pacs", password_file=password))
 
 
 def test_a_mail_server_that_refuses_or_does_not_encrypt_or_is_away_says_so(mail: MailServer, tmp_path: Path) -> None:
@@ -103,7 +125,7 @@ def test_a_mail_server_that_refuses_or_does_not_encrypt_or_is_away_says_so(mail:
     password.chmod(0o600)
     with pytest.raises(AlarmNotTold, match="AUTH"):
         tell(mail=mailing(mail.port, user="pacs", password_file=password))
-    mail.refuses = True
+    mail.refuses = b"@"
     with pytest.raises(AlarmNotTold, match="nobody"):
         tell(mail=mailing(mail.port))
     with pytest.raises(AlarmNotTold, match="does not take the mail"):

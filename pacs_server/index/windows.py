@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
 from typing import Final, Self
 
 from pacs_server.errors import Refused
@@ -35,12 +37,24 @@ class Window:
 
     def opens_at(self, now: datetime) -> datetime:
         """When it is open next; `now` when it is open."""
-        local = now.astimezone().replace(tzinfo=None)
-        if self.contains(local.time()):
+        if self.contains(_time_at(now)):
             return now
-        begin = datetime.combine(local.date(), self.begin)
-        # Without a zone it is the wall clock's, so that it opens at the same hour on the days on which clocks change.
-        return (begin if begin > local else begin + timedelta(days=1)).astimezone(UTC)
+        return next(
+            begin for begin in self._begins(now.astimezone().date()) if begin > now and self.contains(_time_at(begin))
+        )
+
+    def _begins(self, today: date) -> Iterator[datetime]:
+        """Its beginnings from a day on, in UTC, by the clock of the wall. That shows some times twice on the day when
+        clocks are set back, and leaves out some on the day when they are set forward: these come out as two others.
+        """
+        for days in count():
+            for fold in (0, 1):
+                yield datetime.combine(today + timedelta(days=days), self.begin.replace(fold=fold)).astimezone(UTC)
 
     def __str__(self) -> str:
         return f"{self.begin:%H:%M}-{self.end:%H:%M}"
+
+
+def _time_at(moment: datetime) -> time:
+    """The time of day by the clock of the wall."""
+    return moment.astimezone().time()

@@ -44,7 +44,7 @@ from pacs_server.cli import (
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, Invocation, add_global_options
 from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
-from pacs_server.cli.output import leave_unread, open_closed_streams, talk
+from pacs_server.cli.output import escape_what_cannot_be_shown, leave_unread, open_closed_streams, talk
 from pacs_server.errors import ConfigError, PacsError
 
 # What a shell reports for a process ended by SIGINT or SIGPIPE; scripts rely on it.
@@ -118,6 +118,7 @@ ae.ae.add_command(approve.approve)
 def main() -> None:
     """Run `pacs` and end the process with the exit code of what happened."""
     open_closed_streams()  # before anything else is opened, which would get their numbers
+    escape_what_cannot_be_shown()
     # What any command makes may hold data of patients, index.db above all, which SQLite makes by itself: others than
     # the owner and its group get nothing of it, nor of what a process makes that is started here.
     os.umask(os.umask(_NOTHING_FOR_OTHERS) | _NOTHING_FOR_OTHERS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -123,6 +125,18 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8"))
 
 
+def escape_what_cannot_be_shown() -> None:
+    """Let characters that the locale does not have, as EUC-JP the 髙 of many names, be shown by their numbers, as on
+    standard error: a name must not end a command in the middle of its work.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and not _takes_all_characters():
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _takes_all_characters() -> bool:
+    return codecs.lookup(sys.stdout.encoding).name == "utf-8"
+
+
 def leave_unread() -> None:
     """Let go to nowhere what is printed from now on, and what Python still has to write of it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -163,10 +177,10 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool, said: Collection[
 
 
 def as_json_text(value: object) -> str:
-    """JSON in which text in any script stays readable and nothing can change the terminal; dates, paths and sets become
-    text and lists.
+    """JSON in which text in any script stays readable, unless standard output is not UTF-8, and nothing can change the
+    terminal; dates, paths and sets become text and lists.
     """
-    text = json.dumps(value, ensure_ascii=False, default=_jsonable)
+    text = json.dumps(value, ensure_ascii=not _takes_all_characters(), default=_jsonable)
     if text.isprintable():
         return text
     return "".join(

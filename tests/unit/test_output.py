@@ -1,11 +1,20 @@
 """Tables, JSON and names as they are printed."""
 
+import io
 import json
 
 import pytest
 
 from pacs_server.cli.find import readable_name
-from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, readable_size, table
+from pacs_server.cli.output import (
+    as_json_text,
+    escape_what_cannot_be_shown,
+    print_facts,
+    print_rows,
+    printable,
+    readable_size,
+    table,
+)
 from pacs_server.cli.width import display_width
 
 
@@ -130,3 +139,15 @@ def test_json_can_change_no_terminal_and_reads_back_the_same(text):
     assert printed.replace("\u3000", "").isprintable()
     assert "山田" in printed
     assert json.loads(printed) == {"name": f"山田\u3000{text}"}
+
+
+@pytest.mark.parametrize("encoding", ["euc_jp", "iso8859-1", "utf-8"])
+def test_a_name_that_the_locale_cannot_write_ends_no_command(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    escape_what_cannot_be_shown()
+    print_rows([{"name": "髙橋^𠮷郎"}], {"name": "NAME"}, as_json=False)
+    text = written.getvalue()
+    assert (b"\\u9ad9" in text) is (encoding != "utf-8")
+    print_rows([{"name": "髙橋^𠮷郎"}], {"name": "NAME"}, as_json=True)
+    assert json.loads(written.getvalue().removeprefix(text)) == [{"name": "髙橋^𠮷郎"}]

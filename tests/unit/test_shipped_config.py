@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -168,6 +169,28 @@ def test_the_image_runs_the_archive_as_a_user_of_its_own_and_says_how_it_is() ->
     assert (json.loads(told["ENTRYPOINT"]), json.loads(told["CMD"])) == (["/opt/pacs/bin/pacs"], [*settings, "serve"])
     asked = f"http://{HttpSettings().host}:{HttpSettings().port}/ready"
     assert asked in json.loads(told["HEALTHCHECK"].partition("CMD ")[2])[-1]
+
+
+def test_the_image_asks_the_server_in_it_for_its_health_whatever_proxy_docker_gives_it() -> None:
+    command = json.loads(dict(instructions())["HEALTHCHECK"].partition("CMD ")[2])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        asking = command[-1].replace(str(HttpSettings().port), str(server.getsockname()[1]))
+        proxies = {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+        for status, code in ((b"200 OK", 0), (b"503 Not Ready", 1)):
+            with subprocess.Popen(
+                [sys.executable, "-c", asking], env=os.environ | proxies, stderr=subprocess.DEVNULL
+            ) as process:
+                connected, _ = server.accept()
+                with connected:
+                    assert connected.recv(4096).startswith(b"GET /ready ")
+                    connected.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            assert process.returncode == code
+
+
+@pytest.mark.parametrize(("file", "name"), [(CLUSTER, "pacs1"), (CLUSTER, "pacs2"), (SINGLE, "pacs")])
+def test_a_node_in_a_container_is_told_the_zone_of_the_site(file: Path, name: str) -> None:
+    assert "TZ" in compose(file)["services"][name]["environment"]
 
 
 def test_the_ports_that_a_container_opens_are_those_of_the_settings() -> None:

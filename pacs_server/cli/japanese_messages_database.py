@@ -62,6 +62,10 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "the index {} cannot be written to: {}": "インデックス {0} に書き込めません: {1}",
     "let its user write to its folder, and see whether that is mounted read-only or has no room":
         "そのフォルダに pacs の利用者が書けること、読み取り専用でマウントされていないこと、空きがあることを確かめてください",
+    "the file of the index {} was removed or replaced while it was in use":
+        "インデックスのファイル {0} が、使用中に消されたか、別のファイルに置き換えられました",
+    "end the server, put the right file there, start it again, then: pacs reconcile --repair":
+        "サーバを止め、正しいファイルをそこに置いてから起動し、pacs reconcile --repair を実行してください",
     "the server at {}:{} can be written to, but another one was promoted in its place (timeline {}, the newest is {})":
         "サーバ {0}:{1} は書き込めますが、別のサーバがすでに昇格しています (タイムライン {2}、最新は {3})",
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away":

@@ -102,6 +102,7 @@ class WritingAlone:
     def __init__(self, database_path: Path) -> None:
         self._writing = threading.Lock()
         self._path = database_path
+        self._opened = _inode_of(database_path)
 
     @cached_property
     def _file(self) -> FileIO:
@@ -121,13 +122,14 @@ class WritingAlone:
 
     def __enter__(self) -> None:
         """Raises: IndexUnreachable when another program has just been waited for in vain; IndexUnavailable when nobody
-        can write.
+        can write, or the file is another than before.
         """
         file = self._file
         self._writing.acquire()
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._refuse_while_shut()
+            self._refuse_another()
         except BaseException:
             self._release()
             raise
@@ -150,6 +152,19 @@ class WritingAlone:
         if len(told) == _MOMENT.size and 0 <= time.monotonic() - _MOMENT.unpack(told)[0] < _SHUT_S:
             raise kept_locked(self._path)
 
+    def _refuse_another(self) -> None:
+        """Connections go on with a file that lost its name; what they write to it ends with the last of them.
+
+        Raises: IndexUnavailable.
+        """
+        found = _inode_of(self._path)
+        self._opened = self._opened or found  # it was made meanwhile
+        if found != self._opened:
+            raise IndexUnavailable(
+                f"the file of the index {self._path} was removed or replaced while it was in use",
+                "end the server, put the right file there, start it again, then: pacs reconcile --repair",
+            )
+
     def _release(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -160,3 +175,12 @@ class WritingAlone:
         """Close the file of the lock."""
         if "_file" in self.__dict__:
             self._file.close()
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    """By what a file is told from another under the same name; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

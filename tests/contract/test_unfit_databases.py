@@ -1,6 +1,7 @@
 """A database that is away, lets nobody in or cannot be used: a person is told why and what to do about it, in words."""
 
 import json
+import shutil
 import subprocess
 import sys
 import traceback
@@ -228,3 +229,21 @@ def test_where_no_room_is_left_for_the_files_beside_a_database_a_person_is_told_
     told = done.stderr.splitlines()[-1].partition("IndexUnavailable: ")[2]
     assert told.startswith(f"the index at {url} failed: disk I/O error: make room on the disk of the database; ")
     assert in_japanese(told) != told
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_nothing_is_written_to_a_file_that_was_removed_or_replaced_while_it_is_in_use(
+    tmp_path: Path, replaced: bool
+) -> None:
+    url, path = f"sqlite:///{tmp_path}/index.db", tmp_path / "index.db"
+    upgrade(url)
+    with closing(Index.open(url)) as index:
+        with index.write_cursor():
+            pass
+        path.rename(tmp_path / "elsewhere.db")
+        if replaced:
+            shutil.copy(tmp_path / "elsewhere.db", path)
+        for writing in (index.write(), index.write_cursor()):
+            with pytest.raises(IndexUnavailable, match="removed or replaced while it was in use") as told, writing:
+                pytest.fail("it was written to")
+            assert in_japanese(str(told.value)) != str(told.value)

@@ -274,6 +274,6 @@ def _known_peer(node: Node, aet: AeTitle | None) -> None:
 
 def _set_paused(invocation: Invocation, name: str, *, is_paused: bool) -> ExitCode:
     with invocation.node() as node:
-        node.partners.change(replace(node.partners.one(name), is_paused=is_paused))
+        node.partners.pause(name, is_paused=is_paused)
     talk(f"partner {name} {'is paused' if is_paused else 'goes on'}")
     return ExitCode.DONE

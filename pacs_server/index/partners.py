@@ -85,7 +85,13 @@ class Partners:
         """
         with self._index.write() as connection:
             _refuse_taken(_all(connection), partner)
-            _change(connection, partner)
+            _change(connection, partner.name, _row(partner))
+            note_change(connection)
+
+    def pause(self, name: str, *, is_paused: bool) -> None:
+        """Exchange nothing with a partner, or go on. Raises: UnknownName; IndexUnavailable."""
+        with self._index.write() as connection:
+            _change(connection, name, {"is_paused": int(is_paused)})
             note_change(connection)
 
     def note_seen(self, partner: Partner, *, certificate: str, site_id: str | None) -> None:
@@ -98,9 +104,9 @@ class Partners:
             known = _all(connection)
             for one in known:
                 if (one.name, one.fingerprint) == (partner.name, partner.fingerprint):
-                    seen = replace(one, certificate=certificate, site_id=site_id or one.site_id)
-                    _refuse_taken(known, seen)
-                    _change(connection, seen)
+                    seen: dict[str, Any] = {"certificate": certificate, "site_id": site_id or one.site_id}
+                    _refuse_taken(known, replace(one, **seen))
+                    _change(connection, one.name, seen)
                     note_change(connection)
 
     def note_exchanged(self, partner: Partner, *, acknowledged: int, now: datetime) -> None:
@@ -180,10 +186,10 @@ def _row(partner: Partner) -> dict[str, object]:
     return asdict(partner) | told | {"exchanged_at": exchanged_at}
 
 
-def _change(connection: Connection, partner: Partner) -> None:
-    changed = update(partners).where(partners.c.name == partner.name).values(_row(partner))
-    if not connection.execute(changed).rowcount:
-        raise UnknownName(f"there is no partner {partner.name}; pacs partner list shows those there are")
+def _change(connection: Connection, name: str, values: Mapping[str, object]) -> None:
+    """Other writers of the row may have changed the rest of it meanwhile."""
+    if not connection.execute(update(partners).where(partners.c.name == name).values(values)).rowcount:
+        raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
 
 
 def _refuse_taken(known: Iterable[Partner], partner: Partner) -> None:

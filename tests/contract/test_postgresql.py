@@ -9,11 +9,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, func, select, text, update
 from support.arrivals import arrival
 from support.postgres import Cluster
 from support.racing import race
@@ -28,8 +29,10 @@ from pacs_server.index.holdings import replace_content
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
+from pacs_server.index.partners import Partner, Partners
 from pacs_server.index.registry import Registry, VolumeRow
 from pacs_server.index.schema import upgrade
+from pacs_server.index.site_tables import partners
 from pacs_server.index.tables import copies, instances, patients, studies
 
 PROCESSES, ROUNDS = 4, 15
@@ -287,6 +290,19 @@ def test_a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit(url: 
         with pytest.raises(IndexUnavailable, match="lock timeout"):
             objects.record(arrival("1.2.3.1"))
         assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
+
+
+def test_what_was_seen_of_a_partner_does_not_undo_what_a_person_changes_meanwhile(cluster: Cluster, url: str) -> None:
+    osaka = Partner(name="osaka", host="h", port=1, fingerprint="AA:01", added_at=datetime.now(UTC))
+    with closing(Index.open(url)) as index:
+        known = Partners(index)
+        known.add(osaka)
+        with index.write() as connection:
+            connection.execute(update(partners).values(is_paused=1, acknowledged=7))
+            doing = Doing(lambda: known.note_seen(osaka, certificate="PEM", site_id="a1"))
+            waiting_backend(cluster, url)
+        doing.outcome()
+        assert known.one("osaka") == replace(osaka, certificate="PEM", site_id="a1", is_paused=True, acknowledged=7)
 
 
 @pytest.mark.parametrize("state", ["53100", "53200", "58030"])

@@ -52,8 +52,9 @@ class Attempts:
     def note(self, address: str, moment: float) -> None:
         """Count a wrong attempt. The count begins anew when the first of it is as long ago as the pause."""
         with self._lock:
-            if len(self._failed) >= _MOST_ADDRESSES:
-                self._failed = {one: told for one, told in self._failed.items() if moment - told[1] < self._pause_s}
+            if address not in self._failed and len(self._failed) >= _MOST_ADDRESSES:
+                newest = [one for one in self._failed.items() if moment - one[1][1] < self._pause_s]
+                self._failed = dict(newest[1 - _MOST_ADDRESSES :])
             count, since = self._failed.get(address, (0, moment))
             if moment - since >= self._pause_s:
                 count, since = 0, moment

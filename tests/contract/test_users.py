@@ -104,3 +104,11 @@ def test_an_address_waits_after_its_wrong_attempts_and_no_other_does() -> None:
     assert not attempts.is_paused("10.0.0.7", 160.0)
     attempts.note("10.0.0.7", 160.0)
     assert not attempts.is_paused("10.0.0.7", 160.1), "the count did not begin anew"
+
+
+def test_no_more_addresses_are_counted_than_so_many_and_those_that_came_first_are_let_go() -> None:
+    attempts = Attempts(1, 60.0)
+    for number in range(1_002):
+        attempts.note(f"2001:db8::{number:x}", 100.0)
+    paused = [attempts.is_paused(f"2001:db8::{number:x}", 101.0) for number in range(1_002)]
+    assert paused == [False] * 2 + [True] * 1_000

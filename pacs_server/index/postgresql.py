@@ -27,16 +27,18 @@ _POOLED_CONNECTIONS: Final = 16
 _MOST_CONNECTIONS: Final = 48
 _FREE_CONNECTION_S: Final = 15
 
-_OPTIONS: Final = {
-    "statement_timeout": _STATEMENT_S * 1000,
-    "lock_timeout": _LOCK_S * 1000,
-    "idle_in_transaction_session_timeout": _IDLE_S * 1000,
+_SETTINGS: Final = {
+    "statement_timeout": f"{_STATEMENT_S}s",
+    "lock_timeout": f"{_LOCK_S}s",
+    "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
+    "transaction_timeout": "0",  # since PostgreSQL 17; a backup is one transaction
     # Who writes first waits for the locks of others, and then has to see what they have written.
-    "default_transaction_isolation": r"read\ committed",
+    "default_transaction_isolation": "read committed",
     # So that a node that vanishes does not keep its locks for two hours.
-    "tcp_keepalives_idle": 20,
-    "tcp_keepalives_interval": 5,
-    "tcp_keepalives_count": 3,
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "synchronous_commit": "on",
 }
 _KEEPALIVES: Final = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -44,8 +46,11 @@ WITHOUT_HASTE: Final = (
     "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
 )
 
-_FLUSH_COMMITS: Final = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+# By a statement, because PgBouncer lets no such options pass. What the URL says stays, and what is stronger than `on`.
+_SETTLE: Final = (
+    "SELECT set_config(name, ours.value, false) FROM pg_settings"
+    " JOIN unnest(%s::text[], %s::text[]) AS ours (name, value) USING (name)"
+    " WHERE CASE name WHEN 'synchronous_commit' THEN setting = 'off' ELSE source <> 'client' END"
 )
 
 # Who waits to change a table has all others wait behind it, those who only read, too.
@@ -89,7 +94,7 @@ def postgresql_engine(url: URL) -> Engine:
             "cursor_factory": WatchedCursor,
         },
     )
-    event.listen(engine, "connect", _flush_commits)
+    event.listen(engine, "connect", _settle)
     event.listen(engine, "checkout", _refuse_left)
     return engine
 
@@ -100,20 +105,19 @@ def _refuse_left(connection: Any, *_: object) -> None:
         raise DisconnectionError("another server was promoted")
 
 
-def _flush_commits(connection: Any, _: object) -> None:
-    """Have the server flush what it commits, also where its settings let that wait; what is stronger stays."""
+def _settle(connection: Any, _: object) -> None:
+    """Have a session wait no longer than it may, and flush what it commits, whatever is usual for its server."""
     with connection.cursor() as cursor:
-        cursor.execute(_FLUSH_COMMITS)
+        cursor.execute(_SETTLE, (list(_SETTINGS), list(_SETTINGS.values())))
     connection.commit()
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    """What the settings of a server, database or role must not change. Time-outs, as far as the URL does not."""
-    options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+    """What the environment must not change. Time-outs, as far as the URL does not."""
     usual: dict[str, Any] = {"connect_timeout": _CONNECT_S, **_KEEPALIVES}
     return {name: value for name, value in usual.items() if name not in url.query} | {
         "client_encoding": "utf8",  # a role, or PGCLIENTENCODING, may say one that has not every letter
-        "options": f"{options} {url.query.get('options', '')}".strip(),
+        "options": url.query.get("options", ""),
     }
 
 

@@ -63,6 +63,15 @@ def test_commits_are_flushed_whatever_the_database_says_and_what_is_stronger_sta
                 assert connection.execute(text("SHOW synchronous_commit")).scalar() == of_session
 
 
+def test_a_session_is_told_its_limits_by_a_statement_and_those_of_the_url_stay(url: str) -> None:
+    """PgBouncer lets no options of a session pass."""
+    told = text("SELECT source, setting FROM pg_settings WHERE name = 'lock_timeout'")
+    with closing(Index.open(url)) as index, index.read() as connection:
+        assert connection.execute(told).one() == ("session", "10000")
+    with closing(Index.open(f"{url}&options=-c lock_timeout=300")) as index, index.read() as connection:
+        assert connection.execute(told).one() == ("client", "300")
+
+
 def test_every_letter_is_taken_and_nobody_sees_an_old_state_whatever_is_usual_for_a_database(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

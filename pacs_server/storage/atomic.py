@@ -29,7 +29,7 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SILENT: Final = frozenset(
     {errno.EAGAIN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
     | {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
-    | {errno.ENOMEM}
+    | {errno.ENOMEM, errno.ESTALE}
 )
 _IOV_MAX: Final = 1024
 _WRITEBACK_BYTES: Final = 8 << 20

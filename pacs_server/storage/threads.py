@@ -10,7 +10,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from pacs_server.errors import VolumeUnavailable
+from pacs_server.errors import VolumeSilent, VolumeUnavailable
 from pacs_server.storage.atomic import Translated
 
 Answer = TypeVar("Answer")
@@ -22,7 +22,7 @@ _MAX_STUCK: Final = 4
 _MAX_STUCK_EXCUSED: Final = 32
 
 
-class Overdue(VolumeUnavailable):
+class Overdue(VolumeSilent):
     """A call was not done at its deadline and is abandoned."""
 
 
@@ -94,7 +94,7 @@ class Threads:
     ) -> Task[Answer]:
         """Begin a piece of work; `wait` for it. `on_abandoned` runs in its thread if it ends after its deadline.
 
-        Raises: VolumeUnavailable when too many calls hang or wait; never for a probe.
+        Raises: VolumeSilent when too many calls hang or wait; never for a probe.
         """
         task = Task(work, time.monotonic() + timeout_s, on_abandoned)
         with self._lock:
@@ -110,9 +110,9 @@ class Threads:
 
     def _refuse_when_broken(self) -> None:
         if self._stuck - self._excused >= _MAX_STUCK or self._stuck >= _MAX_STUCK_EXCUSED:
-            raise VolumeUnavailable(f"volume {self._name} does not answer: {self._stuck} calls hang")
+            raise VolumeSilent(f"volume {self._name} does not answer: {self._stuck} calls hang")
         if self._under_way >= _MAX_WAITING:
-            raise VolumeUnavailable(f"volume {self._name} is too slow: {self._under_way} calls wait")
+            raise VolumeSilent(f"volume {self._name} is too slow: {self._under_way} calls wait")
 
     def _enqueue(self, task: Task[Any]) -> None:
         if self._under_way >= self._threads and self._threads < _MAX_THREADS + self._stuck:
@@ -121,14 +121,15 @@ class Threads:
                 self._threads += 1
             except RuntimeError as error:  # the system's limit of threads; those that are there can do it
                 if not self._threads:
-                    raise VolumeUnavailable(f"volume {self._name}: {error}") from error
+                    raise VolumeSilent(f"volume {self._name}: {error}") from error
         self._under_way += 1
         self._queue.put(task)
 
     def wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
         """The answer of a task, which is abandoned at its deadline, or after `at_most_s` if that is sooner.
 
-        Raises: Overdue at the deadline; VolumeFull or VolumeUnavailable when the work failed.
+        Raises: Overdue at the deadline; VolumeSilent after `at_most_s`; VolumeFull or VolumeUnavailable when the work
+        failed.
         """
         left_s = task.deadline - time.monotonic()
         if not task.finished.acquire(timeout=max(0.0, min(left_s, at_most_s))):
@@ -136,7 +137,7 @@ class Threads:
                 if not task.is_over:
                     task.cancelled = True
                     if at_most_s < left_s:
-                        raise VolumeUnavailable(f"volume {self._name} was not waited for any longer")
+                        raise VolumeSilent(f"volume {self._name} was not waited for any longer")
                     if task.began:  # one that only waited in the queue hangs nowhere
                         task.stuck = True
                         self._stuck += 1

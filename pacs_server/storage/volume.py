@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
 from pacs_server import log
-from pacs_server.errors import VolumeFull, VolumeUnavailable
+from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.atomic import NO_ROOM, Translated
 from pacs_server.storage.condition import EMPTIED, Seen, Status, VolumeSpec, VolumeState, judged, reserve_of
@@ -71,9 +71,9 @@ class Volume:
         self._is_doubted = True
 
     def medium(self) -> Medium:
-        """The files of the volume, for use in its threads. Raises: VolumeUnavailable when it is offline."""
+        """The files of the volume, for use in its threads. Raises: VolumeSilent when it is offline."""
         if (medium := self._medium) is None:
-            raise VolumeUnavailable(f"volume {self.spec.name} is {self._state.status}: {self._state.reason}")
+            raise VolumeSilent(f"volume {self.spec.name} is {self._state.status}: {self._state.reason}")
         return medium
 
     def start(self, work: Work[Answer], *, on_abandoned: Callable[[], None] | None = None) -> Task[Answer]:

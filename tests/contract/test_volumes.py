@@ -28,6 +28,7 @@ from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.volume import Volume
+from pacs_server.storage.writing import CopyPlace
 
 Answer = TypeVar("Answer")
 
@@ -378,15 +379,31 @@ def test_a_place_where_nothing_can_be_written_is_refused_with_what_to_do(
     volume_at(forgetful.path)
 
 
-@pytest.mark.parametrize("error", ["EHOSTDOWN", "EAGAIN", "ETIMEDOUT"])
+@pytest.mark.parametrize("error", ["EHOSTDOWN", "EAGAIN", "ETIMEDOUT", "ESTALE"])
 def test_an_error_on_the_way_to_a_file_says_nothing_of_the_copy(forgetful: FaultyVolume, error: str) -> None:
     volume = volume_at(forgetful.path)
     (copy,) = Placement((volume,), need=1, degraded=1).store(path_of(1), [b"content"])
-    forgetful.tell(f"once {error} open")
+    forgetful.tell(f"fail {error} open {PurePosixPath(copy.path).name}")
     with pytest.raises(VolumeUnavailable, match=os.strerror(getattr(errno, error))):
         damage_of(volume, copy.path, digest_of("1"))
     forgetful.tell("once EIO open")
     assert "Input/output error" in damage_of(volume, copy.path, digest_of("1"))
+
+
+def test_a_copy_that_was_not_read_in_time_is_not_taken_for_a_damaged_one(forgetful: FaultyVolume) -> None:
+    """A NAS that starts again hangs for a while, and answers by the time it is asked whether it is well."""
+    volume = Volume(volume_at(forgetful.path).spec, StorageLimits(write_timeout_s=1.0))
+    volume.check()
+    place = CopyPlace(volume_id=volume.spec.id, path=str(path_of(1)))
+    Placement((volume,), need=1, degraded=1).store(path_of(1), [b"content"])
+    told: list[str] = []
+    forgetful.tell("hang 1.3 read")
+    with pytest.raises(VolumeUnavailable, match="did not answer in time"):
+        damage_of(volume, place.path, digest_of("1"))
+    assert volume.check().is_readable
+    with pytest.raises(CopyUnreadable, match="did not answer in time"):
+        Placement((volume,), need=1, degraded=1).open_whole([place], lambda _: True, lambda *_: told.append("damaged"))
+    assert told == []
 
 
 def test_a_distrusted_volume_is_suspect_takes_nothing_and_is_read_after_others(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 forget what was not flushed.
 
 Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`)
-or `fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS`, or `cut`, which leaves of
-every file the bytes that were flushed, and of every directory the names. It mounts itself at the path that is given,
-as a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
+or `fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS` or `hang SECONDS CALL`, or
+`cut`, which leaves of every file the bytes that were flushed, and of every directory the names. It mounts itself at the
+path that is given, as a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
 """
 
 import errno
@@ -58,7 +58,7 @@ class Faulty(mfusepy.Operations):
     def _fail(self, path: str, call: str = "") -> None:
         if path == f"/{CONTROL}" or path == "/":
             return
-        if self.mode == "hang":
+        if self.mode == "hang" and self.failing[0] in ("", call):
             time.sleep(self.hang_s)
         if self.mode == "eio":
             raise mfusepy.FuseOSError(errno.EIO)
@@ -82,7 +82,7 @@ class Faulty(mfusepy.Operations):
             with self._mutex:
                 self.root.forget()
         elif words[0] == "hang":
-            self.hang_s = float(words[1])
+            self.hang_s, self.failing = float(words[1]), ("".join(words[2:]), 0, "")
         elif words[0] in ("fail", "once"):
             self.failing = (words[2], getattr(errno, words[1]), "".join(words[3:]))
             self.is_once = words[0] == "once"

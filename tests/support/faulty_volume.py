@@ -20,7 +20,7 @@ class FaultyVolume:
         self.path = path
 
     def tell(self, words: str) -> None:
-        """`ok`, `eio`, `fail ERROR CALL [NAME]`, `once ERROR CALL`, `hang SECONDS` or `cut`."""
+        """`ok`, `eio`, `fail ERROR CALL [NAME]`, `once ERROR CALL`, `hang SECONDS [CALL]` or `cut`."""
         with (self.path / ".control").open("wb", buffering=0) as control:
             control.write(words.encode())
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from pacs_server.dicom.deposits import Stub
 from pacs_server.dicom.describe import Description, describe
-from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.header import Head, HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Vocabulary
@@ -69,8 +69,10 @@ class Ledger:
 
     instances: Instances
     holdings: Holdings
-    default_issuer: str
-    default_charset: str
+    # Who sent an object, by its UID and the beginning of its digest, as far as the site knows; which character set and
+    # which issuer of patient IDs are assumed of a sender.
+    sender_of: Callable[[str, str], str]
+    assumed_of: Callable[[str], tuple[str, str]]
     vocabulary: Vocabulary
     role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
 
@@ -81,11 +83,14 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """The object in one file of a volume; the file was read to its end and is what its name says."""
+    """The object in one file of a volume; the file was read to its end and is what its name says. The `sender` is empty
+    where nobody knows it any more.
+    """
 
     volume: str
     file: FoundFile
     copy: CopyRow
+    sender: str
     description: Description
     digest: Digest
     transfer_syntax: str
@@ -198,15 +203,14 @@ def adopt_deposits(stubs: Iterable[Stub], ledger: Ledger, *, repair: bool) -> It
         yield Finding(kind=kind, volume="", path=stub.sop_uid)
 
 
+def _description(head: Head, sender: str, ledger: Ledger) -> Description:
+    charset, issuer = ledger.assumed_of(sender)
+    return describe(head, assumed_charset=charset, default_issuer=issuer, vocabulary=ledger.vocabulary)
+
+
 def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
-    description = describe(
-        stub.head(),
-        assumed_charset=ledger.default_charset,
-        default_issuer=ledger.default_issuer,
-        vocabulary=ledger.vocabulary,
-    )
     return Arrival(
-        description=description,
+        description=_description(stub.head(), stub.sender, ledger),
         digest=Digest(stub.digest),
         transfer_syntax=stub.transfer_syntax,
         size_bytes=stub.size_bytes,
@@ -230,17 +234,13 @@ def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger
     digest = hasher.digest()
     if not file.path.name.endswith(file_name_end(digest)):
         raise Undecodable("its content is not what its name says: damaged, or not written by this archive")
-    description = describe(
-        head.finish(),
-        assumed_charset=ledger.default_charset,
-        default_issuer=ledger.default_issuer,
-        vocabulary=ledger.vocabulary,
-    )
+    sender = ledger.sender_of(*object_in_name(file.path))
     return FoundObject(
         volume=volume.spec.name,
         file=file,
         copy=CopyRow(volume_id=volume.spec.id, path=str(file.path)),
-        description=description,
+        sender=sender,
+        description=_description(head.finish(), sender, ledger),
         digest=digest,
         transfer_syntax=meta.transfer_syntax,
         size_bytes=opened.size_bytes - meta.data_set_offset,
@@ -258,7 +258,7 @@ def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:
         copies=(found.copy,),
         received_at=found.file.modified,
         day=found.file.day,
-        sender="",
+        sender=found.sender,
         role_beside_current=ledger.role_beside(known.objects, found.transfer_syntax, (found.copy,)),
         may_be_in_trash=True,
     )

@@ -81,6 +81,15 @@ class Instances:
             named = select(studies.c.study_uid).join_from(instances, series).join(studies)
             return str(connection.execute(named.where(instances.c.id == instance_id)).scalar_one())
 
+    def sender_of(self, sop_uid: str, digest_begin: str) -> str:
+        """Who sent the object of this UID whose digest begins so; empty where it is not held.
+
+        Raises: IndexUnavailable.
+        """
+        one = instances.c.sop_uid == sop_uid, instances.c.digest.startswith(digest_begin, autoescape=True)
+        with self._index.read() as connection:
+            return connection.execute(select(instances.c.sender).where(*one)).scalar() or ""
+
     def mark_missing(self, arrival: Arrival, copy: CopyRow, reason: str) -> None:
         """The file of a copy that was just recorded is not there. The series is owed a look: it may be back by then.
 

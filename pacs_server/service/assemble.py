@@ -261,7 +261,7 @@ class Node:
         partners = [partner for partner in self.partners_now() if partner.aet]
         giver = next((one.name for one in partners if one.aet == origin.aet and handed_on_from), "")
         if giver:
-            origin = replace(self._origin_of(handed_on_from, through=giver), actor=origin.actor)
+            origin = replace(self.origin_of(handed_on_from, through=giver), actor=origin.actor)
         return Reception(
             declared,
             origin,
@@ -277,7 +277,8 @@ class Node:
             partners=tuple(partner.name for partner in partners if partner.name != giver),
         )
 
-    def _origin_of(self, aet: str, *, through: str) -> Origin:
+    def origin_of(self, aet: str, *, through: str = "") -> Origin:
+        """What is assumed of objects from this peer, known or not. Raises: IndexUnavailable."""
         peer, settings = self.registry.peer(aet), self.settings
         return Origin(
             aet=aet,

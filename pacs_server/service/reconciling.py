@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import cache
 
 from pacs_server import log
 from pacs_server.archive.ingest import role_beside
@@ -66,12 +67,20 @@ def note_losses(node: Node, volume: Volume) -> None:
 
 
 def ledger_of(node: Node, index: Index) -> Ledger:
-    """The rows of an index, for comparing files of this site with them."""
+    """The rows of an index, for comparing files of this site with them. Who sent an object is not in its file; the
+    present index may know.
+    """
+
+    @cache
+    def assumed_of(sender: str) -> tuple[str, str]:
+        origin = node.origin_of(sender)
+        return origin.charset, origin.issuer
+
     return Ledger(
         instances=Instances(index),
         holdings=Holdings(index),
-        default_issuer=node.settings.default_issuer,
-        default_charset=node.settings.default_charset,
+        sender_of=node.instances.sender_of,
+        assumed_of=assumed_of,
         vocabulary=node.vocabulary(),
         role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, node.placement()),
     )

@@ -11,14 +11,17 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from support.faulty_volume import mounted
 from support.house import NOW, House, flip
-from support.samples import tiny
+from support.samples import tiny, write
 
+from pacs_server.archive.importing import import_paths
 from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
+from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.holdings import replace_content
+from pacs_server.index.peers import Peer
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
@@ -161,6 +164,31 @@ def broken_off_at_the_first_finding(node: Node) -> Iterator[Finding]:
     findings = rebuild_index(node)
     assert next(findings).kind is FindingKind.UNREADABLE
     return findings
+
+
+def test_what_is_assumed_of_a_sender_is_assumed_of_what_it_sent_again(house: TwoVolumes) -> None:
+    """Its policy, character set and issuer: without them a patient got another name, and fewer copies were wanted."""
+
+    def told() -> list[tuple[object, ...]]:
+        wanted = (
+            select(instances.c.sender, patients.c.issuer, patients.c.patient_name, patients.c.patient_id)
+            .join_from(instances, series).join(studies).join(patients)
+        )  # fmt: skip
+        with house.node() as node, node.index.read() as connection:
+            return [tuple(row) for row in connection.execute(wanted)]
+
+    sample = write(tiny(1, PatientName="ﾔﾏﾀﾞ^ﾀﾛｳ", SpecificCharacterSet="ISO_IR 13"), house.folder / "sent.dcm")
+    sample.path.write_bytes(sample.path.read_bytes().replace(b"ISO_IR 13 ", b"          "))
+    with house.node() as node:
+        peer = Peer(
+            aet=AeTitle("CR1"), host=None, port=None, rights=frozenset(), sources=(), issuer="WARD", charset="ISO_IR 13"
+        )
+        node.registry.save_peer(peer)
+        list(import_paths([sample.path], lambda declared: node.reception(declared, node.origin_of("CR1"))))
+    before = told()
+    assert before == [("CR1", "WARD", "ﾔﾏﾀﾞ^ﾀﾛｳ", "T-1")]
+    assert house.rebuilt() == []
+    assert told() == before
 
 
 def plant_rubbish(house: TwoVolumes) -> Path:

@@ -14,6 +14,7 @@ from pacs_server.storage.placement import Placement
 from pacs_server.storage.volume import Volume
 
 _PORTION: Final = 100
+_MAX_UNTOLD: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +31,33 @@ class Verified:
 def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[[], datetime]) -> Iterator[Verified]:
     """Read the copies on a volume that were not verified since `before`, longest ago first, and note what each is.
 
-    Broken off anywhere, it goes on where it was when it is called again with the same `before`.
+    Broken off anywhere, it goes on where it was when it is called again with the same `before`. Copies of which the
+    volume tells nothing are passed over, so that they keep no other from being read.
 
-    Raises: VolumeUnavailable when the volume goes away meanwhile; IndexUnavailable.
+    Raises: VolumeUnavailable when the volume goes away meanwhile, or tells nothing of a thousand copies; at the end,
+    when it told nothing of one; IndexUnavailable.
     """
-    while portion := copies.least_verified(volume.spec.id, before=before, now=clock(), limit=_PORTION):
+    untold: set[str] = set()
+    problem: VolumeUnavailable | None = None
+    while portion := copies.least_verified(volume.spec.id, before=before, now=clock(), limit=_PORTION, without=untold):
         for one in portion:
-            damage = damage_of(volume, one.path, one.digest)
+            try:
+                damage = damage_of(volume, one.path, one.digest)
+            except VolumeUnavailable as error:
+                untold.add(one.path)
+                problem = VolumeUnavailable(
+                    f"copies that could not be read: {len(untold)}, the last {one.path}: {error}"
+                )
+                if len(untold) >= _MAX_UNTOLD or not volume.check().is_readable:
+                    raise problem from error
+                continue
             if damage:
                 copies.mark_damaged(volume.spec.id, one.path, damage, clock())
             else:
                 copies.mark_verified([(volume.spec.id, one.path)], clock())
             yield _verified(one, damage)
+    if problem is not None:
+        raise problem
 
 
 def _verified(one: CopyToVerify, damage: str) -> Verified:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -218,9 +218,12 @@ class Copies:
                 if known is not None and known - changed < MANY_DAMAGED <= known:
                     note_change(connection)
 
-    def least_verified(self, volume_id: str, *, before: datetime, now: datetime, limit: int) -> list[CopyToVerify]:
+    def least_verified(
+        self, volume_id: str, *, before: datetime, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> list[CopyToVerify]:
         """Good copies of a volume that came before `before` and were not verified since, those first that never were;
-        last those that came, or were verified, in the future, by a clock that was wrong then.
+        last those that came, or were verified, in the future, by a clock that was wrong then. Not those at the paths
+        `without`.
 
         Raises: IndexUnavailable.
         """
@@ -237,7 +240,7 @@ class Copies:
             .join_from(copies, instances)
             .join(series)
             .join(studies)
-            .where(copies.c.volume_id == volume_id, GOOD)
+            .where(copies.c.volume_id == volume_id, copies.c.path.not_in(without), GOOD)
             .limit(limit)
         )
         # Those that were never verified lie in the order in which they came: the first tells whether any is old enough.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, event, update
+from support.faulty_volume import FaultyVolume
 from support.house import House
 from support.samples import tiny
 from support.site import LATER, NOW, Site
@@ -363,6 +364,29 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
         assert node.copies.count_damaged() == 1
         assert node.jobs.has(JobKind.COPY)
         assert [row.damaged_count for row in node.registry.volumes()] == [1]
+
+
+def test_copies_of_which_a_volume_tells_nothing_keep_no_others_from_being_verified(
+    index: Index, forgetful: FaultyVolume
+) -> None:
+    """As an object in a cold class of a bucket, or one in sectors that a disk reads for minutes."""
+    (forgetful.path / "site").mkdir()
+    site = Site(index, forgetful.path / "site")
+    site.take_in(1)
+    site.volumes["a"].check()
+    assert site.verify("a") == [""]
+    more = site.store(tiny(7), tiny(8))
+    untold = next(site.volumes["a"].spec.path.rglob(f"{more[0].sop_uid}-*.dcm"))
+    forgetful.tell(f"fail ESTALE open {untold.name}")
+    read: list[str] = []
+    later = LATER + timedelta(days=1)
+    with pytest.raises(VolumeUnavailable, match=f"copies that could not be read: 1, the last v1/.*{untold.name}"):
+        read.extend(one.path for one in verify(site.volumes["a"], site.copies, before=later, clock=lambda: later))
+    assert len(read) == 2
+    assert site.copies.count_damaged() == 0
+    forgetful.tell("ok")
+    last = list(verify(site.volumes["a"], site.copies, before=later, clock=lambda: later))
+    assert [(Path(one.path).name, one.damage) for one in last] == [(untold.name, "")]
 
 
 def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(

@@ -19,7 +19,7 @@ from pacs_server.dicom.header import Head, HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.errors import BadObject, CopyUnreadable, Undecodable, VolumeUnavailable
+from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable, Undecodable, VolumeUnavailable
 from pacs_server.index.holdings import Holdings
 from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, StoredObject
@@ -44,6 +44,7 @@ class FindingKind(StrEnum):
     PURGED = "file of a purged object"
     REMOVED = "file of a purged object, to be removed"
     UNREADABLE = "file that is no object of ours"
+    UNTOLD = "file that could not be read now"
     MISSING = "row without file"
     NOT_READ = "volume that could not be read"
 
@@ -51,6 +52,11 @@ class FindingKind(StrEnum):
     def is_damage(self) -> bool:
         """Whether a person has to act."""
         return self in (FindingKind.UNREADABLE, FindingKind.MISSING)
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether it is not known what is there."""
+        return self in (FindingKind.UNTOLD, FindingKind.NOT_READ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,16 +172,27 @@ def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placemen
 
     Raises: VolumeUnavailable when the volume is away: then nothing is known about the file; IndexUnavailable.
     """
-    path = str(file.path)
     if ledger.instances.operations.is_purged(*object_in_name(file.path)):
-        return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=path)
+        return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=str(file.path))
+    found = _looked_into(volume, file, ledger, placement)
+    if isinstance(found, Finding) and found.kind is FindingKind.UNTOLD:  # a bucket that is busy may answer by now
+        found = _looked_into(volume, file, ledger, placement)
+    return found
+
+
+def _looked_into(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> FoundObject | Finding:
+    """Raises: VolumeUnavailable when the volume is away; IndexUnavailable."""
+    path = str(file.path)
     try:
         with placement.open((CopyRow(volume_id=volume.spec.id, path=path),)) as opened:
             return _object_in(opened, volume, file, ledger)
     except (BadObject, CopyUnreadable) as error:
         if isinstance(error, CopyUnreadable) and not volume.check().is_readable:
             raise VolumeUnavailable(str(error)) from error
-        return Finding(kind=FindingKind.UNREADABLE, volume=volume.spec.name, path=path, detail=str(error))
+        kind, detail = FindingKind.UNREADABLE, str(error)
+        if isinstance(error, CopyUnknown):
+            kind, detail = FindingKind.UNTOLD, f"{error}; pacs reconcile --repair takes it in when it can be read"
+        return Finding(kind=kind, volume=volume.spec.name, path=path, detail=detail)
 
 
 def enter(found: Sequence[FoundObject], ledger: Ledger) -> list[Finding]:

@@ -136,19 +136,20 @@ HELP: Final[dict[str, str]] = {
     "Forget jobs. What they would have done stays undone.": "作業を取り消します。行うはずだったことは行われません。",
     "Read every copy and compare it with what was received. Damaged copies are put aside and replaced from a good one. "
     "Interrupted, it goes on where it was when it is run again. Ends with 12 when damage is left that cannot be repaired, "
-    "with 3 when a volume could not be read.":
+    "with 3 when a volume or a copy could not be read now.":
         "すべてのコピーを読み、受信した内容と比べます。破損したコピーは退避し、正しいコピーから作り直します。中断しても、"
-        "次の実行で続きから始めます。直せない破損が残れば終了コードは 12、読めないボリュームがあれば 3 です。",
+        "次の実行で続きから始めます。直せない破損が残れば終了コードは 12、今は読めないボリュームやコピーがあれば 3 です。",
     "Only this volume; may be given again.": "このボリュームだけ。繰り返し指定できます。",
     "Read no faster than this.": "これより速くは読みません。",
     "Compare files with rows, in both directions; or this archive with another. Changes nothing without --repair. Files of "
     "the last 15 minutes are not looked at: they may be on their way in. Ends with 12 when objects are missing or damaged, "
-    "with 3 when a volume could not be read. The last row of a lost object is never removed. With --with, a registered "
-    "peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and studies; where counts differ, for "
-    "each series and object. Ends with 3 when a difference is left. What was deleted here is told, and never fetched.":
+    "with 3 when a volume or a file could not be read now. The last row of a lost object is never removed. With --with, a "
+    "registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and studies; where counts "
+    "differ, for each series and object. Ends with 3 when a difference is left. What was deleted here is told, and never "
+    "fetched.":
         "ファイルとインデックスを双方向に、または別のアーカイブと照合します。--repair がなければ何も変えません。"
         "直近 15 分のファイルは書き込み中かもしれないため見ません。オブジェクトが"
-        "失われているか破損していれば終了コードは 12、読めないボリュームがあれば 3 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
+        "失われているか破損していれば終了コードは 12、今は読めないボリュームやファイルがあれば 3 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
         "登録済みの相手に検査を月ごとに問い合わせます。患者と検査の KEY=VALUE で絞れます。件数が違えばシリーズごと、"
         "オブジェクトごとに調べます。違いが残れば終了コードは 3 です。ここで削除したものは示すだけで、取り寄せません。",
     "Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.":

@@ -65,6 +65,7 @@ WORDS: Final[dict[str, str]] = {
     "file of a purged object, to be removed": "消去済みオブジェクトのファイル(削除予定)",
     "file that is no object of ours": "このアーカイブのオブジェクトではないファイル",
     "row without file": "ファイルのない行",
+    "file that could not be read now": "今は読めなかったファイル",
     "volume that could not be read": "読めなかったボリューム",
     "stored": "保管",
     "already held": "保管済み",

@@ -33,7 +33,7 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
     Damaged copies are put aside and replaced from a good one. Interrupted, it goes on where it was when it is run
     again.
 
-    Ends with 12 when damage is left that cannot be repaired, with 3 when a volume could not be read.
+    Ends with 12 when damage is left that cannot be repaired, with 3 when a volume or a copy could not be read now.
     """
     from pacs_server.service.deeds import verify_volumes
 
@@ -90,8 +90,8 @@ def reconcile(
 
     Changes nothing without --repair. Files of the last 15 minutes are not looked at: they may be on their way in.
 
-    Ends with 12 when objects are missing or damaged, with 3 when a volume could not be read. The last row of a lost
-    object is never removed.
+    Ends with 12 when objects are missing or damaged, with 3 when a volume or a file could not be read now. The last
+    row of a lost object is never removed.
 
     With --with, a registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and
     studies; where counts differ, for each series and object. Ends with 3 when a difference is left. What was deleted
@@ -118,17 +118,16 @@ def reconcile(
 
 
 def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool) -> ExitCode:
-    """Print findings as they come, then their counts; damage and volumes that were not read are exit codes."""
-    from pacs_server.archive.reconcile import FindingKind
-
+    """Print findings as they come, then their counts; damage and what could not be read are exit codes."""
     counts: Counter[str] = Counter()
-    damage = False
+    damage = gap = False
 
     def rows() -> Iterator[dict[str, object]]:
-        nonlocal damage
+        nonlocal damage, gap
         for finding in findings:
             counts[finding.kind.value] += 1
             damage = damage or finding.kind.is_damage
+            gap = gap or finding.kind.is_gap
             yield {
                 "volume": finding.volume,
                 "kind": finding.kind.value,
@@ -140,4 +139,4 @@ def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool)
     talk(listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items()) or all_well)
     if damage:
         return ExitCode.DAMAGE
-    return ExitCode.PARTLY if FindingKind.NOT_READ.value in counts else ExitCode.DONE
+    return ExitCode.PARTLY if gap else ExitCode.DONE

@@ -31,7 +31,9 @@ def reconcile_volumes(node: Node, *, since: date | None, repair: bool) -> Iterat
     now, is_whole = datetime.now(UTC), since is None and repair
     for volume in node.volumes():
         try:
-            yield from _reconcile_volume(node, volume, since=since, repair=repair, now=now)
+            for finding in _reconcile_volume(node, volume, since=since, repair=repair, now=now):
+                is_whole = is_whole and not finding.kind.is_gap
+                yield finding
         except VolumeUnavailable as error:
             is_whole = False
             yield Finding(kind=FindingKind.NOT_READ, volume=volume.spec.name, path="", detail=str(error))

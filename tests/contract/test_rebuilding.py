@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
-from support.faulty_volume import mounted
+from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House, flip
 from support.samples import tiny, write
 
@@ -234,6 +234,27 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     assert house.said() == before
     rubbish.unlink()
     assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_a_file_of_which_its_volume_tells_nothing_is_tried_again_and_is_not_called_damaged(
+    tmp_path: Path, new_url: Callable[[], str], forgetful: FaultyVolume
+) -> None:
+    house = TwoVolumes(tmp_path / "data", new_url(), forgetful.path)
+    house.close("first")
+    before = house.take_in(tiny(1), tiny(2)) and house.said()
+    untold = Path(str(before[0][-1]))
+    forgetful.tell(f"once EAGAIN open {untold.name}")
+    assert house.rebuilt() == []
+    assert house.said() == before
+    forgetful.tell(f"fail EAGAIN open {untold.name}")
+    (finding,) = house.rebuilt()
+    assert (finding.kind, Path(finding.path).name) == (FindingKind.UNTOLD, untold.name)
+    assert print_findings([finding], "all well", as_json=True) is ExitCode.PARTLY
+    forgetful.tell("ok")
+    os.utime(forgetful.path / untold, (0, 0))
+    with house.node() as node:
+        assert [one.kind for one in reconcile_volumes(node, since=None, repair=True)] == [FindingKind.ADOPTED]
     assert house.said() == before
 
 

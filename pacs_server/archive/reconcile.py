@@ -30,6 +30,8 @@ from pacs_server.storage.volume import Volume
 
 # A younger file may be on its way into the index at this moment.
 SETTLED_AFTER: Final = timedelta(minutes=15)
+# One from so far in the future came while the clock of its NAS was wrong, and would not settle before that day.
+_CLOCKS_DIFFER: Final = timedelta(days=1)
 
 
 class FindingKind(StrEnum):
@@ -116,7 +118,7 @@ def reconcile(
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
     for file in volume.walk(since):
-        if now - file.modified < SETTLED_AFTER or ledger.accounts_for(volume.spec.id, str(file.path)):
+        if -_CLOCKS_DIFFER < now - file.modified < SETTLED_AFTER or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
         yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
     yield from rows_without_file(volume, ledger, since=since, repair=repair)

@@ -411,6 +411,21 @@ def test_an_object_without_row_is_adopted_though_another_volume_is_lost(house: T
         assert [one.sop_uid for one in node.copies.of_objects([sample.sop_uid])] == [sample.sop_uid]
 
 
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=9), timedelta(days=3_650)])
+def test_a_file_that_came_while_the_clock_of_its_volume_was_years_ahead_is_adopted(
+    house: TwoVolumes, ahead: timedelta
+) -> None:
+    house.take_in(tiny(1))
+    with house.node() as node, node.index.write() as connection:
+        for table in reversed(CONTENT):
+            connection.execute(delete_rows(table))
+    for path in house.files():
+        os.utime(path, (0, (NOW + ahead).timestamp()))
+    with house.node() as node:
+        findings = list(reconcile_volumes(node, since=None, repair=True))
+    assert len(findings) == (2 if ahead.days else 0)
+
+
 @pytest.mark.parametrize("is_other_damaged", [False, True])
 def test_the_row_of_a_missing_copy_is_forgotten_if_another_copy_is_good_whatever_is_known_of_its_own(
     house: TwoVolumes, *, is_other_damaged: bool

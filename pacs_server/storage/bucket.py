@@ -147,8 +147,12 @@ class Bucket:
         if size_bytes is None:
             return
         copy = ServerCopy(self._s3, self._key(path), self._key(target), size_bytes)
-        while not one_call(copy.step):
-            pass
+        try:
+            while not one_call(copy.step):
+                pass
+        finally:
+            with suppress(OSError, VolumeUnavailable):  # else it is found as litter
+                one_call(copy.abort)
         one_call(partial(self.remove, path))
 
     def remove(self, path: PurePosixPath) -> None:

@@ -41,13 +41,15 @@ class ServerCopy:
             self._upload_id = self._s3.call("create_multipart_upload", self._target)["UploadId"]
         start = len(self._parts) * _COPY_BYTES
         end = min(start + _COPY_BYTES, self._size_bytes)
+        # Of an empty object, as a server may have left of one after a power cut, there is no range.
+        part = {"CopySourceRange": f"bytes={start}-{end - 1}"} if self._size_bytes else {}
         told = self._s3.call(
             "upload_part_copy",
             self._target,
             CopySource={"Bucket": self._s3.bucket, "Key": self._source},
             UploadId=self._upload_id,
             PartNumber=len(self._parts) + 1,
-            CopySourceRange=f"bytes={start}-{end - 1}",
+            **part,
         )
         self._parts.append({"PartNumber": len(self._parts) + 1, "ETag": Answer(told["CopyPartResult"])["ETag"]})
         if end < self._size_bytes:

@@ -432,6 +432,19 @@ def test_nothing_is_left_of_a_large_object_whose_upload_could_not_be_aborted_at_
     wait_until_clean(bucket, files)
 
 
+@pytest.mark.parametrize("content", [b"content", b""])
+def test_nothing_is_left_of_a_move_that_fails_and_it_is_done_when_it_is_tried_again(
+    bucket: Volume, files: Files, s3_server: S3Server, content: bytes
+) -> None:
+    files.overwrite(PATH, content)
+    with s3_server.failing("500 InternalError", "PUT"), pytest.raises(VolumeUnavailable, match="InternalError"):
+        bucket.put_aside(PATH)
+    assert files.names() == [SENTINEL, str(PATH)]
+    bucket.put_aside(PATH)
+    aside = PurePosixPath("quarantine", *PATH.parts[1:])
+    assert (files.names(), files.content(aside)) == ([SENTINEL, str(aside)], content)
+
+
 @pytest.mark.parametrize(
     "answer",
     ["503 SlowDown", "429 TooManyRequests", "400 RequestTimeout", "403 RequestTimeTooSkewed", "403 InvalidObjectState"],

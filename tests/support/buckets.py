@@ -75,7 +75,7 @@ class BucketServer:
 
 
 class S3Server(BucketServer):
-    """One in this process. It compares bodies with their checksums, which moto does not."""
+    """One in this process. It compares bodies with their checksums and refuses ranges that are none, unlike moto."""
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -144,6 +144,8 @@ class S3Server(BucketServer):
         expected = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
         if expected and expected != base64.b64encode(hashlib.sha256(body).digest()).decode():
             return _refusal(start_response, "400 BadDigest")
+        if environ.get("HTTP_X_AMZ_COPY_SOURCE_RANGE", "").endswith("--1"):
+            return _refusal(start_response, "416 InvalidRange")
         environ["wsgi.input"] = BytesIO(body)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer

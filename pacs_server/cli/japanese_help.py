@@ -80,9 +80,11 @@ HELP: Final[dict[str, str]] = {
     "makes. pacs storage show tells how many objects are still only there. Its files stay.":
         "ボリュームを空にできるようにします。新しいものは置かず、そこにあるものは動いているサーバがほかへ複製します。"
         "まだそこにしかない数は pacs storage show で分かります。ファイルは残ります。",
-    "Forget a volume. Its files stay as they are. Refused while an object has no good copy on another volume that can be read now, and while a server runs that may still write to it: drain it first.":
+    "Forget a volume. Its files stay as they are. Refused while an object has no good copy on another volume that can be read now, and while a server runs that may still write to it: drain it first. With --lost, what was only there stays in the index without a copy, until it is sent again.":
         "ボリュームの登録を消します。ファイルはそのまま残ります。いま読めるほかのボリュームに正しいコピーがないオブジェクトがある間と、サーバがまだ書き込むかもしれない間は拒否します。"
-        "先に drain してください。",
+        "先に drain してください。--lost を付けると、そこにしかなかったものは、再び送られるまでコピーのないままインデックスに残ります。",
+    "It is lost for good: forget it with the only copies of objects, too.":
+        "失われて戻らない場合: そこにしかないコピーごと登録を消します。",
     "Examine how the volumes are mounted, and what S3 servers do. Says what is dangerous, and what to write in fstab or "
     "use instead. Ends with 12 when there is something to change.":
         "ボリュームのマウント方法と S3 サーバの動作を調べます。危険な点と、fstab に書くべき内容や代わりに使うものを示します。"

@@ -195,6 +195,14 @@ MESSAGES: Final[dict[str, str]] = {
         "データベースのスキーマは {0}、この版に必要なのは {1} です。隣に写しを取ってから更新します",
     "{} objects have no good copy but on {}: first pacs storage drain {}":
         "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} を実行してください",
+    "{} objects have no good copy but on {}, which cannot be read: bring it back (pacs storage set {} --path PATH), or give "
+    "them up with --lost":
+        "オブジェクト {0} 件の正しいコピーは {1} にしかなく、いまは読めません。元に戻す(pacs storage set {2} --path PATH)か、"
+        "--lost であきらめてください",
+    "{} objects have no good copy without {}: they stay in the index without one until they come again":
+        "オブジェクト {0} 件は {1} がなければ正しいコピーがなく、再び届くまでコピーのないままインデックスに残ります",
+    "{} is not lost, it can be read: pacs storage drain {} --yes":
+        "{0} は失われておらず、読めます: pacs storage drain {1} --yes",
     "{} is the only volume: add another one first": "{0} は唯一のボリュームです。先に別のものを追加してください",
     "a volume {} exists already; pacs storage list shows them": "ボリューム {0} はすでにあります。pacs storage list で確認できます",
     "{} is not a directory; make or mount it first": "{0} はディレクトリではありません。先に作るか、マウントしてください",

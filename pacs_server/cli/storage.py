@@ -209,13 +209,16 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 
 @storage.command(example="pacs storage remove nas1 --yes")
 @click.argument("name")
+@click.option("--lost", is_flag=True, help="It is lost for good: forget it with the only copies of objects, too.")
 @confirmed
 @pass_invocation
-def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
+def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitCode:
     """Forget a volume. Its files stay as they are.
 
     Refused while an object has no good copy on another volume that can be read now, and while a server runs that may
     still write to it: drain it first.
+
+    With --lost, what was only there stays in the index without a copy, until it is sent again.
     """
     from pacs_server.cluster.roster import lives
     from pacs_server.index.jobs import JobKind
@@ -234,9 +237,14 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
             for volume in node.volumes():
                 if volume.spec.id != row.id and volume.check().is_readable:
                     note_losses(node, volume)
-        _refuse_only_copies(node, row)
+        only = _only_copies(node, row, lost=lost)
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")
+        if only:
+            talk(
+                f"{only} objects have no good copy without {name}: they stay in the index without one until they come "
+                "again"
+            )
         if not yes:
             talk(
                 f"would forget {name} with its {node.copies.count_on(row.id)} copies; its files stay; do it with --yes"
@@ -244,7 +252,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
             return ExitCode.DONE
         node.registry.remove_volume(row.id)
         try:
-            _refuse_only_copies(node, row)  # what was still on its way there
+            _only_copies(node, row, lost=lost)  # what was still on its way there
         except Refused:
             node.registry.add_volume(row)
             raise
@@ -300,9 +308,20 @@ def _only_on(node: Node, row: VolumeRow) -> int:
     return node.spread.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
 
 
-def _refuse_only_copies(node: Node, row: VolumeRow) -> None:
-    if only := _only_on(node, row):
-        raise Refused(f"{only} objects have no good copy but on {row.name}: first pacs storage drain {row.name}")
+def _only_copies(node: Node, row: VolumeRow, *, lost: bool) -> int:
+    """How many objects lose their only good copy with a volume. Raises: Refused unless there is none, or it is lost."""
+    can_be_read = next(one for one in node.volumes() if one.spec.id == row.id).check().is_readable
+    if lost and can_be_read:
+        raise Refused(f"{row.name} is not lost, it can be read: pacs storage drain {row.name} --yes")
+    if (only := _only_on(node, row)) and not lost:
+        alone = f"{only} objects have no good copy but on {row.name}"
+        if can_be_read:
+            raise Refused(f"{alone}: first pacs storage drain {row.name}")
+        raise Refused(
+            f"{alone}, which cannot be read: bring it back (pacs storage set {row.name} --path PATH), or give them up "
+            "with --lost"
+        )
+    return only
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

@@ -137,6 +137,36 @@ def test_a_volume_is_emptied_and_removed_without_losing_anything(
         assert data_set_of(file) == sample.data_set
 
 
+def test_a_volume_that_is_lost_with_the_only_copies_is_given_up_and_an_empty_one_takes_its_place(
+    doubled: Archive, station: Station, tmp_path: Path
+) -> None:
+    doubled.pacs("policy", "set", "--want", "1", "--need", "1")
+    doubled.stop()
+    doubled.start()
+    samples = stored(station, tmp_path)
+    told = [doubled.report("storage", "show", row["name"]) for row in doubled.report("storage", "list")]
+    lost = next(row for row in told if row["only_copies"])
+    remove, path = ("storage", "remove", lost["name"]), Path(lost["path"])
+    path.rename(tmp_path / "gone")
+    path.mkdir()
+    doubled.pacs("storage", "drain", lost["name"], "--yes")
+    refused = doubled.pacs(*remove, "--yes", expect=2)
+    assert f"3 objects have no good copy but on {lost['name']}, which cannot be read" in refused.stderr
+    assert "or give them up with --lost" in refused.stderr
+    for word in ((), ("--yes",)):
+        assert "3 objects have no good copy without" in doubled.pacs(*remove, "--lost", *word).stderr
+    doubled.pacs("storage", "add", lost["name"], str(path))
+    assert doubled.instance_uids() == {sample.sop_uid for sample in samples}, "it tells what was lost"
+    for sample in samples:
+        assert station.store(sample.path).status == SUCCESS
+    assert doubled.report("verify") == []
+    doubled.pacs("export", "StudyInstanceUID=*", "--to", str(tmp_path / "out"))
+    assert len(files_below(tmp_path / "out", "*.dcm")) == 3
+    doubled.pacs("storage", "drain", lost["name"], "--yes")
+    refused = doubled.pacs(*remove, "--lost", "--yes", expect=2)
+    assert f"{lost['name']} is not lost, it can be read" in refused.stderr
+
+
 def test_a_raised_policy_makes_the_copies_that_are_missing(new_archive: Callable[..., Archive], tmp_path: Path) -> None:
     require()
     archive = new_archive()

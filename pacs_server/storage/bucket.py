@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -63,7 +63,7 @@ class Bucket:
         """Never, because that cannot be told."""
         return False
 
-    def check_writable(self) -> None:
+    def check_writable(self, day: date) -> None:
         """Write a small object, and have it copied to another key; both go again."""
         with self._probe() as key, self._probe() as copied:
             self._s3.put(key, b"\0", is_new=True)

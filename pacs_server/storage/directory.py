@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ from typing import Final
 
 from pacs_server.storage.atomic import NewFile, read_fully
 from pacs_server.storage.descriptors import Descriptor
-from pacs_server.storage.layout import ROOT, Entry, litter
+from pacs_server.storage.layout import ROOT, Entry, day_directory, litter
 from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.mounts import advice, mount_of, mount_table
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
@@ -71,9 +71,13 @@ class Directory:
                 return True
         return False
 
-    def check_writable(self) -> None:
-        """Write and flush a file that goes again."""
-        with NewFile(self.tree, PurePosixPath()) as file:
+    def check_writable(self, day: date) -> None:
+        """Write and flush a file that goes again, as near as there are directories to where objects of a day go: rights
+        and quotas may be others there than at the root.
+        """
+        path = day_directory(day)
+        nearest = next(one for one in (path, *path.parents) if self._is_directory(one))
+        with NewFile(self.tree, nearest) as file:
             file.write((_TRIAL,))
             file.flush()
 
@@ -84,8 +88,11 @@ class Directory:
 
     def has_objects(self) -> bool:
         """Whether there is the directory in which they lie."""
+        return self._is_directory(ROOT)
+
+    def _is_directory(self, path: PurePosixPath) -> bool:
         with suppress(FileNotFoundError, NotADirectoryError):
-            self.tree.open_directory(ROOT)
+            self.tree.open_directory(path)
             return True
         return False
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
@@ -27,6 +26,8 @@ TEMPORARY_SUFFIX: Final = ".tmp"
 # A file of this name that was not written to for so long belongs to a process that is gone.
 LITTER_AFTER: Final = timedelta(hours=1)
 
+_TOP: Final = PurePosixPath()
+_SERIES_DEPTH: Final = 6
 _OBJECT_SUFFIX: Final = ".dcm"
 _OPERATIONS: Final = ROOT / "ops"
 _CHECKPOINTS: Final = ROOT / "audit"
@@ -60,10 +61,15 @@ class FoundFile:
     modified: datetime
 
 
+def day_directory(day: date) -> PurePosixPath:
+    """The directory of the studies that began to arrive on a day, relative to the root of any volume."""
+    return ROOT / f"{day.year:04}/{day.month:02}/{day.day:02}"
+
+
 @lru_cache(maxsize=256)
 def series_directory(day: date, study_uid: str, series_uid: str) -> PurePosixPath:
     """The directory of a series, relative to the root of any volume."""
-    return ROOT / f"{day.year:04}/{day.month:02}/{day.day:02}/{_component(study_uid)}/{_component(series_uid)}"
+    return day_directory(day) / _component(study_uid) / _component(series_uid)
 
 
 def object_path(day: date, study_uid: str, series_uid: str, sop_uid: Uid, digest: Digest) -> PurePosixPath:
@@ -144,14 +150,14 @@ def walk(entries_of: Lister, since: date | None = None) -> Iterator[FoundFile]:
                     yield FoundFile(path=path, day=day, size_bytes=entry.size_bytes, modified=entry.modified)
 
 
-def litter(entries_of: Lister, now: datetime) -> Iterator[PurePosixPath]:
+def litter(entries_of: Lister, now: datetime, below: PurePosixPath = _TOP) -> Iterator[PurePosixPath]:
     """The unfinished files that nobody has written to for an hour."""
-    series = (folder for _, day in _days(entries_of, None) for folder in _series_below(entries_of, day))
-    months = (month for top in (_OPERATIONS, _CHECKPOINTS) for month in _months(entries_of, top))
-    for folder in chain((PurePosixPath(),), months, series):
-        for entry in _sorted(entries_of(folder)):
-            if entry.is_file and is_temporary(entry.name) and now - entry.modified > LITTER_AFTER:
-                yield folder / entry.name
+    for entry in _sorted(entries_of(below)):
+        path = below / entry.name
+        if entry.is_file and is_temporary(entry.name) and now - entry.modified > LITTER_AFTER:
+            yield path
+        elif entry.is_directory and path.parts[:1] == ROOT.parts and len(path.parts) <= _SERIES_DEPTH:
+            yield from litter(entries_of, now, path)
 
 
 def _days(entries_of: Lister, since: date | None) -> Iterator[tuple[date, PurePosixPath]]:

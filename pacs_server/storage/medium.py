@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Protocol, Self, TypeVar
@@ -115,8 +115,8 @@ class Medium(Protocol):
     def is_held(self, path: PurePosixPath) -> bool:
         """Whether somebody holds it by this file, as far as that can be told."""
 
-    def check_writable(self) -> None:
-        """Write, durably, a small file that goes again."""
+    def check_writable(self, day: date) -> None:
+        """Write, durably, a small file that goes again, where objects of a day would go."""
 
     def advice(self) -> list[Advice]:
         """What of this medium is dangerous for images that exist nowhere else."""

@@ -107,7 +107,8 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
         else:
             content = {"id": uuid.uuid4().hex, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             medium.put_first(_SENTINEL, json.dumps(content).encode())
-        medium.check_writable()  # one that is mounted again has a sentinel, but perhaps another owner or options
+        # One that is mounted again has a sentinel, but perhaps another owner or options.
+        medium.check_writable(datetime.now(UTC).date())
         return read_sentinel(medium)
     except OSError as error:
         remedy = "make room there" if error.errno in NO_ROOM else "check its owner and mount options"

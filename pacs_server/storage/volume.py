@@ -178,7 +178,7 @@ class Volume:
 
     def _tried(self, medium: Medium, seen: Seen) -> Seen:
         try:
-            medium.check_writable()
+            medium.check_writable(datetime.now(UTC).date())
         except OSError as error:
             status = Status.FULL if error.errno in NO_ROOM else Status.SUSPECT
             return replace(seen, status=status, reason=f"nothing can be written: {error.strerror}; {_REMEDIES[status]}")

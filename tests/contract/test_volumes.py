@@ -226,6 +226,13 @@ def test_what_is_unfinished_for_an_hour_is_litter_and_can_be_removed(
     stream.abandon()
 
 
+def test_what_is_left_of_a_trial_is_litter_too(placement: Placement, volume: Volume, files: Files) -> None:
+    placement.store(path_of(1), [b"content"])
+    left = PurePosixPath(*path_of(1).parts[:4], ".0123456789abcdef.tmp")
+    files.overwrite(left, b"content")
+    assert list(volume.litter(datetime.now(UTC) + timedelta(hours=2))) == [left]
+
+
 @pytest.mark.parametrize("plant", ["symlink", "directory", "fifo"])
 def test_what_was_planted_at_the_target_is_not_followed(directory: Volume, tmp_path: Path, plant: str) -> None:
     placement = Placement((directory,), need=1, degraded=1)
@@ -305,6 +312,7 @@ def test_a_read_only_volume_takes_nothing_and_is_still_read(mount: Callable[...,
     [
         ("EDQUOT write", Status.FULL, "Disk quota exceeded; make room"),
         ("EROFS create", Status.SUSPECT, "Read-only file system; look into"),
+        ("EACCES create v1", Status.SUSPECT, "Permission denied; look into"),
         ("EIO fsync", Status.SUSPECT, "Input/output error; look into"),
     ],
 )

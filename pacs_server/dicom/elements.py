@@ -64,6 +64,13 @@ class Encoding:
             return None
         return tag, vr, self.long.unpack_from(buffer, offset + 8)[0], offset + 12
 
+    def inside(self, vr: bytes) -> Encoding:
+        """The layout of what is nested in an element of undefined length: Implicit VR Little Endian where it is UN.
+
+        Source: PS3.5 section 6.2.2 note 2.
+        """
+        return IMPLICIT if vr == b"UN" else self
+
     def write_header(self, tag: int, vr: bytes, length: int) -> bytes:
         """The bytes of an element header. A short-form VR takes at most 65534 bytes; longer ones must come as UN.
 

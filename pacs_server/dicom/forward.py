@@ -6,7 +6,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pacs_server.dicom.elements import DEFLATED_SYNTAXES, UNDEFINED_LENGTH, Buffer, Encoding
+from pacs_server.dicom.elements import (
+    DEFLATED_SYNTAXES,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    Buffer,
+    Encoding,
+)
 from pacs_server.errors import Undecodable
 
 _SHORTEST_HEADER_BYTES, _LONGEST_HEADER_BYTES = 8, 12
@@ -80,20 +87,20 @@ class Forward:
 
 
 def skip_value(source: Forward, encoding: Encoding, length: int) -> None:
-    """Take a value and forget it, also one of undefined length with whatever is nested in it.
+    """Take a value and forget it, also one of undefined length with whatever is nested in it, in that encoding.
 
     Raises: Undecodable when the data set ends inside of it.
     """
     if length != UNDEFINED_LENGTH:
         source.skip(length)
         return
-    open_levels = 1
+    open_levels = [encoding]
     while open_levels:
-        tag, _, inner = source.header(encoding)
-        if tag & 0xFFFF in (0xE00D, 0xE0DD) and tag >> 16 == 0xFFFE:
-            open_levels -= 1
+        tag, vr, inner = source.header(open_levels[-1])
+        if tag in (ITEM_END, SEQUENCE_END):
+            open_levels.pop()
         elif inner == UNDEFINED_LENGTH:
-            open_levels += 1
+            open_levels.append(open_levels[-1].inside(vr))
         else:
             source.skip(inner)
 

@@ -13,7 +13,6 @@ from typing import Final, NoReturn
 from pacs_server.dicom.attributes import SEQUENCE_BY_TAG, SERIES_UID, SOP_CLASS, SOP_UID, STUDY_UID
 from pacs_server.dicom.elements import (
     DEFLATED_SYNTAXES,
-    IMPLICIT,
     ITEM,
     ITEM_END,
     LONG_VRS,
@@ -321,8 +320,7 @@ class _Walk:
     def _enter(self, tag: int, vr: bytes, value: int, encoding: Encoding) -> int:
         if vr not in _MAY_BE_UNDEFINED:
             raise Undecodable(f"element {tag:08x} of VR {vr.decode('latin-1')} has undefined length")
-        # UN of undefined length holds Implicit VR Little Endian, whatever is around it: PS3.5 section 6.2.2 note 2.
-        self._open.append((SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding))
+        self._open.append((SEQUENCE_END, encoding.inside(vr)))
         return value
 
     def _check_top_level(self, tag: int, vr: bytes, buffer: bytes | memoryview) -> None:

@@ -105,8 +105,8 @@ def top_level(raw: bytes, encoding: Encoding) -> dict[int, tuple[str, bytes]]:
         if encoding.explicit and not vr.isalpha() and tag >> 16 != 0xFFFE:
             raise BadQuery(f"key {tag:08x} of the identifier has no value representation")
         if length == UNDEFINED_LENGTH:
-            offset = behind_sequence(raw, start, encoding)
-            found.setdefault(tag, ("SQ", raw[start:offset]))
+            offset = behind_sequence(raw, start, encoding.inside(vr))
+            found.setdefault(tag, ("UN" if vr == b"UN" else "SQ", raw[start:offset]))
         else:
             offset = start + length
             if offset > len(raw):

@@ -38,11 +38,11 @@ def read_items(raw: bytes, encoding: Encoding, most: int | None = None) -> list[
 def _read_item(raw: bytes, offset: int, end: int, encoding: Encoding) -> tuple[dict[int, bytes], int]:
     values: dict[int, bytes] = {}
     while offset < end:
-        tag, _, length, start = header_at(raw, offset, encoding)
+        tag, vr, length, start = header_at(raw, offset, encoding)
         if tag == ITEM_END:
             return values, start
         if length == UNDEFINED_LENGTH:
-            offset = behind_sequence(raw, start, encoding)
+            offset = behind_sequence(raw, start, encoding.inside(vr))
             continue
         offset = start + length
         values.setdefault(tag, raw[start:offset])
@@ -60,18 +60,19 @@ def header_at(raw: bytes, offset: int, encoding: Encoding) -> tuple[int, bytes, 
 
 
 def behind_sequence(raw: bytes, offset: int, encoding: Encoding) -> int:
-    """The offset behind the delimiter of a sequence of undefined length whose first item stands at `offset`.
+    """The offset behind the delimiter of a sequence of undefined length whose first item stands at `offset`, in the
+    encoding that is inside of it.
 
     Raises: Undecodable when it does not end, or is nested deeper than 8 levels.
     """
-    closing = [SEQUENCE_END]
+    closing = [(SEQUENCE_END, encoding)]
     while closing:
-        tag, _, length, start = header_at(raw, offset, encoding)
-        offset = start
-        if tag == closing[-1]:
+        closes, inside = closing[-1]
+        tag, vr, length, offset = header_at(raw, offset, inside)
+        if tag == closes:
             closing.pop()
         elif length == UNDEFINED_LENGTH:
-            closing.append(ITEM_END if tag == ITEM else SEQUENCE_END)
+            closing.append((ITEM_END if tag == ITEM else SEQUENCE_END, inside.inside(vr)))
         else:
             offset += length
         if len(closing) > 2 * MAX_DEPTH:

@@ -16,7 +16,6 @@ from pacs_server.dicom.elements import (
     DEFLATED_LE,
     DEFLATED_SYNTAXES,
     EXPLICIT_LE,
-    IMPLICIT,
     IMPLICIT_LE,
     ITEM,
     ITEM_END,
@@ -132,7 +131,7 @@ class _Rewriter:
             instead = None
             if len(levels) == 1:
                 yield from self._missing(before=tag)
-                instead = self._instead(tag, length, encoding)
+                instead = self._instead(tag, vr, length, encoding)
             if instead is None:
                 instead = self._element(tag, vr, length, levels[-1])
             yield from instead
@@ -154,7 +153,7 @@ class _Rewriter:
         elif length == UNDEFINED_LENGTH and tag == PIXEL_DATA:
             raise Undecodable("compressed pixel data stand where only uncompressed ones may stand")
         elif (vr := vr or _dictionary_vr(tag)) == b"SQ" or length == UNDEFINED_LENGTH:
-            self._enter(length, SEQUENCE_END, IMPLICIT if vr == b"UN" else encoding)
+            self._enter(length, SEQUENCE_END, encoding.inside(vr))
             yield self._target.write_header(tag, b"SQ", UNDEFINED_LENGTH)
         else:
             yield from self._value(tag, vr, length, encoding)
@@ -175,7 +174,7 @@ class _Rewriter:
             raise Undecodable("an item or sequence ends inside an element")
         return self._elements.offset == end
 
-    def _instead(self, tag: int, length: int, encoding: Encoding) -> Iterator[Buffer] | None:
+    def _instead(self, tag: int, vr: bytes, length: int, encoding: Encoding) -> Iterator[Buffer] | None:
         """What stands for an element of the top level; None when it stays and its value is yet to be taken."""
         amendment, elements = self._amendment, self._elements
         if amendment is None:
@@ -183,7 +182,7 @@ class _Rewriter:
         if tag == PIXEL_DATA:
             return amendment.pixels(elements, length)
         if tag in amendment.dropped:
-            skip_value(elements, encoding, length)
+            skip_value(elements, encoding.inside(vr), length)
             return iter(())
         if tag in self._to_change and length <= _MAX_SHORT_BYTES:
             value = amendment.change(tag, bytes(elements.read(length)))

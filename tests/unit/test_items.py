@@ -1,13 +1,22 @@
 """Items of sequences, whole and as they arrive in fragments."""
 
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.sequence import Sequence
 from support.samples import encoded, tiny
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import describe
-from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, encoding_of
+from pacs_server.dicom.elements import (
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    ITEM,
+    ITEM_END,
+    UNDEFINED_LENGTH,
+    encoding_of,
+)
+from pacs_server.dicom.forward import Forward, skip_value
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.items import pack, read_items, unpack
 from pacs_server.dicom.matching import Model, parse_query, query_from_keywords
@@ -73,6 +82,49 @@ def test_a_key_of_an_item_with_a_character_set_of_its_own_is_read_by_it(outer: s
         made.predicates == query_from_keywords(Level.STUDY, {"ProcedureCodeSequence.CodeMeaning": "胸部*"}).predicates
     )
     assert not made.has_unsupported_keys
+
+
+def private_sequence() -> DataElement:
+    """A private sequence of implicit encoding as it is passed on by who does not know it: UN of undefined length."""
+    inner = Dataset()
+    inner.add_new(0x00431001, "LO", "of a device ")
+    header = encoding_of(IMPLICIT_LE).write_header
+    item = header(ITEM, b"", UNDEFINED_LENGTH) + encoded(inner, IMPLICIT_LE) + header(ITEM_END, b"", 0)
+    made = DataElement(0x00411001, "UN", item)
+    made.is_undefined_length = True
+    return made
+
+
+def test_an_item_with_a_private_sequence_of_unknown_vr_is_read_and_so_is_what_stands_behind_it() -> None:
+    made = data_set(undefined=True)
+    made.ProcedureCodeSequence[0].add(private_sequence())
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(encoded(made, EXPLICIT_LE))
+    description = describe(scanner.finish())
+    assert (description.items, description.flags) == ({"procedure_codes": CODES}, ())
+
+
+def test_a_sequence_is_skipped_with_a_private_sequence_of_unknown_vr_in_it() -> None:
+    icon, whole = tiny("icon"), Dataset()
+    icon.is_undefined_length_sequence_item = True
+    icon.add(private_sequence())
+    whole.IconImageSequence = [icon]
+    whole["IconImageSequence"].is_undefined_length = True
+    rest = Forward([encoded(whole, EXPLICIT_LE)])
+    assert rest.header(encoding_of(EXPLICIT_LE)) == (whole["IconImageSequence"].tag, b"SQ", UNDEFINED_LENGTH)
+    skip_value(rest, encoding_of(EXPLICIT_LE), UNDEFINED_LENGTH)
+    assert rest.at_end
+
+
+def test_a_query_with_a_private_sequence_of_unknown_vr_is_read() -> None:
+    keys = Dataset()
+    keys.QueryRetrieveLevel, keys.AccessionNumber = "STUDY", "A1"
+    keys.add(private_sequence())
+    keys.add_new(0x40080212, "CS", "READ")
+    made = parse_query(encoded(keys, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT)
+    asked = {"AccessionNumber": "A1", "InterpretationStatusID": "READ"}
+    assert made.predicates == query_from_keywords(Level.STUDY, asked).predicates
+    assert made.has_unsupported_keys
 
 
 def test_a_sequence_that_is_too_long_is_flagged_and_left_out() -> None:

@@ -42,6 +42,7 @@ _LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
 _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
+_OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language
 _PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
 _REMOVED: Final = re.compile("[\0\ud800-\udfff]")
 
@@ -155,8 +156,7 @@ def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
 def _read_all(raw: bytes, one: CodedSet | None) -> str | None:
     """All bytes by one set; None when they cannot be meant so.
 
-    No text of a single-byte set has C1 controls, but Shift_JIS and UTF-8 misread as one of them have. No text of a
-    Latin set happens to be UTF-8.
+    No text of a single-byte set has C1 controls, but Shift_JIS and UTF-8 misread as one of them have.
     """
     if raw.isascii():
         return raw.decode("ascii")
@@ -166,8 +166,18 @@ def _read_all(raw: bytes, one: CodedSet | None) -> str | None:
         return None
     if one is None or text is None or one.whole:
         return text
-    misread = _CONTROLS.search(text) is not None or (one.latin and _strict(raw, "utf-8") is not None)
+    misread = _CONTROLS.search(text) is not None or (one.latin and _is_rather_utf8(raw, text))
     return None if misread else text
+
+
+def _is_rather_utf8(raw: bytes, text: str) -> bool:
+    """Whether what is read as a text of a Latin set is UTF-8, which such texts do not happen to be; but for letters
+    that would be those of another script: RÓŻYCKA in ISO_IR 101 would have a Cyrillic one.
+    """
+    in_utf8 = _strict(raw, "utf-8")
+    if in_utf8 is None or _OTHER_SCRIPTS.fullmatch(in_utf8) is None:
+        return in_utf8 is not None
+    return any(one.upper() == one.lower() for one in text if not one.isascii())
 
 
 def _strict(raw: bytes, codec: str) -> str | None:

@@ -59,6 +59,8 @@ def test_the_examples_of_the_standard_are_read_without_a_flag(name: str) -> None
     [
         (("ISO_IR 100",), "latin-1", "Buc^Jérôme"),
         (("ISO_IR 101",), "iso8859-2", "Wałęsa"),
+        (("ISO_IR 101",), "iso8859-2", "RÓŻYCKA^RŮŽENA"),  # these are UTF-8, too, of Cyrillic and Arabic letters
+        (("ISO_IR 101",), "iso8859-2", "PÓŁTORAK"),
         (("ISO_IR 126",), "iso8859-7", "Διονυσιος"),
         (("ISO_IR 127",), "iso8859-6", "قباني^لنزار"),
         (("ISO_IR 138",), "iso8859-8", "שרון^דבורה"),
@@ -152,6 +154,9 @@ def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
         ("陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),
         ("김^믜".encode("cp949"), ("", "ISO 2022 IR 149"), "", "김^믜"),
         ("Ünal".encode(), ("", "ISO 2022 IR 58"), "", "Ünal"),
+        ("5 µm".encode(), ("ISO_IR 100",), "", "5 µm"),
+        ("Łódź".encode(), ("ISO_IR 101",), "", "Łódź"),
+        ("иван".encode(), ("ISO_IR 101",), "", "иван"),
     ],
 )
 def test_missing_and_wrong_labels_are_read_through_and_flagged(

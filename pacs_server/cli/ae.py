@@ -233,7 +233,7 @@ def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
     each time.
     """
     from pacs_server.archive.calling import way_to
-    from pacs_server.service.peer_legs import try_peer
+    from pacs_server.service.peers.legs import try_peer
 
     with invocation.node() as node:
         peer, settings = _known(node.registry, aet), node.settings
@@ -319,7 +319,7 @@ def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -
 
 
 def _warn_of_login(peer: Peer, settings: Settings) -> None:
-    from pacs_server.service.acquaintance import login_problems
+    from pacs_server.service.peers.acquaintance import login_problems
 
     for problem, remedy in login_problems(peer, settings):
         talk(f"{in_their_language(problem)}: {in_their_language(remedy)}")

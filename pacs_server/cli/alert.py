@@ -28,7 +28,7 @@ def list_(invocation: Invocation) -> ExitCode:
 
     Ends with 12 when there are some.
     """
-    from pacs_server.service.alarm_book import standing_alarms, undelivered
+    from pacs_server.service.monitoring.alarm_book import standing_alarms, undelivered
 
     data_dir = invocation.settings().data_dir
     rows = standing_alarms(data_dir)
@@ -48,8 +48,8 @@ def test(invocation: Invocation) -> ExitCode:
     Ends with 3 when one of the ways did not take it, and with 13 when none did.
     """
     from pacs_server.errors import AlarmNotTold, ConfigError
-    from pacs_server.service.alarm_book import Notice
-    from pacs_server.service.messengers import ways_of
+    from pacs_server.service.monitoring.alarm_book import Notice
+    from pacs_server.service.monitoring.messengers import ways_of
     from pacs_server.service.roll_call import node_name
 
     settings = invocation.settings()

@@ -125,7 +125,7 @@ def verify(invocation: Invocation) -> ExitCode:
     Ends with 12 when something was changed.
     """
     from pacs_server.dicom.checkpoints import from_text
-    from pacs_server.service.checkpoints import last_checkpoint, problems_of_trail
+    from pacs_server.service.upkeep.checkpoints import last_checkpoint, problems_of_trail
 
     with invocation.node() as node:
         node.audit.tell_reading()

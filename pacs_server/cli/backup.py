@@ -25,7 +25,7 @@ from pacs_server.cli.output import Progress, print_rows, readable_size, talk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pacs_server.service.backup import Plan, Verification
+    from pacs_server.service.upkeep.backup import Plan, Verification
     from pacs_server.storage.backup import Summary
     from pacs_server.storage.carrying import Carried
 
@@ -76,7 +76,7 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
 
     Lists the objects that could not be read, and ends with 3 if there are any.
     """
-    from pacs_server.service.backup import refuse_older, run_backup
+    from pacs_server.service.upkeep.backup import refuse_older, run_backup
     from pacs_server.storage.backup import stamp_of
 
     refuse_older(invocation.settings().database)
@@ -119,7 +119,7 @@ def verify(invocation: Invocation, directory: Path, stamp: str) -> ExitCode:
 
     Lists what is damaged, and ends with 12 if anything is. The next pacs backup run --objects replaces damaged objects.
     """
-    from pacs_server.service.backup import Verification
+    from pacs_server.service.upkeep.backup import Verification
 
     verification = Verification(directory, stamp)
     damaged = print_rows(_damaged(verification), _FILE_HEADINGS, as_json=invocation.as_json)
@@ -147,7 +147,7 @@ def _damaged(verification: Verification) -> Iterator[dict[str, object]]:
 @pass_invocation
 def list_(invocation: Invocation, directory: Path) -> ExitCode:
     """List the runs in a directory, and when each was verified. Works without an archive."""
-    from pacs_server.service.backup import backups_in
+    from pacs_server.service.upkeep.backup import backups_in
 
     rows = (_run_row(stamp, summary, problem) for stamp, summary, problem in backups_in(directory))
     if not print_rows(rows, _RUN_HEADINGS, as_json=invocation.as_json, said=("state", "verified_at")):
@@ -188,8 +188,8 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
     Without --yes lists what becomes of the volumes. With it, lists the objects that DIR does not hold either, and ends
     with 12 if there are any.
     """
-    from pacs_server.service.backup import Restore
     from pacs_server.service.person import command_of
+    from pacs_server.service.upkeep.backup import Restore
 
     settings, now = invocation.settings(), datetime.now(UTC)
     refuse_while_serving(settings.data_dir, "a restore of its index")

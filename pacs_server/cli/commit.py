@@ -51,7 +51,7 @@ def study(invocation: Invocation, uid: str, aet: AeTitle, wait_s: float) -> Exit
     Ends with 3 unless it says so of every one.
     """
     from pacs_server.index.commitments import State
-    from pacs_server.service.commitment import ask_commitment
+    from pacs_server.service.peers.commitment import ask_commitment
 
     with invocation.node() as node:
         asked = ask_commitment(node, uid, aet, wait_s=wait_s)

@@ -36,7 +36,7 @@ def compare_with(
     is_thorough: bool,
 ) -> ExitCode:
     """Compare with a peer, print each object that only one of both has, and with `repair` fetch or send it."""
-    from pacs_server.service.comparing import compare, comparison
+    from pacs_server.service.peers.comparing import compare, comparison
 
     progress, counts = Progress(), Counter[str]()
 
@@ -75,7 +75,7 @@ _QUEUED: Final = "queued to be sent"
 def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[str, str]:
     """What became of each object: queued for the running server to send, fetched, or why not."""
     from pacs_server.archive.comparing import DifferenceKind
-    from pacs_server.service.comparing import fetch_missing, send_missing
+    from pacs_server.service.peers.comparing import fetch_missing, send_missing
 
     outcomes: dict[str, str] = {}
     if send_missing(node, aet, differences, datetime.now(UTC)):

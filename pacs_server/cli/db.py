@@ -130,7 +130,7 @@ def copy(invocation: Invocation, url: str, password_file: Path | None) -> ExitCo
     anew. A database that holds the same already is only compared. No server may be running. The archive uses the copy
     when the settings file names it.
     """
-    from pacs_server.service.database import copy_database
+    from pacs_server.service.upkeep.database import copy_database
     from pacs_server.settings import database_at, shown_url
 
     settings = invocation.settings()

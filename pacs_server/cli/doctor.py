@@ -91,8 +91,8 @@ def _present(node: Node) -> tuple[Site, dict[str, object]]:
     import socket
 
     from pacs_server.cluster.roster import lives
+    from pacs_server.service.monitoring.survival import count_copies, standing
     from pacs_server.service.roll_call import node_name
-    from pacs_server.service.survival import count_copies, standing
     from pacs_server.storage.mounts import mount_table
 
     others = [one for one in node.nodes.all() if one.name != node_name(node.settings)]
@@ -201,7 +201,7 @@ def _durability(node: Node) -> Iterator[Problem]:
 
 
 def _server(node: Node) -> Iterator[Problem]:
-    from pacs_server.service.alarm_book import standing_alarms
+    from pacs_server.service.monitoring.alarm_book import standing_alarms
     from pacs_server.service.telling import serving
 
     if serving(node.settings.data_dir) is None:
@@ -321,7 +321,7 @@ def _certificates(node: Node) -> Iterator[Problem]:
 
 def _failover(node: Node) -> Iterator[Problem]:
     """That a person may have forgotten to end."""
-    from pacs_server.service.unfinished import unfinished
+    from pacs_server.service.partners.unfinished import unfinished
 
     if (left := unfinished(node)) is not None:
         yield f"a failover to {left.target} is unfinished", f"pacs failover to {left.target}, or pacs failover abandon"
@@ -334,7 +334,7 @@ def _failover(node: Node) -> Iterator[Problem]:
 
 def _audit(node: Node) -> Iterator[Problem]:
     """The key with which the daily checkpoints are signed, without which none is taken."""
-    from pacs_server.service.checkpoints import last_checkpoint
+    from pacs_server.service.upkeep.checkpoints import last_checkpoint
 
     try:
         last_checkpoint(node)

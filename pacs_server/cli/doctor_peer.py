@@ -22,7 +22,7 @@ def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_ba
 
     Raises: UnknownName when it is not registered; Refused; IndexUnavailable.
     """
-    from pacs_server.service.examining import examine
+    from pacs_server.service.peers.examining import examine
 
     if sends_back and not stores:
         raise Refused("it cannot send back what it is not sent: leave out --no-store, or --send-back")

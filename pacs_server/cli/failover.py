@@ -28,7 +28,7 @@ from pacs_server.errors import PacsError, StillBusy
 if TYPE_CHECKING:
     from pacs_server.cluster.failover import Plan
     from pacs_server.service.assemble import Node
-    from pacs_server.service.failover import Failover, Lost
+    from pacs_server.service.partners.failover import Failover, Lost
 
 _WAIT: Final = click.option("--wait", "wait_s", type=Number(min=0), default=600, show_default=True,
                             metavar="SECONDS", help="How long to wait at most.")  # fmt: skip
@@ -64,7 +64,7 @@ def status(invocation: Invocation) -> ExitCode:
 
     Asks nobody: partners are shown as the running server saw them last.
     """
-    from pacs_server.service.role import failover_facts
+    from pacs_server.service.partners.role import failover_facts
 
     with invocation.node() as node:
         facts = failover_facts(node, datetime.now(UTC))
@@ -96,7 +96,7 @@ def plan(invocation: Invocation, word: str, site: str, *, source_lost: bool) -> 
 
     Changes nothing. Ends with 0 only when it would run.
     """
-    from pacs_server.service.failover import Failover
+    from pacs_server.service.partners.failover import Failover
 
     if (patroni := patroni_with(invocation, site)) is not None:
         return plan_switch(patroni, site, as_json=invocation.as_json)
@@ -120,8 +120,8 @@ def to(
     The other one takes no new associations, hands over what it has, and takes them again when the site was shown to
     store, find and give back. Given again after it was broken off, it goes on where it was.
     """
-    from pacs_server.service.failover import Failover
     from pacs_server.service.locks import failover_lock
+    from pacs_server.service.partners.failover import Failover
 
     if (patroni := patroni_with(invocation, site)) is not None:
         return (plan_switch if dry_run else switch)(patroni, site, as_json=invocation.as_json)
@@ -160,8 +160,8 @@ def abandon(invocation: Invocation) -> ExitCode:
 
     The other site takes associations again. Which one is preferred stays as it is.
     """
-    from pacs_server.service.failover import abandon as give_up
     from pacs_server.service.locks import failover_lock
+    from pacs_server.service.partners.failover import abandon as give_up
 
     with invocation.node() as node, failover_lock(node.settings.data_dir):
         _log_where_the_server_does(node)
@@ -185,7 +185,7 @@ def resync(invocation: Invocation, site: str, *, wait_s: float) -> ExitCode:
     Counts every object anew, on this side, and waits until each has what the other has. Ends with 3 when the time was
     over before. For a member of the database, Patroni is asked to make its copy anew.
     """
-    from pacs_server.service.resync import resync as make_equal
+    from pacs_server.service.partners.resync import resync as make_equal
 
     if (patroni := patroni_with(invocation, site)) is not None:
         return reinit(patroni, site, as_json=invocation.as_json)
@@ -212,7 +212,7 @@ def demote(invocation: Invocation, site: str, *, end: bool) -> ExitCode:
 
     It stays so after a restart, until --end. Nothing else changes.
     """
-    from pacs_server.service.failover import side
+    from pacs_server.service.partners.failover import side
     from pacs_server.service.person import this_person
 
     if patroni_with(invocation, site) is not None:

@@ -41,7 +41,7 @@ def rebuild(invocation: Invocation) -> ExitCode:
     It is made beside the present one, and then they are swapped. Interrupted, it goes on where it was when it
     is run again. The server may keep running.
     """
-    from pacs_server.service.rebuilding import rebuild_index
+    from pacs_server.service.upkeep.rebuilding import rebuild_index
 
     with invocation.node() as node:
         code = print_findings(rebuild_index(node), "every file was taken in", as_json=invocation.as_json)

@@ -35,7 +35,7 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
 
     Ends with 12 when damage is left that cannot be repaired, with 3 when a volume or a copy could not be read now.
     """
-    from pacs_server.service.deeds import verify_volumes
+    from pacs_server.service.upkeep.deeds import verify_volumes
 
     progress = Progress()
     tally: Counter[str] = Counter()
@@ -97,7 +97,7 @@ def reconcile(
     studies; where counts differ, for each series and object. Ends with 3 when a difference is left. What was deleted
     here is told, and never fetched.
     """
-    from pacs_server.service.reconciling import reconcile_volumes
+    from pacs_server.service.upkeep.reconciling import reconcile_volumes
 
     if aet is not None:
         day, narrowed = since.date() if since else None, key_values(keys)

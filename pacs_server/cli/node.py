@@ -24,7 +24,7 @@ from pacs_server.cli.output import in_their_language, talk
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.service.supervisor import Address
+    from pacs_server.service.processes.supervisor import Address
     from pacs_server.settings import Settings
 
 
@@ -47,7 +47,7 @@ def init(invocation: Invocation, data: Path, aet: AeTitle, host: str, port: int,
 
     Where the --database is that of an archive, this becomes one more node of it: it uses its volumes, and adds none.
     """
-    from pacs_server.service.initialise import initialise
+    from pacs_server.service.upkeep.initialise import initialise
 
     made = initialise(data, aet=aet, host=host, port=port, database=database)
     tell_of(Invocation(config=made.settings_path, words=invocation.words))
@@ -71,7 +71,7 @@ def serve(invocation: Invocation) -> ExitCode:
     A SQLite database of an older release is copied beside itself and then upgraded. A PostgreSQL database is not:
     run pacs db upgrade.
     """
-    from pacs_server.service import supervisor
+    from pacs_server.service.processes import supervisor
 
     settings = invocation.settings()
     _upgrade_embedded(settings)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.partners import Partner
     from pacs_server.service.assemble import Node
-    from pacs_server.service.pairing import Greeting
+    from pacs_server.service.partners.pairing import Greeting
 
 MISSING_HEADINGS: Final = {
     "missing": "MISSING",
@@ -83,7 +83,7 @@ def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint:
     It has to add this one too.
     """
     from pacs_server.index.partners import Partner
-    from pacs_server.service.sides import HERE
+    from pacs_server.service.partners.sides import HERE
 
     if name == HERE:
         raise Refused(f"{HERE} is what every site calls itself: give the partner another name")
@@ -153,8 +153,8 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 
     Ends with 13 when it does not answer.
     """
-    from pacs_server.service.liaison import contact_of
-    from pacs_server.service.pairing import greet
+    from pacs_server.service.partners.liaison import contact_of
+    from pacs_server.service.partners.pairing import greet
     from pacs_server.service.present import partner_facts
 
     with invocation.node() as node:
@@ -178,7 +178,7 @@ def compare(invocation: Invocation, /, name: str, *, full: bool, repair: bool) -
 
     Ends with 12 when one of both lacks something that is not on its way.
     """
-    from pacs_server.service.pairing import compare_with
+    from pacs_server.service.partners.pairing import compare_with
 
     with invocation.node() as node:
         found = compare_with(node, node.partners.one(name), full=full, heals=repair, now=datetime.now(UTC))
@@ -247,7 +247,7 @@ def _greeted(node: Node, asked: Partner) -> Greeting:
 
     Raises: Refused when another certificate is there, the site is this one or another than before, or it refuses.
     """
-    from pacs_server.service.pairing import greet
+    from pacs_server.service.partners.pairing import greet
 
     greeting = greet(node, asked, lambda: datetime.now(UTC))
     problem = greeting.problem

@@ -86,7 +86,7 @@ def set_(
 
 def _tell_unknown(node: Node, peer: AeTitle | None) -> None:
     """A title that nobody has is mistyped, or that of a program on this machine, which may call unregistered."""
-    from pacs_server.service.deeds import IMPORTER
+    from pacs_server.service.upkeep.deeds import IMPORTER
 
     if peer is not None and peer != IMPORTER and node.registry.peer(peer) is None:
         talk(f"no peer {peer} is registered: it is for what comes from this machine by that title; pacs ae list")

@@ -47,7 +47,7 @@ def delete(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: b
     They are found no more; nothing of them is destroyed, and pacs restore brings them back. Keys are those of pacs
     find instances. A study on hold is refused.
     """
-    from pacs_server.service import decisions
+    from pacs_server.service.upkeep import decisions
 
     with invocation.node() as node:
         objects = decisions.to_delete(node, key_values(keys))
@@ -61,7 +61,7 @@ def delete(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: b
 @pass_invocation
 def restore(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:
     """Bring objects back from the trash. Keys are those of pacs find instances."""
-    from pacs_server.service import decisions
+    from pacs_server.service.upkeep import decisions
 
     with invocation.node() as node:
         objects = decisions.in_trash(node, key_values(keys))
@@ -79,7 +79,7 @@ def purge(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bo
     Only what was there as long as pacs retention says, whose study is old enough and is not on hold. Off until pacs
     retention set --purge allows it. A tombstone stays, so that no volume that was away brings it back.
     """
-    from pacs_server.service import decisions
+    from pacs_server.service.upkeep import decisions
 
     with invocation.node() as node:
         due, kept = decisions.due(node, decisions.in_trash(node, key_values(keys)))
@@ -149,7 +149,7 @@ def add(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
 
     They can be neither deleted nor purged, and what of them is in the trash comes back.
     """
-    from pacs_server.service import decisions
+    from pacs_server.service.upkeep import decisions
 
     with invocation.node() as node:
         done = {operation.study_uid for operation in decisions.hold(node, key_values(keys), reason)}
@@ -164,7 +164,7 @@ def add(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
 @pass_invocation
 def remove(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:
     """End the hold of studies."""
-    from pacs_server.service import decisions
+    from pacs_server.service.upkeep import decisions
 
     with invocation.node() as node:
         ended = decisions.on_hold(node, key_values(keys))

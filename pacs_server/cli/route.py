@@ -85,7 +85,7 @@ def add(
     already is not forwarded when it arrives again.
     """
     from pacs_server.index.routes import Route
-    from pacs_server.service.sending import add_route
+    from pacs_server.service.peers.sending import add_route
 
     if priors_like and not priors:
         raise click.UsageError("--priors-like goes with --priors")
@@ -128,7 +128,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
 @pass_invocation
 def test(invocation: Invocation, name: str, uids: tuple[str, ...], limit: int) -> ExitCode:
     """Say which held studies it would send, and why others not."""
-    from pacs_server.service.sending import explain
+    from pacs_server.service.peers.sending import explain
 
     def rows() -> Iterator[dict[str, object]]:
         for one in explain(node, name, uids, datetime.now(UTC), limit=limit):
@@ -157,7 +157,7 @@ def apply(invocation: Invocation, name: str, since: datetime) -> ExitCode:
     For what arrived before the route was made, and for what a site that was lost had not forwarded. What this site sent
     for a route already is not sent again.
     """
-    from pacs_server.service.sending import apply_to_held
+    from pacs_server.service.peers.sending import apply_to_held
 
     with invocation.node() as node:
         count = apply_to_held(node, name, since.replace(tzinfo=UTC), datetime.now(UTC))
@@ -187,7 +187,7 @@ def resume(invocation: Invocation, name: str) -> ExitCode:
 @pass_invocation
 def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     """Forget a route, and what it has queued and not sent."""
-    from pacs_server.service.sending import remove_route
+    from pacs_server.service.peers.sending import remove_route
 
     with invocation.node() as node:
         node.route_rules.one(name)
@@ -200,7 +200,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 
 
 def _set_paused(invocation: Invocation, name: str, *, is_paused: bool) -> ExitCode:
-    from pacs_server.service.sending import set_paused
+    from pacs_server.service.peers.sending import set_paused
 
     with invocation.node() as node:
         set_paused(node, name, is_paused=is_paused, now=datetime.now(UTC))

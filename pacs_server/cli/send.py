@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.sendings import Backlog, Sending
     from pacs_server.service.assemble import Node
-    from pacs_server.service.sending import Queued
+    from pacs_server.service.peers.sending import Queued
 
 _BACKLOG_HEADINGS: Final = {
     "aet": "AET",
@@ -106,7 +106,7 @@ def list_(invocation: Invocation, limit: int, *, dead: bool) -> ExitCode:
 @pass_invocation
 def retry(invocation: Invocation, aet: AeTitle | None) -> ExitCode:
     """Send at once what failed, also what was refused for good."""
-    from pacs_server.service.sending import retry as retry_for
+    from pacs_server.service.peers.sending import retry as retry_for
 
     with invocation.node() as node:
         revived = retry_for(node, aet or "", datetime.now(UTC))
@@ -130,7 +130,7 @@ def drop(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
 
 
 def _send(invocation: Invocation, keys: dict[str, str], aet: AeTitle, *, wait: bool) -> ExitCode:
-    from pacs_server.service.sending import queue
+    from pacs_server.service.peers.sending import queue
 
     with invocation.node() as node:
         queued = queue(node, keys, aet, datetime.now(UTC))
@@ -140,7 +140,7 @@ def _send(invocation: Invocation, keys: dict[str, str], aet: AeTitle, *, wait: b
 
 def _follow(node: Node, queued: Queued) -> ExitCode:
     from pacs_server.index.sendings import SendState
-    from pacs_server.service.sending import follow
+    from pacs_server.service.peers.sending import follow
 
     progress, counts = Progress(), dict.fromkeys(SendState, 0)
     try:

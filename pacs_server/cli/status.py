@@ -51,9 +51,9 @@ def status(invocation: Invocation) -> ExitCode:
 
     Ends with 13 when no server runs.
     """
-    from pacs_server.service.alarm_book import standing_alarms
+    from pacs_server.service.monitoring.alarm_book import standing_alarms
+    from pacs_server.service.partners.role import role_lines, role_of
     from pacs_server.service.present import backlog_of, nodes_of, partners_of, volumes_of
-    from pacs_server.service.role import role_lines, role_of
     from pacs_server.service.telling import running
 
     settings = invocation.settings()

@@ -223,8 +223,8 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
     from pacs_server.cluster.roster import lives
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.registry import VolumeMode
-    from pacs_server.service.reconciling import note_losses
     from pacs_server.service.telling import serving
+    from pacs_server.service.upkeep.reconciling import note_losses
 
     with invocation.node() as node:
         row = _known(node, name)

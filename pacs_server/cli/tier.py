@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pacs_server.index.releases import Waiting
     from pacs_server.index.tier_rules import TierRule
     from pacs_server.service.assemble import Node
-    from pacs_server.service.tiers import StudyMove
+    from pacs_server.service.upkeep.tiers import StudyMove
 
 _RULE_HEADINGS: Final = {
     "name": "RULE",
@@ -129,7 +129,7 @@ def plan(invocation: Invocation) -> ExitCode:
     And what that does to the free space; changes nothing.
     """
     from pacs_server.archive.tiering import Room
-    from pacs_server.service.tiers import chosen_rules, planned
+    from pacs_server.service.upkeep.tiers import chosen_rules, planned
 
     with invocation.node() as node:
         rules = chosen_rules(node, None)
@@ -157,8 +157,8 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
     something was left.
     """
     from pacs_server.archive.tiering import Room
-    from pacs_server.service import tiers
     from pacs_server.service.roll_call import node_name
+    from pacs_server.service.upkeep import tiers
 
     with invocation.node() as node:
         rules = tiers.chosen_rules(node, name)
@@ -198,7 +198,7 @@ def _move_all(
     invocation: Invocation, node: Node, moves: Iterator[StudyMove], room: Room, limit_bytes: int | None
 ) -> bool:
     """Move one study after the other; whether something was left."""
-    from pacs_server.service.tiers import move_study
+    from pacs_server.service.upkeep.tiers import move_study
 
     counts: Counter[str] = Counter()
     progress = Progress()
@@ -240,7 +240,7 @@ def _say_what_would_move(moves: Sequence[StudyMove]) -> None:
 
 
 def _hindrances(node: Node, rules: Sequence[TierRule]) -> dict[str, str]:
-    from pacs_server.service.tiers import hindrance
+    from pacs_server.service.upkeep.tiers import hindrance
 
     return {rule.name: why for rule in rules if (why := hindrance(node, rule))}
 

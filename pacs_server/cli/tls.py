@@ -46,7 +46,7 @@ def init(
     An authority that is there is used, and never replaced.
     """
     from pacs_server.cluster.certificates import make, read
-    from pacs_server.service.own_names import own_names
+    from pacs_server.service.processes.own_names import own_names
     from pacs_server.settings import TlsFiles
 
     settings = invocation.settings()

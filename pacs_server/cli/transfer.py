@@ -28,7 +28,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
     Without --json only the files that were not taken, or that had something remarkable, are listed.
     """
     from pacs_server.archive.importing import ImportOutcome
-    from pacs_server.service.deeds import import_files
+    from pacs_server.service.upkeep.deeds import import_files
 
     taken = (ImportOutcome.STORED, ImportOutcome.DUPLICATE)
     counts: Counter[str] = Counter()
@@ -73,7 +73,7 @@ def export(invocation: Invocation, keys: tuple[str, ...], target: Path) -> ExitC
 
     Without --json only the objects that could not be written are listed.
     """
-    from pacs_server.service.deeds import export_files
+    from pacs_server.service.upkeep.deeds import export_files
 
     counts: Counter[bool] = Counter()
     progress = Progress()

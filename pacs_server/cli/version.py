@@ -46,7 +46,7 @@ def use(invocation: Invocation, uid: str, digest: str, reason: str) -> ExitCode:
     It is found and sent, the others are kept.
     DIGEST is what pacs conflicts show prints, or the begin of it. Choosing the other one again reverses it.
     """
-    from pacs_server.service.decisions import use_version
+    from pacs_server.service.upkeep.decisions import use_version
 
     with invocation.node() as node:
         chosen = use_version(node, uid, digest, reason).objects[0]

@@ -21,15 +21,15 @@ from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.retention import Purging, retention_of
 from pacs_server.index.trash import Trash
 from pacs_server.service.assemble import Node
-from pacs_server.service.audit_export import export, owe_export
-from pacs_server.service.checkpoints import DailyCheckpoint
-from pacs_server.service.commitment import settle_commitments
 from pacs_server.service.duties import Duties, each_in_turn
-from pacs_server.service.leaving import release_volume
-from pacs_server.service.reconciling import note_losses
+from pacs_server.service.monitoring.survival import SurvivalNotes
+from pacs_server.service.peers.commitment import settle_commitments
 from pacs_server.service.roll_call import RollCall, node_name
-from pacs_server.service.survival import SurvivalNotes
-from pacs_server.service.tiers import NightlyMoves
+from pacs_server.service.upkeep.audit_export import export, owe_export
+from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
+from pacs_server.service.upkeep.leaving import release_volume
+from pacs_server.service.upkeep.reconciling import note_losses
+from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
 _JOB_THREADS: Final = 4

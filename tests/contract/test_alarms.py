@@ -17,16 +17,16 @@ from pacs_server.errors import IndexUnavailable
 from pacs_server.index.jobs import JobKind, JobState
 from pacs_server.index.peers import Peer, Right
 from pacs_server.index.registry import Policy
-from pacs_server.service.alarms import OF_INDEX, Alarm, AlarmKind, alarms_of, unknown_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
-from pacs_server.service.checkpoints import key_file
-from pacs_server.service.gatherer import Gatherer
-from pacs_server.service.habits import Sample
-from pacs_server.service.observing import Holdings, Observer, Site, holdings_of
+from pacs_server.service.monitoring.alarms import OF_INDEX, Alarm, AlarmKind, alarms_of, unknown_of
+from pacs_server.service.monitoring.gatherer import Gatherer
+from pacs_server.service.monitoring.habits import Sample
+from pacs_server.service.monitoring.observing import Holdings, Observer, Site, holdings_of
+from pacs_server.service.monitoring.self_check import Door
+from pacs_server.service.partners.role import Role
 from pacs_server.service.present import certificates_of, volumes_of
-from pacs_server.service.role import Role
-from pacs_server.service.self_check import Door
+from pacs_server.service.upkeep.checkpoints import key_file
 from pacs_server.settings import AlertSettings
 
 NOW = datetime.now(UTC)

@@ -28,9 +28,9 @@ from pacs_server.index.registry import Draining
 from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.search import Deliverable
 from pacs_server.index.trash import Trash
-from pacs_server.service.arriving import anything, as_given
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
+from pacs_server.service.peers.arriving import anything, as_given
 from pacs_server.service.roll_call import this_node
 
 ASKED = Origin(aet=FAR, was_asked=True)

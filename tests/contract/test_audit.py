@@ -27,8 +27,14 @@ from pacs_server.index.objects import Arrival
 from pacs_server.index.registry import Policy, Registry, VolumeRow
 from pacs_server.index.site_tables import audit, checkpoints
 from pacs_server.service.assemble import Node
-from pacs_server.service.checkpoints import DailyCheckpoint, key_file, problems_of_trail, put_key_aside, take_checkpoint
-from pacs_server.service.initialise import initialise
+from pacs_server.service.upkeep.checkpoints import (
+    DailyCheckpoint,
+    key_file,
+    problems_of_trail,
+    put_key_aside,
+    take_checkpoint,
+)
+from pacs_server.service.upkeep.initialise import initialise
 from pacs_server.settings import load
 from pacs_server.storage.sentinel import adopt
 
@@ -440,7 +446,7 @@ def test_a_key_whose_first_checkpoint_is_still_to_come_is_no_problem_and_stays_i
         raise IndexUnavailable("it is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pacs_server.service.checkpoints.take_checkpoint", dying)
+        patch.setattr("pacs_server.service.upkeep.checkpoints.take_checkpoint", dying)
         with pytest.raises(IndexUnavailable):
             DailyCheckpoint(node).look(NOW)
     assert told(node) == []

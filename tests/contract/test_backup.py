@@ -42,10 +42,10 @@ from pacs_server.index.site_tables import site
 from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
 from pacs_server.index.tables import instances
 from pacs_server.index.trash import Trash
-from pacs_server.service.backup import Restore, Verification, backups_in, run_backup
-from pacs_server.service.deeds import import_files, verify_volumes
 from pacs_server.service.locks import backup_lock, instance_lock
-from pacs_server.service.reconciling import reconcile_volumes
+from pacs_server.service.upkeep.backup import Restore, Verification, backups_in, run_backup
+from pacs_server.service.upkeep.deeds import import_files, verify_volumes
+from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.backup import BackupDirectory, Summary, part
 from pacs_server.storage.carrying import Result
 from pacs_server.storage.sentinel import adopt

@@ -569,7 +569,9 @@ def test_a_bucket_outlives_this_machine_unless_its_server_is_here(endpoint: str,
 
 
 def test_who_has_no_bucket_does_not_load_what_speaks_to_them() -> None:
-    program = "import sys, pacs_server.service.worker, pacs_server.cli.storage; print('botocore' in sys.modules)"
+    program = (
+        "import sys, pacs_server.service.processes.worker, pacs_server.cli.storage; print('botocore' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
 

@@ -26,8 +26,8 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.tables import copies
-from pacs_server.service.deeds import verify_volumes
 from pacs_server.service.runner import Runner
+from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
 from pacs_server.storage.volume import Volume
 

@@ -24,8 +24,8 @@ from pacs_server.index.schema import open_current, upgrade
 from pacs_server.index.site_tables import extra_fields, peers
 from pacs_server.index.snapshot import copy_rows
 from pacs_server.index.tables import metadata, patients
-from pacs_server.service.database import copy_database
 from pacs_server.service.locks import instance_lock
+from pacs_server.service.upkeep.database import copy_database
 from pacs_server.settings import Settings, load, minimal_file
 
 TABLES = metadata.sorted_tables
@@ -143,7 +143,7 @@ def test_a_copy_that_is_not_what_it_was_copied_from_is_not_kept(
 def test_a_copy_whose_process_is_killed_leaves_no_table(settings: Settings, urls: tuple[str, str]) -> None:
     program = (
         "import os, sys; from pathlib import Path; from pacs_server.settings import load;"
-        "from pacs_server.service.database import copy_database;"
+        "from pacs_server.service.upkeep.database import copy_database;"
         "copied = copy_database(load(Path(sys.argv[1])), sys.argv[2]); next(copied); next(copied);"
         "os.kill(os.getpid(), 9)"
     )

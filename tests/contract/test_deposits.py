@@ -37,9 +37,9 @@ from pacs_server.index.site_tables import depositing, releases
 from pacs_server.index.tier_rules import TierRule, TierRules
 from pacs_server.index.tiering import Tiering
 from pacs_server.index.trash import Trash
-from pacs_server.service.rebuilding import rebuild_index
-from pacs_server.service.reconciling import reconcile_volumes
-from pacs_server.service.survival import count_copies, standing
+from pacs_server.service.monitoring.survival import count_copies, standing
+from pacs_server.service.upkeep.rebuilding import rebuild_index
+from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.mounts import mount_table
 
 

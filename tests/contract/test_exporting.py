@@ -15,7 +15,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policy, VolumeRow
 from pacs_server.index.tables import copies
 from pacs_server.service.assemble import Node
-from pacs_server.service.deeds import export_files
+from pacs_server.service.upkeep.deeds import export_files
 from pacs_server.storage.sentinel import adopt
 
 

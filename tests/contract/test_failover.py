@@ -25,8 +25,8 @@ from pacs_server.index.engine import Index
 from pacs_server.index.partners import Partner
 from pacs_server.index.registry import Draining, Registry
 from pacs_server.index.retiring import forget_study
-from pacs_server.service.failover import Failover
-from pacs_server.service.role import failover_facts
+from pacs_server.service.partners.failover import Failover
+from pacs_server.service.partners.role import failover_facts
 from pacs_server.settings import load
 
 

@@ -26,12 +26,12 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.nodes import Nodes
 from pacs_server.index.promotion import compared, note_timeline
 from pacs_server.service.assemble import Node
-from pacs_server.service.backup import Restore
-from pacs_server.service.database import copy_database
-from pacs_server.service.reconciling import reconcile_volumes
+from pacs_server.service.monitoring.survival import count_copies, standing
 from pacs_server.service.roll_call import RollCall, node_name, this_node
 from pacs_server.service.runner import Runner
-from pacs_server.service.survival import count_copies, standing
+from pacs_server.service.upkeep.backup import Restore
+from pacs_server.service.upkeep.database import copy_database
+from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.settings import load
 
 LEASE = timedelta(minutes=5)

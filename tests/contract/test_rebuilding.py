@@ -25,11 +25,11 @@ from pacs_server.index.peers import Peer
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
-from pacs_server.service import rebuilding
 from pacs_server.service.assemble import Node
-from pacs_server.service.decisions import delete, in_trash, purge, to_delete
-from pacs_server.service.rebuilding import files_as_received, rebuild_index
-from pacs_server.service.reconciling import reconcile_volumes
+from pacs_server.service.upkeep import rebuilding
+from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
+from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
+from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.sentinel import adopt, sentinel_at
 
 

@@ -19,7 +19,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
-from pacs_server.service.survival import Standing, SurvivalNotes, count_copies, is_here, standing
+from pacs_server.service.monitoring.survival import Standing, SurvivalNotes, count_copies, is_here, standing
 from pacs_server.storage.mounts import mount_of
 from pacs_server.storage.sentinel import adopt
 

@@ -29,7 +29,7 @@ from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.index.trash import Trash
 from pacs_server.index.windows import Window
 from pacs_server.service.assemble import Node
-from pacs_server.service.tiers import NightlyMoves, moving_alone
+from pacs_server.service.upkeep.tiers import NightlyMoves, moving_alone
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import Placement
 

@@ -25,13 +25,13 @@ from pacs_server.index.changes import PREFERENCE
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
-from pacs_server.service import failover
 from pacs_server.service.assemble import Node
-from pacs_server.service.failover import Failover
-from pacs_server.service.role import failover_facts
-from pacs_server.service.sides import failover_answers
+from pacs_server.service.partners import failover
+from pacs_server.service.partners.failover import Failover
+from pacs_server.service.partners.role import failover_facts
+from pacs_server.service.partners.sides import failover_answers
+from pacs_server.service.partners.unfinished import unfinished
 from pacs_server.service.telling import running
-from pacs_server.service.unfinished import unfinished
 from pacs_server.settings import load
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(300)]

@@ -30,8 +30,8 @@ from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
 from pacs_server.net.seats import Seats
 from pacs_server.service.board import Board
-from pacs_server.service.crew import Crew, Work
-from pacs_server.service.manager import Manager
+from pacs_server.service.processes.crew import Crew, Work
+from pacs_server.service.processes.service_manager import ServiceManager
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_800 if LONG else 300)]
 
@@ -376,7 +376,7 @@ def test_a_service_manager_that_does_not_read_stops_nothing(tmp_path: Path, monk
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        manager = Manager()
+        manager = ServiceManager()
         for _ in range(2_000):  # its queue holds ten
             manager.tell("WATCHDOG=1")
         assert notified.recv(100) == b"WATCHDOG=1"

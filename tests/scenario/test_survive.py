@@ -21,7 +21,7 @@ from support.server import Archive
 
 from pacs_server.cluster.survive import Aspect, IndexState, Part, Site, lose
 from pacs_server.service.assemble import Node
-from pacs_server.service.survival import count_copies, standing
+from pacs_server.service.monitoring.survival import count_copies, standing
 from pacs_server.settings import load
 from pacs_server.storage.mounts import mount_table
 

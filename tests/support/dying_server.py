@@ -37,7 +37,7 @@ from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
 from pacs_server.index.releases import Releases
 from pacs_server.index.tiering import Tiering
-from pacs_server.service import crew
+from pacs_server.service.processes import crew
 from pacs_server.storage.tree import Tree
 
 # A step is reached before or after a call of a method or function.

@@ -18,9 +18,9 @@ from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import choices, extra_fields, fates, holds, operations, peers
 from pacs_server.index.tables import CONTENT, copies
 from pacs_server.service.assemble import Node
-from pacs_server.service.backup import Restore, Verification, run_backup
-from pacs_server.service.deeds import import_files
-from pacs_server.service.initialise import initialise
+from pacs_server.service.upkeep.backup import Restore, Verification, run_backup
+from pacs_server.service.upkeep.deeds import import_files
+from pacs_server.service.upkeep.initialise import initialise
 from pacs_server.settings import load
 from pacs_server.storage.carrying import Carried
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pacs_server.service.alarm_book import AlarmBook, Notice, standing_alarms, undelivered
-from pacs_server.service.alarms import OF_INDEX, OF_SITE, Alarm, AlarmKind
+from pacs_server.service.monitoring.alarm_book import AlarmBook, Notice, standing_alarms, undelivered
+from pacs_server.service.monitoring.alarms import OF_INDEX, OF_SITE, Alarm, AlarmKind
 from pacs_server.settings import AlertSettings
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from pacs_server.errors import ConfigError
-from pacs_server.service.exposure import addresses_of_machine, is_public, refuse_public, refuse_public_monitoring
+from pacs_server.service.processes.exposure import (
+    addresses_of_machine,
+    is_public,
+    refuse_public,
+    refuse_public_monitoring,
+)
 
 TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5

@@ -3,8 +3,8 @@
 import pytest
 
 from pacs_server.errors import IndexUnavailable
-from pacs_server.service import gatherer
-from pacs_server.service.gatherer import Gatherer
+from pacs_server.service.monitoring import gatherer
+from pacs_server.service.monitoring.gatherer import Gatherer
 
 EVERY_S = 2.0
 

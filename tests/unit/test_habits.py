@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pacs_server.service.habits import Sample, days_until_full, kept, silence_of
+from pacs_server.service.monitoring.habits import Sample, days_until_full, kept, silence_of
 
 MONDAY = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) // 3_600
 GB = 1e9

@@ -8,7 +8,7 @@ import pytest
 from pacs_server import metrics
 from pacs_server.errors import IndexUnavailable
 from pacs_server.metrics import Totals
-from pacs_server.service.intake import Intake, Writes
+from pacs_server.service.monitoring.intake import Intake, Writes
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.volume import Volume
@@ -43,7 +43,7 @@ def test_an_index_that_takes_less_than_it_refuses_is_told_for_a_while(monkeypatc
         intake.check()
     with pytest.raises(IndexUnavailable, match="8 of the last 10"):
         intake.check()
-    monkeypatch.setattr("pacs_server.service.intake._HELD_S", 0.0)
+    monkeypatch.setattr("pacs_server.service.monitoring.intake._HELD_S", 0.0)
     counted.unrecorded += 8
     intake.check()
 

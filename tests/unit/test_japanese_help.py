@@ -27,7 +27,8 @@ from pacs_server.cluster import failover
 from pacs_server.dicom import audit
 from pacs_server.index import commitments, fields, jobs, registry
 from pacs_server.net import negotiate
-from pacs_server.service import alarms, role
+from pacs_server.service.monitoring import alarms
+from pacs_server.service.partners import role
 from pacs_server.storage import volume
 
 SOURCE = Path(pacs_server.__file__).parent

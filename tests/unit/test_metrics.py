@@ -8,7 +8,7 @@ import pytest
 
 from pacs_server import metrics
 from pacs_server.metrics import Family, Kind
-from pacs_server.service.gauges import GAUGES
+from pacs_server.service.monitoring.gauges import GAUGES
 from pacs_server.web.exposition import exposition
 
 PAGE = Path(__file__).parents[2] / "docs" / "operate" / "watching.md"

@@ -10,7 +10,7 @@ ROUNDS, IMAGES, IMAGE_BYTES = 50, 7, 527_000
 PAGES = ROUNDS * IMAGES * IMAGE_BYTES // resource.getpagesize()
 PROGRAM = f"""
 import resource
-from pacs_server.service.resources import keep_freed_memory
+from pacs_server.service.processes.resources import keep_freed_memory
 {{call}}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

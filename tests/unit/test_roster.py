@@ -8,7 +8,7 @@ import pytest
 
 from pacs_server.cluster.roster import SILENT_AFTER, Roster, lives
 from pacs_server.index.nodes import SiteNode
-from pacs_server.service.liaison import comparison_is_due
+from pacs_server.service.partners.liaison import comparison_is_due
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from pacs_server.cluster.members import Member
-from pacs_server.service.worker import DRAIN_S
+from pacs_server.service.processes.worker import DRAIN_S
 from pacs_server.settings import HttpSettings
 
 ROOT = Path(__file__).parents[2]

@@ -33,8 +33,8 @@ from pacs_server.errors import (
     WrongCertificate,
 )
 from pacs_server.index.partners import Partner
-from pacs_server.service.liaison import Liaison, contact_of
-from pacs_server.service.pairing import Greeting
+from pacs_server.service.partners.liaison import Liaison, contact_of
+from pacs_server.service.partners.pairing import Greeting
 from pacs_server.settings import PartnerSettings, TlsFiles
 
 # A phase that is to run out does so soon; all others have time on a busy machine.

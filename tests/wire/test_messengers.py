@@ -16,8 +16,8 @@ from support.server import lives, wait_for
 
 from pacs_server.cluster.certificates import make
 from pacs_server.errors import AlarmNotTold
-from pacs_server.service.alarm_book import Notice
-from pacs_server.service.messengers import ways_of
+from pacs_server.service.monitoring.alarm_book import Notice
+from pacs_server.service.monitoring.messengers import ways_of
 from pacs_server.settings import AlertSettings, MailSettings, TlsFiles, WebhookSettings
 
 NOTICE = Notice(

@@ -19,7 +19,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, tiny_object
 from pacs_server.net.client import Destination
-from pacs_server.service.peer_legs import try_peer
+from pacs_server.service.peers.legs import try_peer
 from pacs_server.settings import NetworkLimits, Settings
 
 DEADLINE_S = 60

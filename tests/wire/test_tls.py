@@ -26,7 +26,7 @@ from support.server import START_S, STOP_S, Archive, wait_for
 
 from pacs_server.cluster.certificates import read
 from pacs_server.service.board import Board
-from pacs_server.service.self_check import Door, SelfCheck
+from pacs_server.service.monitoring.self_check import Door, SelfCheck
 from pacs_server.settings import TlsFiles, load
 
 HOST = "127.0.0.1"

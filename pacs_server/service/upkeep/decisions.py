@@ -1,0 +1,154 @@
+"""What a person decides about objects, from the command line: wired to the volumes that keep each decision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from pacs_server.archive import retire
+from pacs_server.archive.operations import learn
+from pacs_server.archive.retire import Decider, kept_because
+from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.operations import Content, Operation, OperationKind
+from pacs_server.dicom.predicates import Predicate
+from pacs_server.errors import BadQuery, Refused, UnknownName
+from pacs_server.index.operations import Hold
+from pacs_server.index.retention import retention_of
+from pacs_server.index.trash import Held, Trash
+from pacs_server.service.assemble import Node
+from pacs_server.service.person import this_person
+from pacs_server.service.roll_call import node_name
+from pacs_server.service.telling import serving
+from pacs_server.service.upkeep.tiers import release_what_is_due
+
+
+def decider(node: Node, reason: str) -> Decider:
+    """Who runs this command, as a decider that knows what the volumes know: a decision comes after all before it.
+
+    Raises: Refused without a reason; IndexUnavailable; VolumeUnavailable when a volume fails while it is read.
+    """
+    if not reason.strip():
+        raise Refused("a reason is needed; whoever reads the history later has nothing else: --reason TEXT")
+    now = datetime.now(UTC)
+    volumes = node.volumes()
+    for volume in volumes:
+        if volume.check().is_readable:
+            learn(volume, node.instances.operations, now=now)
+    return Decider(
+        who=this_person(),
+        reason=reason,
+        now=now,
+        operations=node.instances.operations,
+        volumes=volumes,
+        partners=node.partners.all(),
+    )
+
+
+def to_delete(node: Node, keys: Mapping[str, str]) -> list[Held]:
+    """The objects that these keys select, with every version of them.
+
+    Raises: BadQuery when there is no key, or one is unknown; Refused when a study is on hold.
+    """
+    found = Trash(node.index).found(_predicates(node, keys))
+    retire.refuse_held_back(found)
+    return found
+
+
+def in_trash(node: Node, keys: Mapping[str, str]) -> list[Held]:
+    """The objects in the trash that these keys select, or all. Raises: BadQuery when a key is unknown."""
+    return Trash(node.index).trashed(_predicates(node, keys) if keys else ())
+
+
+def delete(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
+    """Put objects into the trash. Raises: Refused when a study is on hold; NotEnoughCopies; IndexUnavailable."""
+    return retire.delete(objects, decider(node, reason))
+
+
+def restore(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
+    """Bring objects back from the trash. Raises: NotEnoughCopies; IndexUnavailable."""
+    return retire.restore(objects, decider(node, reason))
+
+
+def due(node: Node, objects: list[Held]) -> tuple[list[Held], Counter[str]]:
+    """Those of the objects that may be destroyed now, and why others must not, with how many there are of each.
+
+    Raises: Refused when this site destroys nothing.
+    """
+    retention, now = retention_of(node.index), datetime.now(UTC)
+    retire.refuse_unless_purging(retention)
+    partners = node.partners.all()
+    reasons = [(one, kept_because(one, retention, partners, now)) for one in objects]
+    return [one for one, why in reasons if not why], Counter(why for _, why in reasons if why)
+
+
+def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:
+    """Destroy those objects in the trash whose time is over. The running server removes their files, or this when
+    none runs.
+
+    Raises: Refused; NotEnoughCopies; IndexUnavailable.
+    """
+    for operation in retire.purge(objects, retention_of(node.index), decider(node, reason)):
+        for content in operation.objects:
+            node.transcoder.forget(content.digest)
+        yield operation
+    if serving(node.settings.data_dir) is None:
+        release_what_is_due(node, f"{node_name(node.settings)}:purge")
+
+
+def hold(node: Node, keys: Mapping[str, str], reason: str) -> Iterator[Operation]:
+    """Put the studies that these keys select on hold; those that are so already are passed over.
+
+    Raises: UnknownName when there is no such study; BadQuery; NotEnoughCopies; IndexUnavailable.
+    """
+    uids = _studies(node, keys)
+    held = {one.study_uid for one in node.instances.operations.holds()}
+    return retire.hold([uid for uid in uids if uid not in held], decider(node, reason))
+
+
+def on_hold(node: Node, keys: Mapping[str, str]) -> list[Hold]:
+    """The holds of the studies that these keys select.
+
+    Raises: UnknownName when there is no such study; BadQuery; IndexUnavailable.
+    """
+    uids = set(_studies(node, keys))
+    return [one for one in node.instances.operations.holds() if one.study_uid in uids]
+
+
+def release(node: Node, holds: Sequence[Hold], reason: str) -> Iterator[Operation]:
+    """End these holds. Raises: Refused without a reason; NotEnoughCopies; VolumeUnavailable; IndexUnavailable."""
+    by = decider(node, reason)
+    return (by.decide(OperationKind.RELEASE, one.study_uid) for one in holds)
+
+
+def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation:
+    """Make one content, by the begin of its digest, the current one of its SOP Instance UID.
+
+    Raises: UnknownName when there is none such, or more than one; Refused when it is in the trash or current already.
+    """
+    objects = node.instances.known(sop_uid, "").objects
+    named = [one for one in objects if one.digest.startswith(digest.lower())]
+    if len(named) != 1:
+        shown = ", ".join(f"{one.digest[:16]} ({one.role})" for one in objects) or "none"
+        raise UnknownName(f"{len(named)} contents under this SOP Instance UID begin so; there are: {shown}")
+    (chosen,) = named
+    if chosen.role not in ("version", "encoding"):
+        raise Refused(f"this content is {chosen.role}, so it cannot be made the current one")
+    study_uid = node.instances.study_of(chosen.id)
+    content = Content(sop_uid=sop_uid, digest=chosen.digest, role=chosen.role)
+    return decider(node, reason).decide(OperationKind.VERSION, study_uid, [content])
+
+
+def _studies(node: Node, keys: Mapping[str, str]) -> Sequence[str]:
+    uids = Trash(node.index).uids_of_studies(_predicates(node, keys))
+    if not uids:
+        raise UnknownName("no study is held that these keys select; pacs find studies KEY=VALUE shows what does")
+    return uids
+
+
+def _predicates(node: Node, keys: Mapping[str, str]) -> tuple[Predicate, ...]:
+    predicates = query_from_keywords(Level.IMAGE, keys, node.vocabulary()).predicates
+    if not predicates:
+        raise BadQuery("at least one KEY=VALUE that selects something is needed, for instance StudyInstanceUID=1.2.3")
+    return predicates

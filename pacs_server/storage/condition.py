@@ -53,7 +53,8 @@ class VolumeState:
     """How a volume is, why, and since when; sizes in bytes as last seen, None when it tells none.
 
     `is_readable` tells whether its files can be read. That is so unless it is offline or does not answer; one that is
-    suspect because of many damaged copies is read, after those that nothing is known against.
+    suspect because of many damaged copies is read, after those that nothing is known against. `mounted` counts how
+    often its root was found to be another one: what is mounted there by now may have other content.
     """
 
     status: Status
@@ -62,6 +63,7 @@ class VolumeState:
     since: datetime
     free_bytes: int | None = None
     total_bytes: int | None = None
+    mounted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ class Volume:
         self._told: Status | None = None
         self._is_doubted = remembered is not None and remembered.status in (Status.FULL, Status.SUSPECT)
         self._medium: Medium | None = None
+        self._mounted = 0
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
         self._changing = threading.Lock()
@@ -154,6 +155,7 @@ class Volume:
                 since=before.since if is_same else datetime.now(UTC),
                 free_bytes=seen.free_bytes,
                 total_bytes=seen.total_bytes,
+                mounted=self._mounted,
             )
             changed, self._told = self._told is not seen.status, seen.status
         if changed:
@@ -173,7 +175,9 @@ class Volume:
             self._medium = None
             reason = error.strerror if isinstance(error, OSError) else str(error)
             return Seen(status=Status.OFFLINE, is_readable=False, reason=f"{self.spec.path}: {reason}")
-        self._medium = medium
+        if medium is not self._medium:
+            self._medium = medium
+            self._mounted += 1
         return seen
 
     def _tried(self, medium: Medium, seen: Seen) -> Seen:

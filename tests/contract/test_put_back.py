@@ -1,5 +1,6 @@
 """What waits is tried when its reason is gone: a clock that ran days ahead, a volume that took nothing."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.house import House
+from support.samples import tiny
 from support.server import wait_for
 
 from pacs_server.index.jobs import JobKind
@@ -61,5 +63,30 @@ def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
                 node.registry.change_volume(row)
                 owed = True
             return owed and all(job.due_at < tomorrow for job in node.jobs.listed() if job.kind is JobKind.SEND)
+
+        assert keep_house(house.settings, None, lambda _: None, dict, is_stopped)
+
+
+def test_a_volume_set_back_between_two_looks_is_found_to_have_lost_what_came_last(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house, deadline, is_set_back = House(tmp_path / "data", new_url()), time.monotonic() + 60, False
+    house.take_in(tiny(1))
+    last_week = shutil.copytree(house.volume, tmp_path / "last-week")
+    house.take_in(tiny(2))
+    with house.node() as node:
+
+        def jobs(kind: JobKind) -> int:
+            return sum(job.kind is kind for job in node.jobs.listed())
+
+        def is_stopped(pause_s: float) -> bool:
+            nonlocal is_set_back
+            assert time.monotonic() < deadline
+            time.sleep(pause_s / 20)
+            if not is_set_back and remembered(house.settings.data_dir) and not jobs(JobKind.OPERATIONS):
+                house.volume.rename(tmp_path / "gone")
+                last_week.rename(house.volume)
+                is_set_back = True
+            return is_set_back and jobs(JobKind.COPY) == 1
 
         assert keep_house(house.settings, None, lambda _: None, dict, is_stopped)

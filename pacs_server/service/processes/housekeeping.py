@@ -95,8 +95,8 @@ def _watch_volumes(
         writes.doubt(node.volumes())
         states = {volume.spec.id: volume.check() for volume in node.volumes()}
         now = datetime.now(UTC)
-        came_back = _readable(states) - _readable(before)
-        for volume_id in came_back:  # what was decided while it was away is not on it, and the reverse
+        came_back = _mounts(states) - _mounts(before)
+        for volume_id, _ in came_back:  # what was decided while it was away is not on it, and the reverse
             node.jobs.owe(JobKind.OPERATIONS, now, target=volume_id)
             node.jobs.owe(JobKind.RELEASE, now, target=volume_id)
         if came_back or _online(states) - _online(before):
@@ -110,8 +110,9 @@ def _watch_volumes(
     return states
 
 
-def _readable(states: Mapping[str, VolumeState]) -> set[str]:
-    return {volume_id for volume_id, state in states.items() if state.is_readable}
+def _mounts(states: Mapping[str, VolumeState]) -> set[tuple[str, int]]:
+    """What can be read: a volume that was away between two looks is another mount of it, too."""
+    return {(volume_id, state.mounted) for volume_id, state in states.items() if state.is_readable}
 
 
 def _online(states: Mapping[str, VolumeState]) -> set[str]:

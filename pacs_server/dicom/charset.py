@@ -40,6 +40,14 @@ _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 
 _LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
 _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
+# The punctuation of Windows-1252 where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”, and
+# what stands before a space, a digit or the end.
+_LOOKS_WINDOWS: Final = re.compile(
+    rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
+    rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff]{2}|[st](?![A-Za-z]))"
+    rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
+    rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z))++"
+)
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
 _OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language
@@ -188,12 +196,15 @@ def _strict(raw: bytes, codec: str) -> str | None:
 
 
 def _guess(raw: bytes) -> str:
-    """UTF-8 if it is that, Shift_JIS if it is that and looks like it, EUC-JP if that fits better, else Latin-1.
+    """UTF-8 if it is that, Windows-1252 if its punctuation is there, Shift_JIS if it is that and looks like it, EUC-JP
+    if that fits better, else Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
     so Shift_JIS is believed only with a first byte of its main rows or two kana in a row.
     """
     text = _strict(raw, "utf-8")
+    if text is None and _LOOKS_WINDOWS.fullmatch(raw):
+        text = _strict(raw, "cp1252")
     if text is None and _LOOKS_SHIFTED.search(raw):
         text = _strict(raw, "cp932")
         if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):

@@ -44,9 +44,13 @@ _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
 # what stands before a space, a digit or the end.
 _LOOKS_WINDOWS: Final = re.compile(
     rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
-    rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff]{2}|[st](?![A-Za-z]))"
+    rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff][A-Za-z\xe0-\xff]|[st](?![A-Za-z]))"
     rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
     rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z))++"
+)
+# Two letters between capitals of ASCII, as in CONCEIÇÃO and MÄÄTTÄ, which would be two kana, and single ones.
+_LATIN_CAPITALS: Final = re.compile(
+    rb"(?:[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))++"
 )
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
@@ -200,12 +204,12 @@ def _guess(raw: bytes) -> str:
     if that fits better, else Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
-    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row.
+    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals.
     """
     text = _strict(raw, "utf-8")
     if text is None and _LOOKS_WINDOWS.fullmatch(raw):
         text = _strict(raw, "cp1252")
-    if text is None and _LOOKS_SHIFTED.search(raw):
+    if text is None and _LOOKS_SHIFTED.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
         text = _strict(raw, "cp932")
         if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
             text = _strict(raw, "euc_jp") or text

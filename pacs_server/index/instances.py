@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -169,7 +169,7 @@ class Instances:
 
     def _try_commit(self, group: list[_Slot]) -> None:
         arrivals = [slot.arrival for slot in group]
-        with self._index.write_cursor(received(arrivals)) as cursor:
+        with self._index.write_cursor(received(arrivals, datetime.now(UTC))) as cursor:
             recorded = record(self._statements, cursor, arrivals)
         beside = [
             one.description.sop_uid

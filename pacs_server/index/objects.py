@@ -90,9 +90,10 @@ class Recorded:
     flags: tuple[Flag, ...] = ()
 
 
-def received(arrivals: Iterable[Arrival]) -> list[Event]:
+def received(arrivals: Iterable[Arrival], now: datetime) -> list[Event]:
     """What the audit trail tells of objects that are recorded together: one event for each association and study, which
-    counts them, and one for each that is let in although it was deleted.
+    counts them, and one for each that is let in although it was deleted. What was found is found `now`, however old its
+    file is.
     """
     parts: dict[tuple[EventKind, Actor, str, str], list[Arrival]] = {}
     told: list[Event] = []
@@ -104,8 +105,8 @@ def received(arrivals: Iterable[Arrival]) -> list[Event]:
         if one.readmission is not None:
             told.append(_event(EventKind.READMIT, actor, [described], one.received_at, one.readmission.reason))
     for (kind, actor, _, detail), part in parts.items():
-        latest = max(one.received_at for one in part)
-        told.append(_event(kind, actor, [one.description for one in part], latest, detail))
+        at = now if kind is EventKind.ADOPT else max(one.received_at for one in part)
+        told.append(_event(kind, actor, [one.description for one in part], at, detail))
     return told
 
 

@@ -90,6 +90,16 @@ def test_an_object_that_is_imported_or_found_on_a_volume_says_so(index: Index) -
     }
 
 
+def test_an_object_that_is_found_on_a_volume_is_told_of_at_the_moment_of_that(index: Index) -> None:
+    began = datetime.now(UTC)
+    for days in (3, 900, 2):
+        old = began - timedelta(days=days)
+        Instances(index).record(replace(arrival(f"1.2.{days}", study="1.1"), received_at=old))
+    told = events_of(index)
+    assert [one for one in told if one.at < began.replace(microsecond=0)] == []
+    assert len({row.chain for row in rows_of(index)}) == 1
+
+
 def test_a_deed_that_fails_leaves_no_row(index: Index) -> None:
     with pytest.raises(RuntimeError), index.write([happened()]):
         raise RuntimeError

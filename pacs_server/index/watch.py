@@ -20,6 +20,8 @@ from psycopg2.extensions import cursor as Cursor
 
 # Longer than the time-outs that the server keeps (postgresql.py).
 ANSWER_S = 25.0
+# Before a connection is given out, for which the server has nothing to do. A firewall may have forgotten it.
+PING_S = 5.0
 _LOOK_EVERY_S: Final = 0.5
 
 
@@ -30,8 +32,8 @@ class _Watch:
         self._asked: dict[WatchedConnection, float] = {}
         threading.Thread(target=self._run, name="database-watch", daemon=True).start()
 
-    def begin(self, connection: WatchedConnection) -> None:
-        self._asked[connection] = time.monotonic() + ANSWER_S
+    def begin(self, connection: WatchedConnection, within_s: float) -> None:
+        self._asked[connection] = time.monotonic() + within_s
 
     def end(self, connection: WatchedConnection) -> None:
         self._asked.pop(connection, None)
@@ -84,13 +86,14 @@ class WatchedConnection(Connection):  # type: ignore[misc]
         if not self._is_in_haste:
             yield
             return
-        watch = _watch()
-        watch.begin(self)
+        # Only the pool asks outside of a transaction: before it gives a connection out.
+        watch, within_s = _watch(), PING_S if self.autocommit else ANSWER_S
+        watch.begin(self, within_s)
         try:
             yield
         except psycopg2.OperationalError as error:
             if self._was_cut:
-                raise psycopg2.OperationalError(f"the server did not answer within {ANSWER_S:g} s") from error
+                raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
             raise
         finally:
             watch.end(self)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, func, select, text, update
+from sqlalchemy.event import listen
 from support.arrivals import arrival
 from support.postgres import Cluster
 from support.racing import race
@@ -292,6 +293,24 @@ def test_nobody_waits_for_ever_for_a_server_that_is_stopped(
                     doing.outcome()
             assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
         wait_for(lambda: objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW, "the lock of the stopped one")
+
+
+def test_a_connection_that_was_forgotten_while_it_lay_idle_is_given_up_sooner(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up: list[str] = []
+    with closing(Index.open(url)) as index, ExitStack() as at_end:
+        listen(index.engine, "handle_error", lambda failure: given_up.append(str(failure.original_exception)))
+        with index.read():
+            pass
+        (pid,) = cluster.backends(database_of(url))
+        os.kill(pid, signal.SIGSTOP)
+        at_end.callback(os.kill, pid, signal.SIGCONT)
+        monkeypatch.setattr(watch, "PING_S", 1.0)
+        monkeypatch.setattr(watch, "ANSWER_S", 5.0)
+        with index.read():
+            pass
+    assert given_up == ["the server did not answer within 1 s"]
 
 
 def test_a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit(url: str) -> None:

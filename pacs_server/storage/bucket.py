@@ -165,8 +165,9 @@ class Bucket:
     def litter(self, now: datetime, one_call: OneCall) -> Iterator[PurePosixPath]:
         """Uploads for which nothing was sent for an hour, and temporary objects of that age."""
         prefix = self._below(PurePosixPath())
-        uploads = one_call(lambda: list(self._s3.uploads(prefix)))
-        old = (PurePosixPath(key.removeprefix(prefix)) for key, _, sent in uploads if now - sent > LITTER_AFTER)
+        uploads = self._s3.uploads(prefix)
+        found = iter(lambda: one_call(partial(next, uploads, None)), None)
+        old = (PurePosixPath(key.removeprefix(prefix)) for key, _, sent in found if now - sent > LITTER_AFTER)
         return chain(dict.fromkeys(old), litter(lambda directory: all_of(self.entries(directory), one_call), now))
 
     def remove_litter(self, path: PurePosixPath) -> None:
@@ -174,7 +175,8 @@ class Bucket:
         key = self._key(path)
         for found, upload_id, _ in list(self._s3.uploads(key)):
             if found == key:
-                self._s3.call("abort_multipart_upload", key, UploadId=upload_id)
+                with suppress(FileNotFoundError):
+                    self._s3.call("abort_multipart_upload", key, UploadId=upload_id)
         if is_temporary(path.name):
             self.remove(path)
 

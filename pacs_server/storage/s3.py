@@ -147,7 +147,11 @@ class S3:
         while True:
             told = self.call("list_multipart_uploads", Prefix=prefix, **marker)
             for one in told.get("Uploads", ()):
-                yield one["Key"], one["UploadId"], self._last_sent(one["Key"], one["UploadId"], one["Initiated"])
+                try:
+                    sent = self._last_sent(one["Key"], one["UploadId"], one["Initiated"])
+                except FileNotFoundError:
+                    continue  # it ended since
+                yield one["Key"], one["UploadId"], sent
             if not told.get("IsTruncated"):
                 return
             marker = {"KeyMarker": told["NextKeyMarker"], "UploadIdMarker": told.get("NextUploadIdMarker", "")}
@@ -184,6 +188,8 @@ class S3:
         told = f"{code} {error.response.get('Error', {}).get('Message', '')}".strip()
         if code in _MISSING:
             return FileNotFoundError(2, "No such object", key)
+        if code == "NoSuchUpload":
+            return FileNotFoundError(2, "No such upload, it was ended or aborted meanwhile", key)
         if code in _THERE_ALREADY:
             return FileExistsError(17, "There is an object already", key)
         if code == "NoSuchBucket":

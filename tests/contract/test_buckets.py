@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path, PurePosixPath
 
@@ -430,6 +430,26 @@ def test_nothing_is_left_of_a_large_object_whose_upload_could_not_be_aborted_at_
     with ExitStack() as faults, pytest.raises(NotEnoughCopies):
         LargeObject().send(alone, lambda: faults.enter_context(s3_server.failing("500 InternalError")))
     wait_until_clean(bucket, files)
+
+
+def test_uploads_that_end_while_litter_is_looked_for_are_none_and_each_has_a_deadline_of_its_own(
+    alone: Placement, bucket: Volume, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = [alone.stream(PATH.parent) for _ in range(3)]
+    for stream in streams:
+        stream.begin([os.urandom(9_000_000)])
+    later = datetime.now(UTC) + timedelta(hours=2)
+    calls: list[object] = []
+    run = bucket.run
+    monkeypatch.setattr(bucket, "run", lambda work: calls.append(work) or run(work))
+    (one, *others) = bucket.litter(later)
+    assert (len(others), len(calls) > 3) == (2, True)
+    with s3_server.failing("404 NoSuchUpload", "GET", key=one.name):
+        assert set(bucket.litter(later)) == set(others)
+    with s3_server.failing("404 NoSuchUpload", "DELETE", key=one.name, times=1):
+        bucket.remove_litter(one)
+    for stream in streams:
+        stream.abandon()
 
 
 @pytest.mark.parametrize("content", [b"content", b""])

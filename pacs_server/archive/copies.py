@@ -29,18 +29,25 @@ class Completed:
 
 
 def complete(
-    objects: Sequence[KeptObject], copies: Copies, placement_for: Callable[[str], Placement], *, now: datetime
+    objects: Sequence[KeptObject],
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    *,
+    now: datetime,
+    goes_on: Callable[[], None] = lambda: None,
 ) -> Completed:
     """Write the copies that each of these objects lacks by the policy of its sender, and replace damaged ones.
 
     A copy is only ever made of one that was read to its end and is what was received, and it is read back from the
-    disk before it counts. A damaged one is put aside before it is replaced, so that a person can look at it.
+    disk before it counts. A damaged one is put aside before it is replaced, so that a person can look at it. `goes_on`
+    is called before each object.
 
     Raises: IndexUnavailable.
     """
     written = 0
     problems: dict[int, str] = {}
     for one in objects:
+        goes_on()
         placement = placement_for(one.sender)
         try:
             written += _complete_one(one, copies, placement, now)

@@ -71,15 +71,22 @@ def _verified(one: CopyToVerify, damage: str) -> Verified:
 
 
 def verify_series(
-    study_uid: str, series_uid: str, copies: Copies, placement_for: Callable[[str], Placement], *, now: datetime
+    study_uid: str,
+    series_uid: str,
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    *,
+    now: datetime,
+    goes_on: Callable[[], None] = lambda: None,
 ) -> dict[int, list[str]]:
     """Read every copy of a series that can be read now, and replace those that are damaged; the problems that are left,
-    by the row of their object.
+    by the row of their object. `goes_on` is called before each object.
 
     Raises: IndexUnavailable.
     """
     problems: dict[int, list[str]] = {}
     for one in copies.of_series(study_uid, series_uid):
+        goes_on()
         placement = placement_for(one.sender)
         for copy in one.copies:
             volume = placement.volume(copy.volume_id)
@@ -94,7 +101,7 @@ def verify_series(
                 copies.mark_damaged(copy.volume_id, copy.path, damage, now)
             else:
                 copies.mark_verified([(copy.volume_id, copy.path)], now)
-    completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now)
+    completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now, goes_on=goes_on)
     for row, problem in completed.problems.items():
         problems.setdefault(row, []).append(problem)
     return problems

@@ -46,7 +46,8 @@ _PER_TARGET: Final = 3
 # A database that hangs does not hold up the end; then the others see it 15 s later.
 _LEAVE_S: Final = 3.0
 _LEASE: Final = timedelta(minutes=5)
-_OBJECTS_PER_LEASE: Final = 100
+_RENEW_AFTER: Final = timedelta(minutes=1)
+_PORTION: Final = 100
 # Where nothing can be copied at the moment, trying each of a hundred thousand series in turn helps nobody.
 _ALL_WAIT: Final = timedelta(minutes=1)
 
@@ -143,7 +144,9 @@ class Runner:
             case JobKind.COPY:
                 return self._complete(job)
             case JobKind.VERIFY:
-                left = verify_series(job.study_uid, job.series_uid, node.copies, node.placement, now=now)
+                left = verify_series(
+                    job.study_uid, job.series_uid, node.copies, node.placement, now=now, goes_on=self._keeping(job)
+                )
                 return tuple(dict.fromkeys(chain.from_iterable(left.values())))
             case JobKind.SURVEY:
                 self._survey(job)
@@ -172,15 +175,27 @@ class Runner:
         node = self._node
         objects = node.copies.of_series(job.study_uid, job.series_uid)
         problems: list[str] = []
-        for start in range(0, len(objects), _OBJECTS_PER_LEASE):
-            now = datetime.now(UTC)
-            node.jobs.renew(job, now, _LEASE)
-            portion = objects[start : start + _OBJECTS_PER_LEASE]
-            problems += complete(portion, node.copies, node.placement, now=now).problems.values()
+        keep = self._keeping(job)
+        for start in range(0, len(objects), _PORTION):
+            portion, now = objects[start : start + _PORTION], datetime.now(UTC)
+            problems += complete(portion, node.copies, node.placement, now=now, goes_on=keep).problems.values()
             if self._duties.is_stopped():
                 problems.append("the server was stopped")
                 break
         return tuple(dict.fromkeys(problems))
+
+    def _keeping(self, job: Job) -> Callable[[], None]:
+        """What keeps a job ours while it is called now and then: to read a series may take an hour."""
+        renewed_at = datetime.now(UTC)
+
+        def keep() -> None:
+            nonlocal renewed_at
+            now = datetime.now(UTC)
+            if now - renewed_at > _RENEW_AFTER:
+                self._node.jobs.renew(job, now, _LEASE)
+                renewed_at = now
+
+        return keep
 
     def _survey(self, job: Job) -> None:
         """Owe copies to every series that has too few by what the site wants now."""

@@ -26,6 +26,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.releases import Releases
 from pacs_server.index.tables import copies
+from pacs_server.service import runner
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
@@ -410,6 +411,27 @@ def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(
         with pytest.raises(VolumeUnavailable, match="first"):
             runner._verify()
         assert node.copies.count_damaged() == 1
+
+
+@pytest.mark.parametrize("kind", [JobKind.VERIFY, JobKind.COPY])
+def test_a_job_for_a_series_is_kept_while_its_objects_are_read(
+    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, kind: JobKind
+) -> None:
+    """Else others took it up too, all job threads in the end, and what lacked copies waited for it."""
+    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    samples = house.take_in(tiny(1), tiny(2), tiny(3))
+    second.mkdir()
+    with house.node() as node:
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        node.registry.set_policy(Policy(want=2))
+        node.jobs.owe(kind, NOW, series=[(samples[0].study_uid, samples[0].series_uid)])
+        kept: list[JobKind] = []
+        monkeypatch.setattr(runner, "_RENEW_AFTER", timedelta(seconds=-1))
+        monkeypatch.setattr(node.jobs, "renew", lambda job, *_: kept.append(job.kind))
+        assert Runner(node)._do_job({kind})
+        assert kept.count(kind) >= 3
+    assert len(list(second.rglob("*.dcm"))) == 3
 
 
 def test_copies_that_came_or_were_verified_while_the_clock_was_years_ahead_are_verified_once_it_is_right(

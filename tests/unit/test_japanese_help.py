@@ -13,7 +13,7 @@ import pytest
 
 import pacs_server
 from pacs_server.archive import comparing, importing, reconcile, restoring
-from pacs_server.cli import db_check, doctor
+from pacs_server.cli import db_check, doctor_checks
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.japanese_help import HELP
@@ -109,7 +109,7 @@ def test_every_name_of_a_fact_is_one_of_the_source() -> None:
     [
         volume.Status, registry.VolumeMode, jobs.JobState, commitments.State, fields.Stage, role.Role, alarms.AlarmKind,
         audit.EventOutcome, reconcile.FindingKind, comparing.DifferenceKind, restoring.Becomes, importing.ImportOutcome,
-        doctor._CHECKS, db_check._CHECKS, failover.Step,
+        doctor_checks.CHECKS, db_check._CHECKS, failover.Step,
     ],
 )  # fmt: skip
 def test_every_word_of_a_column_that_is_told_has_a_japanese_one(words: Iterable[str]) -> None:

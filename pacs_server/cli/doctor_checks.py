@@ -1,0 +1,233 @@
+"""The checks of `pacs doctor`: what each finds wrong, and its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from pacs_server.cli.storage import mount_problems
+from pacs_server.errors import ConfigError, IndexUnavailable, PacsError, Undecodable
+
+if TYPE_CHECKING:
+    from pacs_server.service.assemble import Node
+    from pacs_server.settings import Settings
+
+Problem = tuple[str, str]
+# Decisions are ordered by counters, not clocks; but so far apart, what people read of both sites misleads them.
+_CLOCK_S: Final = 60.0
+# The alarms that no other check looks for.
+_OF_SERVER: Final = ("self-check", "index", "disk")
+# Nodes of one archive see from each other's times that they live; silence of 15 s is death.
+_NODE_CLOCK_S: Final = 5.0
+
+
+def of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
+    """The checks of a database that Patroni runs, each by its name; none where the settings name no Patroni."""
+    from pacs_server.cluster.patroni import Patroni
+    from pacs_server.cluster.patroni_checks import checks
+    from pacs_server.errors import PatroniUnavailable
+
+    if not settings.patroni.urls:
+        return
+    try:
+        state = Patroni(settings.patroni).status()
+    except PatroniUnavailable as error:
+        yield "patroni members", [(str(error), "systemctl status patroni there, and patroni.urls in pacs.yaml")]
+    else:
+        yield from checks(state, settings.database, datetime.now(UTC))
+
+
+def _durability(node: Node) -> Iterator[Problem]:
+    """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
+    from pacs_server.index.checking import left_behind, unsafe_settings
+    from pacs_server.index.promotion import promoted_at
+
+    if (since := promoted_at(node.index)) is not None:
+        yield (
+            f"the database was promoted at {since:%Y-%m-%d %H:%M} UTC, and may lack the last rows of the former one",
+            "pacs reconcile --repair, a quarter of an hour after that or later",
+        )
+    for told in left_behind(node.index):
+        yield told, "end it, and make it a standby: docs/operate/postgresql.md"
+    for name, value in unsafe_settings(node.index).items():
+        yield (
+            f"{name} of the database is {value}: a power cut may take what was acknowledged",
+            f"{name} = on in postgresql.conf there, then reload it"
+            if node.index.database_path is None
+            else "end other programs that have its file open, then restart pacs serve",
+        )
+
+
+def _server(node: Node) -> Iterator[Problem]:
+    from pacs_server.service.monitoring.alarm_book import standing_alarms
+    from pacs_server.service.telling import serving
+
+    if serving(node.settings.data_dir) is None:
+        yield "no server runs here", "pacs serve"
+        return
+    for alarm in standing_alarms(node.settings.data_dir):
+        if alarm["kind"] in _OF_SERVER:
+            yield str(alarm["text"]), "pacs alert list"
+
+
+def _volumes(node: Node) -> Iterator[Problem]:
+    for row in mount_problems(node):
+        yield f"{row['volume']}: {row['problem']}", str(row["remedy"])
+    known = {volume.spec.name for volume in node.volumes()}
+    for name in node.settings.volume_paths.keys() - known:
+        yield f"volume_paths names {name}, but no volume has that name", "pacs storage list, then pacs.yaml"
+
+
+def _nodes(node: Node) -> Iterator[Problem]:
+    """Nodes of this archive that are gone, or that misunderstand each other: by their clocks, by their releases."""
+    from pacs_server.service.present import nodes_of
+
+    now = datetime.now(UTC)
+    if (told := node.nodes.clock()) is not None and abs(ahead_s := (now - told).total_seconds()) > _NODE_CLOCK_S:
+        yield f"the clock of this node is {ahead_s:+.0f} s from that of the database", "set both by NTP"
+    nodes = nodes_of(node, now)
+    for one in nodes:
+        if one["state"] == "silent":
+            yield f"{one['name']} was last seen at {one['seen_at']}", "pacs serve there; a week later it is forgotten"
+    if len(releases := sorted({str(one["release"]) for one in nodes if one["state"] == "serving"})) > 1:
+        yield f"the nodes run different releases: {', '.join(releases)}", "install one release on every node"
+
+
+def _domains(node: Node) -> Iterator[Problem]:
+    """Fault domains that are not what they say: volumes of one device, and fewer of them than copies are wanted."""
+    from pacs_server.storage.mounts import footing_of, mount_table
+
+    table = mount_table()
+    first: dict[str, tuple[str, str]] = {}
+    for volume in node.volumes():
+        spec, footing = volume.spec, footing_of(volume.spec.path, table)
+        if footing is None or not volume.state.is_readable:
+            continue
+        other, domain = first.setdefault(footing.device, (spec.name, spec.domain))
+        if domain != spec.domain:
+            yield (
+                f"{spec.name} is on the device of {other}, but in another fault domain",
+                f"pacs storage set {spec.name} --domain {domain}",
+            )
+    want = node.policies().greatest_want
+    if want > (number := len({volume.spec.domain for volume in node.volumes()})):
+        yield f"{want} copies are wanted, but there are {number} fault domains", "pacs storage add"
+
+
+def _copies(node: Node) -> Iterator[Problem]:
+    from pacs_server.service.present import backlog_of
+
+    backlog = backlog_of(node)
+    if lacking := backlog["lacking_copies"]:
+        yield f"{lacking} objects have fewer copies than are wanted", "pacs jobs list"
+    if damaged := backlog["damaged_copies"]:
+        yield f"{damaged} copies are damaged", "pacs verify"
+    for one in backlog["archives"]:
+        if lost := one["not_given_back"]:
+            yield f"{one['aet']} did not give back {lost} objects that it keeps", "docs/operate/tiers.md"
+    for error in sorted({job.error for job in node.jobs.listed() if job.kind == "deposit" and job.error}):
+        yield error, "pacs jobs list"
+
+
+def _sends(node: Node) -> Iterator[Problem]:
+    if dead := node.sendings.open_counts()["dead"]:
+        yield f"{dead} objects were refused by their destination", "pacs send list"
+    for one in node.sendings.backlogs():
+        if one.waiting and one.is_failing:
+            yield f"{one.waiting} objects wait for {one.destination}: {one.error}", f"pacs doctor {one.destination}"
+
+
+def _partners(node: Node) -> Iterator[Problem]:
+    """Partners that are away, that objects do not get to, or whose clock differs."""
+    from pacs_server.service.present import partners_of
+
+    partners, failing = partners_of(node), node.outbox.failing()
+    for one in partners:
+        if one["problem"] and one["state"] != "paused":
+            yield f"{one['name']}: {one['problem']}", f"pacs partner show {one['name']}"
+        elif (why := failing.get(str(one["name"]))) and one["state"] == "reachable":
+            yield (
+                f"{one['name']} does not get {one['behind_objects']} objects that it is owed: {why}",
+                f"pacs ae test {one['aet']}, then pacs jobs list",
+            )
+        ahead_s = one["clock_ahead_s"]
+        if isinstance(ahead_s, float) and abs(ahead_s) > _CLOCK_S:
+            yield f"the clock of {one['name']} is {ahead_s:+.0f} s from ours", "set both by NTP"
+
+
+def _certificates(node: Node) -> Iterator[Problem]:
+    """This node's certificate and authority, where partners or peers are shown them."""
+    from pacs_server.net.tls import refuse_unusable
+    from pacs_server.service.present import certificates_of, validity_problem
+
+    settings, partners = node.settings, node.partners.all()
+    shown = settings.tls.port is not None or settings.partner.port is not None
+    if shown or partners or any(peer.uses_tls for peer in node.registry.peers()):
+        then = ", then pacs partner set --fingerprint there" if partners else ""
+        of_another = settings.tls.certificate_file is not None
+        remedy = ("a new one of the site's authority in its place" if of_another else "pacs tls init --yes") + then
+        try:
+            rows = list(certificates_of(settings.tls_files))
+            refuse_unusable(settings.tls_files)
+        except ConfigError as error:
+            yield str(error), "pacs tls init"
+            return
+        for row in rows:
+            if problem := validity_problem(row):
+                yield problem, remedy
+
+
+def _failover(node: Node) -> Iterator[Problem]:
+    """That a person may have forgotten to end."""
+    from pacs_server.service.partners.unfinished import unfinished
+
+    if (left := unfinished(node)) is not None:
+        yield f"a failover to {left.target} is unfinished", f"pacs failover to {left.target}, or pacs failover abandon"
+    elif (draining := node.registry.draining()) is not None:
+        yield (
+            f"no new associations are taken since {draining.since:%Y-%m-%d %H:%M} UTC",
+            "pacs failover demote here --end",
+        )
+
+
+def _audit(node: Node) -> Iterator[Problem]:
+    """The key with which the daily checkpoints are signed, without which none is taken."""
+    from pacs_server.service.upkeep.checkpoints import last_checkpoint
+
+    try:
+        last_checkpoint(node)
+    except ConfigError as error:
+        yield str(error), "until then no checkpoint is taken: docs/operate/audit.md"
+    except Undecodable as error:
+        yield f"the last checkpoint cannot be read: {error}", "pacs audit verify"
+
+
+CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
+    "durability": _durability,
+    "server": _server,
+    "nodes": _nodes,
+    "volumes": _volumes,
+    "fault domains": _domains,
+    "copies": _copies,
+    "sends": _sends,
+    "partners": _partners,
+    "certificates": _certificates,
+    "failover": _failover,
+    "audit trail": _audit,
+}
+_REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
+    CHECKS, "pacs status"
+)
+# A database that the settings name and that is none for an archive: every command says so, and ends.
+_OF_SETTINGS: Final = {"database": "database in pacs.yaml"}
+
+
+def told_of(error: PacsError, check: str) -> Iterator[Problem]:
+    """What ended the checks, with its own remedy where it has one: what is named for the check may end with it too."""
+    if isinstance(error, IndexUnavailable) and error.remedy:
+        yield error.problem, error.remedy
+    elif isinstance(error, ConfigError):
+        yield from ((one, _OF_SETTINGS.get(check, _REMEDIES[check])) for one in error.problems)
+    else:
+        yield str(error), _REMEDIES[check]

@@ -22,7 +22,8 @@ from pacs_server.dicom.attributes import ATTRIBUTES
 from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.coded_sets import SETS, WHOLE
 from pacs_server.dicom.describe import describe
-from pacs_server.dicom.header import HeadLimits, HeadScanner
+from pacs_server.dicom.head_walk import HeadLimits
+from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identifier import read_identifier
 from pacs_server.dicom.identity import is_uid
 from pacs_server.dicom.matching import Manner, Model, parse_query

@@ -14,7 +14,8 @@ from support.samples import bundled, encoded, tiny, uid
 from pacs_server.dicom.attributes import HEADER_TAGS, SERIES_UID
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.dicom.header import Head, HeadLimits, HeadScanner
+from pacs_server.dicom.head_walk import HeadLimits
+from pacs_server.dicom.header import Head, HeadScanner
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import BadObject, ObjectMismatch, Undecodable
 

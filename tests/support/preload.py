@@ -1,5 +1,6 @@
 """What every process of processes.py has loaded when it is forked: all that a command may load, as `pacs` loads it."""
 
+import gc
 import importlib
 import pkgutil
 import sys
@@ -13,3 +14,7 @@ importlib.import_module("alembic.command")
 for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server."):
     if one.name.removeprefix("pacs_server.") not in ("__main__", "codecs.child", "codecs.frames"):
         importlib.import_module(one.name)
+# What the forked process runs first. It loads pytest: 0.14 s of the processor, of the 0.16 s of a `pacs --version`.
+importlib.import_module("support.processes")
+gc.collect()
+gc.freeze()  # else each process looks through all of it, and copies it

@@ -56,6 +56,14 @@ class RecordingStatements:
         self._index = index
         self.meets_others = index.database_path is None
         self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
+        self.owe = Statement(index, owing(index), JOB_COLUMNS)
+        self._prepare_finding(index)
+        self._prepare_deciding(index)
+        self._prepare_entering(index)
+        self._prepare_counting(index)
+
+    def _prepare_finding(self, index: Index) -> None:
+        """Those that find what is there already: objects, and the study, patient and series of one."""
         # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none;
         # and the volumes that were removed. One question, because each costs PostgreSQL a round trip.
         held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
@@ -69,20 +77,6 @@ class RecordingStatements:
                     func.substr(site.c.name, 1, len(REMOVED_VOLUME)) == REMOVED_VOLUME
                 ),
             ),
-        )
-        self.insert_operation = Statement(index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys())
-        made = index.insert(fates)
-        self.set_fate = Statement(
-            index,
-            made.on_conflict_do_update(
-                index_elements=[fates.c.sop_uid, fates.c.digest],
-                set_={name: made.excluded[name] for name in ("fate", "role", "at", "counter", "site_id")},
-            ),
-            fates.c.keys(),
-        )
-        self.set_role = Statement(
-            index,
-            update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
         )
         self.find_study = Statement(
             index,
@@ -105,6 +99,26 @@ class RecordingStatements:
                 series.c.study_row == bindparam("study_row"), series.c.series_uid == bindparam("series_uid")
             ),
         )
+
+    def _prepare_deciding(self, index: Index) -> None:
+        """Those that change what is decided about objects that are there."""
+        self.insert_operation = Statement(index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys())
+        made = index.insert(fates)
+        self.set_fate = Statement(
+            index,
+            made.on_conflict_do_update(
+                index_elements=[fates.c.sop_uid, fates.c.digest],
+                set_={name: made.excluded[name] for name in ("fate", "role", "at", "counter", "site_id")},
+            ),
+            fates.c.keys(),
+        )
+        self.set_role = Statement(
+            index,
+            update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
+        )
+
+    def _prepare_entering(self, index: Index) -> None:
+        """Those that enter an object, or note that it came again."""
         self.insert_patient, self.insert_study, self.insert_series = (
             Statement(index, insert(table).returning(table.c.id), _filled(table))
             for table in (patients, studies, series)
@@ -138,7 +152,9 @@ class RecordingStatements:
             for tag, table in ITEM_TABLES.items()
         }
         self.insert_value = Statement(index, index.insert(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
-        self.owe = Statement(index, owing(index), JOB_COLUMNS)
+
+    def _prepare_counting(self, index: Index) -> None:
+        """Those that keep the counts in the rows of patients, studies and series."""
         self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
         self.count_series = Statement(index, _counting(series, "instance_count"))
         self.count_study = Statement(

@@ -9,55 +9,25 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log, metrics
-from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, deliver, refusal
-from pacs_server.archive.lookup import moved_copies
 from pacs_server.dimse.calling import answered, batches, proposals
+from pacs_server.dimse.deliveries import BROKEN, Deliveries, Line, Outcome
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
-from pacs_server.dimse.status import Status, status_for
-from pacs_server.errors import (
-    CopyUnreadable,
-    DecoderUnavailable,
-    IndexUnavailable,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Undecodable,
-)
+from pacs_server.dimse.status import Status
+from pacs_server.errors import IndexUnavailable, PeerRejected, PeerUnreachable
 from pacs_server.index.search import Deliverable
 from pacs_server.net.association import Association
-from pacs_server.net.client import Destination, connect, is_stored
+from pacs_server.net.client import Destination, connect
 from pacs_server.net.message import Command
 
 _IN_VAIN: Final = 3  # so many associations in a row over which a destination took nothing: it does not go on
 _TURN_S: Final = 0.1
-BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """What became of one object: the status of its C-STORE, or why there is none."""
-
-    item: Deliverable
-    status: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """How one association is worked on: what is told of each object, when it stops, and what is done meanwhile."""
-
-    settle: Callable[[_Outcome], None]
-    is_stopped: Callable[[], bool]
-    meanwhile: Callable[[], None]
 
 
 class SubOperations:
@@ -80,9 +50,12 @@ class SubOperations:
         self._watch = Watch(session, command, progress)
         self._preferred = preferred
         self._originator = originator
-        self._settled = 0  # with the destination, whatever it answered
-        self._broke: set[tuple[str, str]] = set()
-        self._own = _Line(settle=self._count, is_stopped=self._watch.cancelled, meanwhile=self._watch.meanwhile)
+        self._deliveries = Deliveries(
+            session.archive, requester=self._requester, preferred=preferred, originator=originator
+        )
+        self._own = Line(
+            settle=self._count, is_stopped=self._watch.cancelled, meanwhile=self._watch.meanwhile, is_only=True
+        )
 
     def send(self, items: Sequence[Deliverable], target: Association) -> bool:
         """Send the objects over the association that asked for them; whether it cancelled that.
@@ -90,7 +63,7 @@ class SubOperations:
         Raises: RequesterGone; PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
         """
         waiting = deque(items)
-        self._send_waiting(waiting, target, self._own)
+        self._deliveries.send_waiting(waiting, target, self._own)
         return bool(waiting)
 
     def move(self, items: Sequence[Deliverable], destination: Destination, *, associations: int) -> bool:
@@ -175,7 +148,7 @@ class SubOperations:
         return came
 
     def _count_failed(self, item: Deliverable, reason: str) -> None:
-        self._count(_Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS, reason=reason))
+        self._count(Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS, reason=reason))
 
     def _move_batch(self, batch: list[Deliverable], destination: Destination, associations: int) -> bool:
         """Send one part, and count what could not be sent; whether it was cancelled."""
@@ -186,16 +159,16 @@ class SubOperations:
             cancelled = self._move_waiting(waiting, batch, destination, self._own)
         if not cancelled:
             for item in waiting:
-                self._count(_Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS))
+                self._count(Outcome(item=item, status=Status.CANNOT_PERFORM_SUB_OPERATIONS))
         return cancelled
 
     def _move_side_by_side(
         self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, associations: int
     ) -> bool:
         """Each association takes the next object that waits. The requester is told by its own thread, this one."""
-        settled: SimpleQueue[_Outcome | None] = SimpleQueue()
+        settled: SimpleQueue[Outcome | None] = SimpleQueue()
         stop = threading.Event()
-        line = _Line(settle=settled.put, is_stopped=stop.is_set, meanwhile=lambda: None)
+        line = Line(settle=settled.put, is_stopped=stop.is_set, meanwhile=lambda: None, is_only=False)
         with ThreadPoolExecutor(associations, "sub-operations") as threads:
             moves = [threads.submit(self._move_waiting, waiting, batch, destination, line) for _ in range(associations)]
             for move in moves:
@@ -208,7 +181,7 @@ class SubOperations:
             move.result()  # an error that nobody foresaw
         return cancelled
 
-    def _settle_all(self, settled: SimpleQueue[_Outcome | None], stop: threading.Event, running: int) -> bool:
+    def _settle_all(self, settled: SimpleQueue[Outcome | None], stop: threading.Event, running: int) -> bool:
         """Count what the associations settle until each has ended with None; whether the requester cancelled."""
         cancelled = False
         while running:
@@ -227,7 +200,7 @@ class SubOperations:
         return cancelled
 
     def _move_waiting(
-        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, line: _Line
+        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, line: Line
     ) -> bool:
         """Send what waits over an association of its own; whether that was stopped. When the destination drops the
         association, the object that was on its way and the rest are sent over another one; the rest alone when that
@@ -238,21 +211,21 @@ class SubOperations:
             target = self._connect(batch, destination, line)
             if target is None:
                 return line.is_stopped()
-            settled = self._settled
+            settled = self._deliveries.settled
             try:
-                self._send_waiting(waiting, target, line)
+                self._deliveries.send_waiting(waiting, target, line)
                 _release(target, destination.aet)
             except BROKEN as error:
                 self._progress.comment = f"the association broke: {error}"
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
-                in_vain = in_vain + 1 if self._settled == settled else 1
+                in_vain = in_vain + 1 if self._deliveries.settled == settled else 1
             else:
                 return bool(waiting)
             finally:
                 target.close()
         return False
 
-    def _connect(self, batch: Sequence[Deliverable], destination: Destination, line: _Line) -> Association | None:
+    def _connect(self, batch: Sequence[Deliverable], destination: Destination, line: Line) -> Association | None:
         """An association with the destination; None when there is none, or it is stopped. Raises: RequesterGone."""
         settings = self._archive.settings
         request = partial(
@@ -274,72 +247,7 @@ class SubOperations:
             self._progress.comment = str(error).removeprefix(f"{destination} ")  # 64 characters go out
             return None
 
-    def _send_waiting(self, waiting: deque[Deliverable], target: Association, line: _Line) -> None:
-        """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
-
-        Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
-        """
-        # Of several associations each takes some of what waits, and nobody knows which.
-        ahead = ReadAhead(self._archive.placement, waiting) if line is self._own else None
-        sender = Sender(
-            placement=self._archive.placement,
-            transcoder=self._archive.transcoder,
-            on_damage=self._archive.on_damage,
-            meanwhile=line.meanwhile,
-            ahead=ahead,
-        )
-        try:
-            while waiting and not line.is_stopped():
-                try:
-                    item = waiting.popleft()
-                except IndexError:  # another association took the last one
-                    return
-                try:
-                    outcome = self._attempt(item, target, sender)
-                except BROKEN as error:
-                    self._again(item, waiting, line, error)
-                    raise
-                self._settled += 1
-                line.settle(outcome)
-        finally:
-            if ahead is not None:
-                ahead.close()
-
-    def _again(self, item: Deliverable, waiting: deque[Deliverable], line: _Line, error: Exception) -> None:
-        """Have an object wait again with which the association broke; it failed when it did so before."""
-        name = item.sop_uid, item.digest
-        if name not in self._broke:
-            self._broke.add(name)
-            waiting.appendleft(item)
-            return
-        status, reason = Status.CANNOT_PERFORM_SUB_OPERATIONS, f"the association broke twice when it was sent: {error}"
-        log.warning("not sent", sop=item.sop_uid, why=reason)
-        line.settle(_Outcome(item=item, status=status, reason=reason))
-
-    def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> _Outcome:
-        try:
-            status = self._deliver(item, target, sender)
-            reason = "" if is_stored(status) else refusal(status)
-        except (NotAcceptable, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable) as error:
-            status, reason = status_for(error), str(error)
-        if reason:
-            # A C-GET is answered on the association that asks for it, so there we are the ones who were called.
-            to = target.called_aet if self._originator else self._requester
-            log.warning("not sent", sop=item.sop_uid, to=to, why=reason)
-        return _Outcome(item=item, status=status, reason=reason)
-
-    def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:
-        give = partial(
-            deliver, association=target, sender=sender, originator=self._originator, preferred=self._preferred
-        )
-        try:
-            return give(item)
-        except CopyUnreadable:
-            if (moved := moved_copies(self._archive.search, item)) is None:
-                raise
-            return give(moved)
-
-    def _count(self, outcome: _Outcome) -> None:
+    def _count(self, outcome: Outcome) -> None:
         """Note what became of an object, and tell the requester now and then. Raises: RequesterGone."""
         self._progress.comment = outcome.reason or self._progress.comment
         is_sent = self._progress.note(outcome.item, outcome.status)

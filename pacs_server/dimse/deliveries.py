@@ -1,0 +1,131 @@
+"""The objects of a retrieve, one C-STORE after another over an association that stands, and what became of each.
+
+Source: PS3.4 sections C.4.2.2 and C.4.3.2.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from pacs_server import log
+from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, deliver, refusal
+from pacs_server.archive.lookup import moved_copies
+from pacs_server.dimse.session import Archive
+from pacs_server.dimse.status import Status, status_for
+from pacs_server.errors import (
+    CopyUnreadable,
+    DecoderUnavailable,
+    IndexUnavailable,
+    PeerAborted,
+    PeerTimedOut,
+    ProtocolViolation,
+    Undecodable,
+)
+from pacs_server.index.search import Deliverable
+from pacs_server.net.association import Association
+from pacs_server.net.client import is_stored
+
+BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one object: the status of its C-STORE, or why there is none."""
+
+    item: Deliverable
+    status: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """How one association is worked on: what is told of each object, when it stops, what is done meanwhile, and whether
+    no other takes some of what waits.
+    """
+
+    settle: Callable[[Outcome], None]
+    is_stopped: Callable[[], bool]
+    meanwhile: Callable[[], None]
+    is_only: bool
+
+
+class Deliveries:
+    """Those of one retrieve; several threads may send what waits, each over an association of its own."""
+
+    def __init__(self, archive: Archive, *, requester: str, preferred: str, originator: tuple[str, int] | None) -> None:
+        """`originator` is of a C-MOVE, `preferred` the transfer syntax that uncompressed objects are wanted in."""
+        self._archive = archive
+        self._requester = requester
+        self._preferred = preferred
+        self._originator = originator
+        self._broke: set[tuple[str, str]] = set()
+        self.settled = 0  # with the receiver, whatever it answered
+
+    def send_waiting(self, waiting: deque[Deliverable], target: Association, line: Line) -> None:
+        """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
+
+        Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
+        """
+        # Of several associations each takes some of what waits, and nobody knows which.
+        ahead = ReadAhead(self._archive.placement, waiting) if line.is_only else None
+        sender = Sender(
+            placement=self._archive.placement,
+            transcoder=self._archive.transcoder,
+            on_damage=self._archive.on_damage,
+            meanwhile=line.meanwhile,
+            ahead=ahead,
+        )
+        try:
+            while waiting and not line.is_stopped():
+                try:
+                    item = waiting.popleft()
+                except IndexError:  # another association took the last one
+                    return
+                try:
+                    outcome = self._attempt(item, target, sender)
+                except BROKEN as error:
+                    self._again(item, waiting, line, error)
+                    raise
+                self.settled += 1
+                line.settle(outcome)
+        finally:
+            if ahead is not None:
+                ahead.close()
+
+    def _again(self, item: Deliverable, waiting: deque[Deliverable], line: Line, error: Exception) -> None:
+        """Have an object wait again with which the association broke; it failed when it did so before."""
+        name = item.sop_uid, item.digest
+        if name not in self._broke:
+            self._broke.add(name)
+            waiting.appendleft(item)
+            return
+        status, reason = Status.CANNOT_PERFORM_SUB_OPERATIONS, f"the association broke twice when it was sent: {error}"
+        log.warning("not sent", sop=item.sop_uid, why=reason)
+        line.settle(Outcome(item=item, status=status, reason=reason))
+
+    def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> Outcome:
+        try:
+            status = self._deliver(item, target, sender)
+            reason = "" if is_stored(status) else refusal(status)
+        except (NotAcceptable, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable) as error:
+            status, reason = status_for(error), str(error)
+        if reason:
+            # A C-GET is answered on the association that asks for it, so there we are the ones who were called.
+            to = target.called_aet if self._originator else self._requester
+            log.warning("not sent", sop=item.sop_uid, to=to, why=reason)
+        return Outcome(item=item, status=status, reason=reason)
+
+    def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:
+        give = partial(
+            deliver, association=target, sender=sender, originator=self._originator, preferred=self._preferred
+        )
+        try:
+            return give(item)
+        except CopyUnreadable:
+            if (moved := moved_copies(self._archive.search, item)) is None:
+                raise
+            return give(moved)

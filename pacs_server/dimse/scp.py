@@ -25,8 +25,8 @@ from pacs_server.errors import (
     PeerTimedOut,
     ProtocolViolation,
 )
-from pacs_server.net.association import answer
 from pacs_server.net.connection import Connection
+from pacs_server.net.handshake import answer
 from pacs_server.net.negotiate import (
     CONGESTION,
     AssociationRequest,

@@ -12,9 +12,8 @@ from typing import Final, NoReturn
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import PeerAborted, PeerTimedOut, ProtocolViolation, TooLarge
 from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
-from pacs_server.net.handshake import accept
 from pacs_server.net.message import Command, CommandField, MessageReader
-from pacs_server.net.negotiate import Agreement, Decide, Rejection
+from pacs_server.net.negotiate import Agreement
 from pacs_server.net.negotiate import Context as Context
 from pacs_server.net.sending import Outbox
 from pacs_server.net.wire import (
@@ -337,18 +336,3 @@ class Association:
     def _violated(self, text: str) -> NoReturn:
         self._abort(BY_PROVIDER, AbortReason.NOT_SPECIFIED)
         raise ProtocolViolation(text)
-
-
-def answer(
-    connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
-) -> Association | Rejection:
-    """Answer the association request that a peer sends on a new connection, as `decide` says.
-
-    A rejection when it was rejected; the connection is then closed.
-
-    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
-    """
-    agreement = accept(connection, peer_address, limits, decide)
-    if isinstance(agreement, Rejection):
-        return agreement
-    return Association(connection, limits, agreement, number)

@@ -1,4 +1,4 @@
-"""How an association begins, on either side, up to what was agreed.
+"""How an association begins, on either side.
 
 Source: PS3.8 section 7.1 (A-ASSOCIATE service) and 9.2 (state machine).
 """
@@ -16,6 +16,7 @@ from pacs_server.net.associate import (
     read_request,
 )
 from pacs_server.net.associate_writing import write_acceptance, write_rejection, write_request
+from pacs_server.net.association import Association
 from pacs_server.net.connection import BY_PROVIDER, Connection
 from pacs_server.net.negotiate import (
     CONGESTION,
@@ -43,10 +44,14 @@ from pacs_server.net.wire import (
 from pacs_server.settings import NetworkLimits
 
 
-def accept(connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide) -> Agreement | Rejection:
-    """Read a peer's request and answer it as `decide` says; a rejection when it was rejected.
+def answer(
+    connection: Connection, peer_address: str, limits: NetworkLimits, decide: Decide, number: int
+) -> Association | Rejection:
+    """Answer the association request that a peer sends on a new connection, as `decide` says.
 
-    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed.
+    A rejection when it was rejected; the connection is then closed.
+
+    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
     """
     try:
         event = connection.next_event(limits.association_timeout_s, whole=True)
@@ -64,7 +69,7 @@ def accept(connection: Connection, peer_address: str, limits: NetworkLimits, dec
             request, pdu[TITLES], verdict, limits.max_pdu_bytes, confirms_identity=connection.confirms_identity
         )
         connection.send([acceptance])
-        return _accepted(request, verdict)
+        return Association(connection, limits, _accepted(request, verdict), number)
     except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
         _give_up(connection, error)
         raise

@@ -13,8 +13,9 @@ from support import rude
 
 from pacs_server.errors import BadQuery, PacsError
 from pacs_server.net import client
-from pacs_server.net.association import Association, answer
+from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
+from pacs_server.net.handshake import answer
 from pacs_server.net.listener import Listener, listen
 from pacs_server.net.message import Command, CommandField, response
 from pacs_server.net.negotiate import (

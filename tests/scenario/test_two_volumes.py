@@ -123,10 +123,11 @@ def return_eio(site: Site) -> Callable[[], None]:
 def hang(site: Site) -> Callable[[], None]:
     assert site.faulty
     site.faulty.tell(f"hang {HANG_S}")
+    over_at = time.monotonic() + HANG_S
 
     def back() -> None:
         assert site.faulty
-        time.sleep(HANG_S)
+        time.sleep(max(0.0, over_at - time.monotonic()))
         site.faulty.tell("ok")
 
     return back

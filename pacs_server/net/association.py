@@ -12,7 +12,8 @@ from typing import Final, NoReturn
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import PeerAborted, PeerTimedOut, ProtocolViolation, TooLarge
 from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
-from pacs_server.net.message import Command, CommandField, MessageReader
+from pacs_server.net.message import Command, CommandField
+from pacs_server.net.message_reader import MessageReader
 from pacs_server.net.negotiate import Agreement
 from pacs_server.net.negotiate import Context as Context
 from pacs_server.net.sending import Outbox

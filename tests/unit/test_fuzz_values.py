@@ -34,7 +34,8 @@ from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.retrieval import named_in, parse_retrieve
 from pacs_server.dicom.wildcards import one_of_list
 from pacs_server.errors import BadObject, BadQuery, ProtocolViolation
-from pacs_server.net.message import Command, MessageReader, decode_command
+from pacs_server.net.message import Command, decode_command
+from pacs_server.net.message_reader import MessageReader
 from pacs_server.net.wire import Fragment, PduReader
 
 SYNTAXES = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)

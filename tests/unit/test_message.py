@@ -6,7 +6,8 @@ import pytest
 from support import rude
 
 from pacs_server.errors import ProtocolViolation
-from pacs_server.net.message import CommandField, MessageReader, decode_command, encode_command, response
+from pacs_server.net.message import CommandField, decode_command, encode_command, response
+from pacs_server.net.message_reader import MessageReader
 from pacs_server.net.wire import Fragment
 
 MAX_COMMAND = 1024

@@ -22,6 +22,7 @@ from pacs_server.cli import (
     config,
     db,
     doctor,
+    drain,
     failover,
     find,
     index,
@@ -113,6 +114,8 @@ for command in (
     pacs.add_command(command)
 ae.ae.add_command(approve.seen)
 ae.ae.add_command(approve.approve)
+storage.storage.add_command(drain.drain)
+storage.storage.add_command(drain.remove)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`pacs storage`: the volumes on which objects are kept: added, listed, changed, emptied, removed, examined."""
+"""`pacs storage`: the volumes on which objects are kept: added, listed, changed, examined."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, confirmed, name_value, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, name_value, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, readable_room, talk
 from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 
@@ -113,7 +113,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
     from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
-        row = _known(node, name)
+        row = known_volume(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
         has_marks = tells_room(volume.spec.path)
         facts = volume_facts(volume) | {
@@ -125,7 +125,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
             "low_water": volume.spec.low_water if has_marks else None,
             "damaged_count": row.damaged_count,
             "copies": node.copies.count_on(row.id),
-            "only_copies": _only_on(node, row),
+            "only_copies": only_on(node, row),
         }
     print_facts(facts, as_json=invocation.as_json, said=("state", "reason", "mode"))
     return ExitCode.DONE
@@ -157,7 +157,7 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
     from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
-        row = _known(node, name)
+        row = known_volume(node, name)
         changed = _changed(row, given, trust=trust)
         if changed == row:
             raise click.UsageError("nothing to change was given")
@@ -179,86 +179,6 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
         node.registry.change_volume(changed)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     talk(f"changed volume {changed.name}")
-    return ExitCode.DONE
-
-
-@storage.command(example="pacs storage drain nas1 --yes")
-@click.argument("name")
-@confirmed
-@pass_invocation
-def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
-    """Have a volume emptied.
-
-    Nothing new goes to it, and what is on it gets copies elsewhere, which the running server makes. pacs storage show
-    tells how many objects are still only there. Its files stay.
-    """
-    from pacs_server.index.jobs import JobKind
-    from pacs_server.index.registry import VolumeMode
-
-    with invocation.node() as node:
-        row = _known(node, name)
-        copies, only = node.copies.count_on(row.id), _only_on(node, row)
-        if not yes:
-            talk(f"would have the {copies} copies on {name} made elsewhere, {only} of them the only ones: --yes")
-            return ExitCode.DONE
-        node.registry.change_volume(replace(row, mode=VolumeMode.DRAINING))
-        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-    talk(f"{name} is being emptied: {copies} copies, {only} of them the only ones")
-    return ExitCode.DONE
-
-
-@storage.command(example="pacs storage remove nas1 --yes")
-@click.argument("name")
-@click.option("--lost", is_flag=True, help="It is lost for good: forget it with the only copies of objects, too.")
-@confirmed
-@pass_invocation
-def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitCode:
-    """Forget a volume. Its files stay as they are.
-
-    Refused while an object has no good copy on another volume that can be read now, and while a server runs that may
-    still write to it: drain it first.
-
-    With --lost, what was only there stays in the index without a copy, until it is sent again.
-    """
-    from pacs_server.cluster.roster import lives
-    from pacs_server.index.jobs import JobKind
-    from pacs_server.index.registry import VolumeMode
-    from pacs_server.service.telling import serving
-    from pacs_server.service.upkeep.reconciling import note_losses
-
-    with invocation.node() as node:
-        row = _known(node, name)
-        is_served = serving(node.settings.data_dir) is not None or any(
-            lives(one, datetime.now(UTC)) for one in node.nodes.all()
-        )
-        if is_served and row.mode is not VolumeMode.DRAINING:
-            raise Refused(f"a server may be writing to {name} at this moment: first pacs storage drain {name} --yes")
-        if yes:
-            for volume in node.volumes():
-                if volume.spec.id != row.id and volume.check().is_readable:
-                    note_losses(node, volume)
-        only = _only_copies(node, row, lost=lost)
-        if len(node.registry.volumes()) == 1:
-            raise Refused(f"{name} is the only volume: add another one first")
-        if only:
-            talk(
-                f"{only} objects have no good copy without {name}: they stay in the index without one until they come "
-                "again"
-            )
-        if not yes:
-            talk(
-                f"would forget {name} with its {node.copies.count_on(row.id)} copies; its files stay; do it with --yes"
-            )
-            return ExitCode.DONE
-        node.registry.remove_volume(row.id)
-        try:
-            _only_copies(node, row, lost=lost)  # what was still on its way there
-        except Refused:
-            node.registry.add_volume(row)
-            raise
-        node.copies.forget_volume(row.id)
-        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-    talk(f"forgot {name}; its files are still at {row.path}")
     return ExitCode.DONE
 
 
@@ -295,33 +215,18 @@ def mount_problems(node: Node) -> list[dict[str, object]]:
     return rows
 
 
-def _known(node: Node, name: str) -> VolumeRow:
+def known_volume(node: Node, name: str) -> VolumeRow:
+    """The volume of that name. Raises: UnknownName."""
     row = next((row for row in node.registry.volumes() if row.name == name), None)
     if row is None:
         raise UnknownName(f"no volume has the name {name}; pacs storage list shows those there are")
     return row
 
 
-def _only_on(node: Node, row: VolumeRow) -> int:
+def only_on(node: Node, row: VolumeRow) -> int:
     """How many objects have no copy elsewhere that can be read now and is to stay."""
     others = [volume for volume in node.volumes() if volume.spec.id != row.id and not volume.spec.is_draining]
     return node.spread.only_on(row.id, others=[one.spec.id for one in others if one.check().is_readable])
-
-
-def _only_copies(node: Node, row: VolumeRow, *, lost: bool) -> int:
-    """How many objects lose their only good copy with a volume. Raises: Refused unless there is none, or it is lost."""
-    can_be_read = next(one for one in node.volumes() if one.spec.id == row.id).check().is_readable
-    if lost and can_be_read:
-        raise Refused(f"{row.name} is not lost, it can be read: pacs storage drain {row.name} --yes")
-    if (only := _only_on(node, row)) and not lost:
-        alone = f"{only} objects have no good copy but on {row.name}"
-        if can_be_read:
-            raise Refused(f"{alone}: first pacs storage drain {row.name}")
-        raise Refused(
-            f"{alone}, which cannot be read: bring it back (pacs storage set {row.name} --path PATH), or give them up "
-            "with --lost"
-        )
-    return only
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:

@@ -177,10 +177,10 @@ def to_agree_on(ours: Iterable[Held], theirs: Iterable[Held], decided: Mapping[s
             received[one.digest] = min(received.get(one.digest, one.received_at), one.received_at)
         if {one.digest for one in here} != {one.digest for one in there}:
             continue
-        first = min(received, key=lambda digest: (received[digest], digest))
+        first = min(current, key=lambda digest: (received[digest], digest))
         if (wanted := decided.get(sop_uid, "")) in received:
             first = wanted
-        elif not {one.role for one in (*here, *there)} <= {"current", "version"}:
+        elif {one.role for one in (*here, *there) if one.digest in current} != {"current", "version"}:
             continue
         chosen[sop_uid] = first, next(one.role for one in here if one.digest == first)
     return chosen

@@ -152,6 +152,16 @@ class Contents:
                 found.update(connection.execute(named.where(here)).scalars())
         return sorted(found)
 
+    def series_with_versions(self) -> list[tuple[str, str]]:
+        """The series, by the UIDs of study and series, that have a content beside another that is current.
+
+        Raises: IndexUnavailable.
+        """
+        found = select(studies.c.study_uid, series.c.series_uid).join_from(series, studies).join(instances).distinct()
+        with self._index.read() as connection:
+            rows = connection.execute(found.where(instances.c.role == "version"))
+            return [(study_uid, series_uid) for study_uid, series_uid in rows]
+
     def recount(self) -> list[str]:
         """Count the sum of every study from the rows of its objects; the studies whose sum was another.
 

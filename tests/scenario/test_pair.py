@@ -181,6 +181,28 @@ def test_both_show_the_same_content_although_it_was_chosen_or_came_while_they_co
     assert current(osaka, chosen.sop_uid) == [better["digest"]]
 
 
+def test_both_show_the_same_content_after_one_made_its_index_anew_from_files_that_tell_another_order(
+    pair: Pair, tmp_path: Path
+) -> None:
+    tokyo, osaka = pair.both
+    (first,) = take_in(tokyo, tmp_path / "first", tiny("twofold"))
+    take_in(tokyo, tmp_path / "second", tiny("twofold", ImageComments="second"))
+    pair.become_equal()
+    pair.owe_nothing()
+
+    def current(each: Archive) -> list[str]:
+        return [row["digest"] for row in each.report("conflicts", "show", first.sop_uid) if row["role"] == "current"]
+
+    (shown,) = before = current(osaka)
+    later = time.time() + 60
+    for path in osaka.files():  # as those of a copy that was made again
+        if shown[:16] in path.name:
+            os.utime(path, (later, later))
+    osaka.pacs("index", "rebuild")
+    wait_for(lambda: current(osaka) == before, "the same to be shown again", timeout_s=HEALED_S, every_s=0.5)
+    assert current(tokyo) == before
+
+
 def test_what_is_sent_again_to_one_while_the_other_deletes_it_unheard_is_held_on_both(
     pair: Pair, tmp_path: Path
 ) -> None:

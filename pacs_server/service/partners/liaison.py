@@ -145,6 +145,9 @@ class Liaison:
             found = compare_with(node, partner, full=False, heals=True, now=now)
             if found.refusal:
                 log.warning("objects are missing here", partner=partner.name, why=found.refusal)
+            if compared_at is None:  # equal contents say nothing of which one is current under a UID
+                versions = dict.fromkeys(node.contents.series_with_versions(), now)
+                node.outbox.owe(partner.name, versions, now)
             if asked:
                 node.partners.note_answered(partner.name, asked)
 

@@ -99,6 +99,8 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
     node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    for partner in node.partners.all():  # files tell in another way than it knows what came first
+        node.partners.ask_to_compare(partner.name, datetime.now(UTC))
 
 
 def _readable_volumes(node: Node) -> list[Volume]:

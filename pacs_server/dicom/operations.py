@@ -120,9 +120,10 @@ def fate_after(operations: Iterable[Operation]) -> StudyFate:
 
 def _hold(now: StudyFate, one: Operation) -> None:
     now.hold = one
+    named = {(content.sop_uid, content.digest): content.role for content in one.objects}
     for name, (fate, role, _) in list(now.objects.items()):
         if fate is Fate.TRASHED:
-            now.objects[name] = Fate.KEPT, role, one
+            now.objects[name] = Fate.KEPT, named.get(name) or role, one
     for content in one.objects:
         _bring_back(now, one, content)
 

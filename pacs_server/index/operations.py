@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from pacs_server.index.retiring import TRASH, enforce, keep_others_out
 from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import Statement, clean
-from pacs_server.index.tables import flags, instances, series, studies
+from pacs_server.index.tables import flags, instances, is_current, series, studies
 
 SITE_ID: Final = "site id"
 # The flag of an object that was acknowledged once more; when that was last is when it was noted.
@@ -201,6 +201,19 @@ class Operations:
         with self._index.read() as connection:
             rows = connection.execute(select(*columns).where(*of_it).order_by(fates.c.sop_uid, fates.c.digest))
             return [Content(**row) for row in rows.mappings()]
+
+    def as_brought_back(self, study_uid: str, contents: Iterable[Content]) -> list[Content]:
+        """These contents of the trash with what they will be when they come back: beside another that is current a
+        version, also where it came first, so that an index that is made anew has the same one current.
+
+        Raises: IndexUnavailable.
+        """
+        of_it = fates.c.study_uid == clean(study_uid), fates.c.fate == Fate.TRASHED.value, fates.c.role != "encoding"
+        found = select(fates.c.sop_uid, fates.c.digest).join(instances, instances.c.sop_uid == fates.c.sop_uid)
+        with self._index.read() as connection:
+            beside = connection.execute(found.where(*of_it, is_current(instances)))
+            versions = {(sop_uid, digest) for sop_uid, digest in beside}
+        return [replace(one, role="version") if (one.sop_uid, one.digest) in versions else one for one in contents]
 
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
         """Whether an object was purged and did not come again. Raises: IndexUnavailable."""

@@ -32,6 +32,7 @@ from pacs_server.index.tables import (
 
 TRASH: Final = "trash"
 _BATCH: Final = 500
+_BESIDE: Final = ("version", "encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,11 @@ def _changed_roles(rows: Iterable[_Row]) -> list[tuple[_Row, str]]:
 
 def roles_of(contents: Sequence[Any]) -> list[str]:
     """The roles of the contents under one SOP Instance UID, oldest first: the one that a person chose is current, else
-    the one that is, else the oldest that was not made a version when it came back.
+    the one that is, else the oldest that did not come back beside another.
     """
     alive = [one for one in contents if one.fate != Fate.TRASHED]
     chosen = next((one for one in alive if one.digest == one.chosen), None)
-    usual = min(alive, key=lambda one: (one.fate_role == "version", one.role != "current"), default=None)
+    usual = min(alive, key=lambda one: (one.fate_role in _BESIDE, one.role != "current"), default=None)
     current = chosen or usual
 
     def role(one: Any) -> str:

@@ -27,7 +27,7 @@ from pacs_server.index.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep import rebuilding
-from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
+from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.sentinel import adopt, sentinel_at
@@ -133,6 +133,25 @@ def test_what_came_first_is_the_first_again_on_whichever_volume_it_lies(house: T
     assert {row[1] for row in before} >= {"First^Name"}
     assert house.rebuilt() == []
     assert house.said() == before
+    assert house.rebuilt() == []
+    assert house.said() == before
+
+
+@pytest.mark.parametrize("deed", ["restore", "hold"])
+def test_what_came_back_from_the_trash_beside_another_content_is_not_current_in_a_new_index(
+    house: TwoVolumes, deed: str
+) -> None:
+    of_it = {"PatientID": "T-1"}
+    house.take_in(tiny(1, ImageComments="first"))
+    known = came_in_this_order(house, set(), 1)
+    with house.node() as node:
+        list(delete(node, to_delete(node, of_it), "a test"))
+    house.take_in(tiny(1, ImageComments="corrected"))
+    came_in_this_order(house, known, 2)
+    with house.node() as node:
+        list(restore(node, in_trash(node, of_it), "a test") if deed == "restore" else hold(node, of_it, "a test"))
+    before = house.said()
+    assert sorted(row[9] for row in before) == ["current", "current", "version", "version"]
     assert house.rebuilt() == []
     assert house.said() == before
 

@@ -98,9 +98,13 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     yield from _lost_meanwhile(node, volumes)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
-    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    _owe_what_follows(node, datetime.now(UTC))
+
+
+def _owe_what_follows(node: Node, now: datetime) -> None:
+    node.jobs.owe(JobKind.SURVEY, now)
     for partner in node.partners.all():  # files tell in another way than it knows what came first
-        node.partners.ask_to_compare(partner.name, datetime.now(UTC))
+        node.partners.ask_to_compare(partner.name, now)
 
 
 def _readable_volumes(node: Node) -> list[Volume]:

@@ -46,7 +46,7 @@ class Api:
         code, text = self._ask("GET", path, None, self._timeout_s)
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise PatroniUnavailable(f"{self.url}{path} answers {code} and no JSON object; is it Patroni's REST API?")

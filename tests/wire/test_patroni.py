@@ -236,9 +236,10 @@ def test_while_nobody_leads_a_failover_is_asked_for(pair: Pair) -> None:
     assert pair.rests["db1"].asked == [("/failover", {"candidate": "db2"})]
 
 
-def test_a_member_that_does_not_answer_is_named_and_the_other_is_asked(pair: Pair) -> None:
+@pytest.mark.parametrize("answer", ["<html>welcome</html>", "[" * 200_000], ids=["page", "nesting"])
+def test_a_member_that_does_not_answer_is_named_and_the_other_is_asked(pair: Pair, answer: str) -> None:
     patroni = pair.tell()
-    pair.rests["db1"].answers = {"GET /patroni": (200, "<html>welcome</html>")}
+    pair.rests["db1"].answers = {"GET /patroni": (200, answer)}
     (url, reason), *others = patroni.status().unanswered
     assert (url, others) == (pair.rests["db1"].url, [])
     assert "no JSON object; is it Patroni's REST API?" in reason

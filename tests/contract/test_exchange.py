@@ -413,16 +413,11 @@ def content(*objects: Held) -> StudyContent:
         ([("a", "current", 0), ("b", "version", 9)], [("b", "current", 2), ("a", "version", 8)], ("a", "current")),
         ([("a", "current", 5), ("b", "version", 9)], [("b", "current", 2), ("a", "version", 8)], ("b", "version")),
         ([("a", "current", 5), ("b", "version", 9)], [("b", "current", 5), ("a", "version", 8)], ("a", "current")),
-        # A third content is one of them in another syntax, or in the trash.
+        # A third content is one of them in another syntax.
         (
             [("a", "current", 0), ("c", "encoding", 1), ("b", "version", 9)],
             [("b", "current", 2), ("a", "version", 8), ("c", "version", 8)],
             ("a", "current"),
-        ),
-        (
-            [("a", "current", 3), ("c", "trash", 1), ("b", "version", 9)],
-            [("b", "current", 2), ("a", "version", 8), ("c", "trash", 8)],
-            ("b", "version"),
         ),
         # Both agree; one lacks a content yet; the same values in another syntax; one is in the trash.
         ([("a", "current", 0), ("b", "version", 9)], [("a", "current", 2), ("b", "version", 8)], None),

@@ -98,13 +98,8 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     yield from _lost_meanwhile(node, volumes)
     for leftover in path.parent.glob(path.name + "*"):
         leftover.unlink()
-    _owe_what_follows(node, datetime.now(UTC))
-
-
-def _owe_what_follows(node: Node, now: datetime) -> None:
-    node.jobs.owe(JobKind.SURVEY, now)
-    for partner in node.partners.all():  # files tell in another way than it knows what came first
-        node.partners.ask_to_compare(partner.name, now)
+    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    _ask_to_compare(node, datetime.now(UTC))
 
 
 def _readable_volumes(node: Node) -> list[Volume]:
@@ -193,6 +188,12 @@ def _lost_meanwhile(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Findi
             continue
         found = rows_without_file(volume, ledger, since=None, repair=True)
         yield from (finding for finding in found if finding.kind is FindingKind.MISSING)
+
+
+def _ask_to_compare(node: Node, now: datetime) -> None:
+    """Have this site compare with its partners: files tell in another way than they know what came first."""
+    for partner in node.partners.all():
+        node.partners.ask_to_compare(partner.name, now)
 
 
 def _take_in_arrivals(node: Node, beside: Index, ledger: Ledger) -> None:

@@ -250,6 +250,9 @@ class Node:
             else:
                 kept[key] = Volume(spec, self.settings.storage, before.get(key))
                 kept[key].check()
+        for key, volume in self._site.volumes.items():
+            if kept.get(key) is not volume:
+                volume.let_go()
         return kept
 
     def reception(self, declared: Declared, origin: Origin, handed_on_from: str = "") -> Reception:

@@ -71,6 +71,10 @@ class Volume:
         """
         self._is_doubted = True
 
+    def let_go(self) -> None:
+        """Hold it no more: it left the site, and may be added to it again, or to another one."""
+        self._medium = None
+
     def medium(self) -> Medium:
         """The files of the volume, for use in its threads. Raises: VolumeSilent when it is offline."""
         if (medium := self._medium) is None:

@@ -120,6 +120,7 @@ def test_a_volume_is_emptied_and_removed_without_losing_anything(
     only_there = {name: doubled.report("storage", "show", name)["only_copies"] for name in ("first", "second")}
     assert sum(only_there.values()) == len(more)
     drained = max(only_there, key=lambda name: only_there[name])
+    path = doubled.report("storage", "show", drained)["path"]
     doubled.pacs("storage", "remove", drained, "--yes", expect=2)
     doubled.pacs("storage", "drain", drained)
     assert doubled.report("storage", "show", drained)["state"] == "online", "nothing is done without --yes"
@@ -135,6 +136,8 @@ def test_a_volume_is_emptied_and_removed_without_losing_anything(
         assert station.get(STUDY_ROOT, "IMAGE", keys | {"SOPInstanceUID": sample.sop_uid}, into).code == 0
         (file,) = into.iterdir()
         assert data_set_of(file) == sample.data_set
+    add = "storage", "add", drained, str(path)
+    wait_for(lambda: doubled.pacs(*add, expect=(0, 2)).returncode == 0, "the server to let go of it", every_s=0.5)
 
 
 def test_a_volume_that_is_lost_with_the_only_copies_is_given_up_and_an_empty_one_takes_its_place(

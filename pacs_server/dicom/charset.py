@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Final
 
 from pacs_server.dicom.coded_sets import BY_ESCAPE, EXTENSIONS_ONLY, SETS, TO_ASCII, WHOLE, CodedSet, canonical_term
+from pacs_server.dicom.guessing import guess, is_rather_utf8, read_strictly
 
 _DEFAULT_REPLY: Final = ("ISO_IR 100",)  # what a viewer takes for granted where no set is named
 _MAX_TERMS: Final = 16
@@ -38,24 +39,8 @@ _COMPONENTS: Final = re.compile(r"([\\^=\t\n\f\r])")
 _DELIMITERS: Final = frozenset({b"\\", b"^", b"=", b"\t", b"\n", b"\f", b"\r"})
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 
-_LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
 _LOOKS_PAIRED: Final = re.compile(rb"[\x81-\xfe]{2}")
-# The punctuation of Windows-1252 where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”, and
-# what stands before a space, a digit or the end.
-_LOOKS_WINDOWS: Final = re.compile(
-    rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
-    rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff][A-Za-z\xe0-\xff]|[st](?![A-Za-z]))"
-    rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
-    rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z))++"
-)
-# Two letters between capitals of ASCII, as in CONCEIÇÃO and MÄÄTTÄ, which would be two kana, and single ones.
-_LATIN_CAPITALS: Final = re.compile(
-    rb"(?:[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))++"
-)
-_KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
-_OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language
-_PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
 _REMOVED: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -150,12 +135,12 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
             return assumed_text, flags
     if text is not None:
         return text, _NO_FLAGS
-    return _read_uncalled(raw, repertoire) or _guess(raw), flags
+    return _read_uncalled(raw, repertoire) or guess(raw), flags
 
 
 def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
     """Bytes of a set that was declared, without the escape sequence that calls it: pydicom writes GB 2312 so."""
-    in_utf8 = _strict(raw, "utf-8")
+    in_utf8 = read_strictly(raw, "utf-8")
     if max(in_utf8 or "\0") >= "\u0800":  # two bytes of UTF-8 may be one character of the set, three not
         return None
     uncalled = [one for one in repertoire.sets if not one.in_g0 and one is not SETS[6]]
@@ -178,42 +163,8 @@ def _read_all(raw: bytes, one: CodedSet | None) -> str | None:
         return None
     if one is None or text is None or one.whole:
         return text
-    misread = _CONTROLS.search(text) is not None or (one.latin and _is_rather_utf8(raw, text))
+    misread = _CONTROLS.search(text) is not None or (one.latin and is_rather_utf8(raw, text))
     return None if misread else text
-
-
-def _is_rather_utf8(raw: bytes, text: str) -> bool:
-    """Whether what is read as a text of a Latin set is UTF-8, which such texts do not happen to be; but for letters
-    that would be those of another script: RÓŻYCKA in ISO_IR 101 would have a Cyrillic one.
-    """
-    in_utf8 = _strict(raw, "utf-8")
-    if in_utf8 is None or _OTHER_SCRIPTS.fullmatch(in_utf8) is None:
-        return in_utf8 is not None
-    return any(one.upper() == one.lower() for one in text if not one.isascii())
-
-
-def _strict(raw: bytes, codec: str) -> str | None:
-    try:
-        return raw.decode(codec)
-    except UnicodeDecodeError:
-        return None
-
-
-def _guess(raw: bytes) -> str:
-    """UTF-8 if it is that, Windows-1252 if its punctuation is there, Shift_JIS if it is that and looks like it, EUC-JP
-    if that fits better, else Latin-1.
-
-    A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
-    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals.
-    """
-    text = _strict(raw, "utf-8")
-    if text is None and _LOOKS_WINDOWS.fullmatch(raw):
-        text = _strict(raw, "cp1252")
-    if text is None and _LOOKS_SHIFTED.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
-        text = _strict(raw, "cp932")
-        if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
-            text = _strict(raw, "euc_jp") or text
-    return raw.decode("latin-1") if text is None else text
 
 
 def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, frozenset[str]]:
@@ -236,7 +187,7 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
         for token in (_PAIRS if g0 else resets).split(piece):
             text = _read_token(token, g0, high)
             wrong |= text is None or "\ufffd" in text
-            parts.append((_read_wider(token, high) or _guess(token)) if text is None else text)
+            parts.append((_read_wider(token, high) or guess(token)) if text is None else text)
             if g0 is None and token in _DELIMITERS:
                 high = repertoire.first or high
     return "".join(parts), _WRONG if wrong else _NO_FLAGS
@@ -253,7 +204,7 @@ def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str
 
 def _read_wider(token: bytes, called: CodedSet | None) -> str | None:
     """By the wider set that devices send under the name of this one; None where there is none, or it is not that."""
-    return _strict(token, called.wider) if called is not None and called.wider else None
+    return read_strictly(token, called.wider) if called is not None and called.wider else None
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,58 @@
+"""What text bytes are that no label tells of, or a wrong one: by what such texts look like in practice."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
+# The punctuation of Windows-1252 where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”, and
+# what stands before a space, a digit or the end.
+_LOOKS_WINDOWS: Final = re.compile(
+    rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
+    rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff][A-Za-z\xe0-\xff]|[st](?![A-Za-z]))"
+    rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
+    rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z))++"
+)
+# Two letters between capitals of ASCII, as in CONCEIÇÃO and MÄÄTTÄ, which would be two kana, and single ones.
+_LATIN_CAPITALS: Final = re.compile(
+    rb"(?:[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))++"
+)
+_KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
+_OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language
+_PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
+
+
+def is_rather_utf8(raw: bytes, text: str) -> bool:
+    """Whether what is read as a text of a Latin set is UTF-8, which such texts do not happen to be; but for letters
+    that would be those of another script: RÓŻYCKA in ISO_IR 101 would have a Cyrillic one.
+    """
+    in_utf8 = read_strictly(raw, "utf-8")
+    if in_utf8 is None or _OTHER_SCRIPTS.fullmatch(in_utf8) is None:
+        return in_utf8 is not None
+    return any(one.upper() == one.lower() for one in text if not one.isascii())
+
+
+def read_strictly(raw: bytes, codec: str) -> str | None:
+    """The text of bytes by a codec of Python; None when they are not of it."""
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError:
+        return None
+
+
+def guess(raw: bytes) -> str:
+    """UTF-8 if it is that, Windows-1252 if its punctuation is there, Shift_JIS if it is that and looks like it, EUC-JP
+    if that fits better, else Latin-1.
+
+    A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
+    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals.
+    """
+    text = read_strictly(raw, "utf-8")
+    if text is None and _LOOKS_WINDOWS.fullmatch(raw):
+        text = read_strictly(raw, "cp1252")
+    if text is None and _LOOKS_SHIFTED.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
+        text = read_strictly(raw, "cp932")
+        if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
+            text = read_strictly(raw, "euc_jp") or text
+    return raw.decode("latin-1") if text is None else text

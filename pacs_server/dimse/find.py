@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,19 +119,30 @@ def _answer(session: Session, command: Command, model: Model, course: _Course) -
             retrieve_aet=archive.settings.aet,
             limit=limit + 1 if limit else None,  # one more tells whether there are more
         )
-        flushed, left = 0.0, limit or sys.maxsize
-        for some in found:
-            if association.cancelled(command.message_id):
-                return Status.CANCEL, ""
-            association.queue(command.context_id, pending, some[:left])
-            session.tally.answered += min(len(some), left)
-            left -= len(some)
-            if left < 0:
-                return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
-            now = time.monotonic()
-            if now - flushed > _COMPANY_S:
-                association.flush()
-                flushed = now
+        return _sent(session, command, pending, found, limit)
     except (BadQuery, IndexUnavailable) as refusal:
         return status_for(refusal), str(refusal)
+
+
+def _sent(
+    session: Session, command: Command, pending: bytes, found: Iterable[Sequence[bytes]], limit: int
+) -> tuple[Status, str]:
+    """Send what is found, at most `limit` of it unless that is 0; the status and comment that end it.
+
+    Raises: what `found` raises.
+    """
+    association = session.association
+    flushed, left = 0.0, limit or sys.maxsize
+    for some in found:
+        if association.cancelled(command.message_id):
+            return Status.CANCEL, ""
+        association.queue(command.context_id, pending, some[:left])
+        session.tally.answered += min(len(some), left)
+        left -= len(some)
+        if left < 0:
+            return Status.OUT_OF_RESOURCES, f"More than {limit} matches: narrow the query"
+        now = time.monotonic()
+        if now - flushed > _COMPANY_S:
+            association.flush()
+            flushed = now
     return Status.SUCCESS, ""

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
@@ -58,6 +59,9 @@ class Index:
         )
         self._alone = WritingAlone(database_path) if database_path is not None else None
         self._translated = _Translated(self)
+        self._is_closed = False
+        for one in {engine, self._writer}:
+            event.listen(one, "checkin", self._close_late)
         self.trail = Trail("%s" if database_path is None else "?")
 
     @classmethod
@@ -217,13 +221,19 @@ class Index:
                 yield from in_growing_parts(cursor.fetchmany)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that somebody uses, when it is given back."""
+        self._is_closed = True
         for connections in (self._reading, self._recording):
             connections.close()
         for engine in (self.engine, self._writer):
             engine.dispose()
         if self._alone is not None:
             self._alone.close()
+
+    def _close_late(self, _: object, connection: ConnectionPoolEntry) -> None:
+        """The pool that a connection comes back to is gone by now, and would not close it."""
+        if self._is_closed:
+            connection.close()
 
 
 def in_growing_parts(fetch: Callable[[int], Sequence[Any]]) -> Iterator[Sequence[Any]]:

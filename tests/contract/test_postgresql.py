@@ -51,6 +51,15 @@ def opened(url: str) -> Iterator[Instances]:
         yield Instances(index)
 
 
+def test_a_connection_that_is_in_use_when_the_index_is_closed_is_closed_when_it_is_given_back(url: str) -> None:
+    index = Index.open(url)
+    with index.read() as connection:
+        in_use = connection.connection.dbapi_connection
+        index.close()
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    assert in_use.closed
+
+
 @pytest.mark.parametrize(("of_database", "of_session"), [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")])
 def test_commits_are_flushed_whatever_the_database_says_and_what_is_stronger_stays(
     url: str, of_database: str, of_session: str

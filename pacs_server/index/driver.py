@@ -178,9 +178,9 @@ class WritingAlone:
 
 
 def _inode_of(path: Path) -> tuple[int, int] | None:
-    """By what a file is told from another under the same name; None where there is none."""
+    """By what a file is told from another under the same name; None where none can be seen: SQLite says why."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_dev, found.st_ino

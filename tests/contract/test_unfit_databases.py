@@ -247,3 +247,14 @@ def test_nothing_is_written_to_a_file_that_was_removed_or_replaced_while_it_is_i
             with pytest.raises(IndexUnavailable, match="removed or replaced while it was in use") as told, writing:
                 pytest.fail("it was written to")
             assert in_japanese(str(told.value)) != str(told.value)
+
+
+def test_a_file_that_cannot_even_be_looked_at_is_told_as_one_that_cannot_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    path.symlink_to(path)  # for root as for others
+    with (
+        pytest.raises(IndexUnavailable, match="unable to open database file: let its user read and write that file"),
+        closing(Index.open(f"sqlite:///{path}")) as index,
+        index.read(),
+    ):
+        pytest.fail("it was opened")

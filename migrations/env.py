@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection of index/schema.py, in its transaction, in which nobody else writes."""
+"""Runs the migrations on the connection of index/maintenance/schema.py, in its transaction; nobody else writes then."""
 
 from alembic import context
 

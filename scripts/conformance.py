@@ -19,7 +19,7 @@ from pacs_server.dicom.reencode import can_reencode
 from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
 from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.status import Status
-from pacs_server.index.peers import Right
+from pacs_server.index.site.peers import Right
 from pacs_server.net.negotiate import READABLE_SYNTAXES
 from pacs_server.settings import NetworkLimits
 

@@ -11,7 +11,7 @@ from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Field, Vocabulary
 from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable
-from pacs_server.index.fields import Fields, Unread
+from pacs_server.index.recording.fields import Fields, Unread
 from pacs_server.storage.placement import Placement
 
 _PORTION: Final = 100

@@ -18,9 +18,9 @@ from pacs_server.dicom.part10 import file_meta
 from pacs_server.errors import CopyUnreadable, Undecodable, VolumeUnavailable
 from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
+from pacs_server.index.maintenance.schema import head
+from pacs_server.index.maintenance.snapshot import HeldObject, held_objects, problem_of, row_counts, sqlite_url
 from pacs_server.index.operations import Operations
-from pacs_server.index.schema import head
-from pacs_server.index.snapshot import HeldObject, held_objects, problem_of, row_counts, sqlite_url
 from pacs_server.storage.backup import (
     INDEX,
     MANIFEST,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pacs_server.index.peers import Peer
+from pacs_server.index.site.peers import Peer
 from pacs_server.net.client import Destination
 from pacs_server.net.secure import Security
 from pacs_server.settings import TlsFiles

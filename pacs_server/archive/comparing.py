@@ -19,7 +19,7 @@ from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import PeerRejected
 from pacs_server.index.operations import Operations
-from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.queries.search import Deliverable, Search
 
 _ONE_DAY: Final = timedelta(days=1)
 _STUDY_KEYS: Final = ("StudyInstanceUID", "NumberOfStudyRelatedInstances")

@@ -16,7 +16,7 @@ from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object, is_intact
 from pacs_server.errors import CopyUnreadable, Refused
-from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.queries.search import Deliverable, Search
 from pacs_server.storage.placement import NamesCopy, Placement
 
 _MAX_NAME_CHARACTERS: Final = 64

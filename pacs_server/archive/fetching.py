@@ -13,7 +13,7 @@ from pacs_server.archive.retrieving import Arrivals, Fetched, Get, Move, Stopped
 from pacs_server.dicom.asking import MAX_UIDS
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.errors import PeerAborted
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, context_of, offers
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect

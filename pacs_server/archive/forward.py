@@ -17,7 +17,7 @@ from pacs_server.errors import (
     ProtocolViolation,
     Undecodable,
 )
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
 from pacs_server.settings import NetworkLimits

@@ -29,8 +29,8 @@ from pacs_server.errors import (
     Undecodable,
     VolumeUnavailable,
 )
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
+from pacs_server.index.recording.instances import Instances
 from pacs_server.storage.layout import object_path, series_directory
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.placement import NamesCopy, Placement

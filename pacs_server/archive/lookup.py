@@ -8,7 +8,7 @@ from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import Query
 from pacs_server.dicom.retrieval import RetrieveRequest
-from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.queries.search import Deliverable, Search
 
 
 def answers(

@@ -20,9 +20,9 @@ from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable, Undecodable, VolumeUnavailable
-from pacs_server.index.holdings import Holdings
-from pacs_server.index.instances import Instances
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.objects import Arrival, CopyRow, StoredObject
+from pacs_server.index.recording.instances import Instances
 from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
-from pacs_server.index.holdings import Holdings
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.releases import Releases
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.volume import Volume

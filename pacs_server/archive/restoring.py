@@ -13,7 +13,7 @@ from typing import Final
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnreadable
 from pacs_server.index.copies import Copies, Copy, KeptObject
-from pacs_server.index.registry import VolumeMode, VolumeRow
+from pacs_server.index.site.registry import VolumeMode, VolumeRow
 from pacs_server.storage.backup import BackupDirectory, Listed
 from pacs_server.storage.carrying import Carried, Result, carry
 from pacs_server.storage.placement import Placement

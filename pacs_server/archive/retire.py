@@ -14,9 +14,9 @@ from pacs_server.dicom.deposits import Deposit
 from pacs_server.dicom.operations import MAX_OBJECTS, Content, Operation, OperationKind
 from pacs_server.errors import Refused
 from pacs_server.index.operations import Operations
-from pacs_server.index.partners import Partner
-from pacs_server.index.retention import Purging, Retention
-from pacs_server.index.trash import Held
+from pacs_server.index.queries.trash import Held
+from pacs_server.index.site.partners import Partner
+from pacs_server.index.site.retention import Purging, Retention
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.volume import Volume
 

@@ -27,7 +27,7 @@ from pacs_server.errors import (
     PeerTimedOut,
     ProtocolViolation,
 )
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, get, move
 from pacs_server.net.association import Association, Context
 from pacs_server.net.message import Command

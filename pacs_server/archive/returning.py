@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from pacs_server.index.copies import Copies
-from pacs_server.index.holdings import Holdings
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.storage.volume import Volume
 
 

@@ -10,9 +10,9 @@ from typing import Final
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.index.routes import Route
-from pacs_server.index.sendings import Selection, Sendings, Urgency
-from pacs_server.index.studies import Studies
+from pacs_server.index.sending.sendings import Selection, Sendings, Urgency
+from pacs_server.index.sending.studies import Studies
+from pacs_server.index.site.routes import Route
 
 # A route that is paused is looked at again so rarely because resuming it wakes what waits for it.
 _LOOK_AGAIN: Final = timedelta(hours=1)

@@ -11,7 +11,7 @@ from typing import Final
 from pacs_server.archive.copies import damage_of, intact_copy, write_copy
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
-from pacs_server.index.tier_rules import TierRule
+from pacs_server.index.site.tier_rules import TierRule
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.volume import Volume

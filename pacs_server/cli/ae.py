@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.peers import Peer
-    from pacs_server.index.registry import Registry
+    from pacs_server.index.site.peers import Peer
+    from pacs_server.index.site.registry import Registry
     from pacs_server.settings import Settings
 
 _HEADINGS: Final = {

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.peers import Peer, Right
-    from pacs_server.index.turned_away import TurnedAway
+    from pacs_server.index.site.peers import Peer, Right
+    from pacs_server.index.site.turned_away import TurnedAway
 
 _HEADINGS: Final = {
     "aet": "AET",
@@ -121,7 +121,7 @@ def _admitted(
 
     Raises: Refused when they showed different certificates.
     """
-    from pacs_server.index.peers import Peer, Right
+    from pacs_server.index.site.peers import Peer, Right
 
     shown = {one.fingerprint for one in callers if one.fingerprint}
     if len(shown) > 1:

@@ -12,7 +12,7 @@ from pacs_server.cli.output import print_rows, talk
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.commitments import Commitment
+    from pacs_server.index.sending.commitments import Commitment
 
 _HEADINGS: Final = {
     "asked_at": "ASKED",
@@ -50,7 +50,7 @@ def study(invocation: Invocation, uid: str, aet: AeTitle, wait_s: float) -> Exit
 
     Ends with 3 unless it says so of every one.
     """
-    from pacs_server.index.commitments import State
+    from pacs_server.index.sending.commitments import State
     from pacs_server.service.peers.commitment import ask_commitment
 
     with invocation.node() as node:
@@ -99,7 +99,7 @@ def show(invocation: Invocation, transaction: str) -> ExitCode:
 
 def _words(one: Commitment, reason: int | None) -> str:
     from pacs_server.dicom.commitment import reason_in_words
-    from pacs_server.index.commitments import State
+    from pacs_server.index.sending.commitments import State
 
     if reason is not None:
         return reason_in_words(reason)

@@ -14,7 +14,7 @@ from pacs_server.cli.output import Progress, print_facts, print_rows, talk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pacs_server.index.copying import Content
+    from pacs_server.index.maintenance.copying import Content
 
 _CHECK_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 _HEADINGS: Final = {"table": "TABLE", "rows": "ROWS", "digest": "DIGEST"}
@@ -29,7 +29,7 @@ def db() -> None:
 @pass_invocation
 def current(invocation: Invocation) -> ExitCode:
     """Show the schema of the database and the one this release needs."""
-    from pacs_server.index import schema
+    from pacs_server.index.maintenance import schema
     from pacs_server.settings import shown_url
 
     settings = invocation.settings()
@@ -53,7 +53,7 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
 
     Ends with 12 when the tables are not those of this release even so.
     """
-    from pacs_server.index import schema
+    from pacs_server.index.maintenance import schema
 
     settings = invocation.settings()
     found, needed = schema.current(settings.database), schema.head()
@@ -76,8 +76,8 @@ def _told_of_tables(url: str) -> ExitCode:
     """Say in what the tables differ: somebody changed them, or the release that made them was none."""
     from contextlib import closing
 
-    from pacs_server.index.checking import differences
     from pacs_server.index.engine import Index
+    from pacs_server.index.maintenance.checking import differences
 
     with closing(Index.open(url)) as index:
         told = list(differences(index))

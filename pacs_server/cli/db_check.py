@@ -45,7 +45,7 @@ def examine_database(url: str) -> tuple[list[dict[str, object]], ExitCode]:
 
 
 def _found(find: Callable[[Index], Iterator[Problem]], index: Index) -> Iterator[Problem]:
-    from pacs_server.index.checking import is_damage
+    from pacs_server.index.maintenance.checking import is_damage
 
     try:
         yield from find(index)
@@ -58,14 +58,14 @@ def _found(find: Callable[[Index], Iterator[Problem]], index: Index) -> Iterator
 
 
 def _database(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.schema import revision
+    from pacs_server.index.maintenance.schema import revision
 
     revision(index)
     yield from ()
 
 
 def _kind(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.schema import refuse_unfit_kind
+    from pacs_server.index.maintenance.schema import refuse_unfit_kind
 
     try:
         refuse_unfit_kind(index)
@@ -74,7 +74,7 @@ def _kind(index: Index) -> Iterator[Problem]:
 
 
 def _schema(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.schema import head, knows, revision
+    from pacs_server.index.maintenance.schema import head, knows, revision
 
     if (found := revision(index)) is None:
         yield (
@@ -93,21 +93,21 @@ def _schema(index: Index) -> Iterator[Problem]:
 
 
 def _tables(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.checking import differences
+    from pacs_server.index.maintenance.checking import differences
 
     for told in differences(index):
         yield told, "undo what was changed by hand, or pacs restore-backup", ExitCode.DAMAGE
 
 
 def _contents(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.checking import damage
+    from pacs_server.index.maintenance.checking import damage
 
     for told in damage(index):
         yield told, _RESTORE, ExitCode.DAMAGE
 
 
 def _writing(index: Index) -> Iterator[Problem]:
-    from pacs_server.index.checking import is_damage, write_once
+    from pacs_server.index.maintenance.checking import is_damage, write_once
 
     try:
         write_once(index)

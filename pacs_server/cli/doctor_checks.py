@@ -40,7 +40,7 @@ def of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
 
 def _durability(node: Node) -> Iterator[Problem]:
     """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
-    from pacs_server.index.checking import left_behind, unsafe_settings
+    from pacs_server.index.maintenance.checking import left_behind, unsafe_settings
     from pacs_server.index.promotion import promoted_at
 
     if (since := promoted_at(node.index)) is not None:

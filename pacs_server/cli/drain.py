@@ -15,7 +15,7 @@ from pacs_server.cli.storage import known_volume, only_on
 from pacs_server.errors import Refused
 
 if TYPE_CHECKING:
-    from pacs_server.index.registry import VolumeRow
+    from pacs_server.index.site.registry import VolumeRow
     from pacs_server.service.assemble import Node
 
 
@@ -30,7 +30,7 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     tells how many objects are still only there. Its files stay.
     """
     from pacs_server.index.jobs import JobKind
-    from pacs_server.index.registry import VolumeMode
+    from pacs_server.index.site.registry import VolumeMode
 
     with invocation.node() as node:
         row = known_volume(node, name)
@@ -88,7 +88,7 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
 
 def _refuse_while_written_to(node: Node, row: VolumeRow) -> None:
     from pacs_server.cluster.roster import lives
-    from pacs_server.index.registry import VolumeMode
+    from pacs_server.index.site.registry import VolumeMode
     from pacs_server.service.telling import serving
 
     is_served = serving(node.settings.data_dir) is not None or any(

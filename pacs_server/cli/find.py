@@ -159,7 +159,7 @@ def study(invocation: Invocation, uid: str) -> ExitCode:
     Its series, objects, copies, versions, flags, hold and history.
     """
     from pacs_server.errors import UnknownName
-    from pacs_server.index.view import study_view
+    from pacs_server.index.queries.view import study_view
 
     with invocation.node() as node:
         view = study_view(node.index, uid)

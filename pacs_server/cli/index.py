@@ -14,7 +14,7 @@ from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import UnknownName
 
 if TYPE_CHECKING:
-    from pacs_server.index.fields import FieldProgress
+    from pacs_server.index.recording.fields import FieldProgress
 
 _LEVELS: Final = ("patient", "study", "series", "image")
 

@@ -44,7 +44,7 @@ from pacs_server.cli import (
 )
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Group, Invocation, add_global_options
-from pacs_server.cli.japanese import help_in_japanese, in_japanese, is_wanted
+from pacs_server.cli.japanese.translation import help_in_japanese, in_japanese, is_wanted
 from pacs_server.cli.output import escape_what_cannot_be_shown, leave_unread, open_closed_streams, talk
 from pacs_server.errors import ConfigError, PacsError
 

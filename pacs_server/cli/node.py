@@ -89,7 +89,7 @@ def serve(invocation: Invocation) -> ExitCode:
 def _upgrade_embedded(settings: Settings) -> None:
     if not settings.database.startswith("sqlite:"):
         return
-    from pacs_server.index import schema
+    from pacs_server.index.maintenance import schema
 
     found, needed = schema.current(settings.database), schema.head()
     if found == needed:

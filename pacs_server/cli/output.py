@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
+from pacs_server.cli.japanese.translation import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.width import display_width
 
 IDEOGRAPHIC_SPACE: Final = "\u3000"

@@ -16,7 +16,7 @@ from pacs_server.errors import PartnerRefused, Refused, UnknownName, WrongCertif
 if TYPE_CHECKING:
     from pacs_server.cluster.pair import Missing
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.partners import Partner
+    from pacs_server.index.site.partners import Partner
     from pacs_server.service.assemble import Node
     from pacs_server.service.partners.pairing import Greeting
 
@@ -82,7 +82,7 @@ def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint:
 
     It has to add this one too.
     """
-    from pacs_server.index.partners import Partner
+    from pacs_server.index.site.partners import Partner
     from pacs_server.service.partners.sides import HERE
 
     if name == HERE:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pacs_server.cli.output import printable
 from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
 from pacs_server.errors import ConfigError, Refused
-from pacs_server.index.peers import Identity, Peer, Right
+from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.net.tls import normal_fingerprint
 from pacs_server.settings import charset_term, host_name, site_aet
 from pacs_server.yaml_file import Item, read_items

@@ -13,7 +13,7 @@ from pacs_server.cli.output import print_rows, talk
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.registry import Policy
+    from pacs_server.index.site.registry import Policy
     from pacs_server.service.assemble import Node
 
 _HEADINGS: Final = {"aet": "PEER", "want": "WANT", "need": "NEED", "degraded": "DEGRADED"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pacs_server.dicom.operations import Operation
-    from pacs_server.index.trash import Held
+    from pacs_server.index.queries.trash import Held
 
 _TRASH_HEADINGS: Final = {
     "at": "DELETED",
@@ -117,7 +117,7 @@ def list_(invocation: Invocation) -> ExitCode:
 
     When, by whom and why it was deleted.
     """
-    from pacs_server.index.trash import Trash
+    from pacs_server.index.queries.trash import Trash
 
     with invocation.node() as node:
         rows = [
@@ -205,7 +205,7 @@ def retention() -> None:
 @pass_invocation
 def show(invocation: Invocation) -> ExitCode:
     """Show what the site decided."""
-    from pacs_server.index.retention import retention_of
+    from pacs_server.index.site.retention import retention_of
 
     with invocation.node() as node:
         decided = retention_of(node.index)
@@ -228,7 +228,7 @@ def set_(invocation: Invocation, purging: str | None, grace_days: int | None, ke
     """Decide; what is not given stays. A running server follows at once."""
     from dataclasses import replace
 
-    from pacs_server.index.retention import Purging, retention_of, set_retention
+    from pacs_server.index.site.retention import Purging, retention_of, set_retention
 
     given: dict[str, Any] = {"grace_days": grace_days, "keep_days": keep_days}
     given = {name: days for name, days in given.items() if days is not None}

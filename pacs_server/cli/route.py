@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.routes import Route
+    from pacs_server.index.site.routes import Route
 
 _HEADINGS: Final = {
     "name": "NAME",
@@ -84,7 +84,7 @@ def add(
     Every KEY has to match, as in pacs find. What came from a destination is not sent back to it, and what is held
     already is not forwarded when it arrives again.
     """
-    from pacs_server.index.routes import Route
+    from pacs_server.index.site.routes import Route
     from pacs_server.service.peers.sending import add_route
 
     if priors_like and not priors:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.sendings import Backlog, Sending
+    from pacs_server.index.sending.sendings import Backlog, Sending
     from pacs_server.service.assemble import Node
     from pacs_server.service.peers.sending import Queued
 
@@ -139,7 +139,7 @@ def _send(invocation: Invocation, keys: dict[str, str], aet: AeTitle, *, wait: b
 
 
 def _follow(node: Node, queued: Queued) -> ExitCode:
-    from pacs_server.index.sendings import SendState
+    from pacs_server.index.sending.sendings import SendState
     from pacs_server.service.peers.sending import follow
 
     progress, counts = Progress(), dict.fromkeys(SendState, 0)

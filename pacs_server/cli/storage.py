@@ -15,7 +15,7 @@ from pacs_server.cli.output import print_facts, print_rows, readable_room, talk
 from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 
 if TYPE_CHECKING:
-    from pacs_server.index.registry import VolumeRow
+    from pacs_server.index.site.registry import VolumeRow
     from pacs_server.service.assemble import Node
 
 TIERS: Final = ("hot", "warm", "cold")
@@ -67,7 +67,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     PATH is a directory, or s3://BUCKET/PREFIX. A running server uses it within a second.
     """
     from pacs_server.index.jobs import JobKind
-    from pacs_server.index.registry import VolumeRow
+    from pacs_server.index.site.registry import VolumeRow
     from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import fail_together, location_of
     from pacs_server.storage.sentinel import adopt, place_at
@@ -230,7 +230,7 @@ def only_on(node: Node, row: VolumeRow) -> int:
 
 
 def _changed(row: VolumeRow, given: Mapping[str, object], *, trust: bool) -> VolumeRow:
-    from pacs_server.index.registry import VolumeMode
+    from pacs_server.index.site.registry import VolumeMode
     from pacs_server.service.volume_rows import location_of_volume, moved_to
 
     facts = {key: value for key, value in given.items() if value is not None}

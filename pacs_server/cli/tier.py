@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pacs_server.archive.tiering import Room
     from pacs_server.index.releases import Waiting
-    from pacs_server.index.tier_rules import TierRule
+    from pacs_server.index.site.tier_rules import TierRule
     from pacs_server.service.assemble import Node
     from pacs_server.service.upkeep.tiers import StudyMove
 
@@ -81,7 +81,7 @@ def add(invocation: Invocation, /, name: str, target: str | None, **asked: Any) 
     An archive server is a registered peer. Objects stay here until it has committed to them and given them back, and
     what was read within 7 days, or --not-read-for, stays too.
     """
-    from pacs_server.index.tier_rules import TierRule
+    from pacs_server.index.site.tier_rules import TierRule
     from pacs_server.service.destinations import destination_of
 
     made = TierRule(name=name, target=target or "", **asked)
@@ -185,7 +185,7 @@ def window(invocation: Invocation, hours: str) -> ExitCode:
 
     What the plan says, between these times; off ends it.
     """
-    from pacs_server.index.windows import Window
+    from pacs_server.index.site.windows import Window
 
     chosen = None if hours == "off" else Window.of(hours)
     with invocation.node() as node:

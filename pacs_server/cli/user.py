@@ -62,7 +62,7 @@ def add(invocation: Invocation, name: str, peers: tuple[AeTitle, ...], passcode_
 
     They are asked for at peers with --identity password (pacs ae set).
     """
-    from pacs_server.index.users import User, digest_of
+    from pacs_server.index.site.users import User, digest_of
 
     with invocation.node() as node:
         _refuse_unknown(node, peers)
@@ -93,7 +93,7 @@ def set_(
 
     --peer replaces all that they had. It counts from their next association on.
     """
-    from pacs_server.index.users import with_passcode
+    from pacs_server.index.site.users import with_passcode
 
     if peers and any_peer:
         raise click.UsageError("--peer and --any-peer contradict each other")

@@ -66,7 +66,7 @@ def list_(invocation: Invocation) -> ExitCode:
 
     Other contents under one UID, patients or studies whose values differ.
     """
-    from pacs_server.index.view import conflicts_view
+    from pacs_server.index.queries.view import conflicts_view
 
     with invocation.node() as node:
         rows = conflicts_view(node.index)
@@ -83,7 +83,7 @@ def show(invocation: Invocation, uid: str) -> ExitCode:
     Of a study, or of one SOP Instance UID.
     """
     from pacs_server.errors import UnknownName
-    from pacs_server.index.view import contents_view
+    from pacs_server.index.queries.view import contents_view
 
     with invocation.node() as node:
         rows = contents_view(node.index, uid)

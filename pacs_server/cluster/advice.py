@@ -8,7 +8,7 @@ from typing import Final
 
 from pacs_server.cluster.survive import Aspect, Database, Server, Site, Survey, Volume, copied_on, survived
 from pacs_server.errors import Refused
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.registry import Policy
 
 _NEW: Final = "(one more)"
 _NEW_INDEX: Final = "(one more index)"

@@ -15,8 +15,8 @@ from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body, log_state, told_state
 from pacs_server.dicom.operations import Content, Operation, OperationKind, from_text
 from pacs_server.errors import ProtocolViolation, Undecodable
-from pacs_server.index.changes import Changes
 from pacs_server.index.operations import Operations
+from pacs_server.index.site.changes import Changes
 from pacs_server.index.stamped import LogState, Stamp, StampedLog
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.volume import Volume

@@ -10,7 +10,7 @@ from typing import Final
 
 from pacs_server.cluster.survive import Database, Placement, Server, Site, Volume, copied_on
 from pacs_server.errors import ConfigError, Refused
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.registry import Policy
 from pacs_server.yaml_file import Item, read_items
 
 _ROLES: Final = ("full", "archive")

@@ -25,7 +25,7 @@ from pacs_server.errors import (
     Refused,
     WrongCertificate,
 )
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.net.client import open_socket
 from pacs_server.net.connection import IncomingSocket
 from pacs_server.net.listener import Listener

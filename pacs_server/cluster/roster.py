@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pacs_server.index.nodes import SiteNode
+from pacs_server.index.site.nodes import SiteNode
 
 # A node tells every two seconds. One that did not for so long is dead, or cut off from the database, and does nothing
 # there either.

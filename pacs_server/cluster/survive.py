@@ -16,7 +16,7 @@ from math import comb
 from typing import Final
 
 from pacs_server.errors import Refused
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.registry import Policy
 
 # Looking whether one loss takes one part or one placement: about 4 million a second, so that an answer takes seconds.
 _MOST_LOOKS: Final = 20_000_000

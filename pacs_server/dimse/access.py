@@ -17,7 +17,7 @@ from pacs_server.archive.ingest import Origin
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dimse.services import SERVICES, Service
-from pacs_server.index.peers import Identity, Peer, Right
+from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.log import escaped
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,

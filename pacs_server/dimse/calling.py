@@ -10,7 +10,7 @@ from typing import Final
 
 from pacs_server.archive.deliver import contexts_for
 from pacs_server.errors import PacsError
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS
 

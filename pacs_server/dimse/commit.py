@@ -27,7 +27,7 @@ from pacs_server.dimse.services import STORAGE_COMMITMENT
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, normalised_status_for
 from pacs_server.errors import BadQuery, IndexUnavailable
-from pacs_server.index.commitments import Commitments
+from pacs_server.index.sending.commitments import Commitments
 from pacs_server.net.association import Association
 from pacs_server.net.client import event_report_command
 from pacs_server.net.message import Command, CommandField, response

@@ -25,7 +25,7 @@ from pacs_server.errors import (
     ProtocolViolation,
     Undecodable,
 )
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import is_stored
 

@@ -12,7 +12,7 @@ from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
 from pacs_server.dimse.store import handle_store
-from pacs_server.index.peers import Right
+from pacs_server.index.site.peers import Right
 from pacs_server.net.message import Command, CommandField, response
 
 _SERVICE_NAMES = {

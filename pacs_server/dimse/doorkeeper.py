@@ -11,7 +11,7 @@ from typing import Final
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dimse.access import asked_for, plain_address
-from pacs_server.index.turned_away import TurnedAway
+from pacs_server.index.site.turned_away import TurnedAway
 from pacs_server.log import escaped
 from pacs_server.net.negotiate import AssociationRequest, Rejection
 

@@ -18,8 +18,8 @@ from typing import Final
 
 from pacs_server.dimse.access import Caller, plain_address
 from pacs_server.errors import NotProven
-from pacs_server.index.peers import Identity
-from pacs_server.index.users import NOBODYS, Users, is_of
+from pacs_server.index.site.peers import Identity
+from pacs_server.index.site.users import NOBODYS, Users, is_of
 from pacs_server.net.negotiate import (
     CONGESTION,
     IDENTITY_NOT_ACCEPTED,

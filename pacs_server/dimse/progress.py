@@ -14,7 +14,7 @@ from pacs_server.dicom.elements import encoding_of
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
 from pacs_server.errors import PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.client import is_stored
 from pacs_server.net.message import Command, response
 

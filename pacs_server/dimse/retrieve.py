@@ -21,8 +21,8 @@ from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, status_for
 from pacs_server.dimse.suboperations import SubOperations
 from pacs_server.errors import BadQuery, IndexUnavailable
-from pacs_server.index.peers import Peer
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.site.peers import Peer
 from pacs_server.net.message import Command, response
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pacs_server.dicom.matching import Model
-from pacs_server.index.peers import Right
+from pacs_server.index.site.peers import Right
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"

@@ -14,11 +14,11 @@ from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.dimse.access import Admission, Caller
 from pacs_server.dimse.reporting import OpenRequests, Requester
 from pacs_server.dimse.turns import Turns
-from pacs_server.index.commitments import Commitments
 from pacs_server.index.deposits import Deposits
-from pacs_server.index.registry import Registry
-from pacs_server.index.search import Deliverable, Search
-from pacs_server.index.users import Users
+from pacs_server.index.queries.search import Deliverable, Search
+from pacs_server.index.sending.commitments import Commitments
+from pacs_server.index.site.registry import Registry
+from pacs_server.index.site.users import Users
 from pacs_server.net.association import Association
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement

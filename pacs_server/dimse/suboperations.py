@@ -21,7 +21,7 @@ from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
 from pacs_server.errors import IndexUnavailable, PeerRejected, PeerUnreachable
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination, connect
 from pacs_server.net.message import Command

@@ -24,8 +24,8 @@ from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.operations import Fate
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import MANY_DAMAGED, REMOVED_VOLUME, note_change
 from pacs_server.index.releases import enter
+from pacs_server.index.site.registry import MANY_DAMAGED, REMOVED_VOLUME, note_change
 from pacs_server.index.site_tables import fates, releases, site, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies

@@ -20,10 +20,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
-from pacs_server.index.driver import DriverConnections, WritingAlone
-from pacs_server.index.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
-from pacs_server.index.remedies import keep_to_one_sentence, unavailable
-from pacs_server.index.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
+from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
+from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
+from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
+from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
 from pacs_server.settings import shown_url
 

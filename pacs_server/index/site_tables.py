@@ -33,8 +33,8 @@ peers: Final = Table(
     Column("passcode_file", Text, nullable=False, server_default=""),
 )
 
-# Persons who log in at peers with a passcode, of which a digest is kept (index/users.py). `peers` is a JSON list of the
-# AE titles at which each may; an empty one is of all that ask for it.
+# Persons who log in at peers with a passcode, of which a digest is kept (index/site/users.py). `peers` is a JSON list
+# of the AE titles at which each may; an empty one is of all that ask for it.
 users: Final = Table(
     "users",
     metadata,

@@ -12,7 +12,7 @@ from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import SOUND, is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Policies
+from pacs_server.index.site.registry import Policies
 from pacs_server.index.site_tables import deposits, jobs, volumes
 from pacs_server.index.tables import copies, instances, series, studies
 from pacs_server.index.totals import portions

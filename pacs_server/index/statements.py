@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import CompoundSelect, Delete, Insert, Select, TextClause, Update
 
+from pacs_server.index.drivers.postgresql import insert_together
 from pacs_server.index.engine import Index
-from pacs_server.index.postgresql import insert_together
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 

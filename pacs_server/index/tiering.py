@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, Connection, case, delete, or_, select, update
 
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import VolumeMode
 from pacs_server.index.releases import enter
+from pacs_server.index.site.registry import VolumeMode
+from pacs_server.index.site.tier_rules import TierRule
 from pacs_server.index.site_tables import volumes
 from pacs_server.index.tables import copies, instances, series, studies
-from pacs_server.index.tier_rules import TierRule
 
 Place = TypeVar("Place")
 

@@ -22,32 +22,32 @@ from pacs_server.dimse.reporting import OpenRequests
 from pacs_server.dimse.session import Archive, Fetch
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.audit import Audit
-from pacs_server.index.changes import PREFERENCE, Changes
-from pacs_server.index.commitments import Commitments
 from pacs_server.index.contents import Contents
 from pacs_server.index.copies import Copies
 from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index
-from pacs_server.index.fields import Fields
-from pacs_server.index.holdings import Holdings
-from pacs_server.index.instances import Instances
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.nodes import Nodes
-from pacs_server.index.outbox import Outbox
-from pacs_server.index.partners import Partner, Partners
-from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
+from pacs_server.index.maintenance.holdings import Holdings
+from pacs_server.index.maintenance.schema import open_current
+from pacs_server.index.queries.search import Deliverable, Search
+from pacs_server.index.recording.fields import Fields
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases
-from pacs_server.index.routes import Route, Routes
-from pacs_server.index.schema import open_current
-from pacs_server.index.search import Deliverable, Search
-from pacs_server.index.sendings import Sendings
+from pacs_server.index.sending.commitments import Commitments
+from pacs_server.index.sending.outbox import Outbox
+from pacs_server.index.sending.sendings import Sendings
+from pacs_server.index.sending.studies import Studies
+from pacs_server.index.site.changes import PREFERENCE, Changes
+from pacs_server.index.site.nodes import Nodes
+from pacs_server.index.site.partners import Partner, Partners
+from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
+from pacs_server.index.site.routes import Route, Routes
+from pacs_server.index.site.tier_rules import TierRules
+from pacs_server.index.site.turned_away import TurnedAwayCallers
+from pacs_server.index.site.users import Users
 from pacs_server.index.spread import CopySpread
-from pacs_server.index.studies import Studies
-from pacs_server.index.tier_rules import TierRules
 from pacs_server.index.tiering import Tiering
-from pacs_server.index.turned_away import TurnedAwayCallers
-from pacs_server.index.users import Users
 from pacs_server.service.standing import remembered
 from pacs_server.service.volume_rows import on_this_node, spec_of
 from pacs_server.settings import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pacs_server import log
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.telling import Teller
 
 _FILE: Final = "partners.json"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pacs_server.cluster.certificates import read
 from pacs_server.cluster.roster import lives
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
 from pacs_server.settings import TlsFiles

@@ -12,8 +12,8 @@ from typing import Any, Final
 from pacs_server import __version__, log
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, lives
 from pacs_server.errors import Busy, IndexUnavailable
-from pacs_server.index.nodes import SiteNode
 from pacs_server.index.promotion import note_timeline
+from pacs_server.index.site.nodes import SiteNode
 from pacs_server.service.assemble import Node
 from pacs_server.service.telling import serving
 from pacs_server.settings import Settings

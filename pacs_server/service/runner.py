@@ -18,8 +18,8 @@ from pacs_server.archive.retire import Decider, purge
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
-from pacs_server.index.retention import Purging, retention_of
-from pacs_server.index.trash import Trash
+from pacs_server.index.queries.trash import Trash
+from pacs_server.index.site.retention import Purging, retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties, each_in_turn
 from pacs_server.service.monitoring.survival import SurvivalNotes

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pacs_server.index.registry import MANY_DAMAGED, VolumeMode, VolumeRow
+from pacs_server.index.site.registry import MANY_DAMAGED, VolumeMode, VolumeRow
 from pacs_server.service.locks import has_served
 from pacs_server.settings import Settings
 from pacs_server.storage.condition import VolumeSpec

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark.studies import record_studies
 from pacs_server.errors import PacsError
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Registry
+from pacs_server.index.site.registry import Registry
 from pacs_server.settings import load
 
 

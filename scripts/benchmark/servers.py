@@ -15,7 +15,7 @@ from benchmark.processes import Failed, Process, first_line, run, start, stop
 from benchmark.raw_association import VERIFICATION, Proposal, RawAssociation, associate_rq
 from benchmark.studies import record_studies
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Registry
+from pacs_server.index.site.registry import Registry
 from pacs_server.settings import load
 
 _START_S: Final = 60.0

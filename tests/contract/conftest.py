@@ -10,7 +10,7 @@ from support.empty_index import copy_empty_index
 from support.postgres import Cluster
 
 from pacs_server.index.engine import Index
-from pacs_server.index.schema import upgrade
+from pacs_server.index.maintenance.schema import upgrade
 
 _databases = itertools.count(1)
 

@@ -15,8 +15,8 @@ from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.jobs import JobKind, JobState
-from pacs_server.index.peers import Peer, Right
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.peers import Peer, Right
+from pacs_server.index.site.registry import Policy
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
 from pacs_server.service.monitoring.alarms import OF_INDEX, Alarm, AlarmKind, alarms_of, unknown_of

@@ -23,11 +23,11 @@ from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index
-from pacs_server.index.peers import Peer, Right
-from pacs_server.index.registry import Draining
-from pacs_server.index.retention import Purging, Retention
-from pacs_server.index.search import Deliverable
-from pacs_server.index.trash import Trash
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.queries.trash import Trash
+from pacs_server.index.site.peers import Peer, Right
+from pacs_server.index.site.registry import Draining
+from pacs_server.index.site.retention import Purging, Retention
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.peers.arriving import anything, as_given

@@ -22,9 +22,9 @@ from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.audit import Audit, Row, Wanted
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
-from pacs_server.index.registry import Policy, Registry, VolumeRow
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.registry import Policy, Registry, VolumeRow
 from pacs_server.index.site_tables import audit, checkpoints
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.checkpoints import (

@@ -35,13 +35,13 @@ from pacs_server.errors import (
 )
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.peers import Peer
-from pacs_server.index.registry import Policy, VolumeRow
-from pacs_server.index.schema import migrate, open_current
+from pacs_server.index.maintenance.schema import migrate, open_current
+from pacs_server.index.maintenance.snapshot import row_counts, sqlite_url, take_snapshot
+from pacs_server.index.queries.trash import Trash
+from pacs_server.index.site.peers import Peer
+from pacs_server.index.site.registry import Policy, VolumeRow
 from pacs_server.index.site_tables import site
-from pacs_server.index.snapshot import row_counts, sqlite_url, take_snapshot
 from pacs_server.index.tables import instances
-from pacs_server.index.trash import Trash
 from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.service.upkeep.backup import Restore, Verification, backups_in, run_backup
 from pacs_server.service.upkeep.deeds import import_files, verify_volumes

@@ -10,11 +10,11 @@ import pytest
 
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Undecodable
-from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.engine import Index
-from pacs_server.index.peers import Peer, Right
-from pacs_server.index.registry import Registry
-from pacs_server.index.routes import Route, Routes
+from pacs_server.index.site.changes import PREFERENCE, Changes
+from pacs_server.index.site.peers import Peer, Right
+from pacs_server.index.site.registry import Registry
+from pacs_server.index.site.routes import Route, Routes
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

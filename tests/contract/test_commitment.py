@@ -11,11 +11,11 @@ from support.site import NOW, Site
 from pacs_server.archive.commitment import COMMITTED, read_back, stand
 from pacs_server.dicom.commitment import Failure, Reason, Reference, Report, Request
 from pacs_server.errors import UnknownName
-from pacs_server.index.commitments import Commitments, Direction, State
 from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind, JobState
+from pacs_server.index.sending.commitments import Commitments, Direction, State
 
 REQUESTED = NOW + timedelta(minutes=1)
 LATER = REQUESTED + timedelta(minutes=1)

@@ -8,7 +8,7 @@ from support.site import NOW, Site
 from pacs_server.archive.comparing import Comparison, DifferenceKind
 from pacs_server.dicom.attributes import Level
 from pacs_server.index.engine import Index
-from pacs_server.index.search import Search
+from pacs_server.index.queries.search import Search
 
 
 class Empty:

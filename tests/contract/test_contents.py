@@ -12,8 +12,8 @@ from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.contents import BUCKETS, MASK, Contents, bucket_of, number_of
 from pacs_server.index.copies import Copies
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.tables import instances as instance_rows
 from pacs_server.index.tables import studies
 

@@ -21,10 +21,10 @@ from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Policies, Policy, Registry, VolumeRow
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.releases import Releases
+from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.tables import copies
 from pacs_server.service import runner
 from pacs_server.service.runner import Runner

@@ -13,9 +13,9 @@ from support.server import Archive
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
-from pacs_server.index import schema
 from pacs_server.index.engine import Index
-from pacs_server.index.schema import current, head
+from pacs_server.index.maintenance import schema
+from pacs_server.index.maintenance.schema import current, head
 
 LATER = "9999_pre_later"
 BEFORE = sorted(path.stem for path in (Path(__file__).parents[2] / "migrations" / "versions").glob("[0-9]*.py"))[-2]

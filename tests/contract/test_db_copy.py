@@ -16,13 +16,13 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Busy, CopyDiffers, Refused
-from pacs_server.index import copying
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
+from pacs_server.index.maintenance import copying
+from pacs_server.index.maintenance.schema import open_current, upgrade
+from pacs_server.index.maintenance.snapshot import copy_rows
 from pacs_server.index.objects import Outcome
-from pacs_server.index.schema import open_current, upgrade
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site_tables import extra_fields, peers
-from pacs_server.index.snapshot import copy_rows
 from pacs_server.index.tables import metadata, patients
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.upkeep.database import copy_database

@@ -8,10 +8,10 @@ from support.arrivals import arrival
 from pacs_server.dicom.audit import Actor, Event, EventKind, EventOutcome
 from pacs_server.dicom.describe import Flag
 from pacs_server.index.audit import Audit
-from pacs_server.index.dealings import Dealings
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.dealings import Dealings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

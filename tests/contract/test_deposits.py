@@ -26,17 +26,17 @@ from pacs_server.dicom.commitment import Reason, Reference
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
-from pacs_server.index.changes import Changes
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Registry
+from pacs_server.index.queries.search import Search
+from pacs_server.index.queries.trash import Trash
 from pacs_server.index.releases import enter as releases_enter
-from pacs_server.index.retention import Purging, Retention
-from pacs_server.index.search import Search
+from pacs_server.index.site.changes import Changes
+from pacs_server.index.site.registry import Registry
+from pacs_server.index.site.retention import Purging, Retention
+from pacs_server.index.site.tier_rules import TierRule, TierRules
 from pacs_server.index.site_tables import depositing, releases
-from pacs_server.index.tier_rules import TierRule, TierRules
 from pacs_server.index.tiering import Tiering
-from pacs_server.index.trash import Trash
 from pacs_server.service.monitoring.survival import count_copies, standing
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes

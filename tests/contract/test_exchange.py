@@ -43,14 +43,14 @@ from pacs_server.cluster.pair import (
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
-from pacs_server.index.changes import PREFERENCE, Changes
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Outcome
-from pacs_server.index.outbox import Outbox
-from pacs_server.index.partners import Partner, Partners
-from pacs_server.index.registry import Peer, Registry
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.sending.outbox import Outbox
+from pacs_server.index.site.changes import PREFERENCE, Changes
+from pacs_server.index.site.partners import Partner, Partners
+from pacs_server.index.site.registry import Peer, Registry
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec
@@ -341,7 +341,9 @@ def test_what_is_owed_already_is_on_its_way(sites: tuple[Site, Site]) -> None:
 def test_the_outbox_is_filled_by_the_transaction_that_records_an_object(
     sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pacs_server.index.outbox._LONG_S", 60.0)  # a busy machine may take so long to count four
+    monkeypatch.setattr(
+        "pacs_server.index.sending.outbox._LONG_S", 60.0
+    )  # a busy machine may take so long to count four
     tokyo, _ = sites
     new = replace(arrival(study="1.2.5"), partners=("osaka", "kyoto"))
     assert not tokyo.outbox.owes("osaka")

@@ -12,7 +12,7 @@ from support.samples import Sample, tiny
 from pacs_server.archive.exporting import ExportResult
 from pacs_server.index.copies import Copy
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Policy, VolumeRow
+from pacs_server.index.site.registry import Policy, VolumeRow
 from pacs_server.index.tables import copies
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.deeds import export_files

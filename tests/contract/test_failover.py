@@ -22,9 +22,9 @@ from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import Refused
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
-from pacs_server.index.partners import Partner
-from pacs_server.index.registry import Draining, Registry
 from pacs_server.index.retiring import forget_study
+from pacs_server.index.site.partners import Partner
+from pacs_server.index.site.registry import Draining, Registry
 from pacs_server.service.partners.failover import Failover
 from pacs_server.service.partners.role import failover_facts
 from pacs_server.settings import load

@@ -19,10 +19,10 @@ from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary, new_field
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.fields import Fields, Stage
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
-from pacs_server.index.search import Search
+from pacs_server.index.queries.search import Search
+from pacs_server.index.recording.fields import Fields, Stage
+from pacs_server.index.recording.instances import Instances
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

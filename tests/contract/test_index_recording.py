@@ -22,13 +22,13 @@ from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import HeldCopy, Holdings, replace_content
-from pacs_server.index.instances import Instances
+from pacs_server.index.maintenance.holdings import HeldCopy, Holdings, replace_content
 from pacs_server.index.objects import Outcome
-from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.search import Search
+from pacs_server.index.queries.search import Search
+from pacs_server.index.queries.view import study_view
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.tables import copies, instances, patients, series, studies
-from pacs_server.index.view import study_view
 
 
 @pytest.fixture

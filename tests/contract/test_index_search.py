@@ -16,10 +16,10 @@ from pacs_server.dicom.matching import Manner, Model, parse_query, query_from_ke
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
-from pacs_server.index.finding import rows_of
-from pacs_server.index.instances import Instances
-from pacs_server.index.schema import upgrade
-from pacs_server.index.search import Search
+from pacs_server.index.maintenance.schema import upgrade
+from pacs_server.index.queries.finding import rows_of
+from pacs_server.index.queries.search import Search
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.tables import CONTENT
 
 MR = "1.2.840.10008.5.1.4.1.1.4"

@@ -15,11 +15,11 @@ from support.filling import ROWS, fill, held, reflected
 from support.server import wait_for
 
 from pacs_server.errors import SchemaMismatch
-from pacs_server.index import schema
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
+from pacs_server.index.maintenance import schema
+from pacs_server.index.maintenance.schema import current, head, migrate, open_current, upgrade
 from pacs_server.index.objects import Outcome
-from pacs_server.index.schema import current, head, migrate, open_current, upgrade
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site_tables import metadata
 
 VERSIONS = Path(__file__).parents[2] / "migrations" / "versions"

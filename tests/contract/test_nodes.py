@@ -23,8 +23,8 @@ from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.nodes import Nodes
 from pacs_server.index.promotion import compared, note_timeline
+from pacs_server.index.site.nodes import Nodes
 from pacs_server.service.assemble import Node
 from pacs_server.service.monitoring.survival import count_copies, standing
 from pacs_server.service.roll_call import RollCall, node_name, this_node

@@ -9,7 +9,7 @@ from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.operations import Operations
-from pacs_server.index.partners import Partner, Partners
+from pacs_server.index.site.partners import Partner, Partners
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)
 OSAKA = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", aet="OSAKA", added_at=NOW)

@@ -23,16 +23,17 @@ from support.server import wait_for
 
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
-from pacs_server.index import checking, entrance, watch
-from pacs_server.index.checking import left_behind, write_nothing, write_once
+from pacs_server.index.drivers import entrance, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
-from pacs_server.index.holdings import replace_content
-from pacs_server.index.instances import Instances
+from pacs_server.index.maintenance import checking
+from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
+from pacs_server.index.maintenance.holdings import replace_content
+from pacs_server.index.maintenance.schema import upgrade
 from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
-from pacs_server.index.partners import Partner, Partners
-from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.schema import upgrade
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.partners import Partner, Partners
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.site_tables import partners
 from pacs_server.index.tables import copies, instances, patients, studies
 

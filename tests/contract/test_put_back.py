@@ -13,7 +13,7 @@ from support.samples import tiny
 from support.server import wait_for
 
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import VolumeMode
+from pacs_server.index.site.registry import VolumeMode
 from pacs_server.service.processes.housekeeping import keep_house
 from pacs_server.service.standing import remembered
 from pacs_server.storage.condition import Status

@@ -11,7 +11,7 @@ from pacs_server.archive.deliver import ReadAhead
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.index.engine import Index
-from pacs_server.index.search import Deliverable, Search
+from pacs_server.index.queries.search import Deliverable, Search
 
 
 @pytest.fixture

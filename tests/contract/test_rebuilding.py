@@ -20,10 +20,10 @@ from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import replace_content
-from pacs_server.index.peers import Peer
-from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
-from pacs_server.index.retention import Purging, Retention, set_retention
+from pacs_server.index.maintenance.holdings import replace_content
+from pacs_server.index.site.peers import Peer
+from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
+from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep import rebuilding

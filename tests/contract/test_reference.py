@@ -22,9 +22,9 @@ from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.objects import Arrival
-from pacs_server.index.search import Search
+from pacs_server.index.queries.search import Search
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.tables import CONTENT
 
 QUESTIONS = 25

@@ -19,10 +19,10 @@ from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import NotEnoughCopies, PacsError
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings
-from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.objects import Arrival, Recorded
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases, enter
 from pacs_server.index.tables import copies
 from pacs_server.storage.atomic import NewFile

@@ -23,18 +23,18 @@ from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.operations import Operations
-from pacs_server.index.partners import Partner, Partners
+from pacs_server.index.queries.search import Search
+from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.releases import Releases
-from pacs_server.index.retention import Purging, Retention
 from pacs_server.index.retiring import forget_study
-from pacs_server.index.search import Search
+from pacs_server.index.site.partners import Partner, Partners
+from pacs_server.index.site.retention import Purging, Retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, patients, series, studies
-from pacs_server.index.trash import Held, Trash
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
 

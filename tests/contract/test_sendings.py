@@ -12,13 +12,13 @@ from pacs_server.archive.routing import apply_route, explain_route
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import BadQuery, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
-from pacs_server.index.routes import Route, Routes
-from pacs_server.index.sendings import Selection, Sendings, SendState, Urgency
-from pacs_server.index.studies import Studies
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.sending.sendings import Selection, Sendings, SendState, Urgency
+from pacs_server.index.sending.studies import Studies
+from pacs_server.index.site.routes import Route, Routes
 
 RECEIVED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # of the arrivals of tests/support
 NOW = RECEIVED + timedelta(hours=1)

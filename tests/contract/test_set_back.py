@@ -7,7 +7,7 @@ import pytest
 from support.house import NOW, House
 
 from pacs_server.dicom.operations import OperationKind
-from pacs_server.index.changes import PREFERENCE
+from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.service import assemble
 
 

@@ -16,7 +16,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.cluster.survive import Database, Placement
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Policy, VolumeMode, VolumeRow
+from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.monitoring.survival import Standing, SurvivalNotes, count_copies, is_here, standing
@@ -217,7 +217,7 @@ def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut
         assert found() == {"fsync of the database is off": "fsync = on in postgresql.conf there, then reload it"}
         return
     assert found() == {"good": ""}
-    monkeypatch.setattr("pacs_server.index.sqlite._PRAGMAS", ("journal_mode=DELETE", "synchronous=NORMAL"))
+    monkeypatch.setattr("pacs_server.index.drivers.sqlite._PRAGMAS", ("journal_mode=DELETE", "synchronous=NORMAL"))
     remedy = "end other programs that have its file open, then restart pacs serve"
     assert found() == {
         "journal_mode of the database is delete": remedy, "synchronous of the database is 1": remedy,

@@ -6,8 +6,8 @@ import pytest
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.tier_rules import TierRule, TierRules
-from pacs_server.index.windows import Window
+from pacs_server.index.site.tier_rules import TierRule, TierRules
+from pacs_server.index.site.windows import Window
 
 OLD = TierRule(name="old", source="hot", target="cold", older_than_days=30)
 

@@ -18,16 +18,16 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import VolumeMode
+from pacs_server.index.maintenance.holdings import Holdings
+from pacs_server.index.queries.trash import Trash
 from pacs_server.index.releases import Releases
+from pacs_server.index.site.registry import VolumeMode
+from pacs_server.index.site.tier_rules import TierRule
+from pacs_server.index.site.windows import Window
 from pacs_server.index.site_tables import volumes
 from pacs_server.index.tables import copies, studies
-from pacs_server.index.tier_rules import TierRule
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
-from pacs_server.index.trash import Trash
-from pacs_server.index.windows import Window
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.tiers import NightlyMoves, moving_alone
 from pacs_server.settings import Settings

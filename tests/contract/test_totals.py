@@ -6,7 +6,7 @@ from sqlalchemy import delete, update
 from support.arrivals import arrival
 
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.tables import copies, instances
 from pacs_server.index.totals import Counting, Totals

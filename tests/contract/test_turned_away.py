@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pacs_server.index.engine import Index
-from pacs_server.index.peers import Right
-from pacs_server.index.turned_away import MOST_KEPT, TurnedAway, TurnedAwayCallers
+from pacs_server.index.site.peers import Right
+from pacs_server.index.site.turned_away import MOST_KEPT, TurnedAway, TurnedAwayCallers
 
 NOW = datetime(2026, 11, 26, 9, tzinfo=UTC)
 CT1 = TurnedAway(

@@ -15,12 +15,12 @@ from sqlalchemy import bindparam, insert, select
 from support.postgres import Cluster
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.japanese import in_japanese
+from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cli.main import run
 from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
+from pacs_server.index.drivers.remedies import unavailable
 from pacs_server.index.engine import Index, parse_url
-from pacs_server.index.remedies import unavailable
-from pacs_server.index.schema import upgrade
+from pacs_server.index.maintenance.schema import upgrade
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import patients
 

@@ -11,9 +11,9 @@ from pacs_server.dimse.access import Caller
 from pacs_server.dimse.identity import Attempts, Authenticator
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.peers import Identity, Right
+from pacs_server.index.site.peers import Identity, Right
+from pacs_server.index.site.users import NOBODYS, User, Users, digest_of, is_of, with_passcode
 from pacs_server.index.site_tables import users
-from pacs_server.index.users import NOBODYS, User, Users, digest_of, is_of, with_passcode
 from pacs_server.net.negotiate import AssociationRequest, IdentityKind, UserIdentity
 from pacs_server.settings import Settings
 

@@ -21,7 +21,7 @@ from pacs_server.cluster.failover import DRAIN, PLANNED, Reason, Step
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import ConfigError, PacsError, PeerRejected, ProtocolViolation
-from pacs_server.index.changes import PREFERENCE
+from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination

@@ -11,8 +11,8 @@ from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.index.deposits import Depositable, Deposits
-from pacs_server.index.instances import Instances
-from pacs_server.index.peers import Peer
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.peers import Peer
 from pacs_server.storage.volume import Volume
 
 FAR = "FAR"

@@ -30,12 +30,12 @@ from typing import Any
 
 from pacs_server.archive import backup, ingest, releasing, restoring, tiering
 from pacs_server.cli.main import main
-from pacs_server.index.commitments import Commitments
 from pacs_server.index.copies import Copies
 from pacs_server.index.deposits import Deposits
-from pacs_server.index.instances import Instances
 from pacs_server.index.operations import Operations
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases
+from pacs_server.index.sending.commitments import Commitments
 from pacs_server.index.tiering import Tiering
 from pacs_server.service.processes import crew
 from pacs_server.storage.tree import Tree

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pacs_server.index.schema import upgrade
+from pacs_server.index.maintenance.schema import upgrade
 
 MODE = 0o660  # of what pacs makes, for whom its directories let in
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pacs_server.cluster.certificates import make, read
 from pacs_server.cluster.link import Handler, LinkServer
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.net.listener import listen
 from pacs_server.settings import PartnerSettings, TlsFiles
 

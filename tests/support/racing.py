@@ -8,8 +8,8 @@ from multiprocessing.synchronize import Barrier
 from support.arrivals import arrival
 
 from pacs_server.errors import PacsError
-from pacs_server.index.instances import Instances
-from pacs_server.index.schema import open_current
+from pacs_server.index.maintenance.schema import open_current
+from pacs_server.index.recording.instances import Instances
 
 _TOGETHER_S = 110.0
 

@@ -15,9 +15,9 @@ from pacs_server.archive.scrub import verify
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.index.copies import Copies, KeptObject
 from pacs_server.index.engine import Index
-from pacs_server.index.instances import Instances
 from pacs_server.index.job_queue import JobQueue
-from pacs_server.index.registry import Registry, VolumeRow
+from pacs_server.index.recording.instances import Instances
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.spread import CopySpread
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec

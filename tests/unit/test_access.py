@@ -15,7 +15,7 @@ from pacs_server.dimse.access import (
     identify,
     plain_address,
 )
-from pacs_server.index.peers import Peer, Right
+from pacs_server.index.site.peers import Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,

@@ -8,8 +8,8 @@ import pytest
 
 from pacs_server.archive.forward import Verdict, verdict_of
 from pacs_server.errors import Refused
-from pacs_server.index.search import Deliverable
-from pacs_server.index.windows import Window
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.site.windows import Window
 
 ITEM = Deliverable(
     sop_class="1.2", sop_uid="1.2.3", transfer_syntax="1.2.840.10008.1.2", size_bytes=1, digest="0" * 64,

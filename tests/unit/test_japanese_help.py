@@ -15,17 +15,20 @@ import pacs_server
 from pacs_server.archive import comparing, importing, reconcile, restoring
 from pacs_server.cli import db_check, doctor_checks
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.japanese import in_japanese, is_wanted, label_in_japanese
-from pacs_server.cli.japanese_help import HELP
-from pacs_server.cli.japanese_messages import MESSAGES
-from pacs_server.cli.japanese_messages_peers import CAUSES
-from pacs_server.cli.japanese_messages_usage import CAUSES_OF_THE_LIBRARY, OF_THE_LIBRARY
-from pacs_server.cli.japanese_tables import LABELS
+from pacs_server.cli.japanese.help import HELP
+from pacs_server.cli.japanese.messages import MESSAGES
+from pacs_server.cli.japanese.messages_peers import CAUSES
+from pacs_server.cli.japanese.messages_usage import CAUSES_OF_THE_LIBRARY, OF_THE_LIBRARY
+from pacs_server.cli.japanese.tables import LABELS
+from pacs_server.cli.japanese.translation import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width
 from pacs_server.cluster import failover
 from pacs_server.dicom import audit
-from pacs_server.index import commitments, fields, jobs, registry
+from pacs_server.index import jobs
+from pacs_server.index.recording import fields
+from pacs_server.index.sending import commitments
+from pacs_server.index.site import registry
 from pacs_server.net import negotiate
 from pacs_server.service.monitoring import alarms
 from pacs_server.service.partners import role

@@ -10,7 +10,7 @@ from pacs_server.cli.main import run
 from pacs_server.cluster.layout import read_layout
 from pacs_server.cluster.survive import Placement, Volume
 from pacs_server.errors import ConfigError
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.registry import Policy
 
 ROOT = Path(__file__).parents[2]
 LAYOUTS = sorted((ROOT / "config" / "layouts").glob("*.yaml"))

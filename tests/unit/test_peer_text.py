@@ -5,7 +5,7 @@ import yaml
 
 from pacs_server.cli.peer_text import differences, facts_of, peer_of, read_peers
 from pacs_server.errors import Refused
-from pacs_server.index.peers import Right
+from pacs_server.index.site.peers import Right
 
 CT1 = {"aet": "CT1", "host": "192.168.10.21", "port": "104"}
 

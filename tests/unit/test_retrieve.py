@@ -5,7 +5,7 @@ import pytest
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dimse.progress import Progress, failed_list
 from pacs_server.dimse.status import Status
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 
 
 def item(uid: str = "1.2.3") -> Deliverable:

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from pacs_server.cluster.roster import SILENT_AFTER, Roster, lives
-from pacs_server.index.nodes import SiteNode
+from pacs_server.index.site.nodes import SiteNode
 from pacs_server.service.partners.liaison import comparison_is_due
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

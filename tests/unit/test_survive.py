@@ -27,7 +27,7 @@ from pacs_server.cluster.survive import (
     survived,
 )
 from pacs_server.errors import Refused
-from pacs_server.index.registry import Policy
+from pacs_server.index.site.registry import Policy
 
 LAYOUTS = Path(__file__).parents[2] / "config" / "layouts"
 DATA, RETRIEVING, STORING = Aspect.DATA, Aspect.RETRIEVING, Aspect.STORING

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pacs_server.archive.restoring import Becomes, VolumePlan, plan_volumes
-from pacs_server.index.registry import VolumeMode, VolumeRow
+from pacs_server.index.site.registry import VolumeMode, VolumeRow
 from pacs_server.storage.sentinel import Place
 
 NAS1 = VolumeRow(id="1", name="nas1", path="/nas1", tier="warm", domain="a", mode=VolumeMode.DRAINING, high_water=80)

@@ -25,7 +25,7 @@ from support.rude import (
 from support.server import wait_for
 from support.standing_rules import PATIENCE, PATIENT, PAYLOAD, Watched
 
-from pacs_server.index.registry import Draining
+from pacs_server.index.site.registry import Draining
 from pacs_server.net.message import decode_command
 from pacs_server.service.assemble import Node
 from pacs_server.settings import load

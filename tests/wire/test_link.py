@@ -32,7 +32,7 @@ from pacs_server.errors import (
     Refused,
     WrongCertificate,
 )
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.partners.liaison import Liaison, contact_of
 from pacs_server.service.partners.pairing import Greeting
 from pacs_server.settings import PartnerSettings, TlsFiles

@@ -18,8 +18,8 @@ from support.link import certificate, ends, raw_link
 from support.samples import tiny, write
 from support.server import Archive, children, lives, wait_for
 
+from pacs_server.index.maintenance.schema import open_current
 from pacs_server.index.operations import Operations
-from pacs_server.index.schema import open_current
 from pacs_server.settings import TlsFiles
 from pacs_server.storage.sentinel import SENTINEL_NAME
 

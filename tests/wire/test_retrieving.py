@@ -13,7 +13,7 @@ from pacs_server.archive.retrieving import Arrivals, Fetched
 from pacs_server.dicom.identifier import read_identifier
 from pacs_server.dimse.progress import failed_list
 from pacs_server.errors import PeerAborted, PeerRejected, PeerTimedOut
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination

@@ -17,8 +17,8 @@ from support.server import Archive, wait_for
 from pacs_server.cluster.trial import try_out
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import PeerRejected
+from pacs_server.index.maintenance.schema import open_current
 from pacs_server.index.retiring import forget_study
-from pacs_server.index.schema import open_current
 from pacs_server.net.client import Destination
 from pacs_server.settings import NetworkLimits
 

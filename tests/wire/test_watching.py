@@ -24,7 +24,7 @@ from support.server import Archive, children, freeze, lives, wait_for
 
 from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.index.engine import Index
-from pacs_server.index.registry import Draining, Registry
+from pacs_server.index.site.registry import Draining, Registry
 from pacs_server.settings import load
 
 pytestmark = pytest.mark.timeout(600)

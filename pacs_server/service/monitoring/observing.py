@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
-from pacs_server.index.checking import write_nothing
+from pacs_server.index.maintenance.checking import write_nothing
 from pacs_server.net.tls import refuse_unusable
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board

@@ -12,7 +12,7 @@ from typing import Final
 
 from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Site, Volume, copied_on, survived
 from pacs_server.errors import Refused
-from pacs_server.index.nodes import SiteNode
+from pacs_server.index.site.nodes import SiteNode
 from pacs_server.service.assemble import Node
 from pacs_server.storage.condition import Status
 from pacs_server.storage.mounts import footing_of, mount_of, mount_table

@@ -19,7 +19,7 @@ from pacs_server.cluster.pair import (
     series_asked_for,
 )
 from pacs_server.errors import Refused
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.partners.pairing import own_hello, shared_logs
 

@@ -25,8 +25,8 @@ from pacs_server.cluster.failover import (
 )
 from pacs_server.cluster.trial import try_out
 from pacs_server.errors import ConfigError, IndexUnavailable, PacsError, PeerUnreachable, Refused
-from pacs_server.index.changes import PREFERENCE
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.changes import PREFERENCE
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
 from pacs_server.service.partners.pairing import exchange_logs

@@ -14,7 +14,7 @@ from pacs_server.cluster.messages import Hello
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.errors import PacsError, WrongCertificate
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.duties import Duties, each_in_turn

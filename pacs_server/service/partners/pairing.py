@@ -16,8 +16,8 @@ from pacs_server.cluster.link import Link, connect
 from pacs_server.cluster.messages import HELLO, Hello, hello_of, refuse_stranger
 from pacs_server.cluster.pair import Differences, ask_for, by_series, compare
 from pacs_server.errors import PacsError, PartnerRefused
-from pacs_server.index.partners import Partner
-from pacs_server.index.schema import head
+from pacs_server.index.maintenance.schema import head
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 
 OPERATIONS: Final = "operations"

@@ -32,7 +32,7 @@ from pacs_server.errors import (
 )
 from pacs_server.index.contents import Held, StudyContent
 from pacs_server.index.jobs import Job, JobKind
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.net.client import Destination
 from pacs_server.net.message import HANDED_ON
 from pacs_server.service.assemble import Node

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pacs_server.errors import PeerAborted, PeerTimedOut, PeerUnreachable
-from pacs_server.index.partners import Partner
+from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.partners.failover import HURRY_EVERY_S
 from pacs_server.service.partners.pairing import compare_with

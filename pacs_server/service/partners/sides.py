@@ -14,10 +14,10 @@ from pacs_server.cluster.messages import Body
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import PacsError, ProtocolViolation
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.partners import Partner
-from pacs_server.index.registry import Draining
+from pacs_server.index.maintenance.schema import head
 from pacs_server.index.retiring import forget_study
-from pacs_server.index.schema import head
+from pacs_server.index.site.partners import Partner
+from pacs_server.index.site.registry import Draining
 from pacs_server.net.client import Destination
 from pacs_server.net.secure import Security
 from pacs_server.net.tls import own_fingerprint

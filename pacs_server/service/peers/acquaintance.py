@@ -10,9 +10,9 @@ from typing import Final
 from pacs_server.dimse.access import NOT_ITS_CERTIFICATE
 from pacs_server.dimse.identity import PROOFS
 from pacs_server.dimse.services import SERVICES
-from pacs_server.index.dealings import Dealings, Sent, SentStudy
-from pacs_server.index.peers import Identity, Peer, Right
-from pacs_server.index.turned_away import TurnedAway
+from pacs_server.index.site.dealings import Dealings, Sent, SentStudy
+from pacs_server.index.site.peers import Identity, Peer, Right
+from pacs_server.index.site.turned_away import TurnedAway
 from pacs_server.net.associate import MAX_CREDENTIAL_BYTES
 from pacs_server.net.negotiate import IDENTITY_NOT_SOUND, is_storage_class, name_of
 from pacs_server.service.assemble import Node

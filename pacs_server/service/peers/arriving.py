@@ -10,8 +10,8 @@ from pacs_server.cluster.roster import lives
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
-from pacs_server.index.peers import Right
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.site.peers import Right
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import is_serving
 

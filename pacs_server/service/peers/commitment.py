@@ -33,8 +33,8 @@ from pacs_server.errors import (
     Refused,
     UnknownName,
 )
-from pacs_server.index.commitments import Commitment, Direction, State
 from pacs_server.index.jobs import Job
+from pacs_server.index.sending.commitments import Commitment, Direction, State
 from pacs_server.net.association import Association
 from pacs_server.net.client import action, connect, event_report
 from pacs_server.net.message import CommandField

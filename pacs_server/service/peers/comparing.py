@@ -18,8 +18,8 @@ from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.errors import BadQuery, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.search import Deliverable
-from pacs_server.index.sendings import Selection, Urgency
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.sending.sendings import Selection, Urgency
 from pacs_server.net.asking import STUDY_ROOT_FIND, context_of, find
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import connect

@@ -33,10 +33,10 @@ from pacs_server.errors import (
     Refused,
     UnknownName,
 )
-from pacs_server.index.commitments import Commitment, Direction, State
 from pacs_server.index.deposits import Depositable, Name
 from pacs_server.index.jobs import Job
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.sending.commitments import Commitment, Direction, State
 from pacs_server.net.association import Context
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of

@@ -23,9 +23,9 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.reencode import can_reencode
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID, new_uid
 from pacs_server.errors import PacsError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
-from pacs_server.index.dealings import Dealings
-from pacs_server.index.peers import Peer
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.site.dealings import Dealings
+from pacs_server.index.site.peers import Peer
 from pacs_server.net import client
 from pacs_server.net.asking import STUDY_ROOT_FIND, STUDY_ROOT_MOVE, context_of, find, move, offers
 from pacs_server.net.association import Association

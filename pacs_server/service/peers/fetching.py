@@ -24,7 +24,7 @@ from pacs_server.errors import (
     Refused,
     UnknownName,
 )
-from pacs_server.index.search import Deliverable
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.peers.arriving import as_given

@@ -26,8 +26,8 @@ from pacs_server.errors import (
     UnknownName,
 )
 from pacs_server.index.jobs import Job, JobKind
-from pacs_server.index.search import Deliverable
-from pacs_server.index.sendings import Sending, SendState
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.index.sending.sendings import Sending, SendState
 from pacs_server.net.client import Destination
 from pacs_server.service.assemble import Node
 from pacs_server.service.peers.fetching import fetch_back

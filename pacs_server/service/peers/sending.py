@@ -13,10 +13,10 @@ from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.routes import Route
-from pacs_server.index.sendings import Selection, SendState, Urgency
-from pacs_server.index.studies import series_column
-from pacs_server.index.windows import Window
+from pacs_server.index.sending.sendings import Selection, SendState, Urgency
+from pacs_server.index.sending.studies import series_column
+from pacs_server.index.site.routes import Route
+from pacs_server.index.site.windows import Window
 from pacs_server.service.assemble import Node
 from pacs_server.service.telling import serving
 

@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from pacs_server import log
 from pacs_server.errors import ConfigError
-from pacs_server.index.registry import Registry
-from pacs_server.index.schema import open_current
+from pacs_server.index.maintenance.schema import open_current
+from pacs_server.index.site.registry import Registry
 from pacs_server.net.listener import listen
 from pacs_server.net.seats import Seats
 from pacs_server.net.secure import incoming_context

@@ -16,7 +16,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.errors import AlarmNotTold
-from pacs_server.index.peers import Right
+from pacs_server.index.site.peers import Right
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
 from pacs_server.service.monitoring.alarm_book import AlarmBook, Notice

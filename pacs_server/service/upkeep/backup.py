@@ -25,10 +25,10 @@ from pacs_server.errors import (
 )
 from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.replacing import Present, count_without, install, present, settle, settled
-from pacs_server.index.schema import current, head, knows, open_current, upgrade
-from pacs_server.index.snapshot import discard, sqlite_url, take_snapshot
+from pacs_server.index.maintenance.replacing import Present, count_without, install, present, settle, settled
+from pacs_server.index.maintenance.schema import current, head, knows, open_current, upgrade
+from pacs_server.index.maintenance.snapshot import discard, sqlite_url, take_snapshot
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import backup_lock, instance_lock

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 
-from pacs_server.index.copying import Content, copy_content, prepare
-from pacs_server.index.nodes import Nodes
-from pacs_server.index.schema import open_current
+from pacs_server.index.maintenance.copying import Content, copy_content, prepare
+from pacs_server.index.maintenance.schema import open_current
+from pacs_server.index.site.nodes import Nodes
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.roll_call import node_name, refuse_beside
 from pacs_server.settings import Settings

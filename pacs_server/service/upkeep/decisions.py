@@ -15,8 +15,8 @@ from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.predicates import Predicate
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.operations import Hold
-from pacs_server.index.retention import retention_of
-from pacs_server.index.trash import Held, Trash
+from pacs_server.index.queries.trash import Held, Trash
+from pacs_server.index.site.retention import retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.person import this_person
 from pacs_server.service.roll_call import node_name

@@ -10,8 +10,8 @@ from typing import Final
 from pacs_server.cluster.certificates import write_whole
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
-from pacs_server.index.registry import Registry, VolumeRow
-from pacs_server.index.schema import current, open_current, upgrade
+from pacs_server.index.maintenance.schema import current, open_current, upgrade
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.ownership import make_folder
 from pacs_server.service.volume_rows import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file

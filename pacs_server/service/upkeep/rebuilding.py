@@ -27,11 +27,11 @@ from pacs_server.archive.reconcile import (
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
-from pacs_server.index.fields import copy_fields
-from pacs_server.index.holdings import copies_unknown_to, replace_content
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance.holdings import copies_unknown_to, replace_content
+from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.operations import copy_decisions
-from pacs_server.index.schema import open_current, upgrade
+from pacs_server.index.recording.fields import copy_fields
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.reconciling import ledger_of
 from pacs_server.storage.layout import FoundFile

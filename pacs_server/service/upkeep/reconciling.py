@@ -14,10 +14,10 @@ from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.returning import note_lost
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
-from pacs_server.index.holdings import Holdings
-from pacs_server.index.instances import Instances
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.promotion import compared
+from pacs_server.index.recording.instances import Instances
 from pacs_server.service.assemble import Node
 from pacs_server.storage.volume import Volume
 

@@ -16,7 +16,7 @@ from pacs_server import log
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, bytes_to_lose, move, plan
 from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.tier_rules import TierRule
+from pacs_server.index.site.tier_rules import TierRule
 from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of

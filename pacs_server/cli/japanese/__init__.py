@@ -1,0 +1,1 @@
+"""What the command line says in Japanese: the translation, and its tables of help, messages, headings and words."""

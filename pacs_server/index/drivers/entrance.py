@@ -1,0 +1,209 @@
+"""The way to a PostgreSQL database: which of the servers in a URL is taken, and who waits for one that is away.
+
+A former primary that comes back after its standby was promoted can be written to like that one. What it recorded,
+nobody would find who asks the other.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import psycopg2
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from pacs_server import log
+from pacs_server.index.drivers.watch import WatchedConnection, WatchedCursor
+
+# Where somebody has just waited in vain for a connection, nobody else does for so long.
+_WAITED_S: Final = 1.0
+_SHUT_S: Final = 5.0
+# For a server that is perhaps away: the least that libpq knows.
+_BRIEFLY_S: Final = "2"
+_LOOK_EVERY_S: Final = 15.0
+# A promotion begins a timeline, with a greater number than all before it. Not every service lets it be asked.
+_TIMELINE: Final = (
+    "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
+    " WHERE NOT pg_is_in_recovery()"
+)
+
+
+class _Server(NamedTuple):
+    host: str
+    port: str
+
+
+class Timeline(NamedTuple):
+    """Of a cluster; its number has eight hexadecimal digits, none where it is not known."""
+
+    cluster: int
+    number: str
+
+
+_ALL: Final = _Server("", "")
+_UNKNOWN: Final = Timeline(0, "")
+
+
+class Entrance:
+    """The way to one database. Shut for a moment when somebody has waited there in vain, so that a queue of others does
+    not wait one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._generation = 0  # of connections; each time a server is left for a newer one another begins
+        self._shut_until = self._silent_until = self._looked_at = -math.inf
+        self._dsn = ""
+        self._taken: _Server | None = None
+        self._newest: dict[int, str] = {}  # the greatest number of a timeline, by cluster
+        self._learning = threading.Lock()
+        self._passed_over: set[str] = set()
+        self.timeline = _UNKNOWN  # that of the server that was taken last
+
+    def connection(self, dsn: str, **arguments: Any) -> WatchedConnection:
+        """Connect to the server that was taken last, if it will do, else to one that will; of several that can be
+        written, to that of the newest timeline.
+
+        Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
+        """
+        self._dsn, began, generation = dsn, time.monotonic(), self._generation
+        if began < self._shut_until:
+            raise psycopg2.OperationalError("the server did not answer a moment ago")
+        try:
+            connection = self._take(dict(self._met(dsn, arguments, is_brief=began < self._silent_until)))
+        except psycopg2.OperationalError:
+            if time.monotonic() - began > _WAITED_S:
+                self._shut_until = time.monotonic() + _SHUT_S
+            raise
+        connection.entrance, connection.generation = self, generation
+        return connection
+
+    def has_left(self, connection: WatchedConnection) -> bool:
+        """Whether a connection leads to a server that was left for a newer one; looks now and then for such a one."""
+        self._look_again()
+        return connection.generation != self._generation
+
+    def was_silent(self) -> None:
+        """A server left a question unanswered: who connects in the next moments does not wait as long once more."""
+        self._silent_until = time.monotonic() + _SHUT_S
+
+    def _look_again(self) -> None:
+        """Leave the server that was taken where another one was promoted meanwhile: this machine may have stood still
+        together with it. Who calls waits for nothing.
+        """
+        if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            if others := [one for one in _servers_of(self._dsn) if one != self._taken]:
+                threading.Thread(target=self._look, args=(others,), name="database-servers", daemon=True).start()
+
+    def _look(self, others: list[_Server]) -> None:
+        met = dict(_beside(self._dsn, others, {}))
+        told = {server: _timeline_of(connection) for server, connection in met.items()}
+        for connection in met.values():
+            connection.close()
+        with self._learning:  # whoever sees a promotion first leaves for it, and nobody once more
+            newer = [one for one in told.values() if one.number > self._newest.get(one.cluster, one.number)]
+            for one in sorted(newer):
+                self._newest[one.cluster] = one.number
+            if newer:
+                self._taken = None
+                self._generation += 1
+        if not newer:
+            self._tell(told)
+
+    def _met(
+        self, dsn: str, arguments: dict[str, Any], *, is_brief: bool
+    ) -> Iterator[tuple[_Server, WatchedConnection]]:
+        """The first server that lets in; where it is not the one that was taken last, the others too.
+
+        Raises: psycopg2.OperationalError when none does.
+        """
+        servers = sorted(_servers_of(dsn), key=lambda one: one != self._taken)
+        connection = WatchedConnection(_to(dsn, servers, is_brief=is_brief), **arguments)
+        yield (server := _server_of(connection, servers)), connection
+        if server != self._taken:
+            yield from _beside(dsn, [one for one in servers if one != server], arguments)
+
+    def _take(self, met: dict[_Server, WatchedConnection]) -> WatchedConnection:
+        """The newest; the others are closed. Raises: psycopg2.OperationalError when a newer one was met before."""
+        told = {server: _timeline_of(connection) for server, connection in met.items()}
+        cluster = next(iter(told.values())).cluster
+        best = max((one for one in told if told[one].cluster == cluster), key=lambda one: told[one].number)
+        newest = self._newest[cluster] = max(told[best].number, self._newest.get(cluster, ""))
+        is_behind = told[best].number < newest
+        for server, connection in met.items():
+            if server != best or is_behind:
+                connection.close()
+        if is_behind:
+            raise psycopg2.OperationalError(_passed_over(best, told[best].number, newest))
+        self._taken, self.timeline = best, told[best]
+        self._tell(told)
+        return met[best]
+
+    def _tell(self, told: dict[_Server, Timeline]) -> None:
+        behind = {
+            _passed_over(server, one.number, newest)
+            for server, one in told.items()
+            if one.number < (newest := self._newest.get(one.cluster, ""))
+        }
+        for why in behind - self._passed_over:
+            log.warning("database server passed over", why=why)
+        self._passed_over |= behind
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """The servers that can be written to although another one was promoted in their place, in words."""
+        return tuple(sorted(self._passed_over))
+
+
+def _beside(dsn: str, servers: list[_Server], arguments: dict[str, Any]) -> Iterator[tuple[_Server, WatchedConnection]]:
+    """Those of these servers that let in."""
+    while servers:
+        try:
+            connection = WatchedConnection(_to(dsn, servers, is_brief=True), **arguments)
+        except psycopg2.OperationalError:
+            return
+        yield (server := _server_of(connection, servers)), connection
+        servers = [one for one in servers if one != server]
+
+
+def _servers_of(dsn: str) -> list[_Server]:
+    """Each host with its port; one that stands for all where the text does not tell them apart."""
+    parts = parse_dsn(dsn)
+    hosts, ports = parts.get("host", "").split(","), parts.get("port", "").split(",")
+    ports *= len(hosts) if len(ports) == 1 else 1
+    if "hostaddr" in parts or len(ports) != len(hosts):
+        return [_ALL]
+    return [_Server(*one) for one in zip(hosts, ports, strict=True)]
+
+
+def _to(dsn: str, servers: list[_Server], *, is_brief: bool) -> str:
+    told = {"connect_timeout": _BRIEFLY_S} if is_brief else {}
+    if servers != [_ALL]:
+        told |= {"host": ",".join(one.host for one in servers), "port": ",".join(one.port for one in servers)}
+    return str(make_dsn(dsn, **told))  # type: ignore[no-untyped-call]
+
+
+def _server_of(connection: WatchedConnection, servers: list[_Server]) -> _Server:
+    host, port = connection.info.host, str(connection.info.port)
+    return next((one for one in servers if one.host == host and one.port in ("", port)), servers[0])
+
+
+def _timeline_of(connection: WatchedConnection) -> Timeline:
+    try:
+        with connection.cursor(cursor_factory=WatchedCursor) as cursor:
+            cursor.execute(_TIMELINE)
+            return Timeline(*(cursor.fetchone() or _UNKNOWN))
+    except psycopg2.Error:
+        return _UNKNOWN
+    finally:
+        connection.rollback()
+
+
+def _passed_over(server: _Server, number: str, newest: str) -> str:
+    return (
+        f"the server at {server.host}:{server.port or 5432} can be written to, but another one was promoted in its "
+        f"place (timeline {int(number, 16)}, the newest is {int(newest, 16)})"
+    )

@@ -1,0 +1,162 @@
+"""What PostgreSQL needs that SQLite does not: limits on how long anything may take, and texts that compare alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as NoneIsFree
+from sqlalchemy.pool import QueuePool
+
+from pacs_server.errors import ConfigError, IndexConflict, IndexUnavailable, IndexUnreachable
+
+# Of each host of the URL in turn; one that is switched off answers nothing at all.
+_CONNECT_S: Final = 10
+# An association waits for every statement, and its peer gives up after half a minute or later. The slowest query among
+# a million studies takes 3 s.
+_STATEMENT_S: Final = 20
+_LOCK_S: Final = 10
+# A transaction that nobody goes on with holds locks. A C-FIND whose peer takes the answers slowly is one, too.
+_IDLE_S: Final = 300
+_POOLED_CONNECTIONS: Final = 16
+# Of one process. A server takes 100 by default, of all together; who comes to more than these waits for a free one.
+_MOST_CONNECTIONS: Final = 48
+_FREE_CONNECTION_S: Final = 15
+
+_SETTINGS: Final = {
+    "statement_timeout": f"{_STATEMENT_S}s",
+    "lock_timeout": f"{_LOCK_S}s",
+    "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
+    "transaction_timeout": "0",  # since PostgreSQL 17; a backup is one transaction
+    # Who writes first waits for the locks of others, and then has to see what they have written.
+    "default_transaction_isolation": "read committed",
+    # So that a node that vanishes does not keep its locks for two hours.
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "synchronous_commit": "on",
+}
+_KEEPALIVES: Final = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
+
+WITHOUT_HASTE: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+)
+
+# By a statement, because PgBouncer lets no such options pass. What the URL says stays, and what is stronger than `on`.
+_SETTLE: Final = (
+    "SELECT set_config(name, ours.value, false) FROM pg_settings"
+    " JOIN unnest(%s::text[], %s::text[]) AS ours (name, value) USING (name)"
+    " WHERE CASE name WHEN 'synchronous_commit' THEN setting = 'off' ELSE source <> 'client' END"
+)
+
+# Who waits to change a table has all others wait behind it, those who only read, too.
+WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
+
+# serialization_failure, deadlock_detected, unique_violation: the other one has committed, or will have.
+_CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
+_READ_ONLY: Final = "25006"  # read_only_sql_transaction
+# Of insufficient_resources disk_full, out_of_memory and configuration_limit_exceeded; program_limit_exceeded and
+# system_error. To the driver they are errors of its operation; the server is there, though, and answers others.
+_TAKES_NOT: Final = ("53100", "53200", "53400", "54", "58")
+
+# Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
+_KIND: Final = text(
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,"
+    " to_jsonb(pg_database) ->> 'datlocprovider' = 'i' AS is_of_icu"  # a column since PostgreSQL 15
+    " FROM pg_database WHERE datname = current_database()"
+)
+_INSERT: Final = re.compile(r"(INSERT INTO .* VALUES )(\(.*\))( RETURNING .*)", re.DOTALL)
+_COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' < '\U0010ffff' AND lower('Ä') = 'ä'")
+
+
+def postgresql_engine(url: URL) -> Engine:
+    """An engine whose connections are given up when the server does not answer."""
+    from pacs_server.index.drivers.entrance import Entrance  # here because of psycopg2, which SQLite does not need
+    from pacs_server.index.drivers.watch import WatchedCursor
+
+    entrance = Entrance()
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=_POOLED_CONNECTIONS,
+        pool_use_lifo=True,
+        max_overflow=_MOST_CONNECTIONS - _POOLED_CONNECTIONS,
+        pool_timeout=_FREE_CONNECTION_S,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            **_arguments(url),
+            "connection_factory": entrance.connection,
+            "cursor_factory": WatchedCursor,
+        },
+    )
+    event.listen(engine, "connect", _settle)
+    event.listen(engine, "checkout", _refuse_left)
+    return engine
+
+
+def _refuse_left(connection: Any, *_: object) -> None:
+    """Have the pool close a connection to a server that was left for a newer one, and make another in its place."""
+    if connection.entrance.has_left(connection):
+        raise DisconnectionError("another server was promoted")
+
+
+def _settle(connection: Any, _: object) -> None:
+    """Have a session wait no longer than it may, and flush what it commits, whatever is usual for its server."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, (list(_SETTINGS), list(_SETTINGS.values())))
+    connection.commit()
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """What the environment must not change. Time-outs, as far as the URL does not."""
+    usual: dict[str, Any] = {"connect_timeout": _CONNECT_S, **_KEEPALIVES}
+    return {name: value for name, value in usual.items() if name not in url.query} | {
+        "client_encoding": "utf8",  # a role, or PGCLIENTENCODING, may say one that has not every letter
+        "options": url.query.get("options", ""),
+    }
+
+
+def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailable]:
+    """Which of our errors an error of the driver or of the pool is."""
+    state = getattr(reason, "pgcode", None)
+    if state in _CONFLICTS:
+        return IndexConflict
+    if state == _READ_ONLY:
+        engine.dispose()  # it was demoted: the next connection goes to the server that took its place
+        return IndexUnreachable
+    is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
+    return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable
+
+
+def refuse_unfit(connection: Connection) -> None:
+    """Refuse a database in which texts are not UTF-8, not ordered by their bytes, or letters only those of ASCII.
+
+    Raises: ConfigError.
+    """
+    kind = connection.execute(_KIND).one()
+    if kind.encoding == "UTF8" and connection.execute(_COMPARES).scalar():
+        return
+    of, by = (" of ICU", " --locale-provider=libc") if kind.is_of_icu else ("", "")
+    raise ConfigError(
+        f"the PostgreSQL database has encoding {kind.encoding}, collation {kind.datcollate} and ctype {kind.datctype}"
+        f"{of}; it needs UTF8, texts in the order of their bytes, and a ctype that is not C: "
+        f"createdb -T template0 -E UTF8{by} --locale=C.UTF-8 NAME (or{by} --lc-collate=C --lc-ctype=en_US.UTF-8)"
+    )
+
+
+def insert_together(cursor: Any, sql: str, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Execute an insert of one row for several, in one round trip; answers what it returns, in any order.
+
+    Raises: psycopg2.Error.
+    """
+    from psycopg2.extras import execute_values  # here because of psycopg2, which SQLite does not need
+
+    before, values, returning = _INSERT.fullmatch(sql).groups()  # type: ignore[union-attr]
+    whole = f"{before}%s{returning}"
+    made = execute_values(cursor, whole, rows, template=values, page_size=len(rows), fetch=True)  # type: ignore[no-untyped-call]
+    return list(made)

@@ -1,0 +1,191 @@
+"""What the index says about copies, for those who compare it with the files, and the exchange of its whole content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from pacs_server.index.copies import GOOD
+from pacs_server.index.deposits import is_deposited
+from pacs_server.index.engine import Index
+from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
+from pacs_server.index.operations import copy_decisions, enforce_all
+from pacs_server.index.releases import enter
+from pacs_server.index.site_tables import extra_fields, releases
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import CONTENT, copies, instances, series, studies
+
+_BATCH: Final = 1000
+_NEWEST: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCopy:
+    """A good copy on a volume, and the series that it belongs to."""
+
+    path: str
+    size_bytes: int
+    study_uid: str
+    series_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCopy:
+    """A copy that the index says is there; `size_bytes` is that of the data set, less than that of the file."""
+
+    instance_id: int
+    path: str
+    size_bytes: int
+
+
+class Holdings:
+    """The copies of all volumes, as rows. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._find, self._leaving = (
+            Statement(
+                index,
+                select(table.c.id).where(table.c.volume_id == bindparam("volume"), table.c.path == bindparam("place")),
+            )
+            for table in (copies, releases)
+        )
+
+    def holds(self, volume_id: str, path: str) -> bool:
+        """Whether a row says that this file is a copy. Raises: IndexUnavailable."""
+        return bool(self._find.rows(volume=volume_id, place=path))
+
+    def is_leaving(self, volume_id: str, path: str) -> bool:
+        """Whether this file is a copy no more and is about to be removed. Raises: IndexUnavailable."""
+        return bool(self._leaving.rows(volume=volume_id, place=path))
+
+    def copies_on(self, volume_id: str, *, since: date | None) -> Iterator[HeldCopy]:
+        """The copies of a volume, of studies that began on `since` or later, in the order in which they were recorded.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = (
+            select(copies.c.id, copies.c.instance_row, copies.c.path, instances.c.size_bytes)
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(copies.c.volume_id == volume_id, studies.c.day >= (since or date.min).isoformat())
+            .order_by(copies.c.id)
+            .limit(_BATCH)
+        )
+        last = 0
+        while True:
+            with self._index.read() as connection:
+                rows = connection.execute(wanted.where(copies.c.id > last)).all()
+            for row in rows:
+                yield HeldCopy(instance_id=row.instance_row, path=row.path, size_bytes=row.size_bytes)
+            if len(rows) < _BATCH:
+                return
+            last = rows[-1].id
+
+    def newest_first(self, volume_id: str) -> Iterator[list[RecordedCopy]]:
+        """The good copies of a volume in portions, those first that were recorded last. Raises: IndexUnavailable."""
+        # By the rows of all volumes: named as it is, SQLite would look for all copies of this one, and sort them.
+        here = copies.c.volume_id.concat("") == volume_id
+        wanted = (
+            select(copies.c.path, instances.c.size_bytes, studies.c.study_uid, series.c.series_uid)
+            .join_from(copies, instances)
+            .join(series)
+            .join(studies)
+            .where(here, GOOD)
+            .order_by(copies.c.id.desc())
+        )
+        with self._index.read() as connection:
+            last: int = connection.execute(select(func.coalesce(func.max(copies.c.id), 0))).scalar_one()
+        for row in range(last, 0, -_NEWEST):
+            with self._index.read() as connection:
+                found = connection.execute(wanted.where(copies.c.id.between(row - _NEWEST + 1, row))).mappings()
+                portion = [RecordedCopy(**one) for one in found]
+            if portion:
+                yield portion
+
+    def forget_spare(self, held: HeldCopy, volume_id: str) -> bool:
+        """Remove the row of one copy, if another one of its object is not known to be damaged or an archive server
+        keeps it; whether it was. Of several who remove rows of an object at the same moment, one leaves the last.
+
+        Raises: IndexUnavailable.
+        """
+        every = (
+            select(copies.c.id, copies.c.volume_id, copies.c.path, copies.c.damage)
+            .where(copies.c.instance_row == held.instance_id)
+            .order_by(copies.c.id)
+            .with_for_update()
+        )
+        kept_elsewhere = select(is_deposited()).where(instances.c.id == held.instance_id)
+        with self._index.write() as connection:
+            rows = connection.execute(every).all()
+            ours = [row.id for row in rows if (row.volume_id, row.path) == (volume_id, held.path)]
+            is_beside = any(row.damage is None for row in rows if row.id not in ours)
+            if not ours or not (is_beside or connection.execute(kept_elsewhere).scalar()):
+                return False
+            connection.execute(delete(copies).where(copies.c.id.in_(ours)))
+            return True
+
+    def release(self, volume_id: str, path: str, now: datetime) -> None:
+        """Owe the removal of a file that is no copy. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            enter(connection, self._index, [(volume_id, path)], reason="of a purged object", due_at=now)
+
+
+def copies_unknown_to(beside: Index, index: Index) -> Iterator[tuple[str, str]]:
+    """The copies, by volume and path, that `index` has and `beside` has not, while others write. Raises:
+    IndexUnavailable.
+    """
+    last = 0
+    while True:
+        with index.read() as connection:
+            rows = _next_places(connection, last)
+        if not rows:
+            return
+        yield from _unknown(rows, beside)
+        last = rows[-1].id
+
+
+def _next_places(connection: Connection, last: int) -> Sequence[Any]:
+    """The next thousand of all copies, in order of their rows, so that nobody has ten million in memory."""
+    places = select(copies.c.id, copies.c.volume_id, copies.c.path).where(copies.c.id > last)
+    return connection.execute(places.order_by(copies.c.id).limit(_BATCH)).all()
+
+
+def _unknown(rows: Sequence[Any], beside: Index) -> Iterator[tuple[str, str]]:
+    known = Holdings(beside)
+    return ((row.volume_id, row.path) for row in rows if not known.holds(row.volume_id, row.path))
+
+
+def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], None], now: datetime) -> None:
+    """Make the content of `index` that of `beside`, in one transaction. What the site decided stays, and what was
+    decided about objects takes effect on the new content; `beside` knows of it by then.
+
+    `catch_up` is told the volume and path of each copy that `index` has and `beside` has not, while nobody can write,
+    so that nothing that arrived meanwhile is left out.
+
+    Raises: IndexUnavailable; nothing is changed then.
+    """
+    with index.write_alone() as connection:
+        copy_decisions(index, beside)  # what was purged and came again since has to be let in
+        last = 0
+        while rows := _next_places(connection, last):
+            for volume_id, path in _unknown(rows, beside):
+                catch_up(volume_id, path)
+            last = rows[-1].id
+        for table in reversed(CONTENT):
+            connection.execute(delete(table))
+        with beside.read() as source:
+            for table in CONTENT:
+                copy_rows(source, connection, table)
+            read = [row.id for row in source.execute(select(extra_fields.c.id))]
+        # A field that was added meanwhile has its values still to come.
+        connection.execute(
+            update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)
+        )
+        continue_numbering(connection, CONTENT)
+        enforce_all(connection, index, now)

@@ -1,0 +1,126 @@
+"""Rows of patients, studies and series while a group is entered: made, filled with what they lack, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import Table, bindparam, update
+
+from pacs_server.dicom.attributes import BY_KEYWORD
+from pacs_server.dicom.describe import folded_columns, identity_of_name
+from pacs_server.dicom.names import completed, grams_of_name
+from pacs_server.dicom.values import Value
+from pacs_server.index.recording.rollups import Row
+from pacs_server.index.recording.statements import RecordingStatements
+from pacs_server.index.statements import Statement
+from pacs_server.index.tables import patients
+
+# Where later objects of a patient contradict the first in one of these, a person should look.
+_TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
+_NAME: Final = BY_KEYWORD["PatientName"]
+
+
+class Rows:
+    """What is done to one row, on the cursor of a transaction."""
+
+    def __init__(self, do: RecordingStatements, cursor: Any) -> None:
+        self.do = do
+        self.cursor = cursor
+
+    def insert(self, statement: Statement, table: Table, values: Row) -> Row:
+        """Insert a row whose counts are nought; answers it with its id."""
+        row = {column.name: 0 if column.name.endswith("_count") else values.get(column.name) for column in table.c}
+        row["id"] = statement.on(self.cursor, row).fetchone()[0]
+        return row
+
+    def fill(self, table: Table, row: Row, arriving: Mapping[str, Value]) -> None:
+        """Fill what the row does not have yet."""
+        missing = {column: value for column, value in arriving.items() if value is not None and row.get(column) is None}
+        if missing:
+            self.change(table, row, missing)
+
+    def change(self, table: Table, row: Row, values: Mapping[str, Value]) -> None:
+        """Have columns of the row say something else."""
+        changing = update(table).where(table.c.id == bindparam("row"))
+        changing = changing.values({column: bindparam(f"now_{column}") for column in values})
+        given = {"row": row["id"]} | {f"now_{column}": value for column, value in values.items()}
+        self.do.prepared(changing).later(self.cursor, given)
+        row.update(values)
+
+
+class Patients:
+    """The patients of a group. Several may have come under one issuer and ID, each with a name of his own: none is made
+    of two persons, and each is found by his name.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._known: dict[int, Row] = {}
+
+    def shared(self, row: Row) -> Row:
+        """The one row that all studies of a patient have in this group."""
+        return self._known.setdefault(row["id"], row)
+
+    def found_or_made(self, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
+        """The patient of a new study, and the telling keywords in which another one of the same ID contradicts him."""
+        found = self._rows.do.find_patient.on(self._rows.cursor, {"identity": arriving["identity"]}).fetchone()
+        if found is None:
+            return self._made(dict(arriving)), []
+        first = self._row(found)
+        if _may_be(first, arriving):
+            return first, []
+        own = identity_of_name(str(arriving["identity"]), str(arriving["patient_name"]))
+        return self._of_name(arriving) or self._made({**arriving, "identity": own}), ["PatientName"]
+
+    def complete(self, row: Row, arriving: Mapping[str, Value]) -> list[str]:
+        """Fill what the row does not have yet, unless the name is another one. Answers the telling keywords in which
+        the two contradict.
+        """
+        differing = differing_in(row, arriving, _TELLING_OF_PATIENT)
+        if "PatientName" in differing:
+            if not _may_be(row, arriving):
+                return differing
+            differing.remove("PatientName")
+            name = completed(row["patient_name"], str(arriving["patient_name"]))
+            if name != row["patient_name"]:
+                self._rows.change(patients, row, {"patient_name": name, **folded_columns(_NAME, name)})
+                self._add_grams(row)
+        had_name = row["patient_name"] is not None
+        self._rows.fill(patients, row, arriving)
+        if not had_name:
+            self._add_grams(row)
+        return differing
+
+    def _of_name(self, arriving: Mapping[str, Value]) -> Row | None:
+        same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}
+        rows = map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall())
+        return next((row for row in rows if _may_be(row, arriving)), None)
+
+    def _made(self, values: Row) -> Row:
+        row = self._rows.insert(self._rows.do.insert_patient, patients, values)
+        self._add_grams(row)
+        return row
+
+    def _row(self, found: Iterable[Any]) -> Row:
+        return dict(zip(patients.c.keys(), found, strict=True))
+
+    def _add_grams(self, patient: Row) -> None:
+        for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
+            self._rows.do.insert_gram.later(self._rows.cursor, {"gram": gram, "patient_row": patient["id"]})
+
+
+def differing_in(row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:
+    """The telling keywords of which a row says something else."""
+    columns = ((keyword, BY_KEYWORD[keyword].column) for keyword in telling)
+    return [
+        keyword
+        for keyword, column in columns
+        if row[column] is not None and arriving.get(column) not in (None, row[column])
+    ]
+
+
+def _may_be(patient: Row, arriving: Mapping[str, Value]) -> bool:
+    """Whether two names that came under one issuer and ID are the same, as far as is told."""
+    held, told = patient["patient_name"], arriving["patient_name"]
+    return not held or not told or held == told or completed(str(held), str(told)) is not None

@@ -1,0 +1,1 @@
+"""What is owed to others: to partners, to destinations, and to those who asked for storage commitment."""

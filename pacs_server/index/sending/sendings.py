@@ -1,0 +1,352 @@
+"""What is to be sent to which destination, object by object, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    TextClause,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
+from pacs_server.dicom.predicates import Predicate
+from pacs_server.index.audit import with_patients
+from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind, JobState, entry, owing
+from pacs_server.index.queries.criteria import criterion
+from pacs_server.index.queries.finding import joined
+from pacs_server.index.site_tables import jobs, sendings
+from pacs_server.index.tables import instances, is_current, series, studies
+
+_ROWS_AT_ONCE: Final = 500  # so that recording waits only a moment for a large study to be entered
+_MAX_REASON_CHARACTERS: Final = 300
+# To the letter of the partial index, so that SQLite does not read what was sent, which is most.
+_IS_OPEN: Final = text("sendings.state <> 'sent'")
+
+
+class SendState(StrEnum):
+    """How far a sending is. A dead one was refused for good, and waits for a person."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """One object on its way to one destination. `at` is when its state was written last."""
+
+    id: int
+    destination: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    digest: str
+    route: str
+    state: SendState
+    reason: str
+    attempts: int
+    owed_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which objects are meant: current ones that fulfil every predicate, of one of these senders where any is named."""
+
+    predicates: tuple[Predicate, ...] = ()
+    study_uid: str = ""
+    series_uid: str = ""
+    senders: tuple[str, ...] = ()
+
+
+class Urgency(StrEnum):
+    """What a wish to send means for an object that has been sent, or waits, already."""
+
+    ONCE = "once"  # nothing
+    SOONER = "sooner"  # one that waits for the window of another route waits no longer
+    AGAIN = "again"  # it is sent once more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits for a destination. `waiting_since` is that of the oldest; `error` the last there was, and `is_failing`
+    says that what waits does so because of it.
+    """
+
+    destination: str
+    waiting: int
+    sent: int
+    dead: int
+    waiting_since: datetime | None
+    error: str
+    is_failing: bool
+
+
+class Sendings:
+    """May be used from any thread and by several processes."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def owe(
+        self,
+        selection: Selection,
+        destination: str,
+        now: datetime,
+        *,
+        route: str = "",
+        urgency: Urgency = Urgency.ONCE,
+        after: timedelta = timedelta(),
+    ) -> list[str]:
+        """Have the objects sent that are meant, not before `after`; answers the SOP Instance UIDs of those entered.
+
+        For a route, what came from the destination itself is left out. Raises: IndexUnavailable.
+        """
+        conditions = [] if urgency is Urgency.AGAIN else [~_entered(destination, route, urgency)]
+        if route:
+            conditions.append(instances.c.sender != destination)
+        meant = meant_objects(selection).where(*conditions).order_by(
+            studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id
+        )  # fmt: skip
+        with self._index.read() as connection:
+            found = connection.execute(meant).all()
+        fixed = {"destination": destination, "route": route, "state": SendState.WAITING.value, "reason": ""}
+        fixed |= {"owed_at": now.isoformat(), "at": now.isoformat()}
+        entering = self._entering(urgency)
+        for start in range(0, len(found), _ROWS_AT_ONCE):
+            rows = found[start : start + _ROWS_AT_ONCE]
+            parts = sorted({(row.study_uid, row.series_uid) for row in rows})
+            owed = [entry(JobKind.SEND, *part, destination, now + after) for part in parts]
+            with self._index.write() as connection:
+                connection.execute(entering, [{**row._mapping, **fixed, "attempts": 0} for row in rows])
+                connection.execute(owing(self._index), owed)
+        return [row.sop_uid for row in found]
+
+    def _entering(self, urgency: Urgency) -> Insert:
+        new = self._index.insert(sendings)
+        if urgency is Urgency.ONCE:
+            return new.on_conflict_do_nothing()
+        key = [sendings.c.destination, sendings.c.sop_uid, sendings.c.digest]
+        if urgency is Urgency.SOONER:
+            waits = sendings.c.state == SendState.WAITING
+            return new.on_conflict_do_update(index_elements=key, set_={"route": new.excluded.route}, where=waits)
+        changed = {name: new.excluded[name] for name in ("route", "state", "reason", "owed_at", "at", "attempts")}
+        return new.on_conflict_do_update(index_elements=key, set_=changed)
+
+    def count(self, selection: Selection, *, not_from: str = "", not_sent: bool = False) -> int:
+        """How many objects are meant; without those that came from `not_from`, and with `not_sent` also without those
+        that were entered for it. Raises: IndexUnavailable.
+        """
+        meant = meant_objects(selection).with_only_columns(func.count())
+        meant = meant.where(instances.c.sender != not_from) if not_from else meant
+        meant = meant.where(~_entered(not_from, "", Urgency.ONCE)) if not_sent else meant
+        with self._index.read() as connection:
+            return connection.execute(meant).scalar_one()
+
+    def is_new(self, study_uid: str, destination: str) -> bool:
+        """Whether nothing of a study was ever owed to a destination. Raises: IndexUnavailable."""
+        known = select(sendings.c.id).where(sendings.c.destination == destination, sendings.c.study_uid == study_uid)
+        with self._index.read() as connection:
+            return connection.execute(known.limit(1)).first() is None
+
+    def waiting(
+        self, destination: str, study_uid: str, series_uid: str, *, without: Collection[str] = (), limit: int
+    ) -> list[Sending]:
+        """What of a series waits for a destination, what failed least first; nothing of the routes in `without`.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = select(*sendings.c).where(
+            *_waiting(destination, series_uid),
+            sendings.c.study_uid == study_uid,
+            sendings.c.route.not_in(list(without)),
+        )
+        with self._index.read() as connection:
+            rows = connection.execute(wanted.order_by(sendings.c.attempts, sendings.c.id).limit(limit))
+            return [_sending(row) for row in rows]
+
+    def routes_of(self, destination: str, study_uid: str, series_uid: str) -> set[str]:
+        """The routes for which something of a series waits. Raises: IndexUnavailable."""
+        named = select(sendings.c.route).distinct().where(*_waiting(destination, series_uid))
+        with self._index.read() as connection:
+            return set(connection.execute(named.where(sendings.c.study_uid == study_uid)).scalars())
+
+    def note(self, results: Sequence[tuple[Sending, SendState, str]], now: datetime) -> None:
+        """Write down what became of sendings, each with the reason if it was not sent. Raises: IndexUnavailable."""
+        if not results:
+            return
+        noting = (
+            update(sendings)
+            .where(sendings.c.id == bindparam("row"))
+            .values(state=bindparam("now_state"), reason=bindparam("now_reason"), at=now.isoformat(),
+                    attempts=sendings.c.attempts + 1)
+        )  # fmt: skip
+        rows = [
+            {"row": one.id, "now_state": state.value, "now_reason": reason[:_MAX_REASON_CHARACTERS]}
+            for one, state, reason in results
+        ]
+        told: list[Event] = []
+        with self._index.write(told) as connection:
+            connection.execute(noting, rows)
+            told += with_patients(connection, _events(results, now))
+
+    def dead(self, destination: str = "", *, limit: int) -> list[Sending]:
+        """What was refused for good, latest first. Raises: IndexUnavailable."""
+        wanted = select(*sendings.c).where(*_open(SendState.DEAD, destination))
+        with self._index.read() as connection:
+            rows = connection.execute(wanted.order_by(sendings.c.at.desc(), sendings.c.id).limit(limit))
+            return [_sending(row) for row in rows]
+
+    def revive(self, destination: str, now: datetime) -> int:
+        """Have everything tried once more that a destination refused for good, or all did; answers how many.
+
+        Raises: IndexUnavailable.
+        """
+        is_dead = _open(SendState.DEAD, destination)
+        parts = select(sendings.c.study_uid, sendings.c.series_uid, sendings.c.destination).distinct().where(*is_dead)
+        with self._index.write() as connection:
+            owed = [entry(JobKind.SEND, *part, now) for part in connection.execute(parts)]
+            if not owed:
+                return 0
+            again = update(sendings).where(*is_dead).values(state=SendState.WAITING.value, reason="", attempts=0)
+            connection.execute(owing(self._index), owed)
+            return connection.execute(again).rowcount
+
+    def forget(self, *, destination: str = "", route: str = "") -> int:
+        """Forget what waits for a destination or by a route, and what it refused for good; answers how many.
+
+        Raises: IndexUnavailable.
+        """
+        named: list[ColumnElement[bool] | TextClause] = [_IS_OPEN]
+        named += [sendings.c.destination == destination] if destination else []
+        named += [sendings.c.route == route] if route else []
+        with self._index.write() as connection:
+            return connection.execute(delete(sendings).where(*named)).rowcount
+
+    def open_counts(self) -> dict[str, int]:
+        """How many wait and how many are dead. Raises: IndexUnavailable."""
+        counted = select(sendings.c.state, func.count()).where(_IS_OPEN).group_by(sendings.c.state)
+        with self._index.read() as connection:
+            found = {state: number for state, number in connection.execute(counted)}
+        return {state.value: found.get(state.value, 0) for state in (SendState.WAITING, SendState.DEAD)}
+
+    def progress(self, destination: str, sop_uids: Sequence[str]) -> dict[SendState, int]:
+        """How many of these objects are in each state. Raises: IndexUnavailable."""
+        found = dict.fromkeys(SendState, 0)
+        with self._index.read() as connection:
+            for start in range(0, len(sop_uids), _ROWS_AT_ONCE):
+                part = sop_uids[start : start + _ROWS_AT_ONCE]
+                mine = sendings.c.destination == destination, sendings.c.sop_uid.in_(part)
+                counted = select(sendings.c.state, func.count()).where(*mine).group_by(sendings.c.state)
+                for state, number in connection.execute(counted):
+                    found[SendState(state)] += number
+        return found
+
+    def backlogs(self) -> list[Backlog]:
+        """What every destination got and waits for, by title. Raises: IndexUnavailable."""
+        counted = select(sendings.c.destination, sendings.c.state, func.count(), func.min(sendings.c.owed_at))
+        counted = counted.group_by(sendings.c.destination, sendings.c.state)
+        failed = jobs.c.kind == JobKind.SEND, jobs.c.state == JobState.WAITING, jobs.c.error != ""
+        failures = select(jobs.c.target, jobs.c.error).where(*failed)
+        refusals = select(sendings.c.destination, sendings.c.reason).where(_IS_OPEN, sendings.c.reason != "")
+        with self._index.read() as connection:
+            errors = {name: why for name, why in connection.execute(refusals.order_by(sendings.c.at))}
+            failing = {name: why for name, why in connection.execute(failures.order_by(jobs.c.due_at))}
+            errors |= failing
+            found: dict[str, dict[str, tuple[int, str]]] = {}
+            for destination, state, number, since in connection.execute(counted):
+                found.setdefault(destination, {})[state] = (number, since)
+        return [
+            _backlog(name, states, errors.get(name, ""), is_failing=name in failing)
+            for name, states in sorted(found.items())
+        ]
+
+
+def _events(results: Iterable[tuple[Sending, SendState, str]], now: datetime) -> list[Event]:
+    """What the audit trail tells of objects that were forwarded, or refused for good: one event for each study."""
+    parts: dict[tuple[str, str, str, SendState], list[str]] = {}
+    for one, state, _ in results:
+        if state is not SendState.WAITING:
+            parts.setdefault((one.destination, one.study_uid, one.route, state), []).append(one.sop_uid)
+    return [
+        Event(
+            kind=EventKind.SEND,
+            at=now,
+            outcome=EventOutcome.DONE if state is SendState.SENT else EventOutcome.REFUSED,
+            who="server",
+            study_uid=study_uid,
+            count=len(uids),
+            uid_digest=digest_over(uids),
+            target=destination,
+            detail=f"route {route}" if route else "asked for with pacs send",
+        )
+        for (destination, study_uid, route, state), uids in parts.items()
+    ]
+
+
+def meant_objects(selection: Selection) -> Select[Any]:
+    """The objects of a selection, with the UIDs above them."""
+    conditions = [criterion(predicate, Level.IMAGE) for predicate in selection.predicates]
+    conditions += [studies.c.study_uid == selection.study_uid] if selection.study_uid else []
+    conditions += [series.c.series_uid == selection.series_uid] if selection.series_uid else []
+    conditions += [instances.c.sender.in_(selection.senders)] if selection.senders else []
+    named = select(studies.c.study_uid, series.c.series_uid, instances.c.sop_uid, instances.c.digest)
+    return named.select_from(joined(Level.IMAGE)).where(is_current(instances), *conditions)
+
+
+def _entered(destination: str, route: str, urgency: Urgency) -> ColumnElement[bool]:
+    """Whether an object needs no entering any more; one that is to go sooner does while it waits for another route."""
+    same = [
+        sendings.c.destination == destination,
+        sendings.c.sop_uid == instances.c.sop_uid,
+        sendings.c.digest == instances.c.digest,
+    ]
+    if urgency is Urgency.SOONER:
+        same.append(or_(sendings.c.state != SendState.WAITING.value, sendings.c.route.in_(["", route])))
+    return exists(select(sendings.c.id).where(*same).correlate(instances))
+
+
+def _waiting(destination: str, series_uid: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    return (*_open(SendState.WAITING, destination), sendings.c.series_uid == series_uid)
+
+
+def _open(state: SendState, destination: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    mine = sendings.c.destination == destination if destination else sendings.c.destination != ""
+    return (mine, sendings.c.state == state.value, _IS_OPEN)
+
+
+def _sending(row: Any) -> Sending:
+    values = dict(row._mapping)
+    values["state"] = SendState(row.state)
+    values["owed_at"], values["at"] = datetime.fromisoformat(row.owed_at), datetime.fromisoformat(row.at)
+    return Sending(**values)
+
+
+def _backlog(destination: str, states: dict[str, tuple[int, str]], error: str, *, is_failing: bool) -> Backlog:
+    waiting, since = states.get(SendState.WAITING, (0, ""))
+    return Backlog(
+        destination=destination,
+        waiting=waiting,
+        sent=states.get(SendState.SENT, (0, ""))[0],
+        dead=states.get(SendState.DEAD, (0, ""))[0],
+        waiting_since=datetime.fromisoformat(since) if since else None,
+        error=error,
+        is_failing=is_failing,
+    )

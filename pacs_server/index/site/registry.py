@@ -1,0 +1,267 @@
+"""What admins decide while the archive runs: peers, volumes, policy. Every look-up sees the latest committed state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, Integer, Text, bindparam, cast, delete, insert, select, update
+
+from pacs_server.errors import Refused, UnknownName
+from pacs_server.index.deposits import only_with
+from pacs_server.index.engine import Index
+from pacs_server.index.site.peers import Peer, as_row, of_row
+from pacs_server.index.site_tables import peers, site, volumes
+from pacs_server.index.statements import Statement
+
+_POLICY: Final = "policy"
+_REVISION: Final = "revision"
+_BACKED_UP: Final = "backup "
+_SURVIVAL: Final = "survival"
+_DRAINING: Final = "draining"
+# In front of the id of a volume that was removed; what was still on its way there is not recorded.
+REMOVED_VOLUME: Final = "removed volume "
+
+
+# So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
+MANY_DAMAGED: Final = 10
+
+
+class VolumeMode(StrEnum):
+    """What an admin lets be done with a volume."""
+
+    NORMAL = "normal"
+    READ_ONLY = "read-only"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRow:
+    """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it is used; rules that
+    make room on it go on until no more than `low_water` percent is.
+
+    `damaged_count` is how many copies were found damaged on the day `damaged_on`; once they are many it stays, until an
+    admin trusts the volume again. `path` may be s3://BUCKET/PREFIX; the last three belong to that.
+    """
+
+    id: str
+    name: str
+    path: str
+    tier: str
+    domain: str
+    mode: VolumeMode = VolumeMode.NORMAL
+    high_water: int = 100
+    low_water: int = 100
+    damaged_count: int = 0
+    damaged_on: str = ""
+    endpoint: str = ""
+    region: str = ""
+    credentials_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How many copies: wanted in the end, needed before success, and the floor when volumes fail.
+
+    Raises: Refused unless 1 <= degraded <= need <= want.
+    """
+
+    want: int = 1
+    need: int = 1
+    degraded: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.degraded <= self.need <= self.want:
+            raise Refused(
+                f"a policy of want {self.want}, need {self.need}, degraded {self.degraded} contradicts itself: "
+                "1 <= degraded <= need <= want"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """The policy of the site, and by AE title those of peers with one of their own."""
+
+    usual: Policy
+    of_peers: Mapping[str, Policy]
+
+    def of(self, aet: str) -> Policy:
+        """The policy for what this peer sends."""
+        return self.of_peers.get(aet, self.usual)
+
+    @property
+    def greatest_want(self) -> int:
+        """The most copies that any of them wants."""
+        return max(policy.want for policy in (self.usual, *self.of_peers.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draining:
+    """Since when a site takes no new associations, and who wants that."""
+
+    since: datetime
+    who: str
+
+
+class Registry:
+    """Peers, volumes and policy. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._find_peer = Statement(index, select(*peers.c).where(peers.c.aet == bindparam("title")))
+        self._find_reserved = Statement(index, select(peers.c.aet, peers.c.reserved).where(peers.c.reserved > 0))
+        self._find_revision = Statement(index, select(site.c.value).where(site.c.name == bindparam("entry")))
+
+    def peers(self) -> list[Peer]:
+        """All peers, by title. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            return [of_row(row) for row in connection.execute(select(*peers.c).order_by(peers.c.aet))]
+
+    def peer(self, aet: str) -> Peer | None:
+        """The peer of that title. Raises: IndexUnavailable."""
+        rows = self._find_peer.rows(title=str(aet))
+        return of_row(rows[0]) if rows else None
+
+    def reserved(self) -> dict[str, int]:
+        """For how many associations of which peers room is kept. Raises: IndexUnavailable."""
+        return {str(aet): int(number) for aet, number in self._find_reserved.rows()}
+
+    def save_peer(self, peer: Peer) -> None:
+        """Add a peer, or replace the one of its title. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(peers).where(peers.c.aet == str(peer.aet)))
+            connection.execute(insert(peers).values(as_row(peer)))
+
+    def remove_peer(self, aet: str, *, rehearse: bool = False) -> None:
+        """Remove a peer, or only say why that cannot be.
+
+        Raises: UnknownName when there is none of that title; Refused when it alone keeps objects; IndexUnavailable.
+        """
+        # A rehearsal changes nothing, so it is no transaction that the audit trail tells of.
+        with self._index.read() if rehearse else self._index.write() as connection:
+            if kept := only_with(connection, aet):
+                raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
+            if connection.execute(select(peers.c.aet).where(peers.c.aet == str(aet))).first() is None:
+                raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+            if not rehearse:
+                connection.execute(delete(peers).where(peers.c.aet == str(aet)))
+
+    def volumes(self) -> list[VolumeRow]:
+        """All volumes, by name. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            rows = connection.execute(select(*volumes.c).order_by(volumes.c.name)).mappings()
+            return [VolumeRow(**{**row, "mode": VolumeMode(row["mode"])}) for row in rows]
+
+    def add_volume(self, row: VolumeRow) -> None:
+        """Add a volume. Raises: Refused when its name or id is taken; IndexUnavailable."""
+        with self._index.write() as connection:
+            taken = connection.execute(
+                select(volumes.c.name, volumes.c.path).where((volumes.c.id == row.id) | (volumes.c.name == row.name))
+            ).first()
+            if taken:
+                raise Refused(f"this volume is known already, as {taken.name} at {taken.path}; nothing was changed")
+            connection.execute(insert(volumes).values(asdict(row)))
+            connection.execute(delete(site).where(site.c.name == f"{REMOVED_VOLUME}{row.id}"))
+            note_change(connection)
+
+    def change_volume(self, row: VolumeRow) -> None:
+        """Replace what is known of a volume. Raises: Refused when its new name is taken; IndexUnavailable."""
+        with self._index.write() as connection:
+            taken = select(volumes.c.id).where(volumes.c.name == row.name, volumes.c.id != row.id)
+            if connection.execute(taken).first():
+                raise Refused(f"another volume has the name {row.name}; nothing was changed")
+            connection.execute(update(volumes).where(volumes.c.id == row.id).values(asdict(row)))
+            note_change(connection)
+
+    def remove_volume(self, volume_id: str) -> None:
+        """Forget a volume. What is being written there at this moment is not recorded any more.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write_alone() as connection:
+            connection.execute(delete(volumes).where(volumes.c.id == volume_id))
+            connection.execute(insert(site).values(name=f"{REMOVED_VOLUME}{volume_id}", value=""))
+            note_change(connection)
+
+    def policies(self) -> Policies:
+        """The policy of the site, and those of peers that have one of their own. Raises: IndexUnavailable."""
+        prefixed = select(site.c.name, site.c.value).where(site.c.name.startswith(_POLICY, autoescape=True))
+        with self._index.read() as connection:
+            found = {row.name: Policy(**json.loads(row.value)) for row in connection.execute(prefixed)}
+        usual = found.pop(_POLICY, Policy())
+        return Policies(usual=usual, of_peers={name.partition(":")[2]: policy for name, policy in found.items()})
+
+    def set_policy(self, policy: Policy | None, *, aet: str = "") -> None:
+        """Set the policy of the site or of one peer; None for a peer lets it follow the site's.
+
+        Raises: IndexUnavailable.
+        """
+        name = f"{_POLICY}:{aet}" if aet else _POLICY
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == name))
+            if policy is not None:
+                connection.execute(insert(site).values(name=name, value=json.dumps(asdict(policy))))
+            note_change(connection)
+
+    def last_backups(self) -> dict[str, str]:
+        """Where this archive was backed up to, and when that last succeeded. Raises: IndexUnavailable."""
+        named = select(site.c.name, site.c.value).where(site.c.name.startswith(_BACKED_UP, autoescape=True))
+        with self._index.read() as connection:
+            return {row.name.removeprefix(_BACKED_UP): row.value for row in connection.execute(named)}
+
+    def note_backup(self, path: str, taken_at: datetime) -> None:
+        """A backup of that moment is complete at a path. Raises: IndexUnavailable."""
+        name = f"{_BACKED_UP}{path}"
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == name))
+            connection.execute(insert(site).values(name=name, value=taken_at.isoformat(timespec="seconds")))
+
+    def survival(self) -> dict[str, Any] | None:
+        """What was noted last by `note_survival`. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            noted = connection.execute(select(site.c.value).where(site.c.name == _SURVIVAL)).scalar()
+        return dict(json.loads(noted)) if noted else None
+
+    def note_survival(self, facts: Mapping[str, object]) -> None:
+        """Note how many losses the site survives, so that it is told without counting. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _SURVIVAL))
+            connection.execute(insert(site).values(name=_SURVIVAL, value=json.dumps(dict(facts))))
+
+    def draining(self) -> Draining | None:
+        """That the site takes no new associations, if it is so. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            told = connection.execute(select(site.c.value).where(site.c.name == _DRAINING)).scalar()
+        facts = json.loads(told) if told else {}
+        return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
+
+    def set_draining(self, draining: Draining | None) -> None:
+        """Take no new associations, or do so again, also after a restart. Since when it is so stays when it is so
+        already. Raises: IndexUnavailable.
+        """
+        entry = site.c.name == _DRAINING
+        with self._index.write() as connection:
+            is_draining = connection.execute(select(site.c.value).where(entry)).first() is not None
+            if is_draining == (draining is not None):
+                return
+            connection.execute(delete(site).where(entry))
+            if draining is not None:
+                told = {"since": draining.since.isoformat(), "who": draining.who}
+                connection.execute(insert(site).values(name=_DRAINING, value=json.dumps(told)))
+            note_change(connection)
+
+    def revision(self) -> int:
+        """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""
+        rows = self._find_revision.rows(entry=_REVISION)
+        return int(rows[0][0]) if rows else 0
+
+
+def note_change(connection: Connection) -> None:
+    """Let running servers see that volumes, policy or fields are others now."""
+    next_one = cast(cast(site.c.value, Integer) + 1, Text)  # by the database: two nodes may count at the same time
+    if not connection.execute(update(site).where(site.c.name == _REVISION).values(value=next_one)).rowcount:
+        connection.execute(insert(site).values(name=_REVISION, value="1"))

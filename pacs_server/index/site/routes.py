@@ -1,0 +1,90 @@
+"""Routes: what is forwarded to whom by itself, and when. Admins change them while the archive runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import delete, insert, select
+
+from pacs_server.errors import UnknownName
+from pacs_server.index.engine import Index
+from pacs_server.index.site.registry import note_change
+from pacs_server.index.site.windows import Window
+from pacs_server.index.site_tables import site
+
+_PREFIX: Final = "route:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What is forwarded to whom, and when.
+
+    An object fits when its sender is one of `senders`, or there are none named, and it has every value of `keys`, which
+    match as in a query. It goes to each AE title of `to`, once nothing of its study has arrived for `quiet_minutes`,
+    within `window`, which is empty for always. With a new study go the `priors` most recent earlier ones of the
+    patient: of those that share a value of each attribute of `priors_like` with it.
+    """
+
+    name: str
+    to: tuple[str, ...]
+    senders: tuple[str, ...] = ()
+    keys: Mapping[str, str]
+    quiet_minutes: int = 0
+    window: str = ""
+    priors: int = 0
+    priors_like: tuple[str, ...] = ()
+    is_paused: bool = False
+
+    def may_take_from(self, aet: str) -> bool:
+        """Whether objects of this sender may fit. What came from its only destination is never sent back there."""
+        return (not self.senders or aet in self.senders) and any(destination != aet for destination in self.to)
+
+    def opens_at(self, now: datetime) -> datetime | None:
+        """When it may send next: `now`, later, or None while it is paused."""
+        if self.is_paused:
+            return None
+        return Window.of(self.window).opens_at(now) if self.window else now
+
+
+class Routes:
+    """The routes of the site. May be used from any thread."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def all(self) -> dict[str, Route]:
+        """Every route, by name. Raises: IndexUnavailable."""
+        found = select(site.c.value).where(site.c.name.startswith(_PREFIX, autoescape=True)).order_by(site.c.name)
+        with self._index.read() as connection:
+            routes = [_route(text) for text in connection.execute(found).scalars()]
+        return {route.name: route for route in routes}
+
+    def one(self, name: str) -> Route:
+        """A route by its name. Raises: UnknownName; IndexUnavailable."""
+        route = self.all().get(name)
+        if route is None:
+            raise UnknownName(f"there is no route {name}; pacs route list shows those there are")
+        return route
+
+    def save(self, route: Route) -> None:
+        """Add a route, or replace the one of its name. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _PREFIX + route.name))
+            connection.execute(insert(site).values(name=_PREFIX + route.name, value=json.dumps(asdict(route))))
+            note_change(connection)
+
+    def remove(self, name: str) -> None:
+        """Forget a route. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            connection.execute(delete(site).where(site.c.name == _PREFIX + name))
+            note_change(connection)
+
+
+def _route(text: str) -> Route:
+    told: dict[str, Any] = json.loads(text)
+    told |= {name: tuple(told[name]) for name in ("to", "senders", "priors_like")}
+    return Route(**told)

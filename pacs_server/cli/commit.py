@@ -75,7 +75,8 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
     """
     with invocation.node() as node:
         found = node.commitments.listed(limit=limit)
-    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=("state",))
+    if not print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=("state",)):
+        talk("nobody has asked for storage commitment, and we asked nobody")
     return ExitCode.DONE
 
 

@@ -53,7 +53,8 @@ def list_(invocation: Invocation, limit: int) -> ExitCode:
     with invocation.node() as node:
         found = node.jobs.listed(limit=limit)
         paused = node.jobs.paused_kinds()
-    print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=_SAID)
+    if not print_rows(map(_row, found), _HEADINGS, as_json=invocation.as_json, said=_SAID):
+        talk("no job waits")
     if paused:
         talk(f"nothing is begun of: {', '.join(sorted(paused))}; pacs jobs resume --kind lets it go on")
     return ExitCode.DONE

@@ -131,7 +131,8 @@ def list_(invocation: Invocation) -> ExitCode:
             }
             for row in Trash(node.index).summary()
         ]
-    print_rows(rows, _TRASH_HEADINGS, as_json=invocation.as_json, long=("patient_id",))
+    if not print_rows(rows, _TRASH_HEADINGS, as_json=invocation.as_json, long=("patient_id",)):
+        talk("nothing is in the trash")
     return ExitCode.DONE
 
 
@@ -192,7 +193,8 @@ def list_holds(invocation: Invocation) -> ExitCode:
             {"uid": one.study_uid, "at": one.at, "who": one.who, "reason": one.reason}
             for one in node.instances.operations.holds()
         ]
-    print_rows(rows, _HOLD_HEADINGS, as_json=invocation.as_json)
+    if not print_rows(rows, _HOLD_HEADINGS, as_json=invocation.as_json):
+        talk("no study is on hold")
     return ExitCode.DONE
 
 

@@ -70,7 +70,8 @@ def list_(invocation: Invocation) -> ExitCode:
 
     with invocation.node() as node:
         rows = conflicts_view(node.index)
-    print_rows(rows, _HEADINGS, as_json=invocation.as_json, long=("patient_id",))
+    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json, long=("patient_id",)):
+        talk("nothing contradicts itself")
     return ExitCode.DONE
 
 

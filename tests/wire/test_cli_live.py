@@ -1,5 +1,6 @@
 """The command line against an archive that runs."""
 
+import json
 import os
 import shutil
 import signal
@@ -219,3 +220,14 @@ def test_a_peer_is_tested_leg_by_leg(
     told = archive.pacs("ae", "test", "GONE", expect=13).stdout
     assert "失敗  接続が拒否されました: アドレスが 127.0.0.1:1 で正しいこと" in told
     assert archive.report("ae", "test", "TESTED")[1] == {"leg": "association", "result": "ok", "remedy": ""}
+
+
+def test_a_list_of_nothing_says_so(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "new")
+    for words in (
+        "ae list", "ae seen", "jobs list", "trash list", "hold list", "conflicts list", "commit list",
+        "index fields list", "partner list", "route list", "user list", "alert list",
+    ):  # fmt: skip
+        told = archive.pacs(*words.split())
+        assert (told.stdout, bool(told.stderr.strip())) == ("", True), words
+        assert json.loads(archive.pacs(*words.split(), "--json").stdout) == [], words

@@ -72,6 +72,13 @@ MESSAGES: Final[dict[str, str]] = {
     "to send to it, give it an address: pacs ae set {} --host H --port P":
         "そこへ送るには、アドレスを登録してください: pacs ae set {0} --host H --port P",
     "nobody was turned away": "拒否した相手はありません",
+    "no job waits": "待っている作業はありません",
+    "nothing is in the trash": "ごみ箱は空です",
+    "no study is on hold": "保留にした検査はありません",
+    "nothing contradicts itself": "食い違いはありません",
+    "nobody has asked for storage commitment, and we asked nobody":
+        "ストレージコミットメントの依頼は、受けたものも送ったものもありません",
+    "no field was added; add one with: pacs index fields add": "追加した項目はありません。追加: pacs index fields add",
     "no {} was turned away; pacs ae seen lists who was": "{0} を拒否した記録はありません。pacs ae seen で確認できます",
     "{} called from {}: say which is the device, with --from": "{0} は {1} から接続してきました。どれがその装置かを --from で指定してください",
     "{} listens on {}": "{0} は {1} で待ち受けています",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR
@@ -46,6 +47,7 @@ _FORMS: Final = {
 }
 MODALITIES_IN_STUDY: Final = BY_KEYWORD["ModalitiesInStudy"]
 _TIMEZONE_OFFSET: Final = 0x00080201
+_MOST_REMEMBERED_BYTES: Final = 4096
 
 
 class Model(Enum):
@@ -115,10 +117,17 @@ def parse_query(
     manner: Manner = Manner(),
     vocabulary: Vocabulary = STANDARD,
 ) -> Query:
-    """Read a C-FIND identifier.
+    """Read a C-FIND identifier. One that was read lately is not read again.
 
     Raises: BadQuery when it is damaged, or its level is missing or not one of the model.
     """
+    parse = _parse_once if len(identifier) <= _MOST_REMEMBERED_BYTES else _parse
+    return parse(identifier, transfer_syntax, model, assumed_charset, manner, vocabulary)
+
+
+def _parse(
+    identifier: bytes, transfer_syntax: str, model: Model, assumed_charset: str, manner: Manner, vocabulary: Vocabulary
+) -> Query:
     keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset, vocabulary=vocabulary)
     level = read_level(keys, model)
     if level is None:
@@ -158,6 +167,11 @@ def parse_query(
         has_unsupported_keys=unsupported,
         asked=_asked(level, keys),
     )
+
+
+# A viewer asks the same again whenever it shows its list anew. Reading 16 keys took 60 of the 110 us after which a
+# question that finds nothing is answered.
+_parse_once: Final = lru_cache(maxsize=64)(_parse)
 
 
 def _asked(level: Level, keys: Identifier) -> str:

@@ -151,6 +151,15 @@ def test_a_time_zone_that_is_not_known_is_left_out_of_the_answers(offset: str, i
     assert made.has_unsupported_keys is is_unsupported
 
 
+def test_the_same_bytes_are_read_once_for_each_meaning_that_they_may_have() -> None:
+    raw = encoded(asked(PatientName="NAME"), IMPLICIT_LE).replace(b"NAME", "Иван".encode("iso8859_5"))
+    first = parse_query(raw, IMPLICIT_LE, Model.STUDY_ROOT, assumed_charset="ISO_IR 144")
+    assert parse_query(raw, IMPLICIT_LE, Model.STUDY_ROOT, assumed_charset="ISO_IR 144") is first
+    assert parse_query(raw, IMPLICIT_LE, Model.STUDY_ROOT, assumed_charset="ISO_IR 100") != first
+    with pytest.raises(BadQuery):
+        parse_query(raw, EXPLICIT_LE, Model.STUDY_ROOT, assumed_charset="ISO_IR 144")
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_group_lengths_are_no_keys(syntax: str) -> None:
     plain, encoding = asked(StudyInstanceUID="1.2"), encoding_of(syntax)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pacs_server import log
 from pacs_server.errors import ConfigError
@@ -34,7 +34,7 @@ from pacs_server.service.processes.resources import keep_freed_memory, open_more
 from pacs_server.service.processes.service_manager import ServiceManager
 from pacs_server.service.processes.watching import watch
 from pacs_server.service.processes.worker import Doors, serve_associations
-from pacs_server.service.telling import forget_workers, server_teller
+from pacs_server.service.telling import Teller, forget_workers, server_teller
 from pacs_server.service.volume_rows import lenders
 from pacs_server.settings import ClientCertificates, Settings
 
@@ -65,40 +65,17 @@ def serve(
             for owner, volume in lenders(Registry(index).volumes(), settings).items():
                 lent.enter_context(lent_lock(owner, volume))
         manager = ServiceManager()
-        doors = _doors(settings, manager)
-        partner_port = _listen_for_partners(settings)
-        http = _listen_for_monitoring(settings)
-        seats = Seats(settings.network, processes=settings.workers_here, listeners=len(doors.open()))
-        board = Board(settings.workers_here + 2)
-        works: list[tuple[str, Work]] = [
-            (f"worker {number}", partial(serve_associations, settings, doors, seats, board, number))
-            for number in range(settings.workers_here)
-        ]
-        works += [
-            ("housekeeping", partial(keep_house, settings, partner_port, announce, board.totals)),
-            ("watching", partial(watch, settings, doors, http, board)),
-        ]
+        ports = _open_ports(settings, manager)
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)
-        ports = [*doors.open(), *([http] if http else [])]
-        crew = Crew(Reloading(load, settings).reload, ports, seats, board, works)
+        crew = _crew(settings, Reloading(load, settings), ports, announce)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             crew.begin()
-            addresses = _addresses(settings, doors)
-            log.info("listening", **addresses, processes=settings.workers_here)
-            teller.tell(
-                addresses
-                | {
-                    "pid": os.getpid(),
-                    "partner_port": partner_port.getsockname()[1] if partner_port else None,
-                    "http_port": http.getsockname()[1] if http else None,
-                    "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
+            _tell_begun(settings, ports, teller)
             manager.tell("READY=1")
-            begun(settings, doors.plain_address, doors.secured_address)
-            for address, how in ((doors.plain_address, ""), (doors.secured_address, " for TLS")):
+            begun(settings, ports.doors.plain_address, ports.doors.secured_address)
+            for address, how in ((ports.doors.plain_address, ""), (ports.doors.secured_address, " for TLS")):
                 if address[1] is not None:
                     announce(f"{settings.aet} listens{how} on {address[0]}:{address[1]}")
             crew.watch(manager)
@@ -112,9 +89,54 @@ def serve(
         log.info("stopped", drained=drained)
 
 
-def _addresses(settings: Settings, doors: Doors) -> dict[str, object]:
-    (host, port), (tls_host, tls_port) = doors.plain_address, doors.secured_address
-    return {"aet": settings.aet, "host": host, "port": port, "tls_host": tls_host, "tls_port": tls_port}
+class _Ports(NamedTuple):
+    """The sockets of a server. They stay open while the processes that accept from them are replaced."""
+
+    doors: Doors
+    partners: socket.socket | None
+    monitoring: socket.socket | None
+
+
+def _open_ports(settings: Settings, manager: ServiceManager) -> _Ports:
+    """Raises: ConfigError."""
+    return _Ports(_doors(settings, manager), _listen_for_partners(settings), _listen_for_monitoring(settings))
+
+
+def _crew(settings: Settings, reloading: Reloading, ports: _Ports, announce: Callable[[str], None]) -> Crew:
+    """The processes, none of them begun."""
+    doors = ports.doors
+    seats = Seats(settings.network, processes=settings.workers_here, listeners=len(doors.open()))
+    board = Board(settings.workers_here + 2)
+    works: list[tuple[str, Work]] = [
+        (f"worker {number}", partial(serve_associations, settings, doors, seats, board, number))
+        for number in range(settings.workers_here)
+    ]
+    works += [
+        ("housekeeping", partial(keep_house, settings, ports.partners, announce, board.totals)),
+        ("watching", partial(watch, settings, doors, ports.monitoring, board)),
+    ]
+    closed_at_end = [*doors.open(), *([ports.monitoring] if ports.monitoring else [])]
+    return Crew(reloading.reload, closed_at_end, seats, board, works)
+
+
+def _tell_begun(settings: Settings, ports: _Ports, teller: Teller) -> None:
+    """Tell the log and `pacs status` that associations are accepted, and where."""
+    (host, port), (tls_host, tls_port) = ports.doors.plain_address, ports.doors.secured_address
+    addresses = {"aet": settings.aet, "host": host, "port": port, "tls_host": tls_host, "tls_port": tls_port}
+    log.info("listening", **addresses, processes=settings.workers_here)
+    teller.tell(
+        addresses
+        | {
+            "pid": os.getpid(),
+            "partner_port": _port(ports.partners),
+            "http_port": _port(ports.monitoring),
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def _port(listening: socket.socket | None) -> int | None:
+    return int(listening.getsockname()[1]) if listening else None
 
 
 def _doors(settings: Settings, manager: ServiceManager) -> Doors:

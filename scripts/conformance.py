@@ -15,8 +15,8 @@ from pynetdicom.presentation import AllStoragePresentationContexts
 from pacs_server.dicom.attributes import ATTRIBUTES, SEQUENCES, Level
 from pacs_server.dicom.coded_sets import SETS, WHOLE
 from pacs_server.dicom.elements import EXPLICIT_LE, NATIVE_SYNTAXES
+from pacs_server.dicom.pixels.transcoding import DECODABLE, ENCODABLE
 from pacs_server.dicom.reencode import can_reencode
-from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
 from pacs_server.dimse.services import SERVICES
 from pacs_server.dimse.status import Status
 from pacs_server.index.site.peers import Right

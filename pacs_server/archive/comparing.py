@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
-from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Fate
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import PeerRejected
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Deliverable, Search

@@ -19,9 +19,9 @@ from pacs_server.dicom.elements import (
     NATIVE_SYNTAXES,
     Buffer,
 )
+from pacs_server.dicom.pixels.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, holds_object
-from pacs_server.dicom.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodable, VolumeUnavailable
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association, Context

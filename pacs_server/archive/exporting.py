@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pacs_server.dicom.attributes import UNIQUE_KEY, Level
-from pacs_server.dicom.matching import Query
 from pacs_server.dicom.part10 import file_meta
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.matching import Query
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object, is_intact
 from pacs_server.errors import CopyUnreadable, Refused
 from pacs_server.index.queries.search import Deliverable, Search

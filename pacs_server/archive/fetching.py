@@ -10,8 +10,8 @@ from itertools import groupby, islice
 from typing import Final, TypeAlias
 
 from pacs_server.archive.retrieving import Arrivals, Fetched, Get, Move, Stopped, Take
-from pacs_server.dicom.asking import MAX_UIDS
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.queries.asking import MAX_UIDS
 from pacs_server.errors import PeerAborted
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, context_of, offers

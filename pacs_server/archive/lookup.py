@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.matching import Query
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.answer import encoder_of
+from pacs_server.dicom.queries.matching import Query
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.index.queries.search import Deliverable, Search
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-from pacs_server.dicom.asking import failed_uids, identifier
 from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.queries.asking import failed_uids, identifier
 from pacs_server.errors import (
     NotAsGiven,
     ObjectMismatch,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.index.sending.sendings import Selection, Sendings, Urgency
 from pacs_server.index.sending.studies import Studies

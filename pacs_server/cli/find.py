@@ -81,7 +81,7 @@ def find(invocation: Invocation, level: str, keys: tuple[str, ...], limit: int |
     has them whole.
     """
     from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-    from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
+    from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
 
     given = key_values(keys)
     chosen = Level[LEVELS[level]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.output import printable
-from pacs_server.dicom.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
+from pacs_server.dicom.pixels.transcoding import ENCODABLE, ENCODABLE_BY_NAME, UNCOMPRESSED
 from pacs_server.errors import ConfigError, Refused
 from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.net.tls import normal_fingerprint

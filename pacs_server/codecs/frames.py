@@ -23,8 +23,8 @@ from imagecodecs import (
     packbits_encode,
 )
 
-from pacs_server.dicom.codestream import unmarked
-from pacs_server.dicom.recoding import Codec, Recoding
+from pacs_server.dicom.pixels.codestream import unmarked
+from pacs_server.dicom.pixels.recoding import Codec, Recoding
 
 Pixels = numpy.ndarray[Any, numpy.dtype[Any]]
 

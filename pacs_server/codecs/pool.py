@@ -16,7 +16,7 @@ from typing import Final
 
 from pacs_server.codecs.protocol import ANSWER, Outcome, encode_request
 from pacs_server.dicom.elements import Buffer
-from pacs_server.dicom.recoding import Recoding
+from pacs_server.dicom.pixels.recoding import Recoding
 from pacs_server.errors import DecoderUnavailable, Unconvertible, Undecodable
 from pacs_server.settings import TranscodingLimits
 

@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Final
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.dicom.recoding import Codec, Recoding
+from pacs_server.dicom.pixels.recoding import Codec, Recoding
 
 REQUEST: Final = Struct("<LQ")  # bytes of the description, bytes of the frame
 ANSWER: Final = Struct("<BQ")  # an outcome, bytes that follow

@@ -12,7 +12,7 @@ from pacs_server import log
 from pacs_server.codecs.cache import Cache, NoRoom
 from pacs_server.codecs.pool import Meanwhile, Pool
 from pacs_server.dicom.elements import Buffer
-from pacs_server.dicom.transcoding import transcode
+from pacs_server.dicom.pixels.transcoding import transcode
 from pacs_server.settings import TranscodingLimits
 
 _CACHE: Final = Path("cache", "transcoded")

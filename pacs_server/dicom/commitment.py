@@ -13,9 +13,9 @@ from typing import Final
 import blake3
 
 from pacs_server.dicom.elements import ITEM, Encoding, encoding_of
-from pacs_server.dicom.identifier import top_level
 from pacs_server.dicom.identity import Uid, uid_text
 from pacs_server.dicom.items import read_items
+from pacs_server.dicom.queries.identifier import top_level
 from pacs_server.errors import BadQuery, InvalidUid, MissingAttribute, Undecodable
 
 # The one instance that every request and report is about. Source: PS3.4 section J.3.5.

@@ -14,7 +14,7 @@ from typing import Final
 from pacs_server import log, metrics
 from pacs_server.archive.lookup import answers
 from pacs_server.dicom.audit import EventKind, EventOutcome
-from pacs_server.dicom.matching import Manner, Model, parse_query
+from pacs_server.dicom.queries.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, status_for
 from pacs_server.errors import BadQuery, IndexUnavailable, PeerAborted, PeerTimedOut, ProtocolViolation

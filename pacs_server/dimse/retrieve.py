@@ -14,8 +14,8 @@ from pacs_server import log, metrics
 from pacs_server.archive.calling import way_to
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.dicom.matching import Model
-from pacs_server.dicom.retrieval import named_in, parse_retrieve
+from pacs_server.dicom.queries.matching import Model
+from pacs_server.dicom.queries.retrieval import named_in, parse_retrieve
 from pacs_server.dimse.progress import Counts, Progress, RequesterGone, failed_list
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, status_for

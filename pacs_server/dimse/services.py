@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pacs_server.dicom.matching import Model
+from pacs_server.dicom.queries.matching import Model
 from pacs_server.index.site.peers import Right
 
 VERIFICATION: Final = "1.2.840.10008.1.1"

@@ -18,8 +18,8 @@ from pacs_server.archive.ingest import Origin
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.dicom.matching import query_from_keywords
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index

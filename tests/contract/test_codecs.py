@@ -21,7 +21,7 @@ from support.samples import write
 from support.server import lives, wait_for
 
 from pacs_server.codecs.pool import Pool
-from pacs_server.dicom.recoding import Codec, Recoding
+from pacs_server.dicom.pixels.recoding import Codec, Recoding
 from pacs_server.errors import DecoderUnavailable, Undecodable
 
 SMALL = Recoding(

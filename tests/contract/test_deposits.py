@@ -23,8 +23,8 @@ from pacs_server.archive.tiering import Room, plan
 from pacs_server.cluster.survive import lose
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.commitment import Reason, Reference
-from pacs_server.dicom.matching import query_from_keywords
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.engine import Index

@@ -15,7 +15,7 @@ from pacs_server.dicom.describe import FieldValue, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary, new_field
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.engine import Index

@@ -18,7 +18,7 @@ from pacs_server.dicom.attributes import ATTRIBUTES, Level
 from pacs_server.dicom.describe import Flag, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
+from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import IndexUnavailable
 from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index

@@ -12,8 +12,8 @@ from support.raw_objects import element
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.charset import decode
-from pacs_server.dicom.matching import Manner, Model, parse_query, query_from_keywords
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.matching import Manner, Model, parse_query, query_from_keywords
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.schema import upgrade

@@ -9,7 +9,7 @@ from support.site import Site
 
 from pacs_server.archive.deliver import ReadAhead
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.search import Deliverable, Search
 

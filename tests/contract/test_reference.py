@@ -20,7 +20,7 @@ from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
-from pacs_server.dicom.matching import Manner, Model, parse_query
+from pacs_server.dicom.queries.matching import Manner, Model, parse_query
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival
 from pacs_server.index.queries.search import Search

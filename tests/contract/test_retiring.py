@@ -19,8 +19,8 @@ from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.identity import ObjectHasher
-from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind

@@ -15,7 +15,7 @@ from pacs_server.archive import retire
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, move, plan
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind

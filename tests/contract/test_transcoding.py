@@ -37,8 +37,8 @@ from support.samples import bundled, data_set_of, is_storable, write
 
 from pacs_server.codecs.pool import Pool
 from pacs_server.codecs.transcoder import Transcoder
-from pacs_server.dicom.codestream import read_jpeg
-from pacs_server.dicom.transcoding import DECODABLE, ENCODABLE
+from pacs_server.dicom.pixels.codestream import read_jpeg
+from pacs_server.dicom.pixels.transcoding import DECODABLE, ENCODABLE
 from pacs_server.errors import Unconvertible, Undecodable
 from pacs_server.settings import TranscodingLimits
 

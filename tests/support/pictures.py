@@ -21,7 +21,7 @@ from support.samples import SECONDARY_CAPTURE, part10, tiny, write
 
 from pacs_server.codecs.pool import Pool
 from pacs_server.dicom.part10 import read_file_meta
-from pacs_server.dicom.transcoding import transcode
+from pacs_server.dicom.pixels.transcoding import transcode
 from pacs_server.settings import TranscodingLimits
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pacs_server.dicom.reply import TextColumn, encode_columns
+from pacs_server.dicom.queries.reply import TextColumn, encode_columns
 
 
 def reply(texts: Sequence[str], vrs: Sequence[str], terms: Sequence[str]) -> tuple[str, list[bytes]]:

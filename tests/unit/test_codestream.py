@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydicom.encaps import get_frame
 from support.samples import bundled, is_storable
 
-from pacs_server.dicom.codestream import Codestream, read_jpeg, read_jpeg_2000
+from pacs_server.dicom.pixels.codestream import Codestream, read_jpeg, read_jpeg_2000
 from pacs_server.errors import Undecodable
 
 JPEG, JPEG_2000 = "1.2.840.10008.1.2.4.", ("90", "91")

@@ -8,8 +8,8 @@ from pacs_server.dicom.attributes import BY_TAG, Level
 from pacs_server.dicom.describe import Description, Flag, describe
 from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.matching import Model
-from pacs_server.dicom.retrieval import parse_retrieve
+from pacs_server.dicom.queries.matching import Model
+from pacs_server.dicom.queries.retrieval import parse_retrieve
 from pacs_server.errors import InvalidUid, ObjectMismatch
 
 

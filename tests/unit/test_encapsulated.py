@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pacs_server.dicom.encapsulated import read_frames, write_frames
 from pacs_server.dicom.forward import Forward
+from pacs_server.dicom.pixels.encapsulated import read_frames, write_frames
 from pacs_server.errors import Undecodable
 
 SOI, J2K = b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51"

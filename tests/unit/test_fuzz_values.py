@@ -24,14 +24,14 @@ from pacs_server.dicom.coded_sets import SETS, WHOLE
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.head_walk import HeadLimits
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identifier import read_identifier
 from pacs_server.dicom.identity import is_uid
-from pacs_server.dicom.matching import Manner, Model, parse_query
 from pacs_server.dicom.names import NamePattern, search_text
 from pacs_server.dicom.part10 import read_file_meta
-from pacs_server.dicom.predicates import predicate_of
+from pacs_server.dicom.queries.identifier import read_identifier
+from pacs_server.dicom.queries.matching import Manner, Model, parse_query
+from pacs_server.dicom.queries.predicates import predicate_of
+from pacs_server.dicom.queries.retrieval import named_in, parse_retrieve
 from pacs_server.dicom.reencode import canonical
-from pacs_server.dicom.retrieval import named_in, parse_retrieve
 from pacs_server.dicom.wildcards import one_of_list
 from pacs_server.errors import BadObject, BadQuery, ProtocolViolation
 from pacs_server.net.message import Command, decode_command

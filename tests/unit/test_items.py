@@ -19,7 +19,7 @@ from pacs_server.dicom.elements import (
 from pacs_server.dicom.forward import Forward, skip_value
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.items import pack, read_items, unpack
-from pacs_server.dicom.matching import Model, parse_query, query_from_keywords
+from pacs_server.dicom.queries.matching import Model, parse_query, query_from_keywords
 from pacs_server.errors import Undecodable
 
 CODES = (("P5-09051", "SRT", "胸部CT"), ("JJ1017-1", "JJ1017", ""))

@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from support.samples import encoded
 
-from pacs_server.dicom.answer import encoder_of
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, ITEM, encoding_of
-from pacs_server.dicom.matching import Model, Query, parse_query, query_from_keywords
-from pacs_server.dicom.predicates import Between, HasItem, Like, NameLike, Nothing, NumberIn, OneOf, predicate_of
-from pacs_server.dicom.retrieval import Named, named_in, parse_retrieve
+from pacs_server.dicom.queries.answer import encoder_of
+from pacs_server.dicom.queries.matching import Model, Query, parse_query, query_from_keywords
+from pacs_server.dicom.queries.predicates import (
+    Between,
+    HasItem,
+    Like,
+    NameLike,
+    Nothing,
+    NumberIn,
+    OneOf,
+    predicate_of,
+)
+from pacs_server.dicom.queries.retrieval import Named, named_in, parse_retrieve
 from pacs_server.errors import BadQuery
 
 SYNTAXES = (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from support.samples import encoded
 
-from pacs_server.dicom.answer import AnswerEncoder, encoder_of
 from pacs_server.dicom.attributes import ItemSequence
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.items import pack
-from pacs_server.dicom.matching import Model, parse_query
+from pacs_server.dicom.queries.answer import AnswerEncoder, encoder_of
+from pacs_server.dicom.queries.matching import Model, parse_query
 from pacs_server.net.sending import Outbox
 from pacs_server.net.wire import data_pdus
 

@@ -10,7 +10,7 @@ from support.small_archive import USUAL, Archive, accept_all, serving
 
 from pacs_server.archive.fetching import fetch
 from pacs_server.archive.retrieving import Arrivals, Fetched
-from pacs_server.dicom.identifier import read_identifier
+from pacs_server.dicom.queries.identifier import read_identifier
 from pacs_server.dimse.progress import failed_list
 from pacs_server.errors import PeerAborted, PeerRejected, PeerTimedOut
 from pacs_server.index.queries.search import Deliverable

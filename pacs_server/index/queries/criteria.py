@@ -26,7 +26,7 @@ from sqlalchemy.types import NullType
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, Level
 from pacs_server.dicom.names import NamePattern
-from pacs_server.dicom.predicates import (
+from pacs_server.dicom.queries.predicates import (
     Between,
     BetweenMoments,
     HasItem,

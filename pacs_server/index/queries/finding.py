@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.sql import Join
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-from pacs_server.dicom.predicates import Between, BetweenMoments, NameLike, Nothing, OneOf, Predicate
+from pacs_server.dicom.queries.predicates import Between, BetweenMoments, NameLike, Nothing, OneOf, Predicate
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.answers import answer_column
 from pacs_server.index.queries.criteria import criterion

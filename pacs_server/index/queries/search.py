@@ -11,9 +11,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, and_, func, select
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-from pacs_server.dicom.matching import Query
-from pacs_server.dicom.retrieval import RetrieveRequest
-from pacs_server.dicom.transcoding import common_syntax
+from pacs_server.dicom.pixels.transcoding import common_syntax
+from pacs_server.dicom.queries.matching import Query
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
 from pacs_server.index.objects import CopyRow

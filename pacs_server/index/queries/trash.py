@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select, text, tuple_
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content
-from pacs_server.dicom.predicates import Predicate
+from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.criteria import criterion

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
-from pacs_server.dicom.predicates import Predicate
+from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing

@@ -18,7 +18,7 @@ from pacs_server.archive.retire import Decider
 from pacs_server.cluster.pair import content_of, differing, missing, to_agree_on
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import (
     ConfigError,
     PacsError,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pacs_server.archive.retrieving import Arrivals
 from pacs_server.cluster.roster import lives
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.site.peers import Right

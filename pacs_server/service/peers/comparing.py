@@ -11,11 +11,11 @@ from pacs_server.archive.comparing import Compared, Comparison, Difference, Diff
 from pacs_server.archive.fetching import fetch
 from pacs_server.archive.ingest import Declared, Origin, ingest
 from pacs_server.archive.retrieving import Fetched
-from pacs_server.dicom.asking import answered, identifier
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import Uid
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.queries.asking import answered, identifier
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import BadQuery, PeerAborted, PeerTimedOut, ProtocolViolation
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.search import Deliverable

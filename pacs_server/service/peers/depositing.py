@@ -20,7 +20,7 @@ from pacs_server.dicom.deposits import Deposit, Stub, portions, stub_values
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, OperationKind
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object
 from pacs_server.errors import (
     CopyUnreadable,

@@ -17,9 +17,9 @@ from typing import Final
 from pacs_server.archive.calling import way_to
 from pacs_server.archive.deliver import NotAcceptable, contexts_for, usable_contexts
 from pacs_server.cluster.certificates import end_of
-from pacs_server.dicom.asking import identifier
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.queries.asking import identifier
 from pacs_server.dicom.reencode import can_reencode
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID, new_uid
 from pacs_server.errors import PacsError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation

@@ -13,7 +13,7 @@ from pacs_server.archive.retrieving import Fetched
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Fate
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import (
     NotAsGiven,
     PeerAborted,

@@ -15,7 +15,7 @@ from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.routing import apply_route
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.retrieval import RetrieveRequest
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import (
     PacsError,
     PeerAborted,

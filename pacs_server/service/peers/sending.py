@@ -10,7 +10,7 @@ from typing import Final
 
 from pacs_server.archive.routing import Explained, explain_route, selection
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
-from pacs_server.dicom.matching import query_from_keywords
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.sending.sendings import Selection, SendState, Urgency

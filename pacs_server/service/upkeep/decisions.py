@@ -10,9 +10,9 @@ from pacs_server.archive import retire
 from pacs_server.archive.operations import learn
 from pacs_server.archive.retire import Decider, kept_because
 from pacs_server.dicom.attributes import Level
-from pacs_server.dicom.matching import query_from_keywords
 from pacs_server.dicom.operations import Content, Operation, OperationKind
-from pacs_server.dicom.predicates import Predicate
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.operations import Hold
 from pacs_server.index.queries.trash import Held, Trash

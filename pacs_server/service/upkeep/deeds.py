@@ -17,7 +17,7 @@ from pacs_server.archive.lookup import moved_copies
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
-from pacs_server.dicom.matching import column_from_keyword, query_from_keywords
+from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.index.copies import KeptObject
 from pacs_server.service.assemble import Node

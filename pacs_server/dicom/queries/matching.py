@@ -26,8 +26,8 @@ from pacs_server.dicom.attributes import (
     Level,
     Matching,
 )
-from pacs_server.dicom.identifier import Element, Identifier, read_identifier
-from pacs_server.dicom.predicates import (
+from pacs_server.dicom.queries.identifier import Element, Identifier, read_identifier
+from pacs_server.dicom.queries.predicates import (
     SEARCHED,
     Between,
     BetweenMoments,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
-from pacs_server.dicom.identifier import Identifier, read_identifier
-from pacs_server.dicom.matching import Model, read_level
+from pacs_server.dicom.queries.identifier import Identifier, read_identifier
+from pacs_server.dicom.queries.matching import Model, read_level
 from pacs_server.errors import BadQuery
 
 _MAX_VALUES: Final = 10_000

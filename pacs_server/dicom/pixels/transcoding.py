@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pacs_server.dicom.codestream import Codestream, read_jpeg, read_jpeg_2000
 from pacs_server.dicom.elements import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -20,9 +19,10 @@ from pacs_server.dicom.elements import (
     Buffer,
     encoding_of,
 )
-from pacs_server.dicom.encapsulated import read_frames, write_frames
 from pacs_server.dicom.forward import Forward
-from pacs_server.dicom.recoding import Codec, Recode, Recoding
+from pacs_server.dicom.pixels.codestream import Codestream, read_jpeg, read_jpeg_2000
+from pacs_server.dicom.pixels.encapsulated import read_frames, write_frames
+from pacs_server.dicom.pixels.recoding import Codec, Recode, Recoding
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.errors import Unconvertible, Undecodable
 

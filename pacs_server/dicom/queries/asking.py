@@ -10,7 +10,7 @@ from typing import Final
 
 from pacs_server.dicom.attributes import BY_KEYWORD, QUERY_RETRIEVE_LEVEL, SPECIFIC_CHARACTER_SET, Level
 from pacs_server.dicom.elements import encoding_of
-from pacs_server.dicom.identifier import read_identifier
+from pacs_server.dicom.queries.identifier import read_identifier
 from pacs_server.errors import BadQuery
 
 # UIDs in one list: 64 take 4 KiB, which every archive reads.

@@ -20,8 +20,8 @@ from pacs_server.dicom.attributes import (
     Matching,
 )
 from pacs_server.dicom.elements import LONG_VRS, NUMBERS, Encoding, encoding_of
-from pacs_server.dicom.matching import Query, ReturnKey
-from pacs_server.dicom.reply import Column, ItemColumn, NumberColumn, TextColumn, encode_columns
+from pacs_server.dicom.queries.matching import Query, ReturnKey
+from pacs_server.dicom.queries.reply import Column, ItemColumn, NumberColumn, TextColumn, encode_columns
 
 _RETRIEVE_AET: Final = BY_KEYWORD["RetrieveAETitle"].tag
 _AVAILABILITY: Final = BY_KEYWORD["InstanceAvailability"].tag

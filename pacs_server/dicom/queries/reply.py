@@ -17,7 +17,7 @@ from pacs_server.dicom.charset import reply_charset
 from pacs_server.dicom.coded_sets import UTF8
 from pacs_server.dicom.elements import ITEM, Encoding
 from pacs_server.dicom.items import unpack
-from pacs_server.dicom.predicates import ValuePredicate, is_fitted
+from pacs_server.dicom.queries.predicates import ValuePredicate, is_fitted
 
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import yaml
@@ -34,68 +35,73 @@ _HEADINGS: Final = {
 _LEG_HEADINGS: Final = {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}
 # What keeps others out, and how a person says that nothing shall.
 _RESTRICTING: Final = {"certificate": "-", "identity": "none", "destinations": "-"}
-_ALLOW = click.option(
-    "--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."
+_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
+    click.option("--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."),
+    click.option(
+        "--from",
+        "sources",
+        multiple=True,
+        metavar="CIDR",
+        help="Address, network or host name it may call from; repeat it. At first: HOST.",
+    ),
+    click.option("--issuer", metavar="ID", help="Issuer of the patient IDs that it sends without one."),
+    click.option("--charset", metavar="CS", help="Character set to assume where it names none, and to answer in."),
+    click.option("--max-answers", metavar="N", help="Of one of its queries. At first 0: as the settings say."),
+    click.option(
+        "--combined-datetime", metavar="YES/NO", help="Take its range of dates and of times as one. At first: no."
+    ),
+    click.option("--associations", metavar="N", help="With how many at once objects are sent to it. At first: 1."),
+    click.option(
+        "--syntax",
+        metavar="TS",
+        help="Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that "
+        "UID. With uncompressed, offer it nothing else. At first: as it is.",
+    ),
+    click.option(
+        "--certificate",
+        metavar="SHA256",
+        help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one "
+        "only. '-' is any.",
+    ),
+    click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without."),
+    click.option(
+        "--called",
+        metavar="TITLES",
+        help="Titles besides our own by which it may call us; a comma list. At first: none.",
+    ),
+    click.option(
+        "--destinations",
+        metavar="AETS",
+        help="Peers to which it may have something moved; a comma list. At first: any.",
+    ),
+    click.option(
+        "--max-associations",
+        metavar="N",
+        help="Of its own that it may have open at once. At first 0: no limit of its own.",
+    ),
+    click.option(
+        "--reserved", metavar="N", help="Keep room for so many of its associations, whoever else calls. At first: none."
+    ),
+    click.option(
+        "--identity",
+        metavar="KIND",
+        help="Let it in only over TLS, and with a user who is proven: password (pacs user) or jwt (identity.jwt in "
+        "pacs.yaml). At first: none.",
+    ),
+    click.option(
+        "--as-user", metavar="NAME", help="Log in there as this user, with --tls and --passcode-file; '-' is nobody."
+    ),
+    click.option(
+        "--passcode-file", metavar="FILE", help="With the passcode of --as-user in it, readable by the server alone."
+    ),
 )
-_FROM = click.option(
-    "--from",
-    "sources",
-    multiple=True,
-    metavar="CIDR",
-    help="Address, network or host name it may call from; repeat it. At first: HOST.",
-)
-_ISSUER = click.option("--issuer", metavar="ID", help="Issuer of the patient IDs that it sends without one.")
-_CHARSET = click.option(
-    "--charset", metavar="CS", help="Character set to assume where it names none, and to answer in."
-)
-_MAX_ANSWERS = click.option(
-    "--max-answers", metavar="N", help="Of one of its queries. At first 0: as the settings say."
-)
-_COMBINED = click.option(
-    "--combined-datetime", metavar="YES/NO", help="Take its range of dates and of times as one. At first: no."
-)
-_ASSOCIATIONS = click.option(
-    "--associations", metavar="N", help="With how many at once objects are sent to it. At first: 1."
-)
-_SYNTAX = click.option(
-    "--syntax",
-    metavar="TS",
-    help="Send it what is stored uncompressed in jpeg-lossless, jpeg-ls, jpeg-2000 or rle, or in the one of that UID. "
-    "With uncompressed, offer it nothing else. At first: as it is.",
-)
-_CERTIFICATE = click.option(
-    "--certificate",
-    metavar="SHA256",
-    help="Let it in only over TLS with the certificate of that fingerprint; with --tls, also send to that one only. "
-    "'-' is any.",
-)
-_CALLED = click.option(
-    "--called", metavar="TITLES", help="Titles besides our own by which it may call us; a comma list. At first: none."
-)
-_DESTINATIONS = click.option(
-    "--destinations", metavar="AETS", help="Peers to which it may have something moved; a comma list. At first: any."
-)
-_MAX_ASSOCIATIONS = click.option(
-    "--max-associations",
-    metavar="N",
-    help="Of its own that it may have open at once. At first 0: no limit of its own.",
-)
-_RESERVED = click.option(
-    "--reserved", metavar="N", help="Keep room for so many of its associations, whoever else calls. At first: none."
-)
-_IDENTITY = click.option(
-    "--identity",
-    metavar="KIND",
-    help="Let it in only over TLS, and with a user who is proven: password (pacs user) or jwt (identity.jwt in "
-    "pacs.yaml). At first: none.",
-)
-_AS_USER = click.option(
-    "--as-user", metavar="NAME", help="Log in there as this user, with --tls and --passcode-file; '-' is nobody."
-)
-_PASSCODE_FILE = click.option(
-    "--passcode-file", metavar="FILE", help="With the passcode of --as-user in it, readable by the server alone."
-)
-_TLS = click.option("--tls/--no-tls", default=None, help="Call it over TLS. At first: without.")
+
+
+def _registered(command: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
+    """The command with an option for everything that is registered about a peer but its address."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(cls=Group)
@@ -107,23 +113,7 @@ def ae() -> None:
 @click.argument("aet", callback=aet_value)
 @click.argument("host")
 @click.argument("port")
-@_ALLOW
-@_FROM
-@_ISSUER
-@_CHARSET
-@_MAX_ANSWERS
-@_COMBINED
-@_ASSOCIATIONS
-@_SYNTAX
-@_CERTIFICATE
-@_TLS
-@_CALLED
-@_DESTINATIONS
-@_MAX_ASSOCIATIONS
-@_RESERVED
-@_IDENTITY
-@_AS_USER
-@_PASSCODE_FILE
+@_registered
 @pass_invocation
 def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Register a peer.
@@ -144,23 +134,7 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
 @click.argument("aet", callback=aet_value)
 @click.option("--host", help="Its address or host name; '-' for one that only calls us.")
 @click.option("--port", help="Its port; '-' for one that only calls us.")
-@_ALLOW
-@_FROM
-@_ISSUER
-@_CHARSET
-@_MAX_ANSWERS
-@_COMBINED
-@_ASSOCIATIONS
-@_SYNTAX
-@_CERTIFICATE
-@_TLS
-@_CALLED
-@_DESTINATIONS
-@_MAX_ASSOCIATIONS
-@_RESERVED
-@_IDENTITY
-@_AS_USER
-@_PASSCODE_FILE
+@_registered
 @pass_invocation
 def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **given: str | bool | None) -> ExitCode:
     """Change what is registered about a peer.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.output import Progress, print_rows, talk
+from pacs_server.cli.output import Progress, in_their_language, listed, print_rows, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,11 +60,11 @@ def compare_with(
                     }
 
     with invocation.node() as node:
-        print_rows(rows(), _HEADINGS, as_json=invocation.as_json, said=("kind",), is_work=True)
+        print_rows(rows(), _HEADINGS, as_json=invocation.as_json, said=("kind", "outcome"), is_work=True)
     progress.clear()
     studies, left = counts.pop("studies"), counts.pop("left", 0)
-    told = ", ".join(f"{count} x {kind}" for kind, count in counts.items()) or "they hold the same"
-    talk(f"{studies} studies compared with {aet}: {told}")
+    told = listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items())
+    talk(f"{studies} studies compared with {aet}: {told or in_their_language('they hold the same')}")
     return ExitCode.PARTLY if left else ExitCode.DONE
 
 

@@ -70,6 +70,22 @@ def test_what_either_lacks_is_named_object_by_object_and_repaired_in_both_direct
     assert archive.instance_uids() == other.instance_uids() - {deleted[0].sop_uid}
 
 
+def test_a_person_is_told_of_a_comparison_in_their_language(
+    archive: Archive, other: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    (sample,) = some(tmp_path, "told", 1, PatientID="TOLD-1")
+    take_in(archive, sample)
+    narrowed = ("reconcile", "--with", "OTHER", "PatientID=TOLD-1", "--repair")
+    done = archive.pacs(*narrowed, expect=0)
+    assert done.stdout.splitlines()[1].split()[::4] == ["相手にない", "送信待ち"]
+    assert done.stderr == "OTHER と 1 件の検査を比べました: 1 x 相手にない\n"
+    agreed = lambda: archive.pacs(*narrowed, expect=0).stderr  # noqa: E731
+    wait_for(
+        lambda: agreed() == "OTHER と 1 件の検査を比べました: 違いはありません\n", "agreement", timeout_s=DEADLINE_S
+    )
+
+
 def test_what_cannot_be_compared_is_said(archive: Archive, other: Archive) -> None:
     assert (
         "no attribute of patients or studies"

@@ -28,6 +28,8 @@ MESSAGES: Final[dict[str, str]] = {
         "書き出せませんでした ({0})。空きを作り、どこまで済んだかを確かめてからやり直してください",
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
+    "{} studies compared with {}: {}": "{1} と {0} 件の検査を比べました: {2}",
+    "they hold the same": "違いはありません",
     "nothing to verify": "確認するものはありません",
     "the last is {}": "最新は {0} です",
     "this node has no key any more; the last checkpoint that there is is {}":

@@ -73,6 +73,8 @@ WORDS: Final[dict[str, str]] = {
     "missing here": "こちらにない",
     "missing there": "相手にない",
     "deleted here, held there": "こちらで削除済み、相手にはある",
+    "fetched": "取得済み",
+    "queued to be sent": "送信待ち",
     # backups
     "complete": "完全",
     "broken off": "中断",

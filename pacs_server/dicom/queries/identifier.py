@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from struct import calcsize, iter_unpack
 from typing import Final, NamedTuple
 
 from pacs_server.dicom.attributes import SPECIFIC_CHARACTER_SET, Attribute
 from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.elements import NUMBERS, TEXT_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
 from pacs_server.dicom.items import behind_sequence, header_at, read_items
+from pacs_server.dicom.values import numbers_of
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary, reservation
 from pacs_server.errors import BadQuery, Undecodable
 
@@ -59,33 +59,35 @@ def read_identifier(
         raise BadQuery(f"the identifier is damaged: {error}") from error
     charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
-    def text_of(vr: str, value: bytes, charset: tuple[str, ...]) -> str:
-        if form := NUMBERS.get(vr):
-            form = (">" if encoding.big_endian else "<") + form
-            whole = value[: len(value) // calcsize(form) * calcsize(form)]
-            return "\\".join(str(number) for (number,) in iter_unpack(form, whole))
-        is_text = vr in TEXT_VRS
-        terms, assumed = (charset, assumed_charset) if is_text else ((), "")
-        return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")
-
     elements = []
     for tag, (vr, value) in sorted(found.items()):
         if _is_group_length(tag):
             continue
         if tag in items:
-            keys = []
-            for item in items[tag]:
-                own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset  # PS3.3 section C.12.1.1.2
-                keys.append({one: text_of("LO", text, own) for one, text in item.items() if not _is_group_length(one)})
-            elements.append(Element(tag, "SQ", items=tuple(keys)))
+            keys = tuple(_keys(item, encoding, charset, assumed_charset) for item in items[tag])
+            elements.append(Element(tag, "SQ", items=keys))
         else:
             creator = ""
             if reserved_by := reservation(tag):
                 creator = found.get(reserved_by, ("", b""))[1].decode("latin-1").strip(" \0")
             attribute = vocabulary.attribute(tag, creator)
-            text = text_of(attribute.vr if attribute else vr, value, charset) if value else ""  # most have none
+            vr_or_known = attribute.vr if attribute else vr
+            text = _text(value, vr_or_known, encoding, charset, assumed_charset) if value else ""  # most have none
             elements.append(Element(tag, vr, attribute, text))
     return Identifier(elements=tuple(elements), character_set=charset)
+
+
+def _keys(item: dict[int, bytes], encoding: Encoding, charset: tuple[str, ...], assumed: str) -> dict[int, str]:
+    """The keys of an item, which may have a character set of its own. Source: PS3.3 section C.12.1.1.2."""
+    own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset
+    return {tag: _text(value, "LO", encoding, own, assumed) for tag, value in item.items() if not _is_group_length(tag)}
+
+
+def _text(value: bytes, vr: str, encoding: Encoding, charset: tuple[str, ...], assumed: str) -> str:
+    if vr in NUMBERS:
+        return numbers_of(value, vr, ">" if encoding.big_endian else "<")
+    terms, assumed = (charset, assumed) if vr in TEXT_VRS else ((), "")
+    return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")
 
 
 def _is_group_length(tag: int) -> bool:

@@ -138,27 +138,10 @@ def _parse(
     for element in keys.elements:
         if element.tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL):
             continue
-        if sequence := SEQUENCE_BY_TAG.get(element.tag):
-            wanted, known = _item_predicates(sequence, element.items)
-            asked: frozenset[int] = frozenset(*element.items[:1])
-            return_keys.append(ReturnKey(element.tag, "SQ", sequence, asked=asked, fitting=wanted))
-            predicates += [HasItem(sequence, wanted)] if wanted else []
-            unsupported |= not known
-            continue
-        if reserves(element.tag):
-            return_keys.append(ReturnKey(element.tag, "LO", None, element.text))
-            continue
-        attribute = _attribute(element, level)
-        return_keys += _return_key(element, attribute)
-        if not element.text and not element.items:
-            continue  # it is asked for alone, as most keys are
-        predicate = None
-        if attribute and _is_ready(attribute):
-            predicate = predicate_of(attribute, element.text, takes_names_in_any_order=manner.takes_names_in_any_order)
-        if predicate is not None:
-            predicates.append(predicate)
-        elif any(element.items) or not (is_universal(element.text) or _restricts_nothing(attribute)):
-            unsupported = True
+        return_key, predicate, is_supported = _key(element, level, manner)
+        return_keys += [return_key] if return_key else []
+        predicates += [predicate] if predicate else []
+        unsupported |= not is_supported
     return Query(
         level=level,
         predicates=tuple(_combined(predicates) if manner.combines_moments else predicates),
@@ -172,6 +155,25 @@ def _parse(
 # A viewer asks the same again whenever it shows its list anew. Reading 16 keys took 60 of the 110 us after which a
 # question that finds nothing is answered.
 _parse_once: Final = lru_cache(maxsize=64)(_parse)
+
+
+def _key(element: Element, level: Level, manner: Manner) -> tuple[ReturnKey | None, Predicate | None, bool]:
+    """A key as it comes back, what it restricts the answers to, and whether all that it says could be matched."""
+    if sequence := SEQUENCE_BY_TAG.get(element.tag):
+        wanted, is_known = _item_predicates(sequence, element.items)
+        asked: frozenset[int] = frozenset(*element.items[:1])
+        return_key = ReturnKey(element.tag, "SQ", sequence, asked=asked, fitting=wanted)
+        return return_key, HasItem(sequence, wanted) if wanted else None, is_known
+    if reserves(element.tag):
+        return ReturnKey(element.tag, "LO", None, element.text), None, True
+    attribute = _attribute(element, level)
+    if not element.text and not element.items:
+        return _return_key(element, attribute), None, True  # it is asked for alone, as most keys are
+    predicate = None
+    if attribute and _is_ready(attribute):
+        predicate = predicate_of(attribute, element.text, takes_names_in_any_order=manner.takes_names_in_any_order)
+    says_nothing = not any(element.items) and (is_universal(element.text) or _restricts_nothing(attribute))
+    return _return_key(element, attribute), predicate, predicate is not None or says_nothing
 
 
 def _asked(level: Level, keys: Identifier) -> str:
@@ -255,11 +257,11 @@ def _attribute(element: Element, level: Level) -> Attribute | None:
     return element.attribute
 
 
-def _return_key(element: Element, attribute: Attribute | None) -> list[ReturnKey]:
+def _return_key(element: Element, attribute: Attribute | None) -> ReturnKey | None:
     """A key as it comes back. A time zone that nobody knows does not: it may not be empty (PS3.4 C.4.1.1.3.2)."""
     if attribute is None and element.tag == _TIMEZONE_OFFSET:
-        return []
-    return [ReturnKey(element.tag, _vr(element, attribute), attribute)]
+        return None
+    return ReturnKey(element.tag, _vr(element, attribute), attribute)
 
 
 def _is_ready(attribute: Attribute) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -515,6 +516,32 @@ def test_who_stood_still_with_the_former_primary_follows_the_one_that_was_promot
             assert index.rows(served_by, ()) == [(str(former.home),)]
             promoted.execute("SELECT pg_promote()")
             wait_for(lambda: index.rows(served_by, ()) == [(str(promoted.home),)], "the promoted one to be used")
+
+
+def address_of(server: Cluster, at: Path) -> None:
+    """Have an address lead to a server, as a proxy in front of several does."""
+    at.mkdir(exist_ok=True)
+    (at / "next").symlink_to(server.home / ".s.PGSQL.5432")
+    (at / "next").rename(at / ".s.PGSQL.5432")
+
+
+def test_a_former_primary_is_left_when_its_address_leads_to_the_promoted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served_by = "SHOW unix_socket_directories"
+    with Cluster.new() as former, former.standby() as promoted:
+        address_of(former, tmp_path / "address")
+        url = f"postgresql://pacs@/postgres?host={tmp_path}/address"
+        with closing(Index.open(url)) as connecting, closing(Index.open(url)) as idle:
+            assert connecting.rows(served_by, ()) == idle.rows(served_by, ()) == [(str(former.home),)]
+            promoted.execute("SELECT pg_promote()")
+            address_of(promoted, tmp_path / "address")
+            with connecting.read(), connecting.read() as another:
+                assert another.exec_driver_sql(served_by).scalar() == str(promoted.home)
+            with connecting.read() as one, connecting.read() as other:
+                assert {each.exec_driver_sql(served_by).scalar() for each in (one, other)} == {str(promoted.home)}
+            monkeypatch.setattr(entrance, "_LOOK_EVERY_S", 0.0)
+            wait_for(lambda: idle.rows(served_by, ()) == [(str(promoted.home),)], "the promoted one to be used")
 
 
 def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:

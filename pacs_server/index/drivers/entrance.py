@@ -68,7 +68,7 @@ class Entrance:
 
         Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
         """
-        self._dsn, began, generation = dsn, time.monotonic(), self._generation
+        self._dsn, began = dsn, time.monotonic()
         if began < self._shut_until:
             raise psycopg2.OperationalError("the server did not answer a moment ago")
         try:
@@ -77,7 +77,7 @@ class Entrance:
             if time.monotonic() - began > _WAITED_S:
                 self._shut_until = time.monotonic() + _SHUT_S
             raise
-        connection.entrance, connection.generation = self, generation
+        connection.entrance = self
         return connection
 
     def has_left(self, connection: WatchedConnection) -> bool:
@@ -91,27 +91,29 @@ class Entrance:
 
     def _look_again(self) -> None:
         """Leave the server that was taken where another one was promoted meanwhile: this machine may have stood still
-        together with it. Who calls waits for nothing.
+        together with it. The address that was taken may lead to another one by now, too. Who calls waits for nothing.
         """
         if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            if others := [one for one in _servers_of(self._dsn) if one != self._taken]:
-                threading.Thread(target=self._look, args=(others,), name="database-servers", daemon=True).start()
+            threading.Thread(target=self._look, name="database-servers", daemon=True).start()
 
-    def _look(self, others: list[_Server]) -> None:
-        met = dict(_beside(self._dsn, others, {}))
+    def _look(self) -> None:
+        met = dict(_beside(self._dsn, _servers_of(self._dsn), {}))
         told = {server: _timeline_of(connection) for server, connection in met.items()}
         for connection in met.values():
             connection.close()
-        with self._learning:  # whoever sees a promotion first leaves for it, and nobody once more
-            newer = [one for one in told.values() if one.number > self._newest.get(one.cluster, one.number)]
-            for one in sorted(newer):
-                self._newest[one.cluster] = one.number
-            if newer:
-                self._taken = None
-                self._generation += 1
-        if not newer:
-            self._tell(told)
+        with self._learning:
+            self._learn(told)
+        self._tell(told)
+
+    def _learn(self, told: dict[_Server, Timeline]) -> None:
+        """Whoever sees a promotion first leaves for it, with all connections of before, and nobody once more."""
+        newer = [one for one in told.values() if one.number > self._newest.setdefault(one.cluster, one.number)]
+        for one in sorted(newer):
+            self._newest[one.cluster] = one.number
+        if newer:
+            self._taken = None
+            self._generation += 1
 
     def _met(
         self, dsn: str, arguments: dict[str, Any], *, is_brief: bool
@@ -131,14 +133,16 @@ class Entrance:
         told = {server: _timeline_of(connection) for server, connection in met.items()}
         cluster = next(iter(told.values())).cluster
         best = max((one for one in told if told[one].cluster == cluster), key=lambda one: told[one].number)
-        newest = self._newest[cluster] = max(told[best].number, self._newest.get(cluster, ""))
-        is_behind = told[best].number < newest
+        with self._learning:
+            self._learn({best: told[best]})
+            newest = self._newest[cluster]
+            if is_newest := told[best].number == newest:
+                self._taken, self.timeline, met[best].generation = best, told[best], self._generation
         for server, connection in met.items():
-            if server != best or is_behind:
+            if server != best or not is_newest:
                 connection.close()
-        if is_behind:
+        if not is_newest:
             raise psycopg2.OperationalError(_passed_over(best, told[best].number, newest))
-        self._taken, self.timeline = best, told[best]
         self._tell(told)
         return met[best]
 

@@ -52,7 +52,7 @@ from pacs_server.service.standing import remembered
 from pacs_server.service.volume_rows import on_this_node, spec_of
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
-from pacs_server.storage.volume import Volume
+from pacs_server.storage.volume import Volume, check_all
 
 # How long a change of volumes, policy, routes or fields by an admin may stay unnoticed by a running server; each
 # association begins with what holds at that moment.
@@ -242,14 +242,16 @@ class Node:
         wanted = {row.id: spec_of(on_this_node(row, self.settings)) for row in rows}
         kept = {key: volume for key, volume in self._site.volumes.items() if key in wanted}
         before = remembered(self.settings.data_dir)
+        changed = []
         for key, spec in wanted.items():
+            if key in kept and kept[key].spec == spec:
+                continue
             if key in kept and kept[key].spec.path == spec.path:
-                if kept[key].spec != spec:
-                    kept[key].change(spec)
-                    kept[key].check()
+                kept[key].change(spec)
             else:
                 kept[key] = Volume(spec, self.settings.storage, before.get(key))
-                kept[key].check()
+            changed.append(kept[key])
+        check_all(changed)
         for key, volume in self._site.volumes.items():
             if kept.get(key) is not volume:
                 volume.let_go()

@@ -21,13 +21,13 @@ from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
 from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
-from pacs_server.storage.condition import Status, VolumeSpec
+from pacs_server.storage.condition import Status, VolumeSpec, VolumeState
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.volume import Volume
+from pacs_server.storage.volume import Volume, check_all
 from pacs_server.storage.writing import CopyPlace
 
 Answer = TypeVar("Answer")
@@ -472,6 +472,23 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     release.set()
     wait_for(lambda: volume.check().status is Status.ONLINE, "the volume to answer")
     assert volume.run(lambda _: 7) == 7
+
+
+def test_several_volumes_are_looked_at_at_once_so_that_those_that_hang_cost_no_more_than_one(tmp_path: Path) -> None:
+    looked_at_together = threading.Barrier(3, timeout=30)
+
+    class Slow(Volume):
+        def check(self) -> VolumeState:
+            looked_at_together.wait()
+            return super().check()
+
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    specs = [volume_at(tmp_path / name, name).spec for name in "abc"]
+    volumes = [Slow(spec, LIMITS) for spec in specs]
+    check_all(volumes)
+    assert not looked_at_together.broken
+    assert [volume.state.status for volume in volumes] == [Status.ONLINE] * 3
 
 
 @pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])

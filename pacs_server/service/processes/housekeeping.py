@@ -24,6 +24,7 @@ from pacs_server.service.runner import Runner
 from pacs_server.service.standing import note
 from pacs_server.settings import Settings
 from pacs_server.storage.condition import Status, VolumeState
+from pacs_server.storage.volume import check_all
 
 _LOOK_EVERY_S: Final = 1.0
 _FORWARDING_S: Final = 5.0
@@ -92,8 +93,9 @@ def _watch_volumes(
     again, is tried.
     """
     try:
-        writes.doubt(node.volumes())
-        states = {volume.spec.id: volume.check() for volume in node.volumes()}
+        writes.doubt(volumes := node.volumes())
+        check_all(volumes)
+        states = {volume.spec.id: volume.state for volume in volumes}
         now = datetime.now(UTC)
         came_back = _mounts(states) - _mounts(before)
         for volume_id, _ in came_back:  # what was decided while it was away is not on it, and the reverse

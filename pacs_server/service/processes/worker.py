@@ -24,6 +24,7 @@ from pacs_server.service.processes.attendant import Attendant
 from pacs_server.service.processes.presence import presence
 from pacs_server.service.telling import of_associations, served_before, worker_teller
 from pacs_server.settings import Settings
+from pacs_server.storage.volume import check_all
 
 DRAIN_S: Final = 30.0
 LOOK_EVERY_S: Final = 1.0
@@ -105,8 +106,7 @@ def _watch_volumes(node: Node) -> None:
     pause, trouble = threading.Event(), log.Recurring("volumes not checked", "volumes checked again")
     while not pause.wait(LOOK_EVERY_S):
         try:
-            for volume in node.volumes():
-                volume.check()
+            check_all(node.volumes())
         except PacsError as error:
             trouble.failed(error)
         else:

@@ -22,7 +22,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.upkeep.leaving import release_volume
 from pacs_server.storage.condition import Status
-from pacs_server.storage.volume import Volume
+from pacs_server.storage.volume import Volume, check_all
 
 _LEASE: Final = timedelta(minutes=5)
 # After everything was moved, the rules are looked at again when so much time has passed.
@@ -125,8 +125,7 @@ def move_study(node: Node, study: StudyMove, *, is_stopped: Callable[[], bool]) 
 
     Raises: IndexUnavailable.
     """
-    for volume in node.volumes():
-        volume.check()
+    check_all(node.volumes())
     whole = Moved()
     if study.rule.archive:
         series = [(one.study_uid, one.series_uid) for one in study.series]

@@ -69,8 +69,9 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     from pacs_server.index.jobs import JobKind
     from pacs_server.index.site.registry import VolumeRow
     from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
-    from pacs_server.storage.location import fail_together, location_of
-    from pacs_server.storage.sentinel import adopt, place_at
+    from pacs_server.storage.location import location_of
+    from pacs_server.storage.mounts import fail_together, mount_table
+    from pacs_server.storage.sentinel import adopt
 
     location = location_of(path, **where)
     with invocation.node() as node:
@@ -78,10 +79,11 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         if any(row.name == name for row in known):
             raise Refused(f"a volume {name} exists already; pacs storage list shows them")
         places = [location_of_volume(on_this_node(row, node.settings)) for row in known]
-        beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place))
+        table = mount_table()
+        beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place, table))
         label = domain or next(beside, name)
-        is_known = place_at(location).volume_id in {row.id for row in known}  # so it is this archive that holds it
-        volume_id = adopt(location, name=name, others=places, may_be_in_use=is_known)
+        ids = {row.id for row in known}  # so it is this archive that holds it
+        volume_id = adopt(location, name=name, others=places, may_be_in_use=ids.__contains__)
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
@@ -160,7 +162,10 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
         row = known_volume(node, name)
         changed = _changed(row, given, trust=trust)
         if changed == row:
-            raise click.UsageError("nothing to change was given")
+            if not trust and all(value is None for value in given.values()):
+                raise click.UsageError("nothing to change was given")
+            talk(f"{name} is so already; nothing was changed")
+            return ExitCode.DONE
         if changed.high_water < changed.low_water < 100:  # 100 is: as the high-water mark
             raise Refused(
                 f"a low-water mark of {changed.low_water} % above the high-water mark of {changed.high_water} % would "

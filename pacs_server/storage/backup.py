@@ -123,7 +123,7 @@ class BackupDirectory:
 
         Raises: Refused when it cannot be one; VolumeUnavailable.
         """
-        return cls(path, limits, volume_id=adopt(path, name="backup", others=volumes, may_be_in_use=True))
+        return cls(path, limits, volume_id=adopt(path, name="backup", others=volumes, may_be_in_use=lambda _: True))
 
     def stamps(self) -> list[str]:
         """The runs, first to last, also those that were broken off. Raises: VolumeUnavailable."""

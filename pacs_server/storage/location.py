@@ -118,15 +118,3 @@ def overlap(one: Location, other: Location) -> bool:
 def tells_room(location: Location) -> bool:
     """Whether it can be known there how much more fits."""
     return isinstance(location, Path)
-
-
-def fail_together(one: Location, other: Location) -> bool:
-    """Whether two locations are on one disk, or at one S3 server, as far as that can be seen."""
-    if isinstance(one, Path) and isinstance(other, Path):
-        try:
-            return one.stat().st_dev == other.stat().st_dev
-        except OSError:
-            return False
-    if isinstance(one, Path) or isinstance(other, Path):
-        return False
-    return (one.endpoint, one.region) == (other.endpoint, other.region)

@@ -83,6 +83,14 @@ def footing_of(location: Location, table: str) -> Footing | None:
     return None if mount is None else Footing(device=mount.device, is_elsewhere=mount.is_elsewhere)
 
 
+def fail_together(one: Location, other: Location, table: str) -> bool:
+    """Whether two locations are on one disk, or at one S3 server, by the kernel's table: neither is asked, because it
+    may hang.
+    """
+    footing, beside = footing_of(one, table), footing_of(other, table)
+    return footing is not None and beside is not None and footing.device == beside.device
+
+
 def advice(mount: Mount) -> Iterator[Advice]:
     """What is dangerous about a mount.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
@@ -17,11 +19,15 @@ from pacs_server.storage.atomic import NO_ROOM
 from pacs_server.storage.location import Location, check_location
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.opening import open_medium
+from pacs_server.storage.threads import answer_of
 
 SENTINEL_NAME: Final = ".pacs-volume.json"
 _SENTINEL: Final = PurePosixPath(SENTINEL_NAME)
 _MAX_BYTES: Final = 4096
 _NAME_CHARACTERS: Final = 64
+# A server learns within a second that a volume was removed, and holds it until then.
+_LET_GO_S: Final = 5.0
+_LOOK_AGAIN_S: Final = 0.2
 # What a fresh file system or a NAS puts into every directory by itself; so do names that begin with a dot.
 _NOT_CONTENT: Final = frozenset({"lost+found", "@eaDir", "#recycle", "#snapshot"})
 
@@ -52,10 +58,14 @@ def read_sentinel(medium: Medium) -> str:
 
 def sentinel_at(location: Location) -> str:
     """The id of the volume at a location. Raises: VolumeUnavailable when there is none."""
-    try:
-        return read_sentinel(open_medium(location))
-    except OSError as error:
-        raise VolumeUnavailable(f"it cannot be opened: {error.strerror}") from error
+
+    def read() -> str:
+        try:
+            return read_sentinel(open_medium(location))
+        except OSError as error:
+            raise VolumeUnavailable(f"it cannot be opened: {error.strerror}") from error
+
+    return answer_of(location, read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,13 @@ class Place:
 
 def place_at(location: Location) -> Place:
     """What is at a location where a volume may be."""
+    try:
+        return answer_of(location, partial(_place_at, location))
+    except VolumeUnavailable:
+        return Place()
+
+
+def _place_at(location: Location) -> Place:
     try:
         medium = open_medium(location)
         with suppress(VolumeUnavailable):
@@ -86,10 +103,16 @@ def _id_in(content: bytes) -> str:
     return volume_id
 
 
-def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may_be_in_use: bool = False) -> str:
+def adopt(
+    location: Location,
+    *,
+    name: str,
+    others: Iterable[Location] = (),
+    may_be_in_use: Callable[[str], bool] = lambda _: False,
+) -> str:
     """Make a directory or bucket a volume by writing its sentinel, once; answers its id. One that has a sentinel keeps
-    its id, and is refused while a process has it open unless it `may_be_in_use`. `others` are the locations of the
-    volumes that are known already.
+    its id, and is refused while a process has it open unless one of that id `may_be_in_use`. `others` are the locations
+    of the volumes that are known already.
 
     Raises: Refused when there cannot be a volume: see the message; VolumeAway when nothing answers there.
     """
@@ -99,24 +122,28 @@ def adopt(location: Location, *, name: str, others: Iterable[Location] = (), may
             shown = shown.encode("unicode_escape").decode("ascii")
         raise Refused(f"'{shown}' is no volume name: letters, digits, '-', '_', '.', at most {_NAME_CHARACTERS}")
     try:
+        return answer_of(location, partial(_adopt, location, name, others, may_be_in_use))
+    except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
+        raise VolumeAway(f"{location}: {error}") from error
+    except VolumeUnavailable as error:
+        raise Refused(f"{location}: {error}") from error
+
+
+def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_use: Callable[[str], bool]) -> str:
+    try:
         check_location(location, others)
         medium = open_medium(location)
-        if _has_sentinel(medium, location):
-            if not may_be_in_use:
-                _refuse_held(medium, location)
-        else:
+        if not _has_sentinel(medium, location):
             content = {"id": uuid.uuid4().hex, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             medium.put_first(_SENTINEL, json.dumps(content).encode())
+        elif not may_be_in_use(read_sentinel(medium)):
+            _refuse_held(medium, location)
         # One that is mounted again has a sentinel, but perhaps another owner or options.
         medium.check_writable(datetime.now(UTC).date())
         return read_sentinel(medium)
     except OSError as error:
         remedy = "make room there" if error.errno in NO_ROOM else "check its owner and mount options"
         raise Refused(f"{location} cannot be used: {error.strerror}; {remedy}") from error
-    except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
-        raise VolumeAway(f"{location}: {error}") from error
-    except VolumeUnavailable as error:
-        raise Refused(f"{location}: {error}") from error
 
 
 def hold(medium: Medium) -> None:
@@ -125,6 +152,9 @@ def hold(medium: Medium) -> None:
 
 
 def _refuse_held(medium: Medium, location: Location) -> None:
+    until = time.monotonic() + _LET_GO_S
+    while medium.is_held(_SENTINEL) and time.monotonic() < until:
+        time.sleep(_LOOK_AGAIN_S)
     if medium.is_held(_SENTINEL):
         raise Refused(
             f"{location} is the volume of another server that runs: two archives on one volume would take each other's "

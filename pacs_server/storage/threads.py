@@ -10,7 +10,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from pacs_server.errors import VolumeSilent, VolumeUnavailable
+from pacs_server.errors import PacsError, VolumeAway, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.atomic import Translated
 
 Answer = TypeVar("Answer")
@@ -20,6 +20,8 @@ _MAX_WAITING: Final = 1024
 # So many calls may hang before no more are made. A probe that succeeds excuses them, but never more than the second.
 _MAX_STUCK: Final = 4
 _MAX_STUCK_EXCUSED: Final = 32
+# A disk that has to spin up takes 15 s.
+_ANSWER_S: Final = 30.0
 
 
 class Overdue(VolumeSilent):
@@ -49,7 +51,7 @@ class Task(Attempt, Generic[Answer]):
         self.deadline = deadline
         self.on_abandoned = on_abandoned
         self.answer: Answer | None = None
-        self.error: OSError | VolumeUnavailable | None = None
+        self.error: OSError | PacsError | None = None
         self.began = False
         self.done = False
         self.is_over = False
@@ -129,7 +131,7 @@ class Threads:
         """The answer of a task, which is abandoned at its deadline, or after `at_most_s` if that is sooner.
 
         Raises: Overdue at the deadline; VolumeSilent after `at_most_s`; VolumeFull or VolumeUnavailable when the work
-        failed.
+        failed; what of ours the work raises.
         """
         left_s = task.deadline - time.monotonic()
         if not task.finished.acquire(timeout=max(0.0, min(left_s, at_most_s))):
@@ -163,7 +165,7 @@ class Threads:
             if not task.cancelled:
                 task.answer = task.work(task)
                 task.done = True
-        except (OSError, VolumeUnavailable) as error:
+        except (OSError, PacsError) as error:
             task.error = error
         finally:
             with self._lock:
@@ -175,3 +177,15 @@ class Threads:
             if task.cancelled and task.on_abandoned is not None:
                 task.on_abandoned()
             task.finished.release()
+
+
+def answer_of(place: object, work: Callable[[], Answer]) -> Answer:
+    """What a piece of work at a place that is no volume yet answers, which a dead NAS never does.
+
+    Raises: VolumeAway when it was not done in time; what the work raises, an OSError as VolumeUnavailable.
+    """
+    threads = Threads(str(place))
+    try:
+        return threads.wait(threads.start(lambda _: work(), _ANSWER_S))
+    except Overdue as error:
+        raise VolumeAway("it does not answer; is its server or disk alive?") from error

@@ -36,9 +36,9 @@ from pacs_server.storage import s3, uploading
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import object_path
-from pacs_server.storage.location import BucketAddress, fail_together, location_of
+from pacs_server.storage.location import BucketAddress, location_of
 from pacs_server.storage.medium import UnfinishedFile
-from pacs_server.storage.mounts import footing_of
+from pacs_server.storage.mounts import fail_together, footing_of, mount_table
 from pacs_server.storage.opening import open_medium
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt, place_at
@@ -572,9 +572,9 @@ def test_what_names_a_location_is_taken_apart() -> None:
     assert (str(address), address.bucket, address.prefix) == ("s3://bucket/a/b", "bucket", "a/b")
     assert (address.endpoint, address.credentials_file) == ("https://s3.example.org", Path("keys").absolute())
     assert str(location_of("s3://bucket")) == "s3://bucket"
-    assert fail_together(address, replace(address, bucket="other"))
-    assert not fail_together(address, replace(address, endpoint="https://other.example.org"))
-    assert not fail_together(address, Path("/"))
+    assert fail_together(address, replace(address, bucket="other"), mount_table())
+    assert not fail_together(address, replace(address, endpoint="https://other.example.org"), mount_table())
+    assert not fail_together(address, Path("/"), mount_table())
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,16 @@ from support.server import files_below, wait_for
 
 from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeUnavailable
 from pacs_server.service.standing import note, remembered
 from pacs_server.settings import StorageLimits
+from pacs_server.storage import threads
 from pacs_server.storage.condition import Status, VolumeSpec, VolumeState
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
-from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.sentinel import Place, adopt, place_at, sentinel_at
 from pacs_server.storage.volume import Volume, check_all
 from pacs_server.storage.writing import CopyPlace
 
@@ -489,6 +490,38 @@ def test_several_volumes_are_looked_at_at_once_so_that_those_that_hang_cost_no_m
     check_all(volumes)
     assert not looked_at_together.broken
     assert [volume.state.status for volume in volumes] == [Status.ONLINE] * 3
+
+
+def test_a_place_that_does_not_answer_is_not_waited_for_for_ever(
+    forgetful: FaultyVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgetful.tell("ok")
+    adopted = adopt(forgetful.path, name="nas")
+    monkeypatch.setattr(threads, "_ANSWER_S", 0.2)
+    forgetful.tell("hang 3")
+    with pytest.raises(VolumeAway, match=f"^{forgetful.path}: it does not answer"):
+        adopt(forgetful.path, name="nas")
+    with pytest.raises(VolumeAway, match="it does not answer"):
+        sentinel_at(forgetful.path)
+    assert place_at(forgetful.path) == Place()
+    forgetful.tell("ok")
+    wait_for(lambda: place_at(forgetful.path).volume_id == adopted, "it to answer")
+
+
+def test_a_volume_that_a_server_is_about_to_let_go_can_be_added_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nas").mkdir()
+    volume = volume_at(tmp_path / "nas")
+    waits: list[float] = []
+
+    def let_go(wait_s: float) -> None:
+        waits.append(wait_s)
+        volume.let_go()
+
+    monkeypatch.setattr("pacs_server.storage.sentinel.time.sleep", let_go)
+    assert adopt(tmp_path / "nas", name="nas") == volume.spec.id
+    assert len(waits) == 1
 
 
 @pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])

@@ -147,6 +147,11 @@ def test_a_volume_that_is_added_is_used_without_a_restart(archive: Archive, tmp_
     assert {volume["name"]: volume["state"] for volume in listed} == {"first": "online", "second": "online"}
 
 
+def test_a_volume_that_is_as_it_was_asked_for_is_no_mistake(archive: Archive) -> None:
+    assert archive.pacs("storage", "set", "first", "--writable").stderr == "first is so already; nothing was changed\n"
+    assert "nothing to change was given" in archive.pacs("storage", "set", "first", expect=2).stderr
+
+
 def test_peers_are_listed_changed_and_removed(archive: Archive) -> None:
     archive.pacs("ae", "add", "VIEWER", "192.0.2.9", "104", "--allow", "echo,find")
     archive.pacs("ae", "add", "VIEWER", "192.0.2.9", "104", expect=2)

@@ -141,6 +141,7 @@ OF_STANDING: Final[dict[str, str]] = {
         "{0} の登録と、そのコピー {1} 件の記録を消します。ファイルは残ります。実行するには --yes を付けてください",
     "a server may be writing to {} at this moment: first pacs storage drain {} --yes":
         "サーバが {0} に書き込んでいるかもしれません。先に pacs storage drain {1} --yes を実行してください",
+    "{} is so already; nothing was changed": "{0} はすでにその設定です。何も変えていません",
     "{} is not volume {}: {}": "{0} はボリューム {1} ではありません: {2}",
     "another volume is at {} (id {}); nothing was changed":
         "{0} には別のボリューム (id {1}) があります。何も変えていません",

@@ -177,7 +177,11 @@ def holdings_of(node: Node) -> Holdings:
         partners=partners,
         jobs=node.jobs.counts(),
         overdue_s={kind: (now - since).total_seconds() for kind, since in node.jobs.overdue(now).items()},
-        damaged={row.name: row.damaged_count for row in node.registry.volumes() if row.damaged_on == today},
+        damaged={
+            row.name: row.damaged_count
+            for row in node.registry.volumes()
+            if row.damaged_on == today and row.damaged_count  # none are left where an admin trusts it again
+        },
         checkpoint_age_s=age_s,
         checkpoint_problem=problem,
         peers=tuple(str(peer.aet) for peer in node.registry.peers() if peer.aet not in titles),

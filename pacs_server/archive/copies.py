@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
+from pacs_server import log
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
@@ -50,13 +51,16 @@ def complete(
         goes_on()
         placement = placement_for(one.sender)
         try:
-            written += _complete_one(one, copies, placement, now)
+            written += _complete_one(one, copies, placement, now, problems)
         except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
             problems[one.row] = str(error)
     return Completed(written=written, problems=problems)
 
 
-def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: datetime) -> int:
+def _complete_one(
+    one: KeptObject, copies: Copies, placement: Placement, now: datetime, problems: dict[int, str]
+) -> int:
+    """How many copies were written; what failed beside them goes to `problems`."""
     good = [copy for copy in one.copies if not copy.damage]
     damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
     if not damaged and not _lacks(one, good, placement):
@@ -64,21 +68,46 @@ def _complete_one(one: KeptObject, copies: Copies, placement: Placement, now: da
     if not damaged:
         _homes(good, placement)  # while a volume is away nothing is read in vain, object by object
     source = intact_copy(one, good, copies, placement, now)
-    damaged = [copy for copy in damaged if copy is not source]
     written = 0
-    for bad in damaged:
-        volume = placement.volume(bad.volume_id)
-        if volume is not None:
-            if not _put_aside(volume, PurePosixPath(bad.path), one.digest):  # somebody has replaced it meanwhile
-                copies.mark_verified([(bad.volume_id, bad.path)], now)
-                good.append(bad)
-                continue
-            good.append(write_copy(one, source, volume, copies, placement, now))
-            written += 1
+    for bad in (copy for copy in damaged if copy is not source):
+        try:
+            good.append(made := _replacement(one, bad, source, copies, placement, now))
+            written += made is not bad
+        except (NotEnoughCopies, VolumeUnavailable) as error:
+            problems[one.row] = str(error)  # its folder may have failed; another volume can still have the copy
     while _lacks(one, good, placement):
-        good.append(write_copy(one, source, _homes(good, placement)[0], copies, placement, now))
+        good.append(_one_more(one, source, _homes(good, placement), copies, placement, now))
         written += 1
     return written
+
+
+def _replacement(one: KeptObject, bad: Copy, source: Copy, copies: Copies, placement: Placement, now: datetime) -> Copy:
+    """A good copy in the place of a damaged one; that one itself when somebody has replaced it meanwhile.
+
+    Raises: as `write_copy`.
+    """
+    volume = placement.volume(bad.volume_id)
+    if volume is None:
+        raise VolumeUnavailable(f"volume {bad.volume_id} left the site")
+    if _put_aside(volume, PurePosixPath(bad.path), one.digest):
+        return write_copy(one, source, volume, copies, placement, now)
+    copies.mark_verified([(bad.volume_id, bad.path)], now)
+    return bad
+
+
+def _one_more(
+    one: KeptObject, source: Copy, homes: Sequence[Volume], copies: Copies, placement: Placement, now: datetime
+) -> Copy:
+    """A copy on the first of these volumes that takes it: one that is well may fail in a folder of this study alone.
+
+    Raises: as `write_copy` on the last of them.
+    """
+    for home in homes[:-1]:
+        try:
+            return write_copy(one, source, home, copies, placement, now)
+        except (NotEnoughCopies, VolumeUnavailable) as error:
+            log.warning("copy not made", volume=home.spec.name, why=error)
+    return write_copy(one, source, homes[-1], copies, placement, now)
 
 
 def _put_aside(volume: Volume, path: PurePosixPath, digest: str) -> bool:

@@ -153,6 +153,34 @@ def test_a_copy_that_somebody_else_replaces_while_it_is_read_is_not_put_aside(
     assert not list((site.volumes["b"].spec.path / "quarantine").rglob("*.dcm"))
 
 
+def test_a_copy_that_one_volume_cannot_take_into_its_folder_is_made_on_the_next(site: Site) -> None:
+    site.take_in(1, need=1, only="b")
+    site.volumes["c"] = site._volume("c")
+    folder = site.file(0, "b").parent.parent.relative_to(site.folder / "b")
+    (site.folder / "a" / folder.parent).mkdir(parents=True)
+    (site.folder / "a" / folder).touch()  # so no object of this study can be written there
+    assert site.complete() == (1, ())
+    assert site.file(0, "c").read_bytes() == site.file(0, "b").read_bytes()
+
+
+def test_an_object_gets_another_copy_also_where_the_damaged_one_cannot_be_replaced(
+    site: Site, forgetful: FaultyVolume
+) -> None:
+    free = site.volumes.pop("b")
+    site.volumes["forgetful"] = site._volume("forgetful")
+    site.take_in(1)
+    site.file(0, "forgetful").write_bytes(b"damaged")
+    site.verify("forgetful")
+    site.volumes["b"] = free
+    forgetful.tell("fail EIO rename")
+    written, (problem,) = site.complete()
+    assert written == 1
+    assert "Input/output error" in problem, "what cannot be replaced is told, and tried again"
+    assert site.file(0, "b").read_bytes() == site.file(0, "a").read_bytes()
+    forgetful.tell("ok")
+    assert site.complete() == (1, ())
+
+
 def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site) -> None:
     site.take_in(1)
     for name in ("a", "b"):

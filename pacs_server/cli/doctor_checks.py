@@ -158,8 +158,10 @@ def _partners(node: Node) -> Iterator[Problem]:
 
 def _certificates(node: Node) -> Iterator[Problem]:
     """This node's certificate and authority, where partners or peers are shown them."""
+    from pacs_server.net.secure import distrust_of
     from pacs_server.net.tls import refuse_unusable
     from pacs_server.service.present import certificates_of, validity_problem
+    from pacs_server.settings import ClientCertificates
 
     settings, partners = node.settings, node.partners.all()
     shown = settings.tls.port is not None or settings.partner.port is not None
@@ -170,12 +172,20 @@ def _certificates(node: Node) -> Iterator[Problem]:
         try:
             rows = list(certificates_of(settings.tls_files))
             refuse_unusable(settings.tls_files)
+            asks = settings.tls.port is not None and settings.tls.client_certificates != ClientCertificates.NONE
+            distrust = distrust_of(settings.tls_files) if asks else ""
         except ConfigError as error:
-            yield str(error), "pacs tls init"
+            yield str(error), remedy if of_another else "pacs tls init"
             return
         for row in rows:
             if problem := validity_problem(row):
                 yield problem, remedy
+        if distrust:
+            files = settings.tls_files
+            yield (
+                f"who trusts {files.ca} refuses the certificate {files.certificate}: {distrust}",
+                "the certificates between it and the authority's behind it in its file",
+            )
 
 
 def _failover(node: Node) -> Iterator[Problem]:

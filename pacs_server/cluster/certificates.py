@@ -108,7 +108,7 @@ def _load(path: Path) -> x509.Certificate:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; pacs tls init makes certificates") from error
     except ValueError as error:
-        raise ConfigError(f"{path} holds no certificate in PEM: {error}") from error
+        raise ConfigError(f"{path} holds no certificate in PEM; is it all there?") from error
 
 
 def _read_authority(files: TlsFiles, now: datetime) -> tuple[x509.Certificate, RSAPrivateKey]:

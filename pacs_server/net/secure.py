@@ -21,7 +21,7 @@ from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import ConfigError, PacsError, PeerAborted, PeerRejected, ProtocolViolation, WrongCertificate
 from pacs_server.net.connection import Connection
 from pacs_server.net.negotiate import IdentityKind, UserIdentity
-from pacs_server.net.tls import TlsEnd, TlsStream, context_with, fingerprint_of, reason_of
+from pacs_server.net.tls import WHENEVER, TlsEnd, TlsStream, context_with, fingerprint_of, reason_of
 from pacs_server.settings import ClientCertificates, NetworkLimits, TlsFiles, secret_in
 
 # Level 2: no RSA key below 2,048 bits, no curve below 224; OpenSSL's own list of curves begins at 256.
@@ -159,6 +159,29 @@ def _trust(context: ssl.SSLContext, files: TlsFiles) -> None:
             f"the authority {files.ca} cannot be used: {error.strerror or error}; tls.ca_file names the certificates "
             "that those of peers are from, in PEM; pacs tls init makes one"
         ) from error
+
+
+def distrust_of(files: TlsFiles) -> str:
+    """OpenSSL's reason why whoever trusts the authority alone refuses the certificate of this node, at whatever time;
+    empty when it is trusted: the two shake hands here.
+
+    Raises: ConfigError when this node has no certificate or no authority, or cannot use them.
+    """
+    peer = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    peer.check_hostname = False
+    _trust(peer, files)
+    peer.verify_flags |= WHENEVER
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    caller = peer.wrap_bio(back, there)
+    node = _of_profile(files, ssl.PROTOCOL_TLS_SERVER).wrap_bio(there, back, server_side=True)
+    for end in (caller, node, caller):  # the last one has the certificate
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+    return ""
 
 
 # --- connections ---

@@ -28,7 +28,7 @@ NOT_PINNED: Final = "the certificate of the other side is not one that was pinne
 _READ_BYTES: Final = 65_536
 # A pin is a person's decision about one certificate. That it has expired is told (pacs tls show, pacs status), but must
 # not cut two servers apart at night, nor must a clock that jumped. X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h.
-_WHENEVER: Final = 0x200000
+WHENEVER: Final = 0x200000
 _LEAST_S: Final = 0.001  # a time-out of 0 would mean not to wait at all, and not to say so
 
 
@@ -75,7 +75,7 @@ def serving(files: TlsFiles, pinned: Iterable[str]) -> ssl.SSLContext:
     context.num_tickets = 0  # one that is not pinned any more must not come back on a ticket
     context.verify_mode = ssl.CERT_REQUIRED
     # Each pinned certificate is trusted by itself, whoever issued it.
-    context.verify_flags = ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | _WHENEVER)
+    context.verify_flags = ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | WHENEVER)
     if known := "".join(pinned):
         context.load_verify_locations(cadata=known)
     return context

@@ -9,13 +9,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pacs_server.cluster.certificates import make, read
 from pacs_server.errors import ConfigError, Refused
+from pacs_server.net.secure import distrust_of
 from pacs_server.net.tls import calling, normal_fingerprint, own_fingerprint
 from pacs_server.settings import TlsFiles
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+HOUR = timedelta(hours=1)
 NAMES = ("pacs1.hospital.lan", "192.0.2.5", "2001:db8::5")
 
 
@@ -53,6 +60,38 @@ def test_the_fingerprint_is_that_of_openssl_and_read_back_in_any_writing(made):
     for wrong in ("", told[:-1], told + ":00", "x" * 64, "0 " * 32):
         with pytest.raises(ValueError, match="no SHA-256 fingerprint"):
             normal_fingerprint(wrong)
+
+
+def test_a_certificate_is_trusted_only_with_those_between_it_and_the_authority(tmp_path):
+    signed, files = None, TlsFiles.within(tmp_path)
+    for name in ("root", "between", "node"):
+        key, subject = (
+            ec.generate_private_key(ec.SECP256R1()),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+        )
+        issuer, signs = signed or (subject, key)
+        made = (
+            x509.CertificateBuilder(
+                issuer, subject, key.public_key(), x509.random_serial_number(), NOW - HOUR, NOW + HOUR
+            )
+            .add_extension(x509.BasicConstraints(ca=name != "node", path_length=None), critical=True)
+            .sign(signs, hashes.SHA256())
+        )
+        (tmp_path / f"{name}.crt").write_bytes(made.public_bytes(Encoding.PEM))
+        signed = subject, key
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files.key.chmod(0o600)
+    files.ca.write_bytes((tmp_path / "root.crt").read_bytes())
+    assert distrust_of(files) == "unable to get local issuer certificate"
+    with files.certificate.open("ab") as file:
+        file.write((tmp_path / "between.crt").read_bytes())
+    assert distrust_of(files) == ""
+
+
+def test_an_expired_certificate_is_still_one_of_its_authority(tmp_path):
+    files = TlsFiles.within(tmp_path / "tls")
+    make(files, NAMES, days=1, now=NOW - timedelta(days=3))
+    assert distrust_of(files) == ""
 
 
 def test_keys_are_readable_by_their_owner_alone(made):

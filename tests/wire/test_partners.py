@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.certificates import from_authority
+from support.certificates import from_authority, self_signed
 from support.dcmtk import free_port
 from support.link import certificate, ends, raw_link
 from support.samples import tiny, write
@@ -316,6 +316,22 @@ def test_a_certificate_of_the_sites_authority_that_is_not_valid_is_told_with_wha
         assert f"{tmp_path}/node.crt {told}" in shown.stderr
         remedies = [one["remedy"] for one in site.report("doctor", expect=12) if told in one["result"]]
         assert remedies == ["a new one of the site's authority in its place"]
+
+
+@pytest.mark.parametrize(("asked", "is_told"), [("required", True), ("none", False)])
+def test_a_certificate_that_nobody_trusts_who_has_the_authority_alone_is_told(
+    new_archive: Callable[..., Archive], tmp_path: Path, asked: str, is_told: bool
+) -> None:
+    files = {"certificate_file": str(tmp_path / "node.crt"), "key_file": str(tmp_path / "node.key")}
+    site = new_archive(tls={"port": 0, "client_certificates": asked} | files)
+    site.pacs("tls", "init")
+    itself = self_signed(tmp_path / "itself")
+    shutil.copy(itself.certificate, tmp_path)
+    shutil.copy(itself.key, tmp_path)
+    told = {one["result"]: one["remedy"] for one in site.report("doctor", expect=12) if one["check"] == "certificates"}
+    refused = f"who trusts {site.data}/tls/ca.crt refuses the certificate {tmp_path}/node.crt: self-signed certificate"
+    assert (refused in told) is is_told
+    assert "behind it in its file" in told.get(refused, "behind it in its file")
 
 
 def test_without_a_partner_port_none_is_opened(archive: Archive) -> None:

@@ -165,7 +165,8 @@ def to_agree_on(ours: Iterable[Held], theirs: Iterable[Held], decided: Mapping[s
     `decided`, else the one that was received first by whichever of them, as (digest, role here), by UID: both come to
     the same. Only where both hold all of them.
 
-    What is the same values in another syntax is no matter of choice.
+    What is the same values in another syntax on both sides is no matter of choice. On one side alone it may be those of
+    a third content that was current there once.
     """
     chosen: dict[str, tuple[str, str]] = {}
     for sop_uid, (here, there) in _contested(ours, theirs).items():
@@ -180,7 +181,7 @@ def to_agree_on(ours: Iterable[Held], theirs: Iterable[Held], decided: Mapping[s
         first = min(current, key=lambda digest: (received[digest], digest))
         if (wanted := decided.get(sop_uid, "")) in received:
             first = wanted
-        elif {one.role for one in (*here, *there) if one.digest in current} != {"current", "version"}:
+        elif all(one.role != "version" for one in (*here, *there) if one.digest in current):
             continue
         chosen[sop_uid] = first, next(one.role for one in here if one.digest == first)
     return chosen

@@ -421,6 +421,12 @@ def content(*objects: Held) -> StudyContent:
             [("b", "current", 2), ("a", "version", 8), ("c", "version", 8)],
             ("a", "current"),
         ),
+        # One came as an encoding of the third, which is current no more.
+        (
+            [("b", "current", 0), ("c", "version", 1), ("a", "encoding", 2)],
+            [("a", "current", 5), ("c", "encoding", 6), ("b", "version", 9)],
+            ("b", "current"),
+        ),
         # Both agree; one lacks a content yet; the same values in another syntax; one is in the trash.
         ([("a", "current", 0), ("b", "version", 9)], [("a", "current", 2), ("b", "version", 8)], None),
         ([("a", "current", 0)], [("b", "current", 2), ("a", "version", 8)], None),

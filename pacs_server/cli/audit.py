@@ -125,6 +125,7 @@ def verify(invocation: Invocation) -> ExitCode:
     Ends with 12 when something was changed.
     """
     from pacs_server.dicom.checkpoints import from_text
+    from pacs_server.index.promotion import promotions
     from pacs_server.service.upkeep.checkpoints import last_checkpoint, problems_of_trail
 
     with invocation.node() as node:
@@ -133,8 +134,14 @@ def verify(invocation: Invocation) -> ExitCode:
         count = print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json)
         last = last_checkpoint(node) if not count else None
         texts = node.audit.checkpoints() if last is None and not count else []
+        promoted_at = ", ".join(f"{one:%Y-%m-%d %H:%M}" for one in promotions(node.index))
     if count:
         talk(f"{count} problems in the audit trail")
+        if promoted_at:
+            talk(
+                f"the database was promoted, or restored on another server, at {promoted_at} UTC: rows missing right "
+                "before then may not have been removed, but lost with the former server, which still has them"
+            )
         return ExitCode.DAMAGE
     if last:
         talk(f"the last is {last.name}")

@@ -45,7 +45,8 @@ def _durability(node: Node) -> Iterator[Problem]:
 
     if (since := promoted_at(node.index)) is not None:
         yield (
-            f"the database was promoted at {since:%Y-%m-%d %H:%M} UTC, and may lack the last rows of the former one",
+            f"the database was promoted, or restored on another server, at {since:%Y-%m-%d %H:%M} UTC: it may lack "
+            "the last rows of the former one",
             "pacs reconcile --repair, a quarter of an hour after that or later",
         )
     for told in left_behind(node.index):

@@ -1,7 +1,7 @@
-"""That another PostgreSQL server was promoted since files and rows were compared last.
+"""That PostgreSQL was promoted, or restored on another server, since files and rows were compared last.
 
 Without a synchronous standby it may lack the last rows of the former one, though not the files of their objects. It has
-the former one's note of the timeline, so that any node sees that it is another now.
+the former one's note of the cluster and timeline, so that any node sees that it is another now.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IS_NOTE: Final = site.c.name == _TIMELINE
 
 
 def note_timeline(index: Index, now: datetime) -> bool:
-    """Note to which timeline of PostgreSQL is written; whether a promotion began it since that was noted last.
+    """Note to which cluster and timeline of PostgreSQL is written; whether that is another since it was noted last.
 
     Raises: IndexUnavailable.
     """
@@ -29,13 +29,19 @@ def note_timeline(index: Index, now: datetime) -> bool:
         noted = _noted(connection)
     if not number or (noted.get("cluster"), noted.get("number")) == (cluster, number):
         return False
-    is_promoted = bool(noted.get("cluster") == cluster and number > noted["number"])
-    promoted_at = now.isoformat(timespec="seconds") if is_promoted else None
-    told = json.dumps({"cluster": cluster, "number": number, "promoted_at": promoted_at})
+    is_another = bool(noted) and (noted["cluster"] != cluster or number > noted["number"])
+    moments = [now.isoformat(timespec="seconds")] if is_another else []
+    value = {
+        "cluster": cluster,
+        "number": number,
+        "promoted_at": moments[0] if moments else None,
+        "promotions": [*noted.get("promotions", []), *moments],
+    }
+    told = json.dumps(value)
     with index.write() as connection:
         entry = index.insert(site).values(name=_TIMELINE, value=told)
         connection.execute(entry.on_conflict_do_update(index_elements=[site.c.name], set_={"value": told}))
-    return is_promoted
+    return is_another
 
 
 def promoted_at(index: Index) -> datetime | None:
@@ -43,6 +49,12 @@ def promoted_at(index: Index) -> datetime | None:
     with index.read() as connection:
         told = _noted(connection).get("promoted_at")
     return datetime.fromisoformat(told) if told else None
+
+
+def promotions(index: Index) -> list[datetime]:
+    """When each promotion was noticed, in their order. Raises: IndexUnavailable."""
+    with index.read() as connection:
+        return [datetime.fromisoformat(one) for one in _noted(connection).get("promotions", [])]
 
 
 def compared(index: Index, until: datetime) -> None:

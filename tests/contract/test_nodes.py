@@ -23,7 +23,7 @@ from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.promotion import compared, note_timeline
+from pacs_server.index.promotion import compared, note_timeline, promoted_at
 from pacs_server.index.site.nodes import Nodes
 from pacs_server.service.assemble import Node
 from pacs_server.service.monitoring.survival import count_copies, standing
@@ -332,11 +332,28 @@ def test_doctor_tells_of_a_promotion_until_all_files_were_compared_with_the_rows
                 compared(node.index, LONG_AGO - A_MOMENT)
                 list(reconcile_volumes(node, since=NOW.date(), repair=True))
                 assert told() == [
-                    f"the database was promoted at {LONG_AGO:%Y-%m-%d %H:%M} UTC, "
-                    "and may lack the last rows of the former one"
+                    f"the database was promoted, or restored on another server, at {LONG_AGO:%Y-%m-%d %H:%M} UTC: "
+                    "it may lack the last rows of the former one"
                 ]
                 list(reconcile_volumes(node, since=None, repair=True))
                 assert told() == []
+                house.take_in(tiny(1))
+                with node.index.write() as connection:
+                    connection.execute(text("UPDATE audit SET number = 2 WHERE number = 1"))
+            assert run(["-c", str(house.config), "audit", "verify"]) == ExitCode.DAMAGE
+            assert f"restored on another server, at {LONG_AGO:%Y-%m-%d %H:%M} UTC" in capsys.readouterr().err
+
+
+def test_a_database_that_was_restored_on_another_cluster_is_told_as_one_that_may_lack_rows(first: House) -> None:
+    with first.node() as node:
+        assert not note_timeline(node.index, LONG_AGO)
+        with node.index.write() as connection:  # as a dump of another cluster has it
+            connection.execute(
+                text("""UPDATE site SET value = '{"cluster": 7, "number": "00000001"}'
+                                       WHERE name = 'timeline'""")
+            )
+        assert note_timeline(node.index, NOW)
+        assert promoted_at(node.index) == NOW.replace(microsecond=0)
 
 
 def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, second: House, tmp_path: Path) -> None:

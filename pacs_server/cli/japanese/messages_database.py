@@ -71,8 +71,12 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away":
         "そのサーバを止め、昇格したサーバの待機系にしてください (pg_rewind または pg_basebackup)。"
         "昇格したサーバに届かない理由も調べてください",
-    "the database was promoted at {} UTC, and may lack the last rows of the former one":
-        "データベースの待機系が {0} UTC に昇格しました。前の主系の最後の行が欠けているかもしれません",
+    "the database was promoted, or restored on another server, at {} UTC: it may lack the last rows of the former one":
+        "{0} UTC にデータベースが昇格したか、別のサーバーに復元されました。元のサーバーの最後の行が欠けている可能性があります",
+    "the database was promoted, or restored on another server, at {} UTC: rows missing right before then may not have "
+    "been removed, but lost with the former server, which still has them":
+        "{0} UTC にデータベースが昇格したか、別のサーバーに復元されました。その直前に欠けている行は、削除されたのではなく元のサーバーとともに失われた"
+        "可能性があります。元のサーバーには残っています",
     "pacs reconcile --repair, a quarter of an hour after that or later":
         "その 15 分後以降に pacs reconcile --repair を実行してください",
     "end it, and make it a standby: docs/operate/postgresql.md":

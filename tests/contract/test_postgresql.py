@@ -29,7 +29,7 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.maintenance import checking
 from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
-from pacs_server.index.maintenance.schema import upgrade
+from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
 from pacs_server.index.recording.instances import Instances
@@ -447,6 +447,12 @@ def test_a_database_whose_texts_would_compare_otherwise_is_refused_with_the_way_
         (" of ICU;" in str(refused.value)) is ("--locale-provider=libc" in str(refused.value)) is ("icu" in made_with)
     )
     assert cluster.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'patients'", name) == 0
+
+
+def test_a_database_that_shows_no_schema_is_not_taken_for_an_empty_one(cluster: Cluster, url: str) -> None:
+    cluster.execute(f"ALTER DATABASE {database_of(url)} SET search_path = nosuch")
+    with pytest.raises(ConfigError, match=r"search_path is nosuch, .* RESET search_path"):
+        open_current(url)
 
 
 def test_a_database_ordered_by_bytes_with_a_ctype_of_a_language_will_do(cluster: Cluster) -> None:

@@ -12,6 +12,10 @@ OF_DATABASE: Final[dict[str, str]] = {
     "bytes, and a ctype that is not C: {}": f"{_UNFIT}。{_FIT}: {{3}}",
     "the PostgreSQL database has encoding {}, collation {} and ctype {} of ICU; it needs UTF8, texts in the order of "
     "their bytes, and a ctype that is not C: {}": f"{_UNFIT} (ICU のもの)。{_FIT}: {{3}}",
+    "the PostgreSQL database shows no schema: its search_path is {}, of which none exists or may be used; ALTER DATABASE "
+    "or ALTER ROLE ... RESET search_path, or GRANT USAGE ON SCHEMA":
+        "PostgreSQL データベースのスキーマが見えません。search_path は {0} ですが、どれも存在しないか、使う権利がありません。ALTER DATABASE または "
+        "ALTER ROLE ... RESET search_path か、GRANT USAGE ON SCHEMA を実行してください",
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
     "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
         "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",

@@ -66,7 +66,8 @@ _TAKES_NOT: Final = ("53100", "53200", "53400", "54", "58")
 # Times are texts, and beginnings are looked up as ranges: both are right only where texts are ordered by their bytes.
 _KIND: Final = text(
     "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,"
-    " to_jsonb(pg_database) ->> 'datlocprovider' = 'i' AS is_of_icu"  # a column since PostgreSQL 15
+    " to_jsonb(pg_database) ->> 'datlocprovider' = 'i' AS is_of_icu,"  # a column since PostgreSQL 15
+    " current_schema() AS schema, current_setting('search_path') AS search_path"
     " FROM pg_database WHERE datname = current_database()"
 )
 _INSERT: Final = re.compile(r"(INSERT INTO .* VALUES )(\(.*\))( RETURNING .*)", re.DOTALL)
@@ -134,11 +135,17 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
 
 
 def refuse_unfit(connection: Connection) -> None:
-    """Refuse a database in which texts are not UTF-8, not ordered by their bytes, or letters only those of ASCII.
+    """Refuse a database in which texts are not UTF-8, not ordered by their bytes, or letters only those of ASCII; and
+    one that shows no schema, which would look empty.
 
     Raises: ConfigError.
     """
     kind = connection.execute(_KIND).one()
+    if kind.schema is None:
+        raise ConfigError(
+            f"the PostgreSQL database shows no schema: its search_path is {kind.search_path}, of which none exists or "
+            "may be used; ALTER DATABASE or ALTER ROLE ... RESET search_path, or GRANT USAGE ON SCHEMA"
+        )
     if kind.encoding == "UTF8" and connection.execute(_COMPARES).scalar():
         return
     of, by = (" of ICU", " --locale-provider=libc") if kind.is_of_icu else ("", "")

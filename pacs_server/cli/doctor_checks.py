@@ -67,8 +67,10 @@ def _server(node: Node) -> Iterator[Problem]:
     if serving(node.settings.data_dir) is None:
         yield "no server runs here", "pacs serve"
         return
+    well = {one.spec.name for one in node.volumes() if not one.state.reason}
     for alarm in standing_alarms(node.settings.data_dir):
-        if alarm["kind"] in _OF_SERVER:
+        # A volume may fail in one folder alone, which no look at it shows.
+        if alarm["kind"] in _OF_SERVER or (alarm["kind"] == "volume" and alarm["about"] in well):
             yield str(alarm["text"]), "pacs alert list"
 
 

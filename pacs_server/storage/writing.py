@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from pacs_server import metrics
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import VolumeUnavailable
+from pacs_server.errors import VolumeSilent, VolumeUnavailable
 from pacs_server.storage.medium import UnfinishedFile
 from pacs_server.storage.threads import Attempt, Task
 from pacs_server.storage.volume import Volume
@@ -58,11 +58,13 @@ class CopyInProgress:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         self.is_finished = False
+        self._directory = PurePosixPath()
         self._file: UnfinishedFile | None = None
         self._task: Task[None] | None = None
 
     def start_whole(self, path: PurePosixPath, chunks: Sequence[Buffer]) -> None:
         """Write the file from beginning to end."""
+        self._directory = path.parent
         medium = self.volume.medium()
 
         def work(attempt: Attempt) -> None:
@@ -76,6 +78,7 @@ class CopyInProgress:
 
     def start_open(self, directory: PurePosixPath) -> None:
         """Make the unfinished file."""
+        self._directory = directory
         medium = self.volume.medium()
 
         def work(_: Attempt) -> None:
@@ -136,12 +139,14 @@ class CopyInProgress:
     def _wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
         try:
             return self.volume.wait(task, at_most_s)
-        except VolumeUnavailable:
+        except VolumeUnavailable as error:
             self.volume.doubt()
             metrics.add(metrics.UNWRITTEN, self.volume.spec.name)
             if not task.cancelled:
                 self.discard()
-            raise
+            if isinstance(error, VolumeSilent):
+                raise
+            raise type(error)(f"{error} ({self._directory})") from error  # it may be this folder alone
 
     def discard(self) -> None:
         """Leave nothing behind, as far as the volume lets us; does not wait for it."""

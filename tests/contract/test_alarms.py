@@ -124,6 +124,14 @@ def test_a_volume_that_is_away_is_one(house: House, node: Node) -> None:
     assert "offline" in alarm.text
 
 
+def test_a_volume_that_is_well_and_did_not_take_copies_is_one(node: Node) -> None:
+    observer = observer_of(node)
+    observer.volumes.latest = [one | {"untaken": 3} for one in volumes_of(node)]
+    (alarm,) = alarms(observer, node)
+    assert alarm.key == "volume first"
+    assert "is online, but did not take 3 copies" in alarm.text
+
+
 def test_a_key_that_cannot_be_used_and_a_trail_that_is_not_signed_are(house: House, node: Node) -> None:
     held = holdings_of(node)
     assert told(alarms(observer_of(node, held=replace(held, checkpoint_age_s=3 * 86_400.0)), node)) == [

@@ -225,20 +225,24 @@ def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut
 
 
 def test_doctor_tells_what_the_server_finds_wrong_with_itself(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    def alarm(kind: str, text: str, raised_at: str) -> dict[str, str]:
-        return {"kind": kind, "about": "x", "text": text, "since": NOW.isoformat(), "raised_at": raised_at}
+    def alarm(kind: str, text: str, raised_at: str, about: str = "x") -> dict[str, str]:
+        return {"kind": kind, "about": about, "text": text, "since": NOW.isoformat(), "raised_at": raised_at}
 
     raised = NOW.isoformat()
     standing = {
         "1": alarm("self-check", "the plain port does not answer", raised),
         "2": alarm("volume", "volume nas1 is offline", raised),  # looked at anew by another check
         "3": alarm("index", "the database takes nothing new", ""),
+        "4": alarm("volume", "volume first did not take 3 copies", raised, "first"),  # which is well when looked at
     }
     (house.folder / "alarms.json").write_text(json.dumps({"standing": standing}), encoding="utf-8")
     with instance_lock(house.folder):
         assert run(["-c", str(house.config), "doctor", "--json"]) == ExitCode.DAMAGE
     told = [row for row in json.loads(capsys.readouterr().out) if row["check"] == "server"]
-    assert told == [{"check": "server", "result": "the plain port does not answer", "remedy": "pacs alert list"}]
+    assert [(row["result"], row["remedy"]) for row in told] == [
+        ("the plain port does not answer", "pacs alert list"),
+        ("volume first did not take 3 copies", "pacs alert list"),
+    ]
 
 
 def test_doctor_survive_ends_with_12_while_something_is_not_survived(

@@ -337,6 +337,18 @@ def test_a_volume_that_takes_nothing_though_it_has_room_says_so_is_read_and_is_t
     alone.store(path_of(2), [b"content"])
 
 
+def test_a_folder_that_takes_nothing_is_named(forgetful: FaultyVolume) -> None:
+    volume = volume_at(forgetful.path)
+    alone = Placement((volume,), need=1, degraded=1)
+    path = path_of(1)
+    forgetful.tell(f"fail EIO create {path.parent.name}")
+    with pytest.raises(NotEnoughCopies, match=rf"Input/output error \({path.parent}\)"):
+        alone.store(path, [b"content"])
+    with pytest.raises(NotEnoughCopies, match=rf"Input/output error \({path.parent}\)"):
+        alone.stream(path.parent)
+    assert volume.check().status is Status.ONLINE, "it takes others"
+
+
 def test_a_full_volume_refuses_leaves_no_part_and_the_next_one_takes_over(mount: Callable[..., Path]) -> None:
     small, large = (
         volume_at(mount("small", "8m"), "small"),

@@ -1,6 +1,7 @@
 """An index that answers but takes nothing is told by what becomes of the objects that are sent."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,28 @@ def test_a_volume_that_did_not_take_a_copy_in_some_process_is_tried_by_writing(t
     failed["nas1"] += 1
     assert was_tried()
     assert not was_tried(), "it could be written to"
+
+
+def test_a_volume_that_was_well_while_it_did_not_take_copies_is_told_of_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = {"nas1": 2.0}
+    volume = Volume(VolumeSpec(id="", name="nas1", path=tmp_path, tier="hot", domain="nas1"), StorageLimits())
+    writes = Writes(lambda: {metrics.UNWRITTEN.name: {(name,): [number] for name, number in failed.items()}})
+    volume.check()
+    assert writes.untaken(volume) == 0
+    for _ in range(2):
+        failed["nas1"] += 1
+        writes.doubt([volume])
+        volume.check()
+    assert writes.untaken(volume) == 2
+    away = tmp_path.rename(tmp_path.with_name("away"))
+    volume.check()
+    away.rename(tmp_path)
+    volume.check()
+    assert writes.untaken(volume) == 0, "it was away, which says why"
+    failed["nas1"] += 1
+    writes.doubt([volume])
+    assert writes.untaken(volume) == 1
+    monkeypatch.setattr("pacs_server.service.monitoring.intake._LATELY", timedelta(0))
+    assert writes.untaken(volume) == 0

@@ -60,6 +60,10 @@ OF_STANDING: Final[dict[str, str]] = {
     "volume {} is offline: {} (pacs storage show {})": "ボリューム {0} がオフラインです: {1} (pacs storage show {2})",
     "volume {} is suspect: {} (pacs storage show {})": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show {2})",
     "volume {} is full: {} (pacs storage show {})": "ボリューム {0} が満杯です: {1} (pacs storage show {2})",
+    "volume {} is online, but did not take {} copies in the last 15 minutes: the log and pacs jobs list name the folder, "
+    "and why; look into the kernel log, and who may write there":
+        "ボリューム {0} はオンラインですが、この 15 分間にコピー {1} 件を書き込めませんでした。どのフォルダか、その理由は、ログと "
+        "pacs jobs list にあります。カーネルのログと書き込みの権限を確かめてください",
     "the certificate {} has expired: pacs tls init --yes, or one of your authority":
         "証明書 {0} は期限が切れています。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
     "the certificate {} expires in {} days: pacs tls init --yes, or one of your authority":

@@ -95,11 +95,7 @@ def alarms_of(
     if problem := observer.index_problem:
         text = f"the database {problem}"
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
-    for volume in observer.volumes.latest or []:
-        if volume["state"] in _AWAY and volume["reason"] != CLOSED:
-            name = str(volume["name"])
-            text = f"volume {name} is {volume['state']}: {volume['reason']} (pacs storage show {name})"
-            yield Alarm(kind=AlarmKind.VOLUME, about=name, text=text, hold_s=hold_s)
+    yield from _of_volumes(observer.volumes.latest or [], hold_s)
     yield from _of_certificates(observer.certificates.latest or [], settings, now)
     if problem := observer.certificates.problem:
         yield Alarm(kind=AlarmKind.CERTIFICATE, about="node", text=problem, hold_s=hold_s)
@@ -112,6 +108,21 @@ def alarms_of(
         yield from _of_rooms(rooms, settings)
         if settings.alert.silence:
             yield from _of_silence(held.peers, hours, now, hold_s)
+
+
+def _of_volumes(rows: list[dict[str, object]], hold_s: float) -> Iterator[Alarm]:
+    for volume in rows:
+        name = str(volume["name"])
+        text = ""
+        if volume["state"] in _AWAY and volume["reason"] != CLOSED:
+            text = f"volume {name} is {volume['state']}: {volume['reason']} (pacs storage show {name})"
+        elif number := volume.get("untaken"):
+            text = (
+                f"volume {name} is {volume['state']}, but did not take {number} copies in the last 15 minutes: the log "
+                "and pacs jobs list name the folder, and why; look into the kernel log, and who may write there"
+            )
+        if text:
+            yield Alarm(kind=AlarmKind.VOLUME, about=name, text=text, hold_s=hold_s)
 
 
 def _of_certificates(rows: list[dict[str, object]], settings: Settings, now: datetime) -> Iterator[Alarm]:

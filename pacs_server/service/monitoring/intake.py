@@ -5,7 +5,9 @@ room.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import metrics
@@ -15,6 +17,8 @@ from pacs_server.storage.volume import Volume
 
 # A node that is not ready gets nothing from a load balancer, so that nothing shows that it could take objects again.
 _HELD_S: Final = 15.0
+_LATELY: Final = timedelta(minutes=15)
+_MOMENTS: Final = 1_000  # of which it is remembered what failed: as many as there are looks in that time
 _FEW: Final = 3  # an object that was deleted while it was sent is not recorded either
 
 
@@ -57,13 +61,23 @@ class Writes:
     def __init__(self, totals: Callable[[], Totals]) -> None:
         self._totals = totals
         self._failed = self._counts()
+        self._lately: dict[str, deque[tuple[datetime, float]]] = {}
 
     def doubt(self, volumes: Iterable[Volume]) -> None:
         """Have those looked at by writing that did not take a copy since the last look, in whichever process."""
         before, self._failed = self._failed, self._counts()
         for volume in volumes:
-            if self._failed.get(volume.spec.name, 0) > before.get(volume.spec.name, 0):
+            name = volume.spec.name
+            if (failed := self._failed.get(name, 0) - before.get(name, 0)) > 0:
                 volume.doubt()
+                self._lately.setdefault(name, deque(maxlen=_MOMENTS)).append((datetime.now(UTC), failed))
+
+    def untaken(self, volume: Volume) -> int:
+        """How many copies it did not take in the last quarter of an hour, while it was found to be as it is: one that
+        is well may fail in a folder.
+        """
+        since = max(volume.state.since, datetime.now(UTC) - _LATELY)
+        return round(sum(failed for at, failed in self._lately.get(volume.spec.name, ()) if at > since))
 
     def _counts(self) -> dict[str, float]:
         counted = self._totals().get(metrics.UNWRITTEN.name, {})

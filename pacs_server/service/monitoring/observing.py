@@ -25,7 +25,7 @@ from pacs_server.service.roll_call import node_name, this_node
 from pacs_server.service.telling import running
 from pacs_server.service.upkeep.checkpoints import last_checkpoint
 from pacs_server.settings import Settings
-from pacs_server.storage.volume import Volume
+from pacs_server.storage.volume import Volume, check_all
 
 Answer = TypeVar("Answer")
 
@@ -146,7 +146,8 @@ class Observer:
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()
         self._writes.doubt(self._volumes)
-        return [volume_facts(volume) for volume in self._volumes]
+        check_all(self._volumes)
+        return [volume_facts(volume) | {"untaken": self._writes.untaken(volume)} for volume in self._volumes]
 
     def _server(self) -> dict[str, Any]:
         return running(self._settings.data_dir) or {}

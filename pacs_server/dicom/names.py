@@ -32,6 +32,9 @@ _STARS: Final = re.compile(r"\*{2,}")
 _LAST_COMPONENT: Final = re.compile(r"[\^ ]+\*+(?==|$)")
 _COMPONENTS: Final = 5  # PS3.5 section 6.2.1.1
 _MARKED: Final = {"ﾞ": "ｳｶ-ﾄﾊ-ﾎ", "ﾟ": "ﾊ-ﾎ"}
+# What one device writes as an apostrophe, or as the dot between the parts of a foreign name, another writes otherwise;
+# the dot of GB 2312 and that of GBK are the same two bytes.
+_ALIKE: Final = tuple((re.compile(f"[{marks}]"), marks) for marks in ("'’‘＇ʼ´`", "·・･‧"))
 _WILDCARD: Final = re.compile(r"[*?]")
 # Wildcards stay within one group of one value.
 _IN_GROUP: Final = r"[^=\\]"
@@ -101,14 +104,17 @@ def grams_of_name(searched: str) -> set[str]:
 
 
 def typed(key: str) -> list[str]:
-    """A query key, and what else is meant by it because an asterisk may stand for nothing: the components before each
-    `^*` at the end (as `SMITH^*^*` for SMITH), and a half-width kana to whose voiced mark a person has not come yet.
+    """A query key, and what else is meant by it: the same with another apostrophe or middle dot, and, because an
+    asterisk may stand for nothing, the components before each `^*` at the end (as `SMITH^*^*` for SMITH), and a
+    half-width kana to whose voiced mark a person has not come yet.
     """
-    keys = [key]
-    for _ in range(1, _COMPONENTS):
-        keys.append(_LAST_COMPONENT.sub("", keys[-1]))
-    for mark, letters in _MARKED.items():
-        keys.append(re.sub(f"([{letters}])(?=\\*)", rf"\1{mark}", key))
+    keys = []
+    for one in [key, *(found.sub(mark, key) for found, marks in _ALIKE if found.search(key) for mark in marks)]:
+        keys.append(one)
+        for _ in range(1, _COMPONENTS):
+            keys.append(_LAST_COMPONENT.sub("", keys[-1]))
+        for mark, letters in _MARKED.items():
+            keys.append(re.sub(f"([{letters}])(?=\\*)", rf"\1{mark}", one))
     return list(dict.fromkeys(one for one in keys if one == key or fold(one).strip("*=? ")))
 
 

@@ -61,6 +61,23 @@ def test_an_asterisk_stands_for_nothing_too(key: str, name: str, expected: bool)
     assert any(fits(one, name) for one in typed(key)) is expected
 
 
+@pytest.mark.parametrize(
+    "name", ["O'BRIEN^PAT", "O’Brien^Pat", "O´Brien^Pat", "O`BRIEN^PAT", "OʼBrien^Pat", "O＇BRIEN^PAT"]
+)
+def test_an_apostrophe_finds_every_other_and_no_other_letter(name: str) -> None:
+    for key in ("o'brien*", "O’BRIEN^PAT", "o‘b*", "O´BRIEN^*^*^*", "*`brien*"):
+        assert any(fits(one, name) for one in typed(key))
+        assert not any(fits(one, name.replace(name[1], "-")) for one in typed(key))
+    assert any(fits(one, name, fuzzy=True) for one in typed("pat o'brien"))
+
+
+def test_the_middle_dot_of_one_character_set_finds_that_of_another() -> None:
+    raw = "约翰·史密斯".encode("gbk")
+    for name in (f"SMITH^JOHN={raw.decode('gbk')}", f"SMITH^JOHN={raw.decode('gb2312')}", "ｼﾞｮﾝ･ｽﾐｽ"):
+        for dot in "·・･‧":
+            assert any(fits(one, name) for one in typed(f"*{dot}*"))
+
+
 @pytest.mark.parametrize("key", ["*", "^*", "*^*", "YAMADA^TARO", "山田*", "ﾔﾏﾀﾞ", ""])
 def test_a_key_of_which_nothing_else_is_meant_stays_as_it_is(key: str) -> None:
     assert typed(key) == [key]

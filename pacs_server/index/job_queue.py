@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
 
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
@@ -69,30 +69,10 @@ class JobQueue:
         if not self._due(kinds).rows(moment=now.isoformat()):
             return None  # the usual answer, every second; it takes no lock
         with self._index.write() as connection:
-            busy = (
-                select(jobs.c.kind, jobs.c.target)
-                .where(jobs.c.state == JobState.RUNNING, jobs.c.lease_until > now.isoformat())
-                .group_by(jobs.c.kind, jobs.c.target)
-                .having(func.count() >= per_target)
-            )
-            full = connection.execute(busy).all()
-            waiting = (
-                select(*jobs.c)
-                .where(
-                    or_(
-                        (jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= now.isoformat()),
-                        _lease_is_over(now.isoformat()),
-                    ),
-                    jobs.c.kind.in_(kinds - _paused(connection)),
-                    *(() if target is None else (jobs.c.target == target,)),
-                    jobs.c.target.not_in(without),
-                    *(or_(jobs.c.kind != kind, jobs.c.target != busy_one) for kind, busy_one in full),
-                )
-                .order_by(jobs.c.due_at, jobs.c.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            row = connection.execute(waiting).first()
+            named = () if target is None else (jobs.c.target == target,)
+            free = _free(connection, now, per_target=per_target, kinds=kinds).where(*named)
+            first = free.where(jobs.c.target.not_in(without)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
+            row = connection.execute(first.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
             taken = {"state": JobState.RUNNING, "worker": worker, "lease_until": (now + lease).isoformat()}
@@ -271,6 +251,23 @@ class JobQueue:
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == _PAUSED_KINDS))
             connection.execute(insert(site).values(name=_PAUSED_KINDS, value=json.dumps(sorted(kinds))))
+
+
+def _free(connection: Connection, now: datetime, *, per_target: int, kinds: frozenset[JobKind]) -> Select[Any]:
+    """The jobs of these kinds that may be taken now: due, not paused, with fewer than `per_target` alike under way."""
+    moment = now.isoformat()
+    busy = (
+        select(jobs.c.kind, jobs.c.target)
+        .where(jobs.c.state == JobState.RUNNING, jobs.c.lease_until > moment)
+        .group_by(jobs.c.kind, jobs.c.target)
+        .having(func.count() >= per_target)
+    )
+    full = connection.execute(busy).all()
+    return select(*jobs.c).where(
+        or_((jobs.c.state == JobState.WAITING) & (jobs.c.due_at <= moment), _lease_is_over(moment)),
+        jobs.c.kind.in_(kinds - _paused(connection)),
+        *(or_(jobs.c.kind != kind, jobs.c.target != target) for kind, target in full),
+    )
 
 
 def _after_failure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -64,24 +64,13 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     upgrade(url)
     with closing(open_current(url)) as beside:
         copy_fields(node.index, beside)
-        ledger, placement = ledger_of(node, beside), node.placement()
+        ledger = ledger_of(node, beside)
         volumes = {volume.spec.id: volume for volume in _readable_volumes(node)}
-        for volume in volumes.values():
-            learn(volume, node.instances.operations, now=datetime.now(UTC))
-        copy_decisions(node.index, beside)
-        for volume in volumes.values():
-            put_back_unknown(volume, node.holdings)
-        files = _unrecorded(files_as_received(volumes.values()), ledger)
-        ids = {volume.spec.name: volume_id for volume_id, volume in volumes.items()}
+        _learn_decisions(node, beside, volumes.values())
         told: set[tuple[str, str]] = set()
-        for finding in _recorded(_read(files, lambda one: examine(*one, ledger, placement)), ledger):
-            if finding.kind is FindingKind.ADOPTED:
-                continue
-            told.add((ids[finding.volume], finding.path))
-            if finding.kind is FindingKind.PURGED:
-                node.holdings.release(ids[finding.volume], finding.path, datetime.now(UTC))
+        for volume_id, finding in _taken_in(node, volumes.values(), ledger):
+            told.add((volume_id, finding.path))
             yield finding
-
         for _ in adopt_deposits(node.deposits.without_row(beside), ledger, repair=True):
             pass
         _take_in_arrivals(node, beside, ledger)
@@ -100,6 +89,34 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
         leftover.unlink()
     node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     _ask_to_compare(node, datetime.now(UTC))
+
+
+def _learn_decisions(node: Node, beside: Index, volumes: Collection[Volume]) -> None:
+    """Have the new index know what was decided, and nothing that is leaving a volume for a reason nobody knows.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
+    """
+    for volume in volumes:
+        learn(volume, node.instances.operations, now=datetime.now(UTC))
+    copy_decisions(node.index, beside)
+    for volume in volumes:
+        put_back_unknown(volume, node.holdings)
+
+
+def _taken_in(node: Node, volumes: Collection[Volume], ledger: Ledger) -> Iterator[tuple[str, Finding]]:
+    """Enter the files of these volumes that no row of the ledger knows; what was not entered, with the volume's id.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
+    """
+    placement = node.placement()
+    ids = {volume.spec.name: volume.spec.id for volume in volumes}
+    files = _unrecorded(files_as_received(volumes), ledger)
+    for finding in _recorded(_read(files, lambda one: examine(*one, ledger, placement)), ledger):
+        if finding.kind is FindingKind.ADOPTED:
+            continue
+        if finding.kind is FindingKind.PURGED:
+            node.holdings.release(ids[finding.volume], finding.path, datetime.now(UTC))
+        yield ids[finding.volume], finding
 
 
 def _readable_volumes(node: Node) -> list[Volume]:

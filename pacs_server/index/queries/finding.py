@@ -9,14 +9,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.sql import Join
 
-from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-from pacs_server.dicom.queries.predicates import Between, BetweenMoments, NameLike, Nothing, OneOf, Predicate
+from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, ItemSequence, Level
+from pacs_server.dicom.queries.predicates import Between, BetweenMoments, Like, NameLike, Nothing, OneOf, Predicate
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.answers import answer_column
 from pacs_server.index.queries.criteria import criterion
 from pacs_server.index.statements import Form, mark
 from pacs_server.index.tables import TABLES, instances, is_found, patients, series, studies
 
+_STUDY_DATE: Final = BY_KEYWORD["StudyDate"]
 _MOST_FORMS: Final = 256
 _MOST_VALUES: Final = 32  # of a query; 256 statements with thousands each would fill the memory
 
@@ -27,8 +28,8 @@ def rows_of(
     """The rows of a level that fulfil all predicates, each with the values of `columns`. With a limit, the newest."""
     conditions = [criterion(predicate, level) for predicate in predicates]
     statement = _present_rows(level, tuple(columns)).where(*conditions)
-    by_name = any(isinstance(one, NameLike) for one in predicates)
-    return statement.order_by(*_order(level, by_name=by_name, is_limited=bool(limit))).limit(limit or None)
+    order = _order(level, by_patient=_is_by_patient(predicates), is_limited=bool(limit))
+    return statement.order_by(*order).limit(limit or None)
 
 
 class Forms:
@@ -117,16 +118,37 @@ def _link(level: Level) -> ColumnElement[bool]:
     return links[level]
 
 
-def _order(level: Level, *, by_name: bool, is_limited: bool) -> tuple[ColumnElement[Any], ...]:
+def _is_by_patient(predicates: Sequence[Predicate]) -> bool:
+    """Whether the patients are to be found first: by name, or by what each of them has to be looked at for, unless the
+    days of the studies are told. With a million studies, to look at the patient of each took ten times as long.
+    """
+    if any(isinstance(one, NameLike) for one in predicates):
+        return True
+    by_day = any(isinstance(one, (Between, BetweenMoments)) and one.attribute is _STUDY_DATE for one in predicates)
+    return not by_day and any(_looks_at_patients(one) for one in predicates)
+
+
+def _looks_at_patients(predicate: Predicate) -> bool:
+    """Whether few patients fulfil it, and no index tells which."""
+    match predicate:
+        case Between(attribute=attribute):
+            return attribute.level is Level.PATIENT
+        case Like(attribute=attribute, patterns=patterns):
+            return attribute.level is Level.PATIENT and any(one.startswith(("*", "?")) for one in patterns)
+        case _:
+            return False
+
+
+def _order(level: Level, *, by_patient: bool, is_limited: bool) -> tuple[ColumnElement[Any], ...]:
     """Newest studies first where an index gives that order, so that the first answer does not wait for the last.
 
     Names are found in the order of their index: sorting the 40,000 studies of SUZ* among a million took
     120 ms, the first of them unsorted 0.05 ms. Where answers are limited, the newest have to be known nevertheless.
     """
     if level is not Level.STUDY:
-        return (TABLES[level].c.id,) if is_limited or not by_name else ()
+        return (TABLES[level].c.id,) if is_limited or not by_patient else ()
     newest = studies.c.study_date.desc().nulls_last(), studies.c.id.desc()
-    if not by_name:
+    if not by_patient:
         return newest
-    # As an expression it is not read from the index of dates, which would mean to look at every study for its name.
+    # As an expression it is not read from the index of dates, which would mean to look at every study for its patient.
     return ((studies.c.study_date + "").desc().nulls_last(), newest[1]) if is_limited else ()

@@ -73,7 +73,8 @@ def hold(study_uids: Iterable[str], decider: Decider) -> Iterator[Operation]:
     Raises: NotEnoughCopies; IndexUnavailable.
     """
     for study_uid in study_uids:
-        trashed = decider.operations.trashed(study_uid)
+        # Before the first operation, which brings all of it back.
+        trashed = decider.operations.as_brought_back(study_uid, decider.operations.trashed(study_uid))
         for start in range(0, max(1, len(trashed)), MAX_OBJECTS):
             yield decider.decide(OperationKind.HOLD, study_uid, trashed[start : start + MAX_OBJECTS])
 

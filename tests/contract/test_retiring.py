@@ -388,6 +388,19 @@ def test_a_hold_of_a_study_names_what_of_it_is_in_the_trash_in_as_many_operation
     assert set(site.uids()) == {*uids_of(first), *uids_of(second)}
 
 
+def test_each_operation_of_a_hold_says_what_comes_back_beside_another_content(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = site.store(*(tiny(n) for n in range(2)))
+    site.delete(PatientID="T-1")
+    site.store(*(tiny(n, ImageComments="corrected") for n in range(2)))
+    monkeypatch.setattr(retire, "MAX_OBJECTS", 1)
+    holds = list(retire.hold([first[0].study_uid], site.decider()))
+    assert [(one.sop_uid, one.role) for hold in holds for one in hold.objects] == [
+        (sop_uid, "version") for sop_uid in uids_of(first)
+    ]
+
+
 def choice(sample: Sample, digest: str, counter: int) -> Operation:
     """What another site decided about the contents under one SOP Instance UID."""
     return Operation(

@@ -42,7 +42,10 @@ def _durability(node: Node) -> Iterator[Problem]:
     """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
     from pacs_server.index.maintenance.checking import left_behind, unsafe_settings
     from pacs_server.index.promotion import promoted_at
+    from pacs_server.service.present import short_of_room
 
+    if problem := short_of_room(node.settings):
+        yield problem, f"df {node.settings.data_dir}"
     if (since := promoted_at(node.index)) is not None:
         yield (
             f"the database was promoted, or restored on another server, at {since:%Y-%m-%d %H:%M} UTC: it may lack "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ from pacs_server.cluster.roster import lives
 from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
-from pacs_server.settings import TlsFiles
+from pacs_server.settings import Settings, TlsFiles
+from pacs_server.storage.condition import reserve_of
 from pacs_server.storage.volume import Volume
 
 EXPIRES_SOON_DAYS: Final = 30
@@ -38,6 +40,22 @@ def volume_facts(volume: Volume) -> dict[str, object]:
         "path": str(volume.spec.path),
         "id": volume.spec.id,
     }
+
+
+def short_of_room(settings: Settings) -> str:
+    """What is to be said of the disk of the data directory; empty while it has room. Volumes tell of themselves: one
+    that lies there too is full before this is said.
+    """
+    try:
+        disk = shutil.disk_usage(settings.data_dir)
+    except OSError as error:
+        return f"the data directory {settings.data_dir} cannot be looked at: {error.strerror}"
+    if 2 * disk.free >= reserve_of(disk.total, settings.storage.reserve_bytes):
+        return ""
+    return (
+        f"{disk.free >> 20} MiB are left on the disk of the data directory {settings.data_dir}: without room the index "
+        "takes nothing new; make room there"
+    )
 
 
 def backlog_of(node: Node) -> dict[str, Any]:

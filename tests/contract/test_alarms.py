@@ -1,6 +1,7 @@
 """What deserves an alarm, from what an archive really holds and owes, on either database."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.house import House
+from support.mounts import on_tmpfs
 from support.samples import tiny
 
 from pacs_server.cluster.certificates import make
@@ -122,6 +124,20 @@ def test_a_volume_that_is_away_is_one(house: House, node: Node) -> None:
     (alarm,) = alarms(observer_of(node), node)
     assert alarm.key == "volume first"
     assert "offline" in alarm.text
+
+
+def test_a_data_directory_without_room_for_the_index_is_one_before_it_is_full(node: Node, tmp_path: Path) -> None:
+    with ExitStack() as mounts:
+        settings = replace(node.settings, data_dir=on_tmpfs(tmp_path, "data", "2m", mounts))
+        observer = Observer(settings, Board(1), ())
+        (settings.data_dir / "log").write_bytes(bytes(1_900_000))
+        observer.disk.look()
+        assert list(alarms_of(observer, settings, {}, {}, NOW)) == []
+        (settings.data_dir / "index.db").write_bytes(bytes(180_000))
+        observer.disk.look()
+        (alarm,) = alarms_of(observer, settings, {}, {}, NOW)
+        assert alarm.key == "index disk"
+        assert f"0 MiB are left on the disk of the data directory {settings.data_dir}" in alarm.text
 
 
 def test_a_volume_that_is_well_and_did_not_take_copies_is_one(node: Node) -> None:

@@ -95,6 +95,8 @@ def alarms_of(
     if problem := observer.index_problem:
         text = f"the database {problem}"
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
+    if short_of_room := observer.disk.latest:
+        yield Alarm(kind=AlarmKind.INDEX, about="disk", text=short_of_room, hold_s=hold_s)
     yield from _of_volumes(observer.volumes.latest or [], hold_s)
     yield from _of_certificates(observer.certificates.latest or [], settings, now)
     if problem := observer.certificates.problem:

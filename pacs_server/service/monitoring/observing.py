@@ -20,7 +20,7 @@ from pacs_server.service.monitoring.gatherer import Gatherer
 from pacs_server.service.monitoring.intake import Intake, Writes
 from pacs_server.service.monitoring.self_check import Door, SelfCheck
 from pacs_server.service.partners.role import Role, role_of
-from pacs_server.service.present import backlog_of, certificates_of, partners_of, volume_facts
+from pacs_server.service.present import backlog_of, certificates_of, partners_of, short_of_room, volume_facts
 from pacs_server.service.roll_call import node_name, this_node
 from pacs_server.service.telling import running
 from pacs_server.service.upkeep.checkpoints import last_checkpoint
@@ -89,6 +89,7 @@ class Observer:
             "holdings", partial(self.ask, holdings_of), every_s=_CHECK_S, late_after_s=_LATE_S, is_costly=True
         )
         self.volumes = Gatherer("volumes", self._volume_facts, every_s=_OFTEN_S, late_after_s=_LATE_S)
+        self.disk = Gatherer("disk", partial(short_of_room, settings), every_s=_CHECK_S, late_after_s=_LATE_S)
         self.server = Gatherer("server", self._server, every_s=_OFTEN_S, late_after_s=_LATE_S)
         self.certificates = Gatherer("certificates", self._certificates, every_s=_SELDOM_S, late_after_s=_LATE_S)
         self._volumes: list[Volume] = []
@@ -97,7 +98,9 @@ class Observer:
     @property
     def all(self) -> tuple[Gatherer[Any], ...]:
         """What is looked at."""
-        return (self.doors, self.site, self.writing, self.holdings, self.volumes, self.server, self.certificates)
+        return (
+            self.doors, self.site, self.writing, self.holdings, self.volumes, self.disk, self.server, self.certificates
+        )  # fmt: skip
 
     @property
     def index_problem(self) -> str:

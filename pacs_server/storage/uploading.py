@@ -152,7 +152,8 @@ class Upload:
             self._send(b"".join(self._waiting))
             self._waiting = []
             temporary = self._key_of(self._temporary)
-            _complete(self._s3, temporary, self._upload_id, {"Parts": self._parts}, is_new=True)
+            # Nobody else has that key; a condition would refuse the call that is made again when its answer was lost.
+            _complete(self._s3, temporary, self._upload_id, {"Parts": self._parts}, is_new=False)
             self._copy = ServerCopy(self._s3, temporary, key, self._size_bytes)
             return False
         elif not self._copy.step():

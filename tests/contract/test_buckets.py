@@ -197,6 +197,19 @@ def test_a_connection_that_is_cut_once_is_made_again_within_the_same_store(
     assert files.content(PATH) == b"content"
 
 
+@pytest.mark.parametrize(("method", "after"), [("PUT", 0), ("POST", 1), ("PUT", 3), ("POST", 3), ("DELETE", 0)])
+def test_what_was_done_though_the_answer_was_lost_counts_as_done(
+    alone: Placement, files: Files, s3_server: S3Server, method: str, after: int
+) -> None:
+    large = LargeObject()
+    with s3_server.failing("lose", method, after=after, times=1) as fault:
+        large.send(alone)
+        alone.store(PATH, [b"content"])
+    assert fault.seen > after
+    assert files.names() == sorted([SENTINEL, str(large.path), str(PATH)])
+    assert (files.content(large.path), files.content(PATH)) == (large.content, b"content")
+
+
 @pytest.mark.parametrize("fault", ["403 AccessDenied", "500 InternalError", "cut", "hang"])
 def test_another_volume_takes_what_a_bucket_does_not(
     address: BucketAddress, new_directory: Callable[[], Volume], s3_server: S3Server, fault: str

@@ -96,9 +96,9 @@ class S3Server(BucketServer):
     def failing(
         self, kind: str, method: str = "", *, key: str = "", after: int = 0, times: float = float("inf")
     ) -> Iterator[Fault]:
-        """Requests fail within the context: `hang` until its end, `cut` in the middle, `damage` a body on its way,
-        `forget` what they acknowledge, answer with a `page` as any web server does, or are answered with
-        a status and a code, like `500 InternalError`.
+        """Requests fail within the context: `hang` until its end, `cut` in the middle, `lose` the answer alone, `damage`
+        a body on its way, `forget` what they acknowledge, answer with a `page` as any web server does, or are answered
+        with a status and a code, like `500 InternalError`.
         """
         fault = Fault(kind, method, key, after, times)
         self.faults.append(fault)
@@ -139,13 +139,26 @@ class S3Server(BucketServer):
         elif fault is not None and fault.kind in ("forget", "page"):
             start_response("200 OK", [("Content-Type", "text/html")])
             return [b"<html>It works!"] if fault.kind == "page" else []
+        elif fault is not None and fault.kind == "lose":
+            list(self._served(environ, lambda *_: None, body))
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
         elif fault is not None:
             return _refusal(start_response, fault.kind)
+        return self._served(environ, start_response, body)
+
+    def _served(self, environ: Environ, start_response: StartResponse, body: bytes) -> Iterable[bytes]:
         expected = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
         if expected and expected != base64.b64encode(hashlib.sha256(body).digest()).decode():
             return _refusal(start_response, "400 BadDigest")
         if environ.get("HTTP_X_AMZ_COPY_SOURCE_RANGE", "").endswith("--1"):
             return _refusal(start_response, "416 InvalidRange")
+        if (
+            environ["REQUEST_METHOD"] == "POST"
+            and environ.get("HTTP_IF_NONE_MATCH")
+            and _is_there(environ["PATH_INFO"])
+        ):
+            return _refusal(start_response, "412 PreconditionFailed")  # as SeaweedFS, also when it was the same upload
         environ["wsgi.input"] = BytesIO(body)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
@@ -155,6 +168,11 @@ class S3Server(BucketServer):
         bucket = f"bucket-{next(_numbers)}"
         self.raw.create_bucket(Bucket=bucket)
         return self.address(bucket, "pacs/site-1", folder)
+
+
+def _is_there(path: str) -> bool:
+    _, bucket, key = path.split("/", 2)
+    return key in s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[bucket].keys
 
 
 def _refusal(start_response: StartResponse, told: str) -> Iterable[bytes]:

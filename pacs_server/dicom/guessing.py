@@ -6,13 +6,15 @@ import re
 from typing import Final
 
 _LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
-# The punctuation of Windows-1252 where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”, and
-# what stands before a space, a digit or the end.
+# What Windows-1252 has beside Latin-1, where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”,
+# what stands before a space, a digit or the end, and Š Œ Ž š œ ž among Latin letters, as in cœur, FŒTUS and Žižek.
 _LOOKS_WINDOWS: Final = re.compile(
     rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
     rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff][A-Za-z\xe0-\xff]|[st](?![A-Za-z]))"
     rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
-    rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z))++"
+    rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z)"
+    rb"|(?<=[A-Za-z])[\x9a\x9c\x9e](?=[a-z]{2}|\^)|\x8c(?=[DSTU][A-Z\xc8])"
+    rb"|(?<![A-Za-z\x80-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e](?=[a-z][a-z\x9a\x9c\x9e\xe0-\xff]{3}))++"
 )
 # Two letters between capitals of ASCII, as in CONCEIÇÃO and MÄÄTTÄ, which would be two kana, and single ones.
 _LATIN_CAPITALS: Final = re.compile(
@@ -42,8 +44,8 @@ def read_strictly(raw: bytes, codec: str) -> str | None:
 
 
 def guess(raw: bytes) -> str:
-    """UTF-8 if it is that, Windows-1252 if its punctuation is there, Shift_JIS if it is that and looks like it, EUC-JP
-    if that fits better, else Latin-1.
+    """UTF-8 if it is that, Windows-1252 if what it has beside Latin-1 is where that belongs, Shift_JIS if it is that
+    and looks like it, EUC-JP if that fits better, else Windows-1252, or Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
     so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals.
@@ -55,4 +57,4 @@ def guess(raw: bytes) -> str:
         text = read_strictly(raw, "cp932")
         if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
             text = read_strictly(raw, "euc_jp") or text
-    return raw.decode("latin-1") if text is None else text
+    return text or read_strictly(raw, "cp1252") or raw.decode("latin-1")

@@ -33,6 +33,10 @@ _ASKED: Final = {
     ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
     ClientCertificates.NONE: ssl.CERT_NONE,
 }
+# OpenSSL's words, of either side, for no version or suite that both speak.
+_NOTHING_IN_COMMON: Final = frozenset(
+    {"TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_INSUFFICIENT_SECURITY", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER"}
+)
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -315,6 +319,11 @@ def _agreed(stream: TlsStream, limits: NetworkLimits) -> bytes:
 def explained(error: ssl.SSLError) -> PacsError:
     """What an error of TLS says about a peer."""
     reason = reason_of(error)
+    if reason in _NOTHING_IN_COMMON:
+        kind = PeerRejected if "ALERT" in reason else ProtocolViolation
+        return kind(
+            f"the other side speaks no TLS that is spoken here ({reason}): 1.2 or 1.3 with ECDHE is needed there"
+        )
     if "ALERT" in reason:
         return PeerRejected(f"the other side ended TLS ({reason}): does it trust the certificate of this node?")
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -154,6 +154,7 @@ def test_old_versions_and_weak_suites_are_refused(ill_treated: Watched, tmp_path
     told = (done.stdout + done.stderr).decode(errors="replace")
     assert "Cipher is (NONE)" in told
     assert "alert" in told  # by us: the client had offered it
+    assert "1.2 or 1.3 with ECDHE is needed there" in ill_treated.told(case.address, "")["detail"]
 
 
 def test_row_13_a_title_with_the_certificate_of_another_is_rejected(ill_treated: Watched, tmp_path: Path) -> None:

@@ -228,6 +228,8 @@ CAUSES: Final[dict[str, str]] = {
     "TLS with {} failed: {}": "{0} との TLS に失敗しました ({1})",
     "the other side ended TLS ({}): does it trust the certificate of this node?":
         "相手が TLS を終えました ({0})。このサーバの証明書を信頼していますか",
+    "the other side speaks no TLS that is spoken here ({}): 1.2 or 1.3 with ECDHE is needed there":
+        "相手とこのサーバに共通の TLS がありません ({0})。相手で TLS 1.2 か 1.3 (ECDHE) を有効にしてください",
     "the certificate of the other side is not trusted: {}": "相手の証明書を信頼できません: {0}",
     "the other side does not speak TLS as it should: {}": "相手の TLS が正しくありません: {0}",
     "it has the certificate {}, not the one that was pinned": "相手の証明書は {0} で、登録したものと違います",

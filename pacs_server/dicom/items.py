@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence, Set
+from typing import Final, TypeVar
 
+from pacs_server.dicom.attributes import CODE_VALUE, LONG_CODE_VALUE, URN_CODE_VALUE
 from pacs_server.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
 from pacs_server.errors import TooLarge, Undecodable
 
 MAX_DEPTH: Final = 8
 # Between the texts of an item, and between items, where several stand in one text.
 FIELD_END, ROW_END = "\x1f", "\x1e"
+
+_CODES: Final = (CODE_VALUE, LONG_CODE_VALUE, URN_CODE_VALUE)
+_MAX_CODE_VALUE: Final = 16
+_URN_STARTS: Final = ("urn:", "http://", "https://")
+Value = TypeVar("Value", str, bytes)
 
 
 def read_items(raw: bytes, encoding: Encoding, most: int | None = None) -> list[dict[int, bytes]]:
@@ -78,6 +84,27 @@ def behind_sequence(raw: bytes, offset: int, encoding: Encoding) -> int:
         if len(closing) > 2 * MAX_DEPTH:
             raise Undecodable(f"it is nested deeper than {MAX_DEPTH} levels")
     return offset
+
+
+def with_code_value(item: Mapping[int, Value]) -> dict[int, Value]:
+    """An item with its code as Code Value, in whichever of the three elements for one it stands.
+
+    Source: PS3.3 table 8.8-1.
+    """
+    told = [item[tag] for tag in _CODES if tag in item]
+    others = {tag: value for tag, value in item.items() if tag not in _CODES}
+    return others | {CODE_VALUE: next(filter(None, told), told[0])} if told else others
+
+
+def place_of_code(code: str, asked: Set[int]) -> tuple[int, str]:
+    """The tag and VR of the element in which a code is answered: one that is long, or a URN, in its own where that is
+    asked for, else in Code Value, the only one that most viewers know.
+
+    Source: PS3.3 table 8.8-1.
+    """
+    if code.startswith(_URN_STARTS) and URN_CODE_VALUE in asked:
+        return URN_CODE_VALUE, "UR"
+    return (LONG_CODE_VALUE, "UC") if len(code) > _MAX_CODE_VALUE and LONG_CODE_VALUE in asked else (CODE_VALUE, "SH")
 
 
 def pack(items: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,18 @@ def code(value: str, scheme: str, meaning: str = "") -> Dataset:
     return item
 
 
+JJ1017 = "10000050100000000000010000000000"
+
+
+def elsewhere(**where: str) -> Dataset:
+    """A code that is no Code Value, as it is too long or a URN."""
+    item = code("", "JJ1017-32", "胸部単純")
+    del item.CodeValue
+    for keyword, value in where.items():
+        setattr(item, keyword, value)
+    return item
+
+
 def requested(procedure: str, step: str) -> Dataset:
     item = Dataset()
     item.RequestedProcedureID, item.ScheduledProcedureStepID, item.AccessionNumber = procedure, step, f"ACC-{step}"
@@ -32,7 +44,10 @@ def filled(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Archiv
     for number in (1, 2):
         steps = {"RequestAttributesSequence": [requested("RP1", f"SPS{number}")]}
         write(tiny(number, study="steps", series=str(number), PatientID="Q-3", **steps), folder / f"3{number}.dcm")
-    assert Station(archive=archive, folder=folder).store(folder, options=["+sd"]).statuses == [SUCCESS] * 4
+    for number, where in ((5, {"LongCodeValue": JJ1017}), (6, {"URNCodeValue": "urn:oid:1.2.392.5"})):
+        codes = {"ProcedureCodeSequence": [elsewhere(**where)], **kanji}
+        write(tiny(number, study=f"long {number}", PatientID=f"L-{number}", **codes), folder / f"{number}.dcm")
+    assert Station(archive=archive, folder=folder).store(folder, options=["+sd"]).statuses == [SUCCESS] * 6
     return archive
 
 
@@ -95,6 +110,26 @@ def test_the_answer_holds_of_the_items_that_match_what_was_asked_for(
     asked = {f"ProcedureCodeSequence[0].{keyword}": value for keyword, value in keys.items()}
     (row,) = station.find(STUDY_ROOT, "STUDY", {"PatientID": "Q-1", **asked}, charset="ISO_IR 192").rows
     assert [{one.keyword: one.value for one in item} for item in row.ProcedureCodeSequence] == items
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [
+        ({"LongCodeValue": JJ1017}, {"LongCodeValue": JJ1017}),
+        ({"LongCodeValue": "1000005*", "CodeMeaning": ""}, {"CodeMeaning": "胸部単純", "LongCodeValue": JJ1017}),
+        ({"CodeValue": JJ1017}, {"CodeValue": JJ1017}),
+        ({"CodeValue": "", "LongCodeValue": JJ1017}, {"LongCodeValue": JJ1017}),
+        ({"CodeValue": "", "URNCodeValue": "urn:oid:*"}, {"URNCodeValue": "urn:oid:1.2.392.5"}),
+    ],
+)
+def test_a_code_that_is_too_long_for_code_value_is_found_and_answered(
+    filled: Archive, station: Station, keys: dict[str, str], answer: dict[str, str]
+) -> None:
+    asked = {f"ProcedureCodeSequence[0].{keyword}": value for keyword, value in keys.items()}
+    done = station.find(STUDY_ROOT, "STUDY", {"PatientID": "", **asked}, charset="ISO_IR 192")
+    assert PENDING_OPTIONAL not in done.statuses
+    (row,) = done.rows
+    assert [{one.keyword: one.value for one in item} for item in row.ProcedureCodeSequence] == [answer]
 
 
 def test_a_key_of_an_item_that_is_not_held_is_said_to_be_unsupported(filled: Archive, station: Station) -> None:

@@ -26,6 +26,7 @@ from pacs_server.dicom.attributes import (
     Level,
     Matching,
 )
+from pacs_server.dicom.items import with_code_value
 from pacs_server.dicom.queries.identifier import Element, Identifier, read_identifier
 from pacs_server.dicom.queries.predicates import (
     SEARCHED,
@@ -160,7 +161,7 @@ _parse_once: Final = lru_cache(maxsize=64)(_parse)
 def _key(element: Element, level: Level, manner: Manner) -> tuple[ReturnKey | None, Predicate | None, bool]:
     """A key as it comes back, what it restricts the answers to, and whether all that it says could be matched."""
     if sequence := SEQUENCE_BY_TAG.get(element.tag):
-        wanted, is_known = _item_predicates(sequence, element.items)
+        wanted, is_known = _item_predicates(sequence, [with_code_value(item) for item in element.items])
         asked: frozenset[int] = frozenset(*element.items[:1])
         return_key = ReturnKey(element.tag, "SQ", sequence, asked=asked, fitting=wanted)
         return return_key, HasItem(sequence, wanted) if wanted else None, is_known

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, Protocol
 
-from pacs_server.dicom.attributes import Attribute, ItemSequence
+from pacs_server.dicom.attributes import CODE_VALUE, ItemSequence
 from pacs_server.dicom.charset import reply_charset
 from pacs_server.dicom.coded_sets import UTF8
 from pacs_server.dicom.elements import ITEM, Encoding
-from pacs_server.dicom.items import unpack
+from pacs_server.dicom.items import place_of_code, unpack, with_code_value
 from pacs_server.dicom.queries.predicates import ValuePredicate, is_fitted
 
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
@@ -83,7 +83,9 @@ class ItemColumn:
         fitting: Sequence[ValuePredicate] = (),
     ) -> None:
         self._fields = sequence.fields
-        self._asked = [one for one in sequence.fields if one.tag in asked] or sequence.fields
+        wanted = with_code_value(dict.fromkeys(asked, ""))
+        self._wanted = [one for one in sequence.fields if one.tag in wanted] or sequence.fields
+        self._asked = asked
         self._fitting = fitting
         self._encoding = encoding
 
@@ -99,18 +101,20 @@ class ItemColumn:
             if not all(is_fitted(one, item[one.attribute]) for one in self._fitting):
                 continue
             elements = []
-            for one in self._asked:
-                raw = write(one.vr, item[one])
+            for one in self._wanted:
+                is_code = one.tag == CODE_VALUE
+                tag, vr = place_of_code(item[one], self._asked) if is_code else (one.tag, one.vr)
+                raw = write(vr, item[one])
                 if raw is None:
                     return None
-                elements.append(self._element(one, raw))
-            content = b"".join(elements)
+                elements.append((tag, self._element(tag, vr, raw)))
+            content = b"".join(raw for _, raw in sorted(elements))
             items.append(self._encoding.write_header(ITEM, b"", len(content)) + content)
         return b"".join(items)
 
-    def _element(self, one: Attribute, value: bytes) -> bytes:
+    def _element(self, tag: int, vr: str, value: bytes) -> bytes:
         padded = value + b" " if len(value) & 1 else value
-        return self._encoding.write_header(one.tag, one.vr.encode("ascii"), len(padded)) + padded
+        return self._encoding.write_header(tag, vr.encode("ascii"), len(padded)) + padded
 
 
 def _utf8(_: str, text: str) -> bytes:

@@ -160,6 +160,14 @@ def differing(ours: StudyContent, theirs: StudyContent) -> set[str]:
     return {one.sop_uid for one in ours.held if there.get((one.sop_uid, one.digest), one.role) != one.role}
 
 
+def beside_others(content: StudyContent) -> set[str]:
+    """The SOP Instance UIDs under which something is held in this series only beside what is current in another one:
+    its roles do not tell whether both sites have the same current.
+    """
+    current = {one.sop_uid for one in content.held if one.role == "current"}
+    return {one.sop_uid for one in content.held if one.role != TRASH} - current
+
+
 def to_agree_on(ours: Iterable[Held], theirs: Iterable[Held], decided: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Where two sites found different contents of one SOP Instance UID current, the one that was decided on, by UID in
     `decided`, else the one that was received first by whichever of them, as (digest, role here), by UID: both come to

@@ -159,22 +159,30 @@ class Operations:
         before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
         touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
         note_fate(connection, operation.study_uid, fate)
-        enforce(connection, self._index, touched, now)
+        # Partners may have got them in another order, and show another one now.
+        looked_at = enforce(connection, self._index, touched, now)
         if operation.kind is OperationKind.PURGE:
-            self._owe_spared(connection, operation, fate, now)
+            looked_at |= self._spared(connection, operation, fate)
+        self._owe_partners(connection, looked_at, now)
         return told
 
-    def _owe_spared(self, connection: Connection, operation: Operation, fate: StudyFate, now: datetime) -> None:
-        """Owe partners what is held here although it was purged: they may have destroyed it before they knew better."""
+    def _spared(self, connection: Connection, operation: Operation, fate: StudyFate) -> set[tuple[str, str]]:
+        """The series of what is held here although it was purged: partners may have destroyed it before they knew
+        better.
+        """
         named = {(one.sop_uid, one.digest) for one in operation.objects}
         spared = {name for name in named if fate.objects.get(name, (Fate.KEPT,))[0] is not Fate.PURGED}
         if not spared:
-            return
+            return set()
         of_study = select(series.c.series_uid, instances.c.sop_uid, instances.c.digest).join_from(series, instances)
         rows = connection.execute(of_study.join(studies).where(studies.c.study_uid == operation.study_uid))
-        wanted = sorted({series_uid for series_uid, *name in rows if tuple(name) in spared})
+        return {(operation.study_uid, series_uid) for series_uid, *name in rows if tuple(name) in spared}
+
+    def _owe_partners(self, connection: Connection, of_series: set[tuple[str, str]], now: datetime) -> None:
+        if not of_series:
+            return
         names = connection.execute(select(partners.c.name).where(partners.c.aet != "")).scalars().all()
-        owed = [entry(JobKind.REPLICATE, operation.study_uid, uid, name, now) for uid in wanted for name in names]
+        owed = [entry(JobKind.REPLICATE, *one, name, now) for one in sorted(of_series) for name in names]
         if owed:
             connection.execute(owing(self._index), owed)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import shared_identity
@@ -44,6 +44,7 @@ class _Row:
     digest: str
     role: str
     series_row: int
+    series_uid: str
     study_row: int
     study_uid: str
     identity: str
@@ -60,11 +61,13 @@ def keep_others_out(connection: Connection, index: Index, study_uid: str) -> Non
         connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study_uid}", *patient]})
 
 
-def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime) -> None:
+def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime) -> set[tuple[str, str]]:
     """Make the rows of these SOP Instance UIDs what the operations say: current, beside it, in the trash, or gone.
 
-    The files of what was purged are owed their removal in the same transaction.
+    The files of what was purged are owed their removal in the same transaction. Answers the series, by the UIDs of
+    study and series, of which an object is current only because it came first here of those that are left.
     """
+    by_order: set[tuple[str, str]] = set()
     wanted = list(dict.fromkeys(sop_uids))
     for start in range(0, len(wanted), _BATCH):
         rows = _rows(connection, wanted[start : start + _BATCH])
@@ -81,6 +84,13 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         touched = {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         for study_row in sorted(touched):
             _recount(connection, study_row)
+        by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
+    return by_order
+
+
+def _is_by_order(row: _Row, role: str) -> bool:
+    before = row.fate_role if row.role == TRASH else row.role
+    return role == "current" and before in _BESIDE and row.digest != row.chosen
 
 
 def forget_study(index: Index, study_uid: str, now: datetime) -> int:
@@ -102,10 +112,10 @@ def forget_study(index: Index, study_uid: str, now: datetime) -> int:
 
 
 def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
-    found = (
+    found: Select[Any] = (
         select(
             *instances.c["id", "sop_uid", "digest", "role", "series_row"],
-            series.c.study_row,
+            *series.c["series_uid", "study_row"],
             studies.c.study_uid,
             patients.c.identity,
             fates.c.fate,

@@ -203,6 +203,33 @@ def test_both_show_the_same_content_after_one_made_its_index_anew_from_files_tha
     assert current(tokyo) == before
 
 
+def test_both_show_the_same_content_whichever_of_two_studies_that_have_its_uid_goes_over_last(
+    pair: Pair, tmp_path: Path
+) -> None:
+    pair.cut()
+    for each in pair.both:
+        first = tiny("in two studies", ImageComments=each.aet)
+        other = tiny("moved", study="second", ImageComments=each.aet, SOPInstanceUID=first.SOPInstanceUID)
+        (sent, moved) = take_in(each, tmp_path / each.aet, first, other)
+
+    def owed(each: Archive) -> dict[str, str]:
+        return {job["study_uid"]: str(job["id"]) for job in each.report("jobs", "list")}
+
+    def current(each: Archive) -> list[str]:
+        return [row["digest"] for row in each.report("conflicts", "show", sent.sop_uid) if row["role"] == "current"]
+
+    held_back = {each.aet: owed(each)[moved.study_uid] for each in pair.both}
+    for each in pair.both:
+        each.pacs("jobs", "pause", held_back[each.aet])
+    pair.mend()
+    for each in pair.both:
+        wait_for(lambda each=each: list(owed(each)) == [moved.study_uid], "the first study", timeout_s=HEALED_S)  # type: ignore[misc]
+    assert current(pair.tokyo) != current(pair.osaka)
+    for each in pair.both:
+        each.pacs("jobs", "resume", held_back[each.aet])
+    wait_for(lambda: current(pair.tokyo) == current(pair.osaka), "the same to be shown", timeout_s=HEALED_S)
+
+
 def test_what_is_sent_again_to_one_while_the_other_deletes_it_unheard_is_held_on_both(
     pair: Pair, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from pacs_server.archive.calling import way_to
 from pacs_server.archive.deliver import Sender
 from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.retire import Decider
-from pacs_server.cluster.pair import content_of, differing, missing, to_agree_on
+from pacs_server.cluster.pair import beside_others, content_of, differing, missing, to_agree_on
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
@@ -173,7 +173,7 @@ class _Series:
         left = sum(1 for _ in missing(job.study_uid, of=ours, in_=theirs))
         if left and not problems:
             problems.append(f"the partner lacks {left} objects yet")
-        if uids := differing(ours, theirs):
+        if uids := differing(ours, theirs) | beside_others(ours):
             self._choose(uids)
         return len(sent), tuple(dict.fromkeys(problems))
 

@@ -83,6 +83,8 @@ class Ledger:
     assumed_of: Callable[[str], tuple[str, str]]
     vocabulary: Vocabulary
     role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
+    # Who is owed what is adopted.
+    partners: tuple[str, ...] = ()
 
     def accounts_for(self, volume_id: str, path: str) -> bool:
         """Whether a row says what this file is. Raises: IndexUnavailable."""
@@ -238,6 +240,7 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
         day=stub.day,
         sender=stub.sender,
         may_be_in_trash=True,
+        partners=ledger.partners,
     )
 
 
@@ -280,4 +283,5 @@ def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:
         sender=found.sender,
         role_beside_current=ledger.role_beside(known.objects, found.transfer_syntax, (found.copy,)),
         may_be_in_trash=True,
+        partners=ledger.partners,
     )

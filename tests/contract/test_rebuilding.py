@@ -21,6 +21,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.holdings import replace_content
+from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, set_retention
@@ -428,6 +429,24 @@ def test_an_object_without_row_is_adopted_though_another_volume_is_lost(house: T
         ]  # fmt: skip
         assert print_findings(findings, "", as_json=True) is ExitCode.PARTLY
         assert [one.sop_uid for one in node.copies.of_objects([sample.sop_uid])] == [sample.sop_uid]
+
+
+def test_what_is_adopted_is_owed_to_the_partners_that_get_objects(house: TwoVolumes) -> None:
+    (sample,) = house.take_in(tiny(1))
+    with house.node() as node:
+        for name, aet in (("osaka", "OSAKA"), ("kobe", "")):
+            node.partners.add(Partner(name=name, host="-", port=1, fingerprint=name, aet=aet, added_at=NOW))
+        with node.index.write() as connection:
+            for table in reversed(CONTENT):
+                connection.execute(delete_rows(table))
+    then = (NOW - SETTLED_AFTER).timestamp() - 1
+    for path in house.files():
+        os.utime(path, (then, then))
+    of_series = (sample.study_uid, sample.series_uid)
+    with house.node() as node:
+        assert len(list(reconcile_volumes(node, since=None, repair=True))) == 2
+        owed = {name: node.outbox.owed_of(name, [of_series]) for name in ("osaka", "kobe")}
+    assert owed == {"osaka": {of_series}, "kobe": set()}
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=9), timedelta(days=3_650)])

@@ -70,7 +70,7 @@ def note_losses(node: Node, volume: Volume) -> None:
 
 def ledger_of(node: Node, index: Index) -> Ledger:
     """The rows of an index, for comparing files of this site with them. Who sent an object is not in its file; the
-    present index may know.
+    present index may know. One that is made beside it owes nothing: it is compared as a whole.
     """
 
     @cache
@@ -78,6 +78,7 @@ def ledger_of(node: Node, index: Index) -> Ledger:
         origin = node.origin_of(sender)
         return origin.charset, origin.issuer
 
+    partners = node.partners_now() if index is node.index else ()
     return Ledger(
         instances=Instances(index),
         holdings=Holdings(index),
@@ -85,4 +86,5 @@ def ledger_of(node: Node, index: Index) -> Ledger:
         assumed_of=assumed_of,
         vocabulary=node.vocabulary(),
         role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, node.placement()),
+        partners=tuple(partner.name for partner in partners if partner.aet),
     )

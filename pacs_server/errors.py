@@ -48,27 +48,35 @@ class MissingAttribute(BadQuery):
     """The data set of a request lacks an attribute without which it says nothing."""
 
 
-class ProtocolViolation(PacsError):
+class PeerFailed(PacsError):
+    """Another system did not let us associate with it, or what was begun with it could not be ended."""
+
+
+class AssociationBroken(PeerFailed):
+    """A connection that stood came to its end before what was under way on it."""
+
+
+class ProtocolViolation(AssociationBroken):
     """The peer broke the upper layer or DIMSE protocol; the association is aborted."""
 
 
-class PeerAborted(PacsError):
+class PeerAborted(AssociationBroken):
     """The peer aborted the association or closed the connection."""
 
 
-class PeerTimedOut(PacsError):
+class PeerTimedOut(AssociationBroken):
     """The peer did not send or take data within the deadline of this phase."""
 
     retryable = True
 
 
-class PeerUnreachable(PacsError):
+class PeerUnreachable(PeerFailed):
     """No TCP connection to the peer: check its address, port and firewall."""
 
     retryable = True
 
 
-class PeerRejected(PacsError):
+class PeerRejected(PeerFailed):
     """The peer answered but rejected the association: check the AE titles on both sides."""
 
 

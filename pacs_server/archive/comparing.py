@@ -92,7 +92,7 @@ class Comparison:
         that no list of answers grows without bound; or, where the keys name a date, at once. `undated` are studies here
         that no date finds.
 
-        Raises: PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; BadQuery; IndexUnavailable.
+        Raises: PeerRejected or AssociationBroken; BadQuery; IndexUnavailable.
         """
         if "StudyDate" in self._keys:
             yield self._compared(self._keys["StudyDate"])

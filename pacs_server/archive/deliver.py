@@ -158,8 +158,7 @@ def deliver(
     transfer syntax that the receiver wants uncompressed objects in.
 
     Raises: NotAcceptable; CopyUnreadable when no copy can be read; Undecodable when it cannot be converted, and
-    DecoderUnavailable when that cannot be tried now; PeerAborted, PeerTimedOut or ProtocolViolation when the
-    association broke.
+    DecoderUnavailable when that cannot be tried now; AssociationBroken.
     """
     reasons: list[str] = []
     for context in usable_contexts(item, association, preferred):

@@ -51,8 +51,7 @@ def fetch(
     `arrivals` tells which did. One whose transfer syntax or SOP class is not known, and empty, may come in any of those
     that are in use.
 
-    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation when the association broke or
-    was not to be had; Refused when nothing could come by C-MOVE, with the remedy; what became of objects before was
+    Raises: PeerFailed; Refused when nothing could come by C-MOVE, with the remedy; what became of objects before was
     told.
     """
     call = partial(connect, source, calling_aet=calling_aet, limits=limits)

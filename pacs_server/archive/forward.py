@@ -9,14 +9,7 @@ from typing import Final, Self
 
 from pacs_server import log
 from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, deliver, refusal
-from pacs_server.errors import (
-    CopyUnreadable,
-    DecoderUnavailable,
-    PeerAborted,
-    PeerTimedOut,
-    ProtocolViolation,
-    Undecodable,
-)
+from pacs_server.errors import AssociationBroken, CopyUnreadable, DecoderUnavailable, Undecodable
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
@@ -81,7 +74,7 @@ class Line:
         An object that the destination has acknowledged and that is sent once more, because that was not noted any
         more, does no harm: it is the same object.
 
-        Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation without an association.
+        Raises: PeerFailed without an association.
         """
         for portion in _portions(items, self._preferred):
             association = self._associated(portion)
@@ -100,7 +93,7 @@ class Line:
             return Delivery(item=item, verdict=Verdict.REFUSED, reason=str(error))
         except (CopyUnreadable, DecoderUnavailable) as error:
             return Delivery(item=item, verdict=Verdict.LATER, reason=str(error))
-        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+        except AssociationBroken as error:
             self._close()
             return Delivery(item=item, verdict=Verdict.LATER, reason=f"the association broke: {error}", ends=True)
         return verdict_of(item, status)
@@ -123,7 +116,7 @@ class Line:
         if self._association is not None:
             try:
                 self._association.release()
-            except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+            except AssociationBroken as error:
                 log.warning("destination did not release", aet=self.destination.aet, why=error)
             self._close()
 

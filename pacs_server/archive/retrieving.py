@@ -18,15 +18,7 @@ from typing import Final, TypeAlias
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.queries.asking import failed_uids, identifier
-from pacs_server.errors import (
-    NotAsGiven,
-    ObjectMismatch,
-    PacsError,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    ProtocolViolation,
-)
+from pacs_server.errors import AssociationBroken, NotAsGiven, ObjectMismatch, PacsError, PeerRejected
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, get, move
 from pacs_server.net.association import Association, Context
@@ -35,7 +27,6 @@ from pacs_server.net.message import Command
 # Source: PS3.4 sections B.2.3, C.4.2.1.5 and C.4.3.1.4.
 _SUCCESS, _PROCESSING_FAILURE, _SOME_FAILED, _CANNOT_UNDERSTAND = 0x0000, 0x0110, 0xB000, 0xC000
 _CANNOT_SEND, _NO_SUCH_DESTINATION = 0xA702, 0xA801
-_BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 # Some answer a C-MOVE before they have sent everything, Orthanc where it is set to.
 _LATE_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.2
@@ -86,7 +77,7 @@ class Get:
     def run(self, context: Context, timeout_s: float) -> None:
         """Ask, and take what comes.
 
-        Raises: Stopped; PeerAborted, PeerTimedOut or ProtocolViolation.
+        Raises: Stopped; AssociationBroken.
         """
         asked = [one for one in self._items.values() if any(map(partial(_may_carry, one), self._contexts()))]
         for one in self._items.values():
@@ -118,7 +109,7 @@ class Get:
             if not _may_carry(item, context):
                 raise ObjectMismatch(f"{item.sop_uid} came in another transfer syntax, {context.transfer_syntax}")
             self._take(item, context, self._association.data_set())
-        except _BROKEN:
+        except AssociationBroken:
             raise
         except PacsError as error:
             is_lost = isinstance(error, NotAsGiven)
@@ -146,7 +137,7 @@ class Move:
         """Ask, and see what came; one by one where the archive server takes no list of UIDs.
 
         Raises: Stopped; Refused when nothing could come; PeerRejected when the archive server does not know where this
-        one is; PeerAborted, PeerTimedOut or ProtocolViolation.
+        one is; AssociationBroken.
         """
         self._arrivals.expect(self._items)
         final, failed = self._ask(self._items, context, timeout_s)

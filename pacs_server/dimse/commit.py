@@ -57,7 +57,7 @@ def next_command(session: Session) -> Command | None:
 def handle_commit(session: Session, command: Command) -> None:
     """Answer one N-ACTION or N-EVENT-REPORT.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    Raises: AssociationBroken.
     """
     association = session.association
     if command.field == CommandField.N_EVENT_REPORT_RQ:
@@ -142,7 +142,7 @@ def settle_report(session: Session, command: Command) -> None:
 def receive_report(association: Association, command: Command, aet: str, commitments: Commitments) -> None:
     """Record what a peer reports about a transaction of ours, and answer it.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    Raises: AssociationBroken.
     """
     status, comment = _record(association, command, aet, commitments)
     _settle(association, command, status, comment)

@@ -9,27 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, deliver, refusal
 from pacs_server.archive.lookup import moved_copies
 from pacs_server.dimse.session import Archive
 from pacs_server.dimse.status import Status, status_for
-from pacs_server.errors import (
-    CopyUnreadable,
-    DecoderUnavailable,
-    IndexUnavailable,
-    PeerAborted,
-    PeerTimedOut,
-    ProtocolViolation,
-    Undecodable,
-)
+from pacs_server.errors import AssociationBroken, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import is_stored
-
-BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +57,7 @@ class Deliveries:
     def send_waiting(self, waiting: deque[Deliverable], target: Association, line: Line) -> None:
         """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
 
-        Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association with `target` broke.
+        Raises: AssociationBroken when that with `target` did.
         """
         # Of several associations each takes some of what waits, and nobody knows which.
         ahead = ReadAhead(self._archive.placement, waiting) if line.is_only else None
@@ -87,7 +76,7 @@ class Deliveries:
                     return
                 try:
                     outcome = self._attempt(item, target, sender)
-                except BROKEN as error:
+                except AssociationBroken as error:
                     self._again(item, waiting, line, error)
                     raise
                 self.settled += 1

@@ -17,7 +17,7 @@ from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.queries.matching import Manner, Model, parse_query
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status, comment_for, status_for
-from pacs_server.errors import BadQuery, IndexUnavailable, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import AssociationBroken, BadQuery, IndexUnavailable
 from pacs_server.net.message import Command, response
 
 # Answers wait for company at most this long, and the first not at all: one write for many, yet a viewer's list fills.
@@ -43,7 +43,7 @@ class _Course:
 def handle_find(session: Session, command: Command, model: Model) -> None:
     """Answer one query.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    Raises: AssociationBroken.
     """
     started = time.monotonic()
     answered = session.tally.answered
@@ -52,7 +52,7 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
         course.status, course.comment = _answer(session, command, model, course)
         final = response(command, course.status, comment=comment_for(course.comment))
         session.association.respond(final, command.context_id)
-    except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+    except AssociationBroken as error:
         course.comment = course.comment or str(error)
         raise
     finally:  # told only now: the peer need not wait for it

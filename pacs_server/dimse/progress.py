@@ -13,7 +13,7 @@ from typing import Final, TypedDict
 from pacs_server.dicom.elements import encoding_of
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
-from pacs_server.errors import PacsError, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import AssociationBroken, PacsError
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.client import is_stored
 from pacs_server.net.message import Command, response
@@ -99,7 +99,7 @@ class Watch:
         """Whether the requester wants no more."""
         try:
             return self._requester.cancelled(self._command.message_id)
-        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+        except AssociationBroken as error:
             raise RequesterGone(error) from error
 
     def tell(self, every_s: float = _PENDING_EVERY_S) -> None:
@@ -111,7 +111,7 @@ class Watch:
         try:
             pending = response(self._command, Status.PENDING, **self._progress.counts())
             self._requester.respond(pending, self._command.context_id)
-        except (PeerAborted, PeerTimedOut, ProtocolViolation) as error:
+        except AssociationBroken as error:
             raise RequesterGone(error) from error
 
     def meanwhile(self) -> None:

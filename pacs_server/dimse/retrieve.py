@@ -37,7 +37,7 @@ class _Asked:
 def handle_get(session: Session, command: Command, model: Model) -> None:
     """Send what was asked for on this association.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+    Raises: AssociationBroken.
     """
     asked = _find_items(session, command, model)
     if asked is None:
@@ -56,7 +56,7 @@ def handle_get(session: Session, command: Command, model: Model) -> None:
 def handle_move(session: Session, command: Command, model: Model) -> None:
     """Send what was asked for to the destination that the request names, on associations of our own.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the requester's association broke.
+    Raises: AssociationBroken when that of the requester did.
     """
     asked = _find_items(session, command, model)
     if asked is None:

@@ -16,11 +16,11 @@ from typing import Final
 
 from pacs_server import log, metrics
 from pacs_server.dimse.calling import answered, batches, proposals
-from pacs_server.dimse.deliveries import BROKEN, Deliveries, Line, Outcome
+from pacs_server.dimse.deliveries import Deliveries, Line, Outcome
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
-from pacs_server.errors import IndexUnavailable, PeerRejected, PeerUnreachable
+from pacs_server.errors import AssociationBroken, IndexUnavailable, PeerFailed
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination, connect
@@ -60,7 +60,7 @@ class SubOperations:
     def send(self, items: Sequence[Deliverable], target: Association) -> bool:
         """Send the objects over the association that asked for them; whether it cancelled that.
 
-        Raises: RequesterGone; PeerAborted, PeerTimedOut or ProtocolViolation when the association broke.
+        Raises: RequesterGone; AssociationBroken.
         """
         waiting = deque(items)
         self._deliveries.send_waiting(waiting, target, self._own)
@@ -215,7 +215,7 @@ class SubOperations:
             try:
                 self._deliveries.send_waiting(waiting, target, line)
                 _release(target, destination.aet)
-            except BROKEN as error:
+            except AssociationBroken as error:
                 self._progress.comment = f"the association broke: {error}"
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
                 in_vain = in_vain + 1 if self._deliveries.settled == settled else 1
@@ -242,7 +242,7 @@ class SubOperations:
 
         try:
             return answered(request, goes_on)
-        except (PeerUnreachable, PeerRejected, *BROKEN) as error:
+        except PeerFailed as error:
             log.warning("move destination failed", aet=destination.aet, why=error)
             self._progress.comment = str(error).removeprefix(f"{destination} ")  # 64 characters go out
             return None
@@ -262,5 +262,5 @@ class SubOperations:
 def _release(target: Association, aet: str) -> None:
     try:
         target.release()
-    except BROKEN as error:
+    except AssociationBroken as error:
         log.warning("move destination did not release", aet=aet, why=error)

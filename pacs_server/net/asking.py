@@ -38,8 +38,8 @@ def context_of(association: Association, sop_class: str, what: str) -> Context:
 def find(association: Association, context: Context, identifier: bytes) -> Iterator[bytes]:
     """Ask a query, and tell the identifier of each answer as it comes.
 
-    Raises: PeerRejected when it ends with another status than success; PeerAborted, PeerTimedOut or ProtocolViolation
-    when the association broke; TooLarge when an answer is.
+    Raises: PeerRejected when it ends with another status than success; AssociationBroken; TooLarge when
+    an answer is.
     """
     message_id = association.next_message_id()
     command = encode_command(
@@ -75,7 +75,7 @@ def get(
     `take` is called with the command of each, may read its data set from the association, and answers the status of its
     C-STORE response. Nothing may come for `timeout_s` at most.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; what `take` raises.
+    Raises: AssociationBroken; what `take` raises.
     """
     message_id = association.next_message_id()
     command = encode_command(
@@ -106,7 +106,7 @@ def move(
     """Ask for objects to be sent to the AE title `destination`; answers the final response and its identifier, empty
     where there is none that can be read. `meanwhile` is called twice a second until then.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke; what `meanwhile` raises.
+    Raises: AssociationBroken; what `meanwhile` raises.
     """
     message_id = association.next_message_id()
     command = encode_command(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import PeerAborted, PeerTimedOut, ProtocolViolation, TooLarge
+from pacs_server.errors import AssociationBroken, PeerAborted, PeerTimedOut, ProtocolViolation, TooLarge
 from pacs_server.net.connection import BY_PROVIDER, BY_USER, Connection
 from pacs_server.net.message import Command, CommandField
 from pacs_server.net.message_reader import MessageReader
@@ -222,7 +222,7 @@ class Association:
             raise PeerAborted("the association has ended")
         try:
             return self._understand(self._connection.next_event(wait_s, meanwhile=meanwhile))
-        except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+        except AssociationBroken as error:
             self._ended(error)
             raise
 
@@ -302,9 +302,9 @@ class Association:
         while self._open:
             try:
                 if (left := deadline - time.monotonic()) <= 0:
-                    raise PeerTimedOut("the peer did not answer the release request")  # noqa: TRY301
+                    raise PeerTimedOut("the peer did not answer the release request")
                 event = self._connection.next_event(left)
-            except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+            except AssociationBroken as error:
                 self._ended(error)
                 raise
             if isinstance(event, ReleaseRequest):  # both at once: PS3.8 section 7.2.2.7

@@ -162,8 +162,8 @@ def _connected_from(host: str, port: int, timeout_s: float, on_open: Callable[[i
 def echo(association: Association) -> int:
     """Send a C-ECHO and return the status of its response.
 
-    Raises: PeerRejected when the peer accepted no context for Verification; PeerAborted, PeerTimedOut or
-    ProtocolViolation when the association broke. Source: PS3.7 section 9.3.5.
+    Raises: PeerRejected when the peer accepted no context for Verification; AssociationBroken.
+    Source: PS3.7 section 9.3.5.
     """
     context = next((one for one in association.contexts.values() if one.abstract_syntax == _VERIFICATION), None)
     if context is None:
@@ -189,8 +189,7 @@ def store(
     `originator`: the AE title and message ID of the C-MOVE that asked for it. `meanwhile` is called with each piece,
     and twice a second while the response is waited for.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke, the latter also when the peer
-    takes no PDU of 4096 bytes. Source: PS3.7 section 9.3.1.
+    Raises: AssociationBroken, also when the peer takes no PDU of 4096 bytes. Source: PS3.7 section 9.3.1.
     """
     message_id = association.next_message_id()
     command = encode_command(
@@ -225,7 +224,7 @@ def action(
 ) -> int:
     """Send an N-ACTION and return the status of its response.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 10.3.5.
+    Raises: AssociationBroken. Source: PS3.7 section 10.3.5.
     """
     message_id = association.next_message_id()
     command = encode_command(
@@ -245,7 +244,7 @@ def event_report(
 ) -> int:
     """Send an N-EVENT-REPORT and return the status of its response.
 
-    Raises: PeerAborted, PeerTimedOut or ProtocolViolation when the association broke. Source: PS3.7 section 10.3.1.
+    Raises: AssociationBroken. Source: PS3.7 section 10.3.1.
     """
     message_id = association.next_message_id()
     command = event_report_command(message_id, sop_class, sop_instance, event_type)

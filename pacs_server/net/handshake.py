@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pacs_server import log
-from pacs_server.errors import PacsError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import AssociationBroken, PacsError, PeerAborted, PeerRejected
 from pacs_server.net.associate import (
     TITLES,
     Acceptance,
@@ -70,7 +70,7 @@ def answer(
         )
         connection.send([acceptance])
         return Association(connection, limits, _accepted(request, verdict), number)
-    except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+    except AssociationBroken as error:
         _give_up(connection, error)
         raise
 
@@ -145,7 +145,7 @@ def request(
         connection.send([write_request(called, calling, proposed, limits.max_pdu_bytes, identity)])
         pdu = _answered(connection.next_event(limits.association_timeout_s, whole=True))
         acceptance = read_acceptance(pdu)
-    except (ProtocolViolation, PeerTimedOut, PeerAborted) as error:
+    except AssociationBroken as error:
         _give_up(connection, error)
         raise
     except PeerRejected:

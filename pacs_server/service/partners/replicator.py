@@ -19,17 +19,7 @@ from pacs_server.cluster.pair import beside_others, content_of, differing, missi
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
-from pacs_server.errors import (
-    ConfigError,
-    PacsError,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Refused,
-    UnknownName,
-)
+from pacs_server.errors import ConfigError, PacsError, PeerFailed, Refused, UnknownName
 from pacs_server.index.contents import Held, StudyContent
 from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.site.partners import Partner
@@ -50,16 +40,7 @@ _SETTLE: Final = timedelta(seconds=1)
 _ANSWERED_WITHIN_S: Final = 45.0
 _TAKEN_WITHIN_S: Final = 15.0
 # Without a link or an association no other series would fare better.
-_AWAY: Final = (
-    PeerUnreachable,
-    PeerRejected,
-    PeerAborted,
-    PeerTimedOut,
-    ProtocolViolation,
-    ConfigError,
-    Refused,
-    UnknownName,
-)
+_AWAY: Final = (PeerFailed, ConfigError, Refused, UnknownName)
 
 
 class Replicator(TargetWork):

@@ -24,15 +24,7 @@ from pacs_server.dicom.commitment import (
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dimse.commit import receive_report
 from pacs_server.dimse.services import STORAGE_COMMITMENT
-from pacs_server.errors import (
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Refused,
-    UnknownName,
-)
+from pacs_server.errors import PeerFailed, PeerRejected, ProtocolViolation, Refused, UnknownName
 from pacs_server.index.jobs import Job
 from pacs_server.index.sending.commitments import Commitment, Direction, State
 from pacs_server.net.association import Association
@@ -46,7 +38,6 @@ _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _OBJECTS_PER_LEASE: Final = 100
 _KNOWN_AT_ONCE: Final = 1_000
 _LOOK_EVERY_S: Final = 0.2
-_BROKEN: Final = (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, ProtocolViolation)
 _STOPPED: Final = "the server was stopped"
 
 
@@ -144,7 +135,7 @@ def _deliver(node: Node, one: Commitment, report: Report) -> str:
     try:
         if status is None:
             status = _call(node, one.aet, report)
-    except (*_BROKEN, Refused, UnknownName) as error:
+    except (PeerFailed, Refused, UnknownName) as error:
         return f"the report of transaction {one.transaction_uid} waits: {error}"
     return "" if status == 0 else f"{one.aet} answers the report of {one.transaction_uid} with status 0x{status:04X}"
 
@@ -186,7 +177,7 @@ def _associate(node: Node, aet: str, *, as_scp: bool) -> tuple[Association, Cont
 def _release(association: Association, aet: str) -> None:
     try:
         association.release()
-    except _BROKEN as error:  # what was to be said was answered
+    except PeerFailed as error:  # what was to be said was answered
         log.warning("commitment peer did not release", aet=aet, why=error)
 
 
@@ -214,7 +205,7 @@ def ask_for(node: Node, request: Request, aet: str, *, wait_s: float) -> Commitm
     A report that comes later, on an association of the peer's own, is taken in by the running server.
 
     Raises: UnknownName when the peer is not known; Refused when it has no address, or does not take the request;
-    PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; IndexUnavailable.
+    PeerFailed; IndexUnavailable.
     """
     association, context = _associate(node, aet, as_scp=False)
     try:
@@ -245,7 +236,7 @@ def _await_report(node: Node, aet: str, transaction_uid: str, association: Assoc
             continue
         try:
             command = association.receive()
-        except _BROKEN as error:
+        except PeerFailed as error:
             log.info("commitment peer ended the association", aet=aet, why=error)
             return False
         if command is None:

@@ -16,7 +16,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.queries.asking import answered, identifier
 from pacs_server.dicom.queries.matching import query_from_keywords
-from pacs_server.errors import BadQuery, PeerAborted, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import AssociationBroken, BadQuery
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.sending.sendings import Selection, Urgency
@@ -28,7 +28,6 @@ from pacs_server.service.destinations import destination_of
 from pacs_server.service.peers.arriving import anything
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
-_BROKEN: Final = (PeerAborted, PeerTimedOut, ProtocolViolation)
 _SENT_AT_ONCE: Final = 200
 # Before it there were no digital images; what was digitised with an earlier date is asked for with StudyDate=-19791231.
 _FIRST_DAY: Final = date(1980, 1, 1)
@@ -48,7 +47,7 @@ class _Peer:
         try:
             for answer in find(association, context, identifier(level, keys, context.transfer_syntax)):
                 yield answered(answer, keys, context.transfer_syntax)
-        except _BROKEN:
+        except AssociationBroken:
             self.close()
             raise
 
@@ -88,7 +87,7 @@ def comparison(node: Node, aet: str, keys: Mapping[str, str], *, is_thorough: bo
 def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date | None) -> Iterator[Compared]:
     """Compare what was made since a day, or everything, month by month.
 
-    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; IndexUnavailable.
+    Raises: PeerFailed; IndexUnavailable.
     """
     today = datetime.now(UTC).date()
     undated = [] if keys or since else node.studies.undated()
@@ -113,8 +112,7 @@ def fetch_missing(
 ) -> Iterator[Fetched]:
     """Have come what is missing here, and keep it as if the peer had sent it; what became of each.
 
-    Raises: PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation; Refused when it cannot come;
-    IndexUnavailable.
+    Raises: PeerFailed; Refused when it cannot come; IndexUnavailable.
     """
     wanted = [_wanted(one) for one in differences if one.kind is DifferenceKind.MISSING_HERE]
 

@@ -22,17 +22,7 @@ from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object
-from pacs_server.errors import (
-    CopyUnreadable,
-    NotAsGiven,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Refused,
-    UnknownName,
-)
+from pacs_server.errors import CopyUnreadable, NotAsGiven, PeerFailed, Refused, UnknownName
 from pacs_server.index.deposits import Depositable, Name
 from pacs_server.index.jobs import Job
 from pacs_server.index.queries.search import Deliverable
@@ -55,7 +45,6 @@ _LONGEST_PAUSE: Final = timedelta(minutes=5)
 _REPORTS_WITHIN: Final = timedelta(days=2)
 # What it refused, does not vouch for or gives back as something else would cost another sending each time.
 _REFUSED_PAUSE: Final = timedelta(days=1)
-_BROKEN: Final = (PeerUnreachable, PeerRejected, PeerTimedOut, PeerAborted, ProtocolViolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +66,7 @@ def deposit_series(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
     does not give back stays here.
 
     Raises: UnknownName or Refused when the archive server is not registered with an address, or does not take the
-    request for commitment; PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut or ProtocolViolation;
-    NotEnoughCopies when no volume takes the note; IndexUnavailable.
+    request for commitment; PeerFailed; NotEnoughCopies when no volume takes the note; IndexUnavailable.
     """
     return _Series(node, job, lease, is_stopped).work()
 
@@ -193,7 +181,7 @@ class _Series:
             node.deposits.note_asked(self._aet, names, request.transaction_uid, datetime.now(UTC))
             try:
                 ask_for(node, request, self._aet, wait_s=_REPORT_WAIT_S)
-            except (*_BROKEN, Refused):
+            except (PeerFailed, Refused):
                 node.deposits.note_asked(self._aet, names, "", datetime.now(UTC))
                 raise
 

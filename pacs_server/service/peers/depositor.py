@@ -8,16 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pacs_server import log
-from pacs_server.errors import (
-    PacsError,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Refused,
-    UnknownName,
-)
+from pacs_server.errors import PacsError, PeerFailed, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.service.assemble import Node
 from pacs_server.service.peers.depositing import deposit_series
@@ -26,9 +17,7 @@ from pacs_server.service.per_target import TargetWork
 _LEASE: Final = timedelta(minutes=30)
 _THREADS: Final = 2
 # What keeps one series from an archive server keeps all of them.
-_FOR_ALL: Final = (
-    PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut, ProtocolViolation, Refused, UnknownName,
-)  # fmt: skip
+_FOR_ALL: Final = (PeerFailed, Refused, UnknownName)
 
 
 class Depositor(TargetWork):

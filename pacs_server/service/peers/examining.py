@@ -22,7 +22,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.queries.asking import identifier
 from pacs_server.dicom.reencode import can_reencode
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID, new_uid
-from pacs_server.errors import PacsError, PeerAborted, PeerRejected, PeerTimedOut, ProtocolViolation
+from pacs_server.errors import AssociationBroken, PacsError, PeerRejected
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.site.dealings import Dealings
 from pacs_server.index.site.peers import Peer
@@ -92,7 +92,7 @@ def _misunderstanding(node: Node, destination: client.Destination, failed: Leg) 
             yield Finding(check="TLS", told="it speaks TLS on that port", remedy=f"pacs ae set {aet} --tls")
         except PacsError:
             return
-    if failed.name == "TLS" and isinstance(failed.cause, (ProtocolViolation, PeerAborted, PeerTimedOut)):
+    if failed.name == "TLS" and isinstance(failed.cause, AssociationBroken):
         plain = replace(destination, security=None)
         try:
             contexts = [(VERIFICATION, _SYNTAXES, False)]

@@ -14,24 +14,13 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
-from pacs_server.errors import (
-    NotAsGiven,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    Refused,
-    UnknownName,
-)
+from pacs_server.errors import NotAsGiven, PeerFailed, Refused, UnknownName
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.peers.arriving import as_given
 
-_NO_ARCHIVE: Final = (
-    PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut, ProtocolViolation, Refused, UnknownName,
-)  # fmt: skip
+_NO_ARCHIVE: Final = (PeerFailed, Refused, UnknownName)
 
 
 def fetch_back(

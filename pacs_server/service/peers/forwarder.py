@@ -16,15 +16,7 @@ from pacs_server.archive.forward import Delivery, Line, Verdict
 from pacs_server.archive.routing import apply_route
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
-from pacs_server.errors import (
-    PacsError,
-    PeerAborted,
-    PeerRejected,
-    PeerTimedOut,
-    PeerUnreachable,
-    ProtocolViolation,
-    UnknownName,
-)
+from pacs_server.errors import PacsError, PeerFailed, UnknownName
 from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.sending.sendings import Sending, SendState
@@ -45,7 +37,6 @@ _SETTLE: Final = timedelta(seconds=2)
 # What is paused is looked at so rarely because resuming wakes it.
 _PAUSED: Final = timedelta(hours=1)
 _STATES: Final = {Verdict.TAKEN: SendState.SENT, Verdict.REFUSED: SendState.DEAD, Verdict.LATER: SendState.WAITING}
-_NO_ASSOCIATION: Final = (PeerUnreachable, PeerRejected, PeerAborted, PeerTimedOut, ProtocolViolation)
 
 
 class Forwarder(TargetWork):
@@ -118,7 +109,7 @@ class Forwarder(TargetWork):
         try:
             _refuse_without_address(line.destination)
             sent, problems = _Series(self._node, job, line, self._duties.is_stopped).send()
-        except (*_NO_ASSOCIATION, UnknownName) as error:
+        except (PeerFailed, UnknownName) as error:
             log.warning("destination failed", to=target, why=error)
             jobs.failed_for_target(job, str(error), datetime.now(UTC))
             return False

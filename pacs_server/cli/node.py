@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,11 +17,13 @@ from pacs_server.cli.invocation import (
     Invocation,
     PathWord,
     aet_value,
+    find_settings,
     pass_invocation,
     refuse_while_serving,
     tell_of,
 )
 from pacs_server.cli.output import in_their_language, talk
+from pacs_server.errors import ConfigError
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -58,6 +61,9 @@ def init(invocation: Invocation, data: Path, aet: AeTitle, host: str, port: int,
             f"volume_paths in {made.settings_path}"
         )
     talk(f"settings: {made.settings_path}; start it with: {_program(made.settings_path)} serve")
+    if not _is_found(made.settings_path):
+        named = shlex.quote(str(made.settings_path.resolve()))
+        talk(f"other commands do not look there: export PACS_CONFIG={named}, or name it each time with -c")
     return ExitCode.DONE
 
 
@@ -119,6 +125,14 @@ def first_steps(settings: Settings, settings_path: Path, plain: Address, secured
             "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID",
         )
     )
+
+
+def _is_found(settings_path: Path) -> bool:
+    """Whether commands that name no settings file work on this archive."""
+    try:
+        return find_settings(None, os.environ).resolve() == settings_path.resolve()
+    except ConfigError:
+        return False
 
 
 def _program(settings_path: Path) -> str:

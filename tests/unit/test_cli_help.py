@@ -182,6 +182,16 @@ def test_settings_are_found_in_the_documented_order(tmp_path):
     assert find_settings(None, {}) == Path("pacs-data/pacs.yaml")
 
 
+def test_who_makes_an_archive_where_no_command_looks_for_it_is_told_how_to_name_it(tmp_path, monkeypatch, capsys):
+    assert run(["init", "--data", "my data"]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "export" in line)
+    monkeypatch.setenv(*shlex.split(line.partition("export ")[2].partition(", or")[0])[0].split("="))
+    assert find_settings(None, os.environ) == tmp_path / "my data" / "pacs.yaml"
+    monkeypatch.delenv("PACS_CONFIG")
+    assert run(["init"]) == 0
+    assert "export" not in capsys.readouterr().err
+
+
 def test_a_usual_place_that_may_not_be_looked_into_is_named_with_what_to_do(monkeypatch):
     def closed(path):  # as for another user: root is let in everywhere
         raise PermissionError(13, "Permission denied", str(path))

@@ -52,6 +52,8 @@ MESSAGES: Final[dict[str, str]] = {
     "volume {} is not at {} here: mount it there, or say where it is on this node: volume_paths in {}":
         "ボリューム {0} がここの {1} にありません。そこにマウントするか、このノードでの場所を {2} の volume_paths に書いてください",
     "settings: {}; start it with: {} serve": "設定ファイル: {0}。起動: {1} serve",
+    "other commands do not look there: export PACS_CONFIG={}, or name it each time with -c":
+        "ほかのコマンドはそこを探しません。export PACS_CONFIG={0} とするか、毎回 -c で指定してください",
     "{} is good": "{0} に問題はありません",
     "added volume {} at {}, tier {}, fault domain {}": "ボリューム {0} を {1} に追加しました。階層 {2}、故障範囲 {3}",
     "two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both":

@@ -10,7 +10,7 @@ import click
 import yaml
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_value, confirmed, pass_invocation, replacing
 from pacs_server.cli.output import in_their_language, print_facts, print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
@@ -221,7 +221,7 @@ def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
 
 @ae.command("import", example="pacs ae import peers.yaml --yes")
 @click.argument("file", type=PathWord(exists=True, dir_okay=False))
-@confirmed
+@replacing
 @pass_invocation
 def import_(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     """Register the peers of a file that pacs ae export wrote.
@@ -250,7 +250,7 @@ def import_(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
 
 @ae.command(example="pacs ae export peers.yaml")
 @click.argument("file", type=PathWord(dir_okay=False))
-@confirmed
+@replacing
 @pass_invocation
 def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     """Write the registered peers to a YAML file.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Invocation, aet_value, confirmed, pass_invocation
+from pacs_server.cli.invocation import Command, Invocation, aet_value, pass_invocation, replacing
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
@@ -66,7 +66,7 @@ def _facts(one: TurnedAway) -> dict[str, object]:
               help="Of those from which it called; repeat it. Else: the only one.")  # fmt: skip
 @click.option("--allow", metavar="RIGHTS",
               help="Of echo,store,find,get,move,commit; a comma list. Else: echo, and what it asked for.")  # fmt: skip
-@confirmed
+@replacing
 @pass_invocation
 def approve(
     invocation: Invocation, aet: AeTitle, addresses: tuple[str, ...], allow: str | None, *, yes: bool

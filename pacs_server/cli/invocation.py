@@ -234,6 +234,11 @@ def confirmed(decorated: Decorated) -> Decorated:
     return click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")(decorated)
 
 
+def replacing(decorated: Decorated) -> Decorated:
+    """Give a command that makes what is not there yet its --yes, with which it also changes what is."""
+    return click.option("--yes", is_flag=True, help="Also change what is there already.")(decorated)
+
+
 def _why_no_text(word: str) -> str:
     encoding = sys.getfilesystemencoding()
     return f"'{printable(word)}' is no text in {encoding}: write it so, or set LANG to what the terminal writes"

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, PathWord, confirmed, pass_invocation, tell_of
+from pacs_server.cli.invocation import Group, Invocation, PathWord, pass_invocation, replacing, tell_of
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
 
@@ -36,7 +36,7 @@ def tls() -> None:
               help="A host name or address that it is for; repeat it. Else: those of this machine.")  # fmt: skip
 @click.option("--days", type=click.IntRange(1, 36_500), default=_NODE_DAYS, show_default=True,
               help="For how long it is valid; never longer than the authority.")  # fmt: skip
-@confirmed
+@replacing
 @pass_invocation
 def init(
     invocation: Invocation, /, directory: Path | None, names: tuple[str, ...], *, days: int, yes: bool

@@ -44,7 +44,7 @@ def use(invocation: Invocation, uid: str, digest: str, reason: str) -> ExitCode:
     """Make one content the current one.
 
     It is found and sent, the others are kept.
-    DIGEST is what pacs conflicts show prints, or the begin of it. Choosing the other one again reverses it.
+    DIGEST is what pacs conflicts show prints, or its beginning. Choosing the other one again reverses it.
     """
     from pacs_server.service.upkeep.decisions import use_version
 

@@ -52,6 +52,15 @@ def test_the_example_is_of_the_command_itself(words):
         assert re.sub(r"^pacs -c \S+ ", "pacs ", command.example).startswith(" ".join(("pacs", *words)))
 
 
+@pytest.mark.parametrize(
+    "words", [("ae", "import"), ("ae", "export"), ("ae", "approve"), ("tls", "init")], ids=" ".join
+)
+def test_a_command_that_does_what_is_new_without_yes_does_not_promise_only_to_say_it(words, capsys):
+    assert run([*words, "-h"]) == 0
+    assert "--yes" in (shown := capsys.readouterr().out)
+    assert "only say" not in shown
+
+
 def test_no_line_of_a_list_of_commands_is_cut_off(capsys):
     for words in command_lines():
         run([*words, "-h"])

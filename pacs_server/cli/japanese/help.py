@@ -49,6 +49,7 @@ HELP: Final[dict[str, str]] = {
     "Show every setting with the value that applies. Passwords are not shown.":
         "すべての設定と有効な値を表示します。パスワードは表示しません。",
     "Also show where each value comes from.": "それぞれの値がどこから来たかも表示します。",
+    "Also change what is there already.": "すでにあるものも変更します。",
     "Do it. Without this, only say what would be done.": "実行します。指定しなければ、何をするかを示すだけです。",
     "Find patients, studies, series or instances. KEY is a DICOM keyword; VALUE is matched as in C-FIND: * and ? in text, "
     "20260101-20260131 for dates, UIDs joined by a backslash. ProcedureCodeSequence.CodeValue is a keyword of the items of "
@@ -214,7 +215,7 @@ HELP: Final[dict[str, str]] = {
     "How old a study has to be before it is destroyed.": "消去してよい検査の古さ（日数）。",
     "Choose between contents that came under one UID.": "同じ UID で届いた異なる内容から選びます。",
     "Make one content the current one. It is found and sent, the others are kept. DIGEST is what pacs conflicts show "
-    "prints, or the begin of it. Choosing the other one again reverses it.":
+    "prints, or its beginning. Choosing the other one again reverses it.":
         "一つの内容を現行のものにします。検索と送信にはそれが使われ、ほかも残ります。DIGEST は pacs conflicts show に出るもの、"
         "またはその先頭部分です。もう一方を選び直せば元に戻ります。",
     "Show what contradicts itself.": "食い違いを表示します。",

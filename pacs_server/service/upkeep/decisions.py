@@ -123,7 +123,7 @@ def release(node: Node, holds: Sequence[Hold], reason: str) -> Iterator[Operatio
 
 
 def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation:
-    """Make one content, by the begin of its digest, the current one of its SOP Instance UID.
+    """Make one content, by the beginning of its digest, the current one of its SOP Instance UID.
 
     Raises: UnknownName when there is none such, or more than one; Refused when it is in the trash or current already.
     """

@@ -127,7 +127,7 @@ def _print_screen(
         "holdings": _holdings_line(holdings),
         "backlog": _backlog_line(backlog),
         "archives": _archives_line(backlog),
-        "losses": _losses_line(survival, datetime.now(UTC)),
+        "losses survived": _losses_line(survival, datetime.now(UTC)),
     }
     print_facts(facts, as_json=False)
     click.echo()
@@ -159,11 +159,11 @@ def _losses_line(survival: dict[str, Any] | None, now: datetime) -> str:
     by: dict[int, list[str]] = {}
     for what in ("data", "retrieving", "storing"):
         by.setdefault(survival[what], []).append(in_their_language(what))
-    told = [in_their_language(f"by {listed(those, ' and ')}: {_any(number)}") for number, those in by.items()]
+    told = [f"{listed(those)}: {_any(number)}" for number, those in by.items()]
     if survival["gone"]:
         told.append(counted(survival["gone"], "objects had no copy that could be read"))
     age = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
-    return in_their_language(f"survived {listed(told, '; ')} (copies counted {age} minutes ago)")
+    return in_their_language(f"{listed(told, '; ')} (copies counted {age} minutes ago)")
 
 
 def _any(number: int) -> str:

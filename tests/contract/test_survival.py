@@ -134,14 +134,14 @@ def test_the_server_notes_what_is_survived_and_counts_again_after_an_hour(house:
 def test_status_tells_the_numbers_and_how_old_they_are(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(house.config)
     run(["-c", config, "status"])
-    assert "losses    not counted yet; pacs doctor --survive 1 counts" in capsys.readouterr().out
+    assert "losses survived  not counted yet; pacs doctor --survive 1 counts" in capsys.readouterr().out
     house.take_in(tiny(1))
     with house.node() as node:
         SurvivalNotes(node).look(NOW - timedelta(minutes=7))
     run(["-c", config, "status"])
-    line = re.search(r"^losses +(.*)$", capsys.readouterr().out, re.M)
+    line = re.search(r"^losses survived +(.*)$", capsys.readouterr().out, re.M)
     assert line
-    assert line[1].startswith("survived by data and retrieving and storing: none (copies counted ")
+    assert line[1].startswith("data, retrieving, storing: none (copies counted ")
     assert int(re.findall(r"counted (\d+) minutes ago", line[1])[0]) >= 7
     run(["-c", config, "status", "--json"])
     told = json.loads(capsys.readouterr().out)["survival"]

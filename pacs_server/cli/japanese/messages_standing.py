@@ -25,8 +25,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} keeps {} objects, {} of them without a copy here":
         "{0} が {1} 件を保管しています。うち {2} 件はここにコピーがありません",
     "not counted yet; pacs doctor --survive 1 counts": "まだ数えていません。pacs doctor --survive 1 で数えられます",
-    "survived {} (copies counted {} minutes ago)": "{0} (コピーを数えたのは {1} 分前)",
-    "by {}: {}": "{0}は{1}",
+    "{} (copies counted {} minutes ago)": "{0} (コピーを数えたのは {1} 分前)",
     "any {}": "どの {0} 箇所を失っても維持可",
     "none": "余裕なし",
     "not even none, something is amiss now": "今すでに維持できていません",

@@ -174,7 +174,7 @@ LABELS: Final[dict[str, str]] = {
     "holdings": "保管量",
     "backlog": "未処理",
     "archives": "アーカイブサーバ",
-    "losses": "障害への耐性",
+    "losses survived": "障害への耐性",
     # pacs failover status, plan
     "preferred": "優先サイト",
     "takes_stores": "保管の受付",

@@ -96,9 +96,9 @@ class S3Server(BucketServer):
     def failing(
         self, kind: str, method: str = "", *, key: str = "", after: int = 0, times: float = float("inf")
     ) -> Iterator[Fault]:
-        """Requests fail within the context: `hang` until its end, `cut` in the middle, `lose` the answer alone, `damage`
-        a body on its way, `forget` what they acknowledge, answer with a `page` as any web server does, or are answered
-        with a status and a code, like `500 InternalError`.
+        """Requests fail within the context: `hang` until its end, `cut` in the middle, `lose` the answer alone,
+        `damage` a body on its way, `forget` what they acknowledge, answer with a `page` as any web server does, or are
+        answered with a status and a code, like `500 InternalError`.
         """
         fault = Fault(kind, method, key, after, times)
         self.faults.append(fault)

@@ -25,7 +25,7 @@ def note_timeline(index: Index, now: datetime) -> bool:
     Raises: IndexUnavailable.
     """
     with index.read() as connection:
-        cluster, number = connection.connection.dbapi_connection.entrance.timeline  # type: ignore[union-attr]
+        cluster, number, _ = connection.connection.dbapi_connection.entrance.timeline  # type: ignore[union-attr]
         noted = _noted(connection)
     if not number or (noted.get("cluster"), noted.get("number")) == (cluster, number):
         return False

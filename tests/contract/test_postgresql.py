@@ -550,6 +550,19 @@ def test_a_former_primary_is_left_when_its_address_leads_to_the_promoted_one(
             wait_for(lambda: idle.rows(served_by, ()) == [(str(promoted.home),)], "the promoted one to be used")
 
 
+def test_a_copy_that_was_never_made_a_standby_is_named_and_a_second_address_of_one_server_is_not(
+    tmp_path: Path,
+) -> None:
+    with Cluster.new() as used, used.copied() as copy:
+        address_of(used, tmp_path / "address")
+        url = f"postgresql://pacs@/postgres?host={used.home}&host={tmp_path}/address&host={copy.home}"
+        with closing(Index.open(f"{url}&target_session_attrs=read-write")) as index:
+            assert left_behind(index) == (
+                f"the server at {copy.home}:5432 is a copy of the one at {used.home}:5432, "
+                "and can be written to: it was never made a standby",
+            )
+
+
 def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:
     waits_s = lambda one: one.info.dsn_parameters["connect_timeout"]  # noqa: E731
     with closing(Index.open(url)) as index:

@@ -58,21 +58,37 @@ class Cluster:
             cluster.remove()
 
     @contextmanager
-    def standby(self) -> Iterator["Cluster"]:
-        """A standby, without which this one commits nothing any more."""
+    def copied(self, *options: str) -> Iterator["Cluster"]:
+        """A copy, which runs; a server of its own unless the options of pg_basebackup say otherwise."""
         copy = Cluster()
         try:
             copy._make(
-                required("pg_basebackup"), "-h", str(self.home), "-U", "pacs", "-R", "-X", "stream", "-c", "fast", "-D"
+                required("pg_basebackup"),
+                "-h",
+                str(self.home),
+                "-U",
+                "pacs",
+                *options,
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "-D",
             )
             copy.start()
+            yield copy
+        finally:
+            copy.remove()
+
+    @contextmanager
+    def standby(self) -> Iterator["Cluster"]:
+        """A standby, without which this one commits nothing any more."""
+        with self.copied("-R") as copy:
             self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
             self.execute("SELECT pg_reload_conf()")
             told = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
             wait_for(lambda: self.execute(told), "the standby to follow", timeout_s=60)
             yield copy
-        finally:
-            copy.remove()
 
     def _make(self, *command: str) -> None:
         words = [*command, str(self._data)]

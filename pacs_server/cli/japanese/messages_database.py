@@ -72,6 +72,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "サーバを止め、正しいファイルをそこに置いてから起動し、pacs reconcile --repair を実行してください",
     "the server at {}:{} can be written to, but another one was promoted in its place (timeline {}, the newest is {})":
         "サーバ {0}:{1} は書き込めますが、別のサーバがすでに昇格しています (タイムライン {2}、最新は {3})",
+    "the server at {} is a copy of the one at {}, and can be written to: it was never made a standby":
+        "サーバ {0} はサーバ {1} の写しで、書き込める状態です。待機系になっていません",
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away":
         "そのサーバを止め、昇格したサーバの待機系にしてください (pg_rewind または pg_basebackup)。"
         "昇格したサーバに届かない理由も調べてください",

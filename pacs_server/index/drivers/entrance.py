@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg2
@@ -26,8 +27,8 @@ _BRIEFLY_S: Final = "2"
 _LOOK_EVERY_S: Final = 15.0
 # A promotion begins a timeline, with a greater number than all before it. Not every service lets it be asked.
 _TIMELINE: Final = (
-    "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()"
-    " WHERE NOT pg_is_in_recovery()"
+    "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_postmaster_start_time()"
+    " FROM pg_control_system() WHERE NOT pg_is_in_recovery()"
 )
 
 
@@ -37,10 +38,13 @@ class _Server(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """Of a cluster; its number has eight hexadecimal digits, none where it is not known."""
+    """Of a cluster; its number has eight hexadecimal digits, none where it is not known. By `since` a server is told
+    from another on the same one.
+    """
 
     cluster: int
     number: str
+    since: datetime | None = None
 
 
 _ALL: Final = _Server("", "")
@@ -147,7 +151,7 @@ class Entrance:
         return met[best]
 
     def _tell(self, told: dict[_Server, Timeline]) -> None:
-        behind = {
+        behind = self._twins(told) | {
             _passed_over(server, one.number, newest)
             for server, one in told.items()
             if one.number < (newest := self._newest.get(one.cluster, ""))
@@ -156,9 +160,17 @@ class Entrance:
             log.warning("database server passed over", why=why)
         self._passed_over |= behind
 
+    def _twins(self, told: dict[_Server, Timeline]) -> set[str]:
+        """A standby never is on the timeline of a server that can be written to; what was copied without being made one
+        is, and two addresses of one server are.
+        """
+        used = told.get(self._taken or _ALL, _UNKNOWN)
+        twins = (one for one in told if told[one][:2] == used[:2] and told[one].since != used.since)
+        return {_not_a_standby(one, self._taken or _ALL) for one in twins}
+
     @property
     def passed_over(self) -> tuple[str, ...]:
-        """The servers that can be written to although another one was promoted in their place, in words."""
+        """The servers that can be written to beside the right one, in words."""
         return tuple(sorted(self._passed_over))
 
 
@@ -204,6 +216,13 @@ def _timeline_of(connection: WatchedConnection) -> Timeline:
         return _UNKNOWN
     finally:
         connection.rollback()
+
+
+def _not_a_standby(server: _Server, used: _Server) -> str:
+    return (
+        f"the server at {server.host}:{server.port or 5432} is a copy of the one at {used.host}:{used.port or 5432}, "
+        "and can be written to: it was never made a standby"
+    )
 
 
 def _passed_over(server: _Server, number: str, newest: str) -> str:

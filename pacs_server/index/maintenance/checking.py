@@ -157,7 +157,8 @@ def unsafe_settings(index: Index) -> dict[str, object]:
 
 
 def left_behind(index: Index) -> tuple[str, ...]:
-    """The servers of the URL that can be written to although another one was promoted in their place, each in words.
+    """The servers of the URL that can be written to although another one was promoted in their place, or they are mere
+    copies of it, each in words.
 
     Raises: IndexUnavailable.
     """

@@ -113,7 +113,7 @@ def _integer(text: str) -> int | None:
     return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
 
 
-def _age(text: str) -> str | None:
+def age_of(text: str) -> str | None:
     """Three digits and a unit, also from fewer digits; None otherwise."""
     found = _AGE_FORM.fullmatch(text)
     return found[1].rjust(3, "0") + found[2] if found else None
@@ -125,7 +125,7 @@ def _decimal(text: str) -> str | None:
 
 
 _CHECKS: Final[dict[str, Callable[[str], Value]]] = {
-    "AS": _age,
+    "AS": age_of,
     "DA": _date,
     "DS": _decimal,
     "IS": _integer,

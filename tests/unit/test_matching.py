@@ -71,6 +71,11 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     assert isinstance(predicate("PatientName", "山*"), NameLike)
 
 
+def test_an_age_is_asked_for_as_it_is_held_however_many_digits_it_has() -> None:
+    assert predicate("PatientAge", "45Y\\3M") == OneOf(BY_KEYWORD["PatientAge"], ("045Y", "003M"))
+    assert predicate("PatientAge", "*5Y") == Like(BY_KEYWORD["PatientAge"], ("*5Y",))
+
+
 def test_the_ends_of_a_range_need_not_be_in_the_calendar() -> None:
     february, day = predicate("StudyDate", "2026.02.01-2026.02.31"), predicate("StudyTime", "0000-2400")
     assert february == Between(BY_KEYWORD["StudyDate"], (("20260201", "20260231"),), is_range=True)

@@ -16,7 +16,7 @@ from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.coded_sets import read_elsewhere
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import NamePattern, typed
-from pacs_server.dicom.values import INTEGER_FORM
+from pacs_server.dicom.values import INTEGER_FORM, age_of
 from pacs_server.dicom.wildcards import regex_of
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
@@ -136,6 +136,8 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
 
 
 def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
+    if attribute.vr == "AS":
+        values = [age_of(value) or value for value in values]
     texts = tuple(text for value in values for text in read_elsewhere(value))
     if any("*" in text or "?" in text for text in texts):
         return Like(attribute, texts)

@@ -23,7 +23,7 @@ from imagecodecs import (
     packbits_encode,
 )
 
-from pacs_server.dicom.pixels.codestream import unmarked
+from pacs_server.dicom.pixels.codestream import unmarked, with_thresholds_of_dcmtk
 from pacs_server.dicom.pixels.recoding import Codec, Recoding
 
 Pixels = numpy.ndarray[Any, numpy.dtype[Any]]
@@ -66,7 +66,7 @@ def _decoded(recoding: Recoding, frame: bytes) -> Pixels:
         case Codec.JPEG_LOSSLESS:
             decoded = _decode_jpeg(frame, recoding, "RGB")  # whatever its colours are, they stay
         case Codec.JPEG_LS:
-            decoded = jpegls_decode(frame)
+            decoded = _decode_jpeg_ls(frame)
         case Codec.JPEG_2000:
             decoded = jpeg2k_decode(frame, planar=False)
         case Codec.HTJ2K:
@@ -80,6 +80,16 @@ def _decode_jpeg(frame: bytes, recoding: Recoding, colours: str) -> Pixels:
     if recoding.samples == 1:
         return jpeg8_decode(frame)
     return jpeg8_decode(frame, colorspace=colours, outcolorspace="RGB")
+
+
+def _decode_jpeg_ls(frame: bytes) -> Pixels:
+    """By the thresholds of the standard, else by those of DCMTK: pixels that were coded by others end in an error."""
+    try:
+        return jpegls_decode(frame)
+    except RuntimeError:
+        if (told := with_thresholds_of_dcmtk(frame)) == frame:
+            raise
+        return jpegls_decode(told)
 
 
 def _as_allocated(recoding: Recoding, decoded: Pixels, kind: numpy.dtype[Any]) -> Pixels:

@@ -15,8 +15,9 @@ from pathlib import Path
 import imagecodecs
 import numpy
 import pytest
+from pydicom import dcmread
 from support import pictures
-from support.pictures import EXPLICIT, HTJ2K, J2K, KINDS, LOSSLESS, LS, RLE, picture, transcoded
+from support.pictures import EXPLICIT, HTJ2K, J2K, KINDS, LOSSLESS, LS, RLE, by_dcmtk, picture, transcoded
 from support.samples import write
 from support.server import lives, wait_for
 
@@ -66,6 +67,18 @@ def test_a_warm_child_serves_one_frame_after_the_other(running: Pool) -> None:
         assert recode(running) == PIXELS.tobytes()
         pids.add(pid_of(running))
     assert len(pids) == 1
+
+
+@pytest.mark.parametrize("near", [1, 3, 9])
+@pytest.mark.parametrize("bits", [6, 7])
+def test_what_dcmtk_coded_near_lossless_in_fewer_than_8_bits_is_decoded(
+    bits: int, near: int, running: Pool, tmp_path: Path
+) -> None:
+    plain = write(picture(replace(KINDS["8 bits"], stored=bits), "near"), tmp_path / "plain.dcm").path
+    by_dcmtk("dcmcjpls", "+en", "+md", str(near))(plain, tmp_path / "coded.dcm")
+    transcoded(tmp_path / "coded.dcm", EXPLICIT, tmp_path / "made.dcm", running)
+    was, made = (numpy.frombuffer(dcmread(path).PixelData, "u1").astype(int) for path in (plain, tmp_path / "made.dcm"))
+    assert abs(was - made).max() in range(1, near + 1)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0x
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _JFIF, _ADOBE, _START_OF_SCAN = 0xE0, 0xEE, 0xDA
 _JPEG_2000: Final = b"\xff\x4f\xff\x51"
+_JPEG_LS_FRAME, _PRESETS = 0xF7, 0xF8
+_PRESETS_SEGMENT: Final = Struct(">BBHBHHHHH")  # marker, length, kind, greatest sample, three thresholds, reset
+_RESET: Final = 64
 _FRAME_HEADER: Final = Struct(">BHHB")  # precision, lines, samples per line, components
 _SIZE_HEADER: Final = Struct(">HHLLLL16xH")  # Lsiz, Rsiz, Xsiz, Ysiz, XOsiz, YOsiz, tiles, Csiz
 _MAX_PREAMBLE_BYTES: Final = 4_096
@@ -74,6 +77,27 @@ def unmarked(frame: bytes) -> bytes:
     scan = bytearray(frame[offset:])
     scan[5:11:2] = b"\1\2\3"
     return bytes(made + scan)
+
+
+def with_thresholds_of_dcmtk(frame: bytes) -> bytes:
+    """A JPEG-LS codestream of fewer than 8 bits that says by which thresholds DCMTK coded it: those that CharLS before
+    2.0 took for granted, where the standard has others. One of 8 bits, or that says its own, stays as it is.
+
+    Source: ITU-T T.87 annex C.2.4.1.1.
+    """
+    offset, precision = 2, 8
+    while offset + 4 <= len(frame) and (marker := frame[offset + 1]) not in (_START_OF_SCAN, _PRESETS):
+        precision = frame[offset + 4] if marker == _JPEG_LS_FRAME else precision
+        offset += 2 + int.from_bytes(frame[offset + 2 : offset + 4], "big")
+    scan = frame[offset:]
+    if precision >= 8 or scan[1:2] != bytes((_START_OF_SCAN,)):
+        return frame
+    near = scan[5 + 2 * scan[4]]
+    greatest, thresholds, least = (1 << precision) - 1, [], near + 1
+    for threshold in (2 + 3 * near, 3 + 5 * near, 4 + 7 * near):
+        least = threshold if least <= threshold <= greatest else least
+        thresholds.append(least)
+    return frame[:offset] + _PRESETS_SEGMENT.pack(0xFF, _PRESETS, 13, 1, greatest, *thresholds, _RESET) + scan
 
 
 def _is_ycc(adobe_transform: int, names: bytes, *, is_jfif: bool) -> bool | None:

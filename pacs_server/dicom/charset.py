@@ -124,7 +124,8 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
             return _read_extended(raw, repertoire, vr)
         return _read_extended(raw, _repertoire(declared(assumed.encode())), vr)[0], _ASSUMED
     text = _read_all(raw, first)
-    other = _repertoire(declared(assumed.encode())).first
+    presumed = _repertoire(declared(assumed.encode()))
+    other = presumed.first or next(_uncalled(presumed), None)
     # A Latin label on what looks like pairs of bytes is doubted where something else is assumed of the sender.
     is_doubtful = first is not None and first.latin and other is not None and _LOOKS_PAIRED.search(raw) is not None
     if text is not None and not is_doubtful:
@@ -135,7 +136,12 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
             return assumed_text, flags
     if text is not None:
         return text, _NO_FLAGS
-    return _read_uncalled(raw, repertoire) or guess(raw), flags
+    return _read_uncalled(raw, repertoire) or _read_uncalled(raw, presumed) or guess(raw), flags
+
+
+def _uncalled(repertoire: _Repertoire) -> Iterator[CodedSet]:
+    """The sets that an escape sequence calls for bytes from 80 up, which some devices leave out."""
+    return (one for one in repertoire.sets if not one.in_g0 and one is not SETS[6])
 
 
 def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
@@ -143,7 +149,7 @@ def _read_uncalled(raw: bytes, repertoire: _Repertoire) -> str | None:
     in_utf8 = read_strictly(raw, "utf-8")
     if max(in_utf8 or "\0") >= "\u0800":  # two bytes of UTF-8 may be one character of the set, three not
         return None
-    uncalled = [one for one in repertoire.sets if not one.in_g0 and one is not SETS[6]]
+    uncalled = list(_uncalled(repertoire))
     readings = [_read_all(raw, one) for one in uncalled]
     if in_utf8 is None:  # the wider set would read many letters of UTF-8
         readings += [_read_wider(raw, one) for one in uncalled]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delet
 
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
+from pacs_server.index.job_claims import JobClaims
 from pacs_server.index.jobs import Job, JobKind, JobState, entry, owing
 from pacs_server.index.site_tables import jobs, site
 from pacs_server.index.statements import Statement
@@ -29,6 +31,7 @@ class JobQueue:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._claims = JobClaims(index)
         self._any: dict[frozenset[JobKind], Statement] = {}
 
     def owe(
@@ -65,10 +68,11 @@ class JobQueue:
         and none for the targets `without`.
         Raises: IndexUnavailable.
         """
+        self._claims.give_back()
         kinds = frozenset(kinds)
         if not self._due(kinds).rows(moment=now.isoformat()):
             return None  # the usual answer, every second; it takes no lock
-        with self._index.write() as connection:
+        with self._claims.noting(worker), self._index.write() as connection:
             named = () if target is None else (jobs.c.target == target,)
             free = _free(connection, now, per_target=per_target, kinds=kinds).where(*named)
             first = free.where(jobs.c.target.not_in(without)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
@@ -77,7 +81,8 @@ class JobQueue:
                 return None
             taken = {"state": JobState.RUNNING, "worker": worker, "lease_until": (now + lease).isoformat()}
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(taken))
-        return _job(row)
+        self._claims.taken(worker, row.id)
+        return replace(_job(row), worker=worker)
 
     def _due(self, kinds: frozenset[JobKind]) -> Statement:
         """Whether there is a job to take; jobs of other kinds, however many are due, are not looked at."""
@@ -90,6 +95,7 @@ class JobQueue:
 
     def due_targets(self, kind: JobKind, now: datetime) -> dict[str, int]:
         """How many jobs of a kind can be taken now, for each target that has some. Raises: IndexUnavailable."""
+        self._claims.give_back()
         free = or_(jobs.c.state == JobState.WAITING, _lease_is_over(now.isoformat()))
         due = select(jobs.c.target, func.count()).where(jobs.c.kind == kind, jobs.c.due_at <= now.isoformat(), free)
         if not self._due(frozenset({kind})).rows(moment=now.isoformat()):
@@ -111,7 +117,7 @@ class JobQueue:
 
         Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
+        with self._claims.ending(job), self._index.write() as connection:
             mine = jobs.c.id == job.id
             unchanged = mine, jobs.c.generation == job.generation
             again = {"state": JobState.WAITING, "attempts": 0, "error": ""}
@@ -127,7 +133,7 @@ class JobQueue:
 
     def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
         """Have a job tried again later, or at once if `set_state` made it due meanwhile. Raises: IndexUnavailable."""
-        with self._index.write() as connection:
+        with self._claims.ending(job), self._index.write() as connection:
             values = _after_failure(connection, job, error, now, attempts=job.attempts, not_before=not_before)
             connection.execute(update(jobs).where(_is_under_way(job)).values(values))
 
@@ -136,7 +142,7 @@ class JobQueue:
         pause follows from the one of them that failed most often. Raises: IndexUnavailable.
         """
         alike = jobs.c.kind == job.kind, jobs.c.target == job.target
-        with self._index.write() as connection:
+        with self._claims.ending(job), self._index.write() as connection:
             waiting = jobs.c.state == JobState.WAITING
             attempts = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
             values = _after_failure(connection, job, error, now, attempts=max(attempts, job.attempts))

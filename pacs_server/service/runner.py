@@ -115,18 +115,18 @@ class Runner:
         )
         if job is None:
             return False
-        # A job may be owed because of what an admin changed a moment ago.
-        self._node.look_at_site_state(max_age_s=0)
         problems: tuple[str, ...] = ()
         again_at = None
         try:
+            # A job may be owed because of what an admin changed a moment ago.
+            self._node.look_at_site_state(max_age_s=0)
             if job.kind is JobKind.RELEASE:
                 again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
             elif job.kind is JobKind.COMMIT:
                 problems, again_at = self._commit(job)
             else:
                 problems = self._work(job)
-        except PacsError as error:  # noted at once, where the index can be written; otherwise the lease ends
+        except PacsError as error:  # noted at once, or when the index can be written again
             problems = (str(error),)
         now = datetime.now(UTC)
         if problems:

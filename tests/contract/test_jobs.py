@@ -1,11 +1,14 @@
 """What is owed: entered once for each series, claimed by one at a time, never forgotten."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import pytest
+from sqlalchemy import text
 
 from pacs_server.cli.jobs import KINDS
-from pacs_server.errors import UnknownName
+from pacs_server.errors import IndexUnavailable, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import Job, JobKind, JobState
@@ -116,6 +119,42 @@ def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: Job
     assert claim(jobs, worker="two", now=NOW + timedelta(minutes=9)) is not None
     jobs.release("two")
     assert claim(jobs, worker="three", now=NOW + timedelta(minutes=9)) is not None
+
+
+@pytest.mark.parametrize("ends", ["done", "failed", "failed for its target", "not at all"])
+def test_what_a_worker_could_not_note_while_the_database_was_away_waits_for_no_lease(
+    index: Index, jobs: JobQueue, ends: str
+) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1"), ("1", "1.2")])
+    under_way = claim(jobs)
+
+    def work() -> None:
+        job = claim(jobs)
+        assert job
+        rename(index, "jobs", "away")
+        with suppress(IndexUnavailable):
+            match ends:
+                case "done":
+                    jobs.done(job, NOW)
+                case "failed":
+                    jobs.failed(job, "the database is away", NOW)
+                case "failed for its target":
+                    jobs.failed_for_target(job, "the database is away", NOW)
+
+    working = Thread(target=work)
+    working.start()
+    working.join()
+    with pytest.raises(IndexUnavailable):
+        claim(jobs)
+    rename(index, "away", "jobs")
+    assert jobs.due_targets(COPY, NOW) == {"": 1}
+    assert under_way
+    assert (series_of(under_way), series_of(claim(jobs)), claim(jobs)) == ("1.1", "1.2", None)
+
+
+def rename(index: Index, before: str, after: str) -> None:
+    with index.write() as connection:
+        connection.execute(text(f"ALTER TABLE {before} RENAME TO {after}"))
 
 
 def test_only_so_many_are_under_way_for_one_target(jobs: JobQueue) -> None:

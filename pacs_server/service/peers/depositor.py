@@ -33,8 +33,8 @@ class Depositor(TargetWork):
         job = jobs.claim(self._worker, now, lease=_LEASE, per_target=_THREADS, kinds=[JobKind.DEPOSIT])
         if job is None:
             return False
-        node.look_at_site_state(max_age_s=0)
         try:
+            node.look_at_site_state(max_age_s=0)
             done = deposit_series(node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
         except _FOR_ALL as error:
             log.warning("archive server failed", aet=job.target, why=error)

@@ -52,10 +52,9 @@ class Forwarder(TargetWork):
         job = jobs.claim(self._worker, datetime.now(UTC), lease=_LEASE, per_target=1, kinds=[JobKind.ROUTE])
         if job is None:
             return False
-        # The route may have been changed a moment ago.
-        node.look_at_site_state(max_age_s=0)
         again_at, now = None, datetime.now(UTC)
         try:
+            node.look_at_site_state(max_age_s=0)  # the route may have been changed a moment ago
             if (route := node.routes().get(job.target)) is not None:
                 again_at = apply_route(
                     route, job.study_uid, job.series_uid, sendings=node.sendings, studies=node.studies,

@@ -54,8 +54,8 @@ class Attendant:
             job = node.jobs.claim(self._worker, now, lease=_LEASE, per_target=1, kinds=kinds, target=aet)
             if job is None:
                 continue
-            node.look_at_site_state(max_age_s=0)
             try:
+                node.look_at_site_state(max_age_s=0)
                 problems, is_left = settle_commitments(
                     node,
                     job,
@@ -63,7 +63,7 @@ class Attendant:
                     is_stopped=self._duties.is_stopped,
                     is_ours=lambda one: one.transaction_uid in awaited,  # noqa: B023 - used at once
                 )
-            except PacsError as error:  # noted at once, where the index can be written; otherwise the lease ends
+            except PacsError as error:  # noted at once, or when the index can be written again
                 problems, is_left = (str(error),), False
             now = datetime.now(UTC)
             if problems:

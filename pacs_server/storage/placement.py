@@ -222,14 +222,14 @@ class Placement:
         return sum(self._is_whole(copy, is_intact) for copy in readable)
 
     def _is_whole(self, copy: NamesCopy, is_intact: Callable[[Iterator[memoryview]], bool]) -> bool:
+        found, reason = "copy damaged", "its content is not what was stored"
         try:
             with self.open((copy,)) as opened:
                 if is_intact(opened.pieces()):
                     return True
-                reason = "its content is not what was stored"
         except CopyUnreadable as error:
-            reason = str(error)
-        log.warning("copy damaged", volume=self._volumes[copy.volume_id].spec.name, path=copy.path, why=reason)
+            found, reason = "copy not read", str(error)
+        log.warning(found, volume=self._volumes[copy.volume_id].spec.name, path=copy.path, why=reason)
         return False
 
 

@@ -1,6 +1,7 @@
 """Objects on volumes: complete and flushed under their final name, or not there; a bare mount point stays empty."""
 
 import errno
+import logging
 import os
 import subprocess
 import threading
@@ -108,6 +109,17 @@ def test_an_object_is_stored_under_its_final_name_and_read_back(
         assert bytes(copy.buffer) == b"".join(copy.pieces()) == b"headbody"
     assert placement.intact(copies, lambda pieces: b"".join(pieces) == b"headbody") == 1
     assert placement.intact(copies, lambda pieces: False) == 0
+
+
+def test_a_copy_that_cannot_be_read_now_is_not_told_to_be_damaged(
+    placement: Placement, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    copies = placement.store(path_of(1), [b"content"])
+    with caplog.at_level(logging.WARNING):
+        assert placement.intact(copies, lambda pieces: False) == 0
+        files.remove(path_of(1))
+        assert placement.intact(copies, lambda pieces: True) == 0
+    assert [record.message.partition(" volume=")[0] for record in caplog.records] == ["copy damaged", "copy not read"]
 
 
 @pytest.mark.parametrize("damaged", [b"dam", b"cOntent", b"content and more"])

@@ -15,8 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log, metrics
-from pacs_server.dimse.calling import answered, batches, proposals
 from pacs_server.dimse.deliveries import Deliveries, Line, Outcome
+from pacs_server.dimse.move_destination import answered, batches, proposals
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status

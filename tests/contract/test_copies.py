@@ -15,8 +15,8 @@ from support.site import LATER, NOW, Site
 from pacs_server.archive.copies import complete, damage_of
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
-from pacs_server.archive.returning import note_lost
 from pacs_server.archive.scrub import verify, verify_series
+from pacs_server.archive.set_back import note_lost
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject

@@ -11,7 +11,7 @@ from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger, adopt_deposits, reconcile
 from pacs_server.archive.releasing import put_back_unknown
-from pacs_server.archive.returning import note_lost
+from pacs_server.archive.set_back import note_lost
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind

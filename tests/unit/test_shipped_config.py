@@ -61,6 +61,14 @@ def test_serve_starts_nothing_when_it_is_told_something_that_it_does_not_take(
     assert (word in run.stderr) == (code == 2)
 
 
+def test_the_help_of_the_checks_installs_nothing_and_runs_none(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "scripts/test", tmp_path)
+    (tmp_path / "environment.sh").write_text("exit 42\n")
+    for words, code in ((["--help"], 0), (["--fast", "-h"], 0), (["--fast"], 42)):
+        run = subprocess.run([tmp_path / "test", *words], capture_output=True, text=True, check=False)
+        assert (run.returncode, "--long" in run.stdout) == (code, code == 0)
+
+
 def test_serve_is_found_with_what_lies_beside_it_by_a_link_too(tmp_path: Path) -> None:
     checkout = tmp_path / "PACS 病院" / "scripts"
     checkout.mkdir(parents=True)

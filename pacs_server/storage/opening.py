@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +25,6 @@ def open_medium(
         from pacs_server.storage.bucket import Bucket
     except ModuleNotFoundError as error:
         raise VolumeUnavailable(
-            f"{location}: a bucket needs {error.name}, which is not installed: pip install 'pacs-server[s3]'"
+            f"{location}: a bucket needs {error.name}, which is not installed: {sys.executable} -m pip install botocore"
         ) from error
     return Bucket(location, timeout_s=timeout_s, on_leftover=on_leftover)

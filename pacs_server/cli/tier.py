@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pacs_server.index.site.tier_rules import TierRule
     from pacs_server.service.assemble import Node
     from pacs_server.service.upkeep.tiers import StudyMove
+    from pacs_server.storage.volume import Volume
 
 _RULE_HEADINGS: Final = {
     "name": "RULE",
@@ -247,9 +248,8 @@ def _hindrances(node: Node, rules: Sequence[TierRule]) -> dict[str, str]:
 
 def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove], room: Room) -> dict[str, Any]:
     volumes = {volume.spec.id: volume for volume in node.volumes()}
-    waiting = {one.volume_id: one for one in node.releases.waiting()}
-    leaving, written = room.leaving, room.writing
-    rate = node.rules.bytes_per_s()
+    waiting = {one.volume_id: one.size_bytes for one in node.releases.waiting()}
+    rate, written_bytes = node.rules.bytes_per_s(), room.writing.total()
 
     def names(ids: Counter[str]) -> list[str]:
         return sorted(volumes[one].spec.name for one in ids)
@@ -271,21 +271,21 @@ def _told_plan(node: Node, rules: Sequence[TierRule], moves: Sequence[StudyMove]
         "idle_rules": [one.name for one in rules if one.name not in {move.rule.name for move in moves}],
         "staying_objects": dict(room.staying),
         "size_bytes": sum(one.size_bytes for one in moves),
-        "written_bytes": written.total(),
-        "duration_s": round(written.total() / rate, 1) if rate else None,
-        "volumes": [
-            {
-                "name": volume.spec.name,
-                "tier": volume.spec.tier,
-                "free_bytes": volume.state.free_bytes,
-                "free_bytes_after": None
-                if volume.state.free_bytes is None
-                else volume.state.free_bytes + leaving[volume.spec.id] + waits - written[volume.spec.id],
-                "waiting_bytes": waits,
-            }
-            for volume in volumes.values()
-            for waits in (waiting[volume.spec.id].size_bytes if volume.spec.id in waiting else 0,)
-        ],
+        "written_bytes": written_bytes,
+        "duration_s": round(written_bytes / rate, 1) if rate else None,
+        "volumes": [_told_room(volume, waiting.get(volume.spec.id, 0), room) for volume in volumes.values()],
+    }
+
+
+def _told_room(volume: Volume, waiting_bytes: int, room: Room) -> dict[str, Any]:
+    free_bytes, volume_id = volume.state.free_bytes, volume.spec.id
+    gained_bytes = room.leaving[volume_id] + waiting_bytes - room.writing[volume_id]
+    return {
+        "name": volume.spec.name,
+        "tier": volume.spec.tier,
+        "free_bytes": free_bytes,
+        "free_bytes_after": None if free_bytes is None else free_bytes + gained_bytes,
+        "waiting_bytes": waiting_bytes,
     }
 
 

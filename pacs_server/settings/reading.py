@@ -61,15 +61,8 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     values["patroni"] = _anchored_files(values.get("patroni", PatroniSettings()), data_dir)
     values["alert"] = _anchored_alert(values.get("alert", AlertSettings()), data_dir)
     _check_mail(reading, values["alert"].mail)
-    for name, file in (
-        ("patroni.password_file", values["patroni"].password_file),
-        ("alert.mail.password_file", values["alert"].mail.password_file),
-    ):
-        if file is not None:
-            try:
-                secret_in(file)
-            except ValueError as error:
-                reading.problem(name, str(error))
+    reading.check_secret("patroni.password_file", values["patroni"].password_file)
+    reading.check_secret("alert.mail.password_file", values["alert"].mail.password_file)
     if "port" in values and values["port"] is None and values.get("tls", TlsSettings()).port is None:
         reading.problem("port", "is null, and tls.port too: nobody could call, so give one of them a whole number")
     if reading.problems:
@@ -165,6 +158,13 @@ class _Reading:
     def problem(self, name: str, reason: str) -> None:
         origin = self.origins.get(name, DEFAULT)
         self.problems.append(f"{self.path if origin == DEFAULT else origin}: {name}: {reason}")
+
+    def check_secret(self, name: str, file: Path | None) -> None:
+        if file is not None:
+            try:
+                secret_in(file)
+            except ValueError as error:
+                self.problem(name, str(error))
 
     def has_problem(self, name: str) -> bool:
         """Whether something is wrong with this setting, so that the value that it has is not the one that was given."""

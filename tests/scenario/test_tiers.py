@@ -105,6 +105,9 @@ def test_a_dry_run_and_a_plan_change_nothing_and_a_limit_leaves_the_rest(site: S
     assert [(one["objects"], one["from_volumes"], one["to_volumes"]) for one in plan["studies"]] == [
         (COUNT, ["first"], ["cold"])
     ] * 2
+    gained = {one["name"]: one["free_bytes_after"] - one["free_bytes"] for one in plan["volumes"]}
+    assert gained == {"first": plan["size_bytes"], "cold": -plan["written_bytes"]}
+    assert plan["written_bytes"] == plan["size_bytes"] > 0
     assert plan["duration_s"] is None, "no move was measured yet"
     limit = str(plan["studies"][0]["size_bytes"])
     (moved,) = site.archive.report("tier", "run", "--limit-bytes", limit, "--yes", expect=3)

@@ -58,7 +58,8 @@ class Entrance:
 
     def __init__(self) -> None:
         self._generation = 0  # of connections; each time a server is left for a newer one another begins
-        self._shut_until = self._silent_until = self._looked_at = -math.inf
+        self._shut_until = self._silent_until = -math.inf
+        self._looked_at = time.monotonic()  # who connects first looks at all of them
         self._dsn = ""
         self._taken: _Server | None = None
         self._newest: dict[int, str] = {}  # the greatest number of a timeline, by cluster

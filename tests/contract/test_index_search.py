@@ -322,6 +322,21 @@ def test_a_patient_is_not_looked_for_study_by_study_in_the_order_of_their_days(
     assert any("ix_studies_study_date" in step for step in by_day)
 
 
+@pytest.mark.parametrize("keys", [{"StudyDate": "20260101-20260131"}, {"StudyDate": "20260131"}])
+def test_days_are_found_by_their_index_on_postgresql_too(new_url: Callable[[], str], keys: dict[str, str]) -> None:
+    url = new_url()
+    if url.startswith("sqlite"):
+        pytest.skip("shown above")
+    upgrade(url)
+    query = query_from_keywords(Level.STUDY, keys)
+    statement = rows_of(query.level, query.predicates, (BY_KEYWORD["StudyDate"],), None)
+    with closing(Index.open(url)) as index, index.read() as connection:
+        compiled = statement.compile(dialect=index.engine.dialect, compile_kwargs={"literal_binds": True})
+        connection.execute(text("SET LOCAL enable_seqscan = off"))  # which is best for tables without rows
+        plan = list(connection.exec_driver_sql(f"EXPLAIN {compiled}").scalars())
+    assert any("Index Cond" in step and "study_date" in step for step in plan), plan
+
+
 def plans_of(url: str, keys: dict[str, str]) -> list[list[str]]:
     """The steps in which SQLite finds the studies of a query, of all and of a limited number."""
     query = query_from_keywords(Level.STUDY, keys)

@@ -107,6 +107,41 @@ def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
     return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
 
 
+class AtLeast(FunctionElement[bool]):
+    """Whether a text is this one or one behind it, in the order of their bytes."""
+
+    inherit_cache = True
+    type = NullType()  # type: ignore[assignment]
+    name = "at_least"
+    operator = ">="
+
+    def __init__(self, column: ColumnElement[Any], text: str) -> None:
+        super().__init__(column, literal(text))
+
+
+class AtMost(AtLeast):
+    """Whether a text is this one or one before it."""
+
+    inherit_cache = True
+    name = "at_most"
+    operator = "<="
+
+
+@compiles(AtLeast, "sqlite")
+@compiles(AtMost, "sqlite")
+def _bound_sqlite(element: AtLeast, compiler: Any, **kw: Any) -> str:
+    column, text = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} {element.operator} {text})"
+
+
+@compiles(AtLeast, "postgresql")
+@compiles(AtMost, "postgresql")
+def _bound_postgresql(element: AtLeast, compiler: Any, **kw: Any) -> str:
+    # An index that answers what begins with some letters (text_pattern_ops) answers these operators, and no others.
+    column, text = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} ~{element.operator}~ {text})"
+
+
 class Contains(FunctionElement[bool]):
     """Whether a regular expression is found in a text, read row by row. Each database has its own form of it."""
 
@@ -236,8 +271,9 @@ def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
 
 
 def _within(column: ColumnElement[Any], low: str | None, high: str | None) -> ColumnElement[bool]:
-    at_least, at_most = (column >= low if low is not None else true()), (column <= high if high is not None else true())
-    return and_(at_least, at_most)
+    return and_(
+        AtLeast(column, low) if low is not None else true(), AtMost(column, high) if high is not None else true()
+    )
 
 
 def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
@@ -246,9 +282,9 @@ def _between_moments(predicate: BetweenMoments) -> ColumnElement[bool]:
     (first_day, last_day), (first_time, last_time) = predicate.dates, predicate.times
     conditions = []
     if first_day is not None:
-        conditions += [day >= first_day, or_(day > first_day, clock >= first_time) if first_time else true()]
+        conditions += [AtLeast(day, first_day), or_(day > first_day, clock >= first_time) if first_time else true()]
     if last_day is not None:
-        conditions += [day <= last_day, or_(day < last_day, clock <= last_time) if last_time else true()]
+        conditions += [AtMost(day, last_day), or_(day < last_day, clock <= last_time) if last_time else true()]
     return and_(*conditions)
 
 

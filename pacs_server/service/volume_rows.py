@@ -11,6 +11,7 @@ from pacs_server.service.locks import has_served
 from pacs_server.settings import Settings
 from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.location import Location, location_of
+from pacs_server.storage.mounts import mount_of, mount_table
 
 
 def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:
@@ -21,14 +22,22 @@ def on_this_node(row: VolumeRow, settings: Settings) -> VolumeRow:
 
 def lenders(rows: Iterable[VolumeRow], settings: Settings) -> dict[Path, str]:
     """The other data directories in which volumes lie, each with one of them: a data directory that was copied still
-    has the volumes of the original. None with PostgreSQL, where nodes of one archive share volumes.
+    has the volumes of the original. None with PostgreSQL, where nodes of one archive share volumes, and none of the
+    network: SQLite is on no NAS, and one that hangs would keep who asks for ever.
     """
     if not settings.database.startswith("sqlite:"):
         return {}
+    table = mount_table()
     paths = {row.name: Path(on_this_node(row, settings).path) for row in rows}
-    owners = {path.parents[1].resolve(): name for name, path in paths.items() if path.parent.name == "volumes"}
+    lent = {name: path for name, path in paths.items() if path.parent.name == "volumes" and _is_here(path, table)}
+    owners = {path.parents[1].resolve(): name for name, path in lent.items()}
     own = settings.data_dir.resolve()
     return {owner: name for owner, name in owners.items() if owner != own and has_served(owner)}
+
+
+def _is_here(path: Path, table: str) -> bool:
+    mount = mount_of(path, table)
+    return mount is None or not mount.is_elsewhere
 
 
 def location_of_volume(row: VolumeRow) -> Location:

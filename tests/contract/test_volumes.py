@@ -14,14 +14,16 @@ from typing import TypeVar
 import pytest
 from support.arrivals import digest_of
 from support.buckets import Files, bucket_volume
-from support.faulty_volume import FaultyVolume
+from support.faulty_volume import FaultyVolume, mounted
 from support.server import files_below, wait_for
 
 from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeUnavailable
+from pacs_server.index.site.registry import VolumeRow
 from pacs_server.service.standing import note, remembered
-from pacs_server.settings import StorageLimits
+from pacs_server.service.volume_rows import lenders
+from pacs_server.settings import Settings, StorageLimits
 from pacs_server.storage import threads
 from pacs_server.storage.condition import Status, VolumeSpec, VolumeState
 from pacs_server.storage.layout import is_temporary, object_path
@@ -530,6 +532,23 @@ def test_a_place_that_does_not_answer_is_not_waited_for_for_ever(
     assert place_at(forgetful.path) == Place()
     forgetful.tell("ok")
     wait_for(lambda: place_at(forgetful.path).volume_id == adopted, "it to answer")
+
+
+def test_a_nas_that_hangs_is_not_asked_whose_data_directory_it_is(tmp_path: Path) -> None:
+    def lent(root: Path) -> dict[Path, str]:
+        row = VolumeRow(id="1", name="nas", path=str(root / "volumes" / "first"), tier="hot", domain="nas")
+        return lenders([row], Settings(data_dir=tmp_path / "data", database="sqlite:////index.db"))
+
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "serve.lock").touch()
+    assert lent(tmp_path / "copied") == {tmp_path.resolve() / "copied": "nas"}
+    try:
+        with mounted(tmp_path / "nas", "sshfs") as nas:
+            (nas.path / "serve.lock").touch()
+            nas.tell("hang 2")
+            assert lent(nas.path) == {}
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 def test_a_volume_that_a_server_is_about_to_let_go_can_be_added_again(

@@ -136,6 +136,20 @@ def test_a_character_of_jis_is_found_from_whichever_coded_form_it_was_read(
             assert sorted(map(str, uids(search, **keys))) == ["1.2.6", "1.2.7"]
 
 
+def test_as_many_values_as_are_looked_for_at_once_are_and_more_are_refused(search: Search) -> None:
+    many = {
+        "PatientName": "\\".join(f"N{number}*" for number in range(300)),
+        "StudyDate": "\\".join(f"2026{number:04}-" for number in range(900)),
+        "StudyDescription": "\\".join(f"N{number}*" for number in range(900)),
+        "OtherPatientIDs": "\\".join(f"N{number}" for number in range(900)),
+    }
+    assert uids(search, **many) == []
+    for keyword, values in many.items():
+        with pytest.raises(BadQuery, match=f"{keyword} has more values than are looked for at once; ask in parts"):
+            uids(search, **{keyword: f"{values}\\20261231-"})
+    assert uids(search, StudyInstanceUID="\\".join(f"9.9.{number}" for number in range(2_000))) == []
+
+
 def test_queries_that_differ_in_their_values_alone_each_find_their_own(search: Search) -> None:
     """They are one statement, made once."""
     for _ in range(2):

@@ -15,9 +15,10 @@ from typing import Final, TypeAlias
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.coded_sets import read_elsewhere
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
-from pacs_server.dicom.names import NamePattern, typed
+from pacs_server.dicom.names import GROUPS, NamePattern, typed
 from pacs_server.dicom.values import INTEGER_FORM, age_of
 from pacs_server.dicom.wildcards import regex_of
+from pacs_server.errors import BadQuery
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
@@ -25,6 +26,7 @@ _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 _DAY: Final = re.compile(r"\d{8}", re.ASCII)
 _TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-4])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
 _MAX_NAME_CHARACTERS: Final = 1024  # no longer name is held
+_MOST_ALTERNATIVES: Final = 900  # SQLite takes no expression that is deeper than 1,000
 _TIME_LATEST: Final = "235959.999999"
 
 
@@ -119,7 +121,10 @@ def is_fitted(predicate: ValuePredicate, text: str) -> bool:
 
 
 def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: bool = False) -> ValuePredicate | None:
-    """The predicate of one key, None when it restricts nothing."""
+    """The predicate of one key, None when it restricts nothing.
+
+    Raises: BadQuery when it has too many values that are not looked for as one list.
+    """
     if is_universal(text):
         return None
     make = _BY_MATCHING.get(attribute.matching)
@@ -132,7 +137,23 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
     wanted = tuple(value for value in trimmed if value)
     if not wanted or any(is_universal(value) for value in wanted):
         return None
-    return make(attribute, wanted)
+    made = make(attribute, wanted)
+    if _alternatives(made) > _MOST_ALTERNATIVES:
+        raise BadQuery(f"{attribute.keyword} has more values than are looked for at once; ask in parts")
+    return made
+
+
+def _alternatives(predicate: ValuePredicate | None) -> int:
+    """How many conditions it is, of which one has to hold: of a name one for each group, of exact values one."""
+    match predicate:
+        case NameLike(patterns=names):
+            return GROUPS * len(names)
+        case Like(patterns=some) | Between(bounds=some):
+            return len(some)
+        case OneOf(attribute=attribute, values=texts) if attribute.is_list:
+            return len(texts)
+        case _:
+            return 1
 
 
 def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:

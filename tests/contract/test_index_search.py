@@ -302,6 +302,8 @@ def test_counts_tell_how_much_is_held(search: Search) -> None:
         {"AccessionNumber": "A1"},
         {"StudyDate": "20260101-20260131"},
         {"StudyInstanceUID": "1.2.3"},
+        {"SeriesInstanceUID": "1.2.3"},
+        {"SOPInstanceUID": "1.2.3"},
         {"PatientName": "yamada*"},
         {"PatientName": "山田*"},
         {"PatientName": "*山田*"},

@@ -23,7 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, Level
+from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level
 from pacs_server.dicom.names import NamePattern
 from pacs_server.dicom.queries.predicates import (
     Between,
@@ -58,6 +58,7 @@ _OF_STUDY: Final = {
     BY_KEYWORD["ModalitiesInStudy"]: (Level.SERIES, series.c.modality),
     BY_KEYWORD["SOPClassesInStudy"]: (Level.IMAGE, instances.c.sop_class),
 }
+_UNIQUE_KEYS: Final = frozenset(UNIQUE_KEY.values())
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
 _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
 
@@ -208,7 +209,7 @@ def criterion(predicate: Predicate, level: Level, *, in_trash: bool = False) -> 
     condition = _condition(predicate, table.c.get(attribute.column))
     if attribute.level <= level:
         return condition
-    if isinstance(predicate, NameLike):
+    if isinstance(predicate, NameLike) or attribute in _UNIQUE_KEYS:  # few have it, and an index tells which
         return _owning(select(table.c.id).where(condition), attribute.level, level)
     return _below(attribute.level, level, and_(is_found(attribute.level), condition))
 

@@ -24,7 +24,7 @@ from pacs_server.dicom.commitment import (
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dimse.commit import receive_report
 from pacs_server.dimse.services import STORAGE_COMMITMENT
-from pacs_server.errors import PeerFailed, PeerRejected, ProtocolViolation, Refused, UnknownName
+from pacs_server.errors import AssociationBroken, PeerFailed, PeerRejected, ProtocolViolation, Refused, UnknownName
 from pacs_server.index.jobs import Job
 from pacs_server.index.sending.commitments import Commitment, Direction, State
 from pacs_server.net.association import Association
@@ -177,7 +177,7 @@ def _associate(node: Node, aet: str, *, as_scp: bool) -> tuple[Association, Cont
 def _release(association: Association, aet: str) -> None:
     try:
         association.release()
-    except PeerFailed as error:  # what was to be said was answered
+    except AssociationBroken as error:  # what was to be said was answered
         log.warning("commitment peer did not release", aet=aet, why=error)
 
 
@@ -236,7 +236,7 @@ def _await_report(node: Node, aet: str, transaction_uid: str, association: Assoc
             continue
         try:
             command = association.receive()
-        except PeerFailed as error:
+        except AssociationBroken as error:
             log.info("commitment peer ended the association", aet=aet, why=error)
             return False
         if command is None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmark import against, comparison
+from benchmark.all_servers import SERVERS
 from benchmark.association_rows import echo_row, idle_row, start_row
 from benchmark.durability import durability
 from benchmark.figures import Figure, medians
 from benchmark.find_row import find_million_row, find_row
-from benchmark.peers import SERVERS
 from benchmark.processes import Failed
 from benchmark.report import floors, surroundings, table, write_json
 from benchmark.retrieve_rows import get_row, move_row
@@ -115,7 +115,7 @@ def _compare(bench: Bench, rows: list[str], peers: list[str], rounds: int) -> tu
     absent = {peer: reason for peer in peers if (reason := SERVERS[peer].absent())}
     left_out = [f"{peer} is left out: {reason}" for peer, reason in absent.items()]
     print("\n".join(left_out), file=sys.stderr)
-    servers = [comparison.ARCHIVE, *(peer for peer in peers if peer not in absent)]
+    servers = [bench.server_name, *(peer for peer in peers if peer not in absent)]
     versions = {server: SERVERS[server].version() for server in servers}
     durabilities = {server: durability(replace(bench, server_name=server)) for server in servers}
     compared = against.compare(bench, rows, servers, rounds)
@@ -130,7 +130,7 @@ def _compare(bench: Bench, rows: list[str], peers: list[str], rounds: int) -> tu
         "absent": absent,
         "comparisons": [figure.to_json() for figure in compared],
     }
-    return told, any(comparison.ARCHIVE not in figure.figures for figure in compared)
+    return told, any(bench.server_name not in figure.figures for figure in compared)
 
 
 def _arguments() -> argparse.Namespace:
@@ -143,12 +143,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--server", choices=list(SERVERS), default=comparison.ARCHIVE, help="what is measured (archive)"
     )
-    peers = ", ".join(name for name in SERVERS if name != comparison.ARCHIVE)
     parser.add_argument(
         "--against",
         type=_peers,
         metavar="PEER,...",
-        help=f"measure the archive and these in turn, three times: {peers}; rows: {', '.join(against.ROWS)}",
+        help=f"measure the server and these in turn, three times; rows: {', '.join(against.ROWS)}",
     )
     parser.add_argument("--repeat", type=_positive, metavar="N", help="run all N times, tell medians (1; --against 3)")
     parser.add_argument("--json", type=_writable, metavar="FILE", help="write the figures to this file too")
@@ -158,8 +157,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="on the disk to measure (build/bench)")
     parser.add_argument("--keep", action="store_true", help="leave DIR and its objects for the next run")
     arguments = parser.parse_args()
-    if arguments.against and arguments.server != comparison.ARCHIVE:
-        parser.error("--against measures the archive and the peers that it names: leave --server out")
+    if arguments.server in (arguments.against or ()):
+        parser.error(f"--against names the others: leave {arguments.server} out of it")
     known = against.ROWS if arguments.against else ROWS
     if unknown := [row for row in arguments.rows if row not in known]:
         parser.error(f"{', '.join(unknown)}: none of {', '.join(known)}")
@@ -168,9 +167,8 @@ def _arguments() -> argparse.Namespace:
 
 def _peers(text: str) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
-    if unknown := [name for name in names if name not in SERVERS or name == comparison.ARCHIVE]:
-        known = ", ".join(name for name in SERVERS if name != comparison.ARCHIVE)
-        raise argparse.ArgumentTypeError(f"'{', '.join(unknown)}' is none of {known}")
+    if unknown := [name for name in names if name not in SERVERS]:
+        raise argparse.ArgumentTypeError(f"'{', '.join(unknown)}' is none of {', '.join(SERVERS)}")
     return names
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
+from benchmark.all_servers import SERVERS
 from benchmark.association_rows import echoed
-from benchmark.comparison import ARCHIVE, Comparison, Missing
+from benchmark.comparison import Comparison, Missing
 from benchmark.figures import Figure, medians
 from benchmark.find_row import hold_studies, queries
 from benchmark.objects import CT, MR, Kind
-from benchmark.peers import SERVERS
 from benchmark.processes import Failed, LeftOut
 from benchmark.report import number
 from benchmark.retrieve_rows import get_row, move_row
@@ -98,14 +98,14 @@ class _Part:
 
 
 def compare(bench: Bench, rows: Sequence[str], servers: Sequence[str], rounds: int) -> list[Comparison]:
-    """All rows, one after the other: in each round every part is done by each server in turn."""
+    """All rows, one after the other: in each round every part is done by each server in turn; the first is ours."""
     return [comparison for row in rows for comparison in _compare(bench, row, servers, rounds)]
 
 
 def _compare(bench: Bench, row: str, servers: Sequence[str], rounds: int) -> list[Comparison]:
     with ExitStack() as stack:
         parts_of = {name: ROWS[row].parts(replace(bench, server_name=name), stack) for name in servers}
-        results = [_Part() for _ in parts_of[ARCHIVE]]
+        results = [_Part() for _ in parts_of[servers[0]]]
         for number_of_round in range(1, rounds + 1):
             for place, result in enumerate(results):
                 for server, parts in parts_of.items():
@@ -145,6 +145,7 @@ def _compared(row: str, servers: Sequence[str], result: _Part) -> list[Compariso
             name=name,
             figures={server: figures[name] for server, figures in by_server.items() if name in figures},
             missing=result.missing,
+            ours=servers[0],
         )
         for name in names
     ]

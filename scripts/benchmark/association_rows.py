@@ -51,9 +51,9 @@ def echo_row(bench: Bench) -> Iterator[Figure]:
 def echoed(server: Server) -> Figure:
     """How often a second one client can do that with a running server that does nothing else."""
     _echoes(server, 0.5)
-    cpu_before = cpu_seconds(server.pid)
+    cpu_before = cpu_seconds(server.pids)
     times = _echoes(server, _ECHO_S)
-    cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / len(times)
+    cpu_ms = (cpu_seconds(server.pids) - cpu_before) * 1_000 / len(times)
     return Figure(
         row="echo",
         name="1 client",
@@ -74,11 +74,11 @@ def idle_row(bench: Bench) -> Iterator[Figure]:
             source = f"127.0.0.{2 + number // 75}"
             association = RawAssociation.request(server.port, rq, source=source)
             opened.callback(association.close)
-        settle(server.pid)
-        before = run_seconds(server.pid)
+        settle(server.pids)
+        before = run_seconds(server.pids)
         time.sleep(_IDLE_S)
-        percent = (run_seconds(server.pid) - before) / _IDLE_S * 100
-        resident, shared = (sum(memory_bytes(server.pid, kind).values()) / 1e6 for kind in ("VmRSS", "Pss"))
+        percent = (run_seconds(server.pids) - before) / _IDLE_S * 100
+        resident, shared = (sum(memory_bytes(server.pids, kind).values()) / 1e6 for kind in ("VmRSS", "Pss"))
         yield Figure(
             row="idle",
             name=f"CPU with {_IDLE} idle associations",

@@ -42,19 +42,20 @@ class Comparison:
     name: str
     figures: Mapping[str, Figure]
     missing: Mapping[str, Missing]
+    ours: str = ARCHIVE
 
     def times(self, server: str) -> float | None:
         """How many times better the archive is than this server; None when one of them has no figure."""
-        if ARCHIVE not in self.figures or server not in self.figures:
+        if self.ours not in self.figures or server not in self.figures:
             return None
-        return self.figures[ARCHIVE].against(self.figures[server].value)
+        return self.figures[self.ours].against(self.figures[server].value)
 
     def judged(self) -> list[tuple[str, bool]]:
         """Each goal, and whether it is met; none for a server without a figure."""
         return [
             (f"≥ {bound:g} × {server}", times >= bound)
             for server in self.figures
-            if server != ARCHIVE
+            if server != self.ours
             and (bound := _goal(self.row, self.name, server)) is not None
             and (times := self.times(server)) is not None
         ]
@@ -65,8 +66,8 @@ class Comparison:
             server: f"not in every round: {missing.why}" if server in self.figures else missing.why
             for server, missing in self.missing.items()
         }
-        if (ours := self.figures.get(ARCHIVE)) is not None and "answers" in ours.extra:
-            expected = ours.extra["answers"]
+        if (figure_of_ours := self.figures.get(self.ours)) is not None and "answers" in figure_of_ours.extra:
+            expected = figure_of_ours.extra["answers"]
             for server, figure in self.figures.items():
                 if (answers := figure.extra["answers"]) != expected:
                     told[server] = f"{answers:,.0f} answers, the archive {expected:,.0f}"
@@ -139,6 +140,6 @@ def _cell(comparison: Comparison, server: str) -> str:
     figure = comparison.figures.get(server)
     if figure is None:
         return comparison.missing.get(server, Missing("–", "")).cell
-    told = f"{number(figure.value)} {figure.unit}" if server == ARCHIVE else number(figure.value)
-    times = None if server == ARCHIVE else comparison.times(server)
+    told = f"{number(figure.value)} {figure.unit}" if server == comparison.ours else number(figure.value)
+    times = None if server == comparison.ours else comparison.times(server)
     return told if times is None else f"{told} ({number(times)} ×)"

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmark.all_servers import SERVERS
 from benchmark.objects import MR
-from benchmark.peers import SERVERS
 from benchmark.processes import Failed
 from benchmark.surroundings import Bench, send
 
@@ -59,7 +59,7 @@ def durability(bench: Bench) -> Durability:
             return stated
         finally:
             server.stop()
-        return counted(server.flush_log.read_text().splitlines(), server.objects, _IMAGES)
+        return counted(server.flushes(), server.objects, _IMAGES)
 
 
 def counted(lines: Iterable[str], objects: Path, count: int) -> Durability:

@@ -99,7 +99,7 @@ def hold_studies(bench: Bench, server: Server) -> None:
 
 def queries(server: Server) -> Iterator[Figure]:
     """Each query of QUERIES to a running server by a raw client, after a first one that is not counted."""
-    settle(server.pid)
+    settle(server.pids)
     find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
     for name, keys, times, peer_ms in QUERIES:
         yield _query(server, name, _keys(keys), times, peer_ms)
@@ -110,7 +110,7 @@ def find_million_row(bench: Bench) -> Iterator[Figure]:
     with bench.prepared() as server:
         server.hold_studies(_MILLION, bench.seed, _OBJECTS)
         server.start()
-        settle(server.pid)
+        settle(server.pids)
         find(server.port, server.aet, _keys({_PATIENT_ID: UNKNOWN_PATIENT_ID}))
         for name, keys in _AT_A_MILLION:
             results = [find(server.port, server.aet, _keys(keys)) for _ in range(10)]
@@ -132,9 +132,9 @@ def _keys(matching: dict[int, str]) -> dict[int, str]:
 
 
 def _query(server: Server, name: str, keys: dict[int, str], times: int, peer_ms: float) -> Figure:
-    cpu_before = cpu_seconds(server.pid)
+    cpu_before = cpu_seconds(server.pids)
     results = [find(server.port, server.aet, keys) for _ in range(times)]
-    cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / times
+    cpu_ms = (cpu_seconds(server.pids) - cpu_before) * 1_000 / times
     all_s = median(result.all_s for result in results)
     answers = results[0].answers
     goals = [Goal(measure="value", at_most=peer_ms)]

@@ -1,4 +1,4 @@
-"""The other servers that can be measured, each with the settings that it comes with; SERVERS names them all."""
+"""The other servers that can be measured, each with the settings that it comes with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.request import urlopen
 
 from benchmark.processes import Failed, nagle
-from benchmark.servers import Archive, Server, Started, free_port
+from benchmark.servers import Started, free_port
 
 _ANSWER_S: Final = 60.0
 
@@ -78,8 +78,14 @@ class Orthanc(_Peer):
         self._http_port = free_port()
 
     def command(self) -> list[str]:
-        """Its settings name what has no useful default."""
-        settings = {
+        """Its settings are written to a file."""
+        written = self.directory / "orthanc.json"
+        written.write_text(json.dumps(self.settings()), encoding="utf-8")
+        return [*self.program, str(written)]
+
+    def settings(self) -> dict[str, Any]:
+        """What has no useful default."""
+        return {
             "DicomAet": self.aet,
             "DicomPort": self.port,
             "HttpPort": self._http_port,
@@ -90,9 +96,6 @@ class Orthanc(_Peer):
             "DicomAlwaysAllowMove": True,
             "DicomModalities": {aet: [aet, "127.0.0.1", port] for aet, port in self._destinations.items()},
         }
-        written = self.directory / "orthanc.json"
-        written.write_text(json.dumps(settings), encoding="utf-8")
-        return [*self.program, str(written)]
 
     def stored(self) -> int:
         """Instances in its index, as its REST interface counts them."""
@@ -181,12 +184,3 @@ class Qrscp(_Peer):
         ]
         written.write_text("\n".join([*lines, ""]), encoding="utf-8")
         return [*self.program, "-c", str(written)]
-
-
-SERVERS: Final[dict[str, type[Server]]] = {
-    "archive": Archive,
-    "orthanc": Orthanc,
-    "dcmqrscp": Dcmqrscp,
-    "storescp": Storescp,
-    "pynetdicom": Qrscp,
-}

@@ -1,4 +1,4 @@
-"""Child processes of the bench and what they use, read from /proc: CPU seconds and memory of a whole process tree."""
+"""Child processes of the bench and what they use, read from /proc: CPU seconds and memory of whole process trees."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STOP_S: Final = 40.0
@@ -57,9 +57,9 @@ def first_line(*command: str) -> str:
     return (done.stdout.strip().splitlines() or [""])[0]
 
 
-def tree(pid: int) -> list[int]:
-    """The process and everything below it that is alive."""
-    found = [pid]
+def trees(pids: Iterable[int]) -> list[int]:
+    """The processes and everything below them that is alive."""
+    found = list(pids)
     for parent in found:
         for file in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
@@ -69,10 +69,10 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system seconds of the tree since its start, with children that ended and were waited for."""
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system seconds of the trees since their start, with children that ended and were waited for."""
     ticks = 0
-    for member in tree(pid):
+    for member in trees(pids):
         try:
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -82,39 +82,39 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS_PER_S
 
 
-def run_seconds(pid: int) -> float:
+def run_seconds(pids: Iterable[int]) -> float:
     """The same of the threads that live, to the nanosecond. The ticks of `cpu_seconds` count for whoever runs when one
     comes, which says little of processes that wake for a millisecond each.
     """
     if not Path("/proc/self/schedstat").exists():
-        return cpu_seconds(pid)
+        return cpu_seconds(pids)
     ran_ns = 0
-    for member in tree(pid):
+    for member in trees(pids):
         for task in Path(f"/proc/{member}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):
                 ran_ns += int(task.read_text().split()[0])
     return ran_ns / 1e9
 
 
-def settle(pid: int) -> None:
-    """Wait until a server has done what it does once when it has started, like counting what it holds: until its tree
-    uses less than a tenth of a processor. After three minutes it is as it is.
+def settle(pids: Sequence[int]) -> None:
+    """Wait until a server has done what it does once when it has started, like counting what it holds: until its trees
+    use less than a tenth of a processor. After three minutes it is as it is.
     """
     ends_at = time.monotonic() + _SETTLED_S
     while time.monotonic() < ends_at:
-        before = cpu_seconds(pid)
+        before = cpu_seconds(pids)
         time.sleep(_SETTLE_LOOK_S)
-        if cpu_seconds(pid) - before < _SETTLED_SHARE * _SETTLE_LOOK_S:
+        if cpu_seconds(pids) - before < _SETTLED_SHARE * _SETTLE_LOOK_S:
             return
 
 
-def memory_bytes(pid: int, kind: str) -> dict[int, int]:
-    """For each process of the tree a line of /proc/PID/status (VmRSS; RssAnon is what no file backs) or smaps_rollup.
+def memory_bytes(pids: Iterable[int], kind: str) -> dict[int, int]:
+    """For each process of the trees a line of /proc/PID/status (VmRSS; RssAnon is what no file backs) or smaps_rollup.
 
     Pss of the latter counts a page that several processes share once, in equal parts.
     """
     file, sizes = "smaps_rollup" if kind == "Pss" else "status", {}
-    for member in tree(pid):
+    for member in trees(pids):
         try:
             lines = Path(f"/proc/{member}/{file}").read_text().splitlines()
         except OSError:
@@ -124,12 +124,12 @@ def memory_bytes(pid: int, kind: str) -> dict[int, int]:
 
 
 class MemoryWatch:
-    """The most that any one process of a tree grew while this was open, in bytes of anonymous memory."""
+    """The most that any one process of some trees grew while this was open, in bytes of anonymous memory."""
 
-    def __init__(self, pid: int, every_s: float = 0.02) -> None:
-        self._pid = pid
+    def __init__(self, pids: Sequence[int], every_s: float = 0.02) -> None:
+        self._pids = pids
         self._every_s = every_s
-        self._before = memory_bytes(pid, "RssAnon")
+        self._before = memory_bytes(pids, "RssAnon")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.growth_bytes = 0
@@ -144,18 +144,32 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every_s):
-            for member, size in memory_bytes(self._pid, "RssAnon").items():
+            for member, size in memory_bytes(self._pids, "RssAnon").items():
                 # A process that came later is compared with the largest that was there: it is a copy of it.
                 before = self._before.get(member, max(self._before.values(), default=0))
                 self.growth_bytes = max(self.growth_bytes, size - before)
 
 
-def start(arguments: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Process:
-    """Start a program with its output in `log`, and in a group of its own with all that it forks."""
+def start(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    somebody: Mapping[str, Any] | None = None,
+) -> Process:
+    """Start a program with its output in `log`, and in a group of its own with all that it forks; as somebody else
+    where subprocess is told whom.
+    """
     whole = {**os.environ, **(environment or {})}
     with log.open("ab") as output:
         return subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=whole, start_new_session=True
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=whole,
+            start_new_session=True,
+            **(somebody or {}),
         )
 
 

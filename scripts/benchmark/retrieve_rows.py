@@ -68,11 +68,11 @@ def _figure(
     row: str, name: str, server: Server, retrieve: Callable[[], None], floor: float, goals: tuple[Goal, ...]
 ) -> Figure:
     retrieve()
-    cpu_before, started = cpu_seconds(server.pid), time.monotonic()
+    cpu_before, started = cpu_seconds(server.pids), time.monotonic()
     for _ in range(_TIMES):
         retrieve()
     seconds = time.monotonic() - started
-    cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / (_IMAGES * _TIMES)
+    cpu_ms = (cpu_seconds(server.pids) - cpu_before) * 1_000 / (_IMAGES * _TIMES)
     return Figure(
         row=row,
         name=name,

@@ -45,14 +45,14 @@ def scale_row(bench: Bench) -> Iterator[Figure]:
         for turn in range(_TURNS):
             for level, server in zip(_LEVELS, servers, strict=True):
                 server.start()
-                settle(server.pid)
+                settle(server.pids)
                 store_together(server, dealt(new, _WARM_UP, max(_SENDERS)))
                 for senders in _SENDERS:
                     shares = dealt(new, _COUNT, senders)
-                    before = cpu_seconds(server.pid)
+                    before = cpu_seconds(server.pids)
                     rate = _COUNT / store_together(server, shares)
                     rates.setdefault((level, senders), []).append(rate)
-                    cpu.setdefault((level, senders), []).append((cpu_seconds(server.pid) - before) * 1_000 / _COUNT)
+                    cpu.setdefault((level, senders), []).append((cpu_seconds(server.pids) - before) * 1_000 / _COUNT)
                     print(f"scale turn {turn + 1}, {_name(level, senders)}: {number(rate)} objects/s", file=sys.stderr)
                 server.stop()
     for senders in _SENDERS:
@@ -87,14 +87,14 @@ def _memory(bench: Bench) -> Figure:
     """What no file backs of the process that grew most, from the first objects to the last of 100,000."""
     new = messages(range(1, _STORED // _OBJECTS + 1), objects=_OBJECTS, seed=bench.seed)
     with bench.running() as server:
-        samples = [memory_bytes(server.pid, "RssAnon")]
-        shared = [sum(memory_bytes(server.pid, "Pss").values())]
+        samples = [memory_bytes(server.pids, "RssAnon")]
+        shared = [sum(memory_bytes(server.pids, "Pss").values())]
         for done in count(_BATCH, _BATCH):
             if not (shares := dealt(new, _BATCH, max(_SENDERS))):
                 break
             store_together(server, shares)
-            samples.append(memory_bytes(server.pid, "RssAnon"))
-            shared.append(sum(memory_bytes(server.pid, "Pss").values()))
+            samples.append(memory_bytes(server.pids, "RssAnon"))
+            shared.append(sum(memory_bytes(server.pids, "Pss").values()))
             print(f"scale: {done:,} objects stored, Pss {shared[-1] / 1e6:.1f} MB", file=sys.stderr)
         if server.stored() != _STORED:
             raise Failed(f"the server holds {server.stored()} objects of {_STORED} that it acknowledged")

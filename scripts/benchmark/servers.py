@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
@@ -54,8 +54,8 @@ class Server(Protocol):
         """End it, if it runs."""
 
     @property
-    def pid(self) -> int:
-        """Its first process."""
+    def pids(self) -> list[int]:
+        """Its first process, and that of a database of its own."""
 
     @property
     def objects(self) -> Path:
@@ -63,6 +63,9 @@ class Server(Protocol):
 
     def stored(self) -> int:
         """How many objects it holds."""
+
+    def flushes(self) -> list[str]:
+        """Strace's lines, once it was started with a `flush_log` and has ended."""
 
     def know_destination(self, aet: str, port: int) -> None:
         """Let it send to this AE on this machine; `start` comes later."""
@@ -90,19 +93,17 @@ class Started:
         return first_line(*cls.program, "--version")
 
     @property
-    def pid(self) -> int:
+    def pids(self) -> list[int]:
         """The process that was started."""
         if self._process is None:
             raise Failed("the server does not run")
-        return self._process.pid
+        return [self._process.pid]
 
     def run(self, arguments: list[str], environment: Mapping[str, str]) -> float:
         """Start it and wait for the first association that it accepts; answers how long that took, in seconds."""
         log = self.directory / "server.log"
         if self.flush_log is not None:
-            # With -D the server stays our own child, and strace ends with it. -y writes the path of each descriptor.
-            strace = ["strace", "-D", "-f", "-qq", "-y", "-o", str(self.flush_log), "-e", f"trace={_FLUSHES}"]
-            arguments = strace + arguments
+            arguments = traced(arguments, self.flush_log)
         started = time.monotonic()
         self._process = start(arguments, log=log, environment=environment)
         rq = associate_rq(self.aet, "BENCH", [Proposal(VERIFICATION)])
@@ -125,6 +126,12 @@ class Started:
             stop(self._process)
             self._process = None
 
+    def flushes(self) -> list[str]:
+        """What strace wrote of its flushes. Raises: Failed when it was not traced."""
+        if self.flush_log is None:
+            raise Failed("no flushes were traced")
+        return self.flush_log.read_text().splitlines()
+
 
 class Archive(Started):
     """This project's archive, from this checkout, with its default settings (SQLite, one volume)."""
@@ -139,8 +146,12 @@ class Archive(Started):
 
     def prepare(self) -> None:
         """Initialise the data directory."""
+        self.initialise()
+
+    def initialise(self, *options: str) -> None:
+        """Initialise the data directory with more options."""
         place = ("--data", str(self._data), "--aet", self.aet, "--host", "127.0.0.1", "--port", str(self.port))
-        self._pacs("init", *place)
+        self._pacs("init", *place, *options)
 
     def start(self, *, nagle_on: bool = False) -> float:
         """Serve as it is shipped, with Nagle's algorithm off whatever `nagle_on` says; its log goes to a file."""
@@ -174,6 +185,12 @@ class Archive(Started):
 
     def _pacs(self, *arguments: str) -> str:
         return run([*self.program, *arguments], timeout_s=_COMMAND_S)
+
+
+def traced(command: Sequence[str], log: Path) -> list[str]:
+    """The command under strace, which writes what it flushes to the log."""
+    # With -D the server stays our own child, and strace ends with it. -y writes the path of each descriptor.
+    return ["strace", "-D", "-f", "-qq", "-y", "-o", str(log), "-e", f"trace={_FLUSHES}", *command]
 
 
 def free_port() -> int:

@@ -83,9 +83,9 @@ def stored(bench: Bench, row: str, kind: Kind, *, images: int, senders: int, nag
     count = _STUDIES * images
     with bench.running(nagle_on=nagle_on) as server:
         send(server, [warm_up])
-        cpu_before = cpu_seconds(server.pid)
+        cpu_before = cpu_seconds(server.pids)
         seconds = send(server, groups, nagle_on=nagle_on)
-        cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / count
+        cpu_ms = (cpu_seconds(server.pids) - cpu_before) * 1_000 / count
         _expect(server.stored(), count + _WARM_UP)
     return Figure(
         row=row, name=senders_name(senders), value=count / seconds, unit="objects/s", extra={"CPU ms": cpu_ms}
@@ -101,10 +101,10 @@ def store_large(bench: Bench) -> Iterator[Figure]:
         floors = [_sequential(bench, senders)]
         with bench.running() as server:
             send(server, [warm_up])
-            cpu_before = cpu_seconds(server.pid)
-            with MemoryWatch(server.pid) as memory:
+            cpu_before = cpu_seconds(server.pids)
+            with MemoryWatch(server.pids) as memory:
                 seconds = send(server, groups)
-            cpu_ms = (cpu_seconds(server.pid) - cpu_before) * 1_000 / _XA_STUDIES
+            cpu_ms = (cpu_seconds(server.pids) - cpu_before) * 1_000 / _XA_STUDIES
             _expect(server.stored(), _XA_STUDIES + _WARM_UP)
         floors.append(_sequential(bench, senders))
         yield Figure(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmark import steady
+from benchmark.all_servers import SERVERS
 from benchmark.objects import Kind, make_study
-from benchmark.peers import SERVERS
 from benchmark.processes import nagle, run_together, stop
 from benchmark.servers import Server, free_port
 

@@ -44,6 +44,12 @@ def test_more_of_a_rate_and_less_of_a_duration_are_better(unit: str, times: floa
     assert told.times("orthanc") == times
 
 
+def test_the_archive_on_postgresql_is_compared_with_another_server_on_it() -> None:
+    figures = {"archive-postgresql": figure(400.0), "orthanc-postgresql": figure(100.0)}
+    told = Comparison(row="store-ct", name="1 sender", figures=figures, missing={}, ours="archive-postgresql")
+    assert told.times("orthanc-postgresql") == 4
+
+
 def test_a_server_without_a_figure_is_not_compared_and_has_no_goal() -> None:
     told = comparison({"archive": figure(400.0)}, missing={"orthanc": Missing("refused", "it said no")})
     assert told.times("orthanc") is None

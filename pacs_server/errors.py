@@ -202,4 +202,4 @@ class AlarmNotTold(PacsError):
 
 
 class IndexConflict(IndexUnavailable):
-    """Others changed the same rows at the same moment; the same transaction may succeed at once."""
+    """Others changed the same rows or tables at the same moment; the same transaction may succeed at once."""

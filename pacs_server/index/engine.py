@@ -16,11 +16,12 @@ from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
+from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
 from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
@@ -168,19 +169,25 @@ class Index:
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
-        with self._translated, self.alone(), self._recording.one() as connection:
+        with (
+            self._translated,
+            self.alone(),
+            self._recording.one() as connection,
+            self._without_begin(connection),
+        ):
             cursor: Any = connection.cursor()
             if self.database_path is not None:
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
                 self._commit(cursor.execute, connection.commit, told)
             else:
+                cursor.later("BEGIN")
                 cursor.later(_WRITE_BESIDE_OTHERS)
                 yield cursor
 
                 def commit() -> None:
+                    cursor.later("COMMIT")
                     cursor.flush()
-                    connection.commit()
 
                 self._commit(cursor.later, commit, told)
 
@@ -195,15 +202,22 @@ class Index:
         """
         return self._alone or nullcontext()
 
-    def rows(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str | Planned, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of reading.
 
         Raises: IndexUnavailable.
         """
-        with self._translated, self._reading.one() as connection:
+        with self._translated, self._reading.one() as connection, self._without_begin(connection):
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
+
+    def _without_begin(self, connection: PoolProxiedConnection) -> AbstractContextManager[None]:
+        """Have PostgreSQL told of a transaction by our own words alone; to SQLite nothing else is ever told."""
+        if self.database_path is not None:
+            return nullcontext()
+        watched: Any = connection.dbapi_connection
+        return watched.without_begin()  # type: ignore[no-any-return]
 
     def stream(self, sql: str, parameters: Any) -> Iterator[Sequence[tuple[Any, ...]]]:
         """The same for rows that may be many, in parts: memory does not grow with their number.

@@ -29,7 +29,7 @@ from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
 from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
-from pacs_server.index.statements import Statement, clean
+from pacs_server.index.statements import HotStatement, clean
 from pacs_server.index.tables import flags, instances, is_current, series, studies
 
 SITE_ID: Final = "site id"
@@ -61,7 +61,7 @@ class Operations:
         self.leap = 0
         self.log = StampedLog(index, operations)
         self._insert = index.insert(operations).on_conflict_do_nothing()
-        self._fates = Statement(
+        self._fates = HotStatement(
             index, select(fates.c.digest, fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"))
         )
 

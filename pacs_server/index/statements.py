@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import CompoundSelect, Delete, Insert, Select, TextClause, Update
 
+from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import insert_together
 from pacs_server.index.engine import Index
 
@@ -33,11 +34,14 @@ def mark(place: int) -> str:
 
 
 class _Compiled(NamedTuple):
-    """SQL as the driver takes it; the names of its places where they are counted; values that stand in it."""
+    """SQL as the driver takes it; the names of its places where they are counted; values that stand in it; the names
+    of its parameters.
+    """
 
     sql: str
     order: list[str] | None
     fixed: dict[str, Any]
+    names: list[str]
 
 
 class Statement:
@@ -61,11 +65,17 @@ class Statement:
             column_keys=self._columns,
             compile_kwargs={"render_postcompile": True},
         )
-        fixed = {name: value for name, value in made.params.items() if value is not None}
-        return _Compiled(str(made), made.positiontup, fixed)
+        names = [name for name, bind in made.binds.items() if bind.required]
+        fixed = {name: value for name, value in made.params.items() if name not in names}
+        return _Compiled(str(made), made.positiontup, fixed, names)
+
+    @property
+    def _told(self) -> str | Planned:
+        """What the driver is told to execute."""
+        return self._compiled.sql
 
     def _parameters(self, values: dict[str, Any]) -> Any:
-        _, order, fixed = self._compiled
+        order, fixed = self._compiled.order, self._compiled.fixed
         given = fixed | values if fixed else values
         # One look at all of them: one by one, with a call for each, took 0.1 ms of each object.
         told = "".join([value for value in given.values() if isinstance(value, str)])
@@ -75,23 +85,32 @@ class Statement:
 
     def rows(self, **values: Any) -> list[tuple[Any, ...]]:
         """Execute on a connection of the moment. Raises: IndexUnavailable."""
-        return self._index.rows(self._compiled.sql, self._parameters(values))
+        return self._index.rows(self._told, self._parameters(values))
 
     def on(self, cursor: Any, values: dict[str, Any]) -> Any:
         """Execute on the cursor of a transaction; the driver's errors come through."""
-        cursor.execute(self._compiled.sql, self._parameters(values))
+        cursor.execute(self._told, self._parameters(values))
         return cursor
 
     def later(self, cursor: Any, values: dict[str, Any]) -> None:
         """The same where its answer is not wanted: PostgreSQL is sent it with the next one, a round trip less."""
         if self._index.database_path is None:
-            cursor.later(self._compiled.sql, self._parameters(values))
+            cursor.later(self._told, self._parameters(values))
         else:
             self.on(cursor, values)
 
     def together(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
         """An insert of several rows as one, on the cursor of a PostgreSQL transaction; answers what it returns."""
         return insert_together(cursor, self._compiled.sql, [self._parameters(row) for row in rows])
+
+
+class HotStatement(Statement):
+    """One that each object needs: a look-up by key, or an insert. PostgreSQL plans it once for a connection."""
+
+    @cached_property
+    def _told(self) -> str | Planned:
+        made = self._compiled
+        return made.sql if self._index.database_path is not None else Planned(made.sql, made.names, made.fixed)
 
 
 class Form(Statement):

@@ -98,9 +98,9 @@ def test_a_group_of_objects_takes_as_many_round_trips_as_one(url: str, monkeypat
     asked: list[object] = []
     asking = watch.WatchedConnection.asking
 
-    def counted(connection: watch.WatchedConnection) -> Any:
+    def counted(connection: watch.WatchedConnection, within_s: float | None = None) -> Any:
         asked.append(connection)
-        return asking(connection)
+        return asking(connection, within_s)
 
     with opened(url) as objects:
         objects.record(arrival())
@@ -311,12 +311,13 @@ def test_a_connection_that_was_forgotten_while_it_lay_idle_is_given_up_sooner(
 ) -> None:
     given_up: list[str] = []
     with closing(Index.open(url)) as index, ExitStack() as at_end:
-        listen(index.engine, "handle_error", lambda failure: given_up.append(str(failure.original_exception)))
+        listen(index.engine, "invalidate", lambda _connection, _record, why: given_up.append(str(why)))
         with index.read():
             pass
         (pid,) = cluster.backends(database_of(url))
         os.kill(pid, signal.SIGSTOP)
         at_end.callback(os.kill, pid, signal.SIGCONT)
+        monkeypatch.setattr(watch, "ANSWERED_LATELY_S", 0.0)
         monkeypatch.setattr(watch, "PING_S", 1.0)
         monkeypatch.setattr(watch, "ANSWER_S", 5.0)
         with index.read():

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
 
@@ -58,6 +58,9 @@ WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
 
 # serialization_failure, deadlock_detected, unique_violation: the other one has committed, or will have.
 _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
+# feature_not_supported: a column has another type than when a statement was planned; invalid_sql_statement_name: who
+# stands between has changed the session.
+_PLANS_LOST: Final = frozenset({"0A000", "26000"})
 _READ_ONLY: Final = "25006"  # read_only_sql_transaction
 # Of insufficient_resources disk_full, out_of_memory and configuration_limit_exceeded; program_limit_exceeded and
 # system_error. To the driver they are errors of its operation; the server is there, though, and answers others.
@@ -87,7 +90,6 @@ def postgresql_engine(url: URL) -> Engine:
         pool_use_lifo=True,
         max_overflow=_MOST_CONNECTIONS - _POOLED_CONNECTIONS,
         pool_timeout=_FREE_CONNECTION_S,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             **_arguments(url),
@@ -96,14 +98,18 @@ def postgresql_engine(url: URL) -> Engine:
         },
     )
     event.listen(engine, "connect", _settle)
-    event.listen(engine, "checkout", _refuse_left)
+    event.listen(engine, "checkout", _refuse_lost)
     return engine
 
 
-def _refuse_left(connection: Any, *_: object) -> None:
-    """Have the pool close a connection to a server that was left for a newer one, and make another in its place."""
+def _refuse_lost(connection: Any, *_: object) -> None:
+    """Have the pool close a connection to a server that was left for a newer one, or all where one leads nowhere,
+    and make another in its place.
+    """
     if connection.entrance.has_left(connection):
         raise DisconnectionError("another server was promoted")
+    if why := connection.why_lost():
+        raise InvalidatePoolError(why)
 
 
 def _settle(connection: Any, _: object) -> None:
@@ -126,6 +132,9 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
     """Which of our errors an error of the driver or of the pool is."""
     state = getattr(reason, "pgcode", None)
     if state in _CONFLICTS:
+        return IndexConflict
+    if state in _PLANS_LOST:
+        engine.dispose()  # each connection has its own
         return IndexConflict
     if state == _READ_ONLY:
         engine.dispose()  # it was demoted: the next connection goes to the server that took its place

@@ -5,7 +5,9 @@ The server keeps its own time-outs, so one that is stopped keeps none; and to th
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import socket
 import threading
 import time
@@ -15,13 +17,17 @@ from functools import cache, wraps
 from typing import Any, Final
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, AsIs
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+
+from pacs_server.index.drivers.planned import Planned, Plans
 
 # Longer than the time-outs that the server keeps (postgresql.py).
 ANSWER_S = 25.0
 # Before a connection is given out, for which the server has nothing to do. A firewall may have forgotten it.
 PING_S = 5.0
+ANSWERED_LATELY_S = 1.0
 _LOOK_EVERY_S: Final = 0.5
 
 
@@ -74,29 +80,61 @@ class WatchedConnection(Connection):  # type: ignore[misc]
     generation = 0
     _was_cut = False
     _is_in_haste = True
+    _answered_at = -math.inf
 
     def __init__(self, dsn: str, **arguments: Any) -> None:
         super().__init__(dsn, **arguments)
+        self.plans = Plans()
         # A descriptor of our own: libpq closes its one when the server has gone, and its number may be another's then.
         self._socket = socket.socket(fileno=os.dup(self.fileno()))
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self, within_s: float | None = None) -> Iterator[None]:
         """Wait for the server's answer. Raises: psycopg2.OperationalError when there is none."""
         if not self._is_in_haste:
             yield
             return
-        # Only the pool asks outside of a transaction: before it gives a connection out.
-        watch, within_s = _watch(), PING_S if self.autocommit else ANSWER_S
+        watch, within_s = _watch(), within_s or ANSWER_S
         watch.begin(self, within_s)
         try:
             yield
+            self._answered_at = time.monotonic()
         except psycopg2.OperationalError as error:
             if self._was_cut:
                 raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
             raise
         finally:
             watch.end(self)
+
+    @contextmanager
+    def without_begin(self) -> Iterator[None]:
+        """A statement is a transaction of its own, unless a BEGIN among them says otherwise: the driver's own BEGIN and
+        COMMIT take a round trip each. What is not committed at the end is undone.
+        """
+        self.autocommit = True
+        try:
+            yield
+        finally:
+            with suppress(psycopg2.Error):
+                if self.info.transaction_status != TRANSACTION_STATUS_IDLE:
+                    with self.asking(), self.cursor() as cursor:
+                        Cursor.execute(cursor, "ROLLBACK")
+                self.autocommit = False
+
+    def why_lost(self) -> str:
+        """Why the server is not there; empty when it is. One that answered a moment ago, and has said nothing since, is
+        not asked.
+        """
+        saying = select.poll()  # which takes descriptors of any number
+        saying.register(self._socket, select.POLLIN)
+        if not saying.poll(0) and time.monotonic() - self._answered_at < ANSWERED_LATELY_S:
+            return ""
+        try:
+            with self.without_begin(), self.cursor() as cursor, self.asking(PING_S):
+                Cursor.execute(cursor, "SELECT 1")
+        except psycopg2.Error as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def without_haste(self) -> Iterator[None]:
@@ -134,26 +172,44 @@ class WatchedCursor(Cursor):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._waiting: list[bytes] = []
+        self._planning: dict[Planned, str] = {}
 
-    def later(self, query: str, values: Any = None) -> None:
+    def later(self, query: str | Planned, values: Any = None) -> None:
         """Execute before the next statement, or by `flush`; its answer is not to be had."""
-        self._waiting.append(self.mogrify(query, values))
+        words = self._by_name(query) if isinstance(query, Planned) else query
+        self._waiting.append(self.mogrify(words, values))
 
     def execute(self, query: Any, vars: Any = None) -> None:
         """Execute what waits, and this. Raises: psycopg2.Error."""
+        words = self._by_name(query) if isinstance(query, Planned) else query
         if self._waiting:
-            self.later(query, vars)
+            self.later(words, vars)
             self.flush()
             return
         with self.connection.asking():
-            super().execute(query, vars)
+            super().execute(words, vars)
 
     def flush(self) -> None:
         """Execute what waits. Raises: psycopg2.Error."""
         together, self._waiting = b";".join(self._waiting), []
+        planning, self._planning = self._planning, {}
         if together:
             with self.connection.asking():
                 super().execute(together)
+            self.connection.plans.learn(planning)
+
+    def _by_name(self, statement: Planned) -> str:
+        """How a statement is executed that is planned once; where it is not yet, what tells it waits before it."""
+        plans = self.connection.plans
+        name = self._planning.get(statement) or plans.name_of(statement)
+        if not name:
+            if former := plans.forget(statement):
+                self._waiting.append(f"DEALLOCATE {former}".encode())
+            self._planning[statement] = name = plans.new_name()
+            places = {parameter: AsIs(f"${number}") for number, parameter in enumerate(statement.names, start=1)}
+            told = self.mogrify(statement.sql, {**statement.fixed, **places})
+            self._waiting.append(f"PREPARE {name} AS ".encode() + told)
+        return f"EXECUTE {name}{statement.values}"
 
     executemany = _watched(Cursor.executemany)
     # Only those of a cursor that the server keeps ask it anything.

@@ -22,7 +22,7 @@ from pacs_server.index.operations import Operations
 from pacs_server.index.recording.group import record
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.site_tables import fates
-from pacs_server.index.statements import Statement
+from pacs_server.index.statements import HotStatement
 from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_GROUP: Final = 256
@@ -40,7 +40,7 @@ class Instances:
         self._waiting: deque[_Slot] = deque()
         self._committing = threading.Lock()
         self.operations = Operations(index)
-        self._find_known = Statement(index, _known())
+        self._find_known = HotStatement(index, _known())
 
     @cached_property
     def _statements(self) -> RecordingStatements:

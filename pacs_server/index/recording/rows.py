@@ -45,7 +45,7 @@ class Rows:
         changing = update(table).where(table.c.id == bindparam("row"))
         changing = changing.values({column: bindparam(f"now_{column}") for column in values})
         given = {"row": row["id"]} | {f"now_{column}": value for column, value in values.items()}
-        self.do.prepared(changing).later(self.cursor, given)
+        self.do.once(changing).later(self.cursor, given)
         row.update(values)
 
 

@@ -33,7 +33,7 @@ from pacs_server.index.jobs import JOB_COLUMNS, owing
 from pacs_server.index.operations import SENT_AGAIN
 from pacs_server.index.site.registry import REMOVED_VOLUME
 from pacs_server.index.site_tables import fates, operations, site
-from pacs_server.index.statements import Statement
+from pacs_server.index.statements import HotStatement, Statement
 from pacs_server.index.tables import (
     ITEM_TABLES,
     copies,
@@ -55,8 +55,8 @@ class RecordingStatements:
     def __init__(self, index: Index) -> None:
         self._index = index
         self.meets_others = index.database_path is None
-        self.keep_others_out = Statement(index, KEEP_OTHERS_OUT)
-        self.owe = Statement(index, owing(index), JOB_COLUMNS)
+        self.keep_others_out = HotStatement(index, KEEP_OTHERS_OUT)
+        self.owe = HotStatement(index, owing(index), JOB_COLUMNS)
         self._prepare_finding(index)
         self._prepare_deciding(index)
         self._prepare_entering(index)
@@ -68,7 +68,7 @@ class RecordingStatements:
         # and the volumes that were removed. One question, because each costs PostgreSQL a round trip.
         held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
         decided = select(fates.c.sop_uid, null(), fates.c.digest, fates.c.fate)
-        self._find_held = Statement(
+        self._find_held = HotStatement(
             index,
             union_all(
                 held.where(self._is_one(instances.c.sop_uid)),
@@ -78,22 +78,22 @@ class RecordingStatements:
                 ),
             ),
         )
-        self.find_study = Statement(
+        self.find_study = HotStatement(
             index,
             select(*studies.c, *patients.c, *series.c)
             .join_from(studies, patients)
             .outerjoin(series, and_(series.c.study_row == studies.c.id, series.c.series_uid == bindparam("series_uid")))
             .where(studies.c.study_uid == bindparam("study_uid")),
         )
-        self.find_patient = Statement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))
+        self.find_patient = HotStatement(index, select(*patients.c).where(patients.c.identity == bindparam("identity")))
         of_issuer = func.coalesce(patients.c.issuer, "") == bindparam("issuer")
-        self.find_patients = Statement(
+        self.find_patients = HotStatement(
             index,
             select(*patients.c)
             .where(patients.c.patient_id == bindparam("patient_id"), of_issuer)
             .order_by(patients.c.id),
         )
-        self.find_series = Statement(
+        self.find_series = HotStatement(
             index,
             select(*series.c).where(
                 series.c.study_row == bindparam("study_row"), series.c.series_uid == bindparam("series_uid")
@@ -102,9 +102,11 @@ class RecordingStatements:
 
     def _prepare_deciding(self, index: Index) -> None:
         """Those that change what is decided about objects that are there."""
-        self.insert_operation = Statement(index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys())
+        self.insert_operation = HotStatement(
+            index, index.insert(operations).on_conflict_do_nothing(), operations.c.keys()
+        )
         made = index.insert(fates)
-        self.set_fate = Statement(
+        self.set_fate = HotStatement(
             index,
             made.on_conflict_do_update(
                 index_elements=[fates.c.sop_uid, fates.c.digest],
@@ -112,7 +114,7 @@ class RecordingStatements:
             ),
             fates.c.keys(),
         )
-        self.set_role = Statement(
+        self.set_role = HotStatement(
             index,
             update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role")),
         )
@@ -120,13 +122,13 @@ class RecordingStatements:
     def _prepare_entering(self, index: Index) -> None:
         """Those that enter an object, or note that it came again."""
         self.insert_patient, self.insert_study, self.insert_series = (
-            Statement(index, insert(table).returning(table.c.id), _filled(table))
+            HotStatement(index, insert(table).returning(table.c.id), _filled(table))
             for table in (patients, studies, series)
         )
         made_row = instances.c.id, instances.c.sop_uid, instances.c.digest
-        self._insert_instance = Statement(index, insert(instances).returning(*made_row), _filled(instances))
+        self._insert_instance = HotStatement(index, insert(instances).returning(*made_row), _filled(instances))
         self.insert_flag, self.insert_gram = (
-            Statement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
+            HotStatement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
             for table in (flags, name_grams)
         )
         again = index.insert(flags).from_select(
@@ -135,7 +137,7 @@ class RecordingStatements:
             .join_from(instances, series)
             .where(instances.c.id == bindparam("row")),
         )
-        self.note_again = Statement(
+        self.note_again = HotStatement(
             index,
             again.on_conflict_do_update(
                 index_elements=[flags.c.study_row, flags.c.instance_row, flags.c.kind, flags.c.detail],
@@ -146,18 +148,20 @@ class RecordingStatements:
         mended = index.insert(copies).on_conflict_do_update(
             index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}
         )
-        self.insert_copy = Statement(index, mended, ["instance_row", "volume_id", "path"])
+        self.insert_copy = HotStatement(index, mended, ["instance_row", "volume_id", "path"])
         self.insert_item = {
-            tag: Statement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
+            tag: HotStatement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
             for tag, table in ITEM_TABLES.items()
         }
-        self.insert_value = Statement(index, index.insert(extra_values).on_conflict_do_nothing(), extra_values.c.keys())
+        self.insert_value = HotStatement(
+            index, index.insert(extra_values).on_conflict_do_nothing(), extra_values.c.keys()
+        )
 
     def _prepare_counting(self, index: Index) -> None:
         """Those that keep the counts in the rows of patients, studies and series."""
-        self.count_patient = Statement(index, _counting(patients, "study_count", "series_count", "instance_count"))
-        self.count_series = Statement(index, _counting(series, "instance_count"))
-        self.count_study = Statement(
+        self.count_patient = HotStatement(index, _counting(patients, "study_count", "series_count", "instance_count"))
+        self.count_series = HotStatement(index, _counting(series, "instance_count"))
+        self.count_study = HotStatement(
             index,
             _counting(studies, "series_count", "instance_count").values(
                 modalities=bindparam("now_modalities"),
@@ -209,7 +213,7 @@ class RecordingStatements:
             if self.insert_value.on(cursor, row | {"sought": one.sought}).rowcount != 1:
                 return
 
-    def prepared(self, statement: Update) -> Statement:
+    def once(self, statement: Update) -> Statement:
         """A statement that is not among those of every object."""
         return Statement(self._index, statement)
 

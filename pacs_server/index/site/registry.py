@@ -16,7 +16,7 @@ from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Peer, as_row, of_row
 from pacs_server.index.site_tables import peers, site, volumes
-from pacs_server.index.statements import Statement
+from pacs_server.index.statements import HotStatement
 
 _POLICY: Final = "policy"
 _REVISION: Final = "revision"
@@ -112,9 +112,9 @@ class Registry:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._find_peer = Statement(index, select(*peers.c).where(peers.c.aet == bindparam("title")))
-        self._find_reserved = Statement(index, select(peers.c.aet, peers.c.reserved).where(peers.c.reserved > 0))
-        self._find_revision = Statement(index, select(site.c.value).where(site.c.name == bindparam("entry")))
+        self._find_peer = HotStatement(index, select(*peers.c).where(peers.c.aet == bindparam("title")))
+        self._find_reserved = HotStatement(index, select(peers.c.aet, peers.c.reserved).where(peers.c.reserved > 0))
+        self._find_revision = HotStatement(index, select(site.c.value).where(site.c.name == bindparam("entry")))
 
     def peers(self) -> list[Peer]:
         """All peers, by title. Raises: IndexUnavailable."""

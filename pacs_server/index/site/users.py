@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import users
-from pacs_server.index.statements import Statement
+from pacs_server.index.statements import HotStatement
 
 MIN_PASSCODE_CHARACTERS: Final = 8
 # 16 MiB and five turns, one of the settings of equal strength that OWASP's Password Storage Cheat Sheet names. Each
@@ -49,7 +49,7 @@ class Users:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._find = Statement(index, select(*users.c).where(users.c.name == bindparam("user")))
+        self._find = HotStatement(index, select(*users.c).where(users.c.name == bindparam("user")))
 
     def all(self) -> list[User]:
         """Everybody, by name. Raises: IndexUnavailable."""

@@ -236,7 +236,7 @@ def plan_failover(
     target: View, source: View, *, is_source_lost: bool, preferred: str, unfinished: Unfinished | None
 ) -> Plan:
     """Decide what is to be done so that the target is the preferred site."""
-    if unfinished is not None and unfinished.target == target.name:
+    if unfinished is not None and _goes_on(unfinished, target, source, is_lost=is_source_lost, preferred=preferred):
         steps = unfinished.left
         if is_source_lost:
             steps = tuple(step for step in steps if step in WITHOUT_SOURCE)
@@ -263,6 +263,17 @@ def plan_failover(
         refusals=tuple(refusal(reason, detail=detail, **names) for reason, detail in reasons),
         warnings=tuple(_warnings(target, source)) if steps else (),
     )
+
+
+def _goes_on(unfinished: Unfinished, target: View, source: View, *, is_lost: bool, preferred: str) -> bool:
+    """Whether what was broken off is to be ended. Else it begins anew: another site was preferred since, or a source
+    that was lost came back before the target was preferred, so that it can hand over.
+    """
+    if unfinished.target != target.name:
+        return False
+    if Step.PREFER not in unfinished.left:
+        return preferred == target.site_id
+    return is_lost or not unfinished.is_source_lost or not source.serves
 
 
 def _checks(target: View, source: View) -> dict[str, str]:

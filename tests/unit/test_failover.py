@@ -170,6 +170,21 @@ def test_what_is_left_at_the_end_goes_on_although_the_source_is_away_or_came_bac
     assert (found.steps, found.refusals, found.is_source_lost) == ((Step.TRY_OUT,), (), True)
 
 
+def test_what_was_broken_off_before_its_lost_source_came_back_begins_anew_with_the_source() -> None:
+    left = begun(*WITHOUT_SOURCE, target="here", source="osaka", lost=True)
+    found = plan(HERE, OSAKA, preferred="", unfinished=left)
+    assert (found.steps, found.refusals, found.is_source_lost) == (PLANNED, (), False)
+    again = plan(HERE, OSAKA, lost=True, preferred="", unfinished=left)
+    assert [one.reason for one in again.refusals] == [Reason.SOURCE_ANSWERS]
+    assert plan(HERE, AWAY, preferred="", unfinished=left).steps == WITHOUT_SOURCE
+
+
+def test_what_is_left_at_the_end_does_not_count_any_more_when_another_site_was_preferred_since() -> None:
+    left = begun(Step.TRY_OUT, Step.RESUME, target="here", source="osaka")
+    found = plan(HERE, OSAKA, preferred=OSAKA.site_id, unfinished=left)
+    assert (found.steps, found.is_done) == (PLANNED, False)
+
+
 def test_how_a_site_stands_is_told_and_understood() -> None:
     told = replace(GOOD, owed_objects=3, owed_series=1, owed_since=NOW, associations=2)
     assert standing_of(told.body()) == told

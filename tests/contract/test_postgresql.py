@@ -289,6 +289,25 @@ def test_commits_that_wait_for_a_standby_are_told_of_as_such(
         assert doing.outcome().outcome is Outcome.NEW
 
 
+def test_who_tries_to_write_first_after_the_standby_went_away_is_told_of_it(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a promotion: no commit waits yet but its own, which is given up."""
+    monkeypatch.setattr(checking, "_LONG_WAIT_S", 0)
+    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    with closing(Index.open(url)) as index:
+        try:
+            cluster.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
+            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+            monkeypatch.setattr(watch, "ANSWER_S", 1.0)
+            with pytest.raises(IndexUnavailable, match="1 commits wait for a synchronous standby"):
+                write_once(index)
+        finally:
+            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cluster.execute("SELECT pg_reload_conf()")
+
+
 def test_nobody_waits_for_ever_for_a_server_that_is_stopped(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

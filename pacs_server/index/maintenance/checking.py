@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, false, text, update
 from sqlalchemy import Index as TableIndex
 from sqlalchemy.exc import DBAPIError
 
-from pacs_server.errors import IndexUnavailable
+from pacs_server.errors import IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
 from pacs_server.index.tables import copies, instances, patients, series, studies
@@ -59,12 +59,18 @@ def write_once(index: Index) -> None:
 
     Raises: IndexUnavailable.
     """
-    with index.write() as connection:
-        _lock_as_recording_does(connection)
-        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        if connection.dialect.name == "postgresql":
-            connection.execute(_TAKE_ROOM)
-            connection.execute(delete(site).where(site.c.name == _TRIED))
+    try:
+        with index.write() as connection:
+            _lock_as_recording_does(connection)
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+            if connection.dialect.name == "postgresql":
+                connection.execute(_TAKE_ROOM)
+                connection.execute(delete(site).where(site.c.name == _TRIED))
+    except IndexUnreachable:
+        if index.database_path is None:  # its own commit may be the first that waits
+            with index.read() as connection:
+                _refuse_waiting_commits(connection)
+        raise
 
 
 def _lock_as_recording_does(connection: Connection) -> None:

@@ -170,7 +170,7 @@ def abandon(invocation: Invocation) -> ExitCode:
     talk(f"gave up the failover to {given_up.target}")
     if problem:
         talk(f"{given_up.source} does not know it yet, and takes no associations when it is back: {printable(problem)}")
-        talk(f"then: pacs failover demote {given_up.source} --end")
+        talk("then, on that site: pacs failover demote here --end")
         return ExitCode.PARTLY
     return ExitCode.DONE
 
@@ -212,13 +212,12 @@ def demote(invocation: Invocation, site: str, *, end: bool) -> ExitCode:
 
     It stays so after a restart, until --end. Nothing else changes.
     """
-    from pacs_server.service.partners.failover import side
-    from pacs_server.service.person import this_person
+    from pacs_server.service.partners.failover import drain
 
     if patroni_with(invocation, site) is not None:
         refuse_demotion(site)
     with invocation.node() as node:
-        side(node, site).drain(is_draining=not end, who=this_person())
+        drain(node, site, is_draining=not end)
     _print_json(invocation, {"site": site, "is_draining": not end})
     talk(f"{site} takes associations again" if end else f"{site} takes no new associations; undo with --end")
     return ExitCode.DONE

@@ -14,7 +14,7 @@ from support.samples import SECONDARY_CAPTURE
 from support.site import NOW, Site
 
 from pacs_server.archive.ingest import Declared, Origin, Reception, ingest
-from pacs_server.cluster.failover import Plan
+from pacs_server.cluster.failover import Plan, Step, Unfinished
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, new_uid, trial_object
@@ -23,10 +23,12 @@ from pacs_server.errors import Refused
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.retiring import forget_study
+from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.registry import Draining, Registry
-from pacs_server.service.partners.failover import Failover
+from pacs_server.service.partners.failover import Failover, abandon, drain
 from pacs_server.service.partners.role import failover_facts
+from pacs_server.service.partners.unfinished import note, unfinished
 from pacs_server.settings import load
 
 
@@ -77,6 +79,43 @@ def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared
         (told,) = failover_facts(node, NOW)["partners"]
         assert (told["compared_at"], told["compared_found"]) == ("2026-11-26T03:00:00+00:00", 3)
         assert node.partners.asked_to_compare("osaka")
+
+
+def test_a_site_takes_associations_again_whatever_partners_it_has(new_url: Callable[[], str], tmp_path: Path) -> None:
+    with House(tmp_path / "data", new_url()).node() as node:
+        drain(node, "here", is_draining=True)
+        assert node.registry.draining() is not None
+        drain(node, "HERE", is_draining=False)
+        assert node.registry.draining() is None
+
+
+def begun(source: str) -> Unfinished:
+    return Unfinished(
+        target="here", source=source, is_source_lost=False, left=(Step.TRY_OUT, Step.RESUME), begun_at=NOW, who="me"
+    )
+
+
+def test_a_failover_from_a_partner_that_was_removed_can_be_given_up(new_url: Callable[[], str], tmp_path: Path) -> None:
+    with House(tmp_path / "data", new_url()).node() as node:
+        note(node, begun("osaka"))
+        given_up, problem = abandon(node)
+        assert (given_up.source, unfinished(node)) == ("osaka", None)
+        assert "osaka" in problem
+
+
+def test_of_two_partners_what_is_left_goes_on_with_the_one_it_was_begun_with(
+    new_url: Callable[[], str], tmp_path: Path
+) -> None:
+    with House(tmp_path / "data", new_url()).node() as node:
+        for number, name in enumerate(("kobe", "osaka")):
+            fingerprint = f"AA:0{number}"
+            node.partners.add(Partner(name=name, host="192.0.2.5", port=1, fingerprint=fingerprint, added_at=NOW))
+        own = node.instances.operations.site_id()
+        node.changes.record(PREFERENCE, "", {"site": own}, now=NOW, who="me")
+        with pytest.raises(Refused, match="2 partners"):
+            Failover(node, "here", is_source_lost=False)
+        note(node, begun("osaka"))
+        assert Failover(node, "here", is_source_lost=False).source.name == "osaka"
 
 
 def test_a_hook_may_leave_something_running_and_its_failure_is_told_in_its_words(

@@ -207,7 +207,7 @@ def test_counters_go_on_when_processes_are_killed(archive: Archive) -> None:
 
 
 def set_draining(archive: Archive, draining: Draining | None) -> None:
-    """As `pacs failover demote` does, for which there has to be a partner."""
+    """As `pacs failover demote here` does."""
     with closing(Index.open(load(archive.config).database)) as index:
         Registry(index).set_draining(draining)
 

@@ -41,7 +41,8 @@ OF_SITES: Final[dict[str, str]] = {
     "gave up the failover to {}": "{0} への切り替えを取りやめました",
     "{} does not know it yet, and takes no associations when it is back: {}":
         "{0} にはまだ伝わっていません。復旧しても接続を受け付けません: {1}",
-    "then: pacs failover demote {} --end": "そのとき実行するもの: pacs failover demote {0} --end",
+    "then, on that site: pacs failover demote here --end":
+        "そのとき、そのサイトで実行するもの: pacs failover demote here --end",
     "{} has {} associations open, and owes {} objects of {} series":
         "{0}: 開いているアソシエーション {1}、引き渡していないもの {2} オブジェクト ({3} シリーズ)",
     "{} lacks {}, this site {}, on their way {}": "{0} にないもの {1}、このサイトにないもの {2}、送信中 {3}",

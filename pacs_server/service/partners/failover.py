@@ -30,7 +30,7 @@ from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered
 from pacs_server.service.partners.pairing import exchange_logs
-from pacs_server.service.partners.sides import HERE, Here, Side, There
+from pacs_server.service.partners.sides import HERE, Here, Side, There, drain_here
 from pacs_server.service.partners.unfinished import forget, note, unfinished
 from pacs_server.service.person import this_person
 
@@ -267,15 +267,14 @@ def abandon(node: Node) -> tuple[Unfinished, str]:
     """Give up a failover that is unfinished: the source takes associations again; what is preferred stays as it is.
     Answers what was given up, and why the source could not be told, empty when it was.
 
-    Raises: Refused when there is none; UnknownName; IndexUnavailable.
+    Raises: Refused when there is none; IndexUnavailable.
     """
     found, problem = unfinished(node), ""
     if found is None:
         raise Refused("no failover is unfinished; pacs failover status tells which site is preferred")
-    source = side(node, found.source)
     if Step.RESUME in found.left:
         try:
-            source.drain(is_draining=False, who=this_person())
+            drain(node, found.source, is_draining=False)
         except IndexUnavailable:
             raise
         except PacsError as error:
@@ -285,11 +284,17 @@ def abandon(node: Node) -> tuple[Unfinished, str]:
     return found, problem
 
 
-def side(node: Node, name: str) -> Side:
-    """A site by a name that it has. Raises: UnknownName; Refused when there is no partner at all."""
-    name = _known_as(node, name)
-    partner = _partner(node, name)
-    return Here(node, partner) if name == HERE else There(node, partner)
+def drain(node: Node, name: str, *, is_draining: bool) -> None:
+    """Let a site, by a name that it has, take no new associations, or take them again. For this one no partner is
+    needed: the last of them may have been removed meanwhile.
+
+    Raises: UnknownName; IndexUnavailable; PacsError when a partner does not answer.
+    """
+    name, who = _known_as(node, name), this_person()
+    if name == HERE:
+        drain_here(node, is_draining=is_draining, who=who)
+    else:
+        There(node, node.partners.one(name)).drain(is_draining=is_draining, who=who)
 
 
 def _known_as(node: Node, name: str) -> str:
@@ -302,11 +307,14 @@ def _known_as(node: Node, name: str) -> str:
 
 
 def _partner(node: Node, name: str) -> Partner:
-    """The partner of that name; for this site the one that is preferred, or the only one."""
+    """The partner of that name; for this site the one that is preferred, that a failover to here was begun with, or the
+    only one.
+    """
     if name != HERE:
         return node.partners.one(name)
-    partners = node.partners.all()
-    found = [one for one in partners if one.site_id == node.preferred_site()] or partners
+    partners, begun = node.partners.all(), unfinished(node)
+    found = [one for one in partners if one.site_id == node.preferred_site()]
+    found = found or [one for one in partners if begun and (one.name, HERE) == (begun.source, begun.target)] or partners
     if len(found) != 1:
         raise Refused(
             f"this site has {len(partners)} partners, none of which is preferred: give the command on the other site"

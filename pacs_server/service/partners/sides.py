@@ -81,7 +81,7 @@ class Here:
 
     def drain(self, *, is_draining: bool, who: str) -> None:
         """Let it take no new associations, or take them again."""
-        self.node.registry.set_draining(Draining(since=datetime.now(UTC), who=who) if is_draining else None)
+        drain_here(self.node, is_draining=is_draining, who=who)
 
     def hurry(self) -> None:
         """Let it try at once what it owes the other and what failed before."""
@@ -168,6 +168,11 @@ class There:
     def _ask(self, kind: str, body: Body) -> Body:
         with greeted(self.node, self.partner) as (link, _):
             return link.ask(kind, body)
+
+
+def drain_here(node: Node, *, is_draining: bool, who: str) -> None:
+    """Let this site take no new associations, or take them again. Raises: IndexUnavailable."""
+    node.registry.set_draining(Draining(since=datetime.now(UTC), who=who) if is_draining else None)
 
 
 def own_standing(node: Node, partner: Partner) -> Standing:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pacs_server import __version__, log
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, lives
 from pacs_server.errors import Busy, IndexUnavailable
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.promotion import note_timeline
 from pacs_server.index.site.nodes import SiteNode
 from pacs_server.service.assemble import Node
@@ -105,6 +106,8 @@ class RollCall:
                 self._node.nodes.tell(own)
                 if note_timeline(self._node.index, now):
                     log.warning("database promoted", why="rows may be missing: pacs doctor says what to do")
+                    for volume in self._node.volumes():  # what was decided last is known there
+                        self._node.jobs.owe(JobKind.OPERATIONS, now, target=volume.spec.id)
             others = self._others()
             self._told_at = moment
             is_sure = moment - self._well_since > SILENT_AFTER.total_seconds()

@@ -14,7 +14,7 @@ from pacs_server import log
 from pacs_server.archive.backfill import backfill
 from pacs_server.archive.copies import complete
 from pacs_server.archive.operations import synchronise
-from pacs_server.archive.retire import Decider, purge
+from pacs_server.archive.retire import purge
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
@@ -27,6 +27,7 @@ from pacs_server.service.peers.commitment import settle_commitments
 from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
+from pacs_server.service.upkeep.decisions import decider
 from pacs_server.service.upkeep.leaving import release_volume
 from pacs_server.service.upkeep.reconciling import note_losses
 from pacs_server.service.upkeep.tiers import NightlyMoves
@@ -228,15 +229,9 @@ class Runner:
         now = datetime.now().astimezone()
         retention = retention_of(self._node.index)
         if retention.purging is Purging.NIGHTLY and now.hour < _NIGHT_ENDS and self._purged_on != now.date():
-            decider = Decider(
-                who="server",
-                reason="its time in the trash is over",
-                now=now.astimezone(UTC),
-                operations=self._node.instances.operations,
-                volumes=self._node.volumes(),
-                partners=self._node.partners.all(),
-            )
-            for operation in purge(Trash(self._node.index).trashed(), retention, decider):
+            # First of all what was put on hold, or restored, in rows that a database may have lost.
+            by = decider(self._node, "its time in the trash is over", who="server")
+            for operation in purge(Trash(self._node.index).trashed(), retention, by):
                 for content in operation.objects:
                     self._node.transcoder.forget(content.digest)
                 log.info("purged", study=operation.study_uid, objects=len(operation.objects))

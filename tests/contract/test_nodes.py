@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from support.samples import tiny
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER
+from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
@@ -33,10 +34,13 @@ from pacs_server.service.upkeep.backup import Restore
 from pacs_server.service.upkeep.database import copy_database
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.settings import load
+from pacs_server.storage.operations import keep_everywhere
+from pacs_server.storage.volume import Volume, check_all
 
 LEASE = timedelta(minutes=5)
 LONG_AGO = NOW - timedelta(days=1)
 A_MOMENT = timedelta(seconds=3)
+_OF_ANOTHER_CLUSTER = """UPDATE site SET value = '{"cluster": 7, "number": "00000001"}' WHERE name = 'timeline'"""
 
 
 @pytest.fixture
@@ -348,12 +352,33 @@ def test_a_database_that_was_restored_on_another_cluster_is_told_as_one_that_may
     with first.node() as node:
         assert not note_timeline(node.index, LONG_AGO)
         with node.index.write() as connection:  # as a dump of another cluster has it
-            connection.execute(
-                text("""UPDATE site SET value = '{"cluster": 7, "number": "00000001"}'
-                                       WHERE name = 'timeline'""")
-            )
+            connection.execute(text(_OF_ANOTHER_CLUSTER))
         assert note_timeline(node.index, NOW)
         assert promoted_at(node.index) == NOW.replace(microsecond=0)
+
+
+def decided_without_a_row(node: Node, kind: OperationKind, study_uid: str) -> None:
+    """What is on the volumes alone, because the database lost its last rows."""
+    operation = node.instances.operations.draft(kind, study_uid, now=NOW, who="admin", reason="a trial")
+    assert keep_everywhere(operation, checked(node)) == []
+
+
+def checked(node: Node) -> Sequence[Volume]:
+    check_all(volumes := node.volumes())
+    return volumes
+
+
+def test_what_was_decided_in_rows_that_were_lost_is_known_again_soon_after_a_promotion(first: House) -> None:
+    (sample,) = first.take_in(tiny(1))
+    with first.node() as node:
+        decided_without_a_row(node, OperationKind.HOLD, sample.study_uid)
+        assert not note_timeline(node.index, LONG_AGO)
+        with node.index.write() as connection:
+            connection.execute(text(_OF_ANOTHER_CLUSTER))
+        runner = Runner(node)
+        runner._call_roll()
+        assert runner._do_job(frozenset({JobKind.OPERATIONS}))
+        assert [one.study_uid for one in node.instances.operations.holds()] == [sample.study_uid]
 
 
 def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, second: House, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Deleting on real volumes: out of sight, back again, destroyed; and what holds, resends and other volumes do to it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from sqlalchemy import delete, select
 from support.faulty_volume import mounted
+from support.house import House
 from support.samples import Sample, tiny, write
 from support.site import LATER, NOW, Site
 
@@ -31,10 +32,13 @@ from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.partners import Partner, Partners
-from pacs_server.index.site.retention import Purging, Retention
+from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, patients, series, studies
+from pacs_server.service import runner
+from pacs_server.service.upkeep import decisions
+from pacs_server.storage.operations import keep_everywhere
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
 
@@ -572,3 +576,21 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
     assert [one.stamp for one in site.operations.of_study(sample.study_uid)] == [made.stamp]
     site.decider().decide(OperationKind.RELEASE, sample.study_uid)
     assert site.operations.holds() == []
+
+
+def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
+    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a database lost its last rows with a former primary."""
+    monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
+    house = House(tmp_path / "data", new_url())
+    (sample,) = house.take_in(tiny(1))
+    with house.node() as node:
+        set_retention(node.index, Retention(purging=Purging.NIGHTLY, grace_days=0))
+        found = Trash(node.index).found(query_from_keywords(Level.IMAGE, {}).predicates)
+        list(decisions.delete(node, found, "a trial"))
+        by = decisions.decider(node, "a trial")
+        held = by.operations.draft(OperationKind.HOLD, sample.study_uid, now=NOW, who="admin", reason="a trial")
+        assert keep_everywhere(held, by.volumes) == []
+        runner.Runner(node)._purge()
+        assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.KEPT}

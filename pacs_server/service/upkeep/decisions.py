@@ -24,8 +24,9 @@ from pacs_server.service.telling import serving
 from pacs_server.service.upkeep.tiers import release_what_is_due
 
 
-def decider(node: Node, reason: str) -> Decider:
-    """Who runs this command, as a decider that knows what the volumes know: a decision comes after all before it.
+def decider(node: Node, reason: str, *, who: str = "") -> Decider:
+    """Who decides, the one who runs this command unless it is said, and knows what the volumes know: a decision comes
+    after all before it.
 
     Raises: Refused without a reason; IndexUnavailable; VolumeUnavailable when a volume fails while it is read.
     """
@@ -37,7 +38,7 @@ def decider(node: Node, reason: str) -> Decider:
         if volume.check().is_readable:
             learn(volume, node.instances.operations, now=now)
     return Decider(
-        who=this_person(),
+        who=who or this_person(),
         reason=reason,
         now=now,
         operations=node.instances.operations,

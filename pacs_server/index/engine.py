@@ -21,8 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
-from pacs_server.index.drivers.planned import Planned
-from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine
+from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine, refuse_waiting_commits
 from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
@@ -61,6 +60,7 @@ class Index:
         self._alone = WritingAlone(database_path) if database_path is not None else None
         self._translated = _Translated(self)
         self._is_closed = False
+        self._has_given_up_a_commit = False
         for one in {engine, self._writer}:
             event.listen(one, "checkin", self._close_late)
         self.trail = Trail("%s" if database_path is None else "?")
@@ -120,6 +120,7 @@ class Index:
         """
         with self._translated, self._writing_connection(told) as connection:
             if self.database_path is None:
+                self._wait_behind_no_other(lambda sql: connection.exec_driver_sql(sql).scalar())
                 connection.exec_driver_sql(_WRITE_BESIDE_OTHERS)
             yield connection
 
@@ -151,7 +152,21 @@ class Index:
         with self.trail.continued(told) as inserts:
             for one in inserts:
                 execute(one.sql, one.values)
-            commit()
+            try:
+                commit()
+            except Exception:
+                self._has_given_up_a_commit = True
+                raise
+
+    def _wait_behind_no_other(self, value_of: Callable[[str], Any]) -> None:
+        """A commit that was given up waits on in PostgreSQL while a synchronous standby is away, and keeps its
+        connection. Others behind it would leave none, and then nothing could be read either.
+
+        Raises: IndexUnreachable.
+        """
+        if self._has_given_up_a_commit:
+            refuse_waiting_commits(value_of)
+            self._has_given_up_a_commit = False
 
     @contextmanager
     def _without_haste(self, connection: Connection) -> Iterator[None]:
@@ -181,6 +196,7 @@ class Index:
                 yield cursor
                 self._commit(cursor.execute, connection.commit, told)
             else:
+                self._wait_behind_no_other(lambda sql: cursor.execute(sql) or cursor.fetchone()[0])
                 cursor.later("BEGIN")
                 cursor.later(_WRITE_BESIDE_OTHERS)
                 yield cursor

@@ -24,9 +24,8 @@ from support.server import wait_for
 
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
-from pacs_server.index.drivers import entrance, watch
+from pacs_server.index.drivers import entrance, postgresql, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
-from pacs_server.index.maintenance import checking
 from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade
@@ -271,7 +270,7 @@ def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it
 def test_commits_that_wait_for_a_standby_are_told_of_as_such(
     cluster: Cluster, url: str, tried: Callable[[Index], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_LONG_WAIT_S", 0)
+    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
     cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     with opened(url) as objects, closing(Index.open(url)) as index:
         try:
@@ -293,7 +292,7 @@ def test_who_tries_to_write_first_after_the_standby_went_away_is_told_of_it(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a promotion: no commit waits yet but its own, which is given up."""
-    monkeypatch.setattr(checking, "_LONG_WAIT_S", 0)
+    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
     cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     with closing(Index.open(url)) as index:
         try:
@@ -306,6 +305,38 @@ def test_who_tries_to_write_first_after_the_standby_went_away_is_told_of_it(
         finally:
             cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
             cluster.execute("SELECT pg_reload_conf()")
+
+
+def test_behind_a_commit_that_was_given_up_nobody_waits_for_the_standby(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would keep a connection until the standby is back."""
+    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
+    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    with opened(url) as objects, closing(Index.open(url)) as index:
+        try:
+            cluster.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
+            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+            with monkeypatch.context() as patch:
+                patch.setattr(watch, "ANSWER_S", 1.0)
+                for record in (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index)):
+                    with pytest.raises(IndexUnreachable, match="did not answer"):
+                        record()
+            for record in (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index)):
+                with pytest.raises(IndexUnreachable, match="2 commits wait for a synchronous standby"):
+                    record()
+            assert objects.known("1.2.3.1", "1.2.3").objects == ()
+        finally:
+            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            cluster.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: objects.known("1.2.3.1", "1.2.3").objects, "the first commit")
+        assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+
+
+def write_something(index: Index) -> None:
+    with index.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 def test_nobody_waits_for_ever_for_a_server_that_is_stopped(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -55,6 +55,13 @@ _SETTLE: Final = (
 
 # Who waits to change a table has all others wait behind it, those who only read, too.
 WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
+
+# Those that were cut off, too: they wait on, each with its connection. A standby that lives answers in milliseconds.
+_LONG_WAIT_S: Final = 5
+_WAITING_COMMITS: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = current_user"
+    " AND clock_timestamp() - query_start > make_interval(secs => {})"
+)
 
 # serialization_failure, deadlock_detected, unique_violation: the other one has committed, or will have.
 _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
@@ -141,6 +148,17 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
         return IndexUnreachable
     is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
     return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable
+
+
+def refuse_waiting_commits(value_of: Callable[[str], Any]) -> None:
+    """Raises: IndexUnreachable while commits wait for a synchronous standby: each further one would only wait behind
+    them.
+    """
+    if waiting := value_of(_WAITING_COMMITS.format(_LONG_WAIT_S)):
+        raise IndexUnreachable(
+            f"{waiting} commits wait for a synchronous standby of PostgreSQL that does not answer",
+            "start that standby, or take it out of synchronous_standby_names on the primary and reload it",
+        )
 
 
 def refuse_unfit(connection: Connection) -> None:

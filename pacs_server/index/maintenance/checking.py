@@ -11,6 +11,7 @@ from sqlalchemy import Index as TableIndex
 from sqlalchemy.exc import DBAPIError
 
 from pacs_server.errors import IndexUnavailable, IndexUnreachable
+from pacs_server.index.drivers.postgresql import refuse_waiting_commits
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
 from pacs_server.index.tables import copies, instances, patients, series, studies
@@ -32,12 +33,6 @@ _FLUSHING: Final = {"journal_mode": "wal", "synchronous": 2}  # of SQLite; 2 is 
 _RECORDED: Final = (patients, studies, series, instances, copies)
 # A server that takes no changes grants the locks, and refuses a change of nothing.
 _CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
-# Those that were cut off, too: they wait on, each with its connection. A standby that lives answers in milliseconds.
-_LONG_WAIT_S: Final = 5
-_WAITING_COMMITS: Final = text(
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = current_user"
-    " AND clock_timestamp() - query_start > make_interval(secs => :wait_s)"
-)
 _PRIMARY_CODE: Final = 0xFF
 _BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
@@ -82,11 +77,7 @@ def _lock_as_recording_does(connection: Connection) -> None:
 
 
 def _refuse_waiting_commits(connection: Connection) -> None:
-    if waiting := connection.execute(_WAITING_COMMITS, {"wait_s": _LONG_WAIT_S}).scalar():
-        raise IndexUnavailable(
-            f"{waiting} commits wait for a synchronous standby of PostgreSQL that does not answer",
-            "start that standby, or take it out of synchronous_standby_names on the primary and reload it",
-        )
+    refuse_waiting_commits(lambda sql: connection.exec_driver_sql(sql).scalar())
 
 
 def differences(index: Index) -> Iterator[str]:

@@ -97,6 +97,14 @@ def test_a_port_that_says_nothing_fails_the_association(settings):
     assert "DICOM" in legs[-1].remedy
 
 
+def test_the_first_connection_to_a_peer_carries_the_association_request(settings):
+    impatient = replace(settings, network=NetworkLimits(association_timeout_s=1.0))
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        try_peer(them(silent.getsockname()[1]), impatient)
+        with closing(silent.accept()[0]) as first:
+            assert first.recv(1) == b"\x01"
+
+
 @pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE])
 def test_the_tiny_object_is_a_whole_image(syntax):
     data_set = pydicom.dcmread(BytesIO(_as_file(tiny_object(syntax), syntax)))

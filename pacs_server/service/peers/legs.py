@@ -4,7 +4,6 @@ held, and a failed one says what to change.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TEST_INSTANCE_UID, tiny_object
-from pacs_server.errors import PacsError, PeerRejected, PeerTimedOut, PeerUnreachable, WrongCertificate
+from pacs_server.errors import ConfigError, PacsError, PeerRejected, PeerTimedOut, PeerUnreachable, WrongCertificate
 from pacs_server.net import client
 from pacs_server.net.negotiate import CALLED_NOT_RECOGNISED, CALLING_NOT_RECOGNISED
 
@@ -46,29 +45,20 @@ class Leg:
 
 def try_peer(destination: client.Destination, settings: Settings, *, stores: bool = True) -> list[Leg]:
     """Try TCP, TLS where it is called so, association, C-ECHO and, with `stores`, C-STORE of a tiny object, up to the
-    first leg that fails.
+    first leg that fails. Without TLS all are tried on one connection: some servers end, or stay busy for a while, when
+    one is closed on which nothing came.
 
     The object has the same UIDs each time, so that a peer tested daily holds one.
     """
-    host, port = destination.host, destination.port
-    try:
-        socket.create_connection((host, port), timeout=settings.network.connect_timeout_s).close()
-    except OSError as error:
-        remedy = f"{error}: check that {host}:{port} is its address, that it is running, and the firewalls between"
-        return [Leg(name="TCP", remedy=remedy)]
     legs = [Leg(name="TCP")]
-    if destination.security is not None:
-        try:
-            client.open_connection(destination, settings.network).close()
-        except PacsError as error:
-            return [*legs, Leg(name="TLS", remedy=_tls_remedy(error, destination.aet), cause=error)]
-        legs.append(Leg(name="TLS"))
     contexts = [(VERIFICATION, _SYNTAXES, False), (SECONDARY_CAPTURE, _SYNTAXES, False)]
     try:
+        if destination.security is not None:
+            client.open_connection(destination, settings.network).close()
+            legs.append(Leg(name="TLS"))
         association = client.connect(destination, calling_aet=settings.aet, contexts=contexts, limits=settings.network)
     except PacsError as error:
-        remedy = _association_remedy(error, destination, settings)
-        return [*legs, Leg(name="association", remedy=remedy, cause=error)]
+        return _up_to_failed(legs, error, destination, settings)
     legs.append(Leg(name="association"))
     try:
         for name, operation in (("C-ECHO", _echo), *([("C-STORE", _store)] if stores else [])):
@@ -82,9 +72,19 @@ def try_peer(destination: client.Destination, settings: Settings, *, stores: boo
     return legs
 
 
+def _up_to_failed(held: list[Leg], error: PacsError, destination: client.Destination, settings: Settings) -> list[Leg]:
+    is_ours = isinstance(error.__cause__, ConfigError)  # a certificate or passcode of this node is not there
+    if isinstance(error, PeerUnreachable) and not is_ours:
+        address = f"{destination.host}:{destination.port}"
+        remedy = f"{error}: check that {address} is its address, that it is running, and the firewalls between"
+        return [Leg(name="TCP", remedy=remedy, cause=error)]
+    if destination.security is not None and len(held) == 1:
+        remedy = str(error) if is_ours else _tls_remedy(error, destination.aet)
+        return [*held, Leg(name="TLS", remedy=remedy, cause=error)]
+    return [*held, Leg(name="association", remedy=_association_remedy(error, destination, settings), cause=error)]
+
+
 def _tls_remedy(error: PacsError, aet: str) -> str:
-    if isinstance(error, PeerUnreachable):
-        return str(error)
     if isinstance(error, WrongCertificate):
         return f"{error}: if that one is right, pin it with pacs ae set {aet} --certificate"
     return (

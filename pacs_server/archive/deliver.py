@@ -19,6 +19,8 @@ from pacs_server.dicom.elements import (
     NATIVE_SYNTAXES,
     Buffer,
 )
+from pacs_server.dicom.part10 import IMPLEMENTATION_VERSION
+from pacs_server.dicom.pixels.evening import evened
 from pacs_server.dicom.pixels.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, holds_object
@@ -163,7 +165,7 @@ def deliver(
     reasons: list[str] = []
     for context in usable_contexts(item, association, preferred):
         try:
-            return _send(item, association, context, sender, originator)
+            return _send(item, association, context, sender, originator, is_exact=preferred == AS_STORED)
         except Unconvertible as error:
             reasons.append(str(error))
     raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
@@ -180,6 +182,8 @@ def _send(
     context: Context,
     sender: Sender,
     originator: tuple[str, int] | None,
+    *,
+    is_exact: bool,
 ) -> int:
     target = context.transfer_syntax
     send = partial(
@@ -199,7 +203,10 @@ def _send(
     with nullcontext((read,)) if read is not None else _whole(item, sender) as opened:
         source = partial(_data_set, opened)
         if target == item.transfer_syntax:
-            return send(data_set=source())
+            # Another archive of ours takes any length, and what it gets has to be the same object.
+            is_exact = is_exact or association.implementation == IMPLEMENTATION_VERSION
+            is_fit = is_exact or item.size_bytes % 2 == 0
+            return send(data_set=source() if is_fit else _evened(source, target, sender.meanwhile))
         if not is_transcoded:
             if item.transfer_syntax in DEFLATED_SYNTAXES or item.size_bytes > _MADE_AT_ONCE_BYTES:
                 _check(source(), item.transfer_syntax, sender.meanwhile)
@@ -207,6 +214,18 @@ def _send(
         return send(
             data_set=sender.transcoder.made(item.digest, source, item.transfer_syntax, target, sender.meanwhile)
         )
+
+
+def _evened(
+    source: Callable[[], Iterable[Buffer]], transfer_syntax: str, meanwhile: Callable[[], None]
+) -> Iterable[Buffer]:
+    """A data set of odd length, in which values are padded that should have been; as it is where it is damaged."""
+    try:
+        for _ in evened(source(), transfer_syntax):
+            meanwhile()
+    except Undecodable:
+        return source()
+    return evened(source(), transfer_syntax)
 
 
 def _check(data_set: Iterable[Buffer], transfer_syntax: str, meanwhile: Callable[[], None]) -> None:

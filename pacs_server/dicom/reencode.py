@@ -1,4 +1,5 @@
-"""Rewrites a native data set into another native transfer syntax: values stay byte for byte, only headers change.
+"""Rewrites a native data set into another native transfer syntax: values stay byte for byte, only headers change, and
+what has an odd length is padded, as every value should be (PS3.5 section 6.2).
 
 Sequences and items come out with undefined length, so nothing has to be held back; values pass through as views of the
 pieces that came.
@@ -50,6 +51,8 @@ _NUMBER_BYTES: Final = {
     b"FL": 4, b"OF": 4, b"OL": 4, b"SL": 4, b"UL": 4,
     b"FD": 8, b"OD": 8, b"OV": 8, b"SV": 8, b"UV": 8,
 }  # fmt: skip
+
+_PADDED_WITH_SPACES: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
 
 
 # The offset at which a level of defined length ends, or None; the delimiter that closes it; the encoding inside.
@@ -213,11 +216,13 @@ class _Rewriter:
         vr = self._definite_vr(tag, vr)
         if self._target.explicit and vr not in LONG_VRS and (length > _MAX_SHORT_BYTES or vr not in SHORT_VRS):
             vr = b"UN"  # PS3.5 section 6.2.2 note 1, or what stands in the place of a VR
-        yield self._target.write_header(tag, vr, length)
-        if encoding.big_endian and vr in _NUMBER_BYTES:
+        yield self._target.write_header(tag, vr, length + length % 2)
+        if encoding.big_endian != self._target.big_endian and vr in _NUMBER_BYTES:
             yield from self._swapped(length, _NUMBER_BYTES[vr])
         else:
             yield from self._elements.pieces(length)
+        if length % 2:
+            yield b" " if vr in _PADDED_WITH_SPACES else b"\0"
 
     def _swapped(self, length: int, size: int) -> Iterator[bytes]:
         """The next numbers in the other byte order, a bounded piece at a time."""

@@ -133,12 +133,14 @@ def associate(
     tls: SSLContext | None = None,
     user: UserIdentityNegotiation | None = None,
     source: str = "127.0.0.1",
+    implementation: str = "",
 ) -> Iterator[Association]:
     """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of,
     said in role items or, as Horos and Ginkgo CADx do, not; `user`: who logs in; `source`: the address from which it is
-    called.
+    called; `implementation`: the version name that we tell.
     """
     client = AE(aet)
+    client.implementation_version_name = implementation or client.implementation_version_name
     client.acse_timeout = client.dimse_timeout = client.network_timeout = DEADLINE_S
     for abstract_syntax, syntaxes in contexts:
         client.add_requested_context(abstract_syntax, list(syntaxes))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from pacs_server.dicom.forward import Forward
-from pacs_server.dicom.pixels.encapsulated import read_frames, write_frames
+from pacs_server.dicom.pixels.encapsulated import padded_fragments, read_frames, write_frames
 from pacs_server.errors import Undecodable
 
 SOI, J2K = b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51"
@@ -74,3 +74,14 @@ def test_what_is_written_is_read_again_and_odd_frames_are_padded() -> None:
     written = b"".join(bytes(piece) for piece in write_frames(iter(frames)))
     assert len(written) % 2 == 0
     assert frames_of(written[12:], 3) == [frames[0] + b"\0", frames[1], frames[2] + b"\0"]
+
+
+def test_odd_fragments_are_padded_and_a_table_that_does_not_fit_them_any_more_is_emptied() -> None:
+    content = items(table(0, 12), SOI, SOI + b"22", b"3")
+    written = b"".join(bytes(piece) for piece in padded_fragments(Forward((content[:20], content[20:]))))
+    assert written[12:] == items(b"", SOI, SOI + b"22", b"3\0")
+
+
+def test_something_between_fragments_is_refused_where_they_are_padded() -> None:
+    with pytest.raises(Undecodable):
+        list(padded_fragments(Forward((items(b"", SOI)[:-8] + struct.pack("<HHL", 0x0010, 0x0010, 0),))))

@@ -190,3 +190,15 @@ def test_any_flipped_bit_before_the_data_set_is_noticed_though_the_object_is_sti
         content[place] ^= 1 << place % 8
     content[0] ^= 1
     assert holds_object((memoryview(content),), digest)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_value_of_odd_length_is_padded_as_its_vr_demands(target: str) -> None:
+    def odd(*, is_padded: bool, implicit: bool = False) -> bytes:
+        values = ((0x00204000, "LT", b"odd", b" "), (0x00420011, "OB", b"odd", b"\0"))
+        padded = [(tag, vr, value + fill if is_padded else value) for tag, vr, value, fill in values]
+        after = b"".join(element(tag, "" if implicit else vr, value, len(value)) for tag, vr, value in padded)
+        return identified("odd", after=after, implicit=implicit)
+
+    rewritten = joined(reencode((odd(is_padded=False),), EXPLICIT_LE, target))
+    assert rewritten == odd(is_padded=True, implicit=target == IMPLICIT_LE)

@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import struct
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,8 @@ from support.raw_objects import element, identified
 from support.samples import CT, Sample, part10, tiny, uid, write
 from support.second_client import DEADLINE_S, Witness, associate, identifier, send
 from support.server import Archive
+
+from pacs_server.dicom.part10 import IMPLEMENTATION_VERSION
 
 SUCCESS, SOME_FAILED, NONE_SENT, UNKNOWN, MISMATCH = 0x0000, 0xB000, 0xA702, 0xA801, 0xA900
 OUT_OF_RESOURCES, PENDING, CANCEL = 0xA700, 0xFF00, 0xFE00
@@ -166,6 +169,77 @@ def test_a_client_that_reads_it_is_told_what_it_could_not_be_sent_by_get(archive
         *_, (last, failed) = association.send_c_get(identifier("STUDY", StudyInstanceUID=bad.study_uid), root)
     assert (last.Status, failed.FailedSOPInstanceUIDList) == (NONE_SENT, bad.sop_uid)
     assert last.ErrorComment == "the destination accepted no context for CT Image Storage"
+
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+ODD_STUDY = uid("study", "odd lengths")
+
+
+def of_odd_length(syntax: str) -> bytes:
+    """A data set of odd length, because of a text, of a fragment behind a whole one, or of the deflated stream."""
+    comment = element(0x00204000, "" if syntax == IMPLICIT else "LT", b"odd", 3)
+    pixels = element(0x7FE00010, "OB", length=0xFFFFFFFF) if syntax == JPEG else b""
+    for tag, value in (0xFFFEE000, b""), (0xFFFEE000, b"even"), (0xFFFEE000, b"\xff\xd8\xff"), (0xFFFEE0DD, b""):
+        pixels += element(tag, value=value, length=len(value)) if syntax == JPEG else b""
+    names = {"study": ODD_STUDY, "series": uid("series", "odd lengths")}
+    behind = pixels if syntax == JPEG else comment
+    data_set = identified(f"odd {syntax}", after=behind, implicit=syntax == IMPLICIT, **names)
+    if syntax != DEFLATED:
+        return data_set
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = stream.compress(data_set) + stream.flush()
+    return deflated + b"\0" * (1 - len(deflated) % 2)
+
+
+@pytest.fixture(scope="module")
+def odd_lengths(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The SOP Instance UIDs of objects of odd length, by transfer syntax, which pynetdicom sends as they are."""
+    folder = tmp_path_factory.mktemp("odd")
+    sop_uids = {syntax: uid(f"odd {syntax}") for syntax in (EXPLICIT, IMPLICIT, JPEG, DEFLATED)}
+    for syntax, sop_uid in sop_uids.items():
+        data_set, path = of_odd_length(syntax), folder / f"{syntax}.dcm"
+        assert len(data_set) % 2 == 1
+        path.write_bytes(part10(data_set, sop_class=CT, sop_uid=sop_uid, transfer_syntax=syntax))
+        sample = Sample(path=path, sop_class=CT, sop_uid=sop_uid, series_uid="", study_uid="", transfer_syntax=syntax)
+        assert send(archive, [sample]) == {sop_uid: SUCCESS}
+    return sop_uids
+
+
+def assert_padded(received: dict[str, Path], odd_lengths: dict[str, str]) -> None:
+    assert set(received) == set(odd_lengths.values())
+    assert pydicom.dcmread(received[odd_lengths[EXPLICIT]]).ImageComments == "odd"
+    assert pydicom.dcmread(received[odd_lengths[IMPLICIT]])["ImageComments"].value == "odd"
+    assert pydicom.dcmread(received[odd_lengths[DEFLATED]])["ImageComments"].value == "odd"
+    fragments = pydicom.encaps.generate_fragments(pydicom.dcmread(received[odd_lengths[JPEG]]).PixelData)
+    assert list(fragments) == [b"", b"even", b"\xff\xd8\xff\0"]
+
+
+def test_a_destination_that_takes_no_odd_length_is_sent_objects_of_odd_length_padded(
+    odd_lengths: dict[str, str], station: Station, receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive("EVEN", "+xa")
+    station.archive.add_peer("EVEN", receiver.port)
+    done = station.move(STUDY_ROOT, "EVEN", "STUDY", {"StudyInstanceUID": ODD_STUDY})
+    assert done.status == SUCCESS, done.output[-2_000:]
+    assert_padded(receiver.objects(), odd_lengths)
+
+
+@pytest.mark.parametrize(("implementation", "is_exact"), [(IMPLEMENTATION_VERSION, True), ("ANOTHER", False)])
+def test_another_archive_of_ours_gets_an_object_of_odd_length_as_it_came(
+    odd_lengths: dict[str, str], archive: Archive, implementation: str, is_exact: bool
+) -> None:
+    keys = {"StudyInstanceUID": ODD_STUDY, "SeriesInstanceUID": uid("series", "odd lengths")}
+    asked = identifier("IMAGE", **keys, SOPInstanceUID=odd_lengths[EXPLICIT])
+    witness, contexts = Witness(), [(GET, [IMPLICIT]), (CT, [EXPLICIT])]
+    handlers = [(evt.EVT_C_STORE, witness.take)]
+    with associate(
+        archive, contexts, as_receiver=[CT], handlers=handlers, implementation=implementation
+    ) as association:
+        *_, (last, _) = association.send_c_get(asked, GET)
+    assert last.Status == SUCCESS
+    (got,) = witness.received
+    assert (got.data_set == of_odd_length(EXPLICIT)) == is_exact
+    assert len(got.data_set) % 2 == is_exact
 
 
 def damaged_far_behind(name: str, study: str) -> bytes:

@@ -87,3 +87,18 @@ def write_frames(frames: Iterator[bytes]) -> Iterator[Buffer]:
         if len(frame) % 2:
             yield b"\0"
     yield EXPLICIT.write_header(SEQUENCE_END, b"", 0)
+
+
+def padded_fragments(elements: Forward) -> Iterator[Buffer]:
+    """The element Pixel Data with the fragments that are taken, each of even length, and an empty offset table, because
+    they may lie elsewhere now.
+
+    Raises: Undecodable when something else stands between them.
+    """
+    yield EXPLICIT.write_header(PIXEL_DATA, b"OB", UNDEFINED_LENGTH) + EXPLICIT.write_header(ITEM, b"", 0)
+    elements.skip(_next_item(elements) or 0)
+    while (length := _next_item(elements)) is not None:
+        yield EXPLICIT.write_header(ITEM, b"", length + length % 2)
+        yield from elements.pieces(length)
+        yield b"\0" * (length % 2)
+    yield EXPLICIT.write_header(SEQUENCE_END, b"", 0)

@@ -86,11 +86,13 @@ class Deliveries:
                 ahead.close()
 
     def _again(self, item: Deliverable, waiting: deque[Deliverable], line: Line, error: Exception) -> None:
-        """Have an object wait again with which the association broke; it failed when it did so before."""
+        """Have an object wait again with which the association broke, behind those that may break none; it failed when
+        it did so before.
+        """
         name = item.sop_uid, item.digest
         if name not in self._broke:
             self._broke.add(name)
-            waiting.appendleft(item)
+            waiting.append(item)
             return
         status, reason = Status.CANNOT_PERFORM_SUB_OPERATIONS, f"the association broke twice when it was sent: {error}"
         log.warning("not sent", sop=item.sop_uid, why=reason)

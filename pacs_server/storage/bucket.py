@@ -15,7 +15,7 @@ from pacs_server.errors import VolumeUnavailable
 from pacs_server.storage.layout import LITTER_AFTER, ROOT, TEMPORARY_SUFFIX, Entry, is_temporary, litter
 from pacs_server.storage.location import BucketAddress
 from pacs_server.storage.medium import Advice, OneCall, Room, all_of
-from pacs_server.storage.s3 import S3, sha256_of
+from pacs_server.storage.s3 import S3, checksum_of
 from pacs_server.storage.uploading import ServerCopy, Upload
 
 _PORTION: Final = 1_000  # as a server lists at once
@@ -97,7 +97,7 @@ class Bucket:
                     )
                 )
         with self._probe() as key, suppress(VolumeUnavailable):
-            self._s3.call("put_object", key, Body=b"\0", ChecksumSHA256=sha256_of(b"\1"))
+            self._s3.call("put_object", key, Body=b"\0", **checksum_of(b"\1"))
             found.append(
                 Advice(
                     problem="the S3 server does not compare what arrives with the checksum that is sent",

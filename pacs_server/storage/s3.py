@@ -48,6 +48,11 @@ def sha256_of(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
 
 
+def checksum_of(content: bytes) -> dict[str, str]:
+    """The SHA-256 of what is put, and its kind: into a bucket that locks objects a server may take nothing without."""
+    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": sha256_of(content)}
+
+
 class Answer(dict[str, Any]):
     """What a server answers. Raises: VolumeUnavailable for what it leaves out."""
 
@@ -100,7 +105,7 @@ class S3:
     def put(self, key: str, content: bytes, *, is_new: bool) -> None:
         """Write an object whole, with its checksum. `is_new`: only if there is none of that key."""
         condition = {"IfNoneMatch": "*"} if is_new else {}
-        self.call("put_object", key, Body=content, ChecksumSHA256=sha256_of(content), **condition)
+        self.call("put_object", key, Body=content, **checksum_of(content), **condition)
 
     def fetch(self, key: str, offset: int, length: int) -> tuple[bytes, int]:
         """At most `length` bytes from `offset` on, and the size of the whole object in bytes."""

@@ -523,6 +523,24 @@ def test_a_bucket_tells_no_room_takes_everything_and_comes_last_in_its_tier(
     assert Placement([bucket, nas], need=1, degraded=1).homes(set()) == [nas, bucket]
 
 
+def test_a_bucket_that_locks_what_comes_for_a_time_takes_objects_and_lets_them_go(
+    address: BucketAddress, s3_server: S3Server
+) -> None:
+    locked = replace(address, bucket=f"locked-{address.bucket}")
+    s3_server.raw.create_bucket(Bucket=locked.bucket, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    s3_server.raw.put_object_lock_configuration(Bucket=locked.bucket, ObjectLockConfiguration=configuration)
+    volume = bucket_volume(locked, limits=LIMITS)
+    alone, large = Placement((volume,), need=1, degraded=1), LargeObject()
+    alone.store(PATH, [b"content"])
+    large.send(alone)
+    files = Files(volume, s3_server)
+    assert (files.content(PATH), files.content(large.path)) == (b"content", large.content)
+    volume.change_files(lambda medium: medium.remove(PATH))
+    assert files.names() == [SENTINEL, str(large.path)]
+
+
 def test_what_a_server_does_not_do_is_found_by_trying_it(
     bucket: Volume, files: Files, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
-from support.faulty_volume import mounted
+from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House, damages, dump, flip
 from support.samples import data_set_of, tiny
+from support.server import wait_for
 
 from pacs_server.archive import retire
 from pacs_server.archive.releasing import release_due
@@ -31,6 +32,7 @@ from pacs_server.errors import (
     Refused,
     SchemaMismatch,
     UnknownName,
+    VolumeAway,
     VolumeUnavailable,
 )
 from pacs_server.index.engine import Index
@@ -46,9 +48,10 @@ from pacs_server.service.locks import backup_lock, instance_lock
 from pacs_server.service.upkeep.backup import Restore, Verification, backups_in, run_backup
 from pacs_server.service.upkeep.deeds import import_files, verify_volumes
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
+from pacs_server.storage import threads
 from pacs_server.storage.backup import BackupDirectory, Summary, part
 from pacs_server.storage.carrying import Result
-from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.sentinel import adopt, place_at
 
 Urls = Callable[[], str]
 
@@ -552,6 +555,19 @@ def test_a_restore_that_was_broken_off_goes_on_and_keeps_what_arrived_meanwhile(
     assert len(after["instances"]) == 6
     with Restore.of(house.settings, target, "") as restore:
         assert not restore.plan.goes_on
+
+
+def test_a_directory_that_does_not_answer_is_not_taken_for_another_disk_nor_waited_for_for_ever(
+    house: House, forgetful: FaultyVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1))
+    house.back_up(forgetful.path)
+    monkeypatch.setattr(threads, "_ANSWER_S", 0.2)
+    forgetful.tell("hang 3")
+    with pytest.raises(VolumeAway, match=f"^{forgetful.path}: it does not answer"):
+        house.back_up(forgetful.path)
+    forgetful.tell("ok")
+    wait_for(lambda: place_at(forgetful.path).volume_id, "it to answer")
 
 
 def test_without_doing_it_nothing_is_changed(house: House, target: Path, tmp_path: Path) -> None:

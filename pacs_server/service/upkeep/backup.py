@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from pacs_server.errors import (
     Refused,
     SchemaMismatch,
     Undecodable,
+    VolumeAway,
     VolumeUnavailable,
 )
 from pacs_server.index.engine import parse_url
@@ -39,7 +40,8 @@ from pacs_server.settings import Settings, StorageLimits, TlsFiles
 from pacs_server.storage.backup import INDEX, BackupDirectory, Summary, part, stamp_of, tls_name
 from pacs_server.storage.carrying import Carried
 from pacs_server.storage.location import Location
-from pacs_server.storage.sentinel import Place, adopt, place_at
+from pacs_server.storage.sentinel import Place, adopt, place_at, sentinel_at
+from pacs_server.storage.threads import Answer, answer_of
 
 _SNAPSHOT: Final = "backup-snapshot.db"
 
@@ -85,20 +87,42 @@ def refuse_older(url: str) -> None:
 
 
 def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:
-    path = target.resolve()
-    if not place_at(path).volume_id:
+    path = _answer_at(target, target.resolve)
+    if not _answer_at(path, partial(_is_begun, path)):
         last = node.registry.last_backups().get(_as_text(path))
         if last is not None and not is_new:
             raise Refused(
                 f"{path} holds no backup, but did so on {last}: is it mounted? "
                 "To begin anew there, on another disk, say --new"
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
+        _answer_at(path, partial(_make, path))
     volumes = [location_of_volume(on_this_node(row, node.settings)) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
+
+
+def _answer_at(target: Path, work: Callable[[], Answer]) -> Answer:
+    """What a piece of work answers. Raises: VolumeAway when nothing answers there; what the work raises."""
+    try:
+        return answer_of(target, work)
+    except VolumeAway as error:
+        raise VolumeAway(f"{target}: {error}") from error
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a directory holds backups. Raises: VolumeAway when nobody knows."""
+    try:
+        return bool(sentinel_at(path))
+    except VolumeAway:
+        raise
+    except VolumeUnavailable:
+        return False
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{path} cannot be made: {error.strerror}; choose another --to") from error
 
 
 def _as_text(path: Path) -> str:
@@ -127,7 +151,7 @@ def backups_in(target: Path) -> Iterator[tuple[str, Summary | None, str]]:
 
     Raises: VolumeUnavailable.
     """
-    directory = BackupDirectory(target.resolve(), StorageLimits())
+    directory = BackupDirectory(_answer_at(target, target.resolve), StorageLimits())
     for stamp in directory.stamps():
         try:
             yield stamp, directory.summary(stamp), ""
@@ -143,7 +167,7 @@ class Verification:
 
         Raises: UnknownName; Undecodable; VolumeUnavailable; CopyUnreadable.
         """
-        self._directory = BackupDirectory(target.resolve(), StorageLimits())
+        self._directory = BackupDirectory(_answer_at(target, target.resolve), StorageLimits())
         self.summary = self._directory.chosen(stamp)
         self.remark = ""
 
@@ -210,7 +234,7 @@ class Restore:
         Raises: Busy while a server runs; Refused; UnknownName; SchemaMismatch; CopyUnreadable; Undecodable;
         ConfigError; VolumeUnavailable; IndexUnavailable.
         """
-        directory = BackupDirectory(target.resolve(), settings.storage)
+        directory = BackupDirectory(_answer_at(target, target.resolve), settings.storage)
         summary = directory.chosen(stamp)
         made = partial(cls, settings, directory, is_newest=not stamp)
         if not knows(summary.schema):

@@ -76,7 +76,7 @@ def _complete_one(
         except (NotEnoughCopies, VolumeUnavailable) as error:
             problems[one.row] = str(error)  # its folder may have failed; another volume can still have the copy
     while _lacks(one, good, placement):
-        good.append(_one_more(one, source, _homes(good, placement), copies, placement, now))
+        good.append(one_more(one, source, _homes(good, placement), copies, placement, now))
         written += 1
     return written
 
@@ -95,7 +95,7 @@ def _replacement(one: KeptObject, bad: Copy, source: Copy, copies: Copies, place
     return bad
 
 
-def _one_more(
+def one_more(
     one: KeptObject, source: Copy, homes: Sequence[Volume], copies: Copies, placement: Placement, now: datetime
 ) -> Copy:
     """A copy on the first of these volumes that takes it: one that is well may fail in a folder of this study alone.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from pacs_server.archive.copies import damage_of, intact_copy, write_copy
+from pacs_server.archive.copies import damage_of, intact_copy, one_more
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.site.tier_rules import TierRule
@@ -53,10 +53,13 @@ class PlannedSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decision:
-    """For one object: the volumes that get a copy, and the copies that can go then."""
+    """For one object: the volumes that get a copy, the copies that can go then, and the fault domains that have one on
+    the target tier then.
+    """
 
     homes: tuple[Volume, ...]
     gone: tuple[Copy, ...]
+    domains: frozenset[str] = frozenset()
 
 
 def bytes_to_lose(volumes: Sequence[Volume], waiting: Mapping[str, int]) -> Counter[str]:
@@ -125,16 +128,9 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
     held = [(copy, volume) for copy in one.copies if (volume := _readable(copy, placement)) is not None]
     used = {volume.spec.domain for _, volume in held if volume.spec.tier == rule.target and _can_be_relied_on(volume)}
     homes: list[Volume] = []
-    while len(used) < placement.want:
-        fitting = (
-            volume
-            for volume in placement.homes(used)
-            if volume.spec.tier == rule.target and volume.takes(writing.get(volume.spec.id, 0) + one.size_bytes)
-        )
-        if (home := next(fitting, None)) is None:
-            break
-        homes.append(home)
-        used.add(home.spec.domain)
+    while len(used) < placement.want and (fitting := _fitting(one, rule, placement, used, writing)):
+        homes.append(fitting[0])
+        used.add(fitting[0].spec.domain)
     others = {volume.spec.domain for _, volume in held if volume.spec.tier != rule.source and _can_be_relied_on(volume)}
     others |= {volume.spec.domain for volume in homes}
     leaving = [
@@ -143,7 +139,18 @@ def _decide(one: KeptObject, rule: TierRule, placement: Placement, writing: Mapp
         if volume.spec.tier == rule.source
     ]
     gone = dispensable(leaving, others, placement.want)
-    return _Decision(homes=tuple(homes), gone=tuple(gone)) if gone else None
+    return _Decision(homes=tuple(homes), gone=tuple(gone), domains=frozenset(used)) if gone else None
+
+
+def _fitting(
+    one: KeptObject, rule: TierRule, placement: Placement, used_domains: set[str], writing: Mapping[str, int]
+) -> list[Volume]:
+    """The volumes of the target tier that have room for a copy, best first, all in domains that have none there."""
+    return [
+        volume
+        for volume in placement.homes(used_domains)
+        if volume.spec.tier == rule.target and volume.takes(writing.get(volume.spec.id, 0) + one.size_bytes)
+    ]
 
 
 def _decide_to_archive(one: KeptObject, rule: TierRule, placement: Placement, contents: int) -> _Decision | None:
@@ -219,7 +226,7 @@ def move(
             try:
                 if (decision := _decide(one, rule, placement, {})) is None:
                     continue
-                _prepare(one, decision, copies, placement, now)
+                _prepare(one, rule, decision, copies, placement, now)
             except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
                 moved.problems.append(str(error))
                 continue
@@ -230,7 +237,9 @@ def move(
         yield moved
 
 
-def _prepare(one: KeptObject, decision: _Decision, copies: Copies, placement: Placement, now: datetime) -> None:
+def _prepare(
+    one: KeptObject, rule: TierRule, decision: _Decision, copies: Copies, placement: Placement, now: datetime
+) -> None:
     """Make the copies that an object needs, and know of enough that are to stay that they are good.
 
     Raises: CopyUnreadable; NotEnoughCopies; VolumeUnavailable.
@@ -239,7 +248,11 @@ def _prepare(one: KeptObject, decision: _Decision, copies: Copies, placement: Pl
     staying = [copy for copy in good if copy not in decision.gone and _readable(copy, placement) is not None]
     if decision.homes:
         source = intact_copy(one, good, copies, placement, now)
-        staying += [write_copy(one, source, home, copies, placement, now) for home in decision.homes]
+        used = set(decision.domains)
+        for home in decision.homes:
+            homes = [home, *_fitting(one, rule, placement, used, {})]
+            staying.append(made := one_more(one, source, homes, copies, placement, now))
+            used |= placement.domains([made])
     since = now - _VERIFIED_WITHIN
     known = [copy for copy in staying if copy.verified_at is not None and copy.verified_at >= since]
     for copy in (copy for copy in staying if copy not in known):

@@ -177,6 +177,19 @@ def test_where_the_target_has_too_few_domains_the_rest_stays_where_it_is(site: T
     assert site.plan() == [], "nothing could leave, so nothing is copied either"
 
 
+def test_what_one_volume_cannot_take_into_its_folder_moves_to_the_next_each_copy_to_a_domain_of_its_own(
+    site: Tiers,
+) -> None:
+    for name in "cde":
+        site.add(name)
+    site.want = 2
+    site.take_in(1)
+    folder = site.file(0, "a").parent.parent.relative_to(site.folder / "a")
+    (site.folder / "c" / folder.parent).mkdir(parents=True)
+    (site.folder / "c" / folder).touch()  # so no object of this study can be written there
+    assert (site.move().problems, site.where()) == ([], ["d", "e"])
+
+
 def test_versions_and_what_is_in_the_trash_move_too_and_a_hold_does_not_hinder(site: Tiers) -> None:
     site.add("c")
     site.samples = site.store(tiny(0), tiny(0, ImageComments="other"), tiny(1), only="a", need=1)

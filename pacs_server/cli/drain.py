@@ -67,7 +67,10 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
             for volume in node.volumes():
                 if volume.spec.id != row.id and volume.check().is_readable:
                     note_losses(node, volume)
-        only = _only_copies(node, row, lost=lost)
+        # It is looked at once: after it was forgotten it is no volume of the node any more.
+        leaving = node.placement().volume(row.id)
+        can_be_read = leaving is not None and leaving.check().is_readable
+        only = _only_copies(node, row, can_be_read=can_be_read, lost=lost)
         if len(node.registry.volumes()) == 1:
             raise Refused(f"{name} is the only volume: add another one first")
         if only:
@@ -80,8 +83,8 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
                 f"would forget {name} with its {node.copies.count_on(row.id)} copies; its files stay; do it with --yes"
             )
             return ExitCode.DONE
-        _forget(node, row, lost=lost)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+        _forget(node, row, can_be_read=can_be_read, lost=lost)
     talk(f"forgot {name}; its files are still at {row.path}")
     return ExitCode.DONE
 
@@ -100,20 +103,19 @@ def _refuse_while_written_to(node: Node, row: VolumeRow) -> None:
         )
 
 
-def _forget(node: Node, row: VolumeRow, *, lost: bool) -> None:
+def _forget(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> None:
     """Forget a volume and its copies. Raises: Refused when something else was still on its way there."""
     node.registry.remove_volume(row.id)
     try:
-        _only_copies(node, row, lost=lost)
+        _only_copies(node, row, can_be_read=can_be_read, lost=lost)
     except Refused:
         node.registry.add_volume(row)
         raise
     node.copies.forget_volume(row.id)
 
 
-def _only_copies(node: Node, row: VolumeRow, *, lost: bool) -> int:
+def _only_copies(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> int:
     """How many objects lose their only good copy with a volume. Raises: Refused unless there is none, or it is lost."""
-    can_be_read = next(one for one in node.volumes() if one.spec.id == row.id).check().is_readable
     if lost and can_be_read:
         raise Refused(f"{row.name} is not lost, it can be read: pacs storage drain {row.name} --yes")
     if (only := only_on(node, row)) and not lost:

@@ -17,6 +17,8 @@ from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.archive.set_back import note_lost
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.main import run
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
@@ -27,6 +29,7 @@ from pacs_server.index.releases import Releases
 from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
 from pacs_server.index.tables import copies
 from pacs_server.service import runner
+from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
@@ -51,6 +54,28 @@ def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: S
         assert site.file(number, "b").read_bytes().endswith(sample.data_set)
     assert all(copy.verified_at for one in site.objects() for copy in one.copies)
     assert site.complete() == (0, ())
+
+
+def test_a_volume_is_forgotten_with_its_copies_however_long_it_takes_to_count_them(
+    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path / "data", new_url())
+    house.take_in(tiny(1))
+    (tmp_path / "second").mkdir()
+    words = ["-c", str(house.config), "storage"]
+    assert run([*words, "add", "second", str(tmp_path / "second"), "--domain", "second"]) == ExitCode.DONE
+    with house.node() as node:
+        owner, removed = (row.id for row in sorted(node.registry.volumes(), key=lambda row: row.name))
+        (one,) = node.copies.of_objects([tiny(1).SOPInstanceUID])
+        node.copies.add(one, replace(one.copies[0], volume_id=removed), NOW)
+    # What the site knows is looked at anew each time, as where a second passes in between.
+    assert Node.look_at_site_state.__kwdefaults__ is not None
+    monkeypatch.setitem(Node.look_at_site_state.__kwdefaults__, "max_age_s", 0.0)
+    assert run([*words, "remove", "second", "--yes"]) == ExitCode.DONE
+    with house.node() as node:
+        assert [row.id for row in node.registry.volumes()] == [owner]
+        assert [copy.volume_id for one in node.copies.of_objects([one.sop_uid]) for copy in one.copies] == [owner]
+        assert (JobKind.SURVEY, "waiting") in node.jobs.counts()
 
 
 def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index: Index) -> None:

@@ -169,6 +169,7 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
             talk(f"rule {hindered} cannot move anything: {why}")
         if not yes:
             _say_what_would_move(list(moves))
+            print_rows((), _MOVED_HEADINGS, as_json=invocation.as_json)  # nothing moved
             return ExitCode.DONE
         with tiers.moving_alone(node):
             left = _move_all(invocation, node, moves, room, limit_bytes)

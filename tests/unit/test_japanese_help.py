@@ -199,6 +199,11 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
             "dry run: 8 objects of 1 studies (2 KiB) go to the trash; do it with --yes",
             "試行: オブジェクト 8、検査 1 (2 KiB): ごみ箱へ移します。実行するには --yes を付けてください",
         ),
+        (
+            "dry run: 8 objects of 1 studies (2 KiB) would move; pacs tier plan lists them; do it with --yes",
+            "試行: オブジェクト 8、検査 1 (2 KiB) が移る予定です。内訳は pacs tier plan で確認できます。"
+            "実行するには --yes を付けてください",
+        ),
         ("/mnt/online: something new: good", "/mnt/online: something new: good"),
     ],
 )

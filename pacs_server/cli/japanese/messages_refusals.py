@@ -9,6 +9,8 @@ from typing import Final
 OF_REFUSALS: Final[dict[str, str]] = {
     # what is done, behind the number of objects or studies
     "{} objects of {} studies ({}) {}": "オブジェクト {0}、検査 {1} ({2}): {3}",
+    "{} objects of {} studies ({}) would move; pacs tier plan lists them":
+        "オブジェクト {0}、検査 {1} ({2}) が移る予定です。内訳は pacs tier plan で確認できます",
     "go to the trash": "ごみ箱へ移します",
     "come back from the trash": "ごみ箱から戻します",
     "are destroyed": "消去します",

@@ -416,6 +416,17 @@ def test_a_checkpoint_is_taken_once_a_day_and_lies_on_every_volume(node: Node) -
         assert [file.read_text() for file in files] == texts
 
 
+def test_a_checkpoint_is_taken_once_the_clock_is_put_back_and_sees_what_was_written_since(node: Node) -> None:
+    daily = DailyCheckpoint(node)
+    daily.look(NOW + timedelta(days=300))
+    filled(node.index)
+    for one in (daily, DailyCheckpoint(node)):  # also a process that begins anew
+        one.look(NOW + timedelta(hours=1))
+    last = from_text(node.audit.checkpoints()[-1])
+    assert (last.number, last.at) == (2, NOW + timedelta(hours=1))
+    assert [number for number, _ in last.heads.values()] == [5]
+
+
 def test_another_key_begins_another_series_and_what_the_former_one_signed_still_counts(node: Node) -> None:
     filled(node.index)
     for days in range(3):

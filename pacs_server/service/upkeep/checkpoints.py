@@ -71,22 +71,25 @@ class DailyCheckpoint:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._due_at = datetime.min.replace(tzinfo=UTC)
+        self._last_at = datetime.min.replace(tzinfo=UTC)
 
     def look(self, now: datetime) -> None:
-        """Take one if that is a day ago. Raises: ConfigError when the key cannot be used; IndexUnavailable."""
-        if now < self._due_at:
+        """Take one if the last is a day away: of yesterday, or of a time to come after the clock was put back.
+
+        Raises: ConfigError when the key cannot be used; IndexUnavailable.
+        """
+        if abs(now - self._last_at) < _EVERY:
             return
         node = self._node
         key, unused = key_file(node.settings.data_dir), node.settings.data_dir / _UNUSED_KEY_FILE
         signer = Signer.of(key) if key.exists() else Signer.made(unused)
         texts = node.audit.checkpoints(series_of(signer.public_key))
         last = from_text(texts[-1]) if texts else None
-        if last is None or now >= last.at + _EVERY:
+        if last is None or abs(now - last.at) >= _EVERY:
             last = take_checkpoint(node, signer, now)
         if not key.exists():
             unused.rename(key)
-        self._due_at = last.at + _EVERY
+        self._last_at = last.at
         for volume in node.volumes():
             try:
                 _complete(volume, node.audit.checkpoints())
@@ -103,7 +106,7 @@ def take_checkpoint(node: Node, signer: Signer, now: datetime) -> Checkpoint:
     texts = node.audit.checkpoints(series)
     last = from_text(texts[-1]) if texts else None
     seen = heads_seen(map(from_text, texts))
-    found = node.audit.heads(last.at - _OLD if last else None)
+    found = node.audit.heads(min(last.at, now) - _OLD if last else None)
     heads = {chain: head for chain, head in found.items() if chain not in seen or seen[chain][:2] != head}
     unsigned = Checkpoint(
         series=series,

@@ -114,6 +114,19 @@ def test_what_a_way_does_not_take_is_tried_again_in_order(
     assert undelivered(tmp_path) == {}
 
 
+def test_alarms_are_told_and_end_once_the_clock_is_put_back(book: AlarmBook) -> None:
+    book.take([COPIES], after(days=300))
+    delivery = book.next_due("mail", after(days=300))
+    assert delivery is not None
+    book.settle(delivery, "its certificate has expired", after(days=300))
+    book.take([COPIES, NAS], after(days=300, seconds=5))
+    assert book.next_due("mail", after(days=300, seconds=5)) is None
+    assert book.next_due("mail", NOW) is delivery
+    assert words(book.take([COPIES, NAS], NOW)) == ["repeated all", "raised nas"]
+    book.take([COPIES, NAS], after(days=300))
+    assert words(book.take([], NOW)) == ["cleared all", "cleared nas"]
+
+
 def test_a_way_that_fails_for_days_is_tried_every_hour_and_keeps_the_newest(book: AlarmBook) -> None:
     moment = NOW
     book.take([COPIES], moment)

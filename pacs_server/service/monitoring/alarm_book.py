@@ -132,18 +132,18 @@ class AlarmBook:
         one.text = alarm.text
         self._seen_at[alarm.key] = now
         if not one.raised_at:
-            if now - datetime.fromisoformat(one.since) < timedelta(seconds=alarm.hold_s):
+            if abs(now - datetime.fromisoformat(one.since)) < timedelta(seconds=alarm.hold_s):
                 return None
             one.raised_at = one.told_at = now.isoformat()
             return self._notice("raised", one, now)
-        if now - datetime.fromisoformat(one.told_at) >= timedelta(seconds=self._settings.repeat_after_s):
+        if abs(now - datetime.fromisoformat(one.told_at)) >= timedelta(seconds=self._settings.repeat_after_s):
             one.told_at = now.isoformat()
             return self._notice("repeated", one, now)
         return None
 
     def _is_over(self, key: str, one: Standing, now: datetime) -> Notice | None:
         seen_at = self._seen_at.setdefault(key, now)
-        if one.raised_at and now - seen_at < timedelta(seconds=self._settings.clear_after_s):
+        if one.raised_at and abs(now - seen_at) < timedelta(seconds=self._settings.clear_after_s):
             return None
         del self._standing[key], self._seen_at[key]
         return self._notice("cleared", one, now) if one.raised_at else None
@@ -175,7 +175,10 @@ class AlarmBook:
         """What is to be told by a way next: in the order in which it happened, so one that fails holds up the rest."""
         with self._lock:
             first = next((one for one in self._waiting if one.way == way), None)
-        return first if first is not None and datetime.fromisoformat(first.due_at) <= now else None
+        if first is None:
+            return None
+        # More than the longest pause is left of one only where the clock was put back.
+        return None if timedelta() < datetime.fromisoformat(first.due_at) - now <= _LONGEST_PAUSE else first
 
     def settle(self, delivery: Delivery, problem: str, now: datetime) -> None:
         """A way has told it, or has not because of the problem; then it is tried again after ever longer."""

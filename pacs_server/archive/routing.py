@@ -39,7 +39,7 @@ def apply_route(
     """
     if route.is_paused:
         return now + _LOOK_AGAIN
-    if (quiet_at := _quiet_at(route, study_uid, studies)) > now:
+    if (quiet_at := _quiet_at(route, study_uid, studies, now)) > now:
         return quiet_at
     meant = selection(route, vocabulary, study_uid=study_uid, series_uid=series_uid)
     urgency = Urgency.ONCE if route.window else Urgency.SOONER
@@ -61,9 +61,13 @@ def selection(route: Route, vocabulary: Vocabulary, *, study_uid: str = "", seri
     return Selection(predicates=predicates, study_uid=study_uid, series_uid=series_uid, senders=route.senders)
 
 
-def _quiet_at(route: Route, study_uid: str, studies: Studies) -> datetime:
-    last = studies.last_received_at(study_uid) or datetime.fromtimestamp(0).astimezone()
-    return last + timedelta(minutes=route.quiet_minutes)
+def _quiet_at(route: Route, study_uid: str, studies: Studies, now: datetime) -> datetime:
+    """When nothing will have come for as long as the route waits. For what came at a time that is further away than
+    that it waits no more: the clock was put back since.
+    """
+    quiet = timedelta(minutes=route.quiet_minutes)
+    last = studies.last_received_at(study_uid)
+    return now if last is None or last - now > quiet else last + quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +121,7 @@ def _unfulfilled(
 
 
 def _waited_for(route: Route, study_uid: str, studies: Studies, now: datetime) -> Iterator[str]:
-    if (quiet_at := _quiet_at(route, study_uid, studies)) > now:
+    if (quiet_at := _quiet_at(route, study_uid, studies, now)) > now:
         yield f"the study is quiet at {_local(quiet_at)}"
     opens_at = route.opens_at(now)
     if opens_at is None:

@@ -168,6 +168,16 @@ def test_a_route_waits_until_the_study_is_quiet(desk: Desk) -> None:
     assert desk.waiting() == ["1.9.1"]
 
 
+def test_a_route_does_not_wait_for_a_time_to_come_at_which_a_study_came_before_the_clock_was_put_back(
+    desk: Desk,
+) -> None:
+    desk.receive(arrival("1.9.1"))
+    late = route(quiet_minutes=10)
+    assert desk.apply(late, now=RECEIVED - timedelta(minutes=1)) is not None  # of another node
+    assert desk.apply(late, now=RECEIVED - timedelta(days=1)) is None
+    assert desk.waiting() == ["1.9.1"]
+
+
 def test_what_waits_for_a_window_waits_no_longer_when_another_route_sends_it_now(desk: Desk) -> None:
     desk.receive(arrival("1.9.1"))
     desk.apply(route(name="night", window="20:00-06:00"))

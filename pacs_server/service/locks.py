@@ -53,6 +53,14 @@ def backup_lock(data_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
+def rebuild_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one index rebuild of a data directory. Raises: Busy; ConfigError."""
+    refusal = f"another pacs index rebuild is at work on {data_dir}; wait until it has ended"
+    with _alone(data_dir / "rebuild.lock", refusal):
+        yield
+
+
+@contextmanager
 def failover_lock(data_dir: Path) -> Iterator[None]:
     """Be the one failover that is run from a data directory. Raises: Busy; ConfigError."""
     with _alone(data_dir / "failover.lock", f"another pacs failover is at work on {data_dir}; wait until it has ended"):

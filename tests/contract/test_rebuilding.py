@@ -18,7 +18,7 @@ from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.errors import VolumeUnavailable
+from pacs_server.errors import Busy, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.site.partners import Partner
@@ -27,6 +27,7 @@ from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
 from pacs_server.service.assemble import Node
+from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep import rebuilding
 from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
@@ -232,6 +233,17 @@ def test_broken_off_anywhere_it_goes_on_and_ends_with_the_same(house: TwoVolumes
     rubbish.unlink()
     assert house.rebuilt() == []
     assert house.said() == before
+
+
+def test_another_one_at_the_same_time_is_refused(house: TwoVolumes) -> None:
+    house.take_in(tiny(1))
+    with (
+        house.node() as node,
+        rebuild_lock(node.settings.data_dir),
+        pytest.raises(Busy, match="wait until it has ended"),
+    ):
+        house.rebuilt()
+    assert house.rebuilt() == []
 
 
 def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was(

@@ -33,6 +33,7 @@ from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.operations import copy_decisions
 from pacs_server.index.recording.fields import copy_fields
 from pacs_server.service.assemble import Node
+from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep.reconciling import ledger_of
 from pacs_server.storage.layout import FoundFile
 from pacs_server.storage.volume import Volume
@@ -56,9 +57,14 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
     twice as fast, and would count a copy that a disk has damaged as good until its verification comes round, in weeks:
     until then nobody would make another, and the tiers might let the only good one go.
 
-    Raises: Refused when a volume cannot be read; VolumeUnavailable when one goes away meanwhile; IndexUnavailable. The
-    present index stays as it was then, or is the new one as a whole.
+    Raises: Busy beside another one; Refused when a volume cannot be read; VolumeUnavailable when one goes away
+    meanwhile; IndexUnavailable. The present index stays as it was then, or is the new one as a whole.
     """
+    with rebuild_lock(node.settings.data_dir):
+        yield from _rebuilt(node)
+
+
+def _rebuilt(node: Node) -> Iterator[Finding]:
     path = node.settings.data_dir / "rebuild.db"
     url = f"sqlite:///{path}"
     upgrade(url)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,9 @@ from pacs_server.errors import ConfigError
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _TOO_DEEP: Final = "is nested too deeply"
+_TOO_MANY: Final = "holds more than 100,000 values, where each alias (*name) counts with all that it stands for"
+# More than any list of peers has; half a kilobyte of aliases of aliases may stand for thousands of millions.
+_MOST_VALUES: Final = 100_000
 _WHOLE: Final = re.compile(r"[-+]?[0-9][0-9_]{0,30}")
 
 
@@ -50,11 +55,11 @@ def read_mapping(path: Path, *, remedy: str = "") -> yaml.MappingNode:
 def read_items(path: Path, *, remedy: str = "") -> Item:
     """A whole file as values. Names and texts are what stands there, also `no` or `0x10`.
 
-    Raises: ConfigError when it cannot be read or is no YAML.
+    Raises: ConfigError when it cannot be read, is no YAML, or stands for far more than a person writes.
     """
     node = _read(path, remedy)
     try:
-        return Item(place=str(path)) if node is None else _item(path, node)
+        return Item(place=str(path)) if node is None else _item(path, node, count(1))
     except RecursionError as error:  # an alias within what it stands for
         raise ConfigError(f"{path}: {_TOO_DEEP}") from error
 
@@ -89,12 +94,16 @@ def _read(path: Path, remedy: str) -> yaml.Node | None:
     return node
 
 
-def _item(path: Path, node: yaml.Node) -> Item:
+def _item(path: Path, node: yaml.Node, numbers: Iterator[int]) -> Item:
+    if next(numbers) > _MOST_VALUES:
+        raise ConfigError(f"{path}: {_TOO_MANY}")
     place = place_in(path, node.start_mark)
     if isinstance(node, yaml.MappingNode):
-        return Item(place=place, named=tuple((str(key.value), _item(path, value)) for key, value in node.value))
+        return Item(
+            place=place, named=tuple((str(key.value), _item(path, value, numbers)) for key, value in node.value)
+        )
     if isinstance(node, yaml.SequenceNode):
-        return Item(place=place, listed=tuple(_item(path, one) for one in node.value))
+        return Item(place=place, listed=tuple(_item(path, one, numbers) for one in node.value))
     if node.tag == "tag:yaml.org,2002:null":
         return Item(place=place)
     return Item(place=place, text=str(node.value), number=whole_number(node))

@@ -71,6 +71,9 @@ def test_what_is_exported_is_imported_as_the_same_peers(tmp_path):
     assert read_peers(file) == peers
 
 
+ALIASES_OF_ALIASES = "- &a0 x\n" + "".join(f"- &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -84,6 +87,7 @@ def test_what_is_exported_is_imported_as_the_same_peers(tmp_path):
         ("- {aet: CT1, from: [[ct1]]}", "peer 1: from is a list of texts"),
         ("- " + "[" * 5000 + "]" * 5000, "nested too deeply"),
         ("- &a {aet: *a}", "nested too deeply"),
+        (ALIASES_OF_ALIASES, "more than 100,000 values"),
         ("#" * (1 << 20) + "\n[]", "larger than 1 MiB"),
     ],
 )

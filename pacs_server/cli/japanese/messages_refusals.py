@@ -79,6 +79,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} is one value, not several": "{0} に書ける値は一つです",
     "{} is a list of texts": "{0} は文字列のリストです",
     "is nested too deeply": "入れ子が深すぎます",
+    "holds more than 100,000 values, where each alias (*name) counts with all that it stands for":
+        "値が 100,000 個を超えています。別名 (*名前) は、指すものすべてを数えます",
     "is larger than 1 MiB": "1 MiB を超えています",
     "'{}' is not a list": "'{0}' はリストではありません",
     "'{}' has a line break or a control character in it": "'{0}' に改行か制御文字があります",

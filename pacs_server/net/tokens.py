@@ -127,7 +127,7 @@ def keys_in(file: Path) -> list[_Key]:
         )
     except OSError as error:
         raise ConfigError(f"the key {file} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{file} holds no public key, neither in PEM nor as a JSON Web Key Set: {error}") from error
     if not keys:
         raise ConfigError(f"{file} holds no key that is used: RSA from {_MIN_RSA_BITS} bits, P-256 or Ed25519")

@@ -128,7 +128,9 @@ def test_keys_that_must_not_be_used_are_refused_by_name(tmp_path: Path) -> None:
     secret = tmp_path / "secret.json"
     secret.write_text(json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}))
     curve = pem(ec.generate_private_key(ec.SECP384R1()), tmp_path / "p384.pem")
-    for file in (private, weak, secret, curve, tmp_path / "absent.pem"):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"keys": ["issuer"]}))
+    for file in (private, weak, secret, curve, names, tmp_path / "absent.pem"):
         with pytest.raises(ConfigError, match=file.name):
             person_of(signed(RSA, claims(NOW)), trust(file), "VIEWER", NOW)
     for nobody in (trust(), trust(pem(RSA, tmp_path / "rsa.pem"), issuer="")):

@@ -31,6 +31,9 @@ SETTINGS: Final = "pacs.yaml"
 MANIFEST: Final = "manifest.jsonl"
 SUMMARY: Final = "backup.json"
 _TLS: Final = "tls"
+# What every run has, and is told of.
+_FILES: Final = {INDEX, SETTINGS, MANIFEST}
+_COUNTS: Final = {"studies", "instances"}
 
 _RUNS: Final = PurePosixPath("runs")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
@@ -92,8 +95,11 @@ class Summary:
             told["taken_at"] = datetime.fromisoformat(told["taken_at"])
             if told["verified_at"] is not None:
                 told["verified_at"] = datetime.fromisoformat(told["verified_at"])
+            lacking = (_FILES - told["digests"].keys()) | (_COUNTS - told["counts"].keys())
+            if lacking:
+                raise ValueError(f"it does not tell of {', '.join(sorted(lacking))}")  # noqa: TRY301
             return cls(**told)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Undecodable(f"{SUMMARY} cannot be read: {error}") from error
 
 

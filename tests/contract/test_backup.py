@@ -397,10 +397,12 @@ def test_a_damaged_object_is_found_and_the_next_run_replaces_it(house: House, ta
     assert damages(target) == {}
 
 
-def test_a_summary_that_is_damaged_is_told(house: House, target: Path) -> None:
+@pytest.mark.parametrize(("good", "bad"), [("\n}", ""), ("index.db", "indez.db"), ("instances", "instancew")])
+def test_a_summary_that_is_damaged_is_told(house: House, target: Path, good: str, bad: str) -> None:
     house.back_up(target)
     (run,) = (target / "runs").iterdir()
-    (run / "backup.json").write_text('{"stamp": ')
+    told = (run / "backup.json").read_text()
+    (run / "backup.json").write_text(told.replace(good, bad))
     ((stamp, summary, problem),) = backups_in(target)
     assert (stamp, summary) == (run.name, None)
     assert "backup.json cannot be read" in problem

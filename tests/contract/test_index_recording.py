@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
-from support.arrivals import arrival
+from support.arrivals import CT, arrival
 from support.samples import encoded, tiny
 
 from pacs_server.dicom.attributes import ATTRIBUTES, Level
@@ -29,6 +29,8 @@ from pacs_server.index.queries.view import study_view
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.tables import copies, instances, patients, series, studies
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @pytest.fixture
@@ -171,6 +173,20 @@ def test_a_later_object_fills_in_what_the_first_did_not_say(index: Index, object
     assert flags_of(index) == []
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_study_tells_of_a_modality_that_a_version_told_of_its_series(
+    index: Index, objects: Instances, together: bool
+) -> None:
+    arrivals = [arrival("1.2.3.4", content="first", modality=None), arrival("1.2.3.4", content="other", modality="CT")]
+    if together:
+        objects.record_in_order(arrivals)
+    else:
+        for one in arrivals:
+            objects.record(one)
+    assert study_view(index, "1.2.3")["modalities"] == "CT"
+    assert_rollups_equal_a_recount(index)
+
+
 def test_two_studies_without_patient_id_are_two_patients(index: Index, objects: Instances) -> None:
     objects.record(arrival(study="1.2.3", patient_id=None))
     objects.record(arrival(study="1.2.4", patient_id=None))
@@ -212,6 +228,9 @@ def assert_rollups_equal_a_recount(index: Index) -> None:
             assert study["series_count"] == len(mine)
             assert study["instance_count"] == sum(part["instance_count"] for part in mine)
             assert study["modalities"] == ("\\".join(sorted({part["modality"] for part in mine})) or None)
+            joined = instances.join(series).select().where(series.c.study_row == study["id"])
+            classes = connection.execute(joined.where(instances.c.role == "current")).mappings()
+            assert study["sop_classes"] == ("\\".join(sorted({row["sop_class"] for row in classes})) or None)
         for patient in connection.execute(select(*patients.c)).mappings():
             held = connection.execute(select(*studies.c).where(studies.c.patient_row == patient["id"])).mappings().all()
             assert patient["study_count"] == len(held)
@@ -231,6 +250,7 @@ def random_arrivals(seed: int, count: int) -> list:
                 study=study,
                 series=f"{study}.{part}",
                 modality=("CT", "MR", "US")[part],
+                sop_class=chance.choice((CT, MR)),
                 patient_id=f"P{chance.randrange(3)}",
                 content=chance.choice(("first", "first", "other")),
             )

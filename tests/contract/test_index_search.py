@@ -325,6 +325,19 @@ def test_the_usual_queries_read_no_table_from_end_to_end(new_url: Callable[[], s
         assert not [step for step in plan if step in scanned or "modality" in step], plan
 
 
+@pytest.mark.parametrize("keys", [{"ModalitiesInStudy": "SR"}, {"Modality": "SR"}, {"SOPClassesInStudy": MR}])
+@pytest.mark.parametrize("others", ["", "\\CT", "".join(f"\\{n}" for n in range(40))])
+def test_a_study_is_not_looked_below_for_what_it_does_not_tell_of(
+    index: Index, search: Search, keys: dict[str, str], others: str
+) -> None:
+    keys = {keyword: value + others for keyword, value in keys.items()}
+    found = uids(search, **keys)
+    assert found
+    with index.write() as connection:
+        connection.execute(text("UPDATE studies SET modalities = 'OT', sop_classes = '1.2'"))
+    assert uids(Search(index), **keys) == (found if len(others) > 40 else [])
+
+
 @pytest.mark.parametrize("keys", [{"PatientBirthDate": "19600131"}, {"PatientID": "*123"}])
 def test_a_patient_is_not_looked_for_study_by_study_in_the_order_of_their_days(
     new_url: Callable[[], str], keys: dict[str, str]

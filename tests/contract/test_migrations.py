@@ -97,6 +97,22 @@ def test_a_filled_database_of_each_schema_is_upgraded_with_everything_it_holds(
         assert Instances(index).record(arrival("1.2.3.4")).outcome is Outcome.NEW
 
 
+def test_a_study_tells_of_every_modality_of_its_series_after_the_upgrade(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    made_with(url, "0019_pre_identity")
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            fill(connection, reflected(connection))
+            for row, modality in ((1, "CT"), (2, "a\\b'_%")):
+                values = {"row": row, "modality": modality}
+                connection.execute(text("UPDATE series SET modality = :modality WHERE id = :row"), values)
+            connection.execute(text("UPDATE studies SET modalities = NULL WHERE id = 2"))
+        upgrade(url)
+        with index.read() as connection:
+            told = connection.execute(text("SELECT modalities FROM studies ORDER BY id")).scalars().all()
+    assert told == ["CT\\modality 1 山田", "a\\b'_%", "modality 3 山田"]
+
+
 def _count_on(index: Index) -> None:
     with index.write() as connection:
         for table in inspect(connection).get_table_names():

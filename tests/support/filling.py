@@ -26,6 +26,8 @@ def _value(column: Any, n: int) -> Any:
         return n
     if column.name == "role":
         return "current"
+    if column.name == "modalities":
+        return f"modality {n} 山田"  # a study tells of those of its series
     return f"{column.name} {n} 山田"
 
 

@@ -131,6 +131,7 @@ class _Group:
             study.count_in(part, description)
             for route in arrival.routes:
                 self._owe(JobKind.ROUTE, route, arrival)
+        study.count_modality_in(part)
         new = _Entry(arrival, study, part, role, contradictions)
         if twin:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})

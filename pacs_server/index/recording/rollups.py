@@ -42,7 +42,10 @@ class Study:
         self.new_instances += 1
         part.new_instances += 1
         self.sop_classes.add(description.sop_class)
-        if modality := part.row["modality"]:
+
+    def count_modality_in(self, part: Part) -> None:
+        """A series of it that is found may have got its modality from an object that is not, as from a version."""
+        if (modality := part.row["modality"]) and part.row["instance_count"] + part.new_instances:
             self.modalities.add(modality)
 
 

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final, TypeAlias
 
 from pacs_server import log
@@ -27,6 +27,7 @@ BACKLOG: Final = 1024
 # What a socket for both, bound to `::`, puts before the address of a peer that calls by IPv4. Source: RFC 4291 2.5.5.2.
 _MAPPED: Final = "::ffff:"
 _MORE_FILES: Final = ": raise the limit of open files (ulimit -n, LimitNOFILE)"
+_RESERVED: Final = "choose a port from 1024 on, or have systemd bind it (docs/operate/running.md, pacs.socket)"
 _SHORTAGE_PAUSE_S: Final = 0.1
 _DRAIN_LOOK_S: Final = 0.05
 _COMPLAIN_EVERY_S: Final = 1.0
@@ -220,12 +221,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        with ExitStack() as unless_listening:
+            listening = unless_listening.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+            unless_listening.pop_all()
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another host or port, or stop what uses it"
-        ) from error
+        remedy = _RESERVED if error.errno == errno.EACCES else "choose another host or port, or stop what uses it"
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; {remedy}") from error
     return listening

@@ -1,5 +1,6 @@
 """Crowds of connections, and the end of a server."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from support.server import wait_for
 from support.small_archive import USUAL, Archive, call, served, started, wait_until
 
 from pacs_server.errors import (
+    ConfigError,
     PacsError,
     PeerRejected,
     PeerUnreachable,
@@ -35,6 +37,18 @@ def serving() -> Iterator[Callable[[NetworkLimits], Archive]]:
 @pytest.fixture
 def archive(serving: Callable[[NetworkLimits], Archive]) -> Archive:
     return serving(USUAL)
+
+
+def test_a_port_that_is_for_root_is_not_told_to_be_in_use() -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii")) <= 104:
+        pytest.skip("here anybody may listen on port 104")
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        with pytest.raises(ConfigError, match=r"127\.0\.0\.1:104: Permission denied; choose a port from 1024 on"):
+            listen("127.0.0.1", 104)
+    finally:
+        os.seteuid(user)
 
 
 # --- crowds ---

@@ -113,14 +113,15 @@ def first_steps(settings: Settings, settings_path: Path, plain: Address, secured
     host, port = plain
     if port is None:
         return f"{settings.aet} at {secured[0]}:{secured[1]}, over TLS only, data in {settings.data_dir}"
-    peer = f"-aec {shlex.quote(settings.aet)} {'127.0.0.1' if host in ('0.0.0.0', '::') else host} {port}"
+    here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    peer = f"-aec {shlex.quote(settings.aet)} {here} {port}"
     return "\n".join(
         (
             f"{settings.aet} at {host}:{port}, data in {settings.data_dir}. To try it:",
             f"  echoscu {peer}",
             f"  storescu {peer} +sd +r FOLDER_OR_FILE",
             f'  findscu -S {peer} -k QueryRetrieveLevel=STUDY -k StudyInstanceUID -k StudyDate -k "PatientName=*"',
-            f"  {_program(settings_path)} ae add MYSTATION 127.0.0.1 11113   # a destination for C-MOVE",
+            f"  {_program(settings_path)} ae add MYSTATION {here} 11113   # a destination for C-MOVE",
             f"  movescu -S {peer} -aet MYSTATION -aem MYSTATION +P 11113 "
             "-k QueryRetrieveLevel=STUDY -k StudyInstanceUID=UID",
         )

@@ -245,6 +245,14 @@ def test_what_to_try_can_be_pasted_whatever_the_archive_and_its_folder_are_calle
     assert all("MY PACS" in line or "/srv/院 内's/pacs.yaml" in line for line in words)
 
 
+@pytest.mark.parametrize(("host", "called"), [("::1", "::1"), ("192.0.2.1", "192.0.2.1"), ("::", "127.0.0.1")])
+def test_what_to_try_registers_the_destination_at_the_address_from_which_it_will_call(tmp_path, host, called):
+    settings = Settings(aet=AeTitle("PACS"), data_dir=tmp_path, database="sqlite:///unused")
+    told = first_steps(settings, tmp_path / "pacs.yaml", (host, 104), ("", None))
+    assert f"ae add MYSTATION {called} 11113 " in told
+    assert f"movescu -S -aec PACS {called} 104 " in told
+
+
 def test_completion_of_the_shell_knows_the_commands(monkeypatch, capsys):
     for name, value in {"_PACS_COMPLETE": "bash_complete", "COMP_WORDS": "pacs jo", "COMP_CWORD": "1"}.items():
         monkeypatch.setenv(name, value)

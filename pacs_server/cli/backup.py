@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +89,7 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
         print_rows(
             _missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True
         )
-    talk(f"backed up to {target}, run {stamp_of(now)}, not verified: pacs backup verify {target}")
+    talk(f"backed up to {target}, run {stamp_of(now)}, not verified: pacs backup verify {shlex.quote(str(target))}")
     if with_objects:
         talk(f"{results['copied']} objects copied, {results['present']} were there, {results['missing']} unreadable")
     return ExitCode.PARTLY if results["missing"] else ExitCode.DONE

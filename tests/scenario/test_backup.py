@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -121,13 +122,15 @@ def flip(path: Path) -> None:
 def test_a_damaged_backup_is_told_by_its_exit_code_file_by_file(
     new_archive: Callable[..., Archive], tmp_path: Path
 ) -> None:
-    archive, target = new_archive(), tmp_path / "backups"
+    archive, target = new_archive(), tmp_path / "控え 1"
     samples = [write(tiny(number), tmp_path / "in" / f"{number}.dcm") for number in range(4)]
     archive.pacs("import", str(tmp_path / "in"))
-    archive.pacs("backup", "run", "--to", str(target), "--objects")
+    told, _ = archive.pacs("backup", "run", "--to", str(target), "--objects").stderr.splitlines()
+    _, *verify = shlex.split(told.partition("not verified: ")[2])
+    assert verify == ["backup", "verify", str(target)]
     (run,) = archive.report("backup", "list", str(target))
     assert (run["verified_at"], run["objects"], run["with_objects"]) == ("never", 4, True)
-    assert archive.report("backup", "verify", str(target)) == []
+    assert archive.report(*verify) == []
     files = {path.name.rpartition("-")[0]: path for path in files_below(target / "v1", "*.dcm")}
     flip(files[samples[0].sop_uid])
     files[samples[1].sop_uid].unlink()

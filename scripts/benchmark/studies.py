@@ -16,6 +16,7 @@ from pacs_server.dicom.describe import folded_columns, patient_identity
 from pacs_server.dicom.names import grams_of_name
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.engine import Index
+from pacs_server.index.maintenance.snapshot import continue_numbering
 from pacs_server.index.tables import copies, instances, name_grams, patients, series, studies
 
 UNKNOWN_PATIENT_ID: Final = "NOBODY"
@@ -66,6 +67,7 @@ def record_studies(index: Index, volume_id: str, *, count: int, objects: int, se
         with index.write() as connection:
             for table, values in rows.items():
                 connection.execute(insert(table), values)
+            continue_numbering(connection, rows)
 
 
 def rows_of_studies(

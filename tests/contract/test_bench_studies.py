@@ -2,9 +2,12 @@
 
 from benchmark.studies import UNKNOWN_PATIENT_ID, record_studies
 from sqlalchemy import func, select
+from support.arrivals import arrival
 
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
+from pacs_server.index.objects import Outcome
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.tables import instances, patients, series, studies
 
 STUDIES, OBJECTS = 40, 3
@@ -27,3 +30,8 @@ def test_the_studies_of_the_bench_have_the_counts_and_sums_that_the_archive_keep
     assert set(counted.values()) == {OBJECTS}
     assert (len(of_study), of_patients, unknown) == (STUDIES, STUDIES, 0)
     assert Contents(index).recount() == []
+
+
+def test_an_archive_stores_on_among_the_studies_of_the_bench(index: Index) -> None:
+    record_studies(index, "bench-volume", count=STUDIES, objects=OBJECTS, seed=1)
+    assert Instances(index).record(arrival("1.2.3.4")).outcome is Outcome.NEW

@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
+from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine, refuse_waiting_commits
 from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine

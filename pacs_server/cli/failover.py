@@ -23,7 +23,7 @@ from pacs_server.cli.output import (
     printable,
     talk,
 )
-from pacs_server.errors import PacsError, StillBusy
+from pacs_server.errors import IndexUnavailable, PacsError, StillBusy
 
 if TYPE_CHECKING:
     from pacs_server.cluster.failover import Plan
@@ -66,8 +66,13 @@ def status(invocation: Invocation) -> ExitCode:
     """
     from pacs_server.service.partners.role import failover_facts
 
-    with invocation.node() as node:
-        facts = failover_facts(node, datetime.now(UTC))
+    try:
+        with invocation.node() as node:
+            facts = failover_facts(node, datetime.now(UTC))
+    except IndexUnavailable as error:
+        if (members := show_members(invocation)) is not None:  # they may show why
+            _print_json(invocation, {"problem": str(error), "database": members})
+        raise
     if invocation.as_json:
         _print_json(invocation, facts | {"database": show_members(invocation)})
         return ExitCode.DONE

@@ -9,7 +9,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, talk
-from pacs_server.errors import PatroniUnavailable, Refused
+from pacs_server.errors import IndexUnavailable, PatroniUnavailable, Refused
 
 if TYPE_CHECKING:
     from pacs_server.cli.invocation import Invocation
@@ -30,7 +30,7 @@ _HEADINGS: Final = {
 def patroni_with(invocation: Invocation, name: str) -> Patroni | None:
     """Patroni, where the settings name one that has a member of that name; else it is about a site.
 
-    Raises: ConfigError.
+    Raises: ConfigError; PatroniUnavailable when it does not answer, and no site is known by that name.
     """
     patroni = _patroni(invocation)
     if patroni is None:
@@ -38,8 +38,21 @@ def patroni_with(invocation: Invocation, name: str) -> Patroni | None:
     try:
         return patroni if patroni.status().member(name) is not None else None
     except PatroniUnavailable as error:
+        if not _is_site(invocation, name):
+            raise
         talk(f"warning: {printable(error)}")
         return None
+
+
+def _is_site(invocation: Invocation, name: str) -> bool:
+    """Whether a site is known by a name, as far as the index can be asked."""
+    from pacs_server.service.partners.failover import is_site
+
+    try:
+        with invocation.node() as node:
+            return is_site(node, name)
+    except IndexUnavailable:
+        return False
 
 
 def show_members(invocation: Invocation) -> dict[str, Any] | None:

@@ -389,3 +389,22 @@ def test_failover_asks_patroni_about_its_members_and_nothing_about_others(
     for rest in pair.rests.values():
         rest.answers = {}
     assert "answers 404" in failover("status")["database"]["problem"]
+    failover("to", "db1", expect=ExitCode.UNREACHABLE)  # whether it is a member is not known
+    failover("to", "pacs", expect=ExitCode.REFUSED)  # this site, which has no partner
+
+
+def test_the_members_are_shown_while_the_database_is_away(
+    pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House(tmp_path / "archive", f"sqlite:///{tmp_path}/index.db")
+    told = yaml.safe_load(house.config.read_text(encoding="utf-8"))
+    patroni = {"urls": list(pair.settings.urls), "timeout_s": 30.0}
+    away = {"database": "postgresql://pacs@127.0.0.1:1/pacs", "patroni": patroni}
+    house.config.write_text(yaml.safe_dump(told | away), encoding="utf-8")
+    pair.loses_etcd()
+    assert run(["-c", str(house.config), "failover", "status"]) == ExitCode.UNREACHABLE
+    assert "db2" in capsys.readouterr().out
+    assert run(["-c", str(house.config), "failover", "status", "--json"]) == ExitCode.UNREACHABLE
+    shown = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in shown["database"]["members"]] == ["db1", "db2"]
+    assert run(["-c", str(house.config), "failover", "to", "db2"]) == ExitCode.REFUSED  # Patroni is asked all the same

@@ -56,8 +56,9 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "them is no standby, and that default_transaction_read_only is off there":
         "URL にすべてのサーバと target_session_attrs=read-write を書いてください (docs/operate/postgresql.md)",
     "start the primary, or promote the standby once it is certain that the primary is off "
-    "(docs/operate/postgresql.md)":
-        "主系を起動するか、主系が止まっていることを確かめてから待機系を昇格してください (docs/operate/postgresql.md)",
+    "(docs/operate/postgresql.md); where Patroni does that, promote nothing: pacs failover status":
+        "主系を起動するか、主系が止まっていることを確かめてから待機系を昇格してください (docs/operate/postgresql.md)。"
+        "Patroni に任せているなら手で昇格せず、pacs failover status を見てください",
     "let {} own it and its tables (ALTER DATABASE {} OWNER TO {}, ALTER TABLE likewise), "
     "or GRANT it what is missing":
         "{0} を所有者にするか (ALTER DATABASE {1} OWNER TO {2})、足りない権限を GRANT してください",

@@ -24,7 +24,8 @@ _WRITABLE: Final = (
     "them is no standby, and that default_transaction_read_only is off there"
 )
 _OF_SEVERAL: Final = (
-    "start the primary, or promote the standby once it is certain that the primary is off (docs/operate/postgresql.md)"
+    "start the primary, or promote the standby once it is certain that the primary is off "
+    "(docs/operate/postgresql.md); where Patroni does that, promote nothing: pacs failover status"
 )
 _OF_A_PRIMARY: Final = "the URL asks for a standby: name target_session_attrs=read-write there"
 _LEFT_BEHIND: Final = (

@@ -297,6 +297,12 @@ def drain(node: Node, name: str, *, is_draining: bool) -> None:
         There(node, node.partners.one(name)).drain(is_draining=is_draining, who=who)
 
 
+def is_site(node: Node, name: str) -> bool:
+    """Whether this site or a partner is called so. Raises: IndexUnavailable."""
+    known = _known_as(node, name)
+    return known == HERE or any(one.name == known for one in node.partners.all())
+
+
 def _known_as(node: Node, name: str) -> str:
     """The name of a site, as it is on this one: at three in the morning nobody wants to think about where he is."""
     contacts = remembered(node.settings.data_dir)

@@ -1,7 +1,7 @@
 """pynetdicom's own client and receiver: the second independent peer, which tells more of what it saw than DCMTK."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,23 @@ class Witness:
             )
         )
         return self._statuses.get(str(request.AffectedSOPInstanceUID), 0x0000)
+
+
+class Squeamish(Witness):
+    """A receiver that aborts the association whenever it is sent one of some objects, or any."""
+
+    def __init__(self, aet: str, poison: Collection[str] = ()) -> None:
+        super().__init__(aet=aet)
+        self._poison = poison
+        self.aborted = 0
+
+    def take(self, event: evt.Event) -> int:
+        """Keep an object that arrives, or abort."""
+        if self._poison and event.request.AffectedSOPInstanceUID not in self._poison:
+            return super().take(event)
+        self.aborted += 1
+        event.assoc.abort()
+        return 0xA700
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.dcmtk import Receiver, Station, free_port, require
 from support.samples import CT, SECONDARY_CAPTURE, Sample, data_set_of, tiny, write
+from support.second_client import Squeamish
 from support.server import Archive, wait_for
 
 pytestmark = pytest.mark.timeout(900)
@@ -268,6 +269,21 @@ def test_a_person_sends_a_study_and_waits_for_it(
     assert times_received(viewer) == 3
     source.pacs("send", "patient", "T-1", "--to", "VIEWER", "--wait")
     assert times_received(viewer) == 6, "what a person asks for is sent again"
+
+
+def test_an_object_at_which_a_destination_always_aborts_keeps_no_other_from_it(source: Archive, tmp_path: Path) -> None:
+    samples = samples_in(tmp_path, 4)
+    stored(source, samples, tmp_path)
+    receiver = Squeamish("SQUEAMISH", {samples[1].sop_uid})
+    with receiver.running():
+        source.add_peer(receiver.aet, receiver.port)
+        source.pacs("send", "study", samples[0].study_uid, "--to", receiver.aet)
+        wait_for(lambda: receiver.aborted, "the first attempt", timeout_s=LONG_S)
+        others = {sample.sop_uid for sample in samples} - {samples[1].sop_uid}
+        wait_for(
+            lambda: {one.sop_uid for one in receiver.received} == others, "what does no harm to come", timeout_s=LONG_S
+        )
+    assert backlog(source, receiver.aet)["dead"] == 0
 
 
 def test_what_cannot_be_sent_is_refused_and_what_waits_can_be_dropped(source: Archive, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from support.dcmtk import PATIENT_ROOT, STUDY_ROOT, Receiver, Station
 from support.equality import differences
 from support.raw_objects import element, identified
 from support.samples import CT, Sample, part10, tiny, uid, write
-from support.second_client import DEADLINE_S, Witness, associate, identifier, send
+from support.second_client import DEADLINE_S, Squeamish, Witness, associate, identifier, send
 from support.server import Archive
 
 from pacs_server.dicom.part10 import IMPLEMENTATION_VERSION
@@ -385,22 +385,6 @@ def test_a_destination_that_takes_several_associations_gets_objects_on_all_of_th
     assert responses[-1].Status == SUCCESS
     assert responses[-1].NumberOfCompletedSuboperations == 5
     assert {one.sop_uid for one in receiver.received} == {sample.sop_uid for sample in study.values()}
-
-
-class Squeamish(Witness):
-    """A receiver that aborts the association whenever it is sent one of some objects, or any."""
-
-    def __init__(self, aet: str, poison: Collection[str] = ()) -> None:
-        super().__init__(aet=aet)
-        self._poison = poison
-        self.aborted = 0
-
-    def take(self, event: Any) -> int:
-        if self._poison and event.request.AffectedSOPInstanceUID not in self._poison:
-            return super().take(event)
-        self.aborted += 1
-        event.assoc.abort()
-        return OUT_OF_RESOURCES
 
 
 @pytest.mark.parametrize(("associations", "names"), [("1", ["two"]), ("3", ["two"]), ("1", ["one", "two"])])

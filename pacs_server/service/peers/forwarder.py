@@ -212,14 +212,16 @@ class _Series:
             yield from self._line.send(here)
 
     def _held(self, waiting: list[Sending]) -> list[Deliverable]:
-        wanted = {(one.sop_uid, one.digest) for one in waiting}
+        """What is held of it, in the same order: what broke the association comes behind the others next time."""
+        places = {(one.sop_uid, one.digest): place for place, one in enumerate(waiting)}
         request = RetrieveRequest(
             level=Level.IMAGE,
             study_uids=(self._job.study_uid,),
             series_uids=(self._job.series_uid,),
             sop_uids=tuple(one.sop_uid for one in waiting),
         )
-        return [item for item in self._node.search.deliverables(request) if (item.sop_uid, item.digest) in wanted]
+        held = [item for item in self._node.search.deliverables(request) if (item.sop_uid, item.digest) in places]
+        return sorted(held, key=lambda item: places[item.sop_uid, item.digest])
 
     def _note(self) -> None:
         """Write down what became of objects so far, and keep the job while it takes long."""

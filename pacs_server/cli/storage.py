@@ -71,7 +71,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import location_of
     from pacs_server.storage.mounts import fail_together, mount_table
-    from pacs_server.storage.sentinel import adopt
+    from pacs_server.storage.sentinel import adopt, place_at
 
     location = location_of(path, **where)
     with invocation.node() as node:
@@ -84,11 +84,14 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         label = domain or next(beside, name)
         ids = {row.id for row in known}  # so it is this archive that holds it
         volume_id = adopt(location, name=name, others=places, may_be_in_use=ids.__contains__)
+        had_objects = place_at(location).has_objects
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
         want = node.policies().greatest_want
     talk(f"added volume {name} at {location}, tier {tier}, fault domain {label}")
+    if had_objects:
+        talk("it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know")
     domains = {row.domain for row in known} | {label}
     if want == 1 and len(domains) > 1:
         talk("two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both")

@@ -78,6 +78,20 @@ def test_a_volume_is_forgotten_with_its_copies_however_long_it_takes_to_count_th
         assert (JobKind.SURVEY, "waiting") in node.jobs.counts()
 
 
+def test_who_adds_a_volume_again_is_told_how_what_lies_there_is_found(
+    new_url: Callable[[], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = House(tmp_path / "data", new_url())
+    words = ["-c", str(house.config), "storage", "add"]
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old" / "v1").mkdir(parents=True)
+    (tmp_path / "old" / SENTINEL_NAME).write_text('{"id": "26ccc763e1b14e5ba50a8867ae95d2fb"}', encoding="utf-8")
+    assert run([*words, "new", str(tmp_path / "new")]) == ExitCode.DONE
+    assert "reconcile" not in capsys.readouterr().err
+    assert run([*words, "old", str(tmp_path / "old")]) == ExitCode.DONE
+    assert "pacs reconcile --repair takes in what lies there" in capsys.readouterr().err
+
+
 def test_what_lacks_copies_is_counted_among_what_is_owed_alone(site: Site, index: Index) -> None:
     """Whether it is owed was asked of each object: 5 s with ten million, of which none lacked any."""
     asked: list[tuple[str, tuple[object, ...]]] = []

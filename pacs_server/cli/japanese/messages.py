@@ -56,6 +56,8 @@ MESSAGES: Final[dict[str, str]] = {
         "ほかのコマンドはそこを探しません。export PACS_CONFIG={0} とするか、毎回 -c で指定してください",
     "{} is good": "{0} に問題はありません",
     "added volume {} at {}, tier {}, fault domain {}": "ボリューム {0} を {1} に追加しました。階層 {2}、故障範囲 {3}",
+    "it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know":
+        "以前はボリュームとして使われていました。そこにあってインデックスにないものは pacs reconcile --repair で取り込めます",
     "two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both":
         "故障範囲が二つになりました。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを両方に保管します",
     "changed volume {}": "ボリューム {0} を変更しました",

@@ -6,7 +6,8 @@ A device deletes its images because of what is said here, so every doubt is a no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
 from pacs_server.archive.copies import complete, damage_of
 from pacs_server.dicom.commitment import Reason, Reference
@@ -18,6 +19,7 @@ from pacs_server.storage.placement import Placement
 
 COMMITTED = 0
 _CURRENT = "current"
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def read_back(
@@ -44,18 +46,27 @@ def read_back(
     # What is missing is made from copies that were just read, and read back by whoever writes it.
     everything = [one for held in _kept(copies, uids).values() for one in held]
     complete(everything, copies, placement_for, now=clock())
-    return stand(references, copies, placement_for, since=since)
+    return _outcomes(references, copies, placement_for, partial(_was_read, since=since, now=clock()))
 
 
 def stand(
     references: Sequence[Reference], copies: Copies, placement_for: Callable[[str], Placement], *, since: datetime
 ) -> dict[Reference, int]:
-    """Like `read_back`, but by what is known of the copies, reading none.
+    """What is known by now of objects that `read_back` said something of, reading none.
 
     Raises: IndexUnavailable.
     """
+    return _outcomes(references, copies, placement_for, partial(_was_read, since=since, now=_EVER))
+
+
+def _outcomes(
+    references: Sequence[Reference],
+    copies: Copies,
+    placement_for: Callable[[str], Placement],
+    was_read: Callable[[Copy], bool],
+) -> dict[Reference, int]:
     kept = _kept(copies, list({one.sop_uid for one in references}))
-    return {one: _outcome(one, kept.get(one.sop_uid, []), placement_for, since) for one in references}
+    return {one: _outcome(one, kept.get(one.sop_uid, []), placement_for, was_read) for one in references}
 
 
 def _kept(copies: Copies, uids: Sequence[str]) -> Mapping[str, list[KeptObject]]:
@@ -79,7 +90,7 @@ def _read_copies(
         placement = placement_for(one.sender)
         for copy in one.copies:
             volume = placement.volume(copy.volume_id)
-            if volume is None or not volume.state.is_readable or _was_read(copy, since):
+            if volume is None or not volume.state.is_readable or _was_read(copy, since, now):
                 continue
             try:
                 damage = damage_of(volume, copy.path, one.digest)
@@ -92,12 +103,16 @@ def _read_copies(
     copies.mark_verified(good, now)
 
 
-def _was_read(copy: Copy, since: datetime) -> bool:
-    return not copy.damage and copy.verified_at is not None and copy.verified_at >= since
+def _was_read(copy: Copy, since: datetime, now: datetime) -> bool:
+    """What was read at a time to come was read before the clock was put back."""
+    return not copy.damage and copy.verified_at is not None and since <= copy.verified_at <= now
 
 
 def _outcome(
-    reference: Reference, held: Sequence[KeptObject], placement_for: Callable[[str], Placement], since: datetime
+    reference: Reference,
+    held: Sequence[KeptObject],
+    placement_for: Callable[[str], Placement],
+    was_read: Callable[[Copy], bool],
 ) -> int:
     current = next((one for one in held if one.role == _CURRENT), None)
     if current is None:
@@ -105,12 +120,12 @@ def _outcome(
         return Reason.NO_SUCH_OBJECT if known else Reason.CLASS_NOT_SUPPORTED
     if current.sop_class != reference.sop_class:
         return Reason.CLASS_CONFLICT
-    outcomes = [_state_of(one, placement_for(one.sender), since) for one in held]
+    outcomes = [_state_of(one, placement_for(one.sender), was_read) for one in held]
     return next((one for one in outcomes if one != COMMITTED), COMMITTED)
 
 
-def _state_of(one: KeptObject, placement: Placement, since: datetime) -> int:
-    if not placement.lacks([copy for copy in one.copies if _was_read(copy, since)]):
+def _state_of(one: KeptObject, placement: Placement, was_read: Callable[[Copy], bool]) -> int:
+    if not placement.lacks([copy for copy in one.copies if was_read(copy)]):
         return COMMITTED
     # With every copy found bad no volume that comes back helps; a copy that was not read may be good.
     hopeless = all(copy.damage for copy in one.copies)

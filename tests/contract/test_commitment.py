@@ -55,6 +55,15 @@ def test_a_copy_that_was_verified_before_the_request_is_read_again(site: Site) -
     assert outcomes(site) == [Reason.PROCESSING_FAILURE]
 
 
+def test_a_copy_that_was_read_at_a_time_to_come_before_the_clock_was_put_back_is_read_again(site: Site) -> None:
+    site.take_in(2)
+    places = [(copy.volume_id, copy.path) for one in site.objects() for copy in one.copies]
+    site.copies.mark_verified(places, LATER + timedelta(days=300))
+    for name in ("a", "b"):
+        flip(site.file(0, name))
+    assert outcomes(site) == [Reason.PROCESSING_FAILURE, COMMITTED]
+
+
 def test_a_missing_copy_is_made_and_then_committed_to(site: Site) -> None:
     site.take_in(2, need=1, only="a")
     assert outcomes(site) == [COMMITTED] * 2

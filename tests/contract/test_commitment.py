@@ -194,6 +194,14 @@ def test_the_same_request_again_is_owed_again_and_another_under_its_uid_is_refus
     assert commitments.take_in("CT2", Request(transaction_uid="1.2.9", references=(ONE,)), NOW)
 
 
+def test_what_was_asked_at_a_time_to_come_counts_as_asked_once_the_clock_is_put_back(commitments: Commitments) -> None:
+    commitments.take_in("CT1", REQUEST, LATER)
+    (one,) = commitments.due("CT1")
+    assert commitments.asked_by(one, LATER) == one
+    assert commitments.asked_by(one, NOW).asked_at == NOW
+    assert [one.asked_at for one in commitments.due("CT1")] == [NOW]
+
+
 def test_an_answer_to_an_earlier_asking_settles_nothing(commitments: Commitments) -> None:
     commitments.take_in("CT1", REQUEST, NOW)
     (first,) = commitments.due("CT1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -88,6 +88,17 @@ class Commitments:
         with self._index.read() as connection:
             rows = connection.execute(_all().where(*mine).order_by(commitments.c.asked_at, commitments.c.id))
             return [_commitment(row) for row in rows]
+
+    def asked_by(self, one: Commitment, now: datetime) -> Commitment:
+        """A transaction, as asked `now` if it was at a time to come: the clock was put back since.
+
+        Raises: IndexUnavailable.
+        """
+        if one.asked_at <= now:
+            return one
+        with self._index.write() as connection:
+            connection.execute(_same(one).values(asked_at=now.isoformat()))
+        return replace(one, asked_at=now)
 
     def references(self, commitment: Commitment) -> list[Reference]:
         """The objects that are asked for. Raises: IndexUnavailable."""

@@ -70,6 +70,7 @@ def _settle(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> str:
     """Why a transaction is not over; empty when it is, or when it was asked again meanwhile."""
     if not goes_on():
         return _STOPPED
+    one = node.commitments.asked_by(one, datetime.now(UTC))
     if one.state is State.RECEIVED:
         outcomes = _decided(node, one, goes_on)
         if outcomes is None:

@@ -242,3 +242,8 @@ for column in (
 ):
     # A wildcard at the end is a prefix search, which PostgreSQL answers from an index only with this operator class.
     Index(f"ix_{column.table.name}_{column.name}", column, postgresql_ops={column.name: "text_pattern_ops"})
+
+# In the order in which studies are answered, which SQLite reads from the index of the dates alone.
+Index(
+    "ix_studies_newest", studies.c.study_date.desc().nulls_last(), studies.c.id.desc(), postgresql_using="btree"
+).ddl_if(dialect="postgresql")

@@ -92,16 +92,20 @@ def differences(index: Index) -> Iterator[str]:
 
     with index.read() as connection:
         # Of SQLite, Alembic takes an empty text as a default for none.
-        compared = {"compare_type": True, "compare_server_default": connection.dialect.name == "postgresql"}
+        compared = {
+            "compare_type": True,
+            "compare_server_default": connection.dialect.name == "postgresql",
+            "include_object": lambda one, _, kind, *__: kind != "index" or _is_for(connection, one),
+        }
         found = compare_metadata(MigrationContext.configure(connection, opts=compared), site.metadata)
         for one in found:
             # What differs in one column comes as a list.
             for what, *named in one if isinstance(one, list) else [one]:
-                if told := _difference(connection, what, named):
+                if told := _difference(what, named):
                     yield told
 
 
-def _difference(connection: Connection, what: str, named: list[Any]) -> str:
+def _difference(what: str, named: list[Any]) -> str:
     if what == "add_table":
         return f"the table {named[0].name} is missing"
     if what == "add_column":
@@ -110,7 +114,7 @@ def _difference(connection: Connection, what: str, named: list[Any]) -> str:
         return f"the column {named[1]}.{named[2].name} is none of this release"
     if what.startswith("modify_"):
         return f"the column {named[1]}.{named[2]} has another {what.removeprefix('modify_')}"
-    if what == "add_index" and _is_for(connection, named[0]):
+    if what == "add_index":
         return f"the index {named[0].name} of {named[0].table.name} is missing, or is another one"
     if what in ("add_constraint", "add_fk"):
         return f"the constraint {named[0].name} of {named[0].table.name} is missing, or is another one"

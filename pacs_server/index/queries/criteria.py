@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Column,
+    ColumnClause,
     ColumnElement,
     Select,
     and_,
@@ -192,8 +193,11 @@ def _by_bytes_postgresql(element: ByBytes, compiler: Any, **kw: Any) -> str:
 @compiles(Behind, "postgresql")
 def _bound_postgresql(element: AtLeast, compiler: Any, **kw: Any) -> str:
     # An index that answers what begins with some letters (text_pattern_ops) answers these operators, and no others.
-    column, text = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({column} ~{element.operator}~ {text})"
+    # That of studies in the order of their dates answers the usual ones.
+    column, text = element.clauses
+    has_order = isinstance(column, ColumnClause) and column.name == studies.c.study_date.name
+    operator = element.operator if has_order else f"~{element.operator}~"
+    return f"({compiler.process(column, **kw)} {operator} {compiler.process(text, **kw)})"
 
 
 class Contains(FunctionElement[bool]):

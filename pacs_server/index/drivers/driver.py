@@ -124,10 +124,10 @@ class WritingAlone:
         """Raises: IndexUnreachable when another program has just been waited for in vain; IndexUnavailable when nobody
         can write, or the file is another than before.
         """
-        file = self._file
         self._writing.acquire()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            # Opened by one thread: since Python 3.12 two may, and one would lock what nobody keeps open.
+            fcntl.flock(self._file, fcntl.LOCK_EX)
             self._refuse_while_shut()
             self._refuse_another()
         except BaseException:
@@ -167,7 +167,8 @@ class WritingAlone:
 
     def _release(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            if "_file" in self.__dict__:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             self._writing.release()
 

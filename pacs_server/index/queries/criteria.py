@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
     Column,
-    ColumnClause,
     ColumnElement,
     Select,
     and_,
@@ -20,9 +17,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import NullType
 
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Attribute, Level
 from pacs_server.dicom.names import NamePattern
@@ -39,6 +33,18 @@ from pacs_server.dicom.queries.predicates import (
 )
 from pacs_server.dicom.vocabulary import Field
 from pacs_server.dicom.wildcards import one_of_list
+from pacs_server.index.queries.text_conditions import (
+    GREATEST,
+    WILDCARD,
+    AtLeast,
+    AtMost,
+    Begins,
+    Behind,
+    ByBytes,
+    Contains,
+    Fits,
+    Holds,
+)
 from pacs_server.index.tables import (
     ITEM_TABLES,
     TABLES,
@@ -52,8 +58,6 @@ from pacs_server.index.tables import (
 )
 
 _PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
-_WILDCARD: Final = re.compile(r"[*?]")
-_GREATEST: Final = "\U0010ffff"
 # What a study has by what is below it, and where that is.
 _OF_STUDY: Final = {
     BY_KEYWORD["ModalitiesInStudy"]: (Level.SERIES, series.c.modality),
@@ -68,159 +72,6 @@ _FEW: Final = 32
 _UNIQUE_KEYS: Final = frozenset(UNIQUE_KEY.values())
 _PATIENT_NAME: Final = BY_KEYWORD["PatientName"]
 _GROUP_COLUMNS: Final = tuple(patients.c[f"patient_name_{kind}"] for kind in ("alphabetic", "ideographic", "phonetic"))
-
-
-class Fits(FunctionElement[bool]):
-    """Whether a text fits a pattern of `*` and `?`, case-sensitive."""
-
-    inherit_cache = True
-    # With a Boolean type SQLite would be asked for `(...) = 1`, which no index answers.
-    type = NullType()  # type: ignore[assignment]
-    name = "fits"
-
-    def __init__(self, column: ColumnElement[Any], pattern: str) -> None:
-        glob = pattern.replace("[", "[[]")
-        like = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
-        start = _WILDCARD.split(pattern, maxsplit=1)[0]
-        super().__init__(column, literal(glob), literal(like), literal(start), literal(start + _GREATEST))
-
-
-class Begins(Fits):
-    """The same by an index: the pattern has a fixed start. A class of its own, because SQLAlchemy keeps the SQL of
-    each; while it was compiled for each query, that took 2 ms.
-    """
-
-    inherit_cache = True
-    name = "begins"
-
-
-@compiles(Fits, "sqlite")
-def _fits_sqlite(element: Fits, compiler: Any, **kw: Any) -> str:
-    column, glob, *_ = element.clauses
-    return f"({compiler.process(column, **kw)} GLOB {compiler.process(glob, **kw)})"
-
-
-@compiles(Begins, "sqlite")
-def _begins_sqlite(element: Begins, compiler: Any, **kw: Any) -> str:
-    # SQLite takes an index for a GLOB only if its start is known when the statement is prepared; the range always is.
-    column, glob, _, start, end = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({column} >= {start} AND {column} < {end} AND {column} GLOB {glob})"
-
-
-@compiles(Fits, "postgresql")
-@compiles(Begins, "postgresql")
-def _fits_postgresql(element: Fits, compiler: Any, **kw: Any) -> str:
-    column, _, like, _, _ = element.clauses
-    return f"({compiler.process(column, **kw)} LIKE {compiler.process(like, **kw)})"
-
-
-class AtLeast(FunctionElement[bool]):
-    """Whether a text is this one or one behind it, in the order of their bytes."""
-
-    inherit_cache = True
-    type = NullType()  # type: ignore[assignment]
-    name = "at_least"
-    operator = ">="
-
-    def __init__(self, column: ColumnElement[Any], text: str | ColumnElement[Any]) -> None:
-        super().__init__(column, literal(text) if isinstance(text, str) else text)
-
-
-class AtMost(AtLeast):
-    """Whether a text is this one or one before it."""
-
-    inherit_cache = True
-    name = "at_most"
-    operator = "<="
-
-
-class Behind(AtLeast):
-    """Whether a text is one behind this one."""
-
-    inherit_cache = True
-    name = "behind"
-    operator = ">"
-
-
-class Holds(FunctionElement[bool]):
-    """Whether a text is somewhere in another one, read row by row."""
-
-    inherit_cache = True
-    type = NullType()  # type: ignore[assignment]
-    name = "holds"
-
-    def __init__(self, column: ColumnElement[Any], text: str) -> None:
-        super().__init__(column, literal(text))
-
-
-@compiles(Holds, "sqlite")
-def _holds_sqlite(element: Holds, compiler: Any, **kw: Any) -> str:
-    return f"(instr({compiler.process(element.clauses, **kw)}) > 0)"
-
-
-@compiles(Holds, "postgresql")
-def _holds_postgresql(element: Holds, compiler: Any, **kw: Any) -> str:
-    return f"(strpos({compiler.process(element.clauses, **kw)}) > 0)"
-
-
-class ByBytes(FunctionElement[str]):
-    """A text to be ordered by, in the order of its bytes."""
-
-    inherit_cache = True
-    name = "by_bytes"
-
-
-@compiles(AtLeast, "sqlite")
-@compiles(AtMost, "sqlite")
-@compiles(Behind, "sqlite")
-def _bound_sqlite(element: AtLeast, compiler: Any, **kw: Any) -> str:
-    column, text = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({column} {element.operator} {text})"
-
-
-@compiles(ByBytes, "sqlite")
-def _by_bytes_sqlite(element: ByBytes, compiler: Any, **kw: Any) -> str:
-    return str(compiler.process(element.clauses, **kw))
-
-
-@compiles(ByBytes, "postgresql")
-def _by_bytes_postgresql(element: ByBytes, compiler: Any, **kw: Any) -> str:
-    return f"{compiler.process(element.clauses, **kw)} USING ~<~"
-
-
-@compiles(AtLeast, "postgresql")
-@compiles(AtMost, "postgresql")
-@compiles(Behind, "postgresql")
-def _bound_postgresql(element: AtLeast, compiler: Any, **kw: Any) -> str:
-    # An index that answers what begins with some letters (text_pattern_ops) answers these operators, and no others.
-    # That of studies in the order of their dates answers the usual ones.
-    column, text = element.clauses
-    has_order = isinstance(column, ColumnClause) and column.name == studies.c.study_date.name
-    operator = element.operator if has_order else f"~{element.operator}~"
-    return f"({compiler.process(column, **kw)} {operator} {compiler.process(text, **kw)})"
-
-
-class Contains(FunctionElement[bool]):
-    """Whether a regular expression is found in a text, read row by row. Each database has its own form of it."""
-
-    inherit_cache = True
-    type = NullType()  # type: ignore[assignment]
-    name = "contains"
-
-    def __init__(self, column: ColumnElement[Any], regex: Callable[[bool], str]) -> None:
-        super().__init__(column, literal(regex(True)), literal(regex(False)))
-
-
-@compiles(Contains, "sqlite")
-def _contains_sqlite(element: Contains, compiler: Any, **kw: Any) -> str:
-    column, atomic, _ = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"({column} REGEXP {atomic})"  # the function of sqlite.py
-
-
-@compiles(Contains, "postgresql")
-def _contains_postgresql(element: Contains, compiler: Any, **kw: Any) -> str:
-    column, _, plain = element.clauses
-    return f"({compiler.process(column, **kw)} ~ {compiler.process(plain, **kw)})"
 
 
 def criterion(predicate: Predicate, level: Level, *, in_trash: bool = False) -> ColumnElement[bool]:
@@ -336,7 +187,7 @@ def _contains_name(column: ColumnElement[Any], pattern: NamePattern) -> ColumnEl
 
 
 def _matches(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
-    found = _WILDCARD.search(pattern)
+    found = WILDCARD.search(pattern)
     if found is None:
         return column == pattern
     return Begins(column, pattern) if found.start() else Fits(column, pattern)
@@ -382,9 +233,9 @@ def _name_of_few(column: Column[Any], pattern: NamePattern) -> ColumnElement[boo
 
 def _patient_name(pattern: NamePattern) -> ColumnElement[bool]:
     """By the indexes of the three groups where the pattern tells how a group begins, else by the grams of the name."""
-    if pattern.any_group and not _WILDCARD.match(pattern.any_group):
+    if pattern.any_group and not WILDCARD.match(pattern.any_group):
         return or_(*(_matches(column, pattern.any_group) for column in _GROUP_COLUMNS))
-    if any(group and not _WILDCARD.match(group) for group in pattern.by_group):
+    if any(group and not WILDCARD.match(group) for group in pattern.by_group):
         given = zip(_GROUP_COLUMNS, pattern.by_group, strict=True)
         return and_(*(_matches(column, group) for column, group in given if group))
     having_gram = [patients.c.id.in_(_having(gram)) for gram in pattern.grams[:1]]
@@ -395,5 +246,5 @@ def _having(gram: str) -> Select[Any]:
     """The patients in whose name a gram stands; one of a single character is the beginning of one."""
     if len(gram) > 1:
         return select(name_grams.c.patient_row).where(name_grams.c.gram == gram)
-    begins = and_(name_grams.c.gram >= gram, name_grams.c.gram < gram + _GREATEST)
+    begins = and_(name_grams.c.gram >= gram, name_grams.c.gram < gram + GREATEST)
     return select(name_grams.c.patient_row).where(begins)

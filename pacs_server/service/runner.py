@@ -19,6 +19,7 @@ from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.errors import PacsError
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.queries.trash import Trash
+from pacs_server.index.sending.commitments import Commitment
 from pacs_server.index.site.retention import Purging, retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties, each_in_turn
@@ -168,7 +169,7 @@ class Runner:
             job,
             lease=_LEASE,
             is_stopped=self._duties.is_stopped,
-            is_ours=lambda one: one.asked_at <= datetime.now(UTC) - _WAITS_THERE,
+            is_ours=_waited_there,
         )
         return problems, datetime.now(UTC) if is_left else None
 
@@ -288,3 +289,10 @@ class Runner:
         if (roster := self._roll.roster).has_duty():
             self._survival.look(datetime.now(UTC), roster.others)
         return False
+
+
+def _waited_there(one: Commitment) -> bool:
+    """Whether the association on which it was asked has had its time to be told. What was asked at a time to come was
+    asked before the clock was put back.
+    """
+    return not timedelta() <= datetime.now(UTC) - one.asked_at < _WAITS_THERE

@@ -1,13 +1,19 @@
 """Storage Commitment while requester, server and volumes come and go: one report, and never a wrong yes."""
 
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from support.console import Console, named
 from support.samples import CT, Sample, tiny, write
 from support.second_client import send
 from support.server import Archive, wait_for
+
+from pacs_server.index.engine import Index
+from pacs_server.index.site_tables import commitments, jobs
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(1_200)]
 
@@ -64,9 +70,11 @@ def failures(archive: Archive) -> int:
     return sum("nothing listens" in line for line in archive.log_text().splitlines())
 
 
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(days=300)])
 def test_what_was_killed_right_after_its_answer_is_reported_nevertheless(
-    new_archive: Callable[..., Archive], tmp_path: Path
+    new_archive: Callable[..., Archive], tmp_path: Path, ahead: timedelta
 ) -> None:
+    """Also where the clock ran ahead then, and was put right."""
     archive, console = new_archive(), Console()
     archive.start()
     archive.add_peer(console.aet, console.port)
@@ -75,6 +83,10 @@ def test_what_was_killed_right_after_its_answer_is_reported_nevertheless(
     assert console.ask(archive, TRANSACTION, named(samples)) == 0x0000
     archive.kill()
     archive.pacs("jobs", "resume", "--kind", "commit")
+    then = (datetime.now(UTC) + ahead).isoformat()
+    with closing(Index.open(f"sqlite:///{archive.data / 'index.db'}")) as index, index.write() as connection:
+        connection.execute(update(commitments).values(asked_at=then))
+        connection.execute(update(jobs).values(due_at=then))
     with console.listening():
         archive.start()
         assert len(console.first_report(TRANSACTION).committed) == 3

@@ -87,6 +87,19 @@ class Holdings:
                 return
             last = rows[-1].id
 
+    def received_below(self, volume_id: str, folder: str) -> dict[str, datetime]:
+        """When the objects in a folder of a volume were received, by the paths of their copies there.
+
+        Raises: IndexUnavailable.
+        """
+        wanted = (
+            select(copies.c.path, instances.c.received_at)
+            .join_from(copies, instances)
+            .where(copies.c.volume_id == volume_id, copies.c.path > f"{folder}/", copies.c.path < f"{folder}0")
+        )
+        with self._index.read() as connection:
+            return {row.path: datetime.fromisoformat(row.received_at) for row in connection.execute(wanted)}
+
     def newest_first(self, volume_id: str) -> Iterator[list[RecordedCopy]]:
         """The good copies of a volume in portions, those first that were recorded last. Raises: IndexUnavailable."""
         # By the rows of all volumes: named as it is, SQLite would look for all copies of this one, and sort them.

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from heapq import merge
 from itertools import groupby
@@ -35,7 +36,7 @@ from pacs_server.index.recording.fields import copy_fields
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep.reconciling import ledger_of
-from pacs_server.storage.layout import FoundFile
+from pacs_server.storage.layout import FoundFile, day_directory
 from pacs_server.storage.volume import Volume
 
 # Threads, not processes: docs/performance.md has the measurement.
@@ -46,6 +47,7 @@ _ROUNDS: Final = 2
 _PORTION: Final = 100  # recorded together: one flush of the new index for so many files
 
 Placed: TypeAlias = tuple[Volume, FoundFile]
+ReceivedBelow: TypeAlias = Callable[[str, str], Mapping[str, datetime]]
 
 
 def rebuild_index(node: Node) -> Iterator[Finding]:
@@ -116,7 +118,7 @@ def _taken_in(node: Node, volumes: Collection[Volume], ledger: Ledger) -> Iterat
     """
     placement = node.placement()
     ids = {volume.spec.name: volume.spec.id for volume in volumes}
-    files = _unrecorded(files_as_received(volumes), ledger)
+    files = _unrecorded(files_as_received(volumes, node.holdings.received_below), ledger)
     for finding in _recorded(_read(files, lambda one: examine(*one, ledger, placement)), ledger):
         if finding.kind is FindingKind.ADOPTED:
             continue
@@ -138,18 +140,23 @@ def _readable_volumes(node: Node) -> list[Volume]:
     return volumes
 
 
-def files_as_received(volumes: Iterable[Volume]) -> Iterator[Placed]:
+def files_as_received(volumes: Iterable[Volume], received_below: ReceivedBelow) -> Iterator[Placed]:
     """The files of these volumes by day, those of a day in the order in which they came, on whichever volume: the first
     of a patient or study counts, and the first content under a UID is current.
 
-    Raises: VolumeUnavailable.
+    The present index may know when they came. A file may be younger than that: one that moved to another tier, or that
+    was made again.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
     """
-    return merge(*map(_by_day, volumes), key=_when)
+    return merge(*(_by_day(volume, received_below) for volume in volumes), key=_when)
 
 
-def _by_day(volume: Volume) -> Iterator[Placed]:
-    for _, files in groupby(volume.walk(None), key=lambda file: file.day):
-        yield from sorted(((volume, file) for file in files), key=_when)
+def _by_day(volume: Volume, received_below: ReceivedBelow) -> Iterator[Placed]:
+    for day, files in groupby(volume.walk(None), key=lambda file: file.day):
+        known = received_below(volume.spec.id, str(day_directory(day)))
+        placed = ((volume, replace(file, modified=known.get(str(file.path), file.modified))) for file in files)
+        yield from sorted(placed, key=_when)
 
 
 def _when(placed: Placed) -> tuple[date, datetime, str]:

@@ -50,7 +50,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "decided": (Operations, "record", True),
     "effective": (Operations, "record", False),
     "chosen": (tiering, "intact_copy", True),
-    "copied": (tiering, "write_copy", False),
+    "copied": (tiering, "one_more", False),
     "switching": (Tiering, "switch", True),
     "switched": (Tiering, "switch", False),
     "leaving": (releasing, "set_leaving", True),

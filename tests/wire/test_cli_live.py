@@ -223,7 +223,8 @@ def test_a_peer_is_tested_leg_by_leg(
     assert heading.split() == ["段階", "結果", "対処"]
     assert (tcp.split(), association.split()) == (["TCP", "正常"], ["アソシエーション", "正常"])
     told = archive.pacs("ae", "test", "GONE", expect=13).stdout
-    assert "失敗  接続が拒否されました: アドレスが 127.0.0.1:1 で正しいこと" in told
+    assert "失敗  GONE (127.0.0.1:1) は接続を拒否しました。" in told
+    assert "アドレスが 127.0.0.1:1 で正しいこと" in told
     assert archive.report("ae", "test", "TESTED")[1] == {"leg": "association", "result": "ok", "remedy": ""}
 
 

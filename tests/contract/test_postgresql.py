@@ -228,6 +228,7 @@ def test_connections_that_were_ended_while_nobody_used_them_are_not_noticed(clus
             f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database_of(url)}'"
         )
         assert ended >= 1
+        wait_for(lambda: cluster.backends(database_of(url)) == [], "them to have ended")
         assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
         assert len(objects.known("1.2.3.1", "1.2.3").objects) == 1
 
@@ -266,25 +267,32 @@ def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it
         assert [copy.volume_id for copy in held.copies] == ["a", "b"]
 
 
+@contextmanager
+def standby_away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A commit waits for a synchronous standby that there is none of, and counts at once as one that waits long."""
+    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
+    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    try:
+        cluster.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
+        cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+        yield
+    finally:
+        cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.execute("SELECT pg_reload_conf()")
+
+
 @pytest.mark.parametrize("tried", [write_nothing, write_once])
 def test_commits_that_wait_for_a_standby_are_told_of_as_such(
     cluster: Cluster, url: str, tried: Callable[[Index], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
-    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     with opened(url) as objects, closing(Index.open(url)) as index:
-        try:
-            cluster.execute("SELECT pg_reload_conf()")
-            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
-            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+        with standby_away(cluster, monkeypatch):
             doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
             waiting_backend(cluster, url)
             with pytest.raises(IndexUnavailable, match="1 commits wait for a synchronous standby") as raised:
                 tried(index)
             assert "synchronous_standby_names" in raised.value.remedy
-        finally:
-            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            cluster.execute("SELECT pg_reload_conf()")
         assert doing.outcome().outcome is Outcome.NEW
 
 
@@ -292,44 +300,28 @@ def test_who_tries_to_write_first_after_the_standby_went_away_is_told_of_it(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a promotion: no commit waits yet but its own, which is given up."""
-    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
-    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    with closing(Index.open(url)) as index:
-        try:
-            cluster.execute("SELECT pg_reload_conf()")
-            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
-            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
-            monkeypatch.setattr(watch, "ANSWER_S", 1.0)
-            with pytest.raises(IndexUnavailable, match="1 commits wait for a synchronous standby"):
-                write_once(index)
-        finally:
-            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            cluster.execute("SELECT pg_reload_conf()")
+    with closing(Index.open(url)) as index, standby_away(cluster, monkeypatch):
+        monkeypatch.setattr(watch, "ANSWER_S", 1.0)
+        with pytest.raises(IndexUnavailable, match="1 commits wait for a synchronous standby"):
+            write_once(index)
 
 
 def test_behind_a_commit_that_was_given_up_nobody_waits_for_the_standby(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each would keep a connection until the standby is back."""
-    monkeypatch.setattr(postgresql, "_LONG_WAIT_S", 0)
-    cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     with opened(url) as objects, closing(Index.open(url)) as index:
-        try:
-            cluster.execute("SELECT pg_reload_conf()")
-            wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
-            cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
+        records = (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index))
+        with standby_away(cluster, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(watch, "ANSWER_S", 1.0)
-                for record in (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index)):
+                for record in records:
                     with pytest.raises(IndexUnreachable, match="did not answer"):
                         record()
-            for record in (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index)):
+            for record in records:
                 with pytest.raises(IndexUnreachable, match="2 commits wait for a synchronous standby"):
                     record()
             assert objects.known("1.2.3.1", "1.2.3").objects == ()
-        finally:
-            cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            cluster.execute("SELECT pg_reload_conf()")
         wait_for(lambda: objects.known("1.2.3.1", "1.2.3").objects, "the first commit")
         assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
 

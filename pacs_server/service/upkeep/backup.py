@@ -87,7 +87,7 @@ def refuse_older(url: str) -> None:
 
 
 def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupDirectory:
-    path = _answer_at(target, target.resolve)
+    path = _resolved(target)
     if not _answer_at(path, partial(_is_begun, path)):
         last = node.registry.last_backups().get(_as_text(path))
         if last is not None and not is_new:
@@ -98,6 +98,11 @@ def _directory_for_writing(node: Node, target: Path, *, is_new: bool) -> BackupD
         _answer_at(path, partial(_make, path))
     volumes = [location_of_volume(on_this_node(row, node.settings)) for row in node.registry.volumes()]
     return BackupDirectory.for_writing(path, node.settings.storage, volumes=volumes)
+
+
+def _resolved(target: Path) -> Path:
+    """A directory of backups without symbolic links. Raises: VolumeAway when nothing answers there."""
+    return _answer_at(target, target.resolve)
 
 
 def _answer_at(target: Path, work: Callable[[], Answer]) -> Answer:
@@ -151,7 +156,7 @@ def backups_in(target: Path) -> Iterator[tuple[str, Summary | None, str]]:
 
     Raises: VolumeUnavailable.
     """
-    directory = BackupDirectory(_answer_at(target, target.resolve), StorageLimits())
+    directory = BackupDirectory(_resolved(target), StorageLimits())
     for stamp in directory.stamps():
         try:
             yield stamp, directory.summary(stamp), ""
@@ -167,7 +172,7 @@ class Verification:
 
         Raises: UnknownName; Undecodable; VolumeUnavailable; CopyUnreadable.
         """
-        self._directory = BackupDirectory(_answer_at(target, target.resolve), StorageLimits())
+        self._directory = BackupDirectory(_resolved(target), StorageLimits())
         self.summary = self._directory.chosen(stamp)
         self.remark = ""
 
@@ -234,7 +239,7 @@ class Restore:
         Raises: Busy while a server runs; Refused; UnknownName; SchemaMismatch; CopyUnreadable; Undecodable;
         ConfigError; VolumeUnavailable; IndexUnavailable.
         """
-        directory = BackupDirectory(_answer_at(target, target.resolve), settings.storage)
+        directory = BackupDirectory(_resolved(target), settings.storage)
         summary = directory.chosen(stamp)
         made = partial(cls, settings, directory, is_newest=not stamp)
         if not knows(summary.schema):

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from sqlalchemy import text
+from benchmark.studies import record_studies
+from sqlalchemy import Connection, text
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
 from support.raw_objects import element
@@ -397,15 +398,41 @@ def test_what_few_studies_have_is_not_sought_in_the_order_of_their_days(
     assert not [step for step in plan if "ix_studies_newest" in step or "ix_studies_study_date" in step], plan
 
 
+def test_what_hardly_any_study_has_is_sought_in_another_order_than_that_of_their_days_on_postgresql(
+    new_url: Callable[[], str],
+) -> None:
+    url = new_url()
+    if url.startswith("sqlite"):
+        pytest.skip("SQLite chooses its plans without the number of rows")
+    upgrade(url)
+    with closing(Index.open(url)) as index:
+        record_studies(index, "volume", count=6_000, objects=1, seed=1)
+        with index.write() as connection:
+            connection.execute(text("ANALYZE"))
+        with index.read() as connection:
+            for keys in ({"StudyID": "5000"}, {"AccessionNumber": "*5000"}, {"ModalitiesInStudy": "PT"}):
+                plan = steps_of(connection, keys, column_of="PatientID")
+                assert not [step for step in plan if "ix_studies_newest" in step], plan
+            for keys in ({}, {"StudyDate": "20200301-"}):
+                plan = steps_of(connection, keys, column_of="PatientID")
+                assert any("ix_studies_newest" in step for step in plan), plan
+
+
 def plan_of_postgresql(url: str, keys: dict[str, str], *, column_of: str) -> list[str]:
     """The steps in which PostgreSQL finds the studies of a query, as if its tables were large."""
-    query = query_from_keywords(Level.STUDY, keys)
-    statement = rows_of(query.level, query.predicates, (BY_KEYWORD[column_of],), None)
     with closing(Index.open(url)) as index, index.read() as connection:
-        compiled = statement.compile(dialect=index.engine.dialect, compile_kwargs={"literal_binds": True})
         for without in ("enable_seqscan", "enable_sort", "enable_hashjoin", "enable_bitmapscan"):
             connection.execute(text(f"SET LOCAL {without} = off"))  # which is best for tables without rows
-        return list(connection.exec_driver_sql(f"EXPLAIN {compiled}".replace("%", "%%")).scalars())
+        return steps_of(connection, keys, column_of=column_of)
+
+
+def steps_of(connection: Connection, keys: dict[str, str], *, column_of: str) -> list[str]:
+    """The steps in which PostgreSQL finds the studies of a query that are read as they come."""
+    query = query_from_keywords(Level.STUDY, keys)
+    statement = rows_of(query.level, query.predicates, (BY_KEYWORD[column_of],), None)
+    compiled = str(statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+    explained = f"EXPLAIN DECLARE found NO SCROLL CURSOR FOR {compiled}"
+    return [str(step) for step in connection.exec_driver_sql(explained).scalars()]
 
 
 def plans_of(url: str, keys: dict[str, str]) -> list[list[str]]:

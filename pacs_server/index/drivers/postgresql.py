@@ -41,6 +41,10 @@ _SETTINGS: Final = {
     "synchronous_commit": "on",
     # Compiling a list of all studies took 2 of 3 s: it is estimated far above what it costs.
     "jit": "off",
+    # How much of an answer is thought to be read. With the usual 0.1 what hardly any study has was sought study by
+    # study in the order of their days: 2.3 to 4.8 s among a million, now 0.1 to 0.6. From 0.6 on, all studies are
+    # sorted before the first of a long list: 2.2 s, now 2 ms.
+    "cursor_tuple_fraction": "0.3",
 }
 _KEEPALIVES: Final = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
 

@@ -13,9 +13,9 @@ from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.storage.volume import Volume
 
 
-def note_lost(volume: Volume, holdings: Holdings, copies: Copies, *, now: datetime) -> Iterator[tuple[str, str]]:
+def note_lost(volume: Volume, holdings: Holdings, copies: Copies, *, now: datetime) -> Iterator[list[tuple[str, str]]]:
     """Look whether the files of the copies are there that were recorded last, and note those that are not; the series
-    that lack some, by the UIDs of study and series.
+    that lack some, by the UIDs of study and series, as soon as it is noted, for whoever owes them.
 
     It goes back in portions, and ends with the first of which all are there: what such a volume lacks is what it had
     last. Others that are gone are found when they are read or verified.
@@ -28,4 +28,4 @@ def note_lost(volume: Volume, holdings: Holdings, copies: Copies, *, now: dateti
             return
         reason = "files that were stored last are not there: did it come back with older content?"
         copies.mark_lost(volume.spec.id, [one.path for one in lost], reason, now)
-        yield from dict.fromkeys((one.study_uid, one.series_uid) for one in lost)
+        yield list(dict.fromkeys((one.study_uid, one.series_uid) for one in lost))

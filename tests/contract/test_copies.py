@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import delete, event, update
@@ -24,6 +25,7 @@ from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance import holdings
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.releases import Releases
 from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
@@ -32,6 +34,7 @@ from pacs_server.service import runner
 from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
+from pacs_server.service.upkeep.reconciling import note_losses
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
 from pacs_server.storage.volume import Volume
 
@@ -389,7 +392,7 @@ def test_a_bit_that_flipped_before_the_data_set_is_noticed_and_the_file_is_what_
 
 
 def lost(site: Site, name: str) -> list[tuple[str, str]]:
-    return list(note_lost(site.volumes[name], Holdings(site.index), site.copies, now=LATER))
+    return [*chain.from_iterable(note_lost(site.volumes[name], Holdings(site.index), site.copies, now=LATER))]
 
 
 def test_a_volume_that_has_everything_has_lost_nothing_however_often_it_is_asked(site: Site) -> None:
@@ -432,6 +435,29 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
         assert node.copies.count_damaged() == 1
         assert node.jobs.has(JobKind.COPY)
         assert [row.damaged_count for row in node.registry.volumes()] == [1]
+
+
+def test_what_a_volume_lost_is_owed_although_it_goes_away_before_all_of_it_was_looked_for(
+    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "_NEWEST", 1)
+    house = House(tmp_path / "data", new_url())
+    house.take_in(tiny(1))
+    house.take_in(tiny(2))
+    has_file = Volume.has_file
+
+    def until_it_went(volume: Volume, path: PurePosixPath, size_bytes: int) -> bool:
+        if tiny(1).SOPInstanceUID in path.name:
+            raise VolumeUnavailable("it went away")
+        return has_file(volume, path, size_bytes)
+
+    monkeypatch.setattr(Volume, "has_file", until_it_went)
+    next(house.volume.rglob(f"{tiny(2).SOPInstanceUID}-*.dcm")).unlink()
+    with house.node() as node:
+        with pytest.raises(VolumeUnavailable):
+            note_losses(node, node.volumes()[0])
+        assert node.copies.count_damaged() == 1
+        assert node.jobs.has(JobKind.COPY)
 
 
 def test_copies_of_which_a_volume_tells_nothing_keep_no_others_from_being_verified(

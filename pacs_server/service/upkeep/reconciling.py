@@ -62,10 +62,12 @@ def note_losses(node: Node, volume: Volume) -> None:
 
     Raises: VolumeUnavailable when it cannot be read; IndexUnavailable.
     """
-    now = datetime.now(UTC)
-    if lost := list(note_lost(volume, node.holdings, node.copies, now=now)):
-        log.warning("copies lost", volume=volume.spec.name, series=len(lost))
-        node.jobs.owe(JobKind.COPY, now, series=lost)
+    now, lost = datetime.now(UTC), 0
+    for series in note_lost(volume, node.holdings, node.copies, now=now):
+        node.jobs.owe(JobKind.COPY, now, series=series)
+        lost += len(series)
+    if lost:
+        log.warning("copies lost", volume=volume.spec.name, series=lost)
 
 
 def ledger_of(node: Node, index: Index) -> Ledger:

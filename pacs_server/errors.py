@@ -162,6 +162,10 @@ class NotEnoughCopies(PacsError):
     retryable = True
 
 
+class NoHome(NotEnoughCopies):
+    """No volume takes one more copy of an object, as long as the volumes of the site are as they are."""
+
+
 class CopyUnreadable(PacsError):
     """A copy is missing, short or damaged on its volume."""
 

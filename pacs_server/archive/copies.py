@@ -10,7 +10,14 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
+from pacs_server.errors import (
+    CopyUnknown,
+    CopyUnreadable,
+    NoHome,
+    NotEnoughCopies,
+    VolumeSilent,
+    VolumeUnavailable,
+)
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.storage.carrying import carry
 from pacs_server.storage.condition import Status
@@ -23,10 +30,13 @@ _LOOKS: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """What was done for a series: copies that were written, and why others could not be, by the row of their object."""
+    """What was done for a series: copies that were written, and why others could not be, by the row of their object; of
+    so many of these because no volume takes one more.
+    """
 
     written: int
     problems: Mapping[int, str]
+    homeless: int
 
 
 def complete(
@@ -45,7 +55,7 @@ def complete(
 
     Raises: IndexUnavailable.
     """
-    written = 0
+    written = homeless = 0
     problems: dict[int, str] = {}
     for one in objects:
         goes_on()
@@ -54,7 +64,8 @@ def complete(
             written += _complete_one(one, copies, placement, now, problems)
         except (CopyUnreadable, NotEnoughCopies, VolumeUnavailable) as error:
             problems[one.row] = str(error)
-    return Completed(written=written, problems=problems)
+            homeless += isinstance(error, NoHome)
+    return Completed(written=written, problems=problems, homeless=homeless)
 
 
 def _complete_one(
@@ -139,11 +150,11 @@ def _lacks(one: KeptObject, good: Sequence[Copy], placement: Placement) -> int:
 
 
 def _homes(good: Sequence[Copy], placement: Placement) -> list[Volume]:
-    """The volumes that could take one more copy beside these. Raises: NotEnoughCopies when there is none."""
+    """The volumes that could take one more copy beside these. Raises: NoHome when there is none."""
     used = placement.domains(good)
     if homes := placement.homes(used):
         return homes
-    raise NotEnoughCopies(placement.shortage(len(used)))
+    raise NoHome(placement.shortage(len(used)))
 
 
 def _can_write(volume: Volume | None) -> bool:

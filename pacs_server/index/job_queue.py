@@ -132,7 +132,7 @@ class JobQueue:
                 )
 
     def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
-        """Have a job tried again later, or at once if `set_state` made it due meanwhile. Raises: IndexUnavailable."""
+        """Have a job tried again later, or at once if it was made due meanwhile. Raises: IndexUnavailable."""
         with self._claims.ending(job), self._index.write() as connection:
             values = _after_failure(connection, job, error, now, attempts=job.attempts, not_before=not_before)
             connection.execute(update(jobs).where(_is_under_way(job)).values(values))
@@ -164,20 +164,17 @@ class JobQueue:
             left = update(jobs).where(its, jobs.c.state == JobState.RUNNING)
             return connection.execute(left.values(state=JobState.WAITING, lease_until="")).rowcount
 
-    def put_off(self, kind: JobKind, until: datetime) -> None:
-        """Have none of a kind tried before. Raises: IndexUnavailable."""
-        earlier = jobs.c.kind == kind, jobs.c.state == JobState.WAITING, jobs.c.due_at < until.isoformat()
-        with self._index.write() as connection:
-            connection.execute(update(jobs).where(*earlier).values(due_at=until.isoformat()))
-
     def wake(self, kinds: Iterable[JobKind], now: datetime) -> None:
-        """Try jobs at once that wait after a failure: what they need has come back. Raises: IndexUnavailable."""
-        waiting = jobs.c.kind.in_(list(kinds)), jobs.c.state == JobState.WAITING, jobs.c.due_at > now.isoformat()
+        """Try jobs at once that wait after a failure, and those that are under way again if they fail: what they need
+        has come back. Raises: IndexUnavailable.
+        """
+        later = (jobs.c.state == JobState.WAITING) & (jobs.c.due_at > now.isoformat())
+        woken = jobs.c.kind.in_(list(kinds)), later | (jobs.c.state == JobState.RUNNING)
         with self._index.read() as connection:
-            if not connection.execute(select(jobs.c.id).where(*waiting).limit(1)).first():
+            if not connection.execute(select(jobs.c.id).where(*woken).limit(1)).first():
                 return
         with self._index.write() as connection:
-            connection.execute(update(jobs).where(*waiting).values(due_at=now.isoformat()))
+            connection.execute(update(jobs).where(*woken).values(due_at=now.isoformat()))
 
     def wake_target(self, kind: JobKind, target: str, now: datetime, *, only_failed: bool = False) -> None:
         """Try the jobs of a kind and target at once, or those of them that failed. Raises: IndexUnavailable."""
@@ -279,7 +276,7 @@ def _free(connection: Connection, now: datetime, *, per_target: int, kinds: froz
 def _after_failure(
     connection: Connection, job: Job, error: str, now: datetime, *, attempts: int, not_before: datetime | None = None
 ) -> dict[str, Any]:
-    """How a job goes on that failed after so many attempts; it begins anew where `set_state` made it due meanwhile."""
+    """How a job goes on that failed after so many attempts; it begins anew where it was made due meanwhile."""
     due_at = connection.execute(select(jobs.c.due_at).where(jobs.c.id == job.id).with_for_update()).scalar()
     is_asked_for = due_at != job.due_at.isoformat()
     pause = timedelta() if is_asked_for else min(_FIRST_PAUSE * 2 ** min(attempts, 16), _LONGEST_PAUSE)

@@ -50,8 +50,9 @@ _LEAVE_S: Final = 3.0
 _LEASE: Final = timedelta(minutes=5)
 _RENEW_AFTER: Final = timedelta(minutes=1)
 _PORTION: Final = 100
-# Where nothing can be copied at the moment, trying each of a hundred thousand series in turn helps nobody.
-_ALL_WAIT: Final = timedelta(minutes=1)
+# What no volume takes is tried again when one is back or takes something again, or when an admin changed something; and
+# now and then. Of 20,000 series each was tried every ten minutes: a third of a core, and each time a line in the log.
+_HOMELESS_AGAIN: Final = timedelta(hours=6)
 
 
 class Runner:
@@ -112,6 +113,8 @@ class Runner:
         jobs, roster = self._node.jobs, self._roll.roster
         moment = datetime.now(UTC) - overdue
         kinds = kinds - _OF_SERIES if roster.leaves_series() else kinds
+        if not roster.others and not self._node.placement().homes(set()):
+            kinds = kinds - {JobKind.COPY}  # it would fail for each series
         job = jobs.claim(
             self._worker, moment, lease=_LEASE, per_target=_PER_TARGET, kinds=kinds, without=roster.elsewhere()
         )
@@ -126,25 +129,24 @@ class Runner:
                 again_at = release_volume(self._node, job, lease=_LEASE, is_stopped=self._duties.is_stopped)
             elif job.kind is JobKind.COMMIT:
                 problems, again_at = self._commit(job)
+            elif job.kind is JobKind.COPY:
+                problems, again_at = self._complete(job)
             else:
                 problems = self._work(job)
         except PacsError as error:  # noted at once, or when the index can be written again
             problems = (str(error),)
         now = datetime.now(UTC)
         if problems:
-            jobs.failed(job, "; ".join(problems), now)
-            if job.kind is JobKind.COPY and not roster.others and not self._node.placement().homes(set()):
-                jobs.put_off(JobKind.COPY, now + _ALL_WAIT)
+            jobs.failed(job, "; ".join(problems), now, not_before=again_at)
         else:
             jobs.done(job, now, again_at=again_at)
-        log.info("job", kind=job.kind, series=job.series_uid or None, why="; ".join(problems) or None)
+        if not (job.kind is JobKind.COPY and again_at and job.attempts):
+            log.info("job", kind=job.kind, series=job.series_uid or None, why="; ".join(problems) or None)
         return True
 
     def _work(self, job: Job) -> tuple[str, ...]:
         node, now = self._node, datetime.now(UTC)
         match job.kind:
-            case JobKind.COPY:
-                return self._complete(job)
             case JobKind.VERIFY:
                 left = verify_series(
                     job.study_uid, job.series_uid, node.copies, node.placement, now=now, goes_on=self._keeping(job)
@@ -173,18 +175,23 @@ class Runner:
         )
         return problems, datetime.now(UTC) if is_left else None
 
-    def _complete(self, job: Job) -> tuple[str, ...]:
+    def _complete(self, job: Job) -> tuple[tuple[str, ...], datetime | None]:
+        """Make the copies that a series lacks; when to try again at the earliest where no volume takes them."""
         node = self._node
         objects = node.copies.of_series(job.study_uid, job.series_uid)
         problems: list[str] = []
+        homeless = 0
         keep = self._keeping(job)
         for start in range(0, len(objects), _PORTION):
             portion, now = objects[start : start + _PORTION], datetime.now(UTC)
-            problems += complete(portion, node.copies, node.placement, now=now, goes_on=keep).problems.values()
+            completed = complete(portion, node.copies, node.placement, now=now, goes_on=keep)
+            problems += completed.problems.values()
+            homeless += completed.homeless
             if self._duties.is_stopped():
                 problems.append("the server was stopped")
                 break
-        return tuple(dict.fromkeys(problems))
+        waits = homeless and homeless == len(problems) and not self._roll.roster.others
+        return tuple(dict.fromkeys(problems)), datetime.now(UTC) + _HOMELESS_AGAIN if waits else None
 
     def _keeping(self, job: Job) -> Callable[[], None]:
         """What keeps a job ours while it is called now and then: to read a series may take an hour."""
@@ -202,6 +209,7 @@ class Runner:
     def _survey(self, job: Job) -> None:
         """Owe copies to every series that has too few by what the site wants now."""
         node = self._node
+        node.jobs.wake([JobKind.COPY], datetime.now(UTC))
         want = node.policies().greatest_want
         absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
         after = -1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -28,7 +28,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance import holdings
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.releases import Releases
-from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
+from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeMode, VolumeRow
 from pacs_server.index.tables import copies
 from pacs_server.service import runner
 from pacs_server.service.assemble import Node
@@ -525,6 +525,41 @@ def test_a_job_for_a_series_is_kept_while_its_objects_are_read(
         assert Runner(node)._do_job({kind})
         assert kept.count(kind) >= 3
     assert len(list(second.rglob("*.dcm"))) == 3
+
+
+def test_a_copy_that_no_volume_takes_is_not_tried_again_and_again_but_once_there_is_another_volume(
+    tmp_path: Path, new_url: Callable[[], str]
+) -> None:
+    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    (sample,) = house.take_in(tiny(1))
+    second.mkdir()
+    with house.node() as node:
+        node.registry.set_policy(Policy(want=2))
+        node.jobs.owe(JobKind.COPY, NOW, series=[(sample.study_uid, sample.series_uid)])
+        works = Runner(node)
+        assert works._do_job({JobKind.COPY})
+        (waiting,) = node.jobs.listed()
+        assert waiting.error == "1 of 2 copies: there is no volume in another fault domain"
+        assert waiting.due_at - datetime.now(UTC) > timedelta(hours=5)
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        node.jobs.owe(JobKind.SURVEY, NOW)
+        assert works._do_job({JobKind.SURVEY})
+        assert works._do_job({JobKind.COPY})
+        assert node.jobs.listed() == []
+    assert len(list(second.rglob("*.dcm"))) == 1
+
+
+def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    house = House(tmp_path / "data", new_url())
+    (sample,) = house.take_in(tiny(1))
+    with house.node() as node:
+        (row,) = node.registry.volumes()
+        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+        node.jobs.owe(JobKind.COPY, NOW, series=[(sample.study_uid, sample.series_uid)])
+        node.look_at_site_state(max_age_s=0)
+        assert not Runner(node)._do_job({JobKind.COPY, JobKind.VERIFY})
+        assert [job.attempts for job in node.jobs.listed()] == [0]
 
 
 def test_copies_that_came_or_were_verified_while_the_clock_was_years_ahead_are_verified_once_it_is_right(

@@ -76,6 +76,16 @@ def test_a_failed_job_waits_longer_each_time_and_is_never_given_up(jobs: JobQueu
     assert claim(jobs, now=NOW)
 
 
+def test_a_job_that_is_under_way_when_what_it_needs_comes_back_is_due_at_once_if_it_fails(jobs: JobQueue) -> None:
+    jobs.owe(COPY, NOW, series=[("1", "1.1")])
+    job = claim(jobs)
+    assert job
+    back = NOW + timedelta(seconds=1)
+    jobs.wake([COPY], back)
+    jobs.failed(job, "no volume", back, not_before=NOW + timedelta(hours=6))
+    assert claim(jobs, now=back)
+
+
 def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     for failure in range(3):  # so that its next pause is a long one

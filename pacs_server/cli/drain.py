@@ -104,14 +104,18 @@ def _refuse_while_written_to(node: Node, row: VolumeRow) -> None:
 
 
 def _forget(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> None:
-    """Forget a volume and its copies. Raises: Refused when something else was still on its way there."""
-    node.registry.remove_volume(row.id)
+    """Forget the copies of a volume, and then the volume: after a kill it is still listed, and can be removed again.
+
+    Raises: Refused when something else was still on its way there.
+    """
+    node.registry.close_volume(row.id)
     try:
         _only_copies(node, row, can_be_read=can_be_read, lost=lost)
     except Refused:
-        node.registry.add_volume(row)
+        node.registry.change_volume(row)
         raise
     node.copies.forget_volume(row.id)
+    node.registry.remove_volume(row.id)
 
 
 def _only_copies(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> int:

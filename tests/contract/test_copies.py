@@ -81,6 +81,39 @@ def test_a_volume_is_forgotten_with_its_copies_however_long_it_takes_to_count_th
         assert (JobKind.SURVEY, "waiting") in node.jobs.counts()
 
 
+def test_a_removal_that_was_killed_in_the_middle_is_done_by_the_same_command_given_again(
+    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path / "data", new_url())
+    house.take_in(tiny(1), tiny(2))
+    (tmp_path / "second").mkdir()
+    words = ["-c", str(house.config), "storage"]
+    assert run([*words, "add", "second", str(tmp_path / "second"), "--domain", "second"]) == ExitCode.DONE
+    with house.node() as node:
+        owner, removed = (row.id for row in sorted(node.registry.volumes(), key=lambda row: row.name))
+        for one in node.copies.of_objects([tiny(number).SOPInstanceUID for number in (1, 2)]):
+            node.copies.add(one, replace(one.copies[0], volume_id=removed), NOW)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Copies, "forget_volume", dies)
+        assert run([*words, "remove", "second", "--yes"]) != ExitCode.DONE
+    with house.node() as node:
+        (one,) = node.copies.of_objects([tiny(1).SOPInstanceUID])
+        node.copies.add(one, replace(one.copies[0], volume_id=removed, path="late"), NOW)
+        (one,) = node.copies.of_objects([one.sop_uid])
+        assert "late" not in {copy.path for copy in one.copies}, "nothing new is recorded on it"
+        modes = {row.id: row.mode for row in node.registry.volumes()}
+        assert modes == {owner: VolumeMode.NORMAL, removed: VolumeMode.DRAINING}, "no row is of a volume that is gone"
+    assert run([*words, "remove", "second", "--yes"]) == ExitCode.DONE
+    with house.node() as node:
+        assert [row.id for row in node.registry.volumes()] == [owner]
+        found = node.copies.of_objects([tiny(number).SOPInstanceUID for number in (1, 2)])
+        assert {copy.volume_id for one in found for copy in one.copies} == {owner}
+
+
 def test_who_adds_a_volume_again_is_told_how_what_lies_there_is_found(
     new_url: Callable[[], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

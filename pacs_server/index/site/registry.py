@@ -169,13 +169,27 @@ class Registry:
             note_change(connection)
 
     def change_volume(self, row: VolumeRow) -> None:
-        """Replace what is known of a volume. Raises: Refused when its new name is taken; IndexUnavailable."""
+        """Replace what is known of a volume; one that was closed to be removed is to stay.
+
+        Raises: Refused when its new name is taken; IndexUnavailable.
+        """
         with self._index.write() as connection:
             taken = select(volumes.c.id).where(volumes.c.name == row.name, volumes.c.id != row.id)
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {row.name}; nothing was changed")
             connection.execute(update(volumes).where(volumes.c.id == row.id).values(asdict(row)))
+            connection.execute(delete(site).where(site.c.name == f"{REMOVED_VOLUME}{row.id}"))
             note_change(connection)
+
+    def close_volume(self, volume_id: str) -> None:
+        """Let nothing new go to a volume that is about to be removed. What is being written there at this moment is not
+        recorded any more.
+
+        Raises: IndexUnavailable.
+        """
+        with self._index.write_alone() as connection:
+            connection.execute(update(volumes).where(volumes.c.id == volume_id).values(mode=VolumeMode.DRAINING))
+            _note_removed(connection, volume_id)
 
     def remove_volume(self, volume_id: str) -> None:
         """Forget a volume. What is being written there at this moment is not recorded any more.
@@ -184,8 +198,7 @@ class Registry:
         """
         with self._index.write_alone() as connection:
             connection.execute(delete(volumes).where(volumes.c.id == volume_id))
-            connection.execute(insert(site).values(name=f"{REMOVED_VOLUME}{volume_id}", value=""))
-            note_change(connection)
+            _note_removed(connection, volume_id)
 
     def policies(self) -> Policies:
         """The policy of the site, and those of peers that have one of their own. Raises: IndexUnavailable."""
@@ -265,3 +278,10 @@ def note_change(connection: Connection) -> None:
     next_one = cast(cast(site.c.value, Integer) + 1, Text)  # by the database: two nodes may count at the same time
     if not connection.execute(update(site).where(site.c.name == _REVISION).values(value=next_one)).rowcount:
         connection.execute(insert(site).values(name=_REVISION, value="1"))
+
+
+def _note_removed(connection: Connection, volume_id: str) -> None:
+    name = f"{REMOVED_VOLUME}{volume_id}"
+    connection.execute(delete(site).where(site.c.name == name))
+    connection.execute(insert(site).values(name=name, value=""))
+    note_change(connection)

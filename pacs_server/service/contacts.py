@@ -4,7 +4,6 @@ command can tell it at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from pacs_server import log
 from pacs_server.index.site.partners import Partner
+from pacs_server.service.noted import NOT_AS_NOTED, made_of, moment, object_in
 from pacs_server.service.telling import Teller
 
 _FILE: Final = "partners.json"
@@ -89,9 +89,8 @@ class Contacts:
 def remembered(data_dir: Path) -> dict[str, Contact]:
     """What was noted last, by the partner's name; what cannot be read is not remembered."""
     try:
-        told = json.loads((data_dir / _FILE).read_text(encoding="utf-8"))
-        return {one.name: one for one in map(_contact, told["partners"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {one.name: one for one in map(_contact, object_in(data_dir / _FILE).get("partners", []))}
+    except NOT_AS_NOTED:
         return {}
 
 
@@ -100,5 +99,7 @@ def _facts(contact: Contact) -> dict[str, Any]:
 
 
 def _contact(facts: dict[str, Any]) -> Contact:
-    moments = {name: datetime.fromisoformat(facts[name]) for name in ("since", "at")}
-    return Contact(**(facts | moments))
+    contact = made_of(Contact, facts)
+    for told in filter(None, (contact.owed_since, contact.told_at)):
+        moment(told)
+    return contact

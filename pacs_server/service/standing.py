@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pacs_server import log
-from pacs_server.storage.condition import Status, VolumeState
+from pacs_server.service.noted import NOT_AS_NOTED, made_of, object_in
+from pacs_server.storage.condition import VolumeState
+
+_NOTED: Final = ("status", "is_readable", "reason", "since")
 
 
 def remembered(data_dir: Path) -> dict[str, VolumeState]:
     """The states that were noted last, by the volume's id; what cannot be read is not remembered."""
     try:
-        told = json.loads(_path(data_dir).read_text(encoding="utf-8"))
-        return {str(volume_id): _state(facts) for volume_id, facts in told.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {volume_id: _state(facts) for volume_id, facts in object_in(_path(data_dir)).items()}
+    except NOT_AS_NOTED:
         return {}
 
 
@@ -46,10 +48,5 @@ def _facts(state: VolumeState) -> dict[str, object]:
     }
 
 
-def _state(facts: Mapping[str, str]) -> VolumeState:
-    return VolumeState(
-        status=Status(facts["status"]),
-        is_readable=bool(facts["is_readable"]),
-        reason=facts["reason"],
-        since=datetime.fromisoformat(facts["since"]),
-    )
+def _state(facts: Mapping[str, object]) -> VolumeState:
+    return made_of(VolumeState, {name: facts[name] for name in _NOTED})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,25 +12,38 @@ from pacs_server import log
 from pacs_server.dimse.scp import Provider
 from pacs_server.dimse.session import Session
 from pacs_server.service.locks import is_serving
+from pacs_server.service.noted import object_in
 
 _SERVER: Final = "serve.json"
 _WORKER: Final = "serve-{}.json"
 _WORKERS: Final = "serve-*.json"
+_OF_SERVER: Final = {
+    **dict.fromkeys(("aet", "started_at"), str),
+    **dict.fromkeys(("host", "tls_host"), str | None),
+    **dict.fromkeys(("port", "tls_port", "partner_port", "http_port"), int | None),
+    "pid": int,
+}
+_OF_WORKER: Final = {"served": int, "associations": list}
+_OF_ASSOCIATION: Final = {
+    **dict.fromkeys(("number", "stored", "refused", "answered", "sent"), int),
+    **dict.fromkeys(("calling_aet", "address", "since", "doing"), str),
+}
 
 
 class Teller:
-    """One file. Written only when there is something new."""
+    """One file. Written when there is something new, or when it is not what was written any more."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written: Mapping[str, Any] | None = None
+        self._stamp: tuple[int, ...] = ()
         self._trouble = log.Recurring("pacs status is told nothing", "pacs status is told again")
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Replace what was told; where that cannot be written, try again the next time. No disk may end a process that
         serves from others. `facts` are not changed afterwards.
         """
-        if facts == self._written:
+        if facts == self._written and self._stamp == _stamp_of(self._path):
             return
         partial = self._path.with_suffix(".part")
         try:
@@ -38,12 +52,13 @@ class Teller:
         except OSError as error:
             self._trouble.failed(error)
         else:
-            self._written = facts
+            self._written, self._stamp = facts, _stamp_of(self._path)
             self._trouble.done()
 
     def forget(self) -> None:
-        """Tell nothing any more."""
-        self._path.unlink(missing_ok=True)
+        """Tell nothing any more. What cannot be removed is not read any more either, once the server has ended."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def server_teller(data_dir: Path) -> Teller:
@@ -59,12 +74,14 @@ def worker_teller(data_dir: Path, number: int) -> Teller:
 def forget_workers(data_dir: Path) -> None:
     """Remove what workers told that were killed."""
     for path in data_dir.glob(_WORKERS):
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def served_before(data_dir: Path, number: int) -> int:
     """How many associations the process served in whose place a new one is; of its last second some may lack."""
-    return int(_read(data_dir / _WORKER.format(number)).get("served", 0))
+    served: int = _of_worker(data_dir / _WORKER.format(number))["served"]
+    return served
 
 
 def of_associations(provider: Provider, *, before: int) -> dict[str, Any]:
@@ -94,22 +111,36 @@ def running(data_dir: Path) -> dict[str, Any] | None:
     """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
     if not (server := serving(data_dir)):
         return server
-    workers = [_read(path) for path in sorted(data_dir.glob(_WORKERS))]
-    associations = [one for worker in workers for one in worker.get("associations", ())]
+    workers = [_of_worker(path) for path in sorted(data_dir.glob(_WORKERS))]
+    associations = [one for worker in workers for one in worker["associations"]]
     return server | {
-        "served": sum(worker.get("served", 0) for worker in workers),
+        "served": sum(worker["served"] for worker in workers),
         "associations": sorted(associations, key=lambda one: int(one["number"])),
     }
 
 
 def serving(data_dir: Path) -> dict[str, Any] | None:
     """The same without what its processes told."""
-    return _read(data_dir / _SERVER) if is_serving(data_dir) else None
+    if not is_serving(data_dir):
+        return None
+    told = object_in(data_dir / _SERVER)
+    return told if _has(told, _OF_SERVER) else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _of_worker(path: Path) -> dict[str, Any]:
+    told = object_in(path)
+    if _has(told, _OF_WORKER) and all(_has(one, _OF_ASSOCIATION) for one in told["associations"]):
+        return told
+    return {"served": 0, "associations": []}
+
+
+def _has(told: Any, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(told, dict) and all(isinstance(told.get(name), kind) for name, kind in kinds.items())
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -4,7 +4,6 @@ restart neither forgets an alarm nor tells it again.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 from pacs_server import log
 from pacs_server.service.monitoring.alarms import Alarm, AlarmKind
 from pacs_server.service.monitoring.habits import Sample
+from pacs_server.service.noted import NOT_AS_NOTED, made_of, moment, object_in
 from pacs_server.service.telling import Teller
 from pacs_server.settings import AlertSettings
 
@@ -74,21 +74,17 @@ class AlarmBook:
         self._waiting: list[Delivery] = []
         self.rooms: dict[str, list[Sample]] = {}
         try:
-            self._take_over(_read(data_dir))
-        except (TypeError, ValueError, KeyError, AttributeError) as error:  # of another release
+            self._take_over(object_in(data_dir / _FILE))
+        except NOT_AS_NOTED as error:  # of another release
             log.warning("alarms of before are not known", why=error)
 
     def _take_over(self, told: dict[str, Any]) -> None:
         known = {kind.value for kind in AlarmKind}
-        standing = {key: Standing(**facts) for key, facts in told.get("standing", {}).items()}
+        standing, waiting = _standing_in(told), _waiting_in(told)
+        rooms = told.get("rooms", {}).items()
+        self.rooms = {name: [(float(hour), float(free)) for hour, free in samples] for name, samples in rooms}
         self._standing = {key: one for key, one in standing.items() if one.kind in known}
-        self._waiting = [
-            Delivery(**(facts | {"notice": Notice(**facts["notice"])}))
-            for facts in told.get("waiting", [])
-            if facts["way"] in self._ways
-        ]
-        rooms = told.get("rooms", {})
-        self.rooms = {name: [(hour, free) for hour, free in samples] for name, samples in rooms.items()}
+        self._waiting = [one for one in waiting if one.way in self._ways]
 
     def take(
         self,
@@ -210,17 +206,30 @@ class AlarmBook:
 
 def standing_alarms(data_dir: Path) -> list[dict[str, Any]]:
     """The alarms of this node that were raised and are not over, as the running server noted them."""
-    return [one for one in _read(data_dir).get("standing", {}).values() if one.get("raised_at")]
+    try:
+        return [asdict(one) for one in _standing_in(object_in(data_dir / _FILE)).values() if one.raised_at]
+    except NOT_AS_NOTED:
+        return []
 
 
 def undelivered(data_dir: Path) -> dict[str, str]:
     """Why the ways that have something to tell could not, by their names."""
-    return {one["way"]: one["problem"] for one in _read(data_dir).get("waiting", []) if one.get("problem")}
-
-
-def _read(data_dir: Path) -> dict[str, Any]:
     try:
-        told = json.loads((data_dir / _FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {one.way: one.problem for one in _waiting_in(object_in(data_dir / _FILE)) if one.problem}
+    except NOT_AS_NOTED:
         return {}
-    return told if isinstance(told, dict) else {}
+
+
+def _standing_in(told: dict[str, Any]) -> dict[str, Standing]:
+    standing = {key: made_of(Standing, facts) for key, facts in told.get("standing", {}).items()}
+    for one in standing.values():
+        for noted in filter(None, (one.since, one.raised_at, one.told_at)):
+            moment(noted)
+    return standing
+
+
+def _waiting_in(told: dict[str, Any]) -> list[Delivery]:
+    waiting = [made_of(Delivery, facts) for facts in told.get("waiting", [])]
+    for one in waiting:
+        moment(one.due_at)
+    return waiting

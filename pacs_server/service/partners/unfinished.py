@@ -13,6 +13,7 @@ from pacs_server.cluster.failover import Unfinished, unfinished_of
 from pacs_server.errors import ConfigError
 from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
+from pacs_server.service.noted import NOT_AS_NOTED
 
 _FILE: Final = "failover.json"
 
@@ -24,7 +25,7 @@ def unfinished(node: Node) -> Unfinished | None:
         return unfinished_of(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, RecursionError, *NOT_AS_NOTED) as error:
         raise ConfigError(
             f"{path}, which says what is left of a failover, cannot be read ({error}): remove it, and look at pacs "
             "failover status on both sites"

@@ -1,0 +1,52 @@
+"""What small files of the data directory say that are read again by a later process, or by a command. One that was cut,
+or changed by hand, says nothing: it ends nobody who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import is_dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
+
+Noted = TypeVar("Noted")
+
+# What reading values raises that are not what was noted.
+NOT_AS_NOTED: Final = (AttributeError, KeyError, TypeError, ValueError)
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; an empty one when it holds none, or cannot be read."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def made_of(kind: type[Noted], facts: Any) -> Noted:
+    """A dataclass of what was noted of one. Raises: one of NOT_AS_NOTED when it is nothing of the kind."""
+    types = get_type_hints(kind)
+    return kind(**{name: _value(types[name], told) for name, told in facts.items()})
+
+
+def moment(told: Any) -> datetime:
+    """A moment, with its zone. Raises: TypeError or ValueError when it is none."""
+    at = datetime.fromisoformat(told)
+    if at.tzinfo is None:
+        raise ValueError(f"{told} has no zone")
+    return at
+
+
+def _value(kind: Any, told: Any) -> Any:
+    if kind is datetime:
+        return moment(told)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return made_of(kind, told)
+    if issubclass(kind, StrEnum) or (kind is float and type(told) is int):
+        return kind(told)
+    if type(told) is not kind:
+        raise TypeError(f"{type(told).__name__} where {kind.__name__} is noted")
+    return told

@@ -1,0 +1,138 @@
+"""Small files of the data directory that were cut, emptied or changed by hand say nothing, and end nobody."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pacs_server.service import contacts, standing
+from pacs_server.service.locks import instance_lock
+from pacs_server.service.monitoring.alarm_book import AlarmBook, standing_alarms, undelivered
+from pacs_server.service.telling import Teller, running, served_before
+from pacs_server.settings import AlertSettings
+
+MOMENT = "2026-01-02T03:04:05+00:00"
+VOLUME = {"status": "online", "is_readable": True, "reason": "", "since": MOMENT}
+STANDING = {"kind": "volume", "about": "nas", "text": "nas is offline", "since": MOMENT}
+STANDING |= {"raised_at": MOMENT, "told_at": MOMENT}
+PARTNER: dict[str, Any] = {
+    **dict.fromkeys(("name", "fingerprint", "problem", "node", "aet", "schema", "version"), "x"),
+    **dict.fromkeys(("since", "at", "told_at"), MOMENT),
+    "is_reached": True,
+    "clock_ahead_s": 0.5,
+}
+DELIVERY: dict[str, Any] = {"way": "mail", "attempts": 1, "due_at": MOMENT, "problem": "no"}
+DELIVERY |= {"notice": dict.fromkeys(("what", "kind", "about", "text", "since", "at", "node", "aet"), "x")}
+SERVER: dict[str, Any] = {"aet": "PACS", "host": "127.0.0.1", "port": 104, "tls_host": None, "tls_port": None, "pid": 9}
+SERVER |= {"partner_port": None, "http_port": None, "started_at": MOMENT}
+WORKER: dict[str, Any] = {"served": 3, "associations": []}
+CALL: dict[str, Any] = {
+    **dict.fromkeys(("number", "stored", "refused", "answered", "sent"), 1),
+    **dict.fromkeys(("calling_aet", "address", "since", "doing"), "x"),
+}
+
+RUBBISH = [b"", b'{"standing": {"a": {"ki', b"[]", b"null", b"7", b'"x"', b"[" * 100_000, os.urandom(200), b"\0" * 80]
+WRONG = ([], {}, None, [7], {"a": 7}, ["x"], [{}], {"a": {}})
+NO_MOMENTS = ("x", "2026-01-02T03:04:05", "2026-13-02T03:04:05+00:00", 7)
+
+
+def changed(right: dict[str, Any], *way: str | int) -> Iterator[bytes]:
+    """Such a file as rubbish, and with something wrong in the place of each value at the end of the way."""
+    yield from RUBBISH
+    for key, was in inner_of(right, way).items():
+        for value in (*WRONG, *(NO_MOMENTS if was == MOMENT else ())):
+            told = json.loads(json.dumps(right))
+            inner_of(told, way)[key] = value
+            yield json.dumps(told).encode()
+
+
+def inner_of(told: Any, way: tuple[str | int, ...]) -> dict[str, Any]:
+    for step in way:
+        told = told[step]
+    inner: dict[str, Any] = told
+    return inner
+
+
+def look(folder: Path) -> list[Any]:
+    """Everything that reads such a file."""
+    with instance_lock(folder):
+        AlarmBook(folder, AlertSettings(), node="one", aet="PACS", ways=("mail",))
+        told = running(folder)
+        return [
+            standing.remembered(folder),
+            contacts.remembered(folder),
+            standing_alarms(folder),
+            undelivered(folder),
+            told and told["associations"],
+            served_before(folder, 0),
+        ]
+
+
+NOTHING = [{}, {}, [], {}, [], 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "way"),
+    [
+        ("volumes.json", {"id": VOLUME}, ("id",)),
+        ("partners.json", {"partners": [PARTNER]}, ("partners", 0)),
+        ("alarms.json", {"standing": {"a": STANDING}}, ("standing", "a")),
+        ("alarms.json", {"waiting": [DELIVERY]}, ("waiting", 0)),
+        ("alarms.json", {"waiting": [DELIVERY]}, ("waiting", 0, "notice")),
+        ("serve-0.json", WORKER | {"associations": [CALL]}, ("associations", 0)),
+        ("serve-0.json", {"served": 3}, ()),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_noted_says_nothing(
+    tmp_path: Path, name: str, right: dict[str, Any], way: tuple[str | int, ...]
+) -> None:
+    (tmp_path / "serve.json").write_text(json.dumps(SERVER))
+    for content in changed(right, *way):
+        (tmp_path / name).write_bytes(content)
+        assert look(tmp_path) == NOTHING, content
+
+
+def test_a_server_that_tells_nothing_of_itself_is_starting(tmp_path: Path) -> None:
+    for content in (*RUBBISH, json.dumps(SERVER | {"port": "x"}).encode(), json.dumps({"pid": 9}).encode()):
+        (tmp_path / "serve.json").write_bytes(content)
+        with instance_lock(tmp_path):
+            assert running(tmp_path) == {}, content
+
+
+def test_a_file_as_it_was_noted_says_so(tmp_path: Path) -> None:
+    for name, told in {
+        "volumes.json": {"id": VOLUME},
+        "partners.json": {"partners": [PARTNER]},
+        "alarms.json": {"standing": {"a": STANDING}},
+        "serve.json": SERVER,
+        "serve-0.json": WORKER | {"associations": [CALL]},
+    }.items():
+        (tmp_path / name).write_text(json.dumps(told))
+    volumes, partners, alarms, _, calls, served = look(tmp_path)
+    assert list(volumes) == ["id"]
+    assert list(partners) == ["x"]
+    assert alarms == [STANDING]
+    assert (calls, served) == ([CALL], 3)
+
+
+def test_a_directory_in_the_place_of_such_a_file_ends_nobody(tmp_path: Path) -> None:
+    for name in ("volumes.json", "partners.json", "alarms.json", "serve-0.json"):
+        (tmp_path / name / "in it").mkdir(parents=True)
+    (tmp_path / "serve.json").write_text(json.dumps(SERVER))
+    assert look(tmp_path) == NOTHING
+    teller = Teller(tmp_path / "alarms.json")
+    teller.tell({"standing": {}})
+    teller.forget()
+
+
+def test_what_was_told_is_told_anew_where_the_file_is_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "serve-0.json"
+    teller = Teller(path)
+    teller.tell(WORKER)
+    for change in (path.unlink, lambda: path.write_text("[1"), lambda: path.write_text("")):
+        change()
+        teller.tell(WORKER)
+        assert json.loads(path.read_text()) == WORKER

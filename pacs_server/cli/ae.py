@@ -35,6 +35,7 @@ _HEADINGS: Final = {
 _LEG_HEADINGS: Final = {"leg": "LEG", "result": "RESULT", "remedy": "WHAT TO CHANGE"}
 # What keeps others out, and how a person says that nothing shall.
 _RESTRICTING: Final = {"certificate": "-", "identity": "none", "destinations": "-"}
+_MODE: Final = 0o666  # less what the umask takes
 _OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--allow", metavar="RIGHTS", help="Of echo,store,find,get,move,commit; a comma list. At first: all."),
     click.option(
@@ -268,11 +269,22 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     try:
         if file.exists() and not yes:
             raise Refused(f"{file} exists and would be overwritten; do it with --yes")
-        file.write_text(text, encoding="utf-8")
+        _write(file, text.encode())
     except OSError as error:
         raise Refused(f"{file} cannot be written: {error.strerror}") from error
     talk(f"wrote {len(peers)} peers to {file}")
     return ExitCode.DONE
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file as a whole, or leave the one that is there; what is no file, like a pipe, takes it as it comes."""
+    from pacs_server.cluster.certificates import write_whole
+
+    if file.exists() and not file.is_file():
+        file.write_bytes(content)
+        return
+    file.parent.stat()  # a folder that is misspelt is not made
+    write_whole(file.resolve(), content, _MODE)
 
 
 def _given(options: Mapping[str, str | bool | None], sources: tuple[str, ...]) -> dict[str, object]:

@@ -214,7 +214,8 @@ def _write_pair(path: Path, key_path: Path, certificate: x509.Certificate, key: 
 
 
 def write_whole(path: Path, text: bytes, mode: int) -> None:
-    """Write a file, flushed, that has this mode from its first byte on, in the place of one that is there.
+    """Write a file, flushed, that has this mode from its first byte on, in the place of one that is there. Where that
+    cannot be done, as on a full disk, that one stays, and nothing is left beside it.
 
     Raises: OSError.
     """
@@ -222,9 +223,13 @@ def write_whole(path: Path, text: bytes, mode: int) -> None:
     partial = path.with_name(f"{path.name}.part")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        give_to_owner(descriptor, path.parent)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            give_to_owner(descriptor, path.parent)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,14 @@ def instance_lock(data_dir: Path) -> Iterator[None]:
         f"another server runs on {data_dir}; stop it first, or choose another PACS_DATA",
         patience_s=_PATIENCE_S,
     ):
+        yield
+
+
+@contextmanager
+def making_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one that makes a directory an archive. Raises: Busy; OSError when the directory cannot be written."""
+    refusal = f"another pacs init, or a server, is at work on {data_dir}; wait until it has ended"
+    with _held(_server(data_dir), refusal, _PATIENCE_S):
         yield
 
 
@@ -80,7 +88,7 @@ def is_serving(data_dir: Path) -> bool:
 
 
 def has_served(directory: Path) -> bool:
-    """Whether a directory is a data directory, of which a server has run."""
+    """Whether a directory is a data directory, of which a server has run or may run."""
     return _server(directory).exists()
 
 
@@ -90,12 +98,18 @@ def _server(data_dir: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path, refusal: str, *, patience_s: float = 0.0) -> Iterator[None]:
-    try:
-        make_file(path)
-        file = path.open("a")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}; is data_dir right, and there?") from error
-    with file:
+    with ExitStack() as held:
+        try:
+            held.enter_context(_held(path, refusal, patience_s))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}; is data_dir right, and there?") from error
+        yield
+
+
+@contextmanager
+def _held(path: Path, refusal: str, patience_s: float) -> Iterator[None]:
+    make_file(path)
+    with path.open("a") as file:
         ends_at = time.monotonic() + patience_s
         while True:
             try:

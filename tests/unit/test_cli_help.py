@@ -1,5 +1,6 @@
 """The command line without an archive: help, exit codes, where the settings are found, arguments that cannot be."""
 
+import errno
 import os
 import re
 import shlex
@@ -267,6 +268,45 @@ def test_an_answer_that_finds_no_room_is_told_in_a_line():
     assert done.returncode == ExitCode.UNEXPECTED
     assert done.stderr.startswith("pacs: could not write: No space left on device; make room")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_disk_that_is_full_costs_nobody_the_peers_that_were_exported_before(tmp_path, monkeypatch, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    assert run([*pacs_of, "ae", "add", "CT1", "127.0.0.1", "104"]) == 0
+    assert run([*pacs_of, "ae", "export", "peers.yaml"]) == 0
+    exported = Path("peers.yaml").read_bytes()
+
+    def finds_no_room(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", finds_no_room)
+        for words in (["peers.yaml", "--yes"], ["other.yaml"]):
+            capsys.readouterr()
+            assert run([*pacs_of, "ae", "export", *words]) == ExitCode.REFUSED
+            assert f"{words[0]} cannot be written: No space left on device" in capsys.readouterr().err
+        assert run(["init", "--data", "second"]) == ExitCode.REFUSED
+    assert Path("peers.yaml").read_bytes() == exported
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "second", "peers.yaml"}
+    assert {path.name for path in Path("second").iterdir()} == {"serve.lock"}
+    assert run([*pacs_of, "ae", "export", "misspelt/peers.yaml"]) == ExitCode.REFUSED
+    Path("linked.yaml").symlink_to("peers.yaml")
+    assert run([*pacs_of, "ae", "export", "linked.yaml", "--yes"]) == 0
+    assert Path("linked.yaml").is_symlink(), "what it leads to is written"
+    assert run(["init", "--data", "second"]) == 0
+
+
+def test_of_two_who_make_a_folder_an_archive_at_once_one_does_and_the_other_is_told(tmp_path):
+    command = [sys.executable, "-m", "pacs_server", "init", "--data", "data"]
+    at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = {one.communicate()[1]: one.returncode for one in at_once}
+    assert list(told.values()).count(ExitCode.DONE) == 1, told
+    for text, code in told.items():
+        if code != ExitCode.DONE:
+            assert "is already an archive" in text or "another pacs init" in text, text
+            assert code in (ExitCode.REFUSED, ExitCode.BUSY)
+    assert run(["-c", "data/pacs.yaml", "storage", "list"]) == 0
 
 
 def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys):

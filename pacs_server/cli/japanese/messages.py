@@ -164,6 +164,8 @@ MESSAGES: Final[dict[str, str]] = {
         "{0} の別のバックアップが進行中です。終わるまでお待ちください",
     "another pacs index rebuild is at work on {}; wait until it has ended":
         "{0} で別の pacs index rebuild が作業中です。終わるまでお待ちください",
+    "another pacs init, or a server, is at work on {}; wait until it has ended":
+        "{0} で別の pacs init かサーバーが作業中です。終わるまでお待ちください",
     "no volume of the backup is there, and no other one: mount them, or begin with pacs init":
         "バックアップのボリュームも、ほかのボリュームもありません。マウントするか、pacs init から始めてください",
     "no settings file at {}: name one with -c, or make one: pacs init":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from pacs_server.errors import Refused
 from pacs_server.index.maintenance.schema import current, open_current, upgrade
 from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.ownership import make_folder
+from pacs_server.service.locks import making_lock
 from pacs_server.service.volume_rows import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt, place_at
@@ -36,20 +37,26 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     """Make `data_dir` an archive with an empty index and one volume; where the database has volumes, a node of that
     archive, which adds none.
 
-    Raises: Refused when it is one already, or cannot be; ConfigError when a value is not usable; SchemaMismatch when
-    the database is that of an archive of another release; IndexUnavailable.
+    Raises: Refused when it is one already, or cannot be; Busy while somebody else makes it one; ConfigError when a
+    value is not usable; SchemaMismatch when the database is that of an archive of another release; IndexUnavailable.
     """
     _refuse_no_text(data_dir)
     settings_path = data_dir / "pacs.yaml"
+    with ExitStack() as alone:
+        try:
+            _refuse_archive(settings_path)
+            data_dir.mkdir(parents=True, exist_ok=True)
+            alone.enter_context(making_lock(data_dir))
+            _refuse_archive(settings_path)  # another one may have made it meanwhile
+            text = minimal_file(aet=aet, host=host, port=port, database=database)
+            write_whole(settings_path.with_suffix(".part"), text.encode(), _MODE)
+        except OSError as error:
+            raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
+        return _make(settings_path)
+
+
+def _make(settings_path: Path) -> Made:
     partial = settings_path.with_suffix(".part")
-    try:
-        if settings_path.exists():
-            raise Refused(f"{data_dir} is already an archive ({settings_path} exists); nothing was changed")
-        data_dir.mkdir(parents=True, exist_ok=True)
-        text = minimal_file(aet=aet, host=host, port=port, database=database)
-        write_whole(partial, text.encode(), _MODE)
-    except OSError as error:
-        raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
     settings = load(partial)
     # A SQLite file is of one node; what is in it, an interrupted init has left. The schema of PostgreSQL is not changed
     # by a node that joins: the others work with it.
@@ -59,11 +66,16 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     with closing(open_current(settings.database)) as index:
         known = tuple(Registry(index).volumes())
     if not known:
-        _add_first_volume(settings, data_dir / "volumes" / FIRST_VOLUME)
+        _add_first_volume(settings, settings_path.parent / "volumes" / FIRST_VOLUME)
     absent = tuple(row for row in known if place_at(location_of_volume(row)).volume_id != row.id)
     # The settings file comes last: an archive that has one is complete, and an interrupted init can be run again.
     partial.replace(settings_path)
     return Made(settings_path=settings_path, volumes=() if is_embedded else known, absent=absent)
+
+
+def _refuse_archive(settings_path: Path) -> None:
+    if settings_path.exists():
+        raise Refused(f"{settings_path.parent} is already an archive ({settings_path} exists); nothing was changed")
 
 
 def _refuse_no_text(data_dir: Path) -> None:

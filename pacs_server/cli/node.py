@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from pacs_server.cli.invocation import (
     refuse_while_serving,
     tell_of,
 )
-from pacs_server.cli.output import in_their_language, talk
+from pacs_server.cli.output import in_their_language, leave_unread, talk
 from pacs_server.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,9 +87,17 @@ def serve(invocation: Invocation) -> ExitCode:
 
     def tell_first_steps(served: Settings, plain: Address, secured: Address) -> None:
         heading, *steps = first_steps(served, invocation.settings_path(), plain, secured).splitlines()
-        click.echo("\n".join((in_their_language(heading), *steps)))
+        try:
+            click.echo("\n".join((in_their_language(heading), *steps)))
+        except OSError:
+            leave_unread()
 
-    supervisor.serve(invocation.settings, announce=talk, begun=tell_first_steps)
+    def announce(text: str) -> None:
+        with suppress(OSError):
+            talk(text)
+
+    # A terminal that went away, a reader that ended or a full disk is no reason to serve nobody.
+    supervisor.serve(invocation.settings, announce=announce, begun=tell_first_steps)
     return ExitCode.DONE
 
 

@@ -261,6 +261,44 @@ def test_a_process_that_is_ended_takes_no_other_with_it(archive: Archive) -> Non
     assert archive.stop() == 0
 
 
+def test_a_signal_that_means_nothing_ends_no_process_and_the_keys_of_a_terminal_let_all_end(archive: Archive) -> None:
+    archive.start()
+    family = children(archive.pid)
+    names = ("USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "PIPE", "WINCH", "TTOU", "CHLD", "CONT")
+    for number in (signal.Signals[f"SIG{name}"] for name in names):
+        for pid in (archive.pid, *family):
+            os.kill(pid, number)
+        assert echoes(archive), number.name
+    assert children(archive.pid) == family
+    for pid in (*family, archive.pid):
+        os.kill(pid, signal.SIGQUIT)
+    assert archive.wait_for_death() == 0
+    assert "stopped drained=True" in archive.log_text()
+    assert not any(map(lives, family))
+
+
+@pytest.mark.parametrize("lost", ["a terminal that went away", "a full disk", "a reader that ended"])
+def test_a_server_serves_whatever_becomes_of_what_it_writes_to(archive: Archive, lost: str) -> None:
+    near, far = os.openpty() if lost.startswith("a terminal") else os.pipe()
+    program = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "serve"]
+    with Path("/dev/full").open("w") as full:
+        out = full if lost == "a full disk" else far
+        server = subprocess.Popen(program, stdout=out, stderr=out, env=environment(), start_new_session=True)
+    os.close(near)
+    os.close(far)
+    try:
+        wait_for(lambda: (archive.report("status", expect=(0, 13))["server"] or {}).get("port"), "it to serve")
+        archive.port = archive.report("status")["server"]["port"]
+        wait_for(lambda: echoes(archive) and server.poll() is None, "it to answer")
+        server.send_signal(signal.SIGHUP)
+        assert echoes(archive)
+        server.terminate()
+        assert server.wait(60) in (0, 120), "120 is of Python, for what it could not write in the end"
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_settings_are_read_again_by_all_and_an_end_lets_all_end(new_archive: Callable[..., Archive]) -> None:
     archive = new_archive(workers=WORKERS, log={"level": "ERROR"})
     archive.start()

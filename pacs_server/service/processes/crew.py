@@ -37,7 +37,14 @@ _BEGIN_LOOK_S: Final = 0.02
 # One that ends at once is not started again in the same moment.
 _BEGIN_AGAIN_S: Final = 1.0
 _END_S: Final = DRAIN_S + 5.0
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+SIGNALS: Final = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
+# They say nothing to a server, and end a process that is not ready for them: a script that has other servers open their
+# log anew sends one, or who hits the wrong key.
+_MEANINGLESS: Final = (
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGPWR, signal.SIGIO),
+    *(signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF),
+)
 
 Work: TypeAlias = Callable[[Callable[[float], bool]], bool]
 
@@ -85,7 +92,7 @@ class Crew:
                 raise ConfigError("a process of the server ended while it started; the log says why")
 
     def watch(self, manager: ServiceManager) -> None:
-        """Replace what dies or is stuck, until SIGTERM or SIGINT."""
+        """Replace what dies or is stuck, until SIGTERM, SIGINT or SIGQUIT."""
         while not self._is_to_end:
             self._wait(_LOOK_S)
             self._reap()
@@ -108,7 +115,7 @@ class Crew:
     def _wait(self, seconds: float) -> None:
         """Wait for a signal, at most so long, and do what it says."""
         told = signal.sigtimedwait(SIGNALS, seconds)
-        if told is not None and told.si_signo in (signal.SIGTERM, signal.SIGINT):
+        if told is not None and told.si_signo in _ENDING:
             self._is_to_end = True
         elif told is not None and told.si_signo == signal.SIGHUP:
             self._reload()
@@ -203,7 +210,8 @@ class Crew:
         threading.Thread(target=self._beat, args=(number,), name="pulse", daemon=True).start()
         stop, reload = threading.Event(), threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the supervisor gets it too, and says what to do
+        for of_terminal in (signal.SIGINT, signal.SIGQUIT):  # the supervisor gets them too, and says what to do
+            signal.signal(of_terminal, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, lambda *_: reload.set())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         metrics.forget()
@@ -227,6 +235,15 @@ class Crew:
         while True:
             self._pulses[number] = time.monotonic()
             time.sleep(_PULSE_EVERY_S)
+
+
+def disregard_meaningless() -> None:
+    """Let no signal end this process, or those that it forks, that has no meaning for a server; nor let a terminal that
+    forbids output from the background stop it.
+    """
+    for number in _MEANINGLESS:
+        signal.signal(number, lambda *_: None)  # programs that are started here find them as usual
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # with a handler the write would be tried again for ever
 
 
 def _end_with(alive: int) -> None:

@@ -26,7 +26,7 @@ from pacs_server.net.secure import incoming_context
 from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.board import Board
 from pacs_server.service.locks import instance_lock, lent_lock
-from pacs_server.service.processes.crew import SIGNALS, Crew, Work
+from pacs_server.service.processes.crew import SIGNALS, Crew, Work, disregard_meaningless
 from pacs_server.service.processes.exposure import addresses_of_machine, refuse_public, refuse_public_monitoring
 from pacs_server.service.processes.housekeeping import keep_house
 from pacs_server.service.processes.reloading import Reloading, use_log
@@ -47,7 +47,7 @@ def serve(
     announce: Callable[[str], None],
     begun: Callable[[Settings, Address, Address], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let running operations end, at most 30 s.
+    """Serve until SIGTERM, SIGINT or SIGQUIT, then let running operations end, at most 30 s.
 
     `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told what
     this site is to its partners, and one line once associations are accepted. `begun` is called before that line, with
@@ -56,6 +56,7 @@ def serve(
     Raises: Busy when another server runs on this data directory, or on that in which its volumes lie; ConfigError,
     IndexUnavailable or SchemaMismatch.
     """
+    disregard_meaningless()
     settings = load()
     use_log(settings.log)
     open_more_files(settings.network.max_associations)

@@ -148,6 +148,11 @@ class Reception:
         """The digest of what has arrived."""
         return self._hasher.digest()
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether all of it is in memory, so that it can be kept once more."""
+        return bool(self._chunks)
+
     def keep(self, day: date, description: Description, digest: Digest) -> tuple[CopyPlace, ...]:
         """Put the object under its final name on as many volumes as the policy needs, flushed.
 
@@ -167,7 +172,7 @@ class Reception:
         self._chunks.clear()
 
 
-def ingest(reception: Reception) -> Recorded:
+def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     """Status 0x0000 means: the object is flushed to disk on as many volumes as the policy asks for, under its final
     name, and is in the index, findable. Nothing else is ever answered with success. Whatever happens afterwards
     (kill -9, power cut, a dead NAS, a full disk), an acknowledged object is found again, byte for byte.
@@ -221,8 +226,15 @@ def ingest(reception: Reception) -> Recorded:
     # Row; then the caller's status. The file of an object that gets none stays, because an equal one may be on its way
     # to the same path (docs/adr/0002).
     recorded = instances.record(arrival)
-    if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
-        _confirm(arrival, instances, placement)
+    try:
+        if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
+            _confirm(arrival, instances, placement)
+    except NotEnoughCopies:
+        if is_again or not reception.is_at_hand:
+            raise
+        return ingest(
+            reception, is_again=True
+        )  # as if it was sent again: nobody removes its file now that it has a row
     return recorded
 
 

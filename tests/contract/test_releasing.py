@@ -21,7 +21,7 @@ from pacs_server.errors import NotEnoughCopies, PacsError
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
-from pacs_server.index.objects import Arrival, Recorded
+from pacs_server.index.objects import Arrival, CopyRow, Recorded
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases, enter
 from pacs_server.index.tables import copies
@@ -196,11 +196,20 @@ def crossings() -> Iterator[tuple[int, ...]]:
             yield steps
 
 
+@pytest.mark.parametrize("memory_bytes", [1 << 20, 0], ids=["in memory", "streamed"])
 def test_an_object_that_is_acknowledged_while_its_file_leaves_has_its_file_at_whatever_steps_the_two_meet(
-    site: Releasing,
+    site: Releasing, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each crossing is of an object of its own, and only `a` takes it."""
+    """Each crossing is of an object of its own, and only `a` takes it. What is still in memory is kept once more."""
     refused = acknowledged = 0
+    missing: list[str] = []
+    mark_missing = Instances.mark_missing
+
+    def noted(instances: Instances, arrival: Arrival, copy: CopyRow, reason: str) -> None:
+        missing.append(copy.path)
+        mark_missing(instances, arrival, copy, reason)
+
+    monkeypatch.setattr(Instances, "mark_missing", noted)
     for number, steps in enumerate(crossings()):
         site.samples = site.store(tiny(number, study=number), need=1, only="a")
         path = site.drop(0)
@@ -211,31 +220,32 @@ def test_an_object_that_is_acknowledged_while_its_file_leaves_has_its_file_at_wh
                 pass
 
         pause(0)
-        is_acknowledged = is_stored_again(site, pause)
+        is_acknowledged = is_stored_again(site, pause, memory_bytes)
         for _ in leaving:
             pass
         if is_acknowledged:
             acknowledged += 1
         else:
             refused += 1
-            assert is_stored_again(site, lambda _: None), steps
+            assert is_stored_again(site, lambda _: None, memory_bytes), steps
             assert (JobKind.VERIFY, "waiting") in site.jobs.counts(), "the row was doubted"
             verify_series(site.samples[0].study_uid, site.samples[0].series_uid, site.copies, site.placement, now=NOW)
         site.release()
         assert site.file(0, "a").read_bytes().endswith(site.samples[0].data_set), steps
         (held,) = site.objects()
         assert [copy.damage for copy in held.copies if copy.damage] == [], steps
-    assert refused >= 1, "the two never met"
+    assert missing, "the two never met"
+    assert bool(refused) == (memory_bytes == 0)
     assert acknowledged > refused
 
 
-def is_stored_again(site: Releasing, pause: Callable[[int], None]) -> bool:
+def is_stored_again(site: Releasing, pause: Callable[[int], None], memory_bytes: int) -> bool:
     """Whether sending the object again is acknowledged."""
 
     def receive(declared: Declared) -> Reception:
         return Reception(
             declared, Origin(aet="CT1"), instances=Pausing(site.index, pause), vocabulary=STANDARD,
-            placement=Placement([site.a], want=1, need=1, degraded=1), memory_bytes=1 << 20, now=NOW,
+            placement=Placement([site.a], want=1, need=1, degraded=1), memory_bytes=memory_bytes, now=NOW,
         )  # fmt: skip
 
     try:

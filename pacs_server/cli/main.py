@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import click
 from click.shell_completion import shell_complete
@@ -168,6 +169,9 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # the top of the command line
         if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
             raise
+        if isinstance(error, FileNotFoundError) and _is_nowhere():
+            talk("pacs: the working directory was removed: change to one that is there")
+            return ExitCode.REFUSED
         traceback.print_exc()
         talk(f"pacs: unexpected: {type(error).__name__}; this is a fault in pacs, please report the lines above")
         return ExitCode.UNEXPECTED
@@ -186,6 +190,15 @@ def _result_of(arguments: list[str]) -> object:
     except KeyboardInterrupt:
         click.echo(err=True)  # behind the ^C of the terminal
         raise
+
+
+def _is_nowhere() -> bool:
+    """Whether the directory in which the command was given is there no more, so that no relative path means a thing."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _show(error: click.ClickException) -> None:

@@ -297,6 +297,17 @@ def test_a_disk_that_is_full_costs_nobody_the_peers_that_were_exported_before(tm
     assert run(["init", "--data", "second"]) == 0
 
 
+@pytest.mark.parametrize("words", [["init", "--data", "here"], ["storage", "add", "second", "here"]], ids=" ".join)
+def test_who_works_in_a_folder_that_was_removed_is_told_so(words, tmp_path, monkeypatch, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    capsys.readouterr()
+    assert run(["-c", f"{tmp_path}/data/pacs.yaml", *words]) == ExitCode.REFUSED
+    assert capsys.readouterr().err == "pacs: the working directory was removed: change to one that is there\n"
+
+
 def test_of_two_who_make_a_folder_an_archive_at_once_one_does_and_the_other_is_told(tmp_path):
     command = [sys.executable, "-m", "pacs_server", "init", "--data", "data"]
     at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]

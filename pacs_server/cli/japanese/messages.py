@@ -24,6 +24,8 @@ MESSAGES: Final[dict[str, str]] = {
     **OF_THE_LIBRARY,
     **WORDS,
     "interrupted": "中断しました",
+    "the working directory was removed: change to one that is there":
+        "作業ディレクトリが削除されています。存在するディレクトリに移ってください",
     "could not write: {}; make room, and see what was done before you ask again":
         "書き出せませんでした ({0})。空きを作り、どこまで済んだかを確かめてからやり直してください",
     "nothing found": "該当するものはありません",

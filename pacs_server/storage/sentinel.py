@@ -25,8 +25,8 @@ SENTINEL_NAME: Final = ".pacs-volume.json"
 _SENTINEL: Final = PurePosixPath(SENTINEL_NAME)
 _MAX_BYTES: Final = 4096
 _NAME_CHARACTERS: Final = 64
-# A server learns within a second that a volume was removed, and holds it until then.
-_LET_GO_S: Final = 5.0
+# A server learns within two seconds that a volume was removed, and holds it until then; more on a busy machine.
+_LET_GO_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.2
 # What a fresh file system or a NAS puts into every directory by itself; so do names that begin with a dot.
 _NOT_CONTENT: Final = frozenset({"lost+found", "@eaDir", "#recycle", "#snapshot"})

@@ -50,6 +50,7 @@ class Volume:
         self._told: Status | None = None
         self._is_doubted = remembered is not None and remembered.status in (Status.FULL, Status.SUSPECT)
         self._medium: Medium | None = None
+        self._has_left = False
         self._mounted = 0
         self._leftovers: deque[PurePosixPath] = deque(maxlen=_MAX_LEFTOVERS)
         self._checking = threading.Lock()
@@ -72,7 +73,10 @@ class Volume:
         self._is_doubted = True
 
     def let_go(self) -> None:
-        """Hold it no more: it left the site, and may be added to it again, or to another one."""
+        """Hold it no more: it left the site, and may be added to it again, or to another one. Whoever still looks at it
+        does not hold it anew.
+        """
+        self._has_left = True
         self._medium = None
 
     def medium(self) -> Medium:
@@ -182,6 +186,8 @@ class Volume:
         if medium is not self._medium:
             self._medium = medium
             self._mounted += 1
+            if self._has_left:  # meanwhile
+                self._medium = None
         return seen
 
     def _tried(self, medium: Medium, seen: Seen) -> Seen:
@@ -197,7 +203,12 @@ class Volume:
         return seen
 
     def _current_medium(self) -> Medium:
-        """The open root, or a new one when something else is mounted at the path by now."""
+        """The open root, or a new one when something else is mounted at the path by now.
+
+        Raises: VolumeUnavailable when it left the site; OSError.
+        """
+        if self._has_left:
+            raise VolumeUnavailable("it is no volume of this site any more")
         if self._medium is not None and self._medium.is_current():
             return self._medium
         return open_medium(self.spec.path, timeout_s=self.timeout_s, on_leftover=self._leftovers.append)

@@ -567,6 +567,23 @@ def test_a_volume_that_a_server_is_about_to_let_go_can_be_added_again(
     assert len(waits) == 1
 
 
+def test_a_volume_that_was_let_go_is_not_held_anew_by_who_still_looks_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nas").mkdir()
+    volume = volume_at(tmp_path / "nas")
+    volume.let_go()
+    assert volume.check().reason.endswith("it is no volume of this site any more")
+    monkeypatch.setattr("pacs_server.storage.sentinel._LET_GO_S", 0.0)
+    assert adopt(tmp_path / "nas", name="nas") == volume.spec.id
+
+    second = volume_at(tmp_path / "nas")
+    monkeypatch.setattr(second, "_identify", lambda _: second.let_go())  # in the middle of a look that opens it anew
+    second._medium = None
+    second.check()
+    assert adopt(tmp_path / "nas", name="nas") == second.spec.id
+
+
 @pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])
 def test_a_place_that_cannot_be_a_volume_is_refused(tmp_path: Path, wrong: str) -> None:
     base = tmp_path.resolve()

@@ -11,6 +11,7 @@ from typing import Final
 
 from pacs_server.errors import Busy, ConfigError
 from pacs_server.ownership import make_file
+from pacs_server.service.noted import refuse_closed
 
 _PATIENCE_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.05
@@ -76,7 +77,8 @@ def failover_lock(data_dir: Path) -> Iterator[None]:
 
 
 def is_serving(data_dir: Path) -> bool:
-    """Whether somebody holds the instance lock."""
+    """Whether somebody holds the instance lock. Raises: ConfigError when only another user may look."""
+    refuse_closed(_server(data_dir))
     try:
         with _server(data_dir).open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
 
+from pacs_server.errors import ConfigError
+
 Noted = TypeVar("Noted")
 
 # What reading values raises that are not what was noted.
@@ -24,6 +26,16 @@ def object_in(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def refuse_closed(path: Path) -> None:
+    """Refuse to go on without what a file says where this user alone may not read it. Raises: ConfigError."""
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}; run pacs as the user of the server") from error
+    except OSError:
+        return
 
 
 def made_of(kind: type[Noted], facts: Any) -> Noted:

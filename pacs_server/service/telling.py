@@ -108,7 +108,10 @@ def _told(number: int, session: Session) -> dict[str, Any]:
 
 
 def running(data_dir: Path) -> dict[str, Any] | None:
-    """What the server on this data directory last told of itself (at most a second ago); None when none runs."""
+    """What the server on this data directory last told of itself (at most a second ago); None when none runs.
+
+    Raises: ConfigError when only another user may look.
+    """
     if not (server := serving(data_dir)):
         return server
     workers = [_of_worker(path) for path in sorted(data_dir.glob(_WORKERS))]
@@ -120,7 +123,7 @@ def running(data_dir: Path) -> dict[str, Any] | None:
 
 
 def serving(data_dir: Path) -> dict[str, Any] | None:
-    """The same without what its processes told."""
+    """The same without what its processes told. Raises: as `running`."""
     if not is_serving(data_dir):
         return None
     told = object_in(data_dir / _SERVER)

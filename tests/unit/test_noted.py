@@ -1,15 +1,17 @@
 """Small files of the data directory that were cut, emptied or changed by hand say nothing, and end nobody."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from pacs_server.errors import ConfigError
 from pacs_server.service import contacts, standing
-from pacs_server.service.locks import instance_lock
+from pacs_server.service.locks import instance_lock, is_serving
 from pacs_server.service.monitoring.alarm_book import AlarmBook, standing_alarms, undelivered
 from pacs_server.service.telling import Teller, running, served_before
 from pacs_server.settings import AlertSettings
@@ -116,6 +118,18 @@ def test_a_file_as_it_was_noted_says_so(tmp_path: Path) -> None:
     assert list(partners) == ["x"]
     assert alarms == [STANDING]
     assert (calls, served) == ([CALL], 3)
+
+
+def test_who_may_not_read_such_a_file_is_not_told_that_all_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, *_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", closed)  # the rights themselves keep nobody out who is root
+    for look_at in (standing_alarms, running, is_serving):
+        with pytest.raises(ConfigError, match="Permission denied; run pacs as the user of the server"):
+            look_at(tmp_path)
 
 
 def test_a_directory_in_the_place_of_such_a_file_ends_nobody(tmp_path: Path) -> None:

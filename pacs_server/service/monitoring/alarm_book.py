@@ -14,7 +14,7 @@ from typing import Any, Final
 from pacs_server import log
 from pacs_server.service.monitoring.alarms import Alarm, AlarmKind
 from pacs_server.service.monitoring.habits import Sample
-from pacs_server.service.noted import NOT_AS_NOTED, made_of, moment, object_in
+from pacs_server.service.noted import NOT_AS_NOTED, made_of, moment, object_in, refuse_closed
 from pacs_server.service.telling import Teller
 from pacs_server.settings import AlertSettings
 
@@ -205,7 +205,11 @@ class AlarmBook:
 
 
 def standing_alarms(data_dir: Path) -> list[dict[str, Any]]:
-    """The alarms of this node that were raised and are not over, as the running server noted them."""
+    """The alarms of this node that were raised and are not over, as the running server noted them.
+
+    Raises: ConfigError when only another user may read them.
+    """
+    refuse_closed(data_dir / _FILE)
     try:
         return [asdict(one) for one in _standing_in(object_in(data_dir / _FILE)).values() if one.raised_at]
     except NOT_AS_NOTED:

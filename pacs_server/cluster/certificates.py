@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -207,10 +208,11 @@ def _alternatives(names: Iterable[str]) -> Iterator[x509.GeneralName]:
 
 
 def _write_pair(path: Path, key_path: Path, certificate: x509.Certificate, key: RSAPrivateKey) -> None:
-    """A crash leaves the pair that was there, or one that does not belong together, which every use refuses by name."""
+    """A crash leaves the pair that was there, or one that does not belong together, which every use refuses by name. A
+    disk that is full leaves the pair that was there.
+    """
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_whole(key_path, text, 0o600)
-    write_whole(path, certificate.public_bytes(Encoding.PEM), 0o644)
+    _write_together((key_path, text, 0o600), (path, certificate.public_bytes(Encoding.PEM), 0o644))
 
 
 def write_whole(path: Path, text: bytes, mode: int) -> None:
@@ -219,17 +221,29 @@ def write_whole(path: Path, text: bytes, mode: int) -> None:
 
     Raises: OSError.
     """
-    make_folder(path.parent, 0o700)
-    partial = path.with_name(f"{path.name}.part")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    _write_together((path, text, mode))
+
+
+def _write_together(*files: tuple[Path, bytes, int]) -> None:
+    partials = {path: path.with_name(f"{path.name}.part") for path, _, _ in files}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            give_to_owner(descriptor, path.parent)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        for path, text, mode in files:
+            _write_new(partials[path], text, mode)
+        for path, partial in partials.items():
+            partial.replace(path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
         raise
+
+
+def _write_new(path: Path, text: bytes, mode: int) -> None:
+    make_folder(path.parent, 0o700)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        give_to_owner(descriptor, path.parent)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

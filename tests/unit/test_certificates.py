@@ -1,6 +1,8 @@
 """Certificates that are made here: judged by OpenSSL, kept secret, never overwritten by chance."""
 
 import errno
+import itertools
+import os
 import shutil
 import stat
 import subprocess
@@ -51,6 +53,22 @@ def test_openssl_verifies_the_chain_for_both_roles_and_every_name(made):
         openssl("verify", "-x509_strict", "-purpose", purpose, "-CAfile", str(made.ca), str(made.certificate))
     for option, name in (("-verify_hostname", NAMES[0]), ("-verify_ip", NAMES[1]), ("-verify_ip", NAMES[2])):
         openssl("verify", option, name, "-CAfile", str(made.ca), str(made.certificate))
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_disk_that_is_full_leaves_the_pair_that_was_there(files, monkeypatch, taken):
+    before = {path.name: path.read_bytes() for path in files.ca.parent.iterdir()}
+    flush, flushed = os.fsync, itertools.count()
+
+    def finds_no_room(descriptor):
+        if next(flushed) >= taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", finds_no_room)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        make(files, NAMES, days=90, now=NOW)
+    assert {path.name: path.read_bytes() for path in files.ca.parent.iterdir()} == before
 
 
 def test_the_fingerprint_is_that_of_openssl_and_read_back_in_any_writing(made):

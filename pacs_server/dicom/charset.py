@@ -14,7 +14,17 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from pacs_server.dicom.coded_sets import BY_ESCAPE, EXTENSIONS_ONLY, SETS, TO_ASCII, WHOLE, CodedSet, canonical_term
+from pacs_server.dicom.coded_sets import (
+    BY_ESCAPE,
+    EXTENSIONS_ONLY,
+    JAPANESE,
+    LOW_KANA,
+    SETS,
+    TO_ASCII,
+    WHOLE,
+    CodedSet,
+    canonical_term,
+)
 from pacs_server.dicom.guessing import guess, is_rather_utf8, read_strictly
 
 _DEFAULT_REPLY: Final = ("ISO_IR 100",)  # what a viewer takes for granted where no set is named
@@ -30,6 +40,7 @@ _ASSUMED: Final = frozenset({"charset-assumed"})
 _ESC: Final = b"\x1b"
 _ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|\$\([BD]|\([BIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
 _PAIRS: Final = re.compile(rb"((?:[\x21-\x7e]{2})+)")
+_KANA: Final = re.compile(rb"([\x21-\x5f]+)")
 _RESETS: Final = {
     "PN": re.compile(rb"([\\^=\t\n\f\r])"),
     "LO": re.compile(rb"([\\\t\n\f\r])"),
@@ -76,6 +87,11 @@ class _Repertoire:
     first: CodedSet | None  # what bytes from 80 up mean at the start; None: the default repertoire, which has none
     sets: tuple[CodedSet, ...]
     flags: frozenset[str]
+
+    @property
+    def is_japanese(self) -> bool:
+        """Whether one of the sets is of Japan alone."""
+        return not JAPANESE.isdisjoint(self.sets)
 
 
 @lru_cache(maxsize=256)
@@ -136,7 +152,9 @@ def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -
             return assumed_text, flags
     if text is not None:
         return text, _NO_FLAGS
-    return _read_uncalled(raw, repertoire) or _read_uncalled(raw, presumed) or guess(raw), flags
+    is_japanese = repertoire.is_japanese or presumed.is_japanese
+    guessed = _read_uncalled(raw, repertoire) or _read_uncalled(raw, presumed) or guess(raw, is_japanese=is_japanese)
+    return guessed, flags
 
 
 def _uncalled(repertoire: _Repertoire) -> Iterator[CodedSet]:
@@ -190,10 +208,12 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
             wrong |= called.escape not in known
             g0, high = (called, high) if called.in_g0 else (None, high) if piece in TO_ASCII else (g0, called)
             continue
-        for token in (_PAIRS if g0 else resets).split(piece):
+        for token in (_KANA if g0 is LOW_KANA else _PAIRS if g0 else resets).split(piece):
             text = _read_token(token, g0, high)
             wrong |= text is None or "\ufffd" in text
-            parts.append((_read_wider(token, high) or guess(token)) if text is None else text)
+            if text is None:
+                text = _read_wider(token, high) or guess(token, is_japanese=repertoire.is_japanese)
+            parts.append(text)
             if g0 is None and token in _DELIMITERS:
                 high = repertoire.first or high
     return "".join(parts), _WRONG if wrong else _NO_FLAGS
@@ -201,7 +221,7 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
 
 def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str | None:
     try:
-        if g0 is not None and _PAIRS.fullmatch(token):
+        if g0 is not None and (_KANA if g0 is LOW_KANA else _PAIRS).fullmatch(token):
             return g0.read(token)
         return token.decode("ascii") if token.isascii() else high.read(token) if high is not None else None
     except UnicodeDecodeError:

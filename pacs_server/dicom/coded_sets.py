@@ -18,9 +18,9 @@ UTF8: Final = "ISO_IR 192"
 class CodedSet:
     """One coded character set; `read` and `write` raise UnicodeError for what is not in it.
 
-    `escape` is the sequence that calls it; it then stands in G0 (bytes below 80 hexadecimal, in pairs) or above. A
-    `whole` set cannot be called: it is used for all bytes of a data set or not at all. `wider` is the codec of a set
-    that Windows has in its place, with more characters, which devices send under its name.
+    `escape` is the sequence that calls it; it then stands in G0 (bytes below 80 hexadecimal, in pairs but for kana) or
+    above. A `whole` set cannot be called: it is used for all bytes of a data set or not at all. `wider` is the codec of
+    a set that Windows has in its place, with more characters, which devices send under its name.
     """
 
     escape: bytes
@@ -99,7 +99,7 @@ def _write_low_kana(text: str) -> bytes:
     return _write_kana(text).translate(_LOW)
 
 
-_LOW_KANA: Final = CodedSet(b"\x1b(I", _read_low_kana, _write_low_kana, in_g0=True)  # not of DICOM, yet sent
+LOW_KANA: Final = CodedSet(b"\x1b(I", _read_low_kana, _write_low_kana, in_g0=True)  # not of DICOM, yet sent
 _JIS_0208: Final = CodedSet(b"\x1b$B", _read_0208, _write_0208, in_g0=True)
 _JIS_0212: Final = CodedSet(b"\x1b$(D", _read_0212, _write_0212, in_g0=True)
 
@@ -124,12 +124,13 @@ SETS: Final = {
     166: _coded(b"\x1b-T", "tis_620", wider="cp874"),
     203: _coded(b"\x1b-b", "iso8859_15", latin=True),
 }
-BY_ESCAPE: Final = {one.escape: one for one in (*SETS.values(), _LOW_KANA)} | {
+BY_ESCAPE: Final = {one.escape: one for one in (*SETS.values(), LOW_KANA)} | {
     b"\x1b$@": _JIS_0208,
     b"\x1b$(B": _JIS_0208,
 }
 TO_ASCII: Final = frozenset({b"\x1b(B", b"\x1b(J"})
 EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})
+JAPANESE: Final = frozenset({SETS[13], SETS[87], SETS[159]})
 WHOLE: Final = {
     UTF8: _whole("utf-8"),
     "GB18030": _whole("gb18030"),

@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 _LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
+# 髙 or 澪 alone, whose first byte is a letter of Latin-1 too, as in François, where a name seldom begins with it.
+_LOOKS_LIKE_KANJI: Final = re.compile(rb"(?<![A-Za-z])[\xe0-\xef\xfa-\xfc]|" + _LOOKS_SHIFTED.pattern)
 # What Windows-1252 has beside Latin-1, where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”,
 # what stands before a space, a digit or the end, and Š Œ Ž š œ ž among Latin letters, as in cœur, FŒTUS and Žižek.
 _LOOKS_WINDOWS: Final = re.compile(
@@ -43,17 +45,19 @@ def read_strictly(raw: bytes, codec: str) -> str | None:
         return None
 
 
-def guess(raw: bytes) -> str:
+def guess(raw: bytes, *, is_japanese: bool = False) -> str:
     """UTF-8 if it is that, Windows-1252 if what it has beside Latin-1 is where that belongs, Shift_JIS if it is that
     and looks like it, EUC-JP if that fits better, else Windows-1252, or Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
-    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals.
+    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals; where
+    the label `is_japanese`, also with a single kanji of its other rows.
     """
+    looks_shifted = _LOOKS_LIKE_KANJI if is_japanese else _LOOKS_SHIFTED
     text = read_strictly(raw, "utf-8")
     if text is None and _LOOKS_WINDOWS.fullmatch(raw):
         text = read_strictly(raw, "cp1252")
-    if text is None and _LOOKS_SHIFTED.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
+    if text is None and looks_shifted.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
         text = read_strictly(raw, "cp932")
         if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
             text = read_strictly(raw, "euc_jp") or text

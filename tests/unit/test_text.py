@@ -149,6 +149,12 @@ def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
         (b"M\xfcller", (), "", "Müller"),
         (b"\x1b$B;3ED\x1b(B", ("ISO 2020 IR 87",), "", "山田"),
         ("表^能=十".encode("cp932"), ("ISO_IR 13",), "", "表^能=十"),
+        (b"\xfb\xfc*", ("ISO_IR 13",), "", "髙*"),  # alone it is two letters of Latin-1 too
+        (b"=\xe0Y", ("", "ISO 2022 IR 87"), "", "=澪"),
+        (b"\xfa\xb1*", (), "ISO_IR 13", "﨑*"),
+        ("François^Jörg".encode("latin-1"), ("", "ISO 2022 IR 87"), "", "François^Jörg"),
+        (b"\x1b(IT]\x1b(B^\x1b(I@[3\x1b(B", ("", "ISO 2022 IR 87"), "", "ﾔﾝ^ﾀﾛｳ"),
+        (b"\x1b(I\\@E\x1b(J=\x1b$B3*\x1b(B", (), "", "ﾜﾀﾅ=蟹"),
         (b"\x1b$)A" + "陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),
         (b"\x1b$)C" + "김^믜".encode("cp949"), ("", "ISO 2022 IR 149"), "", "김^믜"),
         ("陶^喆".encode("gbk"), ("", "ISO 2022 IR 58"), "", "陶^喆"),

@@ -22,6 +22,13 @@ _REMEMBERED: Final = 2048  # the names of a working day come again with each obj
 _PROTECTED: Final = re.compile(r"([=\\\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
 _NOT_DELIMITERS: Final = str.maketrans({"=": "\u30a0", "\\": "\u29f5"})
 
+# Marks of sound that stand by themselves, as where a device made each half-width kana a full-width one: タ゛ is ダ.
+_COMBINING: Final = str.maketrans("\u309b\u309c", "\u3099\u309a")
+# What nobody sees or types: selectors of a variant of a glyph, zero-width characters, directions of writing.
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
+)
+
 _SMALL: Final = "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿ"
 _LARGE: Final = "アイウエオツヤユヨワカケアイウエオツヤユヨワカケクシストヌハヒフヘホムラリルレロ"
 _HIRAGANA: Final = {code: code + 0x60 for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)}
@@ -44,11 +51,13 @@ _IN_GROUP: Final = r"[^=\\]"
 def fold(text: str) -> str:
     """Fold one name, or one group of it, so that equal results mean a hit.
 
-    Width and case are levelled, hiragana becomes katakana, small kana large. A dash of any kind after kana is the long
-    vowel mark ー, elsewhere a hyphen. `^` and runs of spaces become one space, so that a name typed with a space is
-    found; none remain at the ends. Variants of a kanji (渡邊, 渡邉, 渡辺) stay distinct.
+    Width and case are levelled, hiragana becomes katakana, small kana large, and a mark of sound behind a kana one with
+    it. A dash of any kind after kana is the long vowel mark ー, elsewhere a hyphen. `^` and runs of spaces become one
+    space, so that a name typed with a space is found; none remain at the ends. Variants of a kanji (渡邊, 渡邉, 渡辺)
+    stay distinct, but not those that an invisible selector behind it asks for.
     """
     if not text.isascii():
+        text = _INVISIBLE.sub("", text).translate(_COMBINING)
         text = "".join(_normalised(part) for part in _PROTECTED.split(text)).translate(_KANA)
         text = _LONG_VOWEL.sub(lambda dashes: "ー" * len(dashes[0]), text)
     return " ".join(text.replace("^", " ").upper().split())

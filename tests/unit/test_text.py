@@ -226,6 +226,8 @@ def test_writing_loses_no_character(text: str, terms: tuple[str, ...]) -> None:
         ["YAMADA^TARO", "yamada^taro", "ＹＡＭＡＤＡ^ＴＡＲＯ", "Yamada Taro"],
         ["ハットリ", "ハツトリ"],
         ["キヤノン", "キャノン"],
+        ["ヤマタ゛^ハ゜ク", "ヤマダ^パク", "ﾔﾏﾀﾞ^ﾊﾟｸ", "やまた゛^は゜く", "ヤマタ\u3099^ハ\u309aク"],
+        ["葛城", "葛\U000e0100城", "葛城\ufe00", "\ufeff葛城", "葛\u200b城\u200e"],
     ],
 )
 def test_these_are_one_for_search(same: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from pacs_server.dicom.charset import is_known_charset
+from pacs_server.dicom.coded_sets import canonical_term
 from pacs_server.dicom.identity import AeTitle
 
 Number = TypeVar("Number", int, float)
@@ -57,7 +58,10 @@ def charset_term(text: str) -> str:
     Raises: ValueError with the reason. Source: PS3.3 tables C.12-2 to C.12-5.
     """
     if unknown := [term for term in text.split("\\") if not is_known_charset(term)]:
-        raise ValueError(f"'{unknown[0][:80]}' is not a defined term of Specific Character Set, like ISO_IR 192")
+        shown = unknown[0][:80]
+        if meant := canonical_term(unknown[0]):
+            raise ValueError(f"'{shown}' is not a defined term of Specific Character Set; write {meant}")
+        raise ValueError(f"'{shown}' is not a defined term of Specific Character Set, like ISO_IR 192")
     return text
 
 

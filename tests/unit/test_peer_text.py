@@ -52,6 +52,8 @@ def test_a_peer_that_only_calls_needs_an_address_to_call_from():
         ({"from": ["a b"]}, "host name"),
         ({"from": ["-"]}, "host name"),
         ({"charset": "SJIS"}, "defined term"),
+        ({"charset": "sjis"}, "write SHIFT_JIS"),
+        ({"charset": "\\ISO_IR 87"}, "write ISO 2022 IR 87"),
         ({"issuer": "a\nb"}, "control character"),
         ({"hots": "x"}, "unknown hots"),
     ],

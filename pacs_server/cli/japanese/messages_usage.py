@@ -87,6 +87,8 @@ WHY_A_VALUE: Final[dict[str, str]] = {
         "'{0}' では送信できません。使える転送構文は {1}、'-' です",
     "'{}' is not a defined term of Specific Character Set, like ISO_IR 192":
         "'{0}' は ISO_IR 192 のような Specific Character Set の値ではありません",
+    "'{}' is not a defined term of Specific Character Set; write {}":
+        "'{0}' は Specific Character Set の値ではありません。{1} と書いてください",
     "'{}' is not a number of associations: from 1 to {}": "'{0}' はアソシエーションの数ではありません。1 から {1} までです",
     "'{}' is not a number of associations: from 0 to {}": "'{0}' はアソシエーションの数ではありません。0 から {1} までです",
 }  # fmt: skip

@@ -47,10 +47,14 @@ class HeadLimits:
 class Walk:
     """Goes from element to element of a data set that arrives in fragments, inflated. Belongs to one thread.
 
+    It ends with the head where `is_head_alone`, else with the data set.
+
     Source: PS3.5 sections 7.1 to 7.5 and A.4.
     """
 
-    def __init__(self, encoding: Encoding, limits: HeadLimits, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, encoding: Encoding, limits: HeadLimits, vocabulary: Vocabulary, *, is_head_alone: bool = False
+    ) -> None:
         self.encoding = encoding
         self._vocabulary = vocabulary
         self._wanted = vocabulary.wanted_tags
@@ -61,6 +65,7 @@ class Walk:
         self.past_head = False
         self.is_encapsulated = False
         self._limits = limits
+        self._is_head_alone = is_head_alone
         self._carry = b""
         self._skip_bytes = 0
         self._seen_bytes = 0
@@ -189,6 +194,7 @@ class Walk:
         self._check_top_level(tag, vr, buffer)
         if tag > self._last_wanted and not self.past_head:
             self.past_head = True
+            self._stopped = self._is_head_alone
             self._elements = 0
         if length == UNDEFINED_LENGTH:
             self.is_encapsulated |= tag == PIXEL_DATA

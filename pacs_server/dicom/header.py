@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,8 +43,10 @@ class HeadScanner:
     def __init__(
         self, transfer_syntax: str, limits: HeadLimits = _USUAL_LIMITS, *, vocabulary: Vocabulary = STANDARD
     ) -> None:
-        self._inflater = _Inflater(limits.max_head_bytes) if transfer_syntax in DEFLATED_SYNTAXES else None
-        self._walk = Walk(encoding_of(transfer_syntax), limits, vocabulary)
+        is_deflated = transfer_syntax in DEFLATED_SYNTAXES
+        self._inflater = _Inflater(limits.max_head_bytes) if is_deflated else None
+        # What is behind a deflated head is never looked at: how much of it is inflated depends on the fragments.
+        self._walk = Walk(encoding_of(transfer_syntax), limits, vocabulary, is_head_alone=is_deflated)
         self._is_native = transfer_syntax in NATIVE_SYNTAXES
 
     def feed(self, fragment: bytes | memoryview) -> None:
@@ -101,12 +104,20 @@ class _Inflater:
         self.stopped = True
 
     def inflate(self, fragment: bytes | memoryview) -> Iterator[bytes]:
+        """What comes of a fragment.
+
+        Raises: Undecodable when it is damaged, after what comes before the damage, wherever fragments begin and end.
+        """
         pending: bytes | memoryview = fragment
         while pending and not self.stopped:
+            before = self._inflate.copy()
             try:
                 inflated = self._inflate.decompress(pending, _INFLATE_BYTES)
             except zlib.error as error:
-                raise Undecodable(f"the deflated data set cannot be inflated: {error}") from error
+                yield from self._up_to_damage(before, pending)
+                if not self.stopped:
+                    raise Undecodable(f"the deflated data set cannot be inflated: {error}") from error
+                return
             pending = self._inflate.unconsumed_tail
             if not inflated and not pending:
                 return
@@ -114,3 +125,11 @@ class _Inflater:
             if self._left_bytes < 0:
                 self.stopped = True
             yield inflated
+
+    def _up_to_damage(self, inflate: zlib._Decompress, damaged: bytes | memoryview) -> Iterator[bytes]:
+        with suppress(zlib.error):
+            for at in range(len(damaged)):
+                if inflated := inflate.decompress(damaged[at : at + 1]):
+                    yield inflated
+                if self.stopped:
+                    return

@@ -1,5 +1,6 @@
 """The head of a data set: the same however it is cut, bounded whatever it holds, honest about damage."""
 
+import random
 import zlib
 from io import BytesIO
 
@@ -90,6 +91,22 @@ def test_a_deflated_head_is_read_and_a_bomb_is_not_inflated() -> None:
     assert head.values[0x00280010] == b"\x00\x02"
     with pytest.raises(Undecodable, match="inflate"):
         scan(b"\xff" * 100, DEFLATED_LE)
+
+
+@pytest.mark.parametrize("behind", ["an element without a VR", "what cannot be inflated"])
+def test_damage_behind_a_deflated_head_changes_nothing_however_it_is_cut(behind: str) -> None:
+    """What was stored in small fragments is read in large ones when the index is rebuilt."""
+    squeeze = zlib.compressobj(wbits=-15)
+    pixels = random.Random(1).randbytes(3_000)
+    data = squeeze.compress(sample() + element(0x7FE00010, b"OB", pixels, 6_000)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    if behind == "an element without a VR":
+        data += squeeze.compress(bytes(3_000) + element(0x7FE10010, b"zz", b"")) + squeeze.flush()
+    else:
+        data += b"\xff" * 100
+    whole = scan(data, DEFLATED_LE)
+    assert whole.values[0x00280010] == b"\x00\x02"
+    for step in (1, 7, 17, 200, 1_000, 4_096):
+        assert scan(data, DEFLATED_LE, step) == whole
 
 
 @pytest.mark.parametrize(

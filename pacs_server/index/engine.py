@@ -22,7 +22,13 @@ from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexUnavailable
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
 from pacs_server.index.drivers.planned import Planned
-from pacs_server.index.drivers.postgresql import WITHOUT_HASTE, kind_of, postgresql_engine, refuse_waiting_commits
+from pacs_server.index.drivers.postgresql import (
+    WITHOUT_HASTE,
+    kind_of,
+    postgresql_engine,
+    refuse_waiting_commits,
+    wait_little,
+)
 from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
 from pacs_server.index.trail import Trail
@@ -180,8 +186,9 @@ class Index:
             yield
 
     @contextmanager
-    def write_cursor(self, told: Sequence[Event] = ()) -> Iterator[Any]:
-        """Like `write`, but the driver's own cursor: the hot path of recording.
+    def write_cursor(self, told: Sequence[Event] = (), *, is_waited_for: bool = False) -> Iterator[Any]:
+        """Like `write`, but the driver's own cursor: the hot path of recording. One that `is_waited_for` by others
+        waits itself for a lock no longer than a moment.
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
@@ -199,8 +206,12 @@ class Index:
             else:
                 self._wait_behind_no_other(lambda sql: cursor.execute(sql) or cursor.fetchone()[0])
                 cursor.later("BEGIN")
+                if is_waited_for and (waits := wait_little(self.engine.url)):
+                    cursor.later(waits)
                 cursor.later(_WRITE_BESIDE_OTHERS)
                 yield cursor
+                if told and not is_waited_for:
+                    cursor.flush()  # before it holds the audit trail, for which others would wait as long as it does
 
                 def commit() -> None:
                     cursor.later("COMMIT")

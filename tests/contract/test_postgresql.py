@@ -23,7 +23,7 @@ from support.racing import race
 from support.server import wait_for
 
 from pacs_server.dicom.operations import OperationKind
-from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
+from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.drivers import entrance, postgresql, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
@@ -38,6 +38,8 @@ from pacs_server.index.site_tables import partners
 from pacs_server.index.tables import copies, instances, patients, studies
 
 PROCESSES, ROUNDS = 4, 15
+# Where one is to be ended while it waits, at any moment of that.
+PATIENTLY = "&options=-c lock_timeout=10000"
 
 
 @pytest.fixture
@@ -234,7 +236,7 @@ def test_connections_that_were_ended_while_nobody_used_them_are_not_noticed(clus
 
 
 def test_a_connection_that_ends_before_the_commit_leaves_nothing(cluster: Cluster, url: str) -> None:
-    with opened(url) as objects:
+    with opened(url + PATIENTLY) as objects:
         with holding_the_study(url):
             doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
             cluster.execute(f"SELECT pg_terminate_backend({waiting_backend(cluster, url)})")
@@ -334,7 +336,7 @@ def write_something(index: Index) -> None:
 def test_nobody_waits_for_ever_for_a_server_that_is_stopped(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with opened(url) as objects:
+    with opened(url + PATIENTLY) as objects:
         with holding_the_study(url), ExitStack() as at_end:
             with monkeypatch.context() as patch:
                 patch.setattr(watch, "ANSWER_S", 5.0)
@@ -372,6 +374,38 @@ def test_a_lock_that_somebody_keeps_is_waited_for_no_longer_than_the_limit(url: 
         with pytest.raises(IndexUnavailable, match="lock timeout"):
             objects.record(arrival("1.2.3.1"))
         assert objects.record(arrival("1.2.4.1", study="1.2.4")).outcome is Outcome.NEW
+
+
+def test_a_lock_on_one_study_keeps_no_others_waiting_and_is_waited_for(cluster: Cluster, url: str) -> None:
+    """By a person in psql, a node that stands still, or a deletion of much: with its group, or after it."""
+    with opened(url) as objects:
+        with holding_the_study(url):
+            locked_out = [Doing(lambda: objects.record(arrival("1.2.3.1")))]
+            waiting_backend(cluster, url)
+            locked_out.append(Doing(lambda: objects.record(arrival("1.2.3.2"))))
+            for number in range(3):
+                assert objects.record(arrival(f"1.2.4.{number}", study="1.2.4")).outcome is Outcome.NEW
+            assert all(one.is_alive() for one in locked_out), "the others had to wait for the end of its patience"
+        assert [one.outcome().outcome for one in locked_out] == [Outcome.NEW] * 2
+
+
+@pytest.mark.parametrize("locked", ["UPDATE studies SET study_description = 'x'", "SELECT * FROM series FOR UPDATE"])
+def test_rows_that_a_person_keeps_locked_are_told_of_and_keep_no_other_study_waiting(
+    cluster: Cluster, url: str, locked: str
+) -> None:
+    person = create_engine(parse_url(url))
+    with opened(url) as objects:
+        objects.record(arrival("1.2.3.1"))
+        with person.connect() as session, session.begin():
+            session.execute(text(locked))
+            locked_out = Doing(lambda: objects.record(arrival("1.2.3.2")))
+            waiting_backend(cluster, url)
+            assert objects.record(arrival("1.2.4.1", study="1.2.4", patient_id="P2")).outcome is Outcome.NEW
+            assert locked_out.is_alive(), "the other had to wait for the end of its patience"
+            with pytest.raises(IndexLocked, match=r"lock timeout.*pg_terminate_backend"):
+                locked_out.outcome()
+        assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+    person.dispose()
 
 
 def test_what_was_seen_of_a_partner_does_not_undo_what_a_person_changes_meanwhile(cluster: Cluster, url: str) -> None:
@@ -438,7 +472,7 @@ def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were each of its objects tried by itself, the last would wait for hours."""
-    with opened(url) as objects:
+    with opened(url + PATIENTLY) as objects:
         group = [arrival(f"1.2.3.{n}") for n in range(50)]
         with holding_the_study(url):
             doing = Doing(lambda: objects.record_in_order(group))

@@ -49,6 +49,10 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "correct the host in the URL, or its name in DNS": "URL のホスト名か、DNS でのその名前を直してください",
     "let its user read and write that file, and its folder, which may be mounted read-only":
         "pacs の利用者がそのファイルとフォルダを読み書きできるようにしてください (読み取り専用でマウントされていないかも確かめてください)",
+    "see in pg_stat_activity whose transaction is open since long ago (xact_start), and end it there, or by "
+    "SELECT pg_terminate_backend(pid)":
+        "pg_stat_activity で、長く開いたままのトランザクション (xact_start) が誰のものかを調べ、そこで終わらせるか、"
+        "SELECT pg_terminate_backend(pid) で終わらせてください",
     "make room on the disk of the database": "データベースのディスクに空きを作ってください",
     "make room on the disk of the database; where it has some, see in the system's log whether the disk fails":
         "データベースのディスクに空きを作ってください。空きがあれば、ディスクの故障がシステムのログに出ていないか調べてください",

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
 
-from pacs_server.errors import ConfigError, IndexConflict, IndexUnavailable, IndexUnreachable
+from pacs_server.errors import ConfigError, IndexConflict, IndexLocked, IndexUnavailable, IndexUnreachable
 
 # Of each host of the URL in turn; one that is switched off answers nothing at all.
 _CONNECT_S: Final = 10
@@ -59,6 +59,9 @@ _SETTLE: Final = (
     " WHERE CASE name WHEN 'synchronous_commit' THEN setting = 'off' ELSE source <> 'client' END"
 )
 
+# Who records a group of objects has all others of the process wait behind it.
+_WAIT_LITTLE: Final = "SET LOCAL lock_timeout = 2000"
+
 # Who waits to change a table has all others wait behind it, those who only read, too.
 WAIT_LITTLE_FOR_TABLES: Final = f"SET LOCAL lock_timeout = {_LOCK_S * 1000}"
 
@@ -75,6 +78,7 @@ _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 # stands between has changed the session.
 _PLANS_LOST: Final = frozenset({"0A000", "26000"})
 _READ_ONLY: Final = "25006"  # read_only_sql_transaction
+_LOCKED: Final = "55P03"  # lock_not_available
 # Of insufficient_resources disk_full, out_of_memory and configuration_limit_exceeded; program_limit_exceeded and
 # system_error. To the driver they are errors of its operation; the server is there, though, and answers others.
 _TAKES_NOT: Final = ("53100", "53200", "53400", "54", "58")
@@ -141,6 +145,11 @@ def _arguments(url: URL) -> dict[str, Any]:
     }
 
 
+def wait_little(url: URL) -> str:
+    """The statement by which a transaction waits for no lock for long; empty where the URL says how long."""
+    return "" if "lock_timeout" in str(url.query.get("options", "")) else _WAIT_LITTLE
+
+
 def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailable]:
     """Which of our errors an error of the driver or of the pool is."""
     state = getattr(reason, "pgcode", None)
@@ -152,6 +161,8 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
     if state == _READ_ONLY:
         engine.dispose()  # it was demoted: the next connection goes to the server that took its place
         return IndexUnreachable
+    if state == _LOCKED:
+        return IndexLocked
     is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
     return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable
 

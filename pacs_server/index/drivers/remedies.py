@@ -31,6 +31,10 @@ _OF_A_PRIMARY: Final = "the URL asks for a standby: name target_session_attrs=re
 _LEFT_BEHIND: Final = (
     "end it and make it a standby of the promoted one (pg_rewind, or pg_basebackup), and see why that one is away"
 )
+_LOCKED: Final = (
+    "see in pg_stat_activity whose transaction is open since long ago (xact_start), and end it there, or by "
+    "SELECT pg_terminate_backend(pid)"
+)
 _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
@@ -87,6 +91,7 @@ def _by_state(url: URL) -> dict[str, str]:
         ),
         "42P07": _OF_ANOTHER,
         "53100": _ROOM,
+        "55P03": _LOCKED,
     }
 
 

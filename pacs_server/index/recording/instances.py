@@ -14,7 +14,7 @@ from sqlalchemy import CompoundSelect, Text, bindparam, cast, literal_column, nu
 from pacs_server.dicom.audit import Actor
 from pacs_server.dicom.describe import Description
 from pacs_server.dicom.operations import Fate
-from pacs_server.errors import IndexConflict, IndexUnavailable, IndexUnreachable
+from pacs_server.errors import IndexConflict, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject, held_before, received
@@ -27,6 +27,9 @@ from pacs_server.index.tables import copies, instances, series, studies
 
 _MAX_GROUP: Final = 256
 _ATTEMPTS: Final = 8
+# Of one process at once, each with a connection: others are needed for what does not wait.
+_MOST_APART: Final = 8
+_APART_S: Final = 10.0
 # In the place of an object's row, what else a row of `_known` tells.
 _DAY: Final = -1
 _FATE: Final = -2
@@ -39,6 +42,7 @@ class Instances:
         self._index = index
         self._waiting: deque[_Slot] = deque()
         self._committing = threading.Lock()
+        self._apart = threading.BoundedSemaphore(_MOST_APART)
         self.operations = Operations(index)
         self._find_known = HotStatement(index, _known())
 
@@ -109,7 +113,8 @@ class Instances:
     def record(self, arrival: Arrival) -> Recorded:
         """Record an object and its copies; returns when that is committed.
 
-        Commits are grouped: the thread that comes to the lock first commits for all that wait behind it.
+        Commits are grouped: the thread that comes to the lock first commits for all that wait behind it. Where somebody
+        keeps rows of one of them locked, each goes on by itself, and the groups behind them do.
 
         Raises: IndexUnavailable when it could not be recorded, or it is not known whether it was.
         """
@@ -118,6 +123,7 @@ class Instances:
         with self._committing:
             while not slot.done:
                 self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))])
+        self._commit_apart(slot)
         return slot.outcome()
 
     def record_in_order(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
@@ -128,18 +134,26 @@ class Instances:
         slots = [_Slot(arrival) for arrival in arrivals]
         with self._committing:
             self._commit(slots)
+        for place, slot in enumerate(slots):
+            self._commit_apart(slot)
+            if isinstance(slot.error, IndexLocked):  # the others would wait as long, one after the other
+                _fail(slots[place:], slot.error)
+                break
         return [slot.outcome() for slot in slots]
 
     def _commit(self, group: list[_Slot]) -> None:
         """Commit a group; if that fails, one by one, so that one object never fails another."""
         try:
             try:
-                self._try_commit(group)
+                self._try_commit(group, is_waited_for=True)
+            except IndexLocked as error:
+                for slot in group:
+                    slot.locked = error
             except IndexUnreachable:
                 raise
             except IndexUnavailable:
                 for slot in group:
-                    self._commit_alone(slot)
+                    self._commit_alone(slot, is_waited_for=True)
         except IndexUnreachable as error:
             _fail(group, error)
         except BaseException:
@@ -149,14 +163,33 @@ class Instances:
             for slot in group:
                 slot.done = True
 
-    def _commit_alone(self, slot: _Slot) -> None:
+    def _commit_apart(self, slot: _Slot) -> None:
+        """Commit one whose group found something locked, while others go on; it may be another's rows that are."""
+        if slot.locked is None:
+            return
+        if not self._apart.acquire(timeout=_APART_S):
+            _fail([slot], slot.locked)
+            return
+        try:
+            self._commit_alone(slot)
+        except IndexUnreachable as error:
+            _fail([slot], error)
+        finally:
+            self._apart.release()
+
+    def _commit_alone(self, slot: _Slot, *, is_waited_for: bool = False) -> None:
         """Two processes may meet at a new object; the second finds the first's row when it tries again.
 
         Raises: IndexUnreachable: then the others would only wait in vain, too.
         """
         for _ in range(_ATTEMPTS):
             try:
-                self._try_commit([slot])
+                self._try_commit([slot], is_waited_for=is_waited_for)
+            except IndexLocked as error:
+                if not is_waited_for:
+                    raise
+                slot.error, slot.locked = None, error
+                return
             except IndexUnreachable:
                 raise
             except IndexUnavailable as error:
@@ -167,9 +200,10 @@ class Instances:
                 slot.error = None
                 return
 
-    def _try_commit(self, group: list[_Slot]) -> None:
+    def _try_commit(self, group: list[_Slot], *, is_waited_for: bool) -> None:
         arrivals = [slot.arrival for slot in group]
-        with self._index.write_cursor(received(arrivals, datetime.now(UTC))) as cursor:
+        told = received(arrivals, datetime.now(UTC))
+        with self._index.write_cursor(told, is_waited_for=is_waited_for) as cursor:
             recorded = record(self._statements, cursor, arrivals)
         beside = [
             one.description.sop_uid
@@ -212,12 +246,13 @@ def _fail(group: Iterable[_Slot], error: IndexUnavailable) -> None:
 class _Slot:
     """An arrival in the queue, and what became of it."""
 
-    __slots__ = ("arrival", "done", "error", "recorded")
+    __slots__ = ("arrival", "done", "error", "locked", "recorded")
 
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
         self.done = False
         self.error: IndexUnavailable | None = None
+        self.locked: IndexLocked | None = None  # why it is committed apart from its group
         self.recorded: Recorded | None = None
 
     def outcome(self) -> Recorded:

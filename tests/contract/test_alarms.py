@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, create_engine, text
 from support.house import House
 from support.mounts import on_tmpfs
 from support.samples import tiny
+from support.server import wait_for
 
 from pacs_server.cluster.certificates import make
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import IndexUnavailable
+from pacs_server.index.engine import parse_url
 from pacs_server.index.jobs import JobKind, JobState
+from pacs_server.index.maintenance import locks
 from pacs_server.index.site.peers import Peer, Right
 from pacs_server.index.site.registry import Policy
 from pacs_server.service.assemble import Node
@@ -138,6 +142,53 @@ def test_a_data_directory_without_room_for_the_index_is_one_before_it_is_full(no
         (alarm,) = alarms_of(observer, settings, {}, {}, NOW)
         assert alarm.key == "index disk"
         assert f"0 MiB are left on the disk of the data directory {settings.data_dir}" in alarm.text
+
+
+@pytest.mark.parametrize("locked", ["SELECT * FROM studies FOR UPDATE", "LOCK TABLE series IN ROW EXCLUSIVE MODE"])
+def test_rows_that_somebody_keeps_locked_for_long_are_one_until_they_are_free(
+    house: House, node: Node, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    if node.index.database_path is not None:
+        pytest.skip("with SQLite a lock keeps everybody from writing, which is told as such")
+    house.take_in(tiny("locked"))
+    observer = observer_of(node)
+    observer.ask = lambda question: question(node)  # type: ignore[method-assign, assignment]
+    person = create_engine(parse_url(house.url), connect_args={"application_name": "psql"})
+    monkeypatch.setattr(locks, "LONG_S", 1.0)
+    with person.connect() as session, session.begin():
+        session.execute(text("SELECT * FROM studies"))
+        wait_for(lambda: seconds_of(session) > 1, "the transaction to be a second old")
+        observer.locks.look()
+        assert alarms(observer, node) == [], "who only reads keeps nobody out"
+        session.execute(text(locked))
+        observer.locks.look()
+        (alarm,) = alarms(observer, node)
+        pid = session.execute(text("SELECT pg_backend_pid()")).scalar()
+        assert alarm.key == f"index lock {pid}"
+        assert alarm.text.startswith(f"process {pid} of PostgreSQL (pacs, psql) keeps rows of the archive locked")
+    observer.locks.look()
+    assert alarms(observer, node) == []
+    person.dispose()
+
+
+def test_who_does_not_show_when_he_began_is_one_when_he_was_seen_for_long(
+    house: House, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if node.index.database_path is not None:
+        pytest.skip("of SQLite nobody is told who keeps it locked")
+    monkeypatch.setattr(locks, "_HOLDING", text(str(locks._HOLDING).replace("a.xact_start", "NULL::timestamptz")))
+    monkeypatch.setattr(locks, "LONG_S", 0.2)
+    looking, person = locks.LongLocks(), create_engine(parse_url(house.url))
+    with person.connect() as session, session.begin():
+        session.execute(text("LOCK TABLE copies IN ROW SHARE MODE"))
+        assert looking.look(node.index) == []
+        wait_for(lambda: looking.look(node.index), "it to have been seen for long")
+    assert looking.look(node.index) == []
+    person.dispose()
+
+
+def seconds_of(session: Connection) -> float:
+    return float(session.execute(text("SELECT extract(epoch FROM clock_timestamp() - now())")).scalar_one())
 
 
 def test_a_volume_that_is_well_and_did_not_take_copies_is_one(node: Node) -> None:

@@ -56,6 +56,10 @@ OF_STANDING: Final[dict[str, str]] = {
         "{0} のポートが、サーバ自身の C-ECHO に応答しません: {1}",
     "the database does not answer: {}": "データベースが応答しません: {0}",
     "the database takes nothing new: {}": "データベースに新しく書き込めません: {0}",
+    "process {} of PostgreSQL ({}, {}) keeps rows of the archive locked for {} minutes: what is sent of these studies is "
+    "refused; end its transaction, or SELECT pg_terminate_backend({})":
+        "PostgreSQL のプロセス {0} ({1}, {2}) が、アーカイブの行を {3} 分間ロックしています。その検査に属するものは受け付けられません。"
+        "そのトランザクションを終わらせるか、SELECT pg_terminate_backend({4}) を実行してください",
     "volume {} is offline: {} (pacs storage show {})": "ボリューム {0} がオフラインです: {1} (pacs storage show {2})",
     "volume {} is suspect: {} (pacs storage show {})": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show {2})",
     "volume {} is full: {} (pacs storage show {})": "ボリューム {0} が満杯です: {1} (pacs storage show {2})",

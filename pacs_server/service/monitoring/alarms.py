@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from pacs_server.index.maintenance.locks import LongLock
 from pacs_server.service.monitoring.habits import Sample, days_until_full, silence_of
 from pacs_server.service.monitoring.observing import Holdings, Observer
 from pacs_server.service.present import behind_s
@@ -97,6 +98,8 @@ def alarms_of(
         yield Alarm(kind=AlarmKind.INDEX, about="database", text=text, hold_s=hold_s)
     if short_of_room := observer.disk.latest:
         yield Alarm(kind=AlarmKind.INDEX, about="disk", text=short_of_room, hold_s=hold_s)
+    if not observer.index_problem:
+        yield from _of_locks(observer.locks.latest or (), hold_s)
     yield from _of_volumes(observer.volumes.latest or [], hold_s)
     yield from _of_certificates(observer.certificates.latest or [], settings, now)
     if problem := observer.certificates.problem:
@@ -110,6 +113,17 @@ def alarms_of(
         yield from _of_rooms(rooms, settings)
         if settings.alert.silence:
             yield from _of_silence(held.peers, hours, now, hold_s)
+
+
+def _of_locks(locks: Sequence[LongLock], hold_s: float) -> Iterator[Alarm]:
+    for one in locks:
+        program = one.program or "a program without a name"
+        text = (
+            f"process {one.pid} of PostgreSQL ({one.user}, {program}) keeps rows of the archive "
+            f"locked for {one.held_s / 60:.0f} minutes: what is sent of these studies is refused; end its "
+            f"transaction, or SELECT pg_terminate_backend({one.pid})"
+        )
+        yield Alarm(kind=AlarmKind.INDEX, about=f"lock {one.pid}", text=text, hold_s=hold_s)
 
 
 def _of_volumes(rows: list[dict[str, object]], hold_s: float) -> Iterator[Alarm]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
 from pacs_server.index.maintenance.checking import write_nothing
+from pacs_server.index.maintenance.locks import LongLock, LongLocks
 from pacs_server.net.tls import refuse_unusable
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
@@ -85,6 +86,8 @@ class Observer:
         self.site = Gatherer("index", self._site, every_s=_OFTEN_S, late_after_s=_INDEX_LATE_S)
         self._intake = Intake(board.totals)
         self.writing = Gatherer("index writing", self._writing, every_s=_CHECK_S, late_after_s=_WRITING_LATE_S)
+        self._long_locks = LongLocks()
+        self.locks = Gatherer("locks", self._locks, every_s=_CHECK_S, late_after_s=_LATE_S)
         self.holdings = Gatherer(
             "holdings", partial(self.ask, holdings_of), every_s=_CHECK_S, late_after_s=_LATE_S, is_costly=True
         )
@@ -99,7 +102,8 @@ class Observer:
     def all(self) -> tuple[Gatherer[Any], ...]:
         """What is looked at."""
         return (
-            self.doors, self.site, self.writing, self.holdings, self.volumes, self.disk, self.server, self.certificates
+            self.doors, self.site, self.writing, self.locks, self.holdings, self.volumes, self.disk, self.server,
+            self.certificates,
         )  # fmt: skip
 
     @property
@@ -145,6 +149,9 @@ class Observer:
     def _writing(self) -> None:
         self.ask(lambda node: write_nothing(node.index))  # first, because it knows the reason
         self._intake.check()
+
+    def _locks(self) -> list[LongLock]:
+        return self.ask(lambda node: self._long_locks.look(node.index))
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()

@@ -16,7 +16,7 @@ from pacs_server.archive.copies import complete
 from pacs_server.archive.operations import synchronise
 from pacs_server.archive.retire import purge
 from pacs_server.archive.scrub import verify, verify_series
-from pacs_server.errors import PacsError
+from pacs_server.errors import PacsError, Refused
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.queries.trash import Trash
 from pacs_server.index.sending.commitments import Commitment
@@ -28,7 +28,7 @@ from pacs_server.service.peers.commitment import settle_commitments
 from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
-from pacs_server.service.upkeep.decisions import decider
+from pacs_server.service.upkeep.decisions import decider, refuse_doubtful_clock
 from pacs_server.service.upkeep.leaving import release_volume
 from pacs_server.service.upkeep.reconciling import note_losses
 from pacs_server.service.upkeep.tiers import NightlyMoves
@@ -238,6 +238,12 @@ class Runner:
         now = datetime.now().astimezone()
         retention = retention_of(self._node.index)
         if retention.purging is Purging.NIGHTLY and now.hour < _NIGHT_ENDS and self._purged_on != now.date():
+            try:
+                refuse_doubtful_clock(self._node, now)
+            except Refused as refusal:
+                log.warning("not purged", why=refusal)
+                self._purged_on = now.date()
+                return False
             # First of all what was put on hold, or restored, in rows that a database may have lost.
             by = decider(self._node, "its time in the trash is over", who="server")
             for operation in purge(Trash(self._node.index).trashed(), retention, by):

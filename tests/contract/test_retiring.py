@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -37,6 +37,7 @@ from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, patients, series, studies
 from pacs_server.service import runner
+from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.upkeep import decisions
 from pacs_server.storage.operations import keep_everywhere
 
@@ -576,6 +577,42 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
     assert [one.stamp for one in site.operations.of_study(sample.study_uid)] == [made.stamp]
     site.decider().decide(OperationKind.RELEASE, sample.study_uid)
     assert site.operations.holds() == []
+
+
+@pytest.mark.parametrize("by", ["database", "partner"])
+def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
+    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
+    house = House(tmp_path / "data", new_url())
+    (sample,) = house.take_in(tiny(1))
+    ahead, named = timedelta(days=400), "database" if by == "database" else "osaka"
+    with house.node() as node:
+        if by == "database" and node.index.database_path is not None:
+            pytest.skip("SQLite has no clock of its own")
+        set_retention(node.index, Retention(purging=Purging.NIGHTLY, grace_days=0))
+        list(
+            decisions.delete(node, Trash(node.index).found(query_from_keywords(Level.IMAGE, {}).predicates), "a trial")
+        )
+        with monkeypatch.context() as patch:
+            if by == "database":
+                patch.setattr(node.nodes, "clock", lambda: datetime.now(UTC) - ahead)
+            else:
+                Contacts(node.settings.data_dir).note(contact("osaka", clock_ahead_s=-ahead.total_seconds()))
+            runner.Runner(node)._purge()
+            assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.TRASHED}
+            with pytest.raises(Refused, match=rf"is \+34560\d+ s from that of .*{named}"):
+                decisions.due(node, decisions.in_trash(node, {}))
+        Contacts(node.settings.data_dir).note(contact("osaka", clock_ahead_s=-5.0))
+        runner.Runner(node)._purge()
+        assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.PURGED}
+
+
+def contact(name: str, *, clock_ahead_s: float) -> Contact:
+    return Contact(
+        name=name, fingerprint="f", is_reached=True, since=NOW, at=NOW, problem="", clock_ahead_s=clock_ahead_s,
+        node="n", aet="OSAKA", schema="", version="",
+    )  # fmt: skip
 
 
 def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(

@@ -15,6 +15,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "come back from the trash": "ごみ箱から戻します",
     "are destroyed": "消去します",
     "{} studies may be deleted again": "検査 {0} 件は保留がなくなり、削除できます",
+    "the clock of this node is {} s from that of {}, and nothing is destroyed by a clock that may be wrong: set both by NTP":
+        "このノードの時計は {1} の時計と {0} 秒ずれています。狂っているかもしれない時計では何も消去しません。両方を NTP で合わせてください",
     "is paused": "止めました",
     "goes on": "再開しました",
     "none is set": "設定されていません",

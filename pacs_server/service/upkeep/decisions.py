@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from pacs_server.archive import retire
 from pacs_server.archive.operations import learn
@@ -18,10 +19,14 @@ from pacs_server.index.operations import Hold
 from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.site.retention import retention_of
 from pacs_server.service.assemble import Node
+from pacs_server.service.contacts import remembered
 from pacs_server.service.person import this_person
 from pacs_server.service.roll_call import node_name
 from pacs_server.service.telling import serving
 from pacs_server.service.upkeep.tiers import release_what_is_due
+
+# Of the days that something stays in the trash none is lost by so little.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
 
 
 def decider(node: Node, reason: str, *, who: str = "") -> Decider:
@@ -75,13 +80,31 @@ def restore(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]
 def due(node: Node, objects: list[Held]) -> tuple[list[Held], Counter[str]]:
     """Those of the objects that may be destroyed now, and why others must not, with how many there are of each.
 
-    Raises: Refused when this site destroys nothing.
+    Raises: Refused when this site destroys nothing, or the clock of this node is in doubt; IndexUnavailable.
     """
     retention, now = retention_of(node.index), datetime.now(UTC)
     retire.refuse_unless_purging(retention)
+    refuse_doubtful_clock(node, now)
     partners = node.partners.all()
     reasons = [(one, kept_because(one, retention, partners, now)) for one in objects]
     return [one for one, why in reasons if not why], Counter(why for _, why in reasons if why)
+
+
+def refuse_doubtful_clock(node: Node, now: datetime) -> None:
+    """Destroy nothing by a clock that has perhaps jumped ahead: the trash would be emptied long before its time. It is
+    compared with those of PostgreSQL and of the partners that were greeted last.
+
+    Raises: Refused; IndexUnavailable.
+    """
+    others = {one.name: timedelta(seconds=-one.clock_ahead_s) for one in remembered(node.settings.data_dir).values()}
+    if (told := node.nodes.clock()) is not None:
+        others["the database"] = now - told
+    for name, ahead in others.items():
+        if abs(ahead) > _CLOCKS_DIFFER:
+            raise Refused(
+                f"the clock of this node is {ahead.total_seconds():+.0f} s from that of {name}, and nothing is "
+                "destroyed by a clock that may be wrong: set both by NTP"
+            )
 
 
 def purge(node: Node, objects: list[Held], reason: str) -> Iterator[Operation]:

@@ -106,7 +106,8 @@ def _contents(index: Index) -> Iterator[Problem]:
         yield told, _RESTORE, ExitCode.DAMAGE
 
 
-def _writing(index: Index) -> Iterator[Problem]:
+def writing_problems(index: Index) -> Iterator[Problem]:
+    """What keeps objects from being recorded. Raises: IndexUnavailable when the database is damaged."""
     from pacs_server.index.maintenance.checking import is_damage, write_once
 
     try:
@@ -124,7 +125,7 @@ _CHECKS: Final[dict[str, Callable[[Index], Iterator[Problem]]]] = {
     "contents": _contents,
     "schema": _schema,
     "tables": _tables,
-    "writing": _writing,
+    "writing": writing_problems,
 }
 # What the tables have to be is known of this release alone.
 _NEEDED_BY_THE_NEXT: Final = ("database", "kind", "schema")

@@ -38,6 +38,13 @@ def of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
         yield from checks(state, settings.database, datetime.now(UTC))
 
 
+def _writing(node: Node) -> Iterator[Problem]:
+    """Whether the database takes what is new: one that only answers looks well, and its alarm comes a minute later."""
+    from pacs_server.cli.db_check import writing_problems
+
+    yield from ((result, remedy) for result, remedy, _ in writing_problems(node.index))
+
+
 def _durability(node: Node) -> Iterator[Problem]:
     """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
     from pacs_server.index.maintenance.checking import left_behind, unsafe_settings
@@ -220,6 +227,7 @@ def _audit(node: Node) -> Iterator[Problem]:
 
 
 CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
+    "writing": _writing,
     "durability": _durability,
     "server": _server,
     "nodes": _nodes,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from support.house import NOW, House
 from support.samples import tiny
 
@@ -162,6 +163,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     known = [
         "settings",
         "database",
+        "writing",
         "durability",
         "server",
         "nodes",
@@ -222,6 +224,28 @@ def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut
     assert found() == {
         "journal_mode of the database is delete": remedy, "synchronous of the database is 1": remedy,
     }  # fmt: skip
+
+
+def test_doctor_tells_at_once_of_a_database_that_takes_nothing_new_and_makes_the_other_checks(
+    house: House, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> dict[str, dict[str, str]]:
+        assert run(["-c", str(house.config), "doctor", "--json"]) == ExitCode.DAMAGE
+        return {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+
+    assert found()["writing"]["result"] == "good"
+    if kind == "postgresql":
+        name = house.url.partition("?")[0].rpartition("/")[2]
+        with house.node() as node, node.index.write() as connection:
+            connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
+        expected = "read-only transaction"
+    else:
+        monkeypatch.setattr("pacs_server.index.drivers.sqlite._PRAGMAS", ("query_only=ON",))
+        expected = "readonly database"
+    told = found()
+    assert expected in told["writing"]["result"]
+    assert told["writing"]["remedy"]
+    assert told["copies"]["result"] == "good"
 
 
 def test_doctor_tells_what_the_server_finds_wrong_with_itself(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ class Index:
         self._alone = WritingAlone(database_path) if database_path is not None else None
         self._translated = _Translated(self)
         self._is_closed = False
-        self._has_given_up_a_commit = False
+        self._looks_for_others = True  # before its first commit: a command is one process of many
         for one in {engine, self._writer}:
             event.listen(one, "checkin", self._close_late)
         self.trail = Trail("%s" if database_path is None else "?")
@@ -162,18 +162,19 @@ class Index:
             try:
                 commit()
             except Exception:
-                self._has_given_up_a_commit = True
+                self._looks_for_others = True
                 raise
 
     def _wait_behind_no_other(self, value_of: Callable[[str], Any]) -> None:
         """A commit that was given up waits on in PostgreSQL while a synchronous standby is away, and keeps its
-        connection. Others behind it would leave none, and then nothing could be read either.
+        connection. Others behind it would leave none, and then nothing could be read either; and who begins would be
+        told half a minute later that the server does not answer.
 
         Raises: IndexUnreachable.
         """
-        if self._has_given_up_a_commit:
+        if self._looks_for_others:
             refuse_waiting_commits(value_of)
-            self._has_given_up_a_commit = False
+            self._looks_for_others = False
 
     @contextmanager
     def _without_haste(self, connection: Connection) -> Iterator[None]:

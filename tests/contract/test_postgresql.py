@@ -314,6 +314,8 @@ def test_behind_a_commit_that_was_given_up_nobody_waits_for_the_standby(
     """Each would keep a connection until the standby is back."""
     with opened(url) as objects, closing(Index.open(url)) as index:
         records = (lambda: objects.record(arrival("1.2.3.1")), lambda: write_something(index))
+        objects.record(arrival("1.2.4.1", study="1.2.4"))
+        write_something(index)
         with standby_away(cluster, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(watch, "ANSWER_S", 1.0)
@@ -326,6 +328,19 @@ def test_behind_a_commit_that_was_given_up_nobody_waits_for_the_standby(
             assert objects.known("1.2.3.1", "1.2.3").objects == ()
         wait_for(lambda: objects.known("1.2.3.1", "1.2.3").objects, "the first commit")
         assert objects.record(arrival("1.2.3.2")).outcome is Outcome.NEW
+
+
+def test_who_begins_while_commits_wait_for_the_standby_is_told_so_at_once(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command, or a node that is started: it would add a commit that waits, and say that the server is away."""
+    with opened(url) as objects, standby_away(cluster, monkeypatch):
+        Doing(lambda: objects.record(arrival("1.2.3.1")))
+        waiting_backend(cluster, url)
+        with opened(url) as others, closing(Index.open(url)) as index:
+            for record in (lambda: others.record(arrival("1.2.4.1", study="1.2.4")), lambda: write_something(index)):
+                with pytest.raises(IndexUnreachable, match="1 commits wait for a synchronous standby"):
+                    record()
 
 
 def write_something(index: Index) -> None:

@@ -11,7 +11,13 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation
 from pacs_server.cli.output import print_rows, talk
 
-ALARM_HEADINGS: Final = {"kind": "ALARM", "about": "ABOUT", "since": "SINCE", "text": "WHAT"}
+ALARM_HEADINGS: Final = {
+    "kind": "ALARM",
+    "about": "ABOUT",
+    "since": "SINCE",
+    "gone_since": "GONE SINCE",
+    "text": "WHAT",
+}
 ALARM_WORDS: Final = ("kind", "text")
 _TRIED_HEADINGS: Final = {"way": "WAY", "result": "RESULT"}
 

@@ -79,6 +79,8 @@ def _server(node: Node) -> Iterator[Problem]:
         return
     well = {one.spec.name for one in node.volumes() if not one.state.reason}
     for alarm in standing_alarms(node.settings.data_dir):
+        if alarm["gone_since"]:  # it stands for some minutes more, in case it comes back
+            continue
         # A volume may fail in one folder alone, which no look at it shows.
         if alarm["kind"] in _OF_SERVER or (alarm["kind"] == "volume" and alarm["about"] in well):
             yield str(alarm["text"]), "pacs alert list"

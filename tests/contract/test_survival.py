@@ -258,6 +258,7 @@ def test_doctor_tells_what_the_server_finds_wrong_with_itself(house: House, caps
         "2": alarm("volume", "volume nas1 is offline", raised),  # looked at anew by another check
         "3": alarm("index", "the database takes nothing new", ""),
         "4": alarm("volume", "volume first did not take 3 copies", raised, "first"),  # which is well when looked at
+        "5": alarm("index", "the database takes nothing new", raised) | {"gone_since": raised},
     }
     (house.folder / "alarms.json").write_text(json.dumps({"standing": standing}), encoding="utf-8")
     with instance_lock(house.folder):

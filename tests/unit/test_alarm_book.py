@@ -67,6 +67,25 @@ def test_an_alarm_that_flaps_is_told_once_and_cleared_when_it_stays_away(book: A
     assert standing_alarms(tmp_path) == []
 
 
+def test_what_is_not_so_any_more_says_so_until_it_is_over(book_of: Callable[[], AlarmBook], tmp_path: Path) -> None:
+    def gone_since() -> list[str]:
+        return [one["gone_since"] for one in standing_alarms(tmp_path)]
+
+    book = book_of()
+    book.take([COPIES], NOW)
+    assert gone_since() == [""]
+    book.take([], after(minutes=1))
+    book.take([], after(minutes=2))
+    assert gone_since() == [after(minutes=1).isoformat()]
+    book.take([COPIES], after(minutes=3))
+    assert gone_since() == [""]
+    book.take([], after(minutes=4))
+    book.take([], after(minutes=5), unknown={AlarmKind.COPIES})
+    book = book_of()
+    book.take([], after(minutes=6))
+    assert gone_since() == [after(minutes=4).isoformat()]
+
+
 def test_a_restart_neither_forgets_nor_repeats(book_of: Callable[[], AlarmBook]) -> None:
     assert words(book_of().take([COPIES], NOW)) == ["raised all"]
     assert book_of().take([COPIES], after(minutes=1)) == []

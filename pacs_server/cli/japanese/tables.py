@@ -62,6 +62,7 @@ LABELS: Final[dict[str, str]] = {
     # the server and its parts
     "NO": "番号",
     "SINCE": "開始日時",
+    "GONE SINCE": "解消日時",
     "DOING": "処理中",
     "STORED": "保管",
     "REFUSED": "拒否",

@@ -41,7 +41,9 @@ class Notice:
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """An alarm as it stands; `raised_at` and `told_at` are empty until it was told."""
+    """An alarm as it stands; `raised_at` and `told_at` are empty until it was told. What it tells of is not so any more
+    since `gone_since`, which is empty while it is; it stands until that was so for a while.
+    """
 
     kind: str
     about: str
@@ -49,6 +51,7 @@ class Standing:
     since: str
     raised_at: str = ""
     told_at: str = ""
+    gone_since: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +128,7 @@ class AlarmBook:
         one = self._standing.setdefault(
             alarm.key, Standing(kind=alarm.kind, about=alarm.about, text=alarm.text, since=now.isoformat())
         )
-        one.text = alarm.text
+        one.text, one.gone_since = alarm.text, ""
         self._seen_at[alarm.key] = now
         if not one.raised_at:
             if abs(now - datetime.fromisoformat(one.since)) < timedelta(seconds=alarm.hold_s):
@@ -138,6 +141,7 @@ class AlarmBook:
         return None
 
     def _is_over(self, key: str, one: Standing, now: datetime) -> Notice | None:
+        one.gone_since = one.gone_since or now.isoformat(timespec="seconds")
         seen_at = self._seen_at.setdefault(key, now)
         if one.raised_at and abs(now - seen_at) < timedelta(seconds=self._settings.clear_after_s):
             return None
@@ -227,7 +231,7 @@ def undelivered(data_dir: Path) -> dict[str, str]:
 def _standing_in(told: dict[str, Any]) -> dict[str, Standing]:
     standing = {key: made_of(Standing, facts) for key, facts in told.get("standing", {}).items()}
     for one in standing.values():
-        for noted in filter(None, (one.since, one.raised_at, one.told_at)):
+        for noted in filter(None, (one.since, one.raised_at, one.told_at, one.gone_since)):
             moment(noted)
     return standing
 

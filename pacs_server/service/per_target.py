@@ -82,4 +82,5 @@ class TargetWork:
         not noted as done is done again.
         """
         deadline = time.monotonic() + timeout_s
-        return self._threads.ended(deadline) and self._duties.ended(deadline)
+        # In this order, because a duty that has not ended may still call threads.
+        return self._duties.ended(deadline) and self._threads.ended(deadline)

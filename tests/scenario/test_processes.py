@@ -1,5 +1,6 @@
 """A server of several processes: any of them may die or freeze, and to its peers it is one."""
 
+import errno
 import os
 import random
 import resource
@@ -182,6 +183,26 @@ def test_nobody_is_taken_for_stuck_after_the_machine_was_held_up(monkeypatch: py
     crew._begun_at[0] = crew._signs[0] = crew._pulses[0] = crew._looked_at = crew._awake_since = now - 1_000
     for _ in range(2):
         crew._kill_stuck()
+
+
+def test_a_process_that_cannot_be_begun_ends_no_others_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
+    crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)
+    told: list[str] = []
+    answers: list[int | OSError] = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 4_711]
+
+    def fork() -> int:
+        if isinstance(answer := answers.pop(0), OSError):
+            raise answer
+        crew._is_to_end = True
+        return answer
+
+    monkeypatch.setattr(os, "fork", fork)
+    monkeypatch.setattr(signal, "sigtimedwait", lambda *_: crew._begun_at.__setitem__(0, float("-inf")))
+    monkeypatch.setattr(log, "error", lambda what, **_: told.append(what))
+    crew.watch(ServiceManager())
+    assert crew._pids == {4_711: 0}
+    assert [what.partition(":")[0] for what in told] == ["process cannot be begun"]
 
 
 def are_replaced(archive: Archive, old: set[int]) -> bool:

@@ -72,6 +72,10 @@ class Crew:
         self._looked_at = self._awake_since = time.monotonic()
         self._pids: dict[int, int] = {}  # number by process
         self._killed: set[int] = set()  # those of them that were stuck, and whose end is not seen yet
+        self._not_begun = log.Recurring(
+            "process cannot be begun: look whether this machine has memory and processes left (ulimit -u, TasksMax)",
+            "process begun again",
+        )
         self._is_to_end = False
         # Its other end is closed by the kernel when the supervisor is killed.
         self._alive, self._held = os.pipe()
@@ -97,13 +101,23 @@ class Crew:
             self._wait(_LOOK_S)
             self._reap()
             self._kill_stuck()
-            for number in set(range(len(self._works))) - set(self._pids.values()):
-                if time.monotonic() - self._begun_at[number] >= _BEGIN_AGAIN_S:
-                    self._fork(number)
+            self._replace()
             self._board.turn()
             self._signed_at = list(map(max, self._signed_at, self._signs))
             if self._is_well():
                 manager.tell("WATCHDOG=1")
+
+    def _replace(self) -> None:
+        """Begin those that are not there. Where the machine has no room for one, the others go on without it."""
+        for number in set(range(len(self._works))) - set(self._pids.values()):
+            if time.monotonic() - self._begun_at[number] < _BEGIN_AGAIN_S:
+                continue
+            try:
+                self._fork(number)
+            except OSError as error:
+                self._not_begun.failed(error)
+            else:
+                self._not_begun.done()
 
     def _is_well(self) -> bool:
         """Whether every process gives signs, or the one in its place, and a port answers. A service manager that is not

@@ -42,11 +42,14 @@ INET6 = (
         "10.0.0.1",
         "172.31.0.1",
         "192.168.1.1",
+        "100.64.0.1",  # shared: of a provider behind one address, or of an overlay network
+        "100.127.255.254",
         "169.254.0.1",
         "::1",
         "fe80::1%eth0",
         "fd00::1",
         "::ffff:10.0.0.1",
+        "::ffff:100.64.0.1",
     ],
 )
 def test_addresses_of_a_site_are_not_public(address: str) -> None:
@@ -54,7 +57,9 @@ def test_addresses_of_a_site_are_not_public(address: str) -> None:
     refuse_public(address, ["8.8.8.8"])
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "172.32.0.1", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "172.32.0.1", "100.63.0.1", "100.128.0.1", "2001:4860:4860::8888", "::ffff:8.8.8.8"]
+)
 def test_a_public_address_without_tls_is_refused_by_name(address: str) -> None:
     assert is_public(address)
     with pytest.raises(ConfigError, match=r"reached from the Internet .* tls\.port, or turn public_without_tls on"):

@@ -42,11 +42,13 @@ def _public_ones(host: str, machine: Iterable[str]) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Neither loopback nor link-local nor private. Source: the IANA registries of special-purpose addresses."""
+    """Whether an address is reached from the Internet: it is neither loopback nor link-local, private or shared.
+
+    Source: the IANA registries of special-purpose addresses; RFC 6598 (shared).
+    """
     found = ipaddress.ip_address(_plain(address))
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    one = mapped or found
-    return not (one.is_loopback or one.is_link_local or one.is_private)
+    return (mapped or found).is_global
 
 
 def _plain(address: str) -> str:

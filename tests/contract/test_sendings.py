@@ -218,6 +218,14 @@ def test_priors_go_with_the_first_objects_of_a_study_once(desk: Desk) -> None:
         desk.studies.earlier("1.2.3", limit=1, alike=["PatientName"])
 
 
+def test_studies_without_a_patient_id_are_no_priors_of_each_other(desk: Desk) -> None:
+    for study in ("1.2.8", "1.2.9", "1.2.3"):
+        desk.receive(arrival(study=study, patient_id=None, study_date="20260101"))
+    assert desk.studies.earlier("1.2.3", limit=9) == []
+    desk.apply(route(priors=2))
+    assert desk.waiting(study="1.2.8") == desk.waiting(study="1.2.9") == []
+
+
 def test_a_route_says_what_it_would_do_and_why_not(desk: Desk) -> None:
     desk.receive(arrival("1.9.1"), arrival("1.9.2"))
     desk.receive(arrival("1.9.3", modality="CT"), sender="B")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.errors import BadQuery
@@ -63,7 +63,7 @@ class Studies:
 
     def earlier(self, study_uid: str, *, limit: int, alike: Sequence[str] = ()) -> list[str]:
         """The UIDs of the most recent studies of the same patient that are no later than this one, latest first. What
-        came under the same issuer and ID with another name is his, too.
+        came under the same issuer and ID with another name is his, too. A study without an ID has none.
 
         With `alike`, keywords of series attributes, only those of which some series has the same value as one of this
         study. Raises: BadQuery when one is none; IndexUnavailable.
@@ -78,11 +78,15 @@ class Studies:
             study = connection.execute(new.where(studies.c.study_uid == study_uid)).first()
             if study is None:
                 return []
-            same_id = select(patients.c.id).where(
-                patients.c.patient_id == study.patient_id, func.coalesce(patients.c.issuer, "") == (study.issuer or "")
-            )
+            same_patient = studies.c.patient_row == study.patient_row
+            if study.patient_id:  # without one, each study has a patient of its own
+                same_id = select(patients.c.id).where(
+                    patients.c.patient_id == study.patient_id,
+                    func.coalesce(patients.c.issuer, "") == (study.issuer or ""),
+                )
+                same_patient |= studies.c.patient_row.in_(same_id)
             wanted = select(studies.c.study_uid).where(
-                or_(studies.c.patient_row == study.patient_row, studies.c.patient_row.in_(same_id)),
+                same_patient,
                 studies.c.id != study.id,
                 studies.c.instance_count > 0,
                 *([day <= study.study_date] if study.study_date else []),

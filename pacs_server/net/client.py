@@ -1,6 +1,7 @@
-"""Associations that we request: connect, echo, store, find, get, ask for an action, report an event.
+"""Associations that we request: connect, echo, store, ask for an action, report an event. Queries and retrieves are in
+net/asking.py.
 
-Source: PS3.8 section 7.1, PS3.7 sections 9.1.1 to 9.1.3, 9.1.5, 10.1.1 and 10.1.4.
+Source: PS3.8 section 7.1, PS3.7 sections 9.1.1, 9.1.5, 10.1.1 and 10.1.4.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -108,5 +109,5 @@ def _file_system_of(path: Path) -> str:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    wanted = f"{device >> 8 & 0xFFF}:{device & 0xFF | device >> 12 & 0xFFF00}"
+    wanted = f"{os.major(device)}:{os.minor(device)}"
     return next((line.partition(" - ")[2].split()[0] for line in reversed(lines) if line.split()[2] == wanted), "")

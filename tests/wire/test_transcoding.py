@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -34,7 +35,7 @@ from support.second_client import Witness, associate, identifier, send
 from support.server import Archive, children, descendants, resident_bytes, wait_for
 
 MOVE, GET = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.2.3"
-REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
+REPORT, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.6.1"
 SUCCESS, SOME_FAILED, NONE_SENT = 0x0000, 0xB000, 0xA702
 
 
@@ -77,6 +78,32 @@ def test_c_get_by_a_receiver_of_one_syntax_delivers_every_object_in_it(
     received = {one.sop_uid: file_of(one, tmp_path) for one in witness.received}
     for sample in study.values():
         assert is_right(sample, received[sample.sop_uid]), sample.transfer_syntax
+
+
+def test_c_get_delivers_at_once_what_is_the_first_of_its_class_to_be_uncompressed(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive(workers=1)
+    archive.start()
+
+    def stored(syntax: str) -> Sample:
+        dataset = pydicom.dcmread(coded(syntax, "8 bits", tmp_path, study=syntax).path)
+        dataset.SOPClassUID = ULTRASOUND
+        sample = write(dataset, tmp_path / f"{syntax}-ultrasound.dcm", syntax)
+        assert send(archive, [sample]) == {sample.sop_uid: SUCCESS}
+        return sample
+
+    def got(sample: Sample) -> list[str]:
+        witness = Witness()
+        contexts = [(GET, [IMPLICIT]), (ULTRASOUND, [EXPLICIT, IMPLICIT, BASELINE])]
+        handlers = [(evt.EVT_C_STORE, witness.take)]
+        with associate(archive, contexts, as_receiver=[ULTRASOUND], handlers=handlers) as association:
+            *_, (last, _) = association.send_c_get(identifier("STUDY", StudyInstanceUID=sample.study_uid), GET)
+        return [one.transfer_syntax for one in witness.received] if last.Status == SUCCESS else []
+
+    assert wait_for(partial(got, stored(BASELINE)), "the compressed one") == [BASELINE]
+    plain = stored(EXPLICIT)
+    assert wait_for(partial(got, plain), "the uncompressed one", timeout_s=10) == [EXPLICIT]
 
 
 @pytest.mark.parametrize("option", ["+xi", "+xe", "+xb", "+xs", "+xt", "+xv", "+xr", "+xy", "+xa"])

@@ -6,7 +6,7 @@ where pixels become others in a way that may affect the interpretation. Source: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -79,9 +79,16 @@ def can_convert(source: str, target: str) -> bool:
     )
 
 
-def common_syntax(syntaxes: Sequence[str]) -> str | None:
-    """The first of them into which all the others can be put, so far as they tell."""
-    return next((one for one in syntaxes if all(one == other or can_convert(other, one) for other in syntaxes)), None)
+def widest_syntax(numbers: Mapping[str, int]) -> str:
+    """In which syntax most objects can be sent, so far as theirs tell, of which there are so many each: one of theirs
+    or Explicit VR Little Endian. Where the same number fits several, the one that most have.
+    """
+
+    def fitting(target: str) -> tuple[int, int]:
+        sent = sum(number for one, number in numbers.items() if one == target or can_convert(one, target))
+        return sent, numbers.get(target, 0)
+
+    return max((*numbers, EXPLICIT_LE), key=fitting)
 
 
 def transcode(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,19 +9,18 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, and_, func, select
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
-from pacs_server.dicom.pixels.transcoding import common_syntax
 from pacs_server.dicom.queries.matching import Query
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.queries.finding import Forms, joined, rows_of
+from pacs_server.index.queries.usual import UsualSyntaxes
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import deposits
 from pacs_server.index.tables import copies, flags, instances, is_current, patients, series, studies
 from pacs_server.index.totals import Counting
 
-_USUAL_SYNTAX_AGE_S: Final = 60
 _MAX_BOUND: Final = 500  # SQLite takes 32766 parameters in one statement, older releases 999
 
 
@@ -51,9 +48,7 @@ class Search:
         self._index = index
         self._forms = Forms(index)
         self._counting = Counting(index)
-        self._usual: dict[str, str] = {}
-        self._usual_until = 0.0
-        self._lock = threading.Lock()
+        self._usual = UsualSyntaxes(index)
 
     def find(
         self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None
@@ -110,30 +105,12 @@ class Search:
         return [_deliverable_of(row, places[row_id], archives.get(row_id, ())) for row_id, row in found.items()]
 
     def usual_syntax(self, sop_class: str) -> str | None:
-        """The transfer syntax that most objects of a class have here, of those into which the others can be put; as it
-        was at most a minute ago.
+        """The transfer syntax in which most objects of a class can be sent, and of several the one that most have; None
+        when none is held.
 
         Raises: IndexUnavailable.
         """
-        if time.monotonic() >= self._usual_until:
-            with self._lock:
-                self._usual = self._read_usual_syntaxes()
-                self._usual_until = time.monotonic() + _USUAL_SYNTAX_AGE_S
-        return self._usual.get(sop_class)
-
-    def _read_usual_syntaxes(self) -> dict[str, str]:
-        # A sample of the newest is enough, and stays cheap with ten million objects.
-        newest = select(instances.c.sop_class, instances.c.transfer_syntax)
-        newest = newest.where(is_current(instances)).order_by(instances.c.id.desc()).limit(20_000)
-        sample = newest.subquery()
-        counted = select(sample.c.sop_class, sample.c.transfer_syntax, func.count().label("number"))
-        counted = counted.group_by(sample.c.sop_class, sample.c.transfer_syntax).order_by(func.count().desc())
-        found: dict[str, list[str]] = {}
-        with self._index.read() as connection:
-            for row in connection.execute(counted):
-                found.setdefault(row.sop_class, []).append(row.transfer_syntax)
-        usual = {sop_class: common_syntax(syntaxes) for sop_class, syntaxes in found.items()}
-        return {sop_class: syntax for sop_class, syntax in usual.items() if syntax is not None}
+        return self._usual.of(sop_class)
 
     def counts(self) -> dict[str, int]:
         """How much is held, for `status`. Raises: IndexUnavailable."""

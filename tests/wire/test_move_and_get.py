@@ -307,9 +307,30 @@ def test_several_studies_in_one_request_arrive(
     assert sorted(receiver.objects()) == sorted(sample.sop_uid for sample in samples[:2])
 
 
+def test_a_patient_id_beside_a_study_stands_for_itself(
+    station: Station, receive: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    patient_id = "A*B?1"
+    sample = write(tiny(1, study="asterisk", PatientID=patient_id), tmp_path / "in" / "1.dcm")
+    assert station.store(tmp_path / "in", options=["+sd"]).code == 0
+    receiver = receive("ITSELF", "+xa")
+    station.archive.add_peer("ITSELF", receiver.port)
+    keys = {"PatientID": patient_id, "StudyInstanceUID": sample.study_uid}
+    assert station.move(STUDY_ROOT, "ITSELF", "STUDY", keys).status == SUCCESS
+    assert list(receiver.objects()) == [sample.sop_uid]
+    assert station.move(STUDY_ROOT, "ITSELF", "STUDY", keys | {"PatientID": "A*"}).status == SUCCESS
+    assert list(receiver.objects()) == [sample.sop_uid]
+
+
 @pytest.mark.parametrize(
     "keys",
-    [{"StudyInstanceUID": ""}, {"StudyInstanceUID": "*"}, {"StudyInstanceUID": "1.2.?"}, {"PatientName": "A"}],
+    [
+        {"StudyInstanceUID": ""},
+        {"StudyInstanceUID": "*"},
+        {"StudyInstanceUID": "1.2.?"},
+        {"PatientName": "A"},
+        {"PatientID": "*", "StudyInstanceUID": "1.2.3"},
+    ],
     ids=str,
 )
 def test_a_retrieve_without_a_certain_unique_key_moves_nothing(

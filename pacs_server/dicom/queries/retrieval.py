@@ -5,6 +5,7 @@ Source: PS3.4 sections C.4.2.1.4 and C.4.3.1.3.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,9 +57,11 @@ def parse_retrieve(
 ) -> RetrieveRequest:
     """Read a retrieve identifier. A missing level is that of the lowest UID; empty keys above the level are ignored,
     and so is every key that is no unique key. A UID below the stated level would silently be more than was asked for,
-    so it is a refusal.
+    so it is a refusal. A patient ID above the level stands for itself, also with an asterisk or a question mark in it:
+    3D Slicer sends what it was answered.
 
-    Raises: BadQuery when the unique key of the level is missing or empty, or has a wildcard.
+    Raises: BadQuery when the unique key of the level is missing or empty, or has a wildcard; when a UID above it has
+    one, or a patient ID is nothing else.
     """
     keys = read_identifier(identifier, transfer_syntax, assumed_charset=assumed_charset)
     values = {level: _values(keys, level) for level in Level}
@@ -72,6 +75,8 @@ def parse_retrieve(
         raise BadQuery(f"the retrieve has no {UNIQUE_KEY[level].keyword}, the unique key of its level")
     if given[-1] > level:
         raise BadQuery(f"{UNIQUE_KEY[given[-1]].keyword} is below the level of the retrieve")
+    for each in given:
+        _check_wildcards(values[each], each, is_above=each < level)
     issuer = keys.text(_ISSUER)
     return RetrieveRequest(
         level=level,
@@ -89,7 +94,11 @@ def _values(keys: Identifier, level: Level) -> tuple[str, ...]:
     values = tuple(dict.fromkeys(value for value in values if value))
     if len(values) > _MAX_VALUES:
         raise BadQuery(f"{attribute.keyword} has more than {_MAX_VALUES} values; ask in parts")
-    for value in values:
-        if "*" in value or "?" in value:
-            raise BadQuery(f"{attribute.keyword} of a retrieve may not have wildcards")
     return values
+
+
+def _check_wildcards(values: Iterable[str], level: Level, *, is_above: bool) -> None:
+    for value in values:
+        is_literal = is_above and level is Level.PATIENT and value.strip("*?")
+        if ("*" in value or "?" in value) and not is_literal:
+            raise BadQuery(f"{UNIQUE_KEY[level].keyword} of a retrieve may not have wildcards")

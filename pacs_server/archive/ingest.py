@@ -232,9 +232,8 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     except NotEnoughCopies:
         if is_again or not reception.is_at_hand:
             raise
-        return ingest(
-            reception, is_again=True
-        )  # as if it was sent again: nobody removes its file now that it has a row
+        # As if it was sent again: nobody removes its file now that it has a row.
+        return ingest(reception, is_again=True)
     return recorded
 
 

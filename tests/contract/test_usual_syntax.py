@@ -58,20 +58,30 @@ def test_it_is_the_one_that_fits_most_objects(
 def test_an_object_that_came_long_before_the_others_counts_too(index: Index, store: Callable[..., None]) -> None:
     store(EXPLICIT_LE)
     store(BASELINE, 5)
-    usual = UsualSyntaxes(index, portion=2, monotonic=Clock())
+    usual = UsualSyntaxes(index, portion=2, unsettled=2, monotonic=Clock())
     assert [usual.of(US) for _ in range(6)] == [EXPLICIT_LE] * 6
 
 
 def test_what_was_not_read_yet_may_be_uncompressed(index: Index, store: Callable[..., None]) -> None:
     store(BASELINE, 5)
-    usual = UsualSyntaxes(index, portion=2, monotonic=Clock())
-    assert [usual.of(US) for _ in range(4)] == [EXPLICIT_LE, EXPLICIT_LE, BASELINE, BASELINE]
+    usual = UsualSyntaxes(index, portion=2, unsettled=2, monotonic=Clock())
+    assert [usual.of(US) for _ in range(4)] == [EXPLICIT_LE, BASELINE, BASELINE, BASELINE]
 
 
 def test_what_arrives_counts_at_the_next_look(index: Index, store: Callable[..., None]) -> None:
-    usual = UsualSyntaxes(index, portion=2, monotonic=Clock())
+    usual = UsualSyntaxes(index, portion=2, unsettled=2, monotonic=Clock())
     assert usual.of(US) is None
     store(BASELINE)
     assert usual.of(US) == BASELINE
     store(EXPLICIT_LE)
     assert usual.of(US) == EXPLICIT_LE
+    store(BASELINE, 9)
+    assert {usual.of(US) for _ in range(6)} == {EXPLICIT_LE}
+
+
+def test_each_object_counts_once(index: Index, store: Callable[..., None]) -> None:
+    usual = UsualSyntaxes(index, portion=2, unsettled=2, monotonic=Clock())
+    store(MPEG2, 4)
+    assert [usual.of(US) for _ in range(9)] == [MPEG2] * 9
+    store(MPEG4, 5)
+    assert [usual.of(US) for _ in range(9)][-1] == MPEG4

@@ -6,7 +6,7 @@ Rebuilding an index is the same deed against an empty one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import chain
@@ -250,23 +250,45 @@ def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger
     meta = read_file_meta(first)
     head = HeadScanner(meta.transfer_syntax, vocabulary=ledger.vocabulary)
     hasher = ObjectHasher(meta.transfer_syntax)
+    damage: BadObject | None = None
     for piece in chain((first[meta.data_set_offset :],), pieces):
-        head.feed(piece)
         hasher.update(piece)
+        if damage is None:
+            try:
+                head.feed(piece)
+            except BadObject as error:
+                damage = error
     digest = hasher.digest()
     if not file.path.name.endswith(file_name_end(digest)):
-        raise Undecodable("its content is not what its name says: damaged, or not written by this archive")
+        raise damage or Undecodable("its content is not what its name says: damaged, or not written by this archive")
     sender = ledger.sender_of(*object_in_name(file.path))
     return FoundObject(
         volume=volume.spec.name,
         file=file,
         copy=CopyRow(volume_id=volume.spec.id, path=str(file.path)),
         sender=sender,
-        description=_description(head.finish(), sender, ledger),
+        description=_description(_head_of_ours(head, damage), sender, ledger),
         digest=digest,
         transfer_syntax=meta.transfer_syntax,
         size_bytes=opened.size_bytes - meta.data_set_offset,
     )
+
+
+def _head_of_ours(head: HeadScanner, damage: BadObject | None) -> Head:
+    """What was read of a file that is what its name says, and so was acknowledged once: it is ours as far as it can be
+    read, also where more of it is read now than then, as for a field that was added, or by a stricter release.
+
+    Raises: BadObject when its UIDs cannot be read.
+    """
+    try:
+        if damage is not None:
+            raise damage
+        return head.finish()
+    except BadObject:
+        if not head.identified:
+            raise
+    read = head.head()
+    return replace(read, flags=read.flags | {"tail-unchecked"})
 
 
 def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:

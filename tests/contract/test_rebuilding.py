@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import delete as delete_rows
@@ -18,7 +18,8 @@ from pacs_server.archive.importing import import_paths
 from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
-from pacs_server.dicom.identity import AeTitle
+from pacs_server.dicom.identity import AeTitle, ObjectHasher
+from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import Busy, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.holdings import replace_content
@@ -26,13 +27,14 @@ from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, set_retention
-from pacs_server.index.tables import CONTENT, copies, instances, patients, series, studies
+from pacs_server.index.tables import CONTENT, copies, flags, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep import rebuilding
 from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
+from pacs_server.storage.layout import file_name_end, object_in_name
 from pacs_server.storage.sentinel import adopt, sentinel_at
 
 
@@ -193,6 +195,26 @@ def test_a_damaged_second_copy_is_told_and_never_counted(house: TwoVolumes) -> N
     place = (sentinel_at(house.second), str(bad.relative_to(house.second)))
     assert house.said() == [row for row in before if row[-2:] != place]
     assert len(house.said()) == 3
+
+
+def test_what_was_acknowledged_is_in_a_new_index_though_more_of_it_is_read_now_than_then(house: TwoVolumes) -> None:
+    """A field that was added, or a stricter release, meets damage behind what was read when it was stored."""
+    house.take_in(tiny(1))
+    for path in house.files():
+        content = path.read_bytes() + b"\xe1\x7f\x10\x10zz\0\0"
+        meta = read_file_meta(content)
+        hasher = ObjectHasher(meta.transfer_syntax)
+        hasher.update(content[meta.data_set_offset :])
+        sop_uid, _ = object_in_name(PurePosixPath(path))
+        path.with_name(f"{sop_uid}{file_name_end(hasher.digest())}").write_bytes(content)
+        path.unlink()
+    with house.node() as node, node.index.write() as connection:
+        for table in reversed(CONTENT):
+            connection.execute(delete_rows(table))
+    assert house.rebuilt() == []
+    assert {row[7] for row in house.said()} == {sop_uid}
+    with house.node() as node, node.index.read() as connection:
+        assert "tail-unchecked" in connection.execute(select(flags.c.kind)).scalars().all()
 
 
 def broken_off_at_the_first_finding(node: Node) -> Iterator[Finding]:

@@ -99,7 +99,7 @@ class Refusal:
 class Standing:
     """How a site stands, as it says itself at one moment. It owes the site that asks `owed_objects` in `owed_series`,
     the oldest since `owed_since`; `associations` are those of others than partners; `homes` are the volumes that could
-    take an object, of which `need` are awaited.
+    take an object, of which `need` are awaited, and `degraded` are enough while there are no more.
     """
 
     site_id: str
@@ -111,6 +111,7 @@ class Standing:
     associations: int
     homes: int
     need: int
+    degraded: int
     owed_objects: int
     owed_series: int
     owed_since: datetime | None
@@ -137,13 +138,15 @@ class Standing:
 _TOLD: Final[Mapping[str, type]] = {
     **dict.fromkeys(("site_id", "schema", "version", "preferred"), str),
     **dict.fromkeys(("is_serving", "is_draining"), bool),
-    **dict.fromkeys(("associations", "homes", "need", "owed_objects", "owed_series"), int),
+    **dict.fromkeys(("associations", "homes", "need", "degraded", "owed_objects", "owed_series"), int),
 }
 
 
 def standing_of(body: Body) -> Standing:
     """What was said. Raises: ProtocolViolation."""
     told = {name: body.get(name) for name in _TOLD}
+    if "degraded" not in body:  # a partner of an older release
+        told["degraded"] = told["need"]
     since = body.get("owed_since")
     try:
         owed_since = None if since is None else datetime.fromisoformat(since)
@@ -261,7 +264,7 @@ def plan_failover(
         steps=steps,
         checks=_checks(target, source),
         refusals=tuple(refusal(reason, detail=detail, **names) for reason, detail in reasons),
-        warnings=tuple(_warnings(target, source)) if steps else (),
+        warnings=tuple(_warnings(target, source, is_source_lost=is_source_lost)) if steps else (),
     )
 
 
@@ -304,7 +307,7 @@ def _reasons(target: View, source: View, steps: Sequence[Step], *, is_source_los
     elif target.standing is None or not target.standing.is_serving:
         reasons.append((Reason.TARGET_AWAY, target.problem))
     else:
-        reasons += _unfit(target.standing, source.standing)
+        reasons += _unfit(target.standing, source.standing, is_source_lost=is_source_lost)
     if not target.has_destination:
         reasons.append((Reason.NO_DESTINATION, ""))
     if is_source_lost and source.serves and Step.PREFER in steps:
@@ -316,20 +319,26 @@ def _reasons(target: View, source: View, steps: Sequence[Step], *, is_source_los
     return reasons
 
 
-def _unfit(target: Standing, source: Standing | None) -> list[tuple[Reason, str]]:
-    """What of the target itself speaks against it."""
+def _unfit(target: Standing, source: Standing | None, *, is_source_lost: bool) -> list[tuple[Reason, str]]:
+    """What of the target itself speaks against it. Where the source is lost, what it takes at all has to do."""
     reasons: list[tuple[Reason, str]] = []
     if target.is_draining:
         reasons.append((Reason.TARGET_DRAINING, ""))
-    if target.homes < target.need:
-        reasons.append((Reason.TOO_FEW_VOLUMES, f"{target.homes} volumes and needs {target.need}"))
+    needed = target.degraded if is_source_lost else target.need
+    if target.homes < needed:
+        reasons.append((Reason.TOO_FEW_VOLUMES, f"{target.homes} volumes and needs {needed}"))
     if source is not None and target.schema < source.schema:
         reasons.append((Reason.TARGET_OLDER, f"{target.schema}, older than {source.schema}"))
     return reasons
 
 
-def _warnings(target: View, source: View) -> list[str]:
+def _warnings(target: View, source: View, *, is_source_lost: bool) -> list[str]:
     told = []
+    if is_source_lost and (there := target.standing) is not None and there.homes < there.need:
+        told.append(
+            f"{target.name} has {there.homes} volumes for a new object and needs {there.need}: what it takes has fewer "
+            "copies until its volumes are back"
+        )
     offset_s = abs(target.clock_ahead_s or source.clock_ahead_s)  # that of this site is 0
     if offset_s > MAX_CLOCK_OFFSET_S:
         told.append(f"the clocks of the two sites differ by {offset_s:.0f} s: times that they tell are not comparable")

@@ -34,6 +34,7 @@ GOOD = Standing(
     associations=0,
     homes=2,
     need=1,
+    degraded=1,
     owed_objects=0,
     owed_series=0,
     owed_since=None,
@@ -76,6 +77,27 @@ def test_without_its_source_the_target_is_preferred_and_tried_out() -> None:
     assert found.checks["osaka answers"] == "no: nothing listens on that port"
     stopped = with_standing(HERE, is_serving=False)
     assert plan(OSAKA, stopped, lost=True).refusals == ()
+
+
+def test_a_target_that_takes_objects_with_too_few_copies_does_where_its_source_is_lost() -> None:
+    """At night, with one NAS of two away: viewers and modalities need a site to go to."""
+    one_is_away = with_standing(HERE, homes=1, need=2, degraded=1)
+    given: dict[str, Any] = {"preferred": OSAKA.site_id}
+    found = plan(one_is_away, AWAY, lost=True, **given)
+    assert found.refusals == ()
+    (warning,) = found.warnings
+    assert warning.startswith("here has 1 volumes for a new object and needs 2")
+    (refused,) = plan(one_is_away, OSAKA, **given).refusals
+    assert refused.reason is Reason.TOO_FEW_VOLUMES
+    (refused,) = plan(with_standing(HERE, homes=1, need=2, degraded=2), AWAY, lost=True, **given).refusals
+    assert refused.reason is Reason.TOO_FEW_VOLUMES
+
+
+def test_a_partner_of_an_older_release_does_not_say_what_is_enough() -> None:
+    told = replace(GOOD, homes=1, need=2, degraded=1).body()
+    assert standing_of(told).degraded == 1
+    del told["degraded"]
+    assert standing_of(told).degraded == 2
 
 
 def test_what_is_preferred_already_is_left_alone_whatever_the_sites_are_like() -> None:

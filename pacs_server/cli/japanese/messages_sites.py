@@ -93,6 +93,8 @@ WHY_A_SITE: Final[dict[str, str]] = {
     "has {} associations open, and owes {} objects of {} series":
         "開いているアソシエーション {0}、引き渡していないもの {1} オブジェクト ({2} シリーズ)",
     "{}, older than {}": "{0} ({1} より古い)",
+    "{} has {} volumes for a new object and needs {}: what it takes has fewer copies until its volumes are back":
+        "{0} で新しいものを保存できるボリュームは {1} 個で、必要なのは {2} 個です。ボリュームが戻るまで、受け取るもののコピーは少なくなります",
     "{} volumes and needs {}": "ボリューム {0} 個で、必要なのは {1} 個です",
     "goes on draining": "受付は止めたままです",
     "takes associations again": "受付は再開しました",

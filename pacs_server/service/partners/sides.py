@@ -193,6 +193,7 @@ def own_standing(node: Node, partner: Partner) -> Standing:
         associations=len(associations),
         homes=len({volume.spec.domain for volume in placement.homes(set())}),
         need=placement.need,
+        degraded=placement.degraded,
         owed_objects=behind.objects,
         owed_series=behind.series,
         owed_since=behind.oldest_at,

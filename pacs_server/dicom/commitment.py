@@ -128,12 +128,8 @@ def read_report(raw: bytes, transfer_syntax: str) -> Report:
     Raises: like `read_request`. Source: PS3.4 table J.3-2.
     """
     encoding = encoding_of(transfer_syntax)
-    order = "big" if encoding.big_endian else "little"
     found = _elements(raw, encoding)
-    failed = [
-        Failure(_reference(item), int.from_bytes(item.get(_REASON, b""), order))  # type: ignore[arg-type]
-        for item in _items(found, _FAILED, encoding)
-    ]
+    failed = [Failure(_reference(item), _reason(item, encoding)) for item in _items(found, _FAILED, encoding)]
     committed = [_reference(item) for item in _items(found, _REFERENCED, encoding)]
     if not committed and not failed:
         raise MissingAttribute("the report names no object")
@@ -163,6 +159,13 @@ def _reference(item: dict[int, bytes]) -> Reference:
         _uid(item.get(_CLASS, b""), "Referenced SOP Class UID (0008,1150)"),
         _uid(item.get(_INSTANCE, b""), "Referenced SOP Instance UID (0008,1155)"),
     )
+
+
+def _reason(item: dict[int, bytes], encoding: Encoding) -> int:
+    """Why an object failed. Never 0, which stands for an object that is committed to: not without a reason either."""
+    raw = item.get(_REASON, b"")
+    number = int.from_bytes(raw, "big" if encoding.big_endian else "little") if len(raw) == 2 else 0
+    return number or Reason.PROCESSING_FAILURE
 
 
 def _uid(raw: bytes, name: str) -> str:

@@ -121,6 +121,17 @@ def test_a_report_about_nothing_is_refused() -> None:
         read_report(encoded(said), ExplicitVRLittleEndian)
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("reason", ["absent", None, 0, [0xFFFF] * 4])
+def test_what_is_named_as_failed_without_a_reason_is_not_committed_to(syntax: str, reason: object) -> None:
+    said = Dataset()
+    said.TransactionUID = "1.2.9"
+    said.FailedSOPSequence = items_of(ONE)
+    if reason != "absent":
+        said.FailedSOPSequence[0].FailureReason = reason
+    assert read_report(encoded(said, syntax), syntax).failed == (Failure(ONE, Reason.PROCESSING_FAILURE),)
+
+
 def test_more_objects_than_are_worked_on_at_once_are_refused() -> None:
     many = tuple(Reference(CT, f"1.2.{number}") for number in range(100_001))
     with pytest.raises(TooLarge, match="more than 100000"):

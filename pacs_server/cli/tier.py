@@ -158,6 +158,7 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
     something was left.
     """
     from pacs_server.archive.tiering import Room
+    from pacs_server.service.locks import tier_lock
     from pacs_server.service.roll_call import node_name
     from pacs_server.service.upkeep import tiers
 
@@ -171,7 +172,7 @@ def run(invocation: Invocation, name: str | None, limit_bytes: int | None, *, ye
             _say_what_would_move(list(moves))
             print_rows((), _MOVED_HEADINGS, as_json=invocation.as_json)  # nothing moved
             return ExitCode.DONE
-        with tiers.moving_alone(node):
+        with tier_lock(node.settings.data_dir):
             left = _move_all(invocation, node, moves, room, limit_bytes)
             for problem in tiers.release_what_is_due(node, f"{node_name(node.settings)}:tier"):
                 talk(f"not removed: {problem}")

@@ -76,6 +76,14 @@ def failover_lock(data_dir: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tier_lock(data_dir: Path) -> Iterator[None]:
+    """Be the one process of a data directory that moves between tiers. Raises: Busy; ConfigError."""
+    refusal = "somebody moves between tiers already, by hand or at night; try again later"
+    with _alone(data_dir / "tier.lock", refusal):
+        yield
+
+
 def is_serving(data_dir: Path) -> bool:
     """Whether somebody holds the instance lock. Raises: ConfigError when only another user may look."""
     refuse_closed(_server(data_dir))

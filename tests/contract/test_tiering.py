@@ -29,7 +29,8 @@ from pacs_server.index.site_tables import volumes
 from pacs_server.index.tables import copies, studies
 from pacs_server.index.tiering import Leaving, Tiering, dispensable
 from pacs_server.service.assemble import Node
-from pacs_server.service.upkeep.tiers import NightlyMoves, moving_alone
+from pacs_server.service.locks import tier_lock
+from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import Placement
 
@@ -394,7 +395,7 @@ def test_the_server_moves_a_study_at_a_time_in_its_window_and_stops_at_its_end(s
     assert (nightly.step(), moved()) == (False, 0), "too early"
     clock[0] = clock[0].replace(hour=1)
     assert (nightly.step(), moved()) == (True, 1)
-    with moving_alone(node):
+    with tier_lock(node.settings.data_dir):
         assert (nightly.step(), moved()) == (False, 1), "somebody moves by hand"
     assert (nightly.step(), moved()) == (True, 2)
     clock[0] = clock[0].replace(hour=5)

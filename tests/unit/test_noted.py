@@ -3,7 +3,8 @@
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ import pytest
 
 from pacs_server.errors import ConfigError
 from pacs_server.service import contacts, standing
-from pacs_server.service.locks import instance_lock, is_serving
+from pacs_server.service.locks import backup_lock, failover_lock, instance_lock, is_serving, rebuild_lock, tier_lock
 from pacs_server.service.monitoring.alarm_book import AlarmBook, standing_alarms, undelivered
 from pacs_server.service.telling import Teller, running, served_before
 from pacs_server.settings import AlertSettings
@@ -150,3 +151,13 @@ def test_what_was_told_is_told_anew_where_the_file_is_another_one(tmp_path: Path
         change()
         teller.tell(WORKER)
         assert json.loads(path.read_text()) == WORKER
+
+
+@pytest.mark.parametrize("lock", [backup_lock, failover_lock, instance_lock, rebuild_lock, tier_lock])
+def test_a_lock_that_cannot_be_opened_is_named(
+    tmp_path: Path, lock: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    for name in ("backup", "failover", "rebuild", "serve", "tier"):
+        (tmp_path / f"{name}.lock").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory"), lock(tmp_path):
+        pass

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -17,9 +15,9 @@ from pacs_server.archive.tiering import Moved, PlannedSeries, Room, bytes_to_los
 from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.tier_rules import TierRule
-from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
+from pacs_server.service.locks import tier_lock
 from pacs_server.service.upkeep.leaving import release_volume
 from pacs_server.storage.condition import Status
 from pacs_server.storage.volume import Volume, check_all
@@ -106,19 +104,6 @@ def _of_tier(node: Node, tier: str) -> list[Volume]:
     return [volume for volume in node.volumes() if volume.spec.tier == tier]
 
 
-@contextmanager
-def moving_alone(node: Node) -> Iterator[None]:
-    """Keep other processes of this node from moving at the same time. Raises: Busy when one does."""
-    path = node.settings.data_dir / "tier.lock"
-    make_file(path)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy("somebody moves between tiers already, by hand or at night; try again later") from error
-        yield
-
-
 def move_study(node: Node, study: StudyMove, *, is_stopped: Callable[[], bool]) -> Moved:
     """Move the series of a study; what was moved, and why the rest was not. Broken off anywhere, it goes on when it is
     called again. What goes to an archive server is queued for the running server (service/peers/depositing.py).
@@ -191,7 +176,7 @@ class NightlyMoves:
         if time.monotonic() < self._rests_until and self._rests_beside == self._circumstances():
             return False
         try:
-            with moving_alone(self._node):
+            with tier_lock(self._node.settings.data_dir):
                 return self._move_next(lambda: self._is_stopped() or not window.contains(self._clock().time()))
         except Busy:
             return False

@@ -1,12 +1,16 @@
 """Patterns of names: what they ask for, and that no key makes them slow."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.names import NamePattern, grams_of_name, search_text, typed
+from pacs_server.dicom.queries.predicates import predicate_of
+from pacs_server.errors import BadQuery
 
 LETTERS = st.text(st.sampled_from("ab^"), max_size=6)
 
@@ -100,3 +104,19 @@ def test_a_name_that_fits_has_every_gram_of_its_pattern(parts: list[str], name: 
 def test_a_key_of_many_wildcards_is_not_slow() -> None:
     pattern = NamePattern.of("*a" * 200 + "*b")
     assert not re.search(pattern.regex(atomic=True), search_text("a" * 1000))
+
+
+def test_a_key_of_many_carets_is_not_slow() -> None:
+    began = time.process_time()
+    for number in range(20):
+        typed("^" * 1000 + f"'·{number}")
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("value", ["^" * 1000, "ｶ" * 300, ""])
+def test_a_list_of_too_many_names_is_refused_without_being_read_to_its_end(value: str) -> None:
+    names = "\\".join(f"{value}'·{number}" for number in range(1_000 if value else 100_000))
+    began = time.process_time()
+    with pytest.raises(BadQuery, match="ask in parts"):
+        predicate_of(BY_KEYWORD["PatientName"], names)
+    assert time.process_time() - began < 1

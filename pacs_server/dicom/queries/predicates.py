@@ -134,7 +134,7 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
         return None
     values = (text,) if attribute.vr in _SINGLE_VALUED else tuple(text.split("\\"))
     trimmed = tuple(value.strip(" \0") for value in values)
-    wanted = tuple(value for value in trimmed if value)
+    wanted = tuple(dict.fromkeys(value for value in trimmed if value))
     if not wanted or any(is_universal(value) for value in wanted):
         return None
     made = make(attribute, wanted)
@@ -176,9 +176,12 @@ def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -
         return Nothing(attribute)
     if any(not value.strip("*^= ") for value in values):  # as of a form with a field for each component
         return None
-    keys = (key for value in values for text in read_elsewhere(value) for key in typed(text))
-    patterns = tuple(dict.fromkeys(NamePattern.of(key, fuzzy=fuzzy) for key in keys))
-    return NameLike(attribute, patterns) if all(pattern.parts for pattern in patterns) else None
+    patterns: dict[NamePattern, None] = {}
+    for key in (key for value in values for text in read_elsewhere(value) for key in typed(text)):
+        patterns[NamePattern.of(key, fuzzy=fuzzy)] = None
+        if GROUPS * len(patterns) > _MOST_ALTERNATIVES:
+            break  # so many are refused, and to read on in a list of a megabyte took seconds
+    return NameLike(attribute, tuple(patterns)) if all(pattern.parts for pattern in patterns) else None
 
 
 def _number(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:

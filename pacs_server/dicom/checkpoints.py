@@ -48,7 +48,7 @@ class Checkpoint:
 
 
 def series_of(key: str) -> str:
-    """The name of the series that belongs to a public key."""
+    """The name of the series that belongs to a public key. Raises: ValueError when it is not in hex."""
     return blake3.blake3(bytes.fromhex(key)).hexdigest()[:_SERIES_CHARACTERS]
 
 
@@ -78,6 +78,7 @@ def from_text(text: str) -> Checkpoint:
         told: dict[str, Any] = json.loads(text)
         if told["format"] != _FORMAT:
             raise ValueError(f"it has format {told['format']}, which this release does not know")  # noqa: TRY301
+        bytes.fromhex(told["key"])  # what is none has no series
         return Checkpoint(
             series=str(told["series"]),
             number=int(told["number"]),
@@ -87,7 +88,7 @@ def from_text(text: str) -> Checkpoint:
             key=str(told["key"]),
             signature=str(told["signature"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Undecodable(f"this is no checkpoint of the audit trail: {error}") from error
 
 

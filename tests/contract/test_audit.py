@@ -1,5 +1,6 @@
 """Who did what: rows in the transactions of what they tell, in chains in which every later change shows."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +20,7 @@ from pacs_server.dicom.audit import COLUMNS, Actor, Event, EventKind, EventOutco
 from pacs_server.dicom.checkpoints import Problem, from_text, problems_of_chains, to_text
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, OperationKind
-from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
 from pacs_server.index.audit import Audit, Row, Wanted
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival
@@ -516,6 +517,22 @@ def test_a_checkpoint_that_was_edited_or_signed_by_another_is_found(node: Node, 
             connection.execute(update(checkpoints).values(content=to_text(one)))
         assert any("its signature is not over what it says" in problem for problem in told(node))
         assert any("there is no good checkpoint signed with" in problem for problem in told(node))
+
+
+@pytest.mark.parametrize("edited", ['"key":"none"', '"key":7', '"number":Infinity', '"signature":"none"'])
+def test_a_checkpoint_of_which_a_part_is_none_is_told_like_one_that_was_edited(node: Node, edited: str) -> None:
+    filled(node.index)
+    text = to_text(take_checkpoint(node, signer_of(node), NOW))
+    content = re.sub(edited.partition(":")[0] + r':("[^"]*"|\d+)', edited, text)
+    assert content != text
+    with node.index.write() as connection:
+        connection.execute(update(checkpoints).values(content=content))
+    assert any("there is no good checkpoint signed with" in problem for problem in told(node))
+
+
+def test_nesting_without_end_is_no_checkpoint() -> None:
+    with pytest.raises(Undecodable):
+        from_text("[" * 100_000)
 
 
 def test_a_checkpoint_that_was_taken_out_of_the_database_is_found_on_a_volume(node: Node) -> None:

@@ -1,7 +1,6 @@
 """Patterns of names: what they ask for, and that no key makes them slow."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.names import NamePattern, grams_of_name, search_text, typed
+from pacs_server.dicom.queries import predicates
 from pacs_server.dicom.queries.predicates import predicate_of
 from pacs_server.errors import BadQuery
 
@@ -107,16 +107,18 @@ def test_a_key_of_many_wildcards_is_not_slow() -> None:
 
 
 def test_a_key_of_many_carets_is_not_slow() -> None:
-    began = time.process_time()
-    for number in range(20):
-        typed("^" * 1000 + f"'·{number}")
-    assert time.process_time() - began < 1
+    """It would take half an hour, were the expression tried at each of them."""
+    assert typed("^" * 300_000 + "'·1")
 
 
-@pytest.mark.parametrize("value", ["^" * 1000, "ｶ" * 300, ""])
-def test_a_list_of_too_many_names_is_refused_without_being_read_to_its_end(value: str) -> None:
-    names = "\\".join(f"{value}'·{number}" for number in range(1_000 if value else 100_000))
-    began = time.process_time()
+def test_a_list_of_too_many_names_is_refused_without_being_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+
+    def noted(text: str) -> list[str]:
+        looked_at.append(text)
+        return typed(text)
+
+    monkeypatch.setattr(predicates, "typed", noted)
     with pytest.raises(BadQuery, match="ask in parts"):
-        predicate_of(BY_KEYWORD["PatientName"], names)
-    assert time.process_time() - began < 1
+        predicate_of(BY_KEYWORD["PatientName"], "\\".join(f"'·{number}" for number in range(100_000)))
+    assert len(looked_at) < 1_000

@@ -67,6 +67,7 @@ class Index:
         self._alone = WritingAlone(database_path) if database_path is not None else None
         self._translated = _Translated(self)
         self._is_closed = False
+        self._waits_little = wait_little(engine.url)
         self._looks_for_others = True  # before its first commit: a command is one process of many
         for one in {engine, self._writer}:
             event.listen(one, "checkin", self._close_late)
@@ -207,8 +208,8 @@ class Index:
             else:
                 self._wait_behind_no_other(lambda sql: cursor.execute(sql) or cursor.fetchone()[0])
                 cursor.later("BEGIN")
-                if is_waited_for and (waits := wait_little(self.engine.url)):
-                    cursor.later(waits)
+                if is_waited_for and self._waits_little:
+                    cursor.later(self._waits_little)
                 cursor.later(_WRITE_BESIDE_OTHERS)
                 yield cursor
                 if told and not is_waited_for:

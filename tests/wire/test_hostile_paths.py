@@ -157,10 +157,17 @@ def test_row_62_a_root_that_becomes_a_link_is_not_followed(ill_treated: Watched)
     )
 
 
+def replace_at_once(path: Path, text: str) -> None:
+    """No process finds the file empty in between, which is another fault."""
+    other = path.with_suffix(".other")
+    other.write_text(text)
+    other.replace(path)
+
+
 MARKERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "row 65: no marker": (Path.unlink, "mount or name the right one"),
     "row 65: another volume's marker": (
-        lambda path: path.write_text(json.dumps({"id": "f" * 32})), "another volume is mounted there"
+        lambda path: replace_at_once(path, json.dumps({"id": "f" * 32})), "another volume is mounted there"
     ),
     "row 65: a marker that is no JSON": (lambda path: path.write_bytes(b"\xff\0{"), "is damaged"),
     "row 65: a marker that nests": (lambda path: path.write_bytes(b"[" * 4_000), "is damaged"),

@@ -266,7 +266,7 @@ def name_value(context: click.Context, parameter: click.Parameter, value: str | 
 
 def text_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     """The text of an option, "" where it is not given. Raises: click.BadParameter for one that is given and empty."""
-    if value == "":
+    if value is not None and not value.strip():
         raise click.BadParameter(_EMPTY, context, parameter)
     return value or ""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Group, Invocation, confirmed, key_values, pass_invocation
+from pacs_server.cli.invocation import Command, Group, Invocation, confirmed, key_values, pass_invocation, text_value
 from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, talk
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ _HOLD_HEADINGS: Final = {"at": "SINCE", "who": "BY", "reason": "REASON", "uid": 
 _DAYS: Final = click.IntRange(min=0, max=365_000)
 
 
-def _reason(*, required: bool) -> Callable[[Any], Any]:
-    return click.option("--reason", metavar="TEXT", required=required, default="", help="Why; it stays in the history.")
+def _reason(*, required: bool = False) -> Callable[[Any], Any]:
+    told = "Why; it stays in the history."
+    return click.option("--reason", metavar="TEXT", required=required, callback=text_value, help=told)
 
 
 @click.command(cls=Command, example="pacs delete StudyInstanceUID=1.2.840.1 --reason 'sent to the wrong patient' --yes")
@@ -56,7 +57,7 @@ def delete(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: b
 
 @click.command(cls=Command, example="pacs restore PatientID=4711 --reason 'deleted by mistake' --yes")
 @click.argument("keys", metavar="KEY=VALUE...", nargs=-1, required=True)
-@_reason(required=True)
+@_reason()
 @confirmed
 @pass_invocation
 def restore(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:
@@ -160,7 +161,7 @@ def add(invocation: Invocation, keys: tuple[str, ...], reason: str) -> ExitCode:
 
 @hold.command(example="pacs hold remove PatientID=4711 --reason 'case closed' --yes")
 @click.argument("keys", metavar="KEY=VALUE...", nargs=-1, required=True)
-@_reason(required=True)
+@_reason()
 @confirmed
 @pass_invocation
 def remove(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:

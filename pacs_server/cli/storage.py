@@ -92,6 +92,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     talk(f"added volume {name} at {location}, tier {tier}, fault domain {label}")
     if had_objects:
         talk("it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know")
+        talk("an archive that had it must not start with it again: each would take the other's files for litter")
     domains = {row.domain for row in known} | {label}
     if want == 1 and len(domains) > 1:
         talk("two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both")

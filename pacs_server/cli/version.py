@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, pass_invocation, text_value
 from pacs_server.cli.output import print_rows, talk
 
 _HEADINGS: Final = {
@@ -38,7 +38,7 @@ def version() -> None:
 )
 @click.argument("uid")
 @click.argument("digest")
-@click.option("--reason", metavar="TEXT", required=True, help="Why; it stays in the history.")
+@click.option("--reason", metavar="TEXT", required=True, callback=text_value, help="Why; it stays in the history.")
 @pass_invocation
 def use(invocation: Invocation, uid: str, digest: str, reason: str) -> ExitCode:
     """Make one content the current one.

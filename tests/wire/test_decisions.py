@@ -80,6 +80,16 @@ def test_a_modality_that_sends_again_what_was_purged_finds_it_held_and_flagged(
     assert {(flag["kind"], flag["detail"]) for flag in flags} == {("readmitted", "received again after it was purged")}
 
 
+@pytest.mark.parametrize("words", [("delete", "PatientID=P1", "--yes"), ("hold", "add", "PatientID=P1")])
+def test_nothing_is_deleted_or_held_without_a_reason(
+    archive: Archive, station: Station, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    stored(station, tmp_path, "P1")
+    assert "--reason" in archive.pacs(*words, expect=2).stderr
+    assert "is empty" in archive.pacs(*words, "--reason", " ", expect=2).stderr
+    assert (patients(station), archive.report("hold", "list")) == (["P1"], [])
+
+
 def test_a_study_on_hold_is_not_deleted(archive: Archive, station: Station, tmp_path: Path) -> None:
     sample, *_ = stored(station, tmp_path, "P1")
     archive.pacs("hold", "add", "PatientID=P1", "--reason", "court case")

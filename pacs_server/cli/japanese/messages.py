@@ -60,6 +60,8 @@ MESSAGES: Final[dict[str, str]] = {
     "added volume {} at {}, tier {}, fault domain {}": "ボリューム {0} を {1} に追加しました。階層 {2}、故障範囲 {3}",
     "it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know":
         "以前はボリュームとして使われていました。そこにあってインデックスにないものは pacs reconcile --repair で取り込めます",
+    "an archive that had it must not start with it again: each would take the other's files for litter":
+        "以前それを使っていたアーカイブを、このボリュームのまま再び起動しないでください。互いのファイルを不要なものとみなします",
     "two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both":
         "故障範囲が二つになりました。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを両方に保管します",
     "changed volume {}": "ボリューム {0} を変更しました",

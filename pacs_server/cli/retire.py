@@ -32,9 +32,8 @@ _HOLD_HEADINGS: Final = {"at": "SINCE", "who": "BY", "reason": "REASON", "uid": 
 _DAYS: Final = click.IntRange(min=0, max=365_000)
 
 
-def _reason(*, required: bool = False) -> Callable[[Any], Any]:
-    told = "Why; it stays in the history."
-    return click.option("--reason", metavar="TEXT", required=required, callback=text_value, help=told)
+def _reason(**how: Any) -> Callable[[Any], Any]:
+    return click.option("--reason", metavar="TEXT", callback=text_value, help="Why; it stays in the history.", **how)
 
 
 @click.command(cls=Command, example="pacs delete StudyInstanceUID=1.2.840.1 --reason 'sent to the wrong patient' --yes")
@@ -71,7 +70,7 @@ def restore(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: 
 
 @click.command(cls=Command, example="pacs purge StudyInstanceUID=1.2.840.1 --yes")
 @click.argument("keys", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--reason", metavar="TEXT", default="its time in the trash is over", help="Why; it stays in the history.")
+@_reason(default="its time in the trash is over")
 @confirmed
 @pass_invocation
 def purge(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: bool) -> ExitCode:

@@ -11,13 +11,12 @@ from support.dcmtk import STUDY_ROOT, Station, objects_in
 from support.kept import assert_no_row_lies
 from support.postgres import Cluster
 from support.samples import Sample, data_set_of
-from support.senders import GIVE_UP_S, Sender, objects
+from support.senders import GIVE_UP_S, Sender, acknowledged_by, objects
 from support.server import LONG, Archive, files_below, wait_for
 
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
 SENDERS, EACH = 4, 1_500 if LONG else 60
-OUT_OF_RESOURCES = 0xA700
 TAKEN_UP_S = 120.0
 
 
@@ -62,16 +61,6 @@ def begin(nodes: tuple[Archive, Archive], folder: Path) -> list[Sender]:
     for sender in senders:
         sender.start()
     return senders
-
-
-def acknowledged_by(senders: list[Sender]) -> list[Sample]:
-    """Everything, because the senders do not give up; what failed meanwhile was told as what may be tried again."""
-    for sender in senders:
-        sender.join(2_000)
-    assert set().union(*(sender.statuses for sender in senders)) <= {0, OUT_OF_RESOURCES}
-    found = [sample for sender in senders for sample in sender.acknowledged]
-    assert len(found) == SENDERS * EACH
-    return found
 
 
 def wait_for_objects(senders: list[Sender], each: int) -> None:

@@ -12,7 +12,7 @@ import yaml
 from support.kept import assert_kept, assert_no_row_lies
 from support.postgres import Cluster
 from support.samples import Sample
-from support.senders import GIVE_UP_S, Sender, objects
+from support.senders import GIVE_UP_S, Sender, acknowledged_by, objects
 from support.server import LONG, Archive, wait_for
 
 from pacs_server.errors import PeerRejected
@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
 SENDERS, EACH = 4, 1_500 if LONG else 150
 BLOWS = 30 if LONG else 5
-OUT_OF_RESOURCES = 0xA700
 
 
 @pytest.fixture
@@ -45,16 +44,6 @@ def begin(archive: Archive, folder: Path) -> list[Sender]:
     for sender in senders:
         sender.start()
     return senders
-
-
-def acknowledged_by(senders: list[Sender]) -> list[Sample]:
-    """Everything, because the senders do not give up; what failed meanwhile was told as what may be tried again."""
-    for sender in senders:
-        sender.join(2_000)
-    assert set().union(*(sender.statuses for sender in senders)) <= {0, OUT_OF_RESOURCES}
-    found = [sample for sender in senders for sample in sender.acknowledged]
-    assert len(found) == SENDERS * EACH
-    return found
 
 
 def told_by(archive: Archive) -> list[object]:

@@ -20,6 +20,7 @@ from pacs_server.settings import NetworkLimits
 CT = "1.2.840.10008.5.1.4.1.1.2"
 GIVE_UP_S = 2_000 if LONG else 600
 _TURN = 7
+OUT_OF_RESOURCES = 0xA700
 LIMITS = NetworkLimits(connect_timeout_s=2, response_timeout_s=20)
 
 
@@ -96,3 +97,12 @@ class Sender(threading.Thread):
             association.release()
         finally:
             association.close()
+
+
+def acknowledged_by(senders: Sequence[Sender]) -> list[Sample]:
+    """Everything, because the senders do not give up; what failed meanwhile was told as what may be tried again."""
+    for sender in senders:
+        sender.join(GIVE_UP_S)
+    assert not [sample for sender in senders for sample in sender.waiting]
+    assert set().union(*(sender.statuses for sender in senders)) <= {0, OUT_OF_RESOURCES}
+    return [sample for sender in senders for sample in sender.acknowledged]

@@ -10,17 +10,18 @@ _LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
 _LOOKS_LIKE_KANJI: Final = re.compile(rb"(?<![A-Za-z])[\xe0-\xef\xfa-\xfc]|" + _LOOKS_SHIFTED.pattern)
 # What Windows-1252 has beside Latin-1, where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”,
 # what stands before a space, a digit or the end, and Š Œ Ž š œ ž among Latin letters, as in cœur, FŒTUS and Žižek.
+# Each turn is atomic: Python before 3.11.5 repeats a group possessively other than it should.
 _LOOKS_WINDOWS: Final = re.compile(
-    rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?:[^\x80-\x9f]"
+    rb"(?=[^\x80-\x9f]*[\x80-\x9f])(?>[^\x80-\x9f]"
     rb"|(?<=[A-Za-z\xe0-\xff])\x92(?=[A-Za-z\xc0-\xff][A-Za-z\xe0-\xff]|[st](?![A-Za-z]))"
     rb"|[\x91\x93][^\x80-\x9f]+[\x92\x94](?=[\0-\x3f]|\Z)"
     rb"|(?<![\x81-\x9f\xe0-\xfc])[\x80-\x9f](?=[\0-\x3f]|\Z)"
     rb"|(?<=[A-Za-z])[\x9a\x9c\x9e](?=[a-z]{2}|\^)|\x8c(?=[DSTU][A-Z\xc8])"
-    rb"|(?<![A-Za-z\x80-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e](?=[a-z][a-z\x9a\x9c\x9e\xe0-\xff]{3}))++"
+    rb"|(?<![A-Za-z\x80-\xff])[\x8a\x8c\x8e\x9a\x9c\x9e](?=[a-z][a-z\x9a\x9c\x9e\xe0-\xff]{3}))+"
 )
 # Two letters between capitals of ASCII, as in CONCEIÇÃO and MÄÄTTÄ, which would be two kana, and single ones.
 _LATIN_CAPITALS: Final = re.compile(
-    rb"(?:[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))++"
+    rb"(?>[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))+"
 )
 _KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
 _OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language

@@ -2,11 +2,15 @@
 
 # ruff: noqa: E501 - the bytes of an example stay on their line
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.replies import reply
 
+import pacs_server
 from pacs_server.dicom.charset import ReplyCharset, declared, decode
 from pacs_server.dicom.names import fold, groups, search_text
 
@@ -199,6 +203,12 @@ def test_missing_and_wrong_labels_are_read_through_and_flagged(
     decoded = decode(raw, terms, vr="PN", assumed=assumed)
     assert decoded.text == text
     assert decoded.flags
+
+
+def test_no_pattern_repeats_a_group_possessively_which_pythons_before_3_11_5_do_otherwise() -> None:
+    repeating = re.compile(r"\)[+*?]\+")
+    files = Path(pacs_server.__file__).parent.rglob("*.py")
+    assert [path.name for path in files if repeating.search(path.read_text(encoding="utf-8"))] == []
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, Final
 
 from pacs_server.archive.ingest import Declared, Reception, ingest
@@ -80,7 +81,9 @@ def _is_link(path: Path) -> bool:
 
 def _import_file(path: Path, receive: Callable[[Declared], Reception], *, may_be_link: bool) -> ImportResult:
     try:
-        if (path.is_symlink() and not may_be_link) or not path.is_file():
+        # Not is_file(): from Python 3.14 on it takes what cannot be looked at for no file, which would be passed over.
+        status = path.stat(follow_symlinks=may_be_link)
+        if not S_ISREG(status.st_mode):
             return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="not a regular file")
         with path.open("rb") as file:
             return _import_open(path, file, receive)

@@ -10,7 +10,16 @@ import click
 import yaml
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_value, confirmed, pass_invocation, replacing
+from pacs_server.cli.invocation import (
+    Group,
+    Invocation,
+    PathWord,
+    aet_value,
+    confirmed,
+    is_there,
+    pass_invocation,
+    replacing,
+)
 from pacs_server.cli.output import in_their_language, print_facts, print_rows, talk
 from pacs_server.errors import Refused, UnknownName
 
@@ -267,7 +276,7 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
         click.echo(text, nl=False)
         return ExitCode.DONE
     try:
-        if file.exists() and not yes:
+        if is_there(file) and not yes:
             raise Refused(f"{file} exists and would be overwritten; do it with --yes")
         _write(file, text.encode())
     except OSError as error:

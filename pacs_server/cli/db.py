@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, PathWord, pass_invocation, refuse_while_serving, tell_of
+from pacs_server.cli.invocation import (
+    Group,
+    Invocation,
+    PathWord,
+    is_there,
+    pass_invocation,
+    refuse_while_serving,
+    tell_of,
+)
 from pacs_server.cli.output import Progress, print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -93,7 +101,7 @@ def _is_first_here(data_dir: Path) -> bool:
     """Whether no archive was made or has served with these settings before: then no database of it was lost."""
     from pacs_server.service.standing import remembered
 
-    return not (data_dir / "volumes").exists() and not remembered(data_dir)
+    return not is_there(data_dir / "volumes") and not remembered(data_dir)
 
 
 @db.command(reports=True, example="pacs db check")

@@ -99,13 +99,25 @@ def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
     places = (DEFAULT_DATA / SETTINGS_NAME, SYSTEM_SETTINGS)
     for place in places:
         try:
-            if place.exists():
+            if is_there(place):
                 return place
         except PermissionError as error:
             raise ConfigError(
                 f"{place} cannot be read: {error.strerror}; run pacs as the user of the server, or name a file with -c"
             ) from error
     raise ConfigError(f"no settings file at {' or '.join(map(str, places))}: name one with -c, or make one: pacs init")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything at a path.
+
+    Raises: OSError when that cannot be told; Path.exists() says no then from Python 3.14 on.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def refuse_while_serving(data_dir: Path, deed: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, PathWord, pass_invocation, replacing, tell_of
+from pacs_server.cli.invocation import Group, Invocation, PathWord, is_there, pass_invocation, replacing, tell_of
 from pacs_server.cli.output import print_rows, talk
 from pacs_server.errors import IndexUnavailable, Refused, SchemaMismatch
 
@@ -54,7 +54,7 @@ def init(
     if directory is not None and not names:
         raise click.UsageError("--dir is for another machine: say with --name what that is called")
     try:
-        taken = [path for path in (files.certificate, files.key) if path.exists()]
+        taken = [path for path in (files.certificate, files.key) if is_there(path)]
     except OSError as error:
         raise Refused(f"{error.filename} cannot be written: {error.strerror}") from error
     if taken and not yes:

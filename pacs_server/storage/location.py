@@ -86,7 +86,9 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
 
 
 def check_location(location: Location, others: Iterable[Location]) -> None:
-    """Raises: Refused when there cannot be a volume beside those at `others`: see the message."""
+    """Raises: Refused when there cannot be a volume beside those at `others`: see the message; OSError when one cannot
+    look there.
+    """
     if isinstance(location, Path):
         _check_directory(location)
     for other in others:
@@ -97,6 +99,8 @@ def check_location(location: Location, others: Iterable[Location]) -> None:
 def _check_directory(path: Path) -> None:
     if path.is_symlink():
         raise Refused(f"{path} is a symbolic link; give the directory that it points to")
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # is_dir() says no from Python 3.14 on where it cannot be told
     if not path.is_dir():
         raise Refused(f"{path} is not a directory; make or mount it first")
     if not path.is_absolute() or path != path.resolve():

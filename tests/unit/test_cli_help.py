@@ -203,10 +203,10 @@ def test_who_makes_an_archive_where_no_command_looks_for_it_is_told_how_to_name_
 
 
 def test_a_usual_place_that_may_not_be_looked_into_is_named_with_what_to_do(monkeypatch):
-    def closed(path):  # as for another user: root is let in everywhere
+    def closed(path, **_):  # as for another user: root is let in everywhere
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "exists", closed)
+    monkeypatch.setattr(Path, "stat", closed)
     with pytest.raises(ConfigError, match="cannot be read: Permission denied; run pacs as the user of the server"):
         find_settings(None, {})
 
@@ -331,3 +331,5 @@ def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys)
         capsys.readouterr()
         assert run(words) == ExitCode.REFUSED
         assert "cannot be written: File name too long" in capsys.readouterr().err
+    assert run(["-c", "data/pacs.yaml", "storage", "add", "nas", closed]) == ExitCode.REFUSED
+    assert "cannot be used: File name too long" in capsys.readouterr().err

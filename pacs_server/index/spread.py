@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select, union_all
@@ -43,8 +44,11 @@ class CopySpread:
             found = [(row.study_uid, row.series_uid) for row in connection.execute(named)]
         return found, rows[-1] if len(rows) == _BATCH else 0
 
-    def count_lacking(self, policies: Policies, *, absent: Sequence[str]) -> int:
-        """How many objects, of the series for which copies are owed, have too few by the policy for their sender.
+    def count_lacking(
+        self, policies: Policies, *, absent: Sequence[str], received_before: datetime | None = None
+    ) -> int:
+        """How many objects, of the series for which copies are owed, have too few by the policy for their sender;
+        `received_before`: only of those that came before then.
 
         Raises: IndexUnavailable.
         """
@@ -57,7 +61,10 @@ class CopySpread:
             .where(jobs.c.kind == JobKind.COPY)
         )
         want = _wanted(policies)
-        few = _lacking(want, absent).where(instances.c.series_row.in_(owed)).subquery()
+        lacking = _lacking(want, absent).where(instances.c.series_row.in_(owed))
+        if received_before is not None:
+            lacking = lacking.where(instances.c.received_at < received_before.isoformat())
+        few = lacking.subquery()
         with self._index.read() as connection:
             return connection.execute(select(func.count()).select_from(few)).scalar_one()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pacs_server.cluster.certificates import read
@@ -18,6 +18,8 @@ from pacs_server.storage.condition import reserve_of
 from pacs_server.storage.volume import Volume
 
 EXPIRES_SOON_DAYS: Final = 30
+# Copies beyond those that a sender waits for are made after its answer, for a series at once.
+_JUST_COME: Final = timedelta(minutes=1)
 
 
 def volumes_of(node: Node) -> list[dict[str, object]]:
@@ -74,10 +76,17 @@ def backlog_of(node: Node) -> dict[str, Any]:
     }
 
 
-def lacking_copies(node: Node) -> int:
-    """How many objects have fewer copies than the site wants of what their sender sends."""
+def lacking_copies(node: Node, *, received_before: datetime | None = None) -> int:
+    """How many objects have fewer copies than the site wants of what their sender sends; `received_before`: only of
+    those that came before then.
+    """
     absent = [volume.spec.id for volume in node.volumes() if volume.spec.is_draining]
-    return node.spread.count_lacking(node.policies(), absent=absent)
+    return node.spread.count_lacking(node.policies(), absent=absent, received_before=received_before)
+
+
+def lacking_for_long(node: Node, now: datetime) -> int:
+    """How many objects have fewer copies than the site wants, and not only because they have just come."""
+    return lacking_copies(node, received_before=now - _JUST_COME)
 
 
 def nodes_of(node: Node, now: datetime) -> list[dict[str, object]]:

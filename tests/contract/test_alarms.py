@@ -14,6 +14,7 @@ from support.mounts import on_tmpfs
 from support.samples import tiny
 from support.server import wait_for
 
+from pacs_server.cli.doctor_checks import CHECKS
 from pacs_server.cluster.certificates import make
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
@@ -31,7 +32,7 @@ from pacs_server.service.monitoring.habits import Sample
 from pacs_server.service.monitoring.observing import Holdings, Observer, Site, holdings_of
 from pacs_server.service.monitoring.self_check import Door
 from pacs_server.service.partners.role import Role
-from pacs_server.service.present import certificates_of, volumes_of
+from pacs_server.service.present import backlog_of, certificates_of, volumes_of
 from pacs_server.service.upkeep.checkpoints import key_file
 from pacs_server.settings import AlertSettings
 
@@ -87,6 +88,13 @@ def test_objects_that_lack_copies_are_one_after_a_while(house: House, node: Node
     node.registry.set_policy(Policy(want=2, need=1, degraded=1))
     node.jobs.owe(JobKind.COPY, NOW, series=[(sample.study_uid, sample.series_uid)])
     node.look_at_site_state(max_age_s=0)
+    assert backlog_of(node)["lacking_copies"] == 1
+    assert alarms(observer_of(node), node) == [], "with need below want, there is always one while objects come"
+    assert list(CHECKS["copies"](node)) == []
+    with node.index.write() as session:
+        long_ago = (NOW - timedelta(minutes=2)).isoformat()
+        session.execute(text("UPDATE instances SET received_at = :long_ago"), {"long_ago": long_ago})
+    assert [problem for problem, _ in CHECKS["copies"](node)] == ["1 objects have fewer copies than are wanted"]
     (alarm,) = alarms(observer_of(node), node, copies_after_s=900.0)
     assert (alarm.key, alarm.hold_s) == ("copies all", 900.0)
     assert "1 objects have fewer copies than are wanted" in alarm.text

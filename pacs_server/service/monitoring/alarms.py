@@ -163,7 +163,7 @@ def _of_trail(held: Holdings, hold_s: float) -> Iterator[Alarm]:
 
 def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alarm]:
     alert, backlog = settings.alert, held.backlog
-    if lacking := backlog["lacking_copies"]:
+    if lacking := held.lacking_for_long:
         text = f"{lacking} objects have fewer copies than are wanted (pacs jobs list)"
         yield Alarm(kind=AlarmKind.COPIES, about="all", text=text, hold_s=alert.copies_after_s)
     for name, number in held.damaged.items():

@@ -21,7 +21,14 @@ from pacs_server.service.monitoring.gatherer import Gatherer
 from pacs_server.service.monitoring.intake import Intake, Writes
 from pacs_server.service.monitoring.self_check import Door, SelfCheck
 from pacs_server.service.partners.role import Role, role_of
-from pacs_server.service.present import backlog_of, certificates_of, partners_of, short_of_room, volume_facts
+from pacs_server.service.present import (
+    backlog_of,
+    certificates_of,
+    lacking_for_long,
+    partners_of,
+    short_of_room,
+    volume_facts,
+)
 from pacs_server.service.roll_call import node_name, this_node
 from pacs_server.service.telling import running
 from pacs_server.service.upkeep.checkpoints import last_checkpoint
@@ -57,12 +64,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What takes longer to count; `overdue_s` is the age of the oldest overdue job of each kind, `damaged` how many
-    copies on which volume were found damaged today. `checkpoint_age_s` is None before the first checkpoint.
+    """What takes longer to count. `lacking_for_long` are the objects that lack copies and have not just come;
+    `overdue_s` is the age of the oldest overdue job of each kind, `damaged` how many copies on which volume were found
+    damaged today. `checkpoint_age_s` is None before the first checkpoint.
     """
 
     counts: dict[str, int]
     backlog: dict[str, Any]
+    lacking_for_long: int
     partners: list[dict[str, object]]
     jobs: dict[tuple[str, str], int]
     overdue_s: dict[str, float]
@@ -185,6 +194,7 @@ def holdings_of(node: Node) -> Holdings:
     return Holdings(
         counts=node.search.counts(),
         backlog=backlog_of(node),
+        lacking_for_long=lacking_for_long(node, now),
         partners=partners,
         jobs=node.jobs.counts(),
         overdue_s={kind: (now - since).total_seconds() for kind, since in node.jobs.overdue(now).items()},

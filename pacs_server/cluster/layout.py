@@ -18,7 +18,8 @@ _OUTSIDE: Final = ""
 
 
 def read_layout(path: Path) -> Site:
-    """The site that a file describes. Where it does not say how objects lie, they lie in each way that the policy has.
+    """The site that a file describes. Where it does not say how objects lie, they lie in each way in which they may
+    when they are acknowledged.
 
     Raises: ConfigError with every problem and its place.
     """
@@ -27,7 +28,7 @@ def read_layout(path: Path) -> Site:
     site = reading.site(reading.mapping(top, "", ("policy", "servers", "databases", "volumes", "objects")), path)
     if reading.problems:
         raise ConfigError(*reading.problems)
-    return site if site.placements else replace(site, placements=copied_on(site, site.policy.want))
+    return site if site.placements else replace(site, placements=copied_on(site, site.policy.need))
 
 
 @dataclass(slots=True)

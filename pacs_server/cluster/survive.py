@@ -273,8 +273,8 @@ def _refuse_too_many(site: Site, most: int) -> None:
         )
 
 
-def copied_on(site: Site, want: int) -> tuple[Placement, ...]:
-    """The placements once every object has `want` copies as far as there are fault domains for them: each way in which
+def copied_on(site: Site, number: int) -> tuple[Placement, ...]:
+    """The placements once every object has so many copies as far as there are fault domains for them: each way in which
     they may come to lie, not counted. Without objects: each way in which new ones may.
     """
     homes: dict[str, dict[str, str]] = {}
@@ -286,7 +286,7 @@ def copied_on(site: Site, want: int) -> tuple[Placement, ...]:
     for placement in site.placements or (Placement(volumes=frozenset()),):
         has = {domain_of[name] for name in placement.volumes}
         others = sorted(homes.keys() - has)
-        for chosen in combinations(others, min(len(others), max(0, want - len(has)))):
+        for chosen in combinations(others, min(len(others), max(0, number - len(has)))):
             for added in product(*(homes[domain].values() for domain in chosen)):
                 ways[placement.volumes | set(added)] = None
     return tuple(Placement(volumes=volumes) for volumes in ways if volumes)

@@ -94,6 +94,16 @@ def test_only_good_copies_on_volumes_that_can_be_read_count(house: House) -> Non
     assert [one.name for one in now.site.volumes] == ["first"]
 
 
+def test_a_site_that_holds_nothing_is_tried_with_the_copies_that_a_sender_waits_for(house: House) -> None:
+    add(house, "second", "second")
+    with house.node() as node:
+        node.registry.set_policy(Policy(want=2, need=1, degraded=1))
+        assert {one.volumes for one in stands(node).site.placements} == {frozenset({"first"}), frozenset({"second"})}
+        node.registry.set_policy(Policy(want=2, need=2, degraded=1))
+        node.look_at_site_state(max_age_s=0)
+        assert {one.volumes for one in stands(node).site.placements} == {frozenset({"first", "second"})}
+
+
 def test_a_read_only_volume_is_read_and_takes_nothing_new(house: House) -> None:
     with house.node() as node:
         (row,) = node.registry.volumes()

@@ -110,6 +110,16 @@ def test_the_hospital_survives_any_three_with_a_database_in_each_of_its_servers(
     assert tried.first == {}
 
 
+def test_what_was_just_acknowledged_has_the_copies_that_were_waited_for_and_no_more(tmp_path):
+    """A layout with `need` below `want` was said to survive what only objects with all of their copies do."""
+    text = (LAYOUTS / "hospital.yaml").read_text(encoding="utf-8").replace("need: 4", "need: 2")
+    path = tmp_path / "site.yaml"
+    path.write_text(text, encoding="utf-8")
+    tried = survey(read_layout(path), 3)
+    assert tried.survived(DATA) == 1
+    assert tried.sizes[2].ending[DATA] == comb(6, 2)
+
+
 def test_with_three_copies_the_hospital_loses_data_with_three_storages():
     site = read_layout(LAYOUTS / "hospital.yaml")
     site = replace(site, policy=Policy(want=3, need=2), placements=())

@@ -78,7 +78,7 @@ def standing(node: Node, spread: Spread, *, server: str, table: str, others: Ite
         ),
     )
     if is_empty := not spread:
-        site = replace(site, placements=copied_on(site, site.policy.want))
+        site = replace(site, placements=copied_on(site, site.policy.need))
     elif not counted:
         site = replace(site, placements=(Placement(volumes=frozenset(), objects=gone),))
     away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in volumes)

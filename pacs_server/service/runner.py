@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
@@ -53,6 +54,9 @@ _PORTION: Final = 100
 # What no volume takes is tried again when one is back or takes something again, or when an admin changed something; and
 # now and then. Of 20,000 series each was tried every ten minutes: a third of a core, and each time a line in the log.
 _HOMELESS_AGAIN: Final = timedelta(hours=6)
+# The first an hour after a start, when there is most to do; to look at ten million objects takes 5 s.
+_SURVEY_FIRST_S: Final = 3_600.0
+_SURVEY_EVERY_S: Final = 86_400.0
 
 
 class Runner:
@@ -64,19 +68,21 @@ class Runner:
         self._roll = RollCall(node, datetime.now(UTC))
         self._purged_on: date | None = None
         self._looked_on: dict[str, date] = {}
+        self._surveys_at = time.monotonic() + _SURVEY_FIRST_S
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
             *[("commitments", partial(self._do_job, _COMMITMENTS, _WAITS_THERE))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
             ("verify", self._verify),
+            ("surveys", self._owe_survey),
             ("purge", self._purge),
             ("moves", self._move),
             ("survival", self._note_survival),
             ("audit", self._write_down),
             ("checkpoints", self._take_checkpoint),
         ]
-        self._duties = Duties("background work", duties, seldom=("fields", "verify", "purge", "moves"))
+        self._duties = Duties("background work", duties, seldom=("fields", "verify", "surveys", "purge", "moves"))
         self._survival = SurvivalNotes(node)
         self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
@@ -218,6 +224,15 @@ class Runner:
             node.jobs.renew(job, now, _LEASE)
             lacking, after = node.spread.lacking(want=want, after=max(after, 0), absent=absent)
             node.jobs.owe(JobKind.COPY, now, series=lacking)
+
+    def _owe_survey(self) -> bool:
+        """Have it looked once a day for what lacks copies that nobody owes: an object that was being received while the
+        policy was changed got, and owes, what the former one asked for.
+        """
+        if self.has_duty() and time.monotonic() >= self._surveys_at:
+            self._node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+            self._surveys_at = time.monotonic() + _SURVEY_EVERY_S
+        return False
 
     def _read_fields(self) -> bool:
         """Read a few objects for a field; whether there are more."""

@@ -1,5 +1,6 @@
 """Copies on real volumes: what lacks some gets them, what is damaged is replaced, and never by something damaged."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,16 +11,18 @@ import pytest
 from sqlalchemy import delete, event, update
 from support.faulty_volume import FaultyVolume
 from support.house import House
-from support.samples import tiny
+from support.samples import tiny, write
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.copies import complete, damage_of
+from pacs_server.archive.ingest import Declared, Origin, ingest
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.scrub import verify, verify_series
 from pacs_server.archive.set_back import note_lost
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
+from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
@@ -581,6 +584,39 @@ def test_a_copy_that_no_volume_takes_is_not_tried_again_and_again_but_once_there
         assert works._do_job({JobKind.COPY})
         assert node.jobs.listed() == []
     assert len(list(second.rglob("*.dcm"))) == 1
+
+
+def test_what_was_being_received_while_the_policy_was_changed_gets_its_copies_within_a_day(
+    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked through once, for the change, before that object was there, and never again."""
+    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    second.mkdir()
+    sample = write(tiny(1), tmp_path / "large.dcm")
+    declared = Declared(
+        sop_class=sample.sop_class, sop_instance=Uid(sample.sop_uid), transfer_syntax=sample.transfer_syntax
+    )
+    with house.node() as node:
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        works = Runner(node)
+        works._roll.call(datetime.now(UTC))
+        reception = node.reception(declared, Origin(aet="SLOW"))
+        node.registry.set_policy(Policy(want=2))
+        node.jobs.owe(JobKind.SURVEY, NOW)
+        assert works._do_job({JobKind.SURVEY})
+        reception.feed(memoryview(sample.data_set))
+        ingest(reception)
+        works._owe_survey()
+        assert node.jobs.listed() == [], "nobody knows that it lacks one"
+        a_day_later = time.monotonic() + 86_400
+        monkeypatch.setattr(runner.time, "monotonic", lambda: a_day_later)
+        works._owe_survey()
+        monkeypatch.undo()
+        assert works._do_job({JobKind.SURVEY})
+        assert works._do_job({JobKind.COPY})
+        assert node.jobs.listed() == []
+    assert len(list(second.rglob("*.dcm"))) == len(list(house.volume.rglob("*.dcm"))) == 1
 
 
 def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_url: Callable[[], str]) -> None:

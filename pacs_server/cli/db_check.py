@@ -101,7 +101,10 @@ def _tables(index: Index) -> Iterator[Problem]:
 
 def _contents(index: Index) -> Iterator[Problem]:
     from pacs_server.index.maintenance.checking import damage
+    from pacs_server.index.maintenance.schema import is_gone
 
+    if is_gone(index):  # the next check says so
+        return
     for told in damage(index):
         yield told, _RESTORE, ExitCode.DAMAGE
 

@@ -9,6 +9,7 @@ from stat import S_IMODE
 
 import pytest
 
+from pacs_server.cli.exits import ExitCode
 from pacs_server.service.locks import backup_lock
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
@@ -64,6 +65,35 @@ def test_what_root_makes_in_a_data_directory_belongs_to_the_owner_of_that(tmp_pa
     pacs("-c", str(data / "pacs.yaml"), "restore-backup", str(backup), "--yes", umask=0o022)
     made = {path.relative_to(data).as_posix(): path.stat() for path in data.rglob("*")}
     assert made.keys() >= {"pacs.yaml", "index.db", "backup.lock", "tier.lock", "serve.lock", "tls/ca.key", "volumes"}
+    assert {name for name, one in made.items() if (one.st_uid, one.st_gid) != (4711, 4712)} == set()
+
+
+def test_a_look_at_an_archive_whose_index_is_lost_makes_none(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    pacs("init", "--data", str(data), "--port", "0", umask=0o022)
+    for lost in data.glob("index.db*"):
+        lost.unlink()
+    for words in (["status"], ["doctor"], ["serve"], ["db", "current"], ["db", "check"], ["db", "upgrade"]):
+        told = subprocess.run(
+            [sys.executable, "-m", "pacs_server", "-c", str(data / "pacs.yaml"), *words],
+            capture_output=True,
+            check=False,
+        )
+        assert (words, told.returncode) == (words, ExitCode.SCHEMA)
+        assert (words, list(data.glob("index.db*"))) == (words, [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_an_index_that_root_begins_anew_belongs_to_the_owner_of_the_data_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 4711, 4712)
+    pacs("init", "--data", str(data), "--port", "0", umask=0o022)
+    for lost in data.glob("index.db*"):
+        lost.unlink()
+    pacs("-c", str(data / "pacs.yaml"), "db", "upgrade", "--new", umask=0o022)
+    made = {path.name: path.stat() for path in data.glob("index.db*")}
+    assert "index.db" in made
     assert {name for name, one in made.items() if (one.st_uid, one.st_gid) != (4711, 4712)} == set()
 
 

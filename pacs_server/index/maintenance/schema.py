@@ -41,8 +41,25 @@ def knows(found: str) -> bool:
     return found in _revisions()
 
 
+def is_gone(index: Index) -> bool:
+    """Whether there is no SQLite file. Who looks into it would make an empty one, and into that of root no server of
+    another user may write.
+    """
+    if index.database_path is None:
+        return False
+    try:
+        index.database_path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # whoever opens it says what hinders
+        return False
+    return False
+
+
 def revision(index: Index) -> str | None:
     """The revision of an open database, None when it has no schema. Raises: IndexUnavailable."""
+    if is_gone(index):
+        return None
     with index.read() as connection:
         return _revision_in(connection)
 
@@ -55,6 +72,8 @@ def refuse_unfit_kind(index: Index) -> None:
 
 
 def _revision_if_fit(index: Index) -> str | None:
+    if is_gone(index):
+        return None
     with index.read() as connection:
         if index.database_path is None:
             refuse_unfit(connection)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
+import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_USABLE: Final = '[ -r "$1" ] && [ -w "$1" ] && [ -x "$1" ] && [ -r "$2" ]'
+_ANSWER_S: Final = 10.0
 
 
 def give_to_owner(made: int, directory: int | Path) -> None:
@@ -42,3 +48,32 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
         give_to_owner(made, path.parent)
     finally:
         os.close(made)
+
+
+def shut_out(data_dir: Path, directory: Path, file: Path) -> str:
+    """The user of the server, to whom the data directory belongs, if root runs this and that user may not write into
+    another directory, or not read a file in it; empty otherwise, and where that cannot be found out.
+    """
+    owner = data_dir.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return ""
+    user, groups = str(owner.st_uid), [owner.st_gid]
+    with suppress(KeyError):
+        user = pwd.getpwuid(owner.st_uid).pw_name
+        groups += os.getgrouplist(user, owner.st_gid)
+    try:  # the kernel knows: modes alone say nothing of access lists, and of what a NAS makes of a user
+        answer = subprocess.run(
+            ["/bin/sh", "-c", _USABLE, "sh", directory, file],
+            user=owner.st_uid,
+            group=owner.st_gid,
+            extra_groups=groups,
+            cwd="/",
+            timeout=_ANSWER_S,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return user if answer.returncode == 1 else ""

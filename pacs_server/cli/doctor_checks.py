@@ -72,12 +72,14 @@ def _durability(node: Node) -> Iterator[Problem]:
 
 def _server(node: Node) -> Iterator[Problem]:
     from pacs_server.service.monitoring.alarm_book import standing_alarms
+    from pacs_server.service.sighted import states_of
     from pacs_server.service.telling import serving
 
     if serving(node.settings.data_dir) is None:
         yield "no server runs here", "pacs serve"
         return
-    well = {one.spec.name for one in node.volumes() if not one.state.reason}
+    states = states_of(node)
+    well = {one.spec.name for one in node.volumes() if not states[one.spec.id].reason}
     for alarm in standing_alarms(node.settings.data_dir):
         if alarm["gone_since"]:  # it stands for some minutes more, in case it comes back
             continue
@@ -87,7 +89,9 @@ def _server(node: Node) -> Iterator[Problem]:
 
 
 def _volumes(node: Node) -> Iterator[Problem]:
-    for row in mount_problems(node):
+    from pacs_server.service.sighted import states_of
+
+    for row in mount_problems(node, states_of(node)):
         yield f"{row['volume']}: {row['problem']}", str(row["remedy"])
     known = {volume.spec.name for volume in node.volumes()}
     for name in node.settings.volume_paths.keys() - known:

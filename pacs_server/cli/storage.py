@@ -17,6 +17,7 @@ from pacs_server.errors import Refused, UnknownName, VolumeUnavailable
 if TYPE_CHECKING:
     from pacs_server.index.site.registry import VolumeRow
     from pacs_server.service.assemble import Node
+    from pacs_server.storage.condition import VolumeState
 
 TIERS: Final = ("hot", "warm", "cold")
 _PERCENT: Final = click.IntRange(1, 100)
@@ -83,7 +84,8 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place, table))
         label = domain or next(beside, name)
         ids = {row.id for row in known}  # so it is this archive that holds it
-        volume_id = adopt(location, name=name, others=places, may_be_in_use=ids.__contains__)
+        data_dir = node.settings.data_dir
+        volume_id = adopt(location, name=name, others=places, may_be_in_use=ids.__contains__, data_dir=data_dir)
         had_objects = place_at(location).has_objects
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
@@ -116,13 +118,14 @@ def list_(invocation: Invocation) -> ExitCode:
 def show(invocation: Invocation, name: str) -> ExitCode:
     """Show one volume, how much is on it, and what is only there."""
     from pacs_server.service.present import volume_facts
+    from pacs_server.service.sighted import states_of
     from pacs_server.storage.location import tells_room
 
     with invocation.node() as node:
         row = known_volume(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
         has_marks = tells_room(volume.spec.path)
-        facts = volume_facts(volume) | {
+        facts = volume_facts(volume, states_of(node)[row.id]) | {
             "endpoint": row.endpoint,
             "region": row.region,
             "credentials_file": row.credentials_file,
@@ -198,26 +201,28 @@ def doctor(invocation: Invocation) -> ExitCode:
 
     Says what is dangerous, and what to write in fstab or use instead. Ends with 12 when there is something to change.
     """
+    from pacs_server.service.sighted import states_of
+
     with invocation.node() as node:
-        rows = mount_problems(node)
+        rows = mount_problems(node, states_of(node))
     print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json, said=("problem", "remedy"))
     if not rows:
         talk("nothing to change")
     return ExitCode.DAMAGE if rows else ExitCode.DONE
 
 
-def mount_problems(node: Node) -> list[dict[str, object]]:
-    """What is wrong with the volumes as they are mounted now, and what to write instead."""
+def mount_problems(node: Node, states: Mapping[str, VolumeState]) -> list[dict[str, object]]:
+    """What is wrong with the volumes, which are in these states, as they are mounted, and what to write instead."""
     from pacs_server.storage.medium import Advice
 
     rows: list[dict[str, object]] = []
     for volume in node.volumes():
-        told, name = volume.check(), volume.spec.name
+        told, name = states.get(volume.spec.id, volume.state), volume.spec.name
         look = f"see pacs storage show {name}"
         if told.reason:
             rows.append({"volume": name, "problem": told.reason, "remedy": look})
         try:
-            found = volume.advice() if told.is_readable else []
+            found = volume.advice() if told.is_readable and volume.state.is_readable else []
         except VolumeUnavailable as error:
             found = [Advice(problem=str(error), remedy=look)]
         rows += ({"volume": name, "problem": one.problem, "remedy": one.remedy} for one in found)

@@ -132,6 +132,10 @@ def secret_in(file: Path) -> str:
         if file.stat().st_mode & stat.S_IRWXO:
             raise ValueError(f"{file} is open to every user of this machine: chmod 600 it")
         return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except PermissionError as error:
+        raise ValueError(
+            f"{file} cannot be read: {error.strerror}; it has to belong to the user of the server (chown)"
+        ) from error
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}; write it (chmod 600), or name another") from error
     except UnicodeDecodeError as error:

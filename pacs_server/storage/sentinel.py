@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pacs_server.errors import Refused, VolumeAway, VolumeUnavailable
+from pacs_server.ownership import shut_out
 from pacs_server.storage.atomic import NO_ROOM
 from pacs_server.storage.location import Location, check_location
 from pacs_server.storage.medium import Medium
@@ -49,6 +51,11 @@ def read_sentinel(medium: Medium) -> str:
         raise VolumeUnavailable(
             f"there is no {SENTINEL_NAME} in it: mount or name the right one; where its files are lost, "
             "pacs storage drain, pacs storage remove, pacs storage add"
+        ) from error
+    except PermissionError as error:
+        raise VolumeUnavailable(
+            f"{SENTINEL_NAME} cannot be read: {error.strerror}: what is there has to belong to the user of the server "
+            "(chown -R)"
         ) from error
     except OSError as error:
         raise VolumeUnavailable(f"{SENTINEL_NAME} cannot be read: {error.strerror}") from error
@@ -109,10 +116,12 @@ def adopt(
     name: str,
     others: Iterable[Location] = (),
     may_be_in_use: Callable[[str], bool] = lambda _: False,
+    data_dir: Path | None = None,
 ) -> str:
     """Make a directory or bucket a volume by writing its sentinel, once; answers its id. One that has a sentinel keeps
     its id, and is refused while a process has it open unless one of that id `may_be_in_use`. `others` are the locations
-    of the volumes that are known already.
+    of the volumes that are known already. The user of the server is whose `data_dir` is: with it, a directory is
+    refused that root may use and that user may not.
 
     Raises: Refused when there cannot be a volume: see the message; VolumeAway when nothing answers there.
     """
@@ -122,11 +131,14 @@ def adopt(
             shown = shown.encode("unicode_escape").decode("ascii")
         raise Refused(f"'{shown}' is no volume name: letters, digits, '-', '_', '.', at most {_NAME_CHARACTERS}")
     try:
-        return answer_of(location, partial(_adopt, location, name, others, may_be_in_use))
+        volume_id = answer_of(location, partial(_adopt, location, name, others, may_be_in_use))
+        if data_dir is not None and isinstance(location, Path):
+            answer_of(location, partial(_refuse_shut, location, data_dir))
     except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
         raise VolumeAway(f"{location}: {error}") from error
     except VolumeUnavailable as error:
         raise Refused(f"{location}: {error}") from error
+    return volume_id
 
 
 def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_use: Callable[[str], bool]) -> str:
@@ -142,8 +154,20 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
         medium.check_writable(datetime.now(UTC).date())
         return read_sentinel(medium)
     except OSError as error:
-        remedy = "make room there" if error.errno in NO_ROOM else "check its owner and mount options"
+        remedy = "check its owner and mount options"
+        if error.errno in NO_ROOM:
+            remedy = "make room there"
+        elif isinstance(error, PermissionError) and os.geteuid() == 0:
+            remedy = "root may do nothing on that NAS; run pacs as the user of the server"
         raise Refused(f"{location} cannot be used: {error.strerror}; {remedy}") from error
+
+
+def _refuse_shut(directory: Path, data_dir: Path) -> None:
+    if user := shut_out(data_dir, directory, directory / SENTINEL_NAME):
+        raise Refused(
+            f"{directory} cannot be used by {user}, the user of the server, to whom {data_dir} belongs: "
+            f"chown -R {user}: {directory}"
+        )
 
 
 def hold(medium: Medium) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from stat import S_IMODE
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -95,6 +96,29 @@ def test_an_index_that_root_begins_anew_belongs_to_the_owner_of_the_data_directo
     made = {path.name: path.stat() for path in data.glob("index.db*")}
     assert "index.db" in made
     assert {name for name, one in made.items() if (one.st_uid, one.st_gid) != (4711, 4712)} == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_root_adds_no_volume_that_the_user_of_the_server_could_not_use() -> None:
+    with TemporaryDirectory() as folder:  # which that user reaches, unlike what pytest makes
+        Path(folder).chmod(0o755)
+        data, nas = Path(folder, "data"), Path(folder, "nas")
+        data.mkdir()
+        nas.mkdir()
+        os.chown(data, 4711, 4712)
+        pacs("init", "--data", str(data), "--port", "0", umask=0o022)
+        words = ["-c", str(data / "pacs.yaml"), "storage", "add", "nas", str(nas)]
+        told = subprocess.run(
+            [sys.executable, "-m", "pacs_server", *words], capture_output=True, text=True, check=False
+        )
+        assert told.returncode == ExitCode.REFUSED
+        assert told.stderr == (
+            f"pacs: {nas} cannot be used by 4711, the user of the server, to whom {data} belongs: "
+            f"chown -R 4711: {nas}\n"
+        )
+        for path in (nas, *nas.rglob("*")):
+            os.chown(path, 4711, 4712)
+        pacs(*words, umask=0o022)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")

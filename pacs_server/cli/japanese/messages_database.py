@@ -105,6 +105,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     # the file with its password
     "{} cannot be read: {}; write it (chmod 600), or name another":
         "{0} を読めません: {1}。作る (chmod 600) か、別のファイルを指定してください",
+    "{} cannot be read: {}; it has to belong to the user of the server (chown)":
+        "{0} を読めません: {1}。サーバの利用者のものでなければなりません (chown)",
     "{} holds no text in UTF-8: write the password into it, and nothing else":
         "{0} は UTF-8 の文字ではありません。パスワードだけを書いてください",
     "{} is open to every user of this machine: chmod 600 it":

@@ -175,6 +175,7 @@ CAUSES: Final[dict[str, str]] = {
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,
     **OF_REFUSALS,
+    "{} cannot be read: {}": "{0} を読めません ({1})",
     # what a service manager handed over, and what the socket unit has to say
     "something that is no socket": "ソケットではないもの",
     "a TCP socket that does not listen": "待ち受けていない TCP ソケット",

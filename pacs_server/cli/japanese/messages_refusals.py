@@ -167,6 +167,10 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} cannot be used: {}; make room there": "{0} を使えません ({1})。そこに空きを作ってください",
     "{} cannot be used: {}; check its owner and mount options":
         "{0} を使えません ({1})。所有者とマウントのオプションを確かめてください",
+    "{} cannot be used: {}; root may do nothing on that NAS; run pacs as the user of the server":
+        "{0} を使えません ({1})。その NAS では root は何もできません。サーバの利用者で pacs を実行してください",
+    "{} cannot be used by {}, the user of the server, to whom {} belongs: chown -R {}: {}":
+        "{2} の所有者であるサーバの利用者 {1} は、{0} を使えません。chown -R {3}: {4} を実行してください",
     "every user of this machine may write {}: look who did, and chmod o-w it, or mount it with a file_mode that says so":
         "{0} にはこの計算機の誰でも書けます。書いた人がいないか確かめて chmod o-w するか、file_mode を付けてマウントしてください",
     "{} is the volume of another server that runs: two archives on one volume would take each other's files for litter; "
@@ -184,7 +188,11 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{0} はエンドポイントではありません。https://s3.example.org のような URL を書いてください",
     "volume {} does not answer: {} calls hang": "ボリューム {0} が応答しません (止まったままの呼び出し {1})",
     "volume {} is too slow: {} calls wait": "ボリューム {0} が遅すぎます (待っている呼び出し {1})",
+    "volume {} is offline: {}": "ボリューム {0} はオフラインです: {1}",
+    "volume {} is suspect: {}": "ボリューム {0} に異常の疑いがあります: {1}",
     "volume {} is {}: {}": "ボリューム {0} は{1}です: {2}",
+    "{} cannot be read: {}: what is there has to belong to the user of the server (chown -R)":
+        "{0} を読めません ({1})。そこにあるものは、サーバの利用者のものでなければなりません (chown -R)",
     # backups
     "the run {} was broken off and cannot be used; pacs backup list shows the others":
         "バックアップ {0} は途中で切れていて使えません。ほかは pacs backup list で確認できます",

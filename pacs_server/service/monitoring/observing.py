@@ -166,7 +166,9 @@ class Observer:
         self._knows_volumes.wait()
         self._writes.doubt(self._volumes)
         check_all(self._volumes)
-        return [volume_facts(volume) | {"untaken": self._writes.untaken(volume)} for volume in self._volumes]
+        return [
+            volume_facts(volume, volume.check()) | {"untaken": self._writes.untaken(volume)} for volume in self._volumes
+        ]
 
     def _server(self) -> dict[str, Any]:
         return running(self._settings.data_dir) or {}

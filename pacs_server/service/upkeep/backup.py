@@ -307,12 +307,15 @@ class Restore:
 
     def _settle(self, prepared: Path) -> None:
         rows = [plan.row for plan in self.plan.volumes if plan.becomes is not Becomes.GONE]
-        rows = [row if row.id else replace(row, id=adopt(self._place_of(row), name=row.name)) for row in rows]
+        rows = [row if row.id else self._begun_anew(row) for row in rows]
         if not rows:
             raise Refused("no volume of the backup is there, and no other one: mount them, or begin with pacs init")
         gone = [plan.former_id for plan in self.plan.volumes if plan.becomes.is_gone]
         with closing(open_current(sqlite_url(prepared))) as index:
             settle(index, rows, gone, restoring=self.plan.summary.digests[INDEX])
+
+    def _begun_anew(self, row: VolumeRow) -> VolumeRow:
+        return replace(row, id=adopt(self._place_of(row), name=row.name, data_dir=self._settings.data_dir))
 
     def _place_of(self, row: VolumeRow) -> Location:
         return location_of_volume(on_this_node(row, self._settings))

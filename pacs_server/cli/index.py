@@ -45,8 +45,13 @@ def rebuild(invocation: Invocation) -> ExitCode:
 
     with invocation.node() as node:
         code = print_findings(rebuild_index(node), "every file was taken in", as_json=invocation.as_json)
-        counts = node.search.counts()
+        counts, knows_peers = node.search.counts(), bool(node.registry.peers())
     talk(f"the index holds {counts['studies']} studies and {counts['instances']} instances")
+    if not knows_peers:
+        talk(
+            "no peer is registered, because files do not say who may call, nor the policy and the routes: pacs ae add, "
+            "pacs policy set, pacs route add; a backup has them all (pacs restore-backup)"
+        )
     return code
 
 

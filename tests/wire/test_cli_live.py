@@ -174,7 +174,10 @@ def test_a_server_whose_database_is_gone_says_so_instead_of_beginning_with_an_em
     assert archive.volume.is_dir()
     archive.pacs("db", "upgrade", "--new")
     archive.pacs("storage", "add", "first", str(archive.volume))
-    archive.pacs("index", "rebuild")
+    files_do_not_say = "no peer is registered, because files do not say who may call, nor the policy and the routes"
+    assert files_do_not_say in archive.pacs("index", "rebuild").stderr
+    archive.pacs("ae", "add", "CT1", "ct1", "104")
+    assert files_do_not_say not in archive.pacs("index", "rebuild").stderr
     archive.start()
     assert archive.stop() == 0
 

@@ -105,6 +105,10 @@ MESSAGES: Final[dict[str, str]] = {
     "another program keeps the index {} locked: end it; fuser -v {} (or lsof) lists it, beside pacs itself":
         "別のプログラムがインデックス {0} をロックし続けています。終了させてください。fuser -v {1} (または lsof) で、"
         "pacs 自身と並んで表示されます",
+    "no peer is registered, because files do not say who may call, nor the policy and the routes: pacs ae add, pacs policy "
+    "set, pacs route add; a backup has them all (pacs restore-backup)":
+        "接続相手の登録がありません。誰が接続できるか、方針とルートは、ファイルには書かれていません: pacs ae add、pacs policy set、"
+        "pacs route add。バックアップにはすべてあります (pacs restore-backup)",
     "the index holds {} studies and {} instances": "インデックスには検査 {0} 件、インスタンス {1} 件があります",
     "forgot {} of {} jobs": "作業 {1} 件のうち {0} 件を取り消しました",
     "added {}, VR {}, at level {}; {} objects are to be read for it by the server":

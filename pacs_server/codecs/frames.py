@@ -112,6 +112,9 @@ def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
         return bytes(jpegls_encode(extended.view(stored.dtype)))
     if recoding.encode is Codec.JPEG_LOSSLESS:
         colours = "RGB" if recoding.samples == 3 else None
+        if bits <= 8 < recoding.bits_allocated:
+            # All 16 bits, as DCMTK does: decoders make pixels of 8 bits of 8 or fewer, and the data set tells of 16.
+            stored, bits = extended.view(stored.dtype), 16
         coded = jpeg8_encode(
             stored,
             lossless=True,
@@ -158,14 +161,15 @@ def _decode_rle(recoding: Recoding, frame: bytes, kind: numpy.dtype[Any]) -> Pix
 
 
 def _encode_rle(recoding: Recoding, pixels: Pixels) -> bytes:
-    planes = pixels.view("u1").reshape(recoding.rows, recoding.columns, recoding.samples, -1)
+    planes = numpy.ascontiguousarray(pixels).view("u1").reshape(recoding.rows, recoding.columns, recoding.samples, -1)
     depth = planes.shape[3]
     if recoding.samples * depth > 15:
         raise Unsuitable(f"{recoding.samples} samples of {8 * depth} bits need more segments than RLE has")
     segments = []
     for sample in range(recoding.samples):
         for byte in reversed(range(depth)):
-            coded = packbits_encode(numpy.ascontiguousarray(planes[:, :, sample, byte]), axis=-1)
+            # A copy always: the one pixel of an image of 1 x 1 lies side by side for numpy, but not for the codec.
+            coded = packbits_encode(planes[:, :, sample, byte].copy(), axis=-1)
             segments.append(bytes(coded) + b"\0" * (len(coded) % 2))
     offsets = [_RLE_HEADER.size + sum(map(len, segments[:number])) for number in range(len(segments))]
     return _RLE_HEADER.pack(len(segments), *offsets, *([0] * (15 - len(offsets)))) + b"".join(segments)

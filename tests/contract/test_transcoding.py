@@ -82,6 +82,37 @@ def test_every_pixel_survives_from_every_lossless_syntax_into_every_other(
         assert "ExtendedOffsetTable" not in pydicom.dcmread(made)
 
 
+UNUSUAL = {
+    "RGB of 16 bits in planes": Kind(stored=16, allocated=16, samples=3, photometric="RGB", planar=1),
+    "one pixel": Kind(stored=8, allocated=8, rows=1, columns=1),
+    "one pixel of 12 bits": Kind(stored=12, allocated=16, rows=1, columns=1),
+    "one column of RGB": Kind(stored=8, allocated=8, samples=3, photometric="RGB", columns=1, frames=3),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL.values(), ids=list(UNUSUAL))
+def test_pixels_laid_out_in_an_unusual_way_survive_too(kind: Kind, tmp_path: Path, running: Pool) -> None:
+    path = stored(kind, EXPLICIT, tmp_path)
+    for target in ENCODABLE:
+        made = transcoded(path, target, tmp_path / "made.dcm", running)
+        assert (values_of(decoded(made)) == pixels_of(kind)).all(), target
+        again = transcoded(made, EXPLICIT, tmp_path / "again.dcm", running)
+        assert (values_of(pydicom.dcmread(again)) == pixels_of(kind)).all(), target
+
+
+@pytest.mark.parametrize("syntax", [RLE, LS, LOSSLESS])
+def test_colours_that_come_out_with_all_of_their_samples_are_not_called_subsampled(
+    syntax: str, tmp_path: Path, running: Pool
+) -> None:
+    kind = Kind(stored=8, allocated=8, samples=3, photometric="YBR_FULL")
+    dataset = pydicom.dcmread(stored(kind, syntax, tmp_path))
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    path = write(dataset, tmp_path / "called.dcm", syntax).path
+    made = pydicom.dcmread(transcoded(path, EXPLICIT, tmp_path / "made.dcm", running))
+    assert made.PhotometricInterpretation == "YBR_FULL"
+    assert made.PixelData == picture(kind, kind).PixelData
+
+
 @pytest.mark.parametrize("kind", ["12 bits", "RGB", "three frames"])
 def test_openjpeg_reads_the_htj2k_of_these_tests_as_the_archive_does(kind: str, tmp_path: Path) -> None:
     path = stored(KINDS[kind], HTJ2K, tmp_path)

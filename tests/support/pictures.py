@@ -49,6 +49,8 @@ class Kind:
 
 KINDS = {
     "8 bits": Kind(stored=8, allocated=8),
+    "8 of 16 bits": Kind(stored=8, allocated=16),
+    "8 of 16 bits, signed": Kind(stored=8, allocated=16, signed=True),
     "12 bits": Kind(stored=12, allocated=16),
     "16 bits": Kind(stored=16, allocated=16),
     "16 bits, signed": Kind(stored=16, allocated=16, signed=True),
@@ -68,7 +70,7 @@ def pixels_of(kind: Kind) -> numpy.ndarray:
     low, high = (-(1 << kind.stored - 1), (1 << kind.stored - 1) - 1) if kind.signed else (0, (1 << kind.stored) - 1)
     slope = numpy.linspace(low, high, kind.columns)[None, None, :, None]
     values = numpy.clip(slope + chance.normal(0, high / 50, shape), low, high)
-    values[:, 0, :2], values[:, 1, :2] = low, high
+    values[:, 0, :2], values[:, 1:2, :2] = low, high
     return values.astype(f"{'i' if kind.signed else 'u'}{kind.allocated // 8}")
 
 

@@ -151,12 +151,14 @@ class _PixelConversion:
 
     def _change_photometric(self, value: bytes) -> bytes:
         """The colours of a lossy JPEG and of a colour transformed JPEG 2000 are RGB when they are decoded; those of all
-        others stay what they are. Source: PS3.5 sections 8.2.1 to 8.2.4.
+        others stay what they are, but come out with all of their samples. Source: PS3.5 sections 8.2.1 to 8.2.4.
         """
         self._photometric = name = value.decode("latin-1").strip(" \0")
         was_transformed = self._decode is Codec.JPEG or name in ("YBR_RCT", "YBR_ICT")
         self._becomes_rgb = self._samples == 3 and self._decode is not Codec.NATIVE and was_transformed
-        return b"RGB " if self._becomes_rgb else value
+        if self._becomes_rgb:
+            return b"RGB "
+        return b"YBR_FULL" if name == "YBR_FULL_422" and self._source not in NATIVE_SYNTAXES else value
 
     def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
         """Pixel Data in the other syntax."""
@@ -212,8 +214,8 @@ class _PixelConversion:
     def _frames(self, elements: Forward, length: int, recoding: Recoding, count: int) -> Iterator[bytes]:
         if self._source in NATIVE_SYNTAXES:
             size = recoding.native_bytes * count
-            # What is no whole frame is padding, which some write.
-            if length == UNDEFINED_LENGTH or not size <= length < size + recoding.native_bytes:
+            # What is no whole frame is padding, which some write; a single one makes the length even.
+            if length == UNDEFINED_LENGTH or not size <= length < size + max(recoding.native_bytes, 2):
                 raise Undecodable(f"its pixel data are not those of {count} frames of {recoding.native_bytes} bytes")
             for _ in range(count):
                 yield self._recode(recoding, elements.read(recoding.native_bytes))

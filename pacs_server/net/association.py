@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
@@ -230,7 +231,7 @@ class Association:
         if type(event) is Fragment:
             return self._reader.take(event)
         if isinstance(event, Abort):
-            raise PeerAborted(f"the peer aborted the association (source {event.source}, reason {event.reason})")
+            raise _aborted_by(event)
         if isinstance(event, ReleaseRequest) and not self._reader.expects_data:
             self._release_asked = True
             return None
@@ -274,9 +275,22 @@ class Association:
             raise PeerAborted("the association has ended")
         try:
             self._connection.send(buffers)
-        except (PeerTimedOut, PeerAborted) as error:
+        except PeerTimedOut as error:
             self._ended(error)
             raise
+        except PeerAborted as error:
+            self._ended(error)
+            if (abort := self._unread_abort()) is not None:
+                raise abort from error
+            raise
+
+    def _unread_abort(self) -> PeerAborted | None:
+        """The A-ABORT that came before the connection broke, while we sent and read nothing; it is why."""
+        with suppress(AssociationBroken):
+            while (event := self._connection.waiting_event()) is not None:
+                if isinstance(event, Abort):
+                    return _aborted_by(event)
+        return None
 
     def ask(self, context_id: int, command: bytes, data_set: bytes, message_id: int, *, pends: bool = False) -> None:
         """Send a request whose response comes out of `receive`, whatever the peer sends before it. With `pends`, others
@@ -337,3 +351,7 @@ class Association:
     def _violated(self, text: str) -> NoReturn:
         self._abort(BY_PROVIDER, AbortReason.NOT_SPECIFIED)
         raise ProtocolViolation(text)
+
+
+def _aborted_by(event: Abort) -> PeerAborted:
+    return PeerAborted(f"the peer aborted the association (source {event.source}, reason {event.reason})")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from support import rude
 
-from pacs_server.errors import BadQuery, PacsError
+from pacs_server.errors import BadQuery, PacsError, PeerAborted
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
@@ -78,6 +78,7 @@ class Archive:
     answered: int = 0
     agreed: list[Association] = field(default_factory=list)
     refuse_objects: bool = False
+    abort_objects: bool = False
     address: tuple[str, int] = ("", 0)
     files: TlsFiles | None = None
     decide: Decide = accept_all
@@ -111,6 +112,9 @@ class Archive:
     def _store(self, association: Association) -> int:
         parts = []
         for part in association.data_set():
+            if self.abort_objects:
+                association.abort()
+                raise PeerAborted("by ourselves")
             if self.refuse_objects:
                 association.drain()
                 return 0xA700

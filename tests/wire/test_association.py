@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pytest
@@ -204,6 +204,15 @@ def test_a_data_set_that_cannot_be_read_at_all_harms_nothing(archive: Archive) -
 
 
 # --- why a call fails ---
+
+
+def test_a_peer_that_aborts_while_it_is_sent_an_object_is_told_from_a_connection_that_breaks(archive: Archive) -> None:
+    archive.abort_objects = True
+    with (
+        closing(call(archive)) as association,
+        pytest.raises(PeerAborted, match=r"the peer aborted .*source 0, reason 0"),
+    ):
+        send_ct(association, bytes(64 << 20))
 
 
 def test_a_rejected_caller_is_told_why(archive: Archive) -> None:

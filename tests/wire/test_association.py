@@ -1,9 +1,10 @@
 """Both roles of an association against each other over real sockets, and what a caller is told when it fails."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from support import rude
@@ -32,6 +33,7 @@ from pacs_server.errors import (
 )
 from pacs_server.net import client
 from pacs_server.net.association import Association
+from pacs_server.net.connection import Connection
 from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import ContextResult
 from pacs_server.settings import NetworkLimits, TlsFiles
@@ -201,6 +203,32 @@ def test_a_data_set_that_cannot_be_read_at_all_harms_nothing(archive: Archive) -
         client.store(association, context_id=3, sop_class=rude.CT_STORAGE, sop_instance="1.2", data_set=pieces())
     assert client.echo(association) == 0
     association.release()
+
+
+# --- slow lines ---
+
+
+class Line(socket.socket):
+    """A connection over which `takes` bytes go with each call, while 20 s pass."""
+
+    takes, now = 0, 0.0
+
+    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:  # type: ignore[override]
+        self.now += 20.0
+        return min(self.takes, sum(map(len, buffers)))
+
+
+@pytest.mark.parametrize(("takes", "arrives"), [(65_536, True), (49_152, True), (20_000, False), (0, False)])
+def test_a_slow_line_is_waited_for_as_long_as_something_goes_over_it(
+    takes: int, arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Line() as line:
+        line.connect(server.getsockname())
+        line.takes = takes
+        connection = Connection(line, NetworkLimits(send_timeout_s=30.0))
+        monkeypatch.setattr("pacs_server.net.connection.time", SimpleNamespace(monotonic=lambda: line.now))
+        with nullcontext() if arrives else pytest.raises(PeerTimedOut, match="took too long to take"):
+            connection.send([bytes(1 << 20)])
 
 
 # --- why a call fails ---

@@ -137,8 +137,7 @@ class ObjectStream:
         copies = [*self._copies, *(late.copy for late in self._late)]
         self._copies, self._late = [], []
         for copy in copies:
-            if succeeds(partial(copy.settle, 0.0), self._problems):
-                copy.discard()
+            copy.abandon()
 
     def _send_piece(self) -> None:
         piece, self._piece, self._piece_bytes = self._piece, [], 0

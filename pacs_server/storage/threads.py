@@ -151,6 +151,12 @@ class Threads:
             raise VolumeUnavailable(f"volume {self._name}: the attempt failed in a way nobody foresaw; see the log")
         return cast(Answer, task.answer)
 
+    def give_up(self, task: Task[Any]) -> bool:
+        """Have nobody wait for a task any more; whether it is under way, and its `on_abandoned` runs when it ends."""
+        with self._lock:
+            task.cancelled = task.cancelled or not task.is_over
+            return task.cancelled
+
     def _serve(self) -> None:
         try:
             while True:

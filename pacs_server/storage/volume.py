@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pacs_server import log
 from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
@@ -103,6 +103,12 @@ class Volume:
         except Overdue as overdue:
             self._take(Seen(status=Status.SUSPECT, is_readable=False, reason=str(overdue)))
             raise
+
+    def give_up(self, task: Task[Any]) -> bool:
+        """Have nobody wait for a task any more, which is no fault of the volume; whether it is under way, and its
+        `on_abandoned` runs when it ends.
+        """
+        return self._threads.give_up(task)
 
     def run(self, work: Work[Answer]) -> Answer:
         """Do a piece of work in a thread of this volume and answer its result.

@@ -148,6 +148,13 @@ class CopyInProgress:
                 raise
             raise type(error)(f"{error} ({self._directory})") from error  # it may be this folder alone
 
+    def abandon(self) -> None:
+        """Leave nothing behind, whatever is under way: its sender is gone, which says nothing of the volume."""
+        if self._task is not None and self.volume.give_up(self._task):
+            self._task = None
+        elif succeeds(self.settle, []):
+            self.discard()
+
     def discard(self) -> None:
         """Leave nothing behind, as far as the volume lets us; does not wait for it."""
         self.volume.later(self._discard_now)

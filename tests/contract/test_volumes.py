@@ -19,6 +19,7 @@ from support.buckets import Files, bucket_volume
 from support.faulty_volume import FaultyVolume, mounted
 from support.server import files_below, wait_for
 
+from pacs_server import metrics
 from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeUnavailable
@@ -159,6 +160,24 @@ def test_a_large_object_streams_and_an_abandoned_one_leaves_nothing(placement: P
         abandoned.write(piece)
     abandoned.abandon()
     wait_for(lambda: files.names() == [".pacs-volume.json", str(path_of(2))], "nothing to be left of the other")
+
+
+def test_a_sender_that_hangs_up_while_its_object_is_written_is_no_failure_of_the_volume(
+    placement: Placement, volume: Volume, files: Files
+) -> None:
+    failed_before = metrics.totals().get(metrics.UNWRITTEN.name)
+    stream = placement.stream(path_of(1).parent)
+    stream.begin([b"head"])
+    free = threading.Event()
+    for _ in range(threads._MAX_THREADS):
+        volume.later(lambda: free.wait(30))
+    try:
+        stream.write(os.urandom(2_000_000))
+        stream.abandon()
+    finally:
+        free.set()
+    wait_for(lambda: files.names() == [".pacs-volume.json"], "nothing to be left of it")
+    assert metrics.totals().get(metrics.UNWRITTEN.name) == failed_before
 
 
 def test_objects_are_walked_by_day(placement: Placement, volume: Volume) -> None:

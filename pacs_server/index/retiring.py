@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import shared_identity
@@ -68,6 +68,7 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
     study and series, of which an object is current only because it came first here of those that are left.
     """
     by_order: set[tuple[str, str]] = set()
+    touched: set[int] = set()
     wanted = list(dict.fromkeys(sop_uids))
     for start in range(0, len(wanted), _BATCH):
         rows = _rows(connection, wanted[start : start + _BATCH])
@@ -81,10 +82,10 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         changed = _changed_roles([row for row in rows if row.fate != Fate.PURGED])
         _set_roles(connection, changed, now)
         _remove(connection, index, gone, now)
-        touched = {row.study_row for row in gone} | {row.study_row for row, _ in changed}
-        for study_row in sorted(touched):
-            _recount(connection, study_row)
+        touched |= {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
+    for study_row in sorted(touched):  # each once: a count reads all of a study
+        _recount(connection, study_row)
     return by_order
 
 
@@ -165,9 +166,10 @@ def roles_of(contents: Sequence[Any]) -> list[str]:
 
 def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now: datetime) -> None:
     """Those that stop being current first: there is never more than one."""
-    statement = update(instances).where(instances.c.id == bindparam("row")).values(role=bindparam("now_role"))
-    for row, role in sorted(changed, key=lambda pair: pair[1] == "current"):
-        connection.execute(statement, {"row": row.id, "now_role": role})
+    for role in sorted({role for _, role in changed}, key=lambda role: role == "current"):
+        ids = [row.id for row, now_role in changed if now_role == role]
+        connection.execute(update(instances).where(instances.c.id.in_(ids)).values(role=role))
+    for row, role in changed:
         if role == "version":
             _note_conflict(connection, row, now)
 

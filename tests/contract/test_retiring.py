@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 from support.faulty_volume import mounted
 from support.house import House
 from support.samples import Sample, tiny, write
@@ -23,6 +23,7 @@ from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
+from pacs_server.index import retiring
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
@@ -115,6 +116,26 @@ def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deletin
     assert len(site.trash.trashed()) == 4
     site.restore()
     assert (site.counts(), site.uids(), site.trash.trashed()) == (before, all_of_them, [])
+
+
+def test_a_study_is_counted_once_for_each_decision_however_many_objects_it_has(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was counted anew for each 500 of them: for a study of 60,000 objects 120 times, while nobody could store."""
+    monkeypatch.setattr(retiring, "_BATCH", 2)
+    first, second = two_studies(site)
+    counted: list[int] = []
+    recount = retiring._recount
+
+    def count(connection: Connection, study_row: int) -> None:
+        counted.append(study_row)
+        recount(connection, study_row)
+
+    monkeypatch.setattr(retiring, "_recount", count)
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    assert (len(counted), site.uids(), site.counts()[0]) == (1, uids_of(second), [("T-1", 1, 1, 2)])
+    site.restore()
+    assert (len(counted), site.uids(), site.counts()[0]) == (2, uids_of([*first, *second]), [("T-1", 2, 3, 6)])
 
 
 def test_a_study_is_neither_found_nor_answered_by_what_of_it_is_in_the_trash(site: Deleting) -> None:

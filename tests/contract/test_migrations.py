@@ -1,5 +1,6 @@
 """Every schema that ever was becomes that of this release, with what it holds, whoever else upgrades meanwhile."""
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from support.arrivals import arrival
 from support.filling import ROWS, fill, held, reflected
 from support.server import wait_for
 
-from pacs_server.errors import SchemaMismatch
+from pacs_server.errors import IndexUnavailable, SchemaMismatch
+from pacs_server.index.drivers import sqlite
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance import schema
 from pacs_server.index.maintenance.schema import current, head, migrate, open_current, upgrade
@@ -184,6 +186,33 @@ def test_several_upgrades_at_once_are_one(new_url: Callable[[], str], monkeypatc
     if url.startswith("sqlite"):
         file = Path(url.removeprefix("sqlite:///"))
         assert current(f"sqlite:///{file}.before-{REVISIONS[0]}") == REVISIONS[0]
+
+
+def test_a_copy_that_was_broken_off_is_in_nobodys_way_nor_left_where_another_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "index.db"
+    url = f"sqlite:///{file}"
+    made_with(url, REVISIONS[0])
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 2104, 2104)
+    name = f"{file.name}.before-{REVISIONS[0]}"
+
+    def full(_: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise IndexUnavailable("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "copy_sqlite", full)
+        with pytest.raises(IndexUnavailable):
+            upgrade(url)
+    assert list(tmp_path.glob("*before*")) == []
+    for left in ("part", "part-journal"):  # by one that was killed
+        tmp_path.joinpath(f"{name}.{left}").write_bytes(b"half")
+    upgrade(url)
+    (kept,) = tmp_path.glob("*before*")
+    assert (kept.name, kept.stat().st_uid) == (name, tmp_path.stat().st_uid)
+    assert current(f"sqlite:///{kept}") == REVISIONS[0]
 
 
 def test_a_schema_that_is_not_current_is_not_used_and_the_command_is_named(new_url: Callable[[], str]) -> None:

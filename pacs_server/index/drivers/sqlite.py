@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +15,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from pacs_server.errors import ConfigError, IndexUnavailable, IndexUnreachable
+from pacs_server.ownership import make_file
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p"})
 _POOLED_CONNECTIONS: Final = 16
 # Only other programs are waited for so long: ours queue on a kernel lock before (driver.py). Senders give up at 30 s.
 _LOCKED_MS: Final = 10_000
 _PRIMARY_CODE: Final = 0xFF
+_FULL: Final = "database or disk is full"
 # The cache is for the pages that a connection writes and those in the log; all others are read through the mapping.
 _PRAGMAS: Final = (
     "journal_mode=WAL",
@@ -89,7 +91,37 @@ def copy_sqlite(source: Path, target: Path) -> None:
         with closing(sqlite3.connect(source)) as opened, closing(sqlite3.connect(target)) as copy:
             opened.backup(copy)
     except sqlite3.Error as error:
-        raise IndexUnavailable(f"{source} could not be copied to {target}: {error}") from error
+        raise _uncopied(source, target, str(error)) from error
+
+
+def keep_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite file as `copy_sqlite` does, for the owner of the folder. It has another name until all of it is
+    there: what was broken off is not taken for a copy, and is in nobody's way.
+
+    Raises: IndexUnavailable; then nothing is left of it, and a copy that was there stays.
+    """
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        _remove_partial(partial)
+        make_file(partial)
+        copy_sqlite(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise _uncopied(source, target, str(error.strerror)) from error
+    except IndexUnavailable:
+        with suppress(OSError):
+            _remove_partial(partial)
+        raise
+
+
+def _remove_partial(partial: Path) -> None:
+    for path in (partial, partial.with_name(f"{partial.name}-journal")):
+        path.unlink(missing_ok=True)
+
+
+def _uncopied(source: Path, target: Path, why: str) -> IndexUnavailable:
+    remedy = "make room there" if why == _FULL else ""
+    return IndexUnavailable(f"{source} could not be copied to {target}: {why}", remedy)
 
 
 def refuse_network_file_system(path: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from pacs_server.errors import PacsError, SchemaMismatch
 from pacs_server.index.drivers.postgresql import WAIT_LITTLE_FOR_TABLES, refuse_unfit
-from pacs_server.index.drivers.sqlite import copy_sqlite
+from pacs_server.index.drivers.sqlite import keep_sqlite
 from pacs_server.index.engine import Index
 from pacs_server.ownership import make_file
 from pacs_server.settings import shown_url
@@ -147,7 +147,7 @@ def upgrade(url: str) -> bool:
             if path is None:
                 connection.exec_driver_sql(WAIT_LITTLE_FOR_TABLES)
             elif found is not None:
-                copy_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
+                keep_sqlite(path, path.with_name(f"{path.name}.before-{found}"))
             migrate(connection, head())
     return True
 

@@ -32,7 +32,7 @@ from pacs_server.net.negotiate import name_of
 from pacs_server.net.sending import SEND_BYTES
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.placement import NamesCopy, Placement
-from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
+from pacs_server.storage.reading import PATIENCE_S, WHOLE_BYTES, OpenCopy
 from pacs_server.storage.threads import Attempt, Task
 from pacs_server.storage.volume import Volume
 
@@ -117,8 +117,9 @@ class ReadAhead:
         task, self._task = self._task, None
         if task is None:
             return
+        volume = self._next[0][1]
         with suppress(VolumeUnavailable):
-            read = self._next[0][1].wait(task)
+            read = volume.wait(task, PATIENCE_S if volume.state.is_readable else 0.0)
             for (item, _, _), data_set in zip(self._next, read, strict=False):
                 if data_set is not None:
                     self._read[id(item)] = data_set

@@ -16,7 +16,7 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.condition import Status
-from pacs_server.storage.reading import WHOLE_BYTES, OpenCopy
+from pacs_server.storage.reading import PATIENCE_S, WHOLE_BYTES, OpenCopy
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyInProgress, CopyPlace, patience_s, succeeds, too_few
@@ -125,7 +125,7 @@ class Placement:
         """
         problems: list[str] = []
         kind = CopyUnreadable
-        for copy in self.read_order(copies):
+        for copy, _ in self._in_turn(copies):
             try:
                 return OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), at_once_bytes=at_once_bytes)
             except VolumeUnavailable as error:
@@ -140,19 +140,21 @@ class Placement:
         on_damage: Callable[[NamesCopy, str], None],
     ) -> OpenCopy:
         """Open the best copy that `is_whole`, after it was read to its end. When reading fails later nevertheless, the
-        pieces go on from the next copy. `on_damage` is told of each copy that is bad, and why.
+        pieces go on from the next copy. `on_damage` is told of each copy that is bad, and why. A volume that does not
+        answer is not waited for as long as there is another one; when no other has it whole, it gets its time.
 
         Raises: CopyUnreadable when there is none; the message says why, copy by copy.
         """
-        ordered = self.read_order(copies)
         problems: list[str] = []
-        for place, copy in enumerate(ordered):
+        hurried: list[NamesCopy] = []
+        for copy, others in self._in_turn(copies):
             opened: OpenCopy | None = None
             is_known = True
+            patience_s = PATIENCE_S if self.can_read(others) else float("inf")
             try:
-                opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path))
+                opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), patience_s=patience_s)
                 if is_whole(opened.pieces()):
-                    opened.go_on_with(partial(self.open_whole, ordered[place + 1 :], is_whole, on_damage))
+                    opened.go_on_with(partial(self.open_whole, [*others, *hurried], is_whole, on_damage))
                     return opened
                 problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
             except (VolumeUnavailable, CopyUnreadable) as error:
@@ -161,9 +163,13 @@ class Placement:
             if opened is not None:
                 opened.close()
             problems.append(problem)
+            if not is_known and patience_s == PATIENCE_S:
+                hurried.append(copy)
             # Whether it is this copy, or the whole volume that went away a moment ago.
             if is_known and self._volumes[copy.volume_id].check().is_readable:
                 on_damage(copy, problem)
+        if hurried:  # fewer than there were: the last one was not
+            return self.open_whole(hurried, is_whole, on_damage)
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 
     def read_order(self, copies: Iterable[Named]) -> list[Named]:
@@ -175,6 +181,15 @@ class Placement:
             return not volume.state.is_readable, volume.state.status is Status.SUSPECT, _tier(volume)
 
         return sorted(known, key=rank)
+
+    def _in_turn(self, copies: Iterable[Named]) -> Iterator[tuple[Named, list[Named]]]:
+        """Each copy, the best of those that are left by how the volumes are by then, and those behind it: while one is
+        waited for, others are seen to hang.
+        """
+        ordered = self.read_order(copies)
+        while ordered:
+            yield ordered[0], ordered[1:]
+            ordered = self.read_order(ordered[1:])
 
     def lacks(self, copies: Iterable[NamesCopy]) -> int:
         """How many copies are still wanted beside these, in fault domains that have none. A volume that is draining, or
@@ -217,9 +232,7 @@ class Placement:
 
     def intact(self, copies: Iterable[NamesCopy], is_intact: Callable[[Iterator[memoryview]], bool]) -> int:
         """How many of the copies are whole and on a volume that can be read now, by reading each to its end."""
-        ordered = self.read_order(copies)
-        readable = [copy for copy in ordered if self.can_read((copy,))]
-        return sum(self._is_whole(copy, is_intact) for copy in readable)
+        return sum(self._is_whole(copy, is_intact) for copy, _ in self._in_turn(copies) if self.can_read((copy,)))
 
     def _is_whole(self, copy: NamesCopy, is_intact: Callable[[Iterator[memoryview]], bool]) -> bool:
         found, reason = "copy damaged", "its content is not what was stored"

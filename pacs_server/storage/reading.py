@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from pacs_server.errors import CopyUnknown, CopyUnreadable, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.atomic import Translated
 from pacs_server.storage.medium import OpenFile
-from pacs_server.storage.threads import Attempt
+from pacs_server.storage.threads import Attempt, Work
 from pacs_server.storage.volume import Volume
 
+Answer = TypeVar("Answer")
+
 WHOLE_BYTES: Final = 4 << 20
+# How long a volume is waited for that is not the only one: a viewer gives up after half a minute or a whole one.
+PATIENCE_S: Final = 5.0
 _PIECE_BYTES: Final = 1 << 20
 _FIRST_PIECE_BYTES: Final = 64 << 10  # most heads end in it
 
@@ -23,10 +27,17 @@ class OpenCopy:
     """A copy that can be read, until its context ends."""
 
     def __init__(
-        self, volume: Volume, path: PurePosixPath, *, at_once_bytes: int = WHOLE_BYTES, from_disk: bool = False
+        self,
+        volume: Volume,
+        path: PurePosixPath,
+        *,
+        at_once_bytes: int = WHOLE_BYTES,
+        from_disk: bool = False,
+        patience_s: float = float("inf"),
     ) -> None:
         """Open a file of a volume and read it, when it is not longer than `at_once_bytes`. `from_disk`: not from what
-        the kernel still remembers of it.
+        the kernel still remembers of it. `patience_s`: how long each call may take, if that is less than the volume's
+        deadline.
 
         Raises: VolumeUnavailable when that fails.
         """
@@ -37,8 +48,12 @@ class OpenCopy:
         self._what = f"{path} on volume {volume.spec.name}"
         self._file: OpenFile | None = None
         self._from_disk = from_disk
+        self._patience_s = patience_s
         self._another: Callable[[], OpenCopy] | None = None
-        self.size_bytes, self._whole = volume.run(partial(self._open, path, at_once_bytes))
+        self.size_bytes, self._whole = self._run(partial(self._open, path, at_once_bytes))
+
+    def _run(self, work: Work[Answer]) -> Answer:
+        return self._volume.wait(self._volume.start(work), self._patience_s)
 
     def _open(self, path: PurePosixPath, at_once_bytes: int, attempt: Attempt) -> tuple[int, bytes | None]:
         with Translated(self._what):
@@ -74,7 +89,7 @@ class OpenCopy:
         while offset < self.size_bytes:
             length = min(wanted, self.size_bytes - offset)
             try:
-                piece = self._volume.run(partial(self._read_piece, self._opened(), offset, length))
+                piece = self._run(partial(self._read_piece, self._opened(), offset, length))
             except VolumeUnavailable as error:
                 if self._another is None:
                     kind = CopyUnknown if isinstance(error, VolumeSilent) else CopyUnreadable

@@ -1,0 +1,119 @@
+"""Several volumes that hang at once while an object is read that another one has too: no viewer waits for them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from pacs_server.dicom.identity import Uid
+from pacs_server.settings import StorageLimits
+from pacs_server.storage import placement as placing
+from pacs_server.storage.condition import Status, VolumeSpec
+from pacs_server.storage.layout import object_path
+from pacs_server.storage.medium import Medium, OpenFile
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Volume
+from pacs_server.storage.writing import CopyPlace
+
+PATH = object_path(date(2026, 1, 2), "1.2", "1.3", Uid("1.2.3"), "0" * 64)
+NEVER_S = 3_600.0
+
+
+class Hanging:
+    """The files of a volume, none of which is opened while it hangs; `meanwhile` is called when one is asked for."""
+
+    def __init__(self, medium: Medium, meanwhile: Callable[[], object]) -> None:
+        self._medium = medium
+        self._meanwhile = meanwhile
+        self.ends = threading.Event()
+        self.asked = 0
+
+    def open_file(self, path: PurePosixPath, **how: Any) -> OpenFile:
+        self.asked += 1
+        self._meanwhile()
+        self.ends.wait()
+        return self._medium.open_file(path, **how)
+
+
+class House:
+    """Three volumes, each with a copy of one object, and those of them that hang."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self.volumes = [self._volume(folder / name) for name in ("a", "b", "c")]
+        self.placement = Placement(self.volumes, need=3, degraded=3)
+        self.copies = self.placement.store(PATH, [b"content"])
+        self.damaged: list[str] = []
+        self.hanging: list[Hanging] = []
+
+    def _volume(self, path: Path) -> Volume:
+        path.mkdir()
+        spec = VolumeSpec(id=adopt(path, name=path.name), name=path.name, path=path, tier="hot", domain=path.name)
+        volume = Volume(spec, StorageLimits(write_timeout_s=NEVER_S))
+        assert volume.check().status is Status.ONLINE
+        return volume
+
+    def let_hang(self, volume: Volume, meanwhile: Callable[[], object] = lambda: None) -> Hanging:
+        self.hanging.append(hanging := Hanging(volume.medium(), meanwhile))
+        self._patch.setattr(volume, "medium", lambda: hanging)
+        return hanging
+
+    def see_hang(self, volume: Volume) -> None:
+        """What the look at a volume finds that does not answer."""
+        self._patch.setattr(volume, "_state", replace(volume.state, status=Status.SUSPECT, is_readable=False))
+
+    def read_from(self) -> str:
+        """The name of the volume from which the object is read, whole."""
+
+        def note(copy: CopyPlace, _: str) -> None:
+            self.damaged.append(self.placement.volume(copy.volume_id).spec.name)  # type: ignore[union-attr]
+
+        with self.placement.open_whole(self.copies, lambda pieces: b"".join(pieces) == b"content", note) as opened:
+            return self.placement.volume(opened.volume_id).spec.name  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(placing, "PATIENCE_S", 0.2)
+    made = House(tmp_path, monkeypatch)
+    yield made
+    for one in made.hanging:
+        one.ends.set()
+
+
+def test_volumes_that_hang_are_not_waited_for_while_another_one_has_the_object(house: House) -> None:
+    """Each was waited for until its deadline: a minute and a half with three, and the viewer had given up."""
+    for volume in house.volumes[:2]:
+        house.let_hang(volume)
+    assert house.read_from() == "c"
+    assert house.damaged == []
+
+
+def test_a_volume_that_is_seen_to_hang_while_another_is_waited_for_is_not_asked(house: House) -> None:
+    first, second, _ = house.volumes
+    also = house.let_hang(second)
+    house.let_hang(first, meanwhile=lambda: house.see_hang(second))
+    assert house.read_from() == "c"
+    assert also.asked == 0
+
+
+def test_a_volume_that_is_slow_gets_its_time_when_no_other_one_has_the_object_whole(house: House) -> None:
+    first, *others = house.volumes
+    for volume in others:
+        (volume.spec.path / PATH).write_bytes(b"changed")  # type: ignore[operator]
+    slow = house.let_hang(first, meanwhile=lambda: slow.asked > 1 and slow.ends.set())
+    assert house.read_from() == "a"
+    assert house.damaged == ["b", "c"]
+
+
+def test_what_comes_again_is_not_looked_for_on_a_volume_that_is_seen_to_hang_meanwhile(house: House) -> None:
+    first, second, _ = house.volumes
+    also = house.let_hang(second)
+    house.let_hang(first, meanwhile=lambda: (house.see_hang(second), house.hanging[-1].ends.set()))
+    assert house.placement.intact(house.copies, lambda pieces: b"".join(pieces) == b"content") == 2
+    assert also.asked == 0

@@ -1,8 +1,8 @@
 """Which losses a site survives: a model of its servers, databases and volumes, and every loss of so many of them.
 
 Values only: service/monitoring/survival.py makes the model of the running site, layout.py that of a file. What is
-assumed is written down in docs/operate/surviving.md, and compared with real losses in tests/scenario/test_survive.py
-and test_survive_pairs.py.
+assumed is written down in docs/operate/surviving.md, and compared with real losses in tests/scenario/test_survive.py,
+test_survive_pairs.py and test_survive_hospital.py.
 """
 
 from __future__ import annotations

@@ -51,44 +51,55 @@ class Cluster:
         """A cluster that runs and is empty."""
         cluster = cls()
         try:
-            cluster._make(required("initdb"), "-U", "pacs", "-A", "trust", *_LOCALE, "-D")
-            cluster.start()
+            cluster.make()
             yield cluster
         finally:
             cluster.remove()
+
+    def make(self) -> None:
+        """Make it, empty, and start it."""
+        self._make(required("initdb"), "-U", "pacs", "-A", "trust", *_LOCALE, "-D")
+        self.start()
 
     @contextmanager
     def copied(self, *options: str) -> Iterator["Cluster"]:
         """A copy, which runs; a server of its own unless the options of pg_basebackup say otherwise."""
         copy = Cluster()
         try:
-            copy._make(
-                required("pg_basebackup"),
-                "-h",
-                str(self.home),
-                "-U",
-                "pacs",
-                *options,
-                "-X",
-                "stream",
-                "-c",
-                "fast",
-                "-D",
-            )
-            copy.start()
+            copy._copy(self, *options)
             yield copy
         finally:
             copy.remove()
+
+    def _copy(self, other: "Cluster", *options: str) -> None:
+        source = ("-h", str(other.home), "-U", "pacs", "-X", "stream", "-c", "fast", "--no-sync")
+        self._make(required("pg_basebackup"), *source, *options, "-D")
+        self.start()
+
+    def follow(self, primary: "Cluster") -> None:
+        """Become the standby of another one, without which that commits nothing any more; what was here is gone."""
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._copy(primary, "-R")
+        primary.wait_for_standby()
 
     @contextmanager
     def standby(self) -> Iterator["Cluster"]:
         """A standby, without which this one commits nothing any more."""
         with self.copied("-R") as copy:
-            self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            self.execute("SELECT pg_reload_conf()")
-            told = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-            wait_for(lambda: self.execute(told), "the standby to follow", timeout_s=60)
+            self.wait_for_standby()
             yield copy
+
+    def wait_for_standby(self) -> None:
+        """From now on, commit nothing without a standby; return when one follows."""
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.execute("SELECT pg_reload_conf()")
+        told = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        wait_for(lambda: self.execute(told), "the standby to follow", timeout_s=60)
+
+    def go_on_alone(self) -> None:
+        """Commit without a standby, as a person decides when that is lost."""
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.execute("SELECT pg_reload_conf()")
 
     def _make(self, *command: str) -> None:
         words = [*command, str(self._data)]

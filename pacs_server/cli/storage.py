@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -220,7 +222,9 @@ def mount_problems(node: Node, states: Mapping[str, VolumeState]) -> list[dict[s
         told, name = states.get(volume.spec.id, volume.state), volume.spec.name
         look = f"see pacs storage show {name}"
         if told.reason:
-            rows.append({"volume": name, "problem": told.reason, "remedy": look})
+            is_elsewhere = told.reason.endswith(os.strerror(errno.ENOENT))
+            remedy = f"mount it; where it is at another path now: pacs storage set {name} --path PATH"
+            rows.append({"volume": name, "problem": told.reason, "remedy": remedy if is_elsewhere else look})
         try:
             found = volume.advice() if told.is_readable and volume.state.is_readable else []
         except VolumeUnavailable as error:

@@ -21,7 +21,15 @@ from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import ConfigError, PacsError, PeerAborted, PeerRejected, ProtocolViolation, WrongCertificate
 from pacs_server.net.connection import Connection
 from pacs_server.net.negotiate import IdentityKind, UserIdentity
-from pacs_server.net.tls import WHENEVER, TlsEnd, TlsStream, context_with, fingerprint_of, reason_of
+from pacs_server.net.tls import (
+    WHENEVER,
+    TlsEnd,
+    TlsStream,
+    closed_to_the_server,
+    context_with,
+    fingerprint_of,
+    reason_of,
+)
 from pacs_server.settings import ClientCertificates, NetworkLimits, TlsFiles, secret_in
 
 # Level 2: no RSA key below 2,048 bits, no curve below 224; OpenSSL's own list of curves begins at 256.
@@ -157,7 +165,10 @@ def _trust(context: ssl.SSLContext, files: TlsFiles) -> None:
     """A certificate that stands in the file itself, which a device may have made for itself, is trusted too."""
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     try:
+        files.ca.open("rb").close()
         context.load_verify_locations(files.ca)
+    except PermissionError as error:
+        raise closed_to_the_server(error) from error
     except OSError as error:
         raise ConfigError(
             f"the authority {files.ca} cannot be used: {error.strerror or error}; tls.ca_file names the certificates "

@@ -103,7 +103,10 @@ def context_with(files: TlsFiles, protocol: ssl._SSLMethod, least: ssl.TLSVersio
     try:
         if files.key.stat().st_mode & stat.S_IRWXO:
             raise ConfigError(f"{files.key} is open to every user of this machine: chmod 600 it")
-        files.certificate.stat()
+        for file in (files.certificate, files.key):
+            file.open("rb").close()
+    except PermissionError as error:
+        raise closed_to_the_server(error) from error
     except OSError as error:
         raise ConfigError(
             f"this node has no certificate: {error.filename}: {error.strerror}; pacs tls init makes one"
@@ -117,6 +120,13 @@ def context_with(files: TlsFiles, protocol: ssl._SSLMethod, least: ssl.TLSVersio
             "both are PEM, the key without a pass phrase, and belong together: pacs tls init makes such"
         ) from error
     return context
+
+
+def closed_to_the_server(error: PermissionError) -> ConfigError:
+    """What is said of a file that another user made, as root does who renews a certificate."""
+    return ConfigError(
+        f"{error.filename} cannot be read: {error.strerror}; it has to belong to the user of the server (chown)"
+    )
 
 
 def of_partners(error: ssl.SSLError) -> PacsError:

@@ -45,3 +45,13 @@ def test_without_a_server_a_command_tells_what_it_sees(house: House) -> None:
         note_closed(node)
         (told,) = volumes_of(node)
     assert (told["state"], told["reason"]) == ("online", "")
+
+
+def test_a_volume_whose_path_is_gone_is_told_with_the_way_to_name_another(house: House) -> None:
+    with house.node() as node:
+        (volume,) = node.volumes()
+        path = Path(str(volume.spec.path))
+        path.rename(path.with_name("moved"))
+        ((problem, remedy),) = CHECKS["volumes"](node)
+    assert problem == f"first: {path}: No such file or directory"
+    assert remedy == "mount it; where it is at another path now: pacs storage set first --path PATH"

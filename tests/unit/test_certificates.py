@@ -1,6 +1,7 @@
 """Certificates that are made here: judged by OpenSSL, kept secret, never overwritten by chance."""
 
 import errno
+import io
 import itertools
 import os
 import shutil
@@ -161,6 +162,21 @@ def test_a_certificate_that_cannot_be_used_says_why_and_what_to_do(files, made, 
     files.certificate.write_text("no PEM")
     with pytest.raises(ConfigError, match="no certificate in PEM"):
         read(files.certificate)
+
+
+def test_a_file_that_root_made_is_told_with_whose_it_has_to_be(files, monkeypatch):
+    def refuse(path, *_):
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return io.BytesIO()
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for closed, use in ((files.key, calling), (files.certificate, calling), (files.ca, distrust_of)):
+        with pytest.raises(ConfigError) as told:
+            use(files)
+        assert str(told.value) == (
+            f"{closed} cannot be read: Permission denied; it has to belong to the user of the server (chown)"
+        )
 
 
 def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(files):

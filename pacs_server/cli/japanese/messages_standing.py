@@ -247,6 +247,8 @@ WHY_A_PART: Final[dict[str, str]] = {
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the processes of the server too":
         "S3 サーバの鍵がありません。鍵のファイルを --credentials-file で指定するか、サーバのプロセスにも "
         "AWS_ACCESS_KEY_ID と AWS_SECRET_ACCESS_KEY を設定してください",
+    "mount it; where it is at another path now: pacs storage set {} --path PATH":
+        "マウントしてください。別のパスに移したのなら pacs storage set {0} --path PATH",
     "No such file or directory": "そのようなファイルやディレクトリはありません",
     "Permission denied": "許可がありません",
     "Not a directory": "ディレクトリではありません",

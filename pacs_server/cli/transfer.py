@@ -47,7 +47,7 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
             rows(import_files(node, paths)),
             {"outcome": "OUTCOME", "path": "FILE", "reason": "WHY"},
             as_json=invocation.as_json,
-            said=("outcome",),
+            said=("outcome", "reason"),
             is_work=True,
         )
     progress.clear()

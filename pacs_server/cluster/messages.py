@@ -177,7 +177,7 @@ def refuse_stranger(hello: Hello, *, own_site_id: str, known_site_id: str | None
         raise Refused(
             f"{hello.node} is of the site {hello.site_id} now, and was of {known_site_id} before: its database was "
             "made anew or restored; if that is right: pacs partner remove NAME --yes, then pacs partner add, on the "
-            "other side"
+            "side that was not"
         )
 
 

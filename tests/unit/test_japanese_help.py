@@ -178,6 +178,24 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
         ),
         ("removed temporary", "temporary を外しました"),
         (
+            "osaka (10.0.0.5:11114) refused: pacs2 is of the site b now, and was of a before: its database was made "
+            "anew or restored; if that is right: pacs partner remove NAME --yes, then pacs partner add, on the side "
+            "that was not",
+            "osaka (10.0.0.5:11114) に断られました: pacs2 は今はサイト b で、前は a でした。"
+            "データベースが作り直されたか、復元されています。それで正しければ、そうでない側で "
+            "pacs partner remove NAME --yes、続けて pacs partner add を実行してください",
+        ),
+        (
+            "1 of 2 copies: volume nas1 is offline: /mnt/nas1: .pacs-volume.json cannot be read: Permission denied: "
+            "what is there has to belong to the user of the server (chown -R)",
+            "1 of 2 copies: ボリューム nas1 はオフラインです: /mnt/nas1: .pacs-volume.json を読めません "
+            "(許可がありません)。そこにあるものは、サーバの利用者のものでなければなりません (chown -R)",
+        ),
+        (
+            "no file meta information tells its transfer syntax: it was read as Implicit VR Little Endian",
+            "転送構文を示すファイルメタ情報がないので、Implicit VR Little Endian として読みました",
+        ),
+        (
             "volume nas1 is offline: /mnt/nas1: No such file or directory (pacs storage show nas1)",
             "ボリューム nas1 がオフラインです: /mnt/nas1: そのようなファイルやディレクトリはありません "
             "(pacs storage show nas1)",

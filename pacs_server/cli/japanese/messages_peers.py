@@ -176,6 +176,18 @@ CAUSES: Final[dict[str, str]] = {
     **CAUSES_OF_THE_LIBRARY,
     **OF_REFUSALS,
     "{} cannot be read: {}": "{0} を読めません ({1})",
+    # why a file is not taken in, or how it was read
+    "not a regular file": "通常のファイルではありません",
+    "not a DICOM file: neither file meta information nor a data set":
+        "DICOM ファイルではありません (ファイルメタ情報もデータセットもありません)",
+    "a ZIP file: unpack it, and import that": "ZIP ファイルです。展開してから取り込んでください",
+    "a DICOMDIR, not an object": "DICOMDIR で、オブジェクトではありません",
+    "its preamble was not empty and was left out": "プリアンブルが空でなかったので、それを除きました",
+    "no file meta information tells its transfer syntax: it was read as {}":
+        "転送構文を示すファイルメタ情報がないので、{0} として読みました",
+    "its file meta information names another SOP class or instance than its data set, which was believed":
+        "ファイルメタ情報の SOP クラスか SOP インスタンスがデータセットと違うので、データセットに従いました",
+    "cannot be read: {}": "読めません ({0})",
     # what a service manager handed over, and what the socket unit has to say
     "something that is no socket": "ソケットではないもの",
     "a TCP socket that does not listen": "待ち受けていない TCP ソケット",

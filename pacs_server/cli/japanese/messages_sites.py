@@ -101,4 +101,17 @@ WHY_A_SITE: Final[dict[str, str]] = {
     "the clocks of the two sites differ by {} s: times that they tell are not comparable":
         "両サイトの時計が {0} 秒ずれています。互いの時刻を比べられません",
     "the two sites run different releases: {}": "両サイトのリリースが違います: {0}",
+    # why a partner is not linked
+    "{} refused: {}": "{0} に断られました: {1}",
+    "{} is of the site {} now, and was of {} before: its database was made anew or restored; if that is right: pacs partner "
+    "remove NAME --yes, then pacs partner add, on the side that was not":
+        "{0} は今はサイト {1} で、前は {2} でした。データベースが作り直されたか、復元されています。それで正しければ、"
+        "そうでない側で pacs partner remove NAME --yes、続けて pacs partner add を実行してください",
+    "{} is of this site itself: both use one database, or one is a copy of the other's":
+        "{0} はこのサイト自身です。両方が同じデータベースを使っているか、一方が他方の写しです",
+    "it has paused this partner, and goes on with: pacs partner resume {}":
+        "相手側で停止しています。再開するには、相手側で pacs partner resume {0}",
+    "the other side ended the TLS handshake ({}): has it pinned the certificate of this node?":
+        "相手が TLS の接続手順を打ち切りました ({0})。相手側に、このサーバの証明書が登録されていますか",
+    "the other side does not speak TLS 1.3 as it should: {}": "相手の TLS 1.3 が正しくありません: {0}",
 }  # fmt: skip

@@ -65,6 +65,12 @@ def restore(invocation: Invocation, keys: tuple[str, ...], reason: str, *, yes: 
 
     with invocation.node() as node:
         objects = decisions.in_trash(node, key_values(keys))
+        if not objects:
+            talk(
+                "nothing in the trash is selected: pacs trash list shows what is there; what was purged is brought "
+                "back from a backup with objects by pacs import (docs/operate/deleting.md)"
+            )
+            return ExitCode.DONE
         return _decide(objects, "come back from the trash", yes, lambda: decisions.restore(node, objects, reason))
 
 

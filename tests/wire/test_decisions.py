@@ -57,6 +57,10 @@ def test_a_viewer_sees_what_is_not_deleted_and_again_what_is_restored(
     archive.pacs("restore", "PatientID=P1", "--reason", "it was right", "--yes")
     assert patients(station) == ["P1", "P2"]
     assert seen(station, tmp_path / "again", first[0]) == {sample.data_set for sample in first}
+    nothing = archive.pacs("restore", "PatientID=P1", "--reason", "it was right", "--yes").stderr
+    assert nothing.startswith(
+        "nothing in the trash is selected: pacs trash list shows what is there; what was purged is"
+    )
     history = archive.report("show", "study", first[0].study_uid)["history"]
     assert [(one["kind"], one["reason"]) for one in history] == [("delete", "wrong"), ("restore", "it was right")]
 

@@ -246,6 +246,10 @@ MESSAGES: Final[dict[str, str]] = {
         "want {0}、need {1}、degraded {2} という方針は矛盾しています。1 <= degraded <= need <= want としてください",
     "{} of at least {} copies could be written: {}": "少なくとも {1} つ必要なコピーのうち {0} つしか書けませんでした: {2}",
     "nothing there is selected": "該当するものはありません",
+    "nothing in the trash is selected: pacs trash list shows what is there; what was purged is brought back from a backup with "
+    "objects by pacs import (docs/operate/deleting.md)":
+        "ごみ箱に該当するものはありません。ごみ箱の中身は pacs trash list。消去したものは、オブジェクトを含むバックアップから "
+        "pacs import で戻せます (docs/operate/deleting.md)",
     "dry run: {}; do it with --yes": "試行: {0}。実行するには --yes を付けてください",
     "kept: {} objects: {}": "残します: オブジェクト {0}: {1}",
     "{} studies are on hold": "検査 {0} 件を保留にしました",

@@ -45,6 +45,8 @@ _ASKED: Final = {
 _NOTHING_IN_COMMON: Final = frozenset(
     {"TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_INSUFFICIENT_SECURITY", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER"}
 )
+# For what begins like no TLS at all.
+_NOT_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"})
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -335,6 +337,8 @@ def explained(error: ssl.SSLError) -> PacsError:
         return kind(
             f"the other side speaks no TLS that is spoken here ({reason}): 1.2 or 1.3 with ECDHE is needed there"
         )
+    if reason in _NOT_TLS:
+        return ProtocolViolation(f"the other side speaks no TLS ({reason}): DICOM without it has a port of its own")
     if "ALERT" in reason:
         return PeerRejected(f"the other side ended TLS ({reason}): does it trust the certificate of this node?")
     if isinstance(error, ssl.SSLCertVerificationError):

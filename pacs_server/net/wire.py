@@ -26,6 +26,7 @@ _PDV_HEADER: Final = Struct(">LBB")
 _DATA_HEADER: Final = Struct(">BxLLBB")
 _COMMAND_BIT: Final = 0x01
 _LAST_BIT: Final = 0x02
+_TLS_RECORDS: Final = frozenset({0x15, 0x16})  # an alert, a handshake (RFC 8446 section 5.1)
 
 
 class PduType(IntEnum):
@@ -190,6 +191,8 @@ class PduReader:
         elif PduType.ASSOCIATE_RJ <= kind <= PduType.ABORT:
             low, high = _SHORT_PDU_BYTES, _SHORT_PDU_BYTES
         else:
+            if kind in _TLS_RECORDS:
+                raise BadPdu("not DICOM: it speaks TLS, which has a port of its own", AbortReason.UNRECOGNISED_PDU)
             raise BadPdu(f"not DICOM: it sent a PDU of type 0x{kind:02X}", AbortReason.UNRECOGNISED_PDU)
         if not low <= length <= high:
             name = PduType(kind).name

@@ -98,9 +98,17 @@ def test_an_unknown_pdu_type_is_refused_at_its_header(kind: int) -> None:
     assert caught.value.reason == AbortReason.UNRECOGNISED_PDU
 
 
-@pytest.mark.parametrize("stream", [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"SSH-2.0-OpenSSH_9"])
-def test_other_protocols_are_told_from_their_first_bytes(stream: bytes) -> None:
-    with pytest.raises(BadPdu, match="not DICOM"):
+@pytest.mark.parametrize(
+    ("stream", "what"),
+    [
+        (b"GET / HTTP/1.1\r\n", "PDU of type 0x47"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", "it speaks TLS"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "it speaks TLS"),
+        (b"SSH-2.0-OpenSSH_9", "PDU of type 0x53"),
+    ],
+)
+def test_other_protocols_are_told_from_their_first_bytes(stream: bytes, what: str) -> None:
+    with pytest.raises(BadPdu, match=f"not DICOM: .*{what}"):
         read(stream[:6], 6)
 
 

@@ -58,6 +58,8 @@ def test_what_is_no_tls_ends_its_own_connection_and_nobody_elses(ill_treated: Wa
     with ill_treated.case(name) as case, case.connect(port=ill_treated.archive.tls_port) as peer:
         peer.send(NO_TLS[name])
         assert ends(peer.socket)[:1] != bytes((rude.ASSOCIATE_AC,)), "an association was accepted"
+    if name in ("row 12: plain DICOM", "row 12: HTTP"):
+        assert "speaks no TLS" in ill_treated.told(case.address, "")["detail"]
 
 
 def test_row_12_silent_connections_do_not_keep_a_good_peer_out(ill_treated: Watched) -> None:

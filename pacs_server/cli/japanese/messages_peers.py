@@ -237,6 +237,8 @@ CAUSES: Final[dict[str, str]] = {
     "the peer aborted instead of answering the association request": "答えの代わりに A-ABORT が届きました",
     "the peer closed the connection": "相手が接続を閉じました",
     "the connection broke: {}": "接続が切れました: {0}",
+    "not DICOM: it speaks TLS, which has a port of its own":
+        "DICOM ではなく TLS を使っています。TLS には別のポートがあります",
     # TLS
     "TLS with {} failed: {}": "{0} との TLS に失敗しました ({1})",
     "the other side ended TLS ({}): does it trust the certificate of this node?":
@@ -245,6 +247,8 @@ CAUSES: Final[dict[str, str]] = {
         "相手とこのサーバに共通の TLS がありません ({0})。相手で TLS 1.2 か 1.3 (ECDHE) を有効にしてください",
     "the certificate of the other side is not trusted: {}": "相手の証明書を信頼できません: {0}",
     "the other side does not speak TLS as it should: {}": "相手の TLS が正しくありません: {0}",
+    "the other side speaks no TLS ({}): DICOM without it has a port of its own":
+        "相手は TLS を使っていません ({0}): TLS なしの DICOM には別のポートがあります",
     "it has the certificate {}, not the one that was pinned": "相手の証明書は {0} で、登録したものと違います",
     "the other side closed the connection": "相手が接続を閉じました",
     # why we rejected one

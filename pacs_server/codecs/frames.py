@@ -29,6 +29,9 @@ from pacs_server.dicom.pixels.recoding import Codec, Recoding
 Pixels = numpy.ndarray[Any, numpy.dtype[Any]]
 
 _RLE_HEADER: Final = struct.Struct("<16L")
+_END_OF_IMAGE: Final = b"\xff\xd9"  # of JPEG, and of JPEG 2000, where it ends the codestream
+_MORE_BITS: Final = b"\x55\xaa\x33\xcc" * 32  # read by a decoder that has too few
+_FEW_BYTES: Final = 8
 _SELECTION_VALUE: Final = 1  # predictor of JPEG Lossless, First-Order Prediction (PS3.5 section A.4.1)
 
 
@@ -68,18 +71,41 @@ def _decoded(recoding: Recoding, frame: bytes) -> Pixels:
         case Codec.JPEG_LS:
             decoded = _decode_jpeg_ls(frame)
         case Codec.JPEG_2000:
-            decoded = jpeg2k_decode(frame, planar=False)
+            decoded = jpeg2k_decode(_without_lost_rest(frame), planar=False)
         case Codec.HTJ2K:
-            decoded = htj2k_decode(frame, planar=False)
+            decoded = _decode_htj2k(frame)
     if decoded.shape != (shape if recoding.samples > 1 else shape[:2]):
         raise ValueError(f"the decoder made an image of {decoded.shape}")
     return _as_allocated(recoding, decoded, kind).reshape(shape)
 
 
 def _decode_jpeg(frame: bytes, recoding: Recoding, colours: str) -> Pixels:
-    if recoding.samples == 1:
-        return jpeg8_decode(frame)
-    return jpeg8_decode(frame, colorspace=colours, outcolorspace="RGB")
+    """Raises: ValueError where the codestream is cut: libjpeg makes up the rest of the image, and says nothing.
+
+    Some that are whole have no end marker. What stands behind them changes no pixel.
+    """
+    options: dict[str, Any] = {"colorspace": colours, "outcolorspace": "RGB"} if recoding.samples > 1 else {}
+    pixels = jpeg8_decode(frame, **options)
+    told = _without_lost_rest(frame)
+    if not told.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        stuffing = b"\0" if told.endswith(b"\xff") else b""
+        other = jpeg8_decode(told + stuffing + _MORE_BITS + _END_OF_IMAGE, **options)
+        if (other != pixels).any():
+            raise ValueError("it ends early")
+    return pixels
+
+
+def _without_lost_rest(frame: bytes) -> bytes:
+    """A codestream without zeros that stand where the rest of it was lost; a few may be its own, or padding."""
+    told = frame.rstrip(b"\0")
+    return frame if len(frame) - len(told) < _FEW_BYTES or told.endswith(_END_OF_IMAGE) else told
+
+
+def _decode_htj2k(frame: bytes) -> Pixels:
+    """Raises: ValueError where the codestream is cut, of which OpenJPH decodes what there is."""
+    if not frame.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise ValueError("it ends early")
+    return htj2k_decode(frame, planar=False)
 
 
 def _decode_jpeg_ls(frame: bytes) -> Pixels:
@@ -147,6 +173,8 @@ def _stored_bits(recoding: Recoding, pixels: Pixels) -> tuple[Pixels, Pixels]:
 
 def _decode_rle(recoding: Recoding, frame: bytes, kind: numpy.dtype[Any]) -> Pixels:
     """Source: PS3.5 annex G: a segment for each byte of each sample, the most significant first."""
+    if len(frame) < _RLE_HEADER.size:
+        raise ValueError(f"a frame of {len(frame)} bytes is too short for the header of RLE")
     count, *offsets = _RLE_HEADER.unpack_from(frame)
     if count != recoding.samples * kind.itemsize:
         raise ValueError(f"a frame has {count} RLE segments instead of {recoding.samples * kind.itemsize}")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ import numpy
 import pytest
 from pydicom import dcmread
 from support import pictures
-from support.pictures import EXPLICIT, HTJ2K, J2K, KINDS, LOSSLESS, LS, RLE, by_dcmtk, picture, transcoded
-from support.samples import write
+from support.pictures import BASELINE, EXPLICIT, HTJ2K, J2K, KINDS, LOSSLESS, LS, RLE, by_dcmtk, picture, transcoded
+from support.samples import data_set_of, write
 from support.server import lives, wait_for
 
 from pacs_server.codecs.pool import Pool
@@ -87,25 +87,50 @@ def impatient() -> Iterator[Pool]:
         yield pool
 
 
-@pytest.mark.parametrize("syntax", [LOSSLESS, LS, J2K, HTJ2K, RLE])
+def coded(syntax: str, folder: Path) -> bytes:
+    """The codestream of an image, by a program that is not ours; that and its data set are in coded.dcm."""
+    kind = KINDS["8 bits" if syntax == BASELINE else "12 bits"]
+    encoders = {**pictures.ENCODERS, BASELINE: by_dcmtk("dcmcjpeg", "+eb")}
+    encoders[syntax](write(picture(kind, "whole"), folder / "plain.dcm").path, folder / "coded.dcm")
+    return pictures.frames(folder / "coded.dcm")[0]
+
+
+def with_frame(frame: bytes, syntax: str, folder: Path) -> Path:
+    return write(pictures.with_frames(folder / "coded.dcm", [frame]), folder / "other.dcm", syntax).path
+
+
+@pytest.mark.parametrize("syntax", [BASELINE, LOSSLESS, LS, J2K, HTJ2K, RLE])
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
-def test_a_cut_codestream_fails_alone_and_in_time(syntax: str, keep: float, impatient: Pool, tmp_path: Path) -> None:
-    """CharLS 2.4.3 looks for the end of such a JPEG-LS for half a minute."""
-    plain = write(picture(KINDS["12 bits"], "cut"), tmp_path / "plain.dcm").path
-    pictures.ENCODERS[syntax](plain, tmp_path / "coded.dcm")
-    whole = pictures.frames(tmp_path / "coded.dcm")[0]
-    dataset = pictures.with_frames(tmp_path / "coded.dcm", [whole[: int(len(whole) * keep)]])
-    path = write(dataset, tmp_path / "damaged.dcm", syntax).path
-    with suppress(Undecodable):  # some decoders make an image of what is there
+@pytest.mark.parametrize("rest", ["nothing", "zeros"])
+def test_a_cut_codestream_fails_alone_and_in_time(
+    syntax: str, keep: float, rest: str, impatient: Pool, tmp_path: Path
+) -> None:
+    """CharLS 2.4.3 looks for the end of such a JPEG-LS for half a minute; others would make up the rest."""
+    whole = coded(syntax, tmp_path)
+    cut = whole[: int(len(whole) * keep)]
+    path = with_frame(cut.ljust(len(whole) if rest == "zeros" else 0, b"\0"), syntax, tmp_path)
+    with pytest.raises(Undecodable):
         transcoded(path, EXPLICIT, tmp_path / "made.dcm", impatient)
     assert recode(impatient) == PIXELS.tobytes()
+
+
+@pytest.mark.parametrize("syntax", [BASELINE, LOSSLESS])
+@pytest.mark.parametrize(
+    "end", [b"", b"\0", b"\xff", b"\xff\xd9 and more"], ids=["none", "padded", "half", "more behind"]
+)
+def test_a_jpeg_that_is_whole_needs_no_end_marker(syntax: str, end: bytes, running: Pool, tmp_path: Path) -> None:
+    whole = coded(syntax, tmp_path)
+    expected = data_set_of(transcoded(tmp_path / "coded.dcm", EXPLICIT, tmp_path / "whole.dcm", running))
+    path = with_frame(whole[: whole.rindex(b"\xff\xd9")].rstrip(b"\xff") + end, syntax, tmp_path)
+    assert data_set_of(transcoded(path, EXPLICIT, tmp_path / "made.dcm", running)) == expected
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"\xff\xd8\xff\xf7", os.urandom(4_000)], ids=["nothing", "begun", "noise"])
 @pytest.mark.parametrize("codec", [codec for codec in Codec if codec is not Codec.NATIVE])
 def test_rubbish_fails_and_the_next_frame_does_not(codec: Codec, rubbish: bytes, running: Pool) -> None:
-    with pytest.raises(Undecodable):
+    with pytest.raises(Undecodable) as told:
         recode(running, replace(SMALL, decode=codec), rubbish)
+    assert "the decoder ended with" not in str(told.value)  # by an error that nobody foresaw
     assert recode(running) == PIXELS.tobytes()
 
 

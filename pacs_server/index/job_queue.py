@@ -33,6 +33,9 @@ class JobQueue:
         self._index = index
         self._claims = JobClaims(index)
         self._any: dict[frozenset[JobKind], Statement] = {}
+        # After an outage thousands are due since the same moment. PostgreSQL, whose indexes do not have the number of a
+        # job, would sort them all by it for each that is taken: 8,000 in 6 to 40 ms.
+        self._oldest_first = (jobs.c.due_at,) if index.database_path is None else (jobs.c.due_at, jobs.c.id)
 
     def owe(
         self, kind: JobKind, now: datetime, *, series: Iterable[tuple[str, str]] = (("", ""),), target: str = ""
@@ -75,7 +78,7 @@ class JobQueue:
         with self._claims.noting(worker), self._index.write() as connection:
             named = () if target is None else (jobs.c.target == target,)
             free = _free(connection, now, per_target=per_target, kinds=kinds).where(*named)
-            first = free.where(jobs.c.target.not_in(without)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
+            first = free.where(jobs.c.target.not_in(without)).order_by(*self._oldest_first).limit(1)
             row = connection.execute(first.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None

@@ -1,11 +1,12 @@
 """What is owed: entered once for each series, claimed by one at a time, never forgotten."""
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from pacs_server.cli.jobs import KINDS
 from pacs_server.errors import IndexUnavailable, UnknownName
@@ -47,6 +48,28 @@ def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: JobQueue) -> No
         assert job
         jobs.done(job, NOW)
     assert jobs.listed() == []
+
+
+def test_to_take_a_job_of_many_that_are_due_since_one_moment_sorts_none_of_them(jobs: JobQueue, index: Index) -> None:
+    """As after an outage of their destination: of 8,000 each took 6 to 40 ms on PostgreSQL to be chosen."""
+    jobs.owe(JobKind.SEND, NOW, series=[(str(n // 10), f"1.{n}") for n in range(2_000)], target="FAR")
+    with index.write() as connection:
+        connection.execute(text("ANALYZE jobs"))
+    asked: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, sql: str, values: object, *___: object) -> None:
+        if "ORDER BY jobs.due_at" in sql:
+            asked.append((sql, values))
+
+    with index.write() as connection:
+        event.listen(connection.engine, "before_cursor_execute", note)
+    assert jobs.claim("one", NOW, lease=LEASE, per_target=10, kinds=[JobKind.SEND], target="FAR")
+    sql, values = asked[-1]
+    explain = "EXPLAIN" if index.database_path is None else "EXPLAIN QUERY PLAN"
+    with index.write() as connection:
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {sql}", values))
+    assert "INDEX" in plan.upper()
+    assert not re.search("Sort|Seq Scan|TEMP B-TREE", plan), plan
 
 
 def test_what_is_owed_again_while_it_is_done_is_done_again(jobs: JobQueue) -> None:

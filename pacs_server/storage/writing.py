@@ -149,9 +149,12 @@ class CopyInProgress:
             raise type(error)(f"{error} ({self._directory})") from error  # it may be this folder alone
 
     def abandon(self) -> None:
-        """Leave nothing behind, whatever is under way: its sender is gone, which says nothing of the volume."""
+        """Leave nothing behind, whatever is under way: nobody wants the object any more, which is no failure of the
+        volume.
+        """
         if self._task is not None and self.volume.give_up(self._task):
             self._task = None
+            self.volume.doubt()  # it may hang, and the sender have waited no longer
         elif succeeds(self.settle, []):
             self.discard()
 

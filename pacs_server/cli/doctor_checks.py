@@ -79,7 +79,7 @@ def _server(node: Node) -> Iterator[Problem]:
         yield "no server runs here", "pacs serve"
         return
     states = states_of(node)
-    well = {one.spec.name for one in node.volumes() if not states[one.spec.id].reason}
+    well = {one.spec.name for one in node.volumes() if one.spec.id in states and not states[one.spec.id].reason}
     for alarm in standing_alarms(node.settings.data_dir):
         if alarm["gone_since"]:  # it stands for some minutes more, in case it comes back
             continue

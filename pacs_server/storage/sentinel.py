@@ -158,7 +158,9 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
         if error.errno in NO_ROOM:
             remedy = "make room there"
         elif isinstance(error, PermissionError) and os.geteuid() == 0:
-            remedy = "root may do nothing on that NAS; run pacs as the user of the server"
+            remedy = (
+                "root may not write there, as on a NAS that takes it for nobody: run pacs as the user of the server"
+            )
         raise Refused(f"{location} cannot be used: {error.strerror}; {remedy}") from error
 
 

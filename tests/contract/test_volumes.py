@@ -104,6 +104,19 @@ def placement(volume: Volume) -> Placement:
     return Placement((volume,), need=1, degraded=1)
 
 
+def test_root_that_may_not_write_on_a_nas_is_told_to_be_the_user_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def squashed(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pacs_server.storage.sentinel.open_medium", squashed)
+    for user, remedy in ((0, "run pacs as the user of the server"), (4711, "check its owner and mount options")):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        with pytest.raises(Refused, match=f"cannot be used: Permission denied; .*{remedy}"):
+            adopt(tmp_path, name="nas")
+
+
 def test_an_object_is_stored_under_its_final_name_and_read_back(
     placement: Placement, volume: Volume, files: Files
 ) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from pacs_server.cli.exits import ExitCode
+from pacs_server.index.maintenance.copying import prepare
 from pacs_server.service.locks import backup_lock
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
@@ -96,6 +97,14 @@ def test_an_index_that_root_begins_anew_belongs_to_the_owner_of_the_data_directo
     made = {path.name: path.stat() for path in data.glob("index.db*")}
     assert "index.db" in made
     assert {name for name, one in made.items() if (one.st_uid, one.st_gid) != (4711, 4712)} == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")
+def test_a_database_that_root_copies_into_a_file_belongs_to_the_owner_of_its_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4712)
+    prepare("postgresql://pacs@db1/pacs", f"sqlite:///{tmp_path}/back.db").close()
+    made = (tmp_path / "back.db").stat()
+    assert (made.st_uid, made.st_gid) == (4711, 4712)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")

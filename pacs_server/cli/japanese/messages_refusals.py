@@ -167,8 +167,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} cannot be used: {}; make room there": "{0} を使えません ({1})。そこに空きを作ってください",
     "{} cannot be used: {}; check its owner and mount options":
         "{0} を使えません ({1})。所有者とマウントのオプションを確かめてください",
-    "{} cannot be used: {}; root may do nothing on that NAS; run pacs as the user of the server":
-        "{0} を使えません ({1})。その NAS では root は何もできません。サーバの利用者で pacs を実行してください",
+    "{} cannot be used: {}; root may not write there, as on a NAS that takes it for nobody: run pacs as the user of the server":
+        "{0} を使えません ({1})。root を認めない NAS などで、root は書けません。サーバの利用者で pacs を実行してください",
     "{} cannot be used by {}, the user of the server, to whom {} belongs: chown -R {}: {}":
         "{2} の所有者であるサーバの利用者 {1} は、{0} を使えません。chown -R {3}: {4} を実行してください",
     "every user of this machine may write {}: look who did, and chmod o-w it, or mount it with a file_mode that says so":

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, inspect, select
 
 from pacs_server.errors import CopyDiffers, Refused
 from pacs_server.index.engine import Index, parse_url
-from pacs_server.index.maintenance.schema import current, head, migrate
+from pacs_server.index.maintenance.schema import begin_file, current, head, migrate
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows, rows_of
 from pacs_server.index.tables import metadata
 
@@ -42,7 +42,9 @@ def prepare(source_url: str, target_url: str) -> Index:
     found = current(target_url)
     if found not in (None, head()):
         raise Refused(f"the database to copy to has schema {found}: make an empty one (createdb), and copy into that")
-    return Index.open(target_url)
+    index = Index.open(target_url)
+    begin_file(index)
+    return index
 
 
 def copy_content(source: Index, target: Index) -> Iterator[Content]:

@@ -49,11 +49,16 @@ def is_gone(index: Index) -> bool:
         return False
     try:
         index.database_path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:  # whoever opens it says what hinders
-        return False
+    except OSError as error:  # what else hinders is said by whoever opens it
+        return isinstance(error, FileNotFoundError)
     return False
+
+
+def begin_file(index: Index) -> None:
+    """Make the SQLite file that is about to be filled, where there is none, for the owner of its folder."""
+    if index.database_path is not None:
+        with suppress(OSError):  # SQLite says what hinders it
+            make_file(index.database_path, _AS_SQLITE)
 
 
 def revision(index: Index) -> str | None:
@@ -133,9 +138,8 @@ def upgrade(url: str) -> bool:
     Raises: SchemaMismatch when it is that of a newer release; ConfigError; IndexUnavailable.
     """
     with closing(Index.open(url)) as index:
-        if (path := index.database_path) is not None:
-            with suppress(OSError):  # SQLite says what hinders it
-                make_file(path, _AS_SQLITE)
+        begin_file(index)
+        path = index.database_path
         if _revision_if_fit(index) == head():
             return False
         with index.write_alone() as connection:

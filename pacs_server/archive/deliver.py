@@ -113,13 +113,19 @@ class ReadAhead:
             with suppress(VolumeUnavailable):  # whoever sends it finds out what is wrong with it
                 self._task = self._next[0][1].start(partial(_read_small, self._next[0][1].medium(), self._next))
 
+    def _patience_s(self, item: Deliverable, volume: Volume) -> float:
+        """How long a volume is waited for that may hang: not at all once that is seen, where another one has it too."""
+        if not self._placement().can_read(copy for copy in item.copies if copy.volume_id != volume.spec.id):
+            return float("inf")
+        return PATIENCE_S if volume.state.is_readable else 0.0
+
     def _collect(self) -> None:
         task, self._task = self._task, None
         if task is None:
             return
-        volume = self._next[0][1]
+        item, volume, _ = self._next[0]
         with suppress(VolumeUnavailable):
-            read = volume.wait(task, PATIENCE_S if volume.state.is_readable else 0.0)
+            read = volume.wait(task, self._patience_s(item, volume))
             for (item, _, _), data_set in zip(self._next, read, strict=False):
                 if data_set is not None:
                     self._read[id(item)] = data_set

@@ -1,6 +1,9 @@
 """What is read ahead is given out once, and let go when nobody takes it."""
 
+import errno
+import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.search import Deliverable, Search
+from pacs_server.storage.condition import Status
 
 
 @pytest.fixture
@@ -35,3 +39,31 @@ def test_what_was_read_and_is_sent_from_elsewhere_is_let_go(waiting: tuple[Site,
     ahead.close()
     assert taken > 20
     assert most <= 32
+
+
+def test_what_is_read_from_a_volume_that_is_seen_to_hang_is_waited_for_only_where_no_other_one_has_it(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(index, tmp_path)
+    samples = site.store(tiny(1), tiny(2), need=2)
+    request = RetrieveRequest(level=Level.STUDY, study_uids=(samples[0].study_uid,))
+    items, hangs, ends = deque(Search(index).deliverables(request)), threading.Event(), threading.Event()
+    placement, volume = site.placement(), site.volumes["a"]
+    medium = volume.medium()
+
+    def hang(*_: object, **__: object) -> None:
+        hangs.set()
+        ends.wait()
+        raise OSError(errno.EIO, "it ended")
+
+    monkeypatch.setattr(medium, "open_file", hang)
+    ahead = ReadAhead(lambda: placement, items)
+    ahead.take(items.popleft())
+    assert hangs.wait(30)
+    monkeypatch.setattr(volume, "_state", replace(volume.state, status=Status.SUSPECT, is_readable=False))
+    assert ahead._patience_s(items[0], volume) == 0
+    assert ahead.take(items[0]) is None
+    other = site.volumes["b"]
+    monkeypatch.setattr(other, "_state", replace(other.state, status=Status.OFFLINE, is_readable=False))
+    assert ahead._patience_s(items[0], volume) == float("inf")
+    ends.set()

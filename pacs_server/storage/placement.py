@@ -162,14 +162,18 @@ class Placement:
                 is_known = not isinstance(error, VolumeSilent | CopyUnknown)
             if opened is not None:
                 opened.close()
-            problems.append(problem)
             if not is_known and patience_s == PATIENCE_S:
                 hurried.append(copy)
+            else:
+                problems.append(problem)
             # Whether it is this copy, or the whole volume that went away a moment ago.
             if is_known and self._volumes[copy.volume_id].check().is_readable:
                 on_damage(copy, problem)
         if hurried:  # fewer than there were: the last one was not
-            return self.open_whole(hurried, is_whole, on_damage)
+            try:
+                return self.open_whole(hurried, is_whole, on_damage)
+            except CopyUnreadable as error:
+                problems.append(str(error))
         raise CopyUnreadable("; ".join(problems) or "no copy of it is on a volume of this site")
 
     def read_order(self, copies: Iterable[Named]) -> list[Named]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pacs_server.dicom.identity import Uid
+from pacs_server.errors import CopyUnreadable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
 from pacs_server.storage.condition import Status, VolumeSpec
@@ -109,6 +110,20 @@ def test_a_volume_that_is_slow_gets_its_time_when_no_other_one_has_the_object_wh
     slow = house.let_hang(first, meanwhile=lambda: slow.asked > 1 and slow.ends.set())
     assert house.read_from() == "a"
     assert house.damaged == ["b", "c"]
+
+
+def test_when_no_copy_is_left_it_is_said_of_each_why(house: House) -> None:
+    first, *others = house.volumes
+    for volume in others:
+        (volume.spec.path / PATH).write_bytes(b"changed")  # type: ignore[operator]
+    slow = house.let_hang(first, meanwhile=lambda: slow.asked > 1 and slow.ends.set())
+    (first.spec.path / PATH).unlink()  # type: ignore[operator]
+    with pytest.raises(CopyUnreadable) as caught:
+        house.read_from()
+    told = str(caught.value)
+    assert told.count("is not what was received") == 2
+    assert "on volume a" in told
+    assert house.damaged == ["b", "c", "a"]
 
 
 def test_what_comes_again_is_not_looked_for_on_a_volume_that_is_seen_to_hang_meanwhile(house: House) -> None:

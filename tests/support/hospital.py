@@ -70,13 +70,19 @@ class Hospital:
 
     def fill(self) -> None:
         """Objects of which some lie on each of the storages."""
+        server = next(iter(self.servers))
         for closed in ((), ("storage1", "storage2"), ("storage3", "storage4")):
             for name in closed:
                 self.one.pacs("storage", "set", name, "--read-only")
-            for _ in range(2):
-                assert self.stores(next(iter(self.servers)))
+            wait_for(lambda closed=closed: self.stores(server) and not self._lies_on(closed), f"{closed} to be closed")
+            assert self.stores(server)
             for name in closed:
                 self.one.pacs("storage", "set", name, "--writable")
+        assert all(self.lying(self.storages, self.samples).values())
+
+    def _lies_on(self, storages: Collection[str]) -> bool:
+        """Whether the latest object is on one of these storages."""
+        return any(self.lying(storages, self.samples[-1:]).values())
 
     def stores(self, server: str) -> bool:
         """Whether a server takes a new object."""

@@ -101,7 +101,7 @@ def find_settings(given: Path | None, environment: Mapping[str, str]) -> Path:
         try:
             if is_there(place):
                 return place
-        except PermissionError as error:
+        except OSError as error:
             raise ConfigError(
                 f"{place} cannot be read: {error.strerror}; run pacs as the user of the server, or name a file with -c"
             ) from error

@@ -14,16 +14,13 @@ import yaml
 from support.faulty_volume import FaultyVolume, mounted
 from support.losses import new_sample, whole_on
 from support.postgres import Cluster
-from support.samples import CT, Sample
-from support.senders import LIMITS
+from support.samples import Sample
+from support.senders import calling, send_one
 from support.server import Archive, wait_for
 
 from pacs_server.cluster.layout import read_layout
 from pacs_server.cluster.survive import Part, Placement, Site
-from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.errors import PacsError
-from pacs_server.net import client
-from pacs_server.net.client import Destination
 
 LAYOUT = Path(__file__).parents[2] / "config" / "layouts" / "hospital.yaml"
 
@@ -86,21 +83,11 @@ class Hospital:
 
     def stores(self, server: str) -> bool:
         """Whether a server takes a new object."""
-        archive, sample = self.servers[server], new_sample(self.folder / "sent")
-        destination = Destination(aet=archive.aet, host="127.0.0.1", port=archive.port)
+        sample = new_sample(self.folder / "sent")
         try:
-            association = client.connect(
-                destination, calling_aet="SENDER", contexts=[(CT, (EXPLICIT_LE,), False)], limits=LIMITS
-            )
+            association = calling(self.servers[server])
             try:
-                status = client.store(
-                    association,
-                    context_id=next(iter(association.contexts)),
-                    sop_class=CT,
-                    sop_instance=sample.sop_uid,
-                    data_set=(sample.data_set,),
-                    originator=None,
-                )
+                status = send_one(association, sample)
             finally:
                 association.close()
         except PacsError:

@@ -14,6 +14,7 @@ from support.server import LONG, Archive
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.errors import PacsError
 from pacs_server.net import client
+from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
 from pacs_server.settings import NetworkLimits
 
@@ -37,6 +38,24 @@ def objects(
         dataset["PixelData"].VR = "OB"
         made.append(write(dataset, folder / f"{sender}-{number}.dcm"))
     return made
+
+
+def calling(archive: Archive) -> Association:
+    """An association with an archive, over which CT may be sent. Raises: PacsError."""
+    destination = Destination(aet=archive.aet, host="127.0.0.1", port=archive.port)
+    return client.connect(destination, calling_aet="SENDER", contexts=[(CT, (EXPLICIT_LE,), False)], limits=LIMITS)
+
+
+def send_one(association: Association, sample: Sample) -> int:
+    """Send a CT; its status. Raises: PacsError."""
+    return client.store(
+        association,
+        context_id=next(iter(association.contexts)),
+        sop_class=CT,
+        sop_instance=sample.sop_uid,
+        data_set=(sample.data_set,),
+        originator=None,
+    )
 
 
 class Sender(threading.Thread):
@@ -72,23 +91,14 @@ class Sender(threading.Thread):
         """Send what waits over one association, or a part of that."""
         self.archive = next(self._turns)
         ends_with = len(self.waiting) - self._at_once
-        destination = Destination(aet=Archive.aet, host="127.0.0.1", port=self.archive.port)
-        proposals = [(CT, (EXPLICIT_LE,), False)]
         with entered(self.archive.network):
-            association = client.connect(destination, calling_aet="SENDER", contexts=proposals, limits=LIMITS)
+            association = calling(self.archive)
         try:
             while len(self.waiting) > max(ends_with, 0) and not self._gives_up:
                 sample = self.waiting[0]
                 began = time.monotonic()
                 try:
-                    status = client.store(
-                        association,
-                        context_id=next(iter(association.contexts)),
-                        sop_class=CT,
-                        sop_instance=sample.sop_uid,
-                        data_set=(sample.data_set,),
-                        originator=None,
-                    )
+                    status = send_one(association, sample)
                 finally:
                     self.longest_s = max(self.longest_s, time.monotonic() - began)
                 self.statuses.add(status)

@@ -138,7 +138,7 @@ def _copies(node: Node) -> Iterator[Problem]:
     from pacs_server.service.present import backlog_of, lacking_for_long
 
     backlog = backlog_of(node)
-    if lacking := lacking_for_long(node, datetime.now(UTC)):
+    if backlog["lacking_copies"] and (lacking := lacking_for_long(node, datetime.now(UTC))):
         yield f"{lacking} objects have fewer copies than are wanted", "pacs jobs list"
     if damaged := backlog["damaged_copies"]:
         yield f"{damaged} copies are damaged", "pacs verify"

@@ -127,7 +127,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
         row = known_volume(node, name)
         (volume,) = [volume for volume in node.volumes() if volume.spec.id == row.id]
         has_marks = tells_room(volume.spec.path)
-        facts = volume_facts(volume, states_of(node)[row.id]) | {
+        facts = volume_facts(volume, states_of(node).get(row.id, volume.state)) | {
             "endpoint": row.endpoint,
             "region": row.region,
             "credentials_file": row.credentials_file,

@@ -193,10 +193,11 @@ def holdings_of(node: Node) -> Holdings:
         problem = str(error)
     partners = partners_of(node)
     titles = {one["aet"] for one in partners}
+    backlog = backlog_of(node)
     return Holdings(
         counts=node.search.counts(),
-        backlog=backlog_of(node),
-        lacking_for_long=lacking_for_long(node, now),
+        backlog=backlog,
+        lacking_for_long=lacking_for_long(node, now) if backlog["lacking_copies"] else 0,
         partners=partners,
         jobs=node.jobs.counts(),
         overdue_s={kind: (now - since).total_seconds() for kind, since in node.jobs.overdue(now).items()},

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
 from pacs_server.dicom.audit import Actor
 from pacs_server.dicom.describe import Description, describe, key_of_uid
-from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.elements import IMPLICIT_LE, NATIVE_SYNTAXES
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher, Uid
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
@@ -37,8 +37,6 @@ from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.writing import CopyPlace
-
-_COMPARABLE_SYNTAXES = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,12 +290,14 @@ def role_beside(
     held: tuple[StoredObject, ...], transfer_syntax: str, copies: Sequence[NamesCopy], placement: Placement
 ) -> str:
     """The role of a new object beside one that is current under its UID: the same values in another uncompressed
-    syntax are an "encoding", anything else is a "version" that a person should look at.
+    syntax, or written in other ways in the same one (docs/adr/0016), are an "encoding", anything else is a "version"
+    that a person should look at.
     """
     current = next((other for other in held if other.role == "current"), None)
-    if current is None or not {current.transfer_syntax, transfer_syntax} <= _COMPARABLE_SYNTAXES:
+    if current is None:
         return "version"
-    if current.transfer_syntax == transfer_syntax:
+    syntaxes = {current.transfer_syntax, transfer_syntax}
+    if len(syntaxes) > 1 and not syntaxes <= NATIVE_SYNTAXES:
         return "version"
     try:
         with placement.open(current.copies) as first, placement.open(copies) as second:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from pydicom.datadict import dictionary_VR
@@ -17,6 +18,7 @@ from pacs_server.dicom.elements import (
     DEFLATED_LE,
     DEFLATED_SYNTAXES,
     EXPLICIT_LE,
+    IMPLICIT,
     IMPLICIT_LE,
     ITEM,
     ITEM_END,
@@ -41,6 +43,7 @@ _MAX_NOTED_BYTES: Final = 64
 # 8 us each: 8 MB of empty elements took 8 s of the sender's peers. A header is one, and so is a value of up to 1 MiB.
 _MAX_COMPARED_PIECES: Final = 200_000
 
+_TRAILING_PADDING: Final = 0xFFFCFFFC
 _IMAGE_GROUP: Final = 0x0028
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _BITS_ALLOCATED: Final = 0x00280100
@@ -74,8 +77,10 @@ class Amendment(Protocol):
     def change(self, tag: int, value: bytes | None) -> bytes | None:
         """The new value of a tag, by the one it has, None when it is not there; None leaves it out."""
 
-    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
-        """Take the value of Pixel Data, of that length, and answer what stands for the element, header too."""
+    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer] | None:
+        """Take the value of Pixel Data, of that length, and answer what stands for the element, header too; None, with
+        nothing taken, leaves it as it is.
+        """
 
 
 def can_reencode(source: str, target: str) -> bool:
@@ -97,14 +102,44 @@ def reencode(
 
 
 def canonical(data_set: Iterable[Buffer], source: str) -> Iterator[Buffer]:
-    """One form for equal values: Implicit VR Little Endian without group lengths.
+    """One form for equal values: Implicit VR Little Endian without group lengths and padding behind the data set, and
+    with compressed pixel data as they are.
 
     Raises: Undecodable, also when it has some 100,000 elements or more.
     """
-    for number, piece in enumerate(reencode(data_set, source, IMPLICIT_LE)):
+    for number, piece in enumerate(reencode(data_set, source, IMPLICIT_LE, _Compared())):
         if number == _MAX_COMPARED_PIECES:
             raise Undecodable("it has too many elements to be compared")
         yield piece
+
+
+class _Compared:
+    """What says nothing is left out. Source: PS3.10 section 7.2: the padding has no significance."""
+
+    changed: Mapping[int, bytes] = MappingProxyType({})
+    dropped = frozenset({_TRAILING_PADDING})
+
+    def note(self, tag: int, value: bytes) -> None:
+        pass
+
+    def change(self, tag: int, value: bytes | None) -> bytes | None:
+        return value
+
+    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer] | None:
+        return _fragments(elements) if length == UNDEFINED_LENGTH else None
+
+
+def _fragments(elements: Forward) -> Iterator[Buffer]:
+    """Encapsulated pixel data whose header was taken, as they are. Source: PS3.5 section A.4."""
+    yield IMPLICIT.write_header(PIXEL_DATA, b"", UNDEFINED_LENGTH)
+    while True:
+        tag, _, length = elements.header(IMPLICIT)
+        yield IMPLICIT.write_header(tag, b"", length)
+        if tag == SEQUENCE_END:
+            return
+        if tag != ITEM or length == UNDEFINED_LENGTH:
+            raise Undecodable("compressed pixel data hold something else than fragments")
+        yield from elements.pieces(length)
 
 
 class _Rewriter:

@@ -93,7 +93,7 @@ series: Final = Table(
 )
 
 # One row for each content that was received under a SOP Instance UID. Only "current" ones are found and counted; a
-# "version" has other content, an "encoding" the same values in another uncompressed syntax.
+# "version" has other values, an "encoding" the same ones, written otherwise (docs/adr/0016).
 instances: Final = Table(
     "instances",
     metadata,

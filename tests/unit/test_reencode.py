@@ -62,6 +62,30 @@ def test_equal_values_have_one_canonical_form_in_every_syntax() -> None:
     assert joined(canonical((encoded(dataset, EXPLICIT_LE),), EXPLICIT_LE)) not in forms.values()
 
 
+def test_what_says_nothing_is_no_difference_between_values() -> None:
+    dataset = tiny("canonical", ReferencedImageSequence=[tiny("inner")])
+    plain = encoded(dataset)
+    dataset["ReferencedImageSequence"].is_undefined_length = True
+    dataset.add_new(0x00080000, "UL", 4711)
+    dataset.add_new(0xFFFCFFFC, "OB", b"\0" * 20)
+    padded = encoded(dataset)
+    assert padded != plain
+    assert joined(canonical((padded,), EXPLICIT_LE)) == joined(canonical((plain,), EXPLICIT_LE))
+
+
+def test_compressed_pixel_data_are_compared_as_they_are() -> None:
+    def form(second: bytes, *, comment: str = "", inside: bytes = b"", behind: bytes = b"") -> bytes:
+        dataset = tiny("compressed", ImageComments=comment)
+        fragments = b"".join(element(0xFFFEE000, value=value) for value in (b"", b"first!", second))
+        pixels = element(0x7FE00010, "OB", fragments + inside, length=0xFFFFFFFF) + element(0xFFFEE0DD)
+        return joined(canonical((encoded(dataset) + pixels + behind,), "1.2.840.10008.1.2.4.70"))
+
+    assert form(b"second", behind=element(0xFFFCFFFC, "OB", b"\0\0")) == form(b"second")
+    assert len({form(b"second"), form(b"sec\0"), form(b"second", comment="other")}) == 3
+    with pytest.raises(Undecodable):
+        form(b"second", inside=element(0xFFFEE00D))
+
+
 def test_big_endian_numbers_are_turned_and_text_is_not() -> None:
     dataset = tiny("big", Rows=258, ImageComments="ABCD")
     little = pydicom.dcmread(

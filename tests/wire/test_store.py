@@ -31,6 +31,7 @@ from support.server import Archive, files_below, wait_for
 
 SUCCESS, INVALID_SOP_INSTANCE, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0x0117, 0xA900, 0xC000
 EXPLICIT, IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
@@ -175,7 +176,9 @@ def test_the_same_values_in_another_uncompressed_syntax_are_no_version(
     archive: Archive, station: Station, tmp_path: Path
 ) -> None:
     dataset = tiny(1, study="encodings", SamplesPerPixel=1, Rows=300, ReferencedImageSequence=[tiny(2)])
-    samples = [write(dataset, tmp_path / f"{syntax}.dcm", syntax) for syntax in (EXPLICIT, IMPLICIT, BIG_ENDIAN)]
+    samples = [
+        write(dataset, tmp_path / f"{syntax}.dcm", syntax) for syntax in (EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED)
+    ]
     before = counts(archive)
     for sample in samples:
         assert set(send(archive, [sample]).values()) == {SUCCESS}
@@ -183,6 +186,21 @@ def test_the_same_values_in_another_uncompressed_syntax_are_no_version(
     assert after["instances"] == before["instances"] + 1
     assert after["versions"] == before["versions"]
     assert differences(samples[0].path, got(station, samples[0])) == []
+
+
+def test_what_dcmtk_writes_otherwise_when_it_sends_a_file_is_no_version(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    dataset = tiny(1, study="rewritten", ReferencedImageSequence=[tiny(2)])
+    dataset["ReferencedImageSequence"].is_undefined_length = True
+    dataset.add_new(0xFFFCFFFC, "OB", b"\0" * 20)
+    sample = write(dataset, tmp_path / "object.dcm")
+    archive.pacs("import", str(sample.path))
+    before = counts(archive)
+    assert station.store(sample.path).code == 0
+    assert len({data_set_of(path) for path in files_of(archive, sample.sop_uid)}) == 2
+    after = counts(archive)
+    assert (after["instances"], after["versions"]) == (before["instances"], before["versions"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.exits import ExitCode
@@ -26,16 +27,27 @@ _HEADINGS: Final = {
 }
 
 
+class Mending(Enum):
+    """What is done about a difference."""
+
+    NONE = auto()
+    FETCH = auto()
+    FETCH_AND_SEND = auto()
+
+
 def compare_with(
     invocation: Invocation,
     aet: str,
     keys: Mapping[str, str],
     since: date | None,
     *,
-    repair: bool,
+    mending: Mending,
     is_thorough: bool,
 ) -> ExitCode:
-    """Compare with a peer, print each object that only one of both has, and with `repair` fetch or send it."""
+    """Compare with a peer, print each object that only one of both has, and have it fetched or sent; who only fetches
+    is told nothing of what is missing there.
+    """
+    from pacs_server.archive.comparing import DifferenceKind
     from pacs_server.service.peers.comparing import compare, comparison
 
     progress, counts = Progress(), Counter[str]()
@@ -45,8 +57,13 @@ def compare_with(
             for part in compare(node, made, keys, since):
                 counts["studies"] += part.studies
                 progress.show(f"{counts['studies']} studies compared, {part.period}")
-                outcomes = _repaired(node, aet, part.differences) if repair else {}
-                for one in part.differences:
+                differences = [
+                    one
+                    for one in part.differences
+                    if mending is not Mending.FETCH or one.kind is not DifferenceKind.MISSING_THERE
+                ]
+                outcomes = {} if mending is Mending.NONE else _repaired(node, aet, differences)
+                for one in differences:
                     progress.clear()
                     outcome = outcomes.get(one.sop_uid, "")
                     counts[one.kind.value] += 1
@@ -64,7 +81,8 @@ def compare_with(
     progress.clear()
     studies, left = counts.pop("studies"), counts.pop("left", 0)
     told = listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items())
-    talk(f"{studies} studies compared with {aet}: {told or in_their_language('they hold the same')}")
+    same = "nothing is missing here" if mending is Mending.FETCH else "they hold the same"
+    talk(f"{studies} studies compared with {aet}: {told or in_their_language(same)}")
     return ExitCode.PARTLY if left else ExitCode.DONE
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pacs_server.cli.comparing import compare_with
+from pacs_server.cli.comparing import Mending, compare_with
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Command, Invocation, Number, aet_or_none, key_values, pass_invocation
 from pacs_server.cli.output import Progress, counted, in_their_language, listed, print_rows, readable_size, talk
@@ -76,6 +76,7 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
     help="Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour. "
     "With --with, fetch what is missing here, and have sent what is missing there.",
 )
+@click.option("--fetch", is_flag=True, help="With --with, only fetch what is missing here: nothing is sent there.")
 @pass_invocation
 def reconcile(
     invocation: Invocation,
@@ -85,10 +86,12 @@ def reconcile(
     *,
     thorough: bool,
     repair: bool,
+    fetch: bool,
 ) -> ExitCode:
     """Compare files with rows, in both directions; or this archive with another.
 
-    Changes nothing without --repair. Files of the last 15 minutes are not looked at: they may be on their way in.
+    Changes nothing without --repair or --fetch. Files of the last 15 minutes are not looked at: they may be on their
+    way in.
 
     Ends with 12 when objects are missing or damaged, with 3 when a volume or a file could not be read now. The last
     row of a lost object is never removed.
@@ -105,9 +108,14 @@ def reconcile(
             raise click.UsageError(
                 "--since and StudyDate both say from which day on: give one of them, like StudyDate=20260101-"
             )
-        return compare_with(invocation, aet, narrowed, day, repair=repair, is_thorough=thorough)
-    if keys or thorough:
-        raise click.UsageError("KEY=VALUE and --thorough are for the comparison with another archive: give --with AET")
+        if repair and fetch:
+            raise click.UsageError("--repair fetches and sends, --fetch only fetches: give one of them")
+        mending = Mending.FETCH_AND_SEND if repair else Mending.FETCH if fetch else Mending.NONE
+        return compare_with(invocation, aet, narrowed, day, mending=mending, is_thorough=thorough)
+    if keys or thorough or fetch:
+        raise click.UsageError(
+            "KEY=VALUE, --thorough and --fetch are for the comparison with another archive: give --with AET"
+        )
     with invocation.node() as node:
         findings = reconcile_volumes(node, since=since.date() if since else None, repair=repair)
         return print_findings(

@@ -70,6 +70,23 @@ def test_what_either_lacks_is_named_object_by_object_and_repaired_in_both_direct
     assert archive.instance_uids() == other.instance_uids() - {deleted[0].sop_uid}
 
 
+def test_who_takes_an_archive_over_fetches_and_sends_nothing(archive: Archive, other: Archive, tmp_path: Path) -> None:
+    here, there = some(tmp_path, "staying", 1, PatientID="TAKE-1"), some(tmp_path, "taken", 2, PatientID="TAKE-1")
+    take_in(archive, *here)
+    take_in(other, *there)
+    narrowed = ("--with", "OTHER", "PatientID=TAKE-1", "--fetch")
+    assert compared(archive, *narrowed[1:], expect=0) == sorted(
+        ("missing here", one.sop_uid, "fetched") for one in there
+    )
+    assert "nothing is missing here" in archive.pacs("reconcile", *narrowed, expect=0).stderr
+    assert here[0].sop_uid not in other.instance_uids()
+    assert not [job for job in archive.report("jobs", "list") if job["target"] == "OTHER"], (
+        "nothing is on its way there"
+    )
+    assert "give one of them" in archive.pacs("reconcile", *narrowed, "--repair", expect=2).stderr
+    assert "give --with AET" in archive.pacs("reconcile", "--fetch", expect=2).stderr
+
+
 def test_a_person_is_told_of_a_comparison_in_their_language(
     archive: Archive, other: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,13 +90,13 @@ HELP: Final[dict[str, str]] = {
         "次の実行で続きから始めます。直せない破損が残れば終了コードは 12、今は読めないボリュームやコピーがあれば 3 です。",
     "Only this volume; may be given again.": "このボリュームだけ。繰り返し指定できます。",
     "Read no faster than this.": "これより速くは読みません。",
-    "Compare files with rows, in both directions; or this archive with another. Changes nothing without --repair. Files of "
-    "the last 15 minutes are not looked at: they may be on their way in. Ends with 12 when objects are missing or damaged, "
+    "Compare files with rows, in both directions; or this archive with another. Changes nothing without --repair or "
+    "--fetch. Files of the last 15 minutes are not looked at: they may be on their way in. Ends with 12 when objects are missing or damaged, "
     "with 3 when a volume or a file could not be read now. The last row of a lost object is never removed. With --with, a "
     "registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and studies; where counts "
     "differ, for each series and object. Ends with 3 when a difference is left. What was deleted here is told, and never "
     "fetched.":
-        "ファイルとインデックスを双方向に、または別のアーカイブと照合します。--repair がなければ何も変えません。"
+        "ファイルとインデックスを双方向に、または別のアーカイブと照合します。--repair か --fetch がなければ何も変えません。"
         "直近 15 分のファイルは書き込み中かもしれないため見ません。オブジェクトが"
         "失われているか破損していれば終了コードは 12、今は読めないボリュームやファイルがあれば 3 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
         "登録済みの相手に検査を月ごとに問い合わせます。患者と検査の KEY=VALUE で絞れます。件数が違えばシリーズごと、"
@@ -105,6 +105,8 @@ HELP: Final[dict[str, str]] = {
         "この日(UTC)以降に届き始めた検査だけ。--with とともに使うと、この日以降に行われた検査だけ。",
     "With --with, ask for every object, also where the counts agree.":
         "--with とともに使うと、件数が一致していてもオブジェクトを一つずつ確かめます。",
+    "With --with, only fetch what is missing here: nothing is sent there.":
+        "--with とともに使うと、ここにないものを取り寄せるだけで、相手には何も送りません。",
     "Compare with this archive, not with files.": "ファイルではなく、このアーカイブと照合します。",
     "Adopt files that no row knows; drop the row of a copy that is gone; remove what is unfinished since an hour. "
     "With --with, fetch what is missing here, and have sent what is missing there.":

@@ -32,6 +32,7 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing to change": "直すべき点はありません",
     "{} studies compared with {}: {}": "{1} と {0} 件の検査を比べました: {2}",
     "they hold the same": "違いはありません",
+    "nothing is missing here": "ここにないものはありません",
     "nothing to verify": "確認するものはありません",
     "the last is {}": "最新は {0} です",
     "this node has no key any more; the last checkpoint that there is is {}":

@@ -63,8 +63,10 @@ OF_USAGE: Final[dict[str, str]] = {
         "アドレスがありません。--from で指定しないと、その相手は接続できません",
     "--since and StudyDate both say from which day on: give one of them, like StudyDate=20260101-":
         "--since と StudyDate はどちらも、いつからかを表します。StudyDate=20260101- のように、片方だけを指定してください",
-    "KEY=VALUE and --thorough are for the comparison with another archive: give --with AET":
-        "KEY=VALUE と --thorough は別のアーカイブとの比較に使います。--with AET を付けてください",
+    "KEY=VALUE, --thorough and --fetch are for the comparison with another archive: give --with AET":
+        "KEY=VALUE、--thorough、--fetch は別のアーカイブとの比較に使います。--with AET を付けてください",
+    "--repair fetches and sends, --fetch only fetches: give one of them":
+        "--repair は取り寄せと送信、--fetch は取り寄せだけです。どちらか片方を指定してください",
     "give at least one of --want, --need and --degraded": "--want、--need、--degraded のどれかを指定してください",
     "give at least one of --purge, --grace-days and --keep-days":
         "--purge、--grace-days、--keep-days のどれかを指定してください",

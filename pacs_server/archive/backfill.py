@@ -7,8 +7,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.dicom.describe import FieldValue, describe
-from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.part10 import read_file_meta
+from pacs_server.dicom.stored import head_of
 from pacs_server.dicom.vocabulary import Field, Vocabulary
 from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable
 from pacs_server.index.recording.fields import Fields, Unread
@@ -55,11 +54,6 @@ def _is_for_now(error: BadObject | CopyUnreadable, one: Unread, placement: Place
 
 def _values(one: Unread, field: Field, placement: Placement, charset: str) -> tuple[FieldValue, ...]:
     vocabulary = Vocabulary((field,))
-    scanner = HeadScanner(one.transfer_syntax, vocabulary=vocabulary)
     with placement.open(one.copies, at_once_bytes=0) as opened:
-        pieces = opened.pieces()
-        first = next(pieces)
-        scanner.feed(first[read_file_meta(first).data_set_offset :])
-        while not scanner.is_past_head and (piece := next(pieces, None)) is not None:
-            scanner.feed(piece)
-    return describe(scanner.head(), assumed_charset=charset, vocabulary=vocabulary).fields.get(field, ())
+        head = head_of(opened.pieces(), one.transfer_syntax, vocabulary)
+    return describe(head, assumed_charset=charset, vocabulary=vocabulary).fields.get(field, ())

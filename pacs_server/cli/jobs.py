@@ -31,7 +31,8 @@ _HEADINGS: Final = {
 _SAID: Final = ("state", "error")
 # Those of index/jobs.py, which is not loaded for a line of help; a test compares them.
 KINDS: Final = (
-    *("copy", "verify", "survey", "release", "operations", "commit", "route", "send", "replicate", "deposit", "audit"),
+    *("copy", "verify", "survey", "release", "describe", "operations", "commit", "route", "send", "replicate"),
+    *("deposit", "audit"),
 )
 _KINDS: Final = click.Choice(KINDS)
 

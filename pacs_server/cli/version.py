@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 import click
 
 from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.find import readable_name
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation, text_value
 from pacs_server.cli.output import print_rows, talk
 
@@ -25,6 +27,15 @@ _CONTENT_HEADINGS: Final = {
     "received_at": "RECEIVED",
     "size_bytes": "BYTES",
     "sop_uid": "OBJECT",
+}
+_SAYING_HEADINGS: Final = {
+    "patient_id": "ID",
+    "patient_name": "NAME",
+    "birth_date": "BORN",
+    "study_date": "DATE",
+    "accession_number": "ACCESSION",
+    "objects": "OBJECTS",
+    "series_uid": "SERIES",
 }
 
 
@@ -81,14 +92,28 @@ def list_(invocation: Invocation) -> ExitCode:
 def show(invocation: Invocation, uid: str) -> ExitCode:
     """Show the contents between which a person may choose.
 
-    Of a study, or of one SOP Instance UID.
+    Of a study, or of one SOP Instance UID. Of a study that contradicts itself also whose its series say that they are.
     """
     from pacs_server.errors import UnknownName
-    from pacs_server.index.queries.view import contents_view
+    from pacs_server.index.queries.view import conflicts_view, contents_view
+    from pacs_server.service.upkeep.reconciling import sayings_of_study
 
     with invocation.node() as node:
         rows = contents_view(node.index, uid)
-    if not rows:
+        is_of_study = any(not one["sop_uid"] for one in conflicts_view(node.index, uid))
+        said: list[dict[str, Any]] = [asdict(one) for one in sayings_of_study(node, uid)] if is_of_study else []
+    if not rows and not said:
         raise UnknownName("nothing is in conflict there: pacs conflicts list shows where something is")
-    print_rows(rows, _CONTENT_HEADINGS, as_json=invocation.as_json)
+    if invocation.as_json:
+        print_rows([*rows, *said], {}, as_json=True)
+        return ExitCode.DONE
+    if rows:
+        print_rows(rows, _CONTENT_HEADINGS, as_json=False)
+    if rows and said:
+        click.echo()
+    if said:
+        shown = (
+            one | {"patient_name": readable_name(one["patient_name"]), "objects": len(one["sop_uids"])} for one in said
+        )
+        print_rows(shown, _SAYING_HEADINGS, as_json=False, long=("patient_id", "patient_name", "accession_number"))
     return ExitCode.DONE

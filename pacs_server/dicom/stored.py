@@ -8,9 +8,10 @@ from typing import Final
 
 from pacs_server.dicom.attributes import SOP_CLASS, SOP_UID
 from pacs_server.dicom.elements import Buffer
-from pacs_server.dicom.header import HeadScanner
+from pacs_server.dicom.header import Head, HeadScanner
 from pacs_server.dicom.identity import Digest, ObjectHasher, uid_text
 from pacs_server.dicom.part10 import FileMeta, file_meta, read_file_meta
+from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import ObjectMismatch, Undecodable
 
 _LOOKED_THROUGH_BYTES: Final = 4096
@@ -90,6 +91,19 @@ def digest_of_file(pieces: Iterable[memoryview]) -> tuple[FileMeta, Digest]:
     for piece in pieces:
         hasher.update(piece)
     return hasher.meta, hasher.digest()
+
+
+def head_of(pieces: Iterator[memoryview], transfer_syntax: str, vocabulary: Vocabulary) -> Head:
+    """The head of an object from the pieces of its file; no more of them is read.
+
+    Raises: BadObject.
+    """
+    scanner = HeadScanner(transfer_syntax, vocabulary=vocabulary)
+    for piece in data_set_of(pieces):
+        scanner.feed(piece)
+        if scanner.is_past_head:
+            break
+    return scanner.head()
 
 
 def is_intact(pieces: Iterable[memoryview], digest: str) -> bool:

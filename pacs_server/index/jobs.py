@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     VERIFY = "verify"  # read every copy of a series, and replace what is damaged
     SURVEY = "survey"  # look for series that lack copies, after volumes or the policy changed
     RELEASE = "release"  # remove the files that are copies no more from the volume in `target`
+    DESCRIBE = "describe"  # have a study say what its objects that are found say of its patient and of itself
     OPERATIONS = "operations"  # make the operations on the volume in `target` and those of the index the same
     COMMIT = "commit"  # report to the peer in `target` what it asked storage commitment for
     ROUTE = "route"  # look which objects of a series the route in `target` forwards

@@ -8,13 +8,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, update
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import shared_identity
 from pacs_server.dicom.operations import Fate
 from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, sendings
 from pacs_server.index.tables import (
@@ -86,7 +87,18 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
     for study_row in sorted(touched):  # each once: a count reads all of a study
         _recount(connection, study_row)
+    owe_describing(connection, index, studies.c.id.in_(touched), now)
     return by_order
+
+
+def owe_describing(connection: Connection, index: Index, which: ColumnElement[bool], now: datetime) -> None:
+    """Have these studies described anew, as far as something of them is found: what they say of their patient may be
+    that of objects that are not.
+    """
+    found = select(studies.c.study_uid).where(which, studies.c.instance_count > 0)
+    uids = connection.execute(found.order_by(studies.c.id)).scalars()
+    if owed := [entry(JobKind.DESCRIBE, uid, "", "", now) for uid in uids]:
+        connection.execute(owing(index), owed)
 
 
 def _is_by_order(row: _Row, role: str) -> bool:
@@ -197,10 +209,15 @@ def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: dat
     empty_studies = _without(connection, studies, rows, series.c.study_row)
     connection.execute(delete(flags).where(flags.c.study_row.in_(empty_studies)))
     _forget(connection, Level.STUDY, studies, empty_studies)
-    empty_patients = _without(connection, patients, set(patient_rows), studies.c.patient_row)
-    connection.execute(delete(name_grams).where(name_grams.c.patient_row.in_(empty_patients)))
-    _forget(connection, Level.PATIENT, patients, empty_patients)
-    for patient_row in sorted(set(patient_rows) - set(empty_patients)):
+    settle_patients(connection, set(patient_rows))
+
+
+def settle_patients(connection: Connection, rows: set[int]) -> None:
+    """Remove those of these patients who have no study any more, and count again what the others have."""
+    empty = _without(connection, patients, rows, studies.c.patient_row)
+    connection.execute(delete(name_grams).where(name_grams.c.patient_row.in_(empty)))
+    _forget(connection, Level.PATIENT, patients, empty)
+    for patient_row in sorted(rows - set(empty)):
         _recount_patient(connection, patient_row)
 
 

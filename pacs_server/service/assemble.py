@@ -31,6 +31,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.maintenance.schema import open_current
 from pacs_server.index.queries.search import Deliverable, Search
+from pacs_server.index.recording.anew import Anew
 from pacs_server.index.recording.fields import Fields
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases
@@ -87,6 +88,7 @@ class Node:
         self.instances = Instances(index)
         self.search = Search(index)
         self.fields = Fields(index)
+        self.anew = Anew(index)
         self.copies = Copies(index)
         self.spread = CopySpread(index)
         self.holdings = Holdings(index)

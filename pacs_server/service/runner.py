@@ -31,7 +31,7 @@ from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
 from pacs_server.service.upkeep.decisions import decider, refuse_doubtful_clock
 from pacs_server.service.upkeep.leaving import release_volume
-from pacs_server.service.upkeep.reconciling import note_losses
+from pacs_server.service.upkeep.reconciling import describe_study, note_losses
 from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
@@ -160,6 +160,8 @@ class Runner:
                 return tuple(dict.fromkeys(chain.from_iterable(left.values())))
             case JobKind.SURVEY:
                 self._survey(job)
+            case JobKind.DESCRIBE:
+                return describe_study(node, job.study_uid)
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
                 if volume is not None:

@@ -125,3 +125,26 @@ def test_a_person_chooses_the_version_that_viewers_get_and_takes_it_back(
     archive.pacs("version", "use", first.sop_uid, contents["current"], "--reason", "no, the first")
     assert seen(station, tmp_path / "third", first) == {first.data_set}
     archive.pacs("version", "use", first.sop_uid, "ffff", "--reason", "none such", expect=2)
+
+
+def test_an_examination_of_the_wrong_patient_is_told_deleted_sent_again_and_found_under_the_right_one(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    (right, *_) = stored(station, tmp_path, "P1")
+    wrong = write(tiny("x", study="P1", series="x", PatientID="P2", PatientName="Other^One"), tmp_path / "wrong.dcm")
+    assert set(station.store(wrong.path).statuses) == {SUCCESS}
+    assert [row["detail"] for row in archive.report("conflicts", "list")] == ["PatientID"]
+    said = archive.report("conflicts", "show", right.study_uid)
+    assert [(row["patient_id"], row["series_uid"], len(row["sop_uids"])) for row in said] == [
+        ("P1", right.series_uid, 2),
+        ("P2", wrong.series_uid, 1),
+    ]
+    assert "Other One" in archive.pacs("conflicts", "show", right.study_uid).stdout
+    archive.pacs("delete", f"SeriesInstanceUID={wrong.series_uid}", "--reason", "another's", "--yes")
+    wait_for(lambda: archive.report("conflicts", "list") == [], "the contradiction to end", timeout_s=60)
+    archive.pacs("conflicts", "show", right.study_uid, expect=2)
+    archive.pacs("delete", "PatientID=P1", "--reason", "wrong patient", "--yes")
+    again = [write(tiny(n, study="P1", PatientID="P3"), tmp_path / f"{n}.dcm") for n in range(2)]
+    assert set(station.store(*(sample.path for sample in again)).statuses) == {SUCCESS}
+    wait_for(lambda: patients(station) == ["P3"], "the study to be that of the right patient", timeout_s=60)
+    assert seen(station, tmp_path / "seen", right) == {sample.data_set for sample in again}

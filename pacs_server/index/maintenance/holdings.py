@@ -15,9 +15,10 @@ from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
 from pacs_server.index.operations import copy_decisions, enforce_all
 from pacs_server.index.releases import enter
+from pacs_server.index.retiring import owe_describing
 from pacs_server.index.site_tables import extra_fields, releases
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import CONTENT, copies, instances, series, studies
+from pacs_server.index.tables import CONTENT, copies, instances, is_current, series, studies
 
 _BATCH: Final = 1000
 _NEWEST: Final = 2000
@@ -202,3 +203,6 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
         )
         continue_numbering(connection, CONTENT)
         enforce_all(connection, index, now)
+        # The first of a study to be entered may be one that is not found.
+        others = select(instances.c.id).join_from(instances, series).where(~is_current(instances))
+        owe_describing(connection, index, others.where(series.c.study_row == studies.c.id).exists(), now)

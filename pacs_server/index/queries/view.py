@@ -37,8 +37,8 @@ def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
         }
 
 
-def conflicts_view(index: Index) -> list[dict[str, Any]]:
-    """Every contradiction that was noted, the latest first. Raises: IndexUnavailable."""
+def conflicts_view(index: Index, study_uid: str = "") -> list[dict[str, Any]]:
+    """Every contradiction that was noted, or those of a study, the latest first. Raises: IndexUnavailable."""
     noted = (
         select(
             studies.c.study_uid.label("uid"), patients.c.patient_id, flags.c.kind, flags.c.detail, flags.c.noted_at,
@@ -50,6 +50,8 @@ def conflicts_view(index: Index) -> list[dict[str, Any]]:
         .where(flags.c.kind.startswith("conflict-"))
         .order_by(flags.c.noted_at.desc(), flags.c.id)
     )  # fmt: skip
+    if study_uid:
+        noted = noted.where(studies.c.study_uid == study_uid)
     with index.read() as connection:
         return [dict(row) for row in connection.execute(noted).mappings()]
 

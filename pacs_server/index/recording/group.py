@@ -19,14 +19,11 @@ from pacs_server.index.jobs import JobKind, entry
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import operation_row
 from pacs_server.index.recording.rollups import Part, Row, Study, rows_found
-from pacs_server.index.recording.rows import Patients, Rows, differing_in
+from pacs_server.index.recording.rows import Patients, Rows, contradiction
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import series, studies
-
-# Where later objects of a study contradict the first in one of these, a person should look.
-_TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
 
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
@@ -128,6 +125,11 @@ class _Group:
         for partner in arrival.partners:
             self._owe(JobKind.REPLICATE, partner, arrival)
         if role == "current":
+            if contradictions and study.row["instance_count"] + study.new_instances == 0:
+                # What was there before is in the trash, or beside another study's content.
+                self._do.owe.later(
+                    self._cursor, entry(JobKind.DESCRIBE, description.study_uid, "", "", arrival.received_at)
+                )
             study.count_in(part, description)
             for route in arrival.routes:
                 self._owe(JobKind.ROUTE, route, arrival)
@@ -184,21 +186,13 @@ class _Group:
             self._studies[description.study_uid] = study
             if part is not None:
                 self._series[study.row["id"], description.series_uid] = part
-        identities = [str(one["identity"]) for one in (study.patient, description.patient)]
-        if identities[0] == identities[1] or shared_identity(identities[0]) == shared_identity(identities[1]):
-            differing = self._patients.complete(study.patient, description.patient)
-            contradictions += _contradiction("conflict-demographics", differing)
-        else:
-            contradictions.append(Flag(kind="conflict-patient", detail="PatientID"))
-        self._rows.fill(studies, study.row, description.study)
-        differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
-        contradictions += _contradiction("conflict-study", differing)
+        contradictions += self._patients.compare(study, description)
         return study
 
     def _new_study(self, arrival: Arrival, contradictions: list[Flag]) -> Study:
         description = arrival.description
         patient, differing = self._patients.found_or_made(description.patient)
-        contradictions += _contradiction("conflict-demographics", differing)
+        contradictions += contradiction("conflict-demographics", differing)
         values = dict(description.study) | {
             "patient_row": patient["id"],
             "day": arrival.day.isoformat(),
@@ -305,7 +299,3 @@ def _instance_row(one: _Entry) -> Row:
         "received_at": arrival.received_at.isoformat(),
         "sender": arrival.sender,
     }
-
-
-def _contradiction(kind: str, keywords: Sequence[str]) -> list[Flag]:
-    return [Flag(kind=kind, detail=", ".join(keywords))] if keywords else []

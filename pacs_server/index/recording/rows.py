@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD
-from pacs_server.dicom.describe import folded_columns, identity_of_name
+from pacs_server.dicom.describe import Description, Flag, folded_columns, identity_of_name, shared_identity
 from pacs_server.dicom.names import completed, grams_of_name
 from pacs_server.dicom.values import Value
-from pacs_server.index.recording.rollups import Row
+from pacs_server.index.recording.rollups import Row, Study
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import patients
+from pacs_server.index.tables import patients, studies
 
-# Where later objects of a patient contradict the first in one of these, a person should look.
+# Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
+_TELLING_OF_STUDY: Final = ("StudyDate", "AccessionNumber", "StudyID", "StudyDescription", "ReferringPhysicianName")
 _NAME: Final = BY_KEYWORD["PatientName"]
 
 
@@ -92,6 +93,21 @@ class Patients:
             self._add_grams(row)
         return differing
 
+    def compare(self, study: Study, description: Description) -> list[Flag]:
+        """Fill what a study and its patient do not have yet from one of its objects, and answer what of it contradicts
+        them.
+        """
+        contradictions: list[Flag] = []
+        identities = [str(one["identity"]) for one in (study.patient, description.patient)]
+        if identities[0] == identities[1] or shared_identity(identities[0]) == shared_identity(identities[1]):
+            differing = self.complete(study.patient, description.patient)
+            contradictions += contradiction("conflict-demographics", differing)
+        else:
+            contradictions.append(Flag(kind="conflict-patient", detail="PatientID"))
+        self._rows.fill(studies, study.row, description.study)
+        differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
+        return contradictions + contradiction("conflict-study", differing)
+
     def _of_name(self, arriving: Mapping[str, Value]) -> Row | None:
         same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}
         rows = map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall())
@@ -108,6 +124,22 @@ class Patients:
     def _add_grams(self, patient: Row) -> None:
         for gram in sorted(grams_of_name(patient["patient_name_folded"] or "")):
             self._rows.do.insert_gram.later(self._rows.cursor, {"gram": gram, "patient_row": patient["id"]})
+
+
+def contradicts(study: Study, description: Description) -> bool:
+    """Whether an object says something else of its patient or study than these do."""
+    identities = [shared_identity(str(one["identity"])) for one in (study.patient, description.patient)]
+    return (
+        identities[0] != identities[1]
+        or not _may_be(study.patient, description.patient)
+        or bool(differing_in(study.patient, description.patient, ("PatientBirthDate", "PatientSex")))
+        or bool(differing_in(study.row, description.study, _TELLING_OF_STUDY))
+    )
+
+
+def contradiction(kind: str, keywords: Sequence[str]) -> list[Flag]:
+    """The flag that says in which keywords something contradicts; none where there are none."""
+    return [Flag(kind=kind, detail=", ".join(keywords))] if keywords else []
 
 
 def differing_in(row: Row, arriving: Mapping[str, Value], telling: Iterable[str]) -> list[str]:

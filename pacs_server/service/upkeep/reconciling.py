@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import cache
 
 from pacs_server import log
+from pacs_server.archive.describing import Heads, Saying, describe_anew, sayings
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger, adopt_deposits, reconcile
@@ -70,23 +71,43 @@ def note_losses(node: Node, volume: Volume) -> None:
         log.warning("copies lost", volume=volume.spec.name, series=lost)
 
 
+def describe_study(node: Node, study_uid: str) -> tuple[str, ...]:
+    """Have a study say what its objects say that are found; why that has to be tried again.
+
+    Raises: IndexUnavailable.
+    """
+    return describe_anew(node.anew, study_uid, _heads(node))
+
+
+def sayings_of_study(node: Node, study_uid: str) -> list[Saying]:
+    """What the objects of a study say of whose it is. Raises: CopyUnreadable; IndexUnavailable."""
+    return sayings(node.anew, study_uid, _heads(node))
+
+
+def _heads(node: Node) -> Heads:
+    return Heads(placement=node.placement(), vocabulary=node.vocabulary(), assumed_of=_assumed_of(node))
+
+
 def ledger_of(node: Node, index: Index) -> Ledger:
     """The rows of an index, for comparing files of this site with them. Who sent an object is not in its file; the
     present index may know. One that is made beside it owes nothing: it is compared as a whole.
     """
-
-    @cache
-    def assumed_of(sender: str) -> tuple[str, str]:
-        origin = node.origin_of(sender)
-        return origin.charset, origin.issuer
-
     partners = node.partners_now() if index is node.index else ()
     return Ledger(
         instances=Instances(index),
         holdings=Holdings(index),
         sender_of=node.instances.sender_of,
-        assumed_of=assumed_of,
+        assumed_of=_assumed_of(node),
         vocabulary=node.vocabulary(),
         role_beside=lambda held, syntax, copies: role_beside(held, syntax, copies, node.placement()),
         partners=tuple(partner.name for partner in partners if partner.aet),
     )
+
+
+def _assumed_of(node: Node) -> Callable[[str], tuple[str, str]]:
+    @cache
+    def assumed_of(sender: str) -> tuple[str, str]:
+        origin = node.origin_of(sender)
+        return origin.charset, origin.issuer
+
+    return assumed_of

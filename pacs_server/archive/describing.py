@@ -1,0 +1,116 @@
+"""Has a study say what the objects of it say that are found: after those were deleted, or others chosen, that came
+under another patient, it is that of the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pacs_server.dicom.describe import Description, describe
+from pacs_server.dicom.stored import head_of
+from pacs_server.dicom.vocabulary import Vocabulary
+from pacs_server.errors import BadObject, CopyUnknown, CopyUnreadable
+from pacs_server.index.recording.anew import Anew, FoundObject
+from pacs_server.storage.placement import Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """How the heads of objects are read: from which volumes, which attributes; `assumed_of` is the character set and
+    the issuer of patient IDs that are assumed of a sender.
+    """
+
+    placement: Placement
+    vocabulary: Vocabulary
+    assumed_of: Callable[[str], tuple[str, str]]
+
+    def described(self, one: FoundObject) -> Description | None:
+        """What an object says; None where no volume will ever tell.
+
+        Raises: CopyUnreadable when a volume may tell later.
+        """
+        charset, issuer = self.assumed_of(one.sender)
+        if not one.copies:
+            return None  # an archive server has it
+        try:
+            with self.placement.open(one.copies, at_once_bytes=0) as opened:
+                head = head_of(opened.pieces(), one.transfer_syntax, self.vocabulary)
+            return describe(head, assumed_charset=charset, default_issuer=issuer, vocabulary=self.vocabulary)
+        except BadObject:
+            return None
+        except CopyUnreadable as error:
+            if isinstance(error, CopyUnknown) or self.placement.may_come_back(one.copies):
+                raise
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saying:
+    """What objects of one series of a study say of whose it is, and which they are."""
+
+    series_uid: str
+    patient_id: str
+    patient_name: str
+    birth_date: str
+    study_date: str
+    accession_number: str
+    sop_uids: tuple[str, ...]
+
+
+def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
+    """What the objects of a study that are found say of whose it is, those first that came first.
+
+    Raises: CopyUnreadable; IndexUnavailable.
+    """
+    told: dict[tuple[str, ...], list[str]] = {}
+    for one in filter(None, map(heads.described, anew.objects(study_uid))):
+        of_patient, of_study = (
+            [str(level[name] or "") for name in names]
+            for level, names in (
+                (one.patient, ("patient_id", "patient_name", "birth_date")),
+                (one.study, ("study_date", "accession_number")),
+            )
+        )
+        told.setdefault((one.series_uid, *of_patient, *of_study), []).append(str(one.sop_uid))
+    return [
+        Saying(
+            series_uid=series_uid,
+            patient_id=patient_id,
+            patient_name=name,
+            birth_date=born,
+            study_date=made_on,
+            accession_number=accession,
+            sop_uids=tuple(sop_uids),
+        )
+        for (series_uid, patient_id, name, born, made_on, accession), sop_uids in told.items()
+    ]
+
+
+def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:
+    """Have a study say of its patient, and of itself, what the first of its objects says that is found; what of the
+    others contradicts that is noted. Answers why it has to be tried again.
+
+    Raises: IndexUnavailable.
+    """
+    objects = anew.objects(study_uid)
+    try:
+        told = list(_different(map(heads.described, objects)))
+    except CopyUnreadable as error:
+        return (str(error),)
+    readable = [one for one in told if one is not None]
+    if readable and not anew.describe(
+        study_uid, readable, last_row=objects[-1].row, are_all=len(readable) == len(told)
+    ):
+        return ("objects of the study came meanwhile",)
+    return ()
+
+
+def _different(told: Iterator[Description | None]) -> Iterator[Description | None]:
+    """Those that say something else of patient or study than those before: of thousands of objects a few."""
+    known: list[object] = []
+    for one in told:
+        said = None if one is None else (one.patient, one.study, one.items, one.fields)
+        if said not in known:
+            known.append(said)
+            yield one

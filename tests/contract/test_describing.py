@@ -1,0 +1,188 @@
+"""A study is that of the patient whom its objects name that are found: after others were deleted, or not chosen."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+from support.house import NOW, House
+from support.samples import tiny
+
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.tables import flags, patients
+from pacs_server.service.assemble import Node
+from pacs_server.service.upkeep.decisions import delete, in_trash, purge, restore, to_delete, use_version
+from pacs_server.service.upkeep.rebuilding import rebuild_index
+from pacs_server.service.upkeep.reconciling import describe_study
+
+WRONG = {"PatientID": "W", "PatientName": "Wrong^Walter", "PatientBirthDate": "19500505", "AccessionNumber": "1"}
+RIGHT = {"PatientID": "R", "PatientName": "Right^Rita", "PatientBirthDate": "19800808", "AccessionNumber": "2"}
+TOLD = ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "NumberOfStudyRelatedInstances")
+AS_WRONG, AS_RIGHT = ((*values.values(), 2) for values in (WRONG, RIGHT))
+
+
+def study(values: dict[str, str], *, count: int = 2, **more: object) -> list[Dataset]:
+    return [tiny(n, **values, **more) for n in range(count)]
+
+
+@pytest.fixture
+def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
+    return House(tmp_path / "data", new_url())
+
+
+@pytest.fixture
+def node(house: House) -> Iterator[Node]:
+    with house.node() as node:
+        yield node
+
+
+def describe(node: Node) -> None:
+    """Do what is owed of it, as the running server would."""
+    assert do_one(node) in ((), None)
+    assert do_one(node) is None
+
+
+def do_one(node: Node) -> tuple[str, ...] | None:
+    job = node.jobs.claim("w", NOW + timedelta(days=1), lease=timedelta(1), per_target=9, kinds={JobKind.DESCRIBE})
+    if job is None:
+        return None
+    problems = describe_study(node, job.study_uid)
+    if problems:
+        node.jobs.failed(job, "; ".join(problems), NOW)
+    else:
+        node.jobs.done(job, NOW)
+    return problems
+
+
+def told(node: Node, level: Level = Level.STUDY, **keys: str) -> list[tuple[object, ...]]:
+    found = node.search.find(query_from_keywords(level, keys), [BY_KEYWORD[keyword] for keyword in TOLD])
+    return [tuple(row) for row in found]
+
+
+def contradictions(node: Node) -> set[str]:
+    with node.index.read() as connection:
+        return set(connection.execute(select(flags.c.kind).where(flags.c.instance_row == 0)).scalars())
+
+
+def names(node: Node) -> list[str]:
+    with node.index.read() as connection:
+        return sorted(connection.execute(select(patients.c.patient_name)).scalars())
+
+
+def delete_all(node: Node, **keys: str) -> None:
+    assert list(delete(node, to_delete(node, keys), "wrong patient"))
+
+
+def test_a_study_sent_under_a_wrong_patient_deleted_and_sent_again_is_that_of_the_right_one(
+    house: House, node: Node
+) -> None:
+    house.take_in(*study(WRONG))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT))
+    describe(node)
+    assert (told(node), told(node, PatientID="R"), told(node, PatientID="W")) == ([AS_RIGHT], [AS_RIGHT], [])
+    assert (contradictions(node), names(node)) == (set(), ["Right^Rita"])
+    assert [row[0] for row in told(node, Level.PATIENT)] == ["R"]
+
+
+def test_so_it_is_where_it_was_sent_again_before_the_wrong_one_was_deleted(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG))
+    house.take_in(*study(RIGHT))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT))
+    describe(node)
+    assert (told(node), contradictions(node), names(node)) == ([AS_RIGHT], set(), ["Right^Rita"])
+
+
+def test_what_was_deleted_by_mistake_and_is_restored_is_that_of_its_patient_again(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT))
+    describe(node)
+    delete_all(node, PatientID="R")
+    first = {node.instances.known(one.content.sop_uid, "").objects[0].digest for one in in_trash(node, {})}
+    wrong = [one for one in in_trash(node, {}) if one.content.digest in first]
+    assert list(restore(node, wrong, "it was right"))
+    describe(node)
+    assert (told(node), contradictions(node), names(node)) == ([AS_WRONG], set(), ["Wrong^Walter"])
+
+
+def test_versions_that_a_person_chose_are_of_their_patient(house: House, node: Node) -> None:
+    first = house.take_in(*study(WRONG))
+    house.take_in(*study(RIGHT))
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_WRONG], {"conflict-patient", "conflict-study"})
+    for sample in first:
+        use_version(node, sample.sop_uid, node.instances.known(sample.sop_uid, "").objects[1].digest, "corrected")
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
+
+
+def test_another_patients_series_in_a_study_is_told_until_it_is_deleted(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG), *study(RIGHT, series="other"))
+    assert contradictions(node) == {"conflict-patient", "conflict-study"}
+    other = tiny(0, series="other").SeriesInstanceUID
+    delete_all(node, SeriesInstanceUID=str(other))
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_WRONG], set())
+    assert list(restore(node, in_trash(node, {}), "it belongs there"))
+    describe(node)
+    assert contradictions(node) == {"conflict-patient", "conflict-study"}
+    delete_all(node, SeriesInstanceUID=str(tiny(0).SeriesInstanceUID))
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
+
+
+def test_an_index_made_anew_says_the_same(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT))
+    describe(node)
+    assert list(rebuild_index(node)) == []
+    describe(node)
+    assert (told(node), contradictions(node), names(node)) == ([AS_RIGHT], set(), ["Right^Rita"])
+
+
+def test_patients_who_have_other_studies_stay_and_are_counted(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG), *study(WRONG, study="before"), *study(RIGHT, study="her own"))
+    wrong = str(tiny(0).StudyInstanceUID)
+    delete_all(node, StudyInstanceUID=wrong)
+    house.take_in(*study(RIGHT))
+    describe(node)
+    with node.index.read() as connection:
+        counted = select(patients.c.patient_id, patients.c.study_count, patients.c.instance_count)
+        assert {tuple(row) for row in connection.execute(counted)} == {("W", 1, 2), ("R", 2, 4)}
+    list(purge_all(node))
+    assert names(node) == ["Right^Rita", "Wrong^Walter"]
+
+
+def purge_all(node: Node) -> Sequence[object]:
+    set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+    return list(purge(node, in_trash(node, {}), "over"))
+
+
+def test_an_ordinary_deletion_leaves_a_study_as_it_is(house: House, node: Node) -> None:
+    first, *_ = house.take_in(*study(WRONG))
+    delete_all(node, SOPInstanceUID=first.sop_uid)
+    describe(node)
+    assert told(node) == [(*WRONG.values(), 1)]
+
+
+def test_while_its_volume_is_away_a_study_waits_to_be_described(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT))
+    away = house.volume.rename(house.volume.with_name("away"))
+    (volume,) = node.volumes()
+    volume.check()
+    assert do_one(node)
+    assert told(node) == [AS_WRONG]
+    away.rename(house.volume)
+    volume.check()
+    describe(node)
+    assert told(node) == [AS_RIGHT]

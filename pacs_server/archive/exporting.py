@@ -15,7 +15,7 @@ from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.queries.matching import Query
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object, is_intact
-from pacs_server.errors import CopyUnreadable, Refused
+from pacs_server.errors import BadObject, CopyUnreadable, Refused
 from pacs_server.index.queries.search import Deliverable, Search
 from pacs_server.storage.placement import NamesCopy, Placement
 
@@ -46,17 +46,36 @@ class Source:
     fetch: Callable[[Sequence[Deliverable]], Iterator[tuple[Deliverable, str]]]
 
 
-def export(search: Search, source: Source, query: Query, target: Path) -> Iterator[ExportResult]:
-    """Write every object below what the query finds to `target`/<study>/<series>/<sop>.dcm; one result for each.
+class Folder:
+    """A folder to which objects are written as <study>/<series>/<sop>.dcm."""
+
+    def __init__(self, path: Path) -> None:
+        """Make it, if it is missing. Raises: Refused when that fails."""
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"{path} cannot be made a folder: {error.strerror}; choose another --to") from error
+
+    def path_for(self, item: Deliverable) -> Path:
+        """Where this object is to be written."""
+        study, series, sop = (_file_name(uid) for uid in (item.study_uid, item.series_uid, item.sop_uid))
+        return self.path / study / series / f"{sop}.dcm"
+
+    def written(self, item: Deliverable, path: Path) -> None:
+        """The object is there."""
+
+    def finish(self) -> None:
+        """All are there. Raises: Refused when that cannot be noted."""
+
+
+def export(search: Search, source: Source, query: Query, target: Folder) -> Iterator[ExportResult]:
+    """Write every object below what the query finds to its place in `target`; one result for each.
 
     A file that is already there with the same bytes counts as written; another one is never overwritten.
 
-    Raises: Refused when `target` is not a folder that can be written; IndexUnavailable.
+    Raises: Refused when `target` cannot be finished; IndexUnavailable.
     """
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"{target} cannot be made a folder: {error.strerror}; choose another --to") from error
     for request in _requests(search, query):
         items = search.deliverables(request)
         for item in items:
@@ -64,6 +83,7 @@ def export(search: Search, source: Source, query: Query, target: Path) -> Iterat
                 yield _export_one(item, source, target)
         for item, problem in source.fetch([item for item in items if item.archives]):
             yield _told(item, None, problem) if problem else _export_one(item, source, target)
+    target.finish()
 
 
 def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:
@@ -74,9 +94,8 @@ def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:
         yield RetrieveRequest(level=query.level, **uids)
 
 
-def _export_one(item: Deliverable, source: Source, target: Path) -> ExportResult:
-    study, series, sop = (_file_name(uid) for uid in (item.study_uid, item.series_uid, item.sop_uid))
-    path = target / study / series / f"{sop}.dcm"
+def _export_one(item: Deliverable, source: Source, target: Folder) -> ExportResult:
+    path = target.path_for(item)
     try:
         if path.exists():
             with path.open("rb") as file:
@@ -88,7 +107,8 @@ def _export_one(item: Deliverable, source: Source, target: Path) -> ExportResult
             if (moved := source.moved(item)) is None:
                 raise
             _write(path, moved, source)
-    except CopyUnreadable as error:
+        target.written(item, path)
+    except (BadObject, CopyUnreadable) as error:
         return _told(item, None, str(error))
     except OSError as error:
         return _told(item, None, f"{path} cannot be written: {error.strerror}")

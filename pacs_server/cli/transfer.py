@@ -65,8 +65,14 @@ def import_(invocation: Invocation, paths: tuple[Path, ...]) -> ExitCode:
     type=PathWord(file_okay=False),
     help="Folder for STUDY/SERIES/OBJECT.dcm; made if it is missing. No file there is overwritten.",
 )
+@click.option(
+    "--dicomdir",
+    "as_medium",
+    is_flag=True,
+    help="As a medium for others: DICOM/ST000001/SE000001/IM000001 and a DICOMDIR, in a folder that has none.",
+)
 @pass_invocation
-def export(invocation: Invocation, keys: tuple[str, ...], target: Path) -> ExitCode:
+def export(invocation: Invocation, keys: tuple[str, ...], target: Path, *, as_medium: bool) -> ExitCode:
     """Write objects to files, byte for byte as they were received.
 
     KEY is a DICOM keyword, matched as in pacs find; a study is written whole unless a key is of its series or objects.
@@ -90,7 +96,7 @@ def export(invocation: Invocation, keys: tuple[str, ...], target: Path) -> ExitC
     given = key_values(keys)
     with invocation.node() as node:
         print_rows(
-            rows(export_files(node, given, target)),
+            rows(export_files(node, given, target, as_medium=as_medium)),
             {"uid": "UID", "problem": "PROBLEM"},
             as_json=invocation.as_json,
             is_work=True,

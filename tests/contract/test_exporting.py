@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
+from pydicom.fileset import is_conformant_file_id
 from sqlalchemy import delete
 from support.house import NOW, House, flip
-from support.samples import Sample, tiny
+from support.samples import Sample, data_set_of, tiny
 
 from pacs_server.archive.exporting import ExportResult
+from pacs_server.errors import Refused
 from pacs_server.index.copies import Copy
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import Policy, VolumeRow
@@ -134,3 +137,23 @@ def test_an_object_that_moved_to_another_volume_after_it_was_looked_up_is_export
         (result,) = results
     assert result.problem == ""
     assert len([path for path in paths if path.exists()]) == 1
+
+
+def test_a_medium_has_a_directory_that_leads_to_every_object_and_is_never_written_over(
+    house: House, tmp_path: Path
+) -> None:
+    samples = house.take_in(tiny(1), tiny(2), tiny(3, series="other"), tiny(4, study="other"))
+    medium = tmp_path / "usb"
+    with house.node() as node:
+        results = list(export_files(node, {"PatientID": "T-1"}, medium, as_medium=True))
+        assert not any(result.problem for result in results)
+        records = [one for one in dcmread(medium / "DICOMDIR").DirectoryRecordSequence if "ReferencedFileID" in one]
+        assert {one.ReferencedSOPInstanceUIDInFile for one in records} == {sample.sop_uid for sample in samples}
+        files = [Path(*one.ReferencedFileID) for one in records]
+        assert sorted(data_set_of(medium / path) for path in files) == sorted(one.data_set for one in samples)
+        assert all(is_conformant_file_id(path) for path in files)
+        for keys in ({"PatientID": "T-1"}, {"PatientID": "nobody"}):
+            with pytest.raises(Refused, match="is there already"):
+                list(export_files(node, keys, medium, as_medium=True))
+        assert list(export_files(node, {"PatientID": "nobody"}, tmp_path / "none", as_medium=True)) == []
+    assert list((tmp_path / "none").iterdir()) == []

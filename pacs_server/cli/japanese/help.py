@@ -72,6 +72,8 @@ HELP: Final[dict[str, str]] = {
         "シリーズやオブジェクトの KEY がなければ検査全体を書き出します。--json がなければ、書き出せなかったものだけを表示します。",
     "Folder for STUDY/SERIES/OBJECT.dcm; made if it is missing. No file there is overwritten.":
         "STUDY/SERIES/OBJECT.dcm を置くフォルダ。なければ作ります。既存のファイルは上書きしません。",
+    "As a medium for others: DICOM/ST000001/SE000001/IM000001 and a DICOMDIR, in a folder that has none.":
+        "他施設に渡す媒体の形 (DICOM/ST000001/SE000001/IM000001 と DICOMDIR) で、まだ何もないフォルダに書き出します。",
     "Show what is owed, and let it wait or be tried.": "未処理の作業を表示し、保留や再試行をします。",
     "List the jobs, those that are due first.": "作業の一覧を、先に行うものから表示します。",
     "Show one job.": "作業を一つ表示します。",

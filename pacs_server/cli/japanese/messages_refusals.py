@@ -128,6 +128,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{0} の名前は文字列ではないため、データベースに入れられません。別の --data にしてください",
     "{} cannot be made: {}; choose another --data": "{0} を作れません ({1})。別の --data にしてください",
     "{} cannot be made: {}; choose another --to": "{0} を作れません ({1})。別の --to にしてください",
+    "{} is there already; choose an empty folder, with --to":
+        "{0} は既にあります。--to で空のフォルダを指定してください",
     "{} cannot be made a folder: {}; choose another --to": "{0} をフォルダにできません ({1})。別の --to にしてください",
     "{} cannot be written: {}; make room there": "{0} に書けません ({1})。空きを作ってください",
     "{} cannot be written: {}; is data_dir right, and there?":

@@ -10,16 +10,21 @@ from functools import partial
 from pathlib import Path
 
 from pacs_server.archive.copies import complete
-from pacs_server.archive.exporting import ExportResult, Source, export
+from pacs_server.archive.exporting import ExportResult, Folder, Source, export
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.lookup import moved_copies
+from pacs_server.archive.medium import Medium
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
+from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
+from pacs_server.dicom.stored import head_of
+from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.index.copies import KeptObject
+from pacs_server.index.queries.search import Deliverable
 from pacs_server.service.assemble import Node
 from pacs_server.service.peers.fetching import fetch_back
 from pacs_server.service.person import this_person
@@ -51,8 +56,11 @@ def import_files(node: Node, paths: Iterable[Path]) -> Iterator[ImportResult]:
             node.audit.write_down()
 
 
-def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[ExportResult]:
-    """Write what the keys select to files below `target`, whole studies unless a key is of a lower level.
+def export_files(
+    node: Node, keys: Mapping[str, str], target: Path, *, as_medium: bool = False
+) -> Iterator[ExportResult]:
+    """Write what the keys select to files below `target`, whole studies unless a key is of a lower level; `as_medium`
+    under names of eight characters, with a DICOMDIR.
 
     Raises: BadQuery when there is no key or one is unknown; Refused when `target` cannot be written.
     """
@@ -69,15 +77,23 @@ def export_files(node: Node, keys: Mapping[str, str], target: Path) -> Iterator[
         fetch=lambda items: fetch_back(node, items, lambda: False),
     )
     node.audit.tell_command()
+    folder = Medium(target, partial(_description, node)) if as_medium else Folder(target)
     written: dict[str, list[str]] = {}
     try:
-        for result in export(node.search, source, query, target):
+        for result in export(node.search, source, query, folder):
             if result.path is not None:
                 written.setdefault(result.study_uid, []).append(result.sop_uid)
             yield result
     finally:
         for study_uid, sop_uids in written.items():
             node.index.trail.note(_exported(study_uid, sop_uids, target))
+
+
+def _description(node: Node, item: Deliverable, pieces: Iterator[memoryview]) -> Description:
+    """What an object says. Raises: BadObject."""
+    origin = node.origin_of(node.instances.sender_of(item.sop_uid, item.digest))
+    head = head_of(pieces, item.transfer_syntax, STANDARD)
+    return describe(head, assumed_charset=origin.charset, default_issuer=origin.issuer)
 
 
 def _exported(study_uid: str, sop_uids: Sequence[str], target: Path) -> Event:

@@ -12,6 +12,7 @@ from pacs_server.cli.find import readable_name
 from pacs_server.cli.invocation import Group, Invocation, pass_invocation, text_value
 from pacs_server.cli.output import print_rows, talk
 
+_LATEST: Final = "latest"
 _HEADINGS: Final = {
     "noted_at": "NOTED",
     "kind": "CONFLICT",
@@ -56,10 +57,16 @@ def use(invocation: Invocation, uid: str, digest: str, reason: str) -> ExitCode:
 
     It is found and sent, the others are kept.
     DIGEST is what pacs conflicts show prints, or its beginning. Choosing the other one again reverses it.
+
+    With the UID of a study, and latest as DIGEST: of each of its objects the content that came last.
     """
-    from pacs_server.service.upkeep.decisions import use_version
+    from pacs_server.service.upkeep.decisions import use_latest, use_version
 
     with invocation.node() as node:
+        if digest == _LATEST:
+            chosen_at_once = use_latest(node, uid, reason).objects
+            talk(f"of {len(chosen_at_once)} objects the content that came last is the current one")
+            return ExitCode.DONE
         chosen = use_version(node, uid, digest, reason).objects[0]
     talk(f"{chosen.digest[:16]} is the current content of {chosen.sop_uid}")
     return ExitCode.DONE

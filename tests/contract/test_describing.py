@@ -12,11 +12,12 @@ from support.samples import tiny
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import flags, patients
 from pacs_server.service.assemble import Node
-from pacs_server.service.upkeep.decisions import delete, in_trash, purge, restore, to_delete, use_version
+from pacs_server.service.upkeep.decisions import delete, in_trash, purge, restore, to_delete, use_latest, use_version
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import describe_study
 
@@ -121,6 +122,25 @@ def test_versions_that_a_person_chose_are_of_their_patient(house: House, node: N
         use_version(node, sample.sop_uid, node.instances.known(sample.sop_uid, "").objects[1].digest, "corrected")
     describe(node)
     assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
+
+
+def test_the_latest_content_of_each_object_is_chosen_at_once_and_the_choice_is_taken_back(
+    house: House, node: Node
+) -> None:
+    house.take_in(*study(WRONG, count=3))
+    house.take_in(*study(RIGHT))
+    uid = str(tiny(0).StudyInstanceUID)
+    assert len(use_latest(node, uid, "corrected").objects) == 2
+    with pytest.raises(UnknownName):
+        use_latest(node, uid, "corrected")
+    delete_all(node, SOPInstanceUID=str(tiny(2).SOPInstanceUID))
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
+    for number in range(2):
+        sop_uid = str(tiny(number).SOPInstanceUID)
+        use_version(node, sop_uid, node.instances.known(sop_uid, "").objects[0].digest, "no, the first")
+    describe(node)
+    assert told(node) == [AS_WRONG]
 
 
 def test_another_patients_series_in_a_study_is_told_until_it_is_deleted(house: House, node: Node) -> None:

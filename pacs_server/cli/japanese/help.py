@@ -219,9 +219,11 @@ HELP: Final[dict[str, str]] = {
     "How old a study has to be before it is destroyed.": "消去してよい検査の古さ（日数）。",
     "Choose between contents that came under one UID.": "同じ UID で届いた異なる内容から選びます。",
     "Make one content the current one. It is found and sent, the others are kept. DIGEST is what pacs conflicts show "
-    "prints, or its beginning. Choosing the other one again reverses it.":
+    "prints, or its beginning. Choosing the other one again reverses it. With the UID of a study, and latest as DIGEST: of "
+    "each of its objects the content that came last.":
         "一つの内容を現行のものにします。検索と送信にはそれが使われ、ほかも残ります。DIGEST は pacs conflicts show に出るもの、"
-        "またはその先頭部分です。もう一方を選び直せば元に戻ります。",
+        "またはその先頭部分です。もう一方を選び直せば元に戻ります。検査の UID と、DIGEST に latest を指定すると、各オブジェクトで"
+        "最後に届いた内容を選びます。",
     "Show what contradicts itself.": "食い違いを表示します。",
     "List what contradicts itself. Other contents under one UID, patients or studies whose values differ.":
         "食い違いの一覧を表示します。同じ UID の異なる内容、値の異なる患者や検査など。",

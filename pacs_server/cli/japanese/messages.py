@@ -259,7 +259,10 @@ MESSAGES: Final[dict[str, str]] = {
         "検査のうち {0} 件が保留中です ({1})。何も削除しませんでした。理由は pacs hold list、解除は pacs hold remove",
     "nothing is destroyed on this site: pacs retention set --purge by-hand allows it":
         "この施設では何も消去しません。許可するには: pacs retention set --purge by-hand",
+    "of {} objects the content that came last is the current one": "{0} 個のオブジェクトで、最後に届いた内容を現行のものにしました",
     "{} is the current content of {}": "{0} を {1} の現行の内容にしました",
+    "no object of this study has a later content than the current one: pacs conflicts show":
+        "この検査に、現行のものより後に届いた内容を持つオブジェクトはありません: pacs conflicts show",
     "nothing is in conflict there: pacs conflicts list shows where something is":
         "そこに食い違いはありません。pacs conflicts list で一覧が見られます",
     "added rule {}; pacs tier plan shows what it would move": "規則 {0} を加えました。移るものは pacs tier plan で確認できます",

@@ -17,6 +17,7 @@ from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.operations import Hold
 from pacs_server.index.queries.trash import Held, Trash
+from pacs_server.index.queries.view import contents_view
 from pacs_server.index.site.retention import retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import remembered
@@ -162,6 +163,24 @@ def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation
     study_uid = node.instances.study_of(chosen.id)
     content = Content(sop_uid=sop_uid, digest=chosen.digest, role=chosen.role)
     return decider(node, reason).decide(OperationKind.VERSION, study_uid, [content])
+
+
+def use_latest(node: Node, study_uid: str, reason: str) -> Operation:
+    """Make of each object of a study the content current that came last, as after a correction of all of it.
+
+    Raises: UnknownName when that is so of each one already, or there is no such study.
+    """
+    last = {
+        row["sop_uid"]: row for row in contents_view(node.index, study_uid) if row["role"] in ("current", "version")
+    }
+    chosen = [
+        Content(sop_uid=row["sop_uid"], digest=row["digest"], role=row["role"])
+        for row in last.values()
+        if row["role"] == "version" and row["study_uid"] == study_uid
+    ]
+    if not chosen:
+        raise UnknownName("no object of this study has a later content than the current one: pacs conflicts show")
+    return decider(node, reason).decide(OperationKind.VERSION, study_uid, chosen)
 
 
 def _studies(node: Node, keys: Mapping[str, str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -85,15 +86,42 @@ def approve(
         callers = _chosen(node.turned_away.all(aet), aet, addresses)
         known = node.registry.peer(aet)
         peer = _admitted(known, aet, callers, allowed, own_title=str(node.settings.aet))
+        moved = _moved(peer, callers)
         if known is not None and not yes:
             talk(f"{aet} is registered; would change {differences(known, peer) or 'nothing'}; do it with --yes")
+            if moved:
+                talk(moved)
             return ExitCode.DONE
         node.registry.save_peer(peer)
         node.turned_away.forget(aet, {one.address for one in callers})
     talk(f"{'registered' if known is None else 'changed'} {_told(peer)}")
     if peer.host is None:
         talk(f"to send to it, give it an address: pacs ae set {aet} --host H --port P")
+    if moved:
+        talk(moved)
     return ExitCode.DONE
+
+
+def _moved(peer: Peer, callers: Sequence[TurnedAway]) -> str:
+    """What else is to be done if the device got another address; nothing where it called from that at which it is sent
+    to, or from a place that may have been meant from the first, because its host is a name.
+    """
+    called_from = [one.address for one in callers]
+    if peer.host is None or peer.host in called_from or not _is_address(peer.host):
+        return ""
+    now = called_from[-1]
+    return (
+        f"what is sent to {peer.aet} still goes to {peer.host}; if the device has moved: "
+        f"pacs ae set {peer.aet} --host {now} --from {now}"
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _told(peer: Peer) -> str:

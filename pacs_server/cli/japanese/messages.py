@@ -82,6 +82,8 @@ MESSAGES: Final[dict[str, str]] = {
     "{} is registered; would change {}; do it with --yes": "{0} は登録済みです。変更点: {1}。実行するには --yes を付けてください",
     "to send to it, give it an address: pacs ae set {} --host H --port P":
         "そこへ送るには、アドレスを登録してください: pacs ae set {0} --host H --port P",
+    "what is sent to {} still goes to {}; if the device has moved: pacs ae set {} --host {} --from {}":
+        "{0} への送信先は {1} のままです。装置のアドレスが変わったのなら: pacs ae set {2} --host {3} --from {4}",
     "nobody was turned away": "拒否した相手はありません",
     "no job waits": "待っている作業はありません",
     "nothing is in the trash": "ごみ箱は空です",

@@ -66,7 +66,7 @@ class Folder:
         """The object is there."""
 
     def finish(self) -> None:
-        """All are there. Raises: Refused when that cannot be noted."""
+        """All are there. Raises: OSError when that cannot be noted."""
 
 
 def export(search: Search, source: Source, query: Query, target: Folder) -> Iterator[ExportResult]:
@@ -74,7 +74,7 @@ def export(search: Search, source: Source, query: Query, target: Folder) -> Iter
 
     A file that is already there with the same bytes counts as written; another one is never overwritten.
 
-    Raises: Refused when `target` cannot be finished; IndexUnavailable.
+    Raises: IndexUnavailable.
     """
     for request in _requests(search, query):
         items = search.deliverables(request)
@@ -83,7 +83,10 @@ def export(search: Search, source: Source, query: Query, target: Folder) -> Iter
                 yield _export_one(item, source, target)
         for item, problem in source.fetch([item for item in items if item.archives]):
             yield _told(item, None, problem) if problem else _export_one(item, source, target)
-    target.finish()
+    try:
+        target.finish()
+    except OSError as error:
+        yield ExportResult(study_uid="", sop_uid="", path=None, problem=f"{error.filename}: {error.strerror}")
 
 
 def _requests(search: Search, query: Query) -> Iterator[RetrieveRequest]:

@@ -52,7 +52,7 @@ class Medium(Folder):
             self._directory.add(told, item.transfer_syntax, path.relative_to(self.path).parts, file)
 
     def finish(self) -> None:
-        """Write the DICOMDIR, if there is anything. Raises: Refused when that fails."""
+        """Write the DICOMDIR, if there is anything. Raises: OSError when that fails."""
         if not self._studies:
             return
         path = self.path / _DIRECTORY
@@ -63,4 +63,5 @@ class Medium(Folder):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise Refused(f"{path} cannot be written: {error.strerror}") from error
+            path.unlink(missing_ok=True)  # a part of one leads a reader nowhere
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error

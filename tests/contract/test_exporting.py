@@ -1,6 +1,7 @@
 """What is exported is what was received, from whichever copy still is that."""
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,22 @@ def test_a_medium_has_a_directory_that_leads_to_every_object_and_is_never_writte
                 list(export_files(node, keys, medium, as_medium=True))
         assert list(export_files(node, {"PatientID": "nobody"}, tmp_path / "none", as_medium=True)) == []
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_a_medium_that_is_full_is_told_with_what_is_not_on_it_and_has_no_directory_that_is_cut(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with house.node() as node:
+        monkeypatch.setattr(os, "fsync", full)
+        results = list(export_files(node, {"PatientID": "T-1"}, tmp_path / "usb", as_medium=True))
+    problems = [result.problem for result in results]
+    assert [("IM000001" in one, "DICOMDIR" in one, "No space left" in one) for one in problems] == [
+        (True, False, True),
+        (False, True, True),
+    ]
+    assert [path for path in (tmp_path / "usb").rglob("*") if path.is_file()] == []

@@ -369,3 +369,20 @@ def test_what_is_acknowledged_while_a_volume_of_the_other_site_is_needed_outlive
         os.utime(path, (long_ago, long_ago))
     osaka.pacs("reconcile", "--repair", expect=(0, 12))
     assert {one.sop_uid for one in sender.acknowledged} <= osaka.instance_uids()
+
+
+def test_a_study_of_the_wrong_patient_that_is_deleted_and_sent_again_is_the_right_ones_at_both(
+    pair: Pair, tmp_path: Path
+) -> None:
+    first, *_ = take_in(pair.tokyo, tmp_path / "wrong", *(tiny(n, study="mixed", PatientID="W") for n in range(3)))
+    pair.become_equal()
+    key = f"StudyInstanceUID={first.study_uid}"
+    pair.tokyo.pacs("delete", key, "--reason", "wrong patient", "--yes")
+    take_in(pair.tokyo, tmp_path / "right", *(tiny(n, study="mixed", PatientID="R") for n in range(3)))
+    for each in pair.both:
+        wait_for(
+            lambda each=each: [one["PatientID"] for one in each.report("find", "studies", key)] == ["R"],
+            f"the study to be the right patient's at {each.aet}",
+            timeout_s=HEALED_S,
+        )
+    pair.become_equal()

@@ -149,6 +149,17 @@ def _copies(node: Node) -> Iterator[Problem]:
         yield error, "pacs jobs list"
 
 
+def _uids(node: Node) -> Iterator[Problem]:
+    from pacs_server.index.queries.view import hidden_by_others
+
+    objects, of_studies = hidden_by_others(node.index)
+    if objects:
+        yield (
+            f"{objects} objects of {of_studies} studies are not found: objects of other studies have their UIDs",
+            "pacs conflicts list; docs/operate/peers.md",
+        )
+
+
 def _sends(node: Node) -> Iterator[Problem]:
     if dead := node.sendings.open_counts()["dead"]:
         yield f"{dead} objects were refused by their destination", "pacs send list"
@@ -240,6 +251,7 @@ CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "volumes": _volumes,
     "fault domains": _domains,
     "copies": _copies,
+    "UIDs": _uids,
     "sends": _sends,
     "partners": _partners,
     "certificates": _certificates,

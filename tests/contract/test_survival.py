@@ -180,6 +180,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
         "volumes",
         "fault domains",
         "copies",
+        "UIDs",
         "sends",
         "partners",
     ]
@@ -187,7 +188,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4
-    assert first["certificates"] == good
+    assert (first["certificates"], first["UIDs"]) == (good, good)
     assert first["audit trail"] == good
     key = house.folder / "audit.key"
     key.write_bytes(b"none")
@@ -203,7 +204,11 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
         node.registry.set_policy(Policy(want=3, need=1, degraded=1))
         (copy,) = node.copies.of_objects([tiny(1).SOPInstanceUID])[0].copies
         node.copies.mark_damaged(copy.volume_id, copy.path, "short", NOW)
+    house.take_in(tiny(2, study="other", SOPInstanceUID=tiny(1).SOPInstanceUID), tiny(1, Rows=2))
     then = found(ExitCode.DAMAGE)
+    assert [told for told, _ in then["UIDs"]] == [
+        "1 objects of 1 studies are not found: objects of other studies have their UIDs"
+    ]
     assert then["copies"] == [("1 copies are damaged", "pacs verify")]
     assert then["fault domains"] == [
         ("second is on the device of first, but in another fault domain", "pacs storage set second --domain first"),

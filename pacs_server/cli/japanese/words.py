@@ -109,6 +109,7 @@ WORDS: Final[dict[str, str]] = {
     "nodes": "ノード",
     "volumes": "ボリューム",
     "durability": "停電への備え",
+    "UIDs": "UID の重複",
     "fault domains": "故障範囲",
     "sends": "送信",
     "partners": "相手サーバ",

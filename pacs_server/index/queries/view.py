@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, distinct, func, select
 
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import deposits, volumes
-from pacs_server.index.tables import copies, flags, instances, patients, series, studies
+from pacs_server.index.tables import copies, flags, instances, is_current, patients, series, studies
 
 
 def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
@@ -72,6 +72,27 @@ def contents_view(index: Index, uid: str) -> list[dict[str, Any]]:
     )  # fmt: skip
     with index.read() as connection:
         return [dict(row) for row in connection.execute(told).mappings()]
+
+
+def hidden_by_others(index: Index) -> tuple[int, int]:
+    """How many objects are not found because an object of another study has their UID, and of how many studies.
+
+    Raises: IndexUnavailable.
+    """
+    other, its_series = instances.alias(), series.alias()
+    hidden = (
+        select(func.count(distinct(instances.c.id)), func.count(distinct(series.c.study_row)))
+        .select_from(flags)
+        .join(instances, flags.c.instance_row == instances.c.id)
+        .join(series, instances.c.series_row == series.c.id)
+        .join(other, (other.c.sop_uid == instances.c.sop_uid) & is_current(other))
+        .join(its_series, other.c.series_row == its_series.c.id)
+        .where(flags.c.kind == "conflict-version", instances.c.role == "version")
+        .where(its_series.c.study_row != series.c.study_row)
+    )
+    with index.read() as connection:
+        objects, of_studies = connection.execute(hidden).one()
+    return objects, of_studies
 
 
 def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import shared_identity
-from pacs_server.dicom.operations import Fate
+from pacs_server.dicom.operations import Fate, OperationKind
 from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
-from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, sendings
+from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, operations, sendings
 from pacs_server.index.tables import (
     ITEM_TABLES,
     copies,
@@ -34,6 +34,8 @@ from pacs_server.index.tables import (
 TRASH: Final = "trash"
 _BATCH: Final = 500
 _BESIDE: Final = ("version", "encoding")
+# What is noted of an object only while it is held: an index that is made anew has no more of what is in the trash.
+_OF_HELD: Final = ("conflict-version", "readmitted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class _Row:
     fate: str | None
     fate_role: str | None
     chosen: str | None
+    readmitted_at: str | None
+    readmitted_because: str | None
 
 
 def keep_others_out(connection: Connection, index: Index, study_uid: str) -> None:
@@ -82,6 +86,9 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         gone = [row for row in rows if row.fate == Fate.PURGED]
         changed = _changed_roles([row for row in rows if row.fate != Fate.PURGED])
         _set_roles(connection, changed, now)
+        for row in rows:
+            if row.readmitted_at is not None:
+                _note(connection, row, "readmitted", row.readmitted_because or "", row.readmitted_at)
         _remove(connection, index, gone, now)
         touched |= {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
@@ -125,6 +132,8 @@ def forget_study(index: Index, study_uid: str, now: datetime) -> int:
 
 
 def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
+    decided_by = (operations.c.counter == fates.c.counter) & (operations.c.site_id == fates.c.site_id)
+    readmission = decided_by & (operations.c.kind == OperationKind.READMIT.value)
     found: Select[Any] = (
         select(
             *instances.c["id", "sop_uid", "digest", "role", "series_row"],
@@ -134,6 +143,8 @@ def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
             fates.c.fate,
             fates.c.role.label("fate_role"),
             choices.c.digest.label("chosen"),
+            operations.c.at.label("readmitted_at"),
+            operations.c.reason.label("readmitted_because"),
         )
         .select_from(instances)
         .join(series)
@@ -141,6 +152,7 @@ def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
         .join(patients)
         .outerjoin(fates, (fates.c.sop_uid == instances.c.sop_uid) & (fates.c.digest == instances.c.digest))
         .outerjoin(choices, choices.c.sop_uid == instances.c.sop_uid)
+        .outerjoin(operations, readmission)
         .where(instances.c.sop_uid.in_(sop_uids))
         .order_by(instances.c.sop_uid, instances.c.id)
     )
@@ -182,15 +194,18 @@ def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now:
         ids = [row.id for row, now_role in changed if now_role == role]
         connection.execute(update(instances).where(instances.c.id.in_(ids)).values(role=role))
     for row, role in changed:
-        if role == "version":
-            _note_conflict(connection, row, now)
+        if role == TRASH:
+            of_it = flags.c.study_row == row.study_row, flags.c.instance_row == row.id, flags.c.kind.in_(_OF_HELD)
+            connection.execute(delete(flags).where(*of_it))
+        elif role == "version":
+            _note(connection, row, "conflict-version", "", now.isoformat())
 
 
-def _note_conflict(connection: Connection, row: _Row, now: datetime) -> None:
-    told = {"study_row": row.study_row, "instance_row": row.id, "kind": "conflict-version", "detail": ""}
+def _note(connection: Connection, row: _Row, kind: str, detail: str, noted_at: str) -> None:
+    told = {"study_row": row.study_row, "instance_row": row.id, "kind": kind, "detail": detail}
     known = [flags.c[name] == value for name, value in told.items()]
     if connection.execute(select(flags.c.id).where(*known)).first() is None:
-        connection.execute(insert(flags).values(told | {"noted_at": now.isoformat()}))
+        connection.execute(insert(flags).values(told | {"noted_at": noted_at}))
 
 
 def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: datetime) -> None:

@@ -173,6 +173,35 @@ def test_what_came_back_from_the_trash_beside_another_content_is_not_current_in_
     assert house.said() == before
 
 
+def test_what_is_flagged_of_objects_that_were_deleted_and_came_back_is_flagged_in_a_new_index(
+    house: TwoVolumes,
+) -> None:
+    of_it = {"PatientID": "T-1"}
+    for second, comment in enumerate(("first", "corrected")):
+        known = set(house.files())
+        house.take_in(tiny(1, ImageComments=comment))
+        came_in_this_order(house, known, second)
+    with house.node() as node:
+        list(delete(node, to_delete(node, of_it), "a test"))
+    assert flagged(house) == [], "of what is in the trash nothing is told to be contradicting"
+    assert (house.rebuilt(), flagged(house)) == ([], [])
+    house.take_in(tiny(1, ImageComments="first"))
+    again = ("readmitted", "received again after it was trashed")
+    assert flagged(house) == [again]
+    assert (house.rebuilt(), flagged(house)) == ([], [again])
+    with house.node() as node:
+        list(delete(node, to_delete(node, of_it), "a test"))
+        list(restore(node, in_trash(node, of_it), "a test"))
+    conflict = ("conflict-version", "")
+    assert flagged(house) == [conflict]
+    assert (house.rebuilt(), flagged(house)) == ([], [conflict])
+
+
+def flagged(house: TwoVolumes) -> list[tuple[str, str]]:
+    with house.node() as node, node.index.read() as connection:
+        return [(row.kind, row.detail) for row in connection.execute(select(flags.c.kind, flags.c.detail))]
+
+
 def test_files_come_in_the_order_in_which_they_were_written_over_all_volumes(house: TwoVolumes) -> None:
     house.take_in(*(tiny(number, study=number) for number in range(6)))
     for second, path in enumerate(sorted(house.files(), key=lambda path: (path.name, str(path)))):

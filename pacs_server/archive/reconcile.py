@@ -90,6 +90,10 @@ class Ledger:
         """Whether a row says what this file is. Raises: IndexUnavailable."""
         return self.holdings.holds(volume_id, path) or self.holdings.is_leaving(volume_id, path)
 
+    def is_purged(self, file: FoundFile) -> bool:
+        """Whether the object in this file was purged and did not come again. Raises: IndexUnavailable."""
+        return self.instances.operations.is_purged(*object_in_name(file.path))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
@@ -120,7 +124,7 @@ def reconcile(
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
     for file in volume.walk(since):
-        if -_CLOCKS_DIFFER < now - file.modified < SETTLED_AFTER or ledger.accounts_for(volume.spec.id, str(file.path)):
+        if not is_settled(file, now) or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
         yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
@@ -129,6 +133,31 @@ def reconcile(
             volume.remove_litter(path)
         kind = FindingKind.SWEPT if repair else FindingKind.LITTER
         yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
+
+
+def is_settled(file: FoundFile, now: datetime) -> bool:
+    """Whether a file is not on its way into the index any more."""
+    return not -_CLOCKS_DIFFER < now - file.modified < SETTLED_AFTER
+
+
+def unknown_study(
+    volume: Volume, volume_ids: Sequence[str], ledger: Ledger, *, since: date | None, now: datetime
+) -> PurePosixPath | None:
+    """The folder of the first study of `since` or later of which this volume has an object, and the index none on any
+    volume: it was set back perhaps, by a snapshot of its machine. What was purged, or is about to be removed, is known.
+
+    Raises: VolumeUnavailable when the volume cannot be read; IndexUnavailable.
+    """
+    known: set[PurePosixPath] = set()
+    for file in volume.walk(since):
+        study = file.path.parent.parent
+        if study in known or not is_settled(file, now):
+            continue
+        if any(ledger.holdings.received_below(one, str(study)) for one in volume_ids):
+            known.add(study)
+        elif not ledger.accounts_for(volume.spec.id, str(file.path)) and not ledger.is_purged(file):
+            return study
+    return None
 
 
 def rows_without_file(volume: Volume, ledger: Ledger, *, since: date | None, repair: bool) -> Iterator[Finding]:
@@ -149,7 +178,7 @@ def rows_without_file(volume: Volume, ledger: Ledger, *, since: date | None, rep
 def _unknown(
     volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement, *, repair: bool, now: datetime
 ) -> Finding:
-    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
+    if ledger.is_purged(file):
         if repair:
             ledger.holdings.release(volume.spec.id, str(file.path), now)
         kind = FindingKind.REMOVED if repair else FindingKind.PURGED
@@ -176,7 +205,7 @@ def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placemen
 
     Raises: VolumeUnavailable when the volume is away: then nothing is known about the file; IndexUnavailable.
     """
-    if ledger.instances.operations.is_purged(*object_in_name(file.path)):
+    if ledger.is_purged(file):
         return Finding(kind=FindingKind.PURGED, volume=volume.spec.name, path=str(file.path))
     found = _looked_into(volume, file, ledger, placement)
     if isinstance(found, Finding) and found.kind is FindingKind.UNTOLD:  # a bucket that is busy may answer by now

@@ -48,7 +48,7 @@ def _writing(node: Node) -> Iterator[Problem]:
 def _durability(node: Node) -> Iterator[Problem]:
     """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
     from pacs_server.index.maintenance.checking import left_behind, unsafe_settings
-    from pacs_server.index.promotion import promoted_at
+    from pacs_server.index.promotion import promoted_at, unknown_study
     from pacs_server.service.present import short_of_room
 
     if problem := short_of_room(node.settings):
@@ -57,6 +57,12 @@ def _durability(node: Node) -> Iterator[Problem]:
         yield (
             f"the database was promoted, or restored on another server, at {since:%Y-%m-%d %H:%M} UTC: it may lack "
             "the last rows of the former one",
+            "pacs reconcile --repair, a quarter of an hour after that or later",
+        )
+    if (unknown := unknown_study(node.index)) is not None:
+        yield (
+            f"volume {unknown.volume} has a study that the index does not know, seen at "
+            f"{unknown.noted_at:%Y-%m-%d %H:%M} UTC ({unknown.folder}): was the index set back to an older state?",
             "pacs reconcile --repair, a quarter of an hour after that or later",
         )
     for told in left_behind(node.index):

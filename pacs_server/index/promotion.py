@@ -1,4 +1,5 @@
-"""That PostgreSQL was promoted, or restored on another server, since files and rows were compared last.
+"""That rows may be missing, since files and rows were compared last: PostgreSQL was promoted, or restored on another
+server; or a volume has what the index does not know.
 
 Without a synchronous standby it may lack the last rows of the former one, though not the files of their objects. It has
 the former one's note of the cluster and timeline, so that any node sees that it is another now.
@@ -7,16 +8,28 @@ the former one's note of the cluster and timeline, so that any node sees that it
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
 
 _TIMELINE: Final = "timeline"
+_UNKNOWN: Final = "unknown study"
 _IS_NOTE: Final = site.c.name == _TIMELINE
+_IS_UNKNOWN: Final = site.c.name == _UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownStudy:
+    """A study on a volume of which the index knows nothing; its folder there, and when that was noticed."""
+
+    volume: str
+    folder: str
+    noted_at: datetime
 
 
 def note_timeline(index: Index, now: datetime) -> bool:
@@ -57,13 +70,38 @@ def promotions(index: Index) -> list[datetime]:
         return [datetime.fromisoformat(one) for one in _noted(connection).get("promotions", [])]
 
 
+def note_unknown_study(index: Index, unknown: UnknownStudy) -> bool:
+    """Note it, until files and rows were compared; whether none was noted before. Raises: IndexUnavailable."""
+    told = json.dumps({"volume": unknown.volume, "folder": unknown.folder, "noted_at": unknown.noted_at.isoformat()})
+    with index.write() as connection:
+        entry = index.insert(site).values(name=_UNKNOWN, value=told).on_conflict_do_nothing()
+        return connection.execute(entry).rowcount > 0
+
+
+def unknown_study(index: Index) -> UnknownStudy | None:
+    """What was noticed of which files and rows were not compared yet. Raises: IndexUnavailable."""
+    with index.read() as connection:
+        return _unknown(connection)
+
+
 def compared(index: Index, until: datetime) -> None:
     """All files that were written until then were compared with the rows. Raises: IndexUnavailable."""
     with index.write() as connection:
+        unknown = _unknown(connection)
+        if unknown is not None and unknown.noted_at <= until:
+            connection.execute(delete(site).where(_IS_UNKNOWN))
         noted = _noted(connection)
         if (told := noted.get("promoted_at")) and datetime.fromisoformat(told) <= until:
             value = json.dumps(noted | {"promoted_at": None})
             connection.execute(update(site).where(_IS_NOTE).values(value=value))
+
+
+def _unknown(connection: Connection) -> UnknownStudy | None:
+    told = connection.execute(select(site.c.value).where(_IS_UNKNOWN)).scalar()
+    if not told:
+        return None
+    noted = json.loads(told)
+    return UnknownStudy(**noted | {"noted_at": datetime.fromisoformat(noted["noted_at"])})
 
 
 def _noted(connection: Connection) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
 from pacs_server.service.upkeep.decisions import decider, refuse_doubtful_clock
 from pacs_server.service.upkeep.leaving import release_volume
-from pacs_server.service.upkeep.reconciling import describe_study, note_losses
+from pacs_server.service.upkeep.reconciling import describe_study, note_losses, note_unknown
 from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
@@ -290,10 +290,13 @@ class Runner:
                 self._verify_volume(volume, datetime.now(UTC) - timedelta(days=days))
 
     def _look_for_losses(self, volume: Volume) -> None:
-        """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away."""
+        """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away; and the
+        index, by one of its machine, beside volumes that are not.
+        """
         today = datetime.now(UTC).date()
         if self._looked_on.get(volume.spec.id) != today:
             note_losses(self._node, volume)
+            note_unknown(self._node, volume)
             self._looked_on[volume.spec.id] = today
 
     def _verify_volume(self, volume: Volume, before: datetime) -> None:

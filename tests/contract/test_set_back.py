@@ -1,14 +1,25 @@
 """A site that is put back to an older state, as by a snapshot of its machine, and goes on from there."""
 
+import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete as delete_rows
 from support.house import NOW, House
+from support.samples import tiny
 
+from pacs_server.cli.doctor_checks import _durability
 from pacs_server.dicom.operations import OperationKind
+from pacs_server.index.promotion import compared, unknown_study
 from pacs_server.index.site.changes import PREFERENCE
+from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.tables import copies
 from pacs_server.service import assemble
+from pacs_server.service.monitoring.observing import holdings_of
+from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
+from pacs_server.service.upkeep.reconciling import note_unknown, reconcile_volumes
 
 
 def test_what_a_site_decides_after_it_was_set_back_has_no_number_that_its_partners_know_already(
@@ -34,3 +45,67 @@ def test_what_a_site_decides_after_it_was_set_back_has_no_number_that_its_partne
     shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
     after = decide()
     assert (before, after) == (((31, 32), 301), ((5, 6), 41))
+
+
+def test_an_index_that_was_set_back_beside_newer_volumes_is_told_until_all_was_taken_in(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    house.take_in(tiny(1))
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    house.take_in(tiny(2, study=2), tiny(3, study=3))
+    grow_old(house)
+    assert told(house) is None, "all of it is known"
+    for path in tmp_path.glob("index.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    noticed = told(house)
+    assert noticed is not None
+    assert list((house.volume / noticed).rglob("*.dcm"))
+    with house.node() as node:
+        noted = unknown_study(node.index)
+        assert noted is not None
+        list(reconcile_volumes(node, since=None, repair=True))
+        assert unknown_study(node.index) == noted, "files that came right before it may not have been taken in"
+        compared(node.index, noted.noted_at)
+    assert told(house) is None
+
+
+def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_index_does_not_know(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    sample, _ = house.take_in(tiny(1, study="purged"), tiny(2))
+    (purged,) = house.volume.rglob(f"{sample.sop_uid}-*.dcm")
+    content = purged.read_bytes()
+    with house.node() as node:
+        list(delete(node, to_delete(node, {"StudyInstanceUID": sample.study_uid}), "a test"))
+        set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+        list(purge(node, in_trash(node, {}), "a test"))
+    assert not purged.exists()
+    purged.parent.mkdir(parents=True, exist_ok=True)
+    purged.write_bytes(content)  # as on a volume that was away
+    grow_old(house)
+    assert told(house) is None
+    (held,) = set(house.volume.rglob("*.dcm")) - {purged}
+    with house.node() as node, node.index.write() as connection:
+        connection.execute(delete_rows(copies))
+    os.utime(held)
+    assert told(house) is None, "it is on its way"
+    grow_old(house)
+    assert told(house) is not None
+
+
+def grow_old(house: House) -> None:
+    an_hour_ago = (NOW - timedelta(hours=1)).timestamp()
+    for path in house.volume.rglob("*.dcm"):
+        os.utime(path, (an_hour_ago, an_hour_ago))
+
+
+def told(house: House) -> str | None:
+    """The folder that the alarm and pacs doctor know of, after a look."""
+    with house.node() as node:
+        for volume in node.volumes():
+            note_unknown(node, volume)
+        noted = unknown_study(node.index)
+        assert holdings_of(node).unknown == noted
+        assert bool(noted) == any("does not know" in problem for problem, _ in _durability(node))
+        return noted.folder if noted else None

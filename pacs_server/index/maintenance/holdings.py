@@ -88,6 +88,12 @@ class Holdings:
                 return
             last = rows[-1].id
 
+    def newest_day(self) -> date | None:
+        """The day on which the newest study began to arrive. Raises: IndexUnavailable."""
+        with self._index.read() as connection:
+            day = connection.execute(select(func.max(studies.c.day))).scalar()
+        return date.fromisoformat(day) if day else None
+
     def received_below(self, volume_id: str, folder: str) -> dict[str, datetime]:
         """When the objects in a folder of a volume were received, by the paths of their copies there.
 

@@ -162,16 +162,11 @@ def _of_trail(held: Holdings, hold_s: float) -> Iterator[Alarm]:
 
 
 def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alarm]:
-    alert, backlog = settings.alert, held.backlog
+    alert = settings.alert
     if lacking := held.lacking_for_long:
         text = f"{lacking} objects have fewer copies than are wanted (pacs jobs list)"
         yield Alarm(kind=AlarmKind.COPIES, about="all", text=text, hold_s=alert.copies_after_s)
-    for name, number in held.damaged.items():
-        text = f"{number} copies on volume {name} were found damaged today (pacs verify, pacs storage show {name})"
-        yield Alarm(kind=AlarmKind.DAMAGE, about=name, text=text, hold_s=0)
-    if damaged := backlog["damaged_copies"]:
-        text = f"{damaged} damaged copies are not replaced (pacs verify)"
-        yield Alarm(kind=AlarmKind.DAMAGE, about="all", text=text, hold_s=alert.hold_s)
+    yield from _of_damage(held, alert.hold_s)
     for kind, age_s in held.overdue_s.items():
         if age_s > alert.backlog_after_s:
             text = f"the oldest {kind} job is overdue for {_span(age_s)} (pacs jobs list)"
@@ -186,6 +181,21 @@ def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alar
         elif one["state"] == "not reachable" and _age_s(one["since"], now) > alert.partner_after_s:
             text = f"partner {name} is not reachable since {one['since']}: {one['problem']}"
             yield Alarm(kind=AlarmKind.PARTNER, about=name, text=text, hold_s=alert.hold_s)
+
+
+def _of_damage(held: Holdings, hold_s: float) -> Iterator[Alarm]:
+    for name, number in held.damaged.items():
+        text = f"{number} copies on volume {name} were found damaged today (pacs verify, pacs storage show {name})"
+        yield Alarm(kind=AlarmKind.DAMAGE, about=name, text=text, hold_s=0)
+    if damaged := held.backlog["damaged_copies"]:
+        text = f"{damaged} damaged copies are not replaced (pacs verify)"
+        yield Alarm(kind=AlarmKind.DAMAGE, about="all", text=text, hold_s=hold_s)
+    if unknown := held.unknown:
+        text = (
+            f"volume {unknown.volume} has a study that the index does not know: was the index set back to an older "
+            "state? (pacs doctor)"
+        )
+        yield Alarm(kind=AlarmKind.DAMAGE, about="index", text=text, hold_s=hold_s)
 
 
 def _of_rooms(rooms: Mapping[str, Sequence[Sample]], settings: Settings) -> Iterator[Alarm]:

@@ -14,6 +14,7 @@ from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
 from pacs_server.index.maintenance.checking import write_nothing
 from pacs_server.index.maintenance.locks import LongLock, LongLocks
+from pacs_server.index.promotion import UnknownStudy, unknown_study
 from pacs_server.net.tls import refuse_unusable
 from pacs_server.service.assemble import Node
 from pacs_server.service.board import Board
@@ -66,7 +67,8 @@ class Site:
 class Holdings:
     """What takes longer to count. `lacking_for_long` are the objects that lack copies and have not just come;
     `overdue_s` is the age of the oldest overdue job of each kind, `damaged` how many copies on which volume were found
-    damaged today. `checkpoint_age_s` is None before the first checkpoint.
+    damaged today. `checkpoint_age_s` is None before the first checkpoint. `unknown` is a study that a volume
+    has and the index has not.
     """
 
     counts: dict[str, int]
@@ -79,6 +81,7 @@ class Holdings:
     checkpoint_age_s: float | None
     checkpoint_problem: str
     peers: tuple[str, ...]
+    unknown: UnknownStudy | None
 
 
 class Observer:
@@ -209,4 +212,5 @@ def holdings_of(node: Node) -> Holdings:
         checkpoint_age_s=age_s,
         checkpoint_problem=problem,
         peers=tuple(str(peer.aet) for peer in node.registry.peers() if peer.aet not in titles),
+        unknown=unknown_study(node.index),
     )

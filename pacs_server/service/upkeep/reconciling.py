@@ -10,14 +10,22 @@ from pacs_server import log
 from pacs_server.archive.describing import Heads, Saying, describe_anew, sayings
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger, adopt_deposits, reconcile
+from pacs_server.archive.reconcile import (
+    SETTLED_AFTER,
+    Finding,
+    FindingKind,
+    Ledger,
+    adopt_deposits,
+    reconcile,
+    unknown_study,
+)
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.set_back import note_lost
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
-from pacs_server.index.promotion import compared
+from pacs_server.index.promotion import UnknownStudy, compared, note_unknown_study
 from pacs_server.index.recording.instances import Instances
 from pacs_server.service.assemble import Node
 from pacs_server.storage.volume import Volume
@@ -69,6 +77,24 @@ def note_losses(node: Node, volume: Volume) -> None:
         lost += len(series)
     if lost:
         log.warning("copies lost", volume=volume.spec.name, series=lost)
+
+
+def note_unknown(node: Node, volume: Volume) -> None:
+    """Look whether a volume has studies that are newer than the index, or of its last day, and that it does not know.
+
+    Raises: VolumeUnavailable when it cannot be read; IndexUnavailable.
+    """
+    now, ledger = datetime.now(UTC), ledger_of(node, node.index)
+    newest = ledger.holdings.newest_day()
+    # Days to come are those of a clock that was wrong.
+    since = None if newest is None else min(newest, now.date())
+    volume_ids = [one.spec.id for one in node.volumes()]
+    folder = unknown_study(volume, volume_ids, ledger, since=since, now=now)
+    if folder is None:
+        return
+    unknown = UnknownStudy(volume=volume.spec.name, folder=str(folder), noted_at=now)
+    if note_unknown_study(node.index, unknown):
+        log.warning("study without rows", volume=volume.spec.name, folder=folder, why="pacs doctor says what to do")
 
 
 def describe_study(node: Node, study_uid: str) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ LINGER_BYTES: Final = 1 << 20
 # What a peer has to take within `send_timeout_s`, where that is not all. A mebibyte of an object is sent at once: over
 # a line of 256 kbit/s that two share, it takes more than a minute.
 _LEAST_TAKEN_BYTES: Final = 65_536
+# The kernel lets a send that took some bytes wait for its whole time-out, and does not tell when it took them: with one
+# of `send_timeout_s` a peer that reads nothing was waited for three times as long.
+_SENDS_PER_TIMEOUT: Final = 10
 
 # The source in an A-ABORT (PS3.8 section 9.3.8).
 BY_USER: Final = 0
@@ -84,7 +87,7 @@ class Connection:
         self._began = -1  # the number of that PDU
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._set_timeout(socket.SO_SNDTIMEO, limits.send_timeout_s)
+        self._set_timeout(socket.SO_SNDTIMEO, limits.send_timeout_s / _SENDS_PER_TIMEOUT)
 
     def _set_timeout(self, option: int, seconds: float) -> None:
         whole = int(seconds)

@@ -1,6 +1,7 @@
 """Both roles of an association against each other over real sockets, and what a caller is told when it fails."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
@@ -229,6 +230,15 @@ def test_a_slow_line_is_waited_for_as_long_as_something_goes_over_it(
         monkeypatch.setattr("pacs_server.net.connection.time", SimpleNamespace(monotonic=lambda: line.now))
         with nullcontext() if arrives else pytest.raises(PeerTimedOut, match="took too long to take"):
             connection.send([bytes(1 << 20)])
+
+
+def test_a_peer_that_reads_nothing_is_waited_for_once_and_not_for_each_call_of_the_system() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_connection(silent.getsockname()) as ours:
+        connection = Connection(ours, NetworkLimits(send_timeout_s=2.0))
+        began = time.monotonic()
+        with pytest.raises(PeerTimedOut, match="took too long to take"):
+            connection.send([bytes(16 << 20)])
+        assert 2.0 <= time.monotonic() - began < 3.8
 
 
 # --- why a call fails ---

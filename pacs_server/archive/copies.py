@@ -73,14 +73,13 @@ def _complete_one(
 ) -> int:
     """How many copies were written; what failed beside them goes to `problems`."""
     good = [copy for copy in one.copies if not copy.damage]
-    damaged = [copy for copy in one.copies if copy.damage and _can_write(placement.volume(copy.volume_id))]
-    if not damaged and not _lacks(one, good, placement):
-        return 0
-    if not damaged:
+    if not _replaceable(one, good, placement):
+        if not _lacks(one, good, placement):
+            return 0
         _homes(good, placement)  # while a volume is away nothing is read in vain, object by object
     source = intact_copy(one, good, copies, placement, now)
     written = 0
-    for bad in (copy for copy in damaged if copy is not source):
+    for bad in _replaceable(one, good, placement):  # by now also those that were found damaged on the way to the source
         try:
             good.append(made := _replacement(one, bad, source, copies, placement, now))
             written += made is not bad
@@ -90,6 +89,11 @@ def _complete_one(
         good.append(one_more(one, source, _homes(good, placement), copies, placement, now))
         written += 1
     return written
+
+
+def _replaceable(one: KeptObject, good: Sequence[Copy], placement: Placement) -> list[Copy]:
+    """Its damaged copies in whose place a good one can be written now."""
+    return [copy for copy in one.copies if copy not in good and _can_write(placement.volume(copy.volume_id))]
 
 
 def _replacement(one: KeptObject, bad: Copy, source: Copy, copies: Copies, placement: Placement, now: datetime) -> Copy:

@@ -38,6 +38,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.service.upkeep.reconciling import note_losses
+from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
 from pacs_server.storage.volume import Volume
 
@@ -206,6 +207,22 @@ def test_a_damaged_copy_is_found_put_aside_and_replaced(site: Site, harm: str, h
     assert (path.read_bytes(), site.copies.count_damaged()) == (whole, 0)
     put_aside = list((site.volumes[harmed].spec.path / "quarantine").rglob("*.dcm"))
     assert len(put_aside) == (0 if harm == "deleted" else 1)
+
+
+def test_a_damaged_copy_that_is_found_while_another_one_is_made_is_put_aside_too(site: Site) -> None:
+    site.take_in(1)
+    path = site.file(0, "a")
+    whole = path.read_bytes()
+    flip(path)
+    damaged = path.read_bytes()
+    site.volumes["c"] = site._volume("c")
+    done = complete(
+        site.objects(), site.copies, lambda _: Placement([*site.volumes.values()], want=3, need=1, degraded=1), now=NOW
+    )
+    assert (done.written, dict(done.problems)) == (2, {})
+    assert [site.file(0, name).read_bytes() for name in ("a", "b", "c")] == [whole] * 3
+    (put_aside,) = (site.folder / "a" / "quarantine").rglob("*.dcm")
+    assert put_aside.read_bytes() == damaged
 
 
 def test_a_copy_that_somebody_else_replaces_while_it_is_read_is_not_put_aside(

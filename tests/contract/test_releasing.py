@@ -227,6 +227,7 @@ def test_an_object_that_is_acknowledged_while_its_file_leaves_has_its_file_at_wh
             acknowledged += 1
         else:
             refused += 1
+            assert [bool(copy.damage) for held in site.objects() for copy in held.copies] == [True], steps
             assert is_stored_again(site, lambda _: None, memory_bytes), steps
             assert (JobKind.VERIFY, "waiting") in site.jobs.counts(), "the row was doubted"
             verify_series(site.samples[0].study_uid, site.samples[0].series_uid, site.copies, site.placement, now=NOW)

@@ -156,9 +156,6 @@ class Instances:
                     self._commit_alone(slot, is_waited_for=True)
         except IndexUnreachable as error:
             _fail(group, error)
-        except BaseException:
-            _fail(group, IndexUnavailable("the group of this object failed unexpectedly"))
-            raise
         finally:
             for slot in group:
                 slot.done = True

@@ -33,7 +33,7 @@ from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
-from pacs_server.storage.sentinel import Place, adopt, place_at, sentinel_at
+from pacs_server.storage.sentinel import SENTINEL_NAME, Place, adopt, place_at, sentinel_at
 from pacs_server.storage.volume import Volume, check_all
 from pacs_server.storage.writing import CopyPlace
 
@@ -408,6 +408,44 @@ def test_a_full_volume_refuses_leaves_no_part_and_the_next_one_takes_over(mount:
     assert [file for file in files_below(small.spec.path, "*.*") if is_temporary(file.name)] == []
     (copy,) = both.store(path_of(1), [bytes(10_000_000)])
     assert copy.volume_id == large.spec.id
+
+
+def test_an_object_goes_to_the_volume_with_most_room_of_the_hottest_tier(mount: Callable[..., Path]) -> None:
+    small, large = (volume_at(mount(name, size), name) for name, size in (("small", "16m"), ("large", "64m")))
+    cold = volume_at(mount("cold", "256m"), "cold", tier="cold")
+    for order in ((small, large, cold), (cold, large, small)):
+        (copy,) = Placement(order, need=1, degraded=1).store(path_of(1), [b"content"])
+        assert copy.volume_id == large.spec.id
+    (copy,) = Placement((cold, small), need=1, degraded=1).store(path_of(1), [b"content"])
+    assert copy.volume_id == small.spec.id
+
+
+def test_a_large_object_that_too_few_volumes_begin_leaves_nothing_on_the_others(
+    tmp_path: Path, forgetful: FaultyVolume
+) -> None:
+    (tmp_path / "good").mkdir()
+    good, failing = volume_at(tmp_path / "good", "good"), volume_at(forgetful.path, "failing", domain="two")
+    forgetful.tell("fail EIO create")
+    with pytest.raises(NotEnoughCopies, match="1 of at least 2 copies"):
+        Placement((good, failing), need=2, degraded=2).stream(path_of(1).parent)
+    wait_for(lambda: [file.name for file in files_below(tmp_path / "good")] == [SENTINEL_NAME], "nothing to be left")
+
+
+def test_what_could_not_be_removed_while_a_volume_failed_goes_once_it_is_well(forgetful: FaultyVolume) -> None:
+    volume = volume_at(forgetful.path)
+    unfinished = [Placement((volume,), need=1, degraded=1).stream(path_of(number).parent) for number in range(2)]
+    for stream in unfinished:
+        stream.begin([b"head"])
+    forgetful.tell("eio")
+    for stream in unfinished:
+        stream.abandon()
+    wait_for(lambda: len(volume._leftovers) == 2, "both to be left over")
+    assert not volume.check().is_readable
+    forgetful.tell("ok")
+    assert len(files_below(forgetful.path, "*.tmp")) == 2
+    volume.check()
+    wait_for(lambda: files_below(forgetful.path, "*.tmp") == [], "nothing to be left over")
+    assert volume.check().status is Status.ONLINE
 
 
 def test_two_copies_go_to_different_fault_domains(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What becomes of an object that arrives: where it lies, what it is beside others, and what is noted of it."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from sqlalchemy import select
+from support.samples import encoded, tiny
+from support.server import files_below
+from support.site import NOW, SENDER, Site
+
+from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.dicom.identity import Uid
+from pacs_server.dicom.vocabulary import STANDARD
+from pacs_server.index.engine import Index
+from pacs_server.index.objects import Outcome
+from pacs_server.index.operations import SENT_AGAIN
+from pacs_server.index.tables import flags
+
+IN_MEMORY = 1 << 20
+
+
+@pytest.fixture
+def site(index: Index, tmp_path: Path) -> Site:
+    return Site(index, tmp_path)
+
+
+def taken(
+    site: Site,
+    dataset: Dataset,
+    syntax: str = ExplicitVRLittleEndian,
+    *,
+    now: datetime = NOW,
+    memory_bytes: int = IN_MEMORY,
+    partners: tuple[str, ...] = (),
+) -> Outcome:
+    """What an object became that a peer sent."""
+    declared = Declared(sop_class=dataset.SOPClassUID, sop_instance=Uid(dataset.SOPInstanceUID), transfer_syntax=syntax)
+    reception = Reception(
+        declared, SENDER, instances=site.instances, placement=site.placement(need=2), vocabulary=STANDARD,
+        memory_bytes=memory_bytes, now=now, partners=partners,
+    )  # fmt: skip
+    try:
+        reception.feed(memoryview(encoded(dataset, syntax)))
+        return ingest(reception).outcome
+    finally:
+        reception.abandon()
+
+
+def noted(site: Site) -> list[str]:
+    """The kinds of what was noted, in their order."""
+    with site.index.read() as connection:
+        return list(connection.execute(select(flags.c.kind).order_by(flags.c.id)).scalars())
+
+
+@pytest.mark.parametrize("memory_bytes", [IN_MEMORY, 0], ids=["in memory", "streamed"])
+def test_what_comes_of_a_study_on_a_later_day_lies_beside_the_rest_of_it(site: Site, memory_bytes: int) -> None:
+    for number in range(3):
+        taken(site, tiny(number), now=NOW + timedelta(days=number), memory_bytes=memory_bytes)
+    for name in ("a", "b"):
+        found = files_below(site.folder / name, "*.dcm")
+        assert len(found) == 3
+        (folder,) = {path.parent for path in found}
+        assert folder.is_relative_to(site.folder / name / f"v1/{NOW:%Y/%m/%d}")
+
+
+def valued(comment: str) -> Dataset:
+    """One with values of several forms, which each syntax writes in its own way."""
+    item = tiny("item")
+    return tiny(1, ImageComments=comment, Rows=2, PixelSpacing=[1, 2], ReferencedImageSequence=Sequence([item, item]))
+
+
+def test_the_same_values_in_another_uncompressed_syntax_are_no_conflict_and_others_are(site: Site) -> None:
+    assert taken(site, valued("one")) is Outcome.NEW
+    assert taken(site, valued("one"), ImplicitVRLittleEndian) is Outcome.ENCODING
+    assert noted(site) == []
+    assert taken(site, valued("two"), ImplicitVRLittleEndian) is Outcome.VERSION
+    assert taken(site, valued("three")) is Outcome.VERSION
+    assert taken(site, valued("one"), JPEGBaseline8Bit) is Outcome.VERSION
+    assert noted(site) == ["conflict-version"] * 3
+
+
+def test_what_cannot_be_compared_with_what_is_current_is_a_version(site: Site) -> None:
+    taken(site, valued("one"))
+    for path in files_below(site.folder, "*.dcm"):
+        path.unlink()
+    assert taken(site, valued("one"), ImplicitVRLittleEndian) is Outcome.VERSION
+
+
+def test_what_is_acknowledged_once_more_is_noted_where_a_partner_may_have_deleted_it(site: Site) -> None:
+    taken(site, tiny(1), partners=("osaka",))
+    written = {path: path.stat().st_mtime_ns for path in files_below(site.folder, "*.dcm")}
+    assert taken(site, tiny(1)) is Outcome.DUPLICATE
+    assert noted(site) == []
+    assert taken(site, tiny(1), partners=("osaka",)) is Outcome.DUPLICATE
+    assert noted(site) == [SENT_AGAIN]
+    assert {path: path.stat().st_mtime_ns for path in files_below(site.folder, "*.dcm")} == written

@@ -45,6 +45,8 @@ from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
+from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Outcome
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending.outbox import Outbox
@@ -185,6 +187,16 @@ def test_what_became_known_out_of_its_order_is_found_by_comparing_places(sites: 
     exchange(cast(Link, between), tokyo.logs())
     assert PLACES in between.asked
     assert osaka.operations.log.state() == tokyo.operations.log.state()
+
+
+def test_a_volume_that_is_away_is_owed_what_a_partner_decided(sites: tuple[Site, Site], tmp_path: Path) -> None:
+    tokyo, osaka = sites
+    away = Volume(VolumeSpec(id="away", name="away", path=tmp_path / "away", tier="hot", domain="b"), StorageLimits())
+    decisions = Decisions(operations=tokyo.operations, volumes=[tokyo.volume, away], now=NOW)
+    osaka.decide(OperationKind.HOLD)
+    exchange(link_to(osaka), {**tokyo.logs(), "operations": decisions})
+    assert [one.study_uid for one in tokyo.operations.holds()] == ["1.2.3"]
+    assert JobQueue(tokyo.index).counts() == {(JobKind.OPERATIONS, "waiting"): 1}
 
 
 def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:

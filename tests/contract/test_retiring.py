@@ -321,6 +321,13 @@ def test_a_person_chooses_the_version_that_is_found(site: Deleting) -> None:
     assert site.counts()[0] == [("T-1", 1, 1, 1)]
 
 
+def test_the_number_of_a_decision_that_never_took_effect_is_given_to_no_other(site: Deleting) -> None:
+    """Its file may lie on a volume."""
+    first, second = (site.operations.draft(OperationKind.HOLD, "1.2", now=NOW, who="a", reason="b") for _ in range(2))
+    assert first.stamp < second.stamp
+    assert site.operations.stamps() == set()
+
+
 def test_a_volume_that_was_away_gets_the_operations_that_it_missed(site: Deleting) -> None:
     site.take_in(1)
     site.delete(only="a", PatientID="T-1")

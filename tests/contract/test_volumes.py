@@ -497,6 +497,16 @@ def test_an_error_on_the_way_to_a_file_says_nothing_of_the_copy(forgetful: Fault
     assert "Input/output error" in damage_of(volume, copy.path, digest_of("1"))
 
 
+def test_a_copy_is_verified_by_what_lies_on_the_disk_and_not_by_what_the_kernel_remembers(
+    directory: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *told: forgotten.append(told))
+    (copy,) = Placement((directory,), need=1, degraded=1).store(path_of(1), [b"content"])
+    assert "is not what was received" in damage_of(directory, copy.path, digest_of("1"))
+    assert forgotten == [(0, 0, os.POSIX_FADV_DONTNEED)]
+
+
 def test_a_copy_that_was_not_read_in_time_is_not_taken_for_a_damaged_one(forgetful: FaultyVolume) -> None:
     """A NAS that starts again hangs for a while, and answers by the time it is asked whether it is well."""
     volume = Volume(volume_at(forgetful.path).spec, StorageLimits(write_timeout_s=1.0))
@@ -571,6 +581,18 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     release.set()
     wait_for(lambda: volume.check().status is Status.ONLINE, "the volume to answer")
     assert volume.run(lambda _: 7) == 7
+
+
+def test_what_was_given_up_while_it_was_written_gets_no_name_afterwards(forgetful: FaultyVolume) -> None:
+    volume = Volume(volume_at(forgetful.path).spec, StorageLimits(write_timeout_s=0.5))
+    volume.check()
+    forgetful.tell("hang 2 write")
+    with pytest.raises(NotEnoughCopies, match="did not answer in time"):
+        Placement((volume,), need=1, degraded=1).store(path_of(1), [b"content"])
+    assert volume._threads.stuck == 1
+    forgetful.tell("ok")
+    wait_for(lambda: volume._threads.stuck == 0, "the call to come back")
+    assert [path.name for path in files_below(forgetful.path) if path.name != ".control"] == [SENTINEL_NAME]
 
 
 def test_several_volumes_are_looked_at_at_once_so_that_those_that_hang_cost_no_more_than_one(tmp_path: Path) -> None:

@@ -330,6 +330,18 @@ def test_a_volume_that_is_away_is_not_taken_for_a_damaged_one(site: Site) -> Non
     assert site.jobs.counts().get((JobKind.COPY, "waiting"), 0) == 0
 
 
+def test_what_cannot_be_read_now_is_neither_copied_nor_called_damaged(site: Site) -> None:
+    site.take_in(1, need=1, only="a")
+    path, away = site.volumes["a"].spec.path, site.folder / "away"
+    path.rename(away)
+    site.volumes["a"].check()
+    written, (problem,) = site.complete()
+    assert (written, "the copy on a cannot be read now" in problem) == (0, True)
+    del site.volumes["a"]
+    written, (problem,) = site.complete()
+    assert (written, "none is held" in problem, site.copies.count_damaged()) == (0, True, 0)
+
+
 def test_a_round_goes_on_where_it_was(site: Site) -> None:
     site.take_in(3)
     volume = site.volumes["a"]
@@ -354,12 +366,14 @@ def test_many_damaged_copies_of_one_day_count_against_their_volume_and_few_of_ma
     for day, path in enumerate(paths[:3]):
         site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=day))
     assert count() == 1
+    told = registry.revision()
     for path in paths:
         site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=2))
     assert count() == 1 + 9, "what was noted before is not counted again"
     site.copies.mark_verified([(volume_id, paths[0])], NOW)
     site.copies.mark_damaged(volume_id, paths[0], "rotten", NOW + timedelta(days=30))
     assert count() == 11, "it stays until a person has looked"
+    assert registry.revision() == told + 1, "servers that run are told once that it is not to be trusted"
 
 
 def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:

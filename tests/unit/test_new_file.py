@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -100,6 +101,57 @@ def test_a_file_that_could_not_be_flushed_gets_no_name_and_leaves_nothing(
         file.finish("name")  # a second flush proves nothing
     file.discard()
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_every_name_on_the_way_to_it_is_flushed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(call: str) -> None:
+        made: Callable[..., None] = getattr(os, call)
+
+        def note(what: int | str, *more: str, **directories: int) -> None:
+            made(what, *more, **directories)
+            place = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else tmp_path
+            done.append(call if call in ("rename", "fdatasync") else f"{call} {place.relative_to(tmp_path)}")
+
+        monkeypatch.setattr(os, call, note)
+
+    for call in ("mkdir", "fdatasync", "rename", "fsync"):
+        noted(call)
+    tree = Tree(Descriptor(os.open(tmp_path, OPEN_DIRECTORY)))
+    its_own = ["fdatasync", "rename", "fsync v1/one"]
+    for expected in (["mkdir .", "fsync .", "mkdir .", "fsync v1", *its_own], its_own):
+        with NewFile(tree, FOLDER) as file:
+            file.write(CHUNKS)
+            file.finish("name")
+        assert done == expected
+        done.clear()
+
+
+@pytest.mark.parametrize(
+    ("file_system", "error", "is_refused"),
+    [
+        ("ext4", errno.EINVAL, True),
+        ("nfs4", errno.EINVAL, True),
+        ("cifs", errno.EIO, True),
+        *((file_system, errno.EINVAL, False) for file_system in ("cifs", "smb3", "fuse.sshfs")),
+    ],
+)
+def test_only_where_directories_cannot_be_flushed_it_is_no_failure_that_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_system: str, error: int, *, is_refused: bool
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("pacs_server.storage.tree.file_system_type", lambda _: file_system)
+    tree = Tree(Descriptor(os.open(tmp_path, OPEN_DIRECTORY)))
+    with NewFile(tree, FOLDER) as file:
+        monkeypatch.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match=os.strerror(error)) if is_refused else nullcontext():
+            file.finish("name")
+    assert (tmp_path / FOLDER / "name").exists(), "an equal one may be on its way to the same name"
 
 
 @pytest.mark.parametrize(

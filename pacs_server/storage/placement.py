@@ -154,7 +154,8 @@ class Placement:
             try:
                 opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), patience_s=patience_s)
                 if is_whole(opened.pieces()):
-                    opened.go_on_with(partial(self.open_whole, [*others, *hurried], is_whole, on_damage))
+                    if rest := [*others, *hurried]:
+                        opened.go_on_with(partial(self.open_whole, rest, is_whole, on_damage))
                     return opened
                 problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
             except (VolumeUnavailable, CopyUnreadable) as error:

@@ -33,6 +33,7 @@ from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
 from pacs_server.storage.placement import Placement
+from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.sentinel import SENTINEL_NAME, Place, adopt, place_at, sentinel_at
 from pacs_server.storage.volume import Volume, check_all
 from pacs_server.storage.writing import CopyPlace
@@ -471,6 +472,31 @@ def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) 
     (volumes[1].spec.path / path_of(1)).unlink()
     with pytest.raises(CopyUnreadable):
         placement.open(copies).__enter__()
+
+
+def test_a_large_object_of_which_one_copy_ends_in_the_middle_goes_on_from_the_next(tmp_path: Path) -> None:
+    volumes = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        volumes.append(volume_at(tmp_path / name, name, domain=name))
+    placement, content = Placement(volumes, need=2, degraded=2), os.urandom(6_000_000)
+    copies = placement.store(path_of(1), [content])
+    first, second = (tmp_path / name / path_of(1) for name in ("a", "b"))
+    told: list[str] = []
+
+    def opened() -> OpenCopy:
+        return placement.open_whole(copies, lambda pieces: b"".join(pieces) == content, lambda *_: told.append("bad"))
+
+    with opened() as copy:
+        pieces = copy.pieces()
+        begin = bytes(next(pieces))
+        os.truncate(first, 1_000_000)
+        assert begin + b"".join(pieces) == content
+    with opened() as copy:
+        assert (copy.volume_id, told) == (volumes[1].spec.id, ["bad"])
+        os.truncate(second, 1_000_000)
+        with pytest.raises(CopyUnreadable, match="shorter than it was"):
+            b"".join(copy.pieces())
 
 
 @pytest.mark.parametrize(

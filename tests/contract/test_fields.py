@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from sqlalchemy import select
 from support.house import House
 from support.samples import encoded, tiny, uid
 
@@ -23,6 +24,8 @@ from pacs_server.index.objects import Arrival
 from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.fields import Fields, Stage
 from pacs_server.index.recording.instances import Instances
+from pacs_server.index.retiring import forget_study
+from pacs_server.index.tables import extra_values
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -206,3 +209,13 @@ def test_a_value_of_a_list_in_the_table_matches_by_itself(index: Index) -> None:
     for value in ("PRI", "O*AXIAL", "ORIGINAL*PRIMARY", "primary", "?"):
         assert found(index, Vocabulary(), Level.IMAGE, ImageType=value) == [], value
     assert found(index, Vocabulary(), Level.PATIENT, OtherPatientIDs="B-2") == ["T-1"]
+
+
+def test_the_values_of_what_is_gone_are_not_those_of_what_gets_its_place(index: Index, filled: Vocabulary) -> None:
+    for number in (3, 2, 1):
+        forget_study(index, uid("study", number), NOW)
+    Instances(index).record(arrival_of(tiny(1, study=4), filled))  # SQLite gives the numbers of rows anew
+    (row,) = Search(index).find(query_from_keywords(Level.IMAGE, {}), filled.fields)
+    assert list(row) == [None] * 5
+    with index.read() as connection:
+        assert connection.execute(select(extra_values)).all() == []

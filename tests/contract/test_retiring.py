@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from sqlalchemy import Connection, delete, select
 from support.faulty_volume import mounted
 from support.house import House
@@ -36,7 +38,7 @@ from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
-from pacs_server.index.tables import CONTENT, patients, series, studies
+from pacs_server.index.tables import CONTENT, flags, patients, series, studies
 from pacs_server.service import runner
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.upkeep import decisions
@@ -189,14 +191,25 @@ def site_digest(site: Deleting, sample: Sample) -> str:
 
 
 def test_when_everything_is_purged_no_content_is_left(site: Deleting) -> None:
-    site.store(tiny(0, PatientName="Yamada^Taro=山田^太郎", SpecificCharacterSet=["", "ISO 2022 IR 87"]))
+    code, request = Dataset(), Dataset()
+    code.CodeValue, request.RequestedProcedureID = "11", "12"
+    site.store(
+        tiny(
+            0, PatientName="Yamada^Taro=山田^太郎", SpecificCharacterSet=["", "ISO 2022 IR 87"],
+            ProcedureCodeSequence=Items([code]), RequestAttributesSequence=Items([request]),
+        )
+    )  # fmt: skip
     site.store(tiny(0, PatientID="T-2", ImageComments="another content"))
+    assert filled_tables(site) == {table.name for table in CONTENT} - {"extra_values"}
     site.delete(StudyInstanceUID=site.found()[0].study_uid)
     assert site.purge() == 1
+    assert filled_tables(site) == set()
+
+
+def filled_tables(site: Deleting) -> set[str]:
+    """The tables that say something of objects now."""
     with site.index.read() as connection:
-        assert {table.name: connection.execute(select(table)).all() for table in CONTENT} == {
-            table.name: [] for table in CONTENT
-        }
+        return {table.name for table in CONTENT if connection.execute(select(table)).first() is not None}
 
 
 @pytest.mark.parametrize(
@@ -319,6 +332,9 @@ def test_a_person_chooses_the_version_that_is_found(site: Deleting) -> None:
     site.decider().decide(OperationKind.VERSION, site.found()[0].study_uid, [contents[1]])
     assert [one.content.role for one in site.found()] == ["version", "current"]
     assert site.counts()[0] == [("T-1", 1, 1, 1)]
+    with site.index.read() as connection:
+        conflicts = connection.execute(select(flags.c.instance_row, flags.c.kind).order_by(flags.c.id)).all()
+    assert conflicts == [(2, "conflict-version"), (1, "conflict-version")]
 
 
 def test_the_number_of_a_decision_that_never_took_effect_is_given_to_no_other(site: Deleting) -> None:

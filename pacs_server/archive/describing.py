@@ -1,5 +1,5 @@
-"""Has a study say what the objects of it say that are found: after those were deleted, or others chosen, that came
-under another patient, it is that of the right one.
+"""Has a study and its series say what the objects of it say that are found: after those were deleted, or others chosen,
+that came under another patient, it is that of the right one.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.stored import head_of
 from pacs_server.dicom.vocabulary import Vocabulary
@@ -88,8 +89,8 @@ def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
 
 
 def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:
-    """Have a study say of its patient, and of itself, what the first of its objects says that is found; what of the
-    others contradicts that is noted. Answers why it has to be tried again.
+    """Have a study and its series say of their patient, and of themselves, what the first of their objects says that is
+    found; what of the others contradicts that is noted. Answers why it has to be tried again.
 
     Raises: IndexUnavailable.
     """
@@ -107,10 +108,16 @@ def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:
 
 
 def _different(told: Iterator[Description | None]) -> Iterator[Description | None]:
-    """Those that say something else of patient or study than those before: of thousands of objects a few."""
-    known: list[object] = []
+    """Those that say something else of patient, study or series than those before: of thousands of objects a few."""
+    known: set[str] = set()
     for one in told:
-        said = None if one is None else (one.patient, one.study, one.items, one.fields)
+        said = "" if one is None else _shared(one)
         if said not in known:
-            known.append(said)
+            known.add(said)
             yield one
+
+
+def _shared(one: Description) -> str:
+    """All that an object says of more than itself, as one text."""
+    fields = {field: values for field, values in one.fields.items() if field.level is not Level.IMAGE}
+    return repr((one.patient, one.study, one.series, one.items, fields))

@@ -93,7 +93,7 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         touched |= {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
     for study_row in sorted(touched):  # each once: a count reads all of a study
-        _recount(connection, study_row)
+        recount(connection, study_row)
     owe_describing(connection, index, studies.c.id.in_(touched), now)
     return by_order
 
@@ -256,7 +256,7 @@ def _forget(connection: Connection, level: Level, table: Table, rows: Sequence[i
     connection.execute(delete(table).where(table.c.id.in_(rows)))
 
 
-def _recount(connection: Connection, study_row: int) -> None:
+def recount(connection: Connection, study_row: int) -> None:
     """Make the counts of a study, its series and its patient those of what is found."""
     current = is_current(instances)
     found = select(func.count()).where(instances.c.series_row == series.c.id, current).scalar_subquery()

@@ -127,13 +127,13 @@ def test_a_study_is_counted_once_for_each_decision_however_many_objects_it_has(
     monkeypatch.setattr(retiring, "_BATCH", 2)
     first, second = two_studies(site)
     counted: list[int] = []
-    recount = retiring._recount
+    recount = retiring.recount
 
     def count(connection: Connection, study_row: int) -> None:
         counted.append(study_row)
         recount(connection, study_row)
 
-    monkeypatch.setattr(retiring, "_recount", count)
+    monkeypatch.setattr(retiring, "recount", count)
     site.delete(StudyInstanceUID=first[0].study_uid)
     assert (len(counted), site.uids(), site.counts()[0]) == (1, uids_of(second), [("T-1", 1, 1, 2)])
     site.restore()

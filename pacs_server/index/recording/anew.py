@@ -1,4 +1,4 @@
-"""What a study says of its patient and of itself, made anew from the objects of it that are found."""
+"""What a study and its series say of their patient and themselves, made anew from the objects that are found."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, func, select, tuple_
+from sqlalchemy import Connection, and_, delete, func, select, tuple_, update
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import Description, Flag, shared_identity
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.objects import CopyRow
-from pacs_server.index.recording.rollups import Study, rows_found
+from pacs_server.index.recording.rollups import Part, Row, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction, contradicts
 from pacs_server.index.recording.statements import RecordingStatements
-from pacs_server.index.retiring import settle_patients
+from pacs_server.index.retiring import owe_describing, recount, settle_patients
 from pacs_server.index.site_tables import extra_fields
 from pacs_server.index.statements import clean
-from pacs_server.index.tables import ITEM_TABLES, copies, extra_values, flags, instances, is_current, series, studies
+from pacs_server.index.tables import (
+    ITEM_TABLES,
+    copies,
+    extra_values,
+    flags,
+    instances,
+    is_current,
+    patients,
+    series,
+    studies,
+)
 
 # They say that objects of a study contradict it, not which ones.
 _OF_STUDY: Final = and_(
     flags.c.instance_row == 0, flags.c.kind.in_(("conflict-patient", "conflict-demographics", "conflict-study"))
 )
-_SEQUENCES_OF_STUDY: Final = [sequence for sequence in SEQUENCES if sequence.level is Level.STUDY]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +85,9 @@ class Anew:
         ]
 
     def describe(self, study_uid: str, told: Sequence[Description], *, last_row: int, are_all: bool) -> bool:
-        """Have a study say what these objects of it say, in their order: the first counts, the others complete it. What
-        contradicts it is noted, and nothing else any more if they `are_all`. Answers False, and does nothing, when
-        `last_row` is not the last object of it that is found.
+        """Have a study and its series say what these objects of it say, in their order: the first counts, the others
+        complete it. What contradicts it is noted, and nothing else any more if they `are_all`. Answers False, and does
+        nothing, when `last_row` is not the last object of it that is found.
 
         Raises: IndexUnavailable.
         """
@@ -91,19 +100,23 @@ class Anew:
             study, _ = rows_found(found)
             if _last_row(connection, study) != last_row:
                 return False
-            former = study.patient["id"]
-            patients = Patients(Rows(self._do, cursor))
-            contradictions: list[Flag] = []
+            former = dict(study.patient)
+            retold = _Retold(self._do, cursor, study)
             if are_all or contradicts(study, told[0]):
-                _forget_values(connection, study)
-                contradictions += self._begin_anew(cursor, study, patients, told[0])
+                _forget_values(connection, Level.STUDY, [study.row["id"]])
+                retold.begin(told[0])
+            if are_all:
+                _forget_values(connection, Level.SERIES, retold.begin_series(told))
             for one in told:
-                contradictions += self._add(cursor, study, patients, one)
+                retold.add(one)
             if self._index.database_path is None:
                 cursor.flush()
-            self._note(connection, study, contradictions, are_all=are_all)
-            if study.patient["id"] != former:
-                settle_patients(connection, {former, study.patient["id"]})
+            self._note(connection, study, retold.contradictions, are_all=are_all)
+            recount(connection, study.row["id"])
+            settle_patients(connection, {former["id"], study.patient["id"]})
+            _give_shared_identity(connection, study.patient)
+            if study.patient != former:
+                _owe_others(connection, self._index, {former["id"], study.patient["id"]}, study)
         return True
 
     def _keep_others_out(self, connection: Connection, study_uid: str, told: Sequence[Description]) -> None:
@@ -111,23 +124,6 @@ class Anew:
             of_patients = {f"patient {shared_identity(str(one.patient['identity']))}" for one in told}
             names = [clean(name) for name in sorted({f"study {study_uid}", *of_patients})]
             connection.execute(KEEP_OTHERS_OUT, {"names": names})
-
-    def _begin_anew(self, cursor: Any, study: Study, patients: Patients, first: Description) -> list[Flag]:
-        study.patient, differing = patients.found_or_made(first.patient)
-        Rows(self._do, cursor).change(studies, study.row, {**first.study, "patient_row": study.patient["id"]})
-        return contradiction("conflict-demographics", differing)
-
-    def _add(self, cursor: Any, study: Study, patients: Patients, one: Description) -> list[Flag]:
-        owners = {Level.PATIENT: study.patient["id"], Level.STUDY: study.row["id"]}
-        for field, values in one.fields.items():
-            if field.level in owners:
-                self._do.add_values(cursor, field, owners[field.level], values)
-        for sequence in _SEQUENCES_OF_STUDY:
-            columns = [field.column for field in sequence.fields]
-            for item in one.items.get(sequence.table, ()):
-                row = {"owner_row": study.row["id"], **dict(zip(columns, item, strict=True))}
-                self._do.insert_item[sequence.tag].later(cursor, row)
-        return patients.compare(study, one)
 
     def _note(self, connection: Connection, study: Study, contradictions: Sequence[Flag], *, are_all: bool) -> None:
         now = datetime.now(UTC).isoformat()
@@ -140,17 +136,75 @@ class Anew:
             connection.execute(noted.values(row | {"noted_at": now}))
 
 
+class _Retold:
+    """One study while it is told of anew, on the cursor of a transaction."""
+
+    def __init__(self, do: RecordingStatements, cursor: Any, study: Study) -> None:
+        self.contradictions: list[Flag] = []
+        self._do = do
+        self._cursor = cursor
+        self._study = study
+        self._rows = Rows(do, cursor)
+        self._patients = Patients(self._rows)
+        self._parts: dict[str, Part] = {}
+
+    def begin(self, first: Description) -> None:
+        """Have patient and study say what this object says alone."""
+        study = self._study
+        study.patient, differing = self._patients.instead(study.patient, study.row, first.patient)
+        self._rows.say(studies, study.row, {**first.study, "patient_row": study.patient["id"]})
+        self.contradictions += contradiction("conflict-demographics", differing)
+
+    def begin_series(self, told: Sequence[Description]) -> list[int]:
+        """Have each series say what the first of its objects says alone; the rows of those series."""
+        for one in told:
+            if one.series_uid not in self._parts and (part := self._rows.part(self._study.row["id"], one.series_uid)):
+                self._parts[one.series_uid] = part
+                self._rows.say(series, part.row, one.series)
+        return [part.row["id"] for part in self._parts.values()]
+
+    def add(self, one: Description) -> None:
+        """Complete what is said by what this object says, too, and note what of it contradicts that."""
+        owners = {Level.PATIENT: self._study.patient["id"], Level.STUDY: self._study.row["id"]}
+        if part := self._parts.get(one.series_uid):
+            owners[Level.SERIES] = part.row["id"]
+            self._rows.fill(series, part.row, one.series)
+        for field, values in one.fields.items():
+            if field.level in owners:
+                self._do.add_values(self._cursor, field, owners[field.level], values)
+        for sequence in SEQUENCES:
+            columns = [field.column for field in sequence.fields]
+            for item in one.items.get(sequence.table, ()) if sequence.level in owners else ():
+                row = {"owner_row": owners[sequence.level], **dict(zip(columns, item, strict=True))}
+                self._do.insert_item[sequence.tag].later(self._cursor, row)
+        self.contradictions += self._patients.compare(self._study, one)
+
+
 def _last_row(connection: Connection, study: Study) -> int:
     last = select(func.max(instances.c.id)).join_from(instances, series)
     last = last.where(series.c.study_row == study.row["id"], is_current(instances))
     return connection.execute(last).scalar() or 0
 
 
-def _forget_values(connection: Connection, study: Study) -> None:
-    """Forget what the study has of sequences and of fields that were added: only what is missing is ever entered."""
-    of_level = select(extra_fields.c.id).where(extra_fields.c.level == Level.STUDY.name)
-    of_study = extra_values.c.owner_row == study.row["id"], extra_values.c.field_id.in_(of_level)
-    connection.execute(delete(extra_values).where(*of_study))
-    for sequence in _SEQUENCES_OF_STUDY:
-        items = ITEM_TABLES[sequence.tag]
-        connection.execute(delete(items).where(items.c.owner_row == study.row["id"]))
+def _forget_values(connection: Connection, level: Level, rows: Sequence[int]) -> None:
+    """Forget what these have of sequences and of fields that were added: only what is missing is ever entered."""
+    of_level = select(extra_fields.c.id).where(extra_fields.c.level == level.name)
+    values = extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level)
+    connection.execute(delete(extra_values).where(*values))
+    for items in (ITEM_TABLES[sequence.tag] for sequence in SEQUENCES if sequence.level is level):
+        connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
+
+
+def _owe_others(connection: Connection, index: Index, patient_rows: set[int], study: Study) -> None:
+    """What contradicted a patient in other studies may do so no more."""
+    told = flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id
+    others = studies.c.patient_row.in_(patient_rows), studies.c.id != study.row["id"]
+    owe_describing(connection, index, and_(*others, select(flags.c.id).where(*told).exists()), datetime.now(UTC))
+
+
+def _give_shared_identity(connection: Connection, patient: Row) -> None:
+    """Where nobody else came under an issuer and ID any more, they lead to the one patient who is left of them."""
+    shared = shared_identity(str(patient["identity"]))
+    other = patients.alias()
+    free = ~select(other.c.id).where(other.c.identity == shared).exists()
+    connection.execute(update(patients).where(patients.c.id == patient["id"], free).values(identity=shared))

@@ -125,8 +125,8 @@ class _Group:
         for partner in arrival.partners:
             self._owe(JobKind.REPLICATE, partner, arrival)
         if role == "current":
-            if contradictions and study.row["instance_count"] + study.new_instances == 0:
-                # What was there before is in the trash, or beside another study's content.
+            if study.is_empty or part.is_empty:
+                # They say what objects say that are not found.
                 self._do.owe.later(
                     self._cursor, entry(JobKind.DESCRIBE, description.study_uid, "", "", arrival.received_at)
                 )
@@ -201,23 +201,20 @@ class _Group:
             "content_sum": 0,
         }
         row = self._rows.insert(self._do.insert_study, studies, values)
-        return Study(row=row, patient=patient, modalities=set(), sop_classes=set())
+        return Study(row=row, patient=patient, modalities=set(), sop_classes=set(), is_made=True)
 
     def _part(self, study: Study, description: Description) -> Part:
         key = (study.row["id"], description.series_uid)
         part = self._series.get(key)
         if part is None:
-            parameters = {"study_row": key[0], "series_uid": key[1]}
-            found = self._do.find_series.on(self._cursor, parameters).fetchone()
-            if found:
-                row = dict(zip(series.c.keys(), found, strict=True))
-            else:
-                row = self._rows.insert(
-                    self._do.insert_series, series, dict(description.series) | {"study_row": key[0]}
-                )
-            self._series[key] = part = Part(row=row)
+            part = self._rows.part(*key) or self._new_part(study, description)
+            self._series[key] = part
         self._rows.fill(series, part.row, description.series)
         return part
+
+    def _new_part(self, study: Study, description: Description) -> Part:
+        values = dict(description.series) | {"study_row": study.row["id"]}
+        return Part(row=self._rows.insert(self._do.insert_series, series, values), is_made=True)
 
     def _add_copies(self, instance_row: int, arrival: Arrival) -> None:
         for copy in arrival.copies:

@@ -20,7 +20,13 @@ class Part:
     """A series that a group adds to: its row as it was, and how many current objects are to be added."""
 
     row: Row
+    is_made: bool = False
     new_instances: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is found before this object: all is in the trash, or beside other contents."""
+        return not self.is_made and self.row["instance_count"] + self.new_instances == 0
 
 
 @dataclass(slots=True)
@@ -31,10 +37,16 @@ class Study:
     patient: Row
     modalities: set[str]
     sop_classes: set[str]
+    is_made: bool = False
     new_series: int = 0
     new_instances: int = 0
     new_content: int = 0
     last_received_at: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is found before this object: all is in the trash, or beside other contents."""
+        return not self.is_made and self.row["instance_count"] + self.new_instances == 0
 
     def count_in(self, part: Part, description: Description) -> None:
         """A current object of one of its series is added."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, update
+from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description, Flag, folded_columns, identity_of_name, shared_identity
 from pacs_server.dicom.names import completed, grams_of_name
 from pacs_server.dicom.values import Value
-from pacs_server.index.recording.rollups import Row, Study
+from pacs_server.index.recording.rollups import Part, Row, Study
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import patients, studies
+from pacs_server.index.tables import name_grams, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -40,6 +40,18 @@ class Rows:
         missing = {column: value for column, value in arriving.items() if value is not None and row.get(column) is None}
         if missing:
             self.change(table, row, missing)
+
+    def say(self, table: Table, row: Row, told: Mapping[str, Value]) -> bool:
+        """Have the row say this, and nothing else of what it said; whether it said something else."""
+        another = {column: value for column, value in told.items() if row[column] != value}
+        if another:
+            self.change(table, row, another)
+        return bool(another)
+
+    def part(self, study_row: int, series_uid: str) -> Part | None:
+        """A series that is there already."""
+        found = self.do.find_series.on(self.cursor, {"study_row": study_row, "series_uid": series_uid}).fetchone()
+        return Part(row=dict(zip(series.c.keys(), found, strict=True))) if found else None
 
     def change(self, table: Table, row: Row, values: Mapping[str, Value]) -> None:
         """Have columns of the row say something else."""
@@ -74,6 +86,22 @@ class Patients:
         own = identity_of_name(str(arriving["identity"]), str(arriving["patient_name"]))
         return self._of_name(arriving) or self._made({**arriving, "identity": own}), ["PatientName"]
 
+    def instead(self, former: Row, study: Row, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
+        """The patient of a study that is told of anew, and what `found_or_made` answers beside. Of whom nothing else is
+        found is told of anew, too: a name, a birth date or a sex may be what was wrong.
+        """
+        patient, differing = former, list[str]()
+        is_his = shared_identity(str(former["identity"])) == arriving["identity"] and not self._has_others(
+            former, study
+        )
+        named = self._of_name(arriving)
+        if not is_his or (named is not None and named["id"] != former["id"]):
+            patient, differing = self.found_or_made(arriving)
+            differing = [] if is_his else differing  # with whom it contradicts is told of no more
+        if not self._has_others(patient, study):
+            self._tell_anew(patient, arriving)
+        return patient, differing
+
     def complete(self, row: Row, arriving: Mapping[str, Value]) -> list[str]:
         """Fill what the row does not have yet, unless the name is another one. Answers the telling keywords in which
         the two contradict.
@@ -107,6 +135,22 @@ class Patients:
         self._rows.fill(studies, study.row, description.study)
         differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
         return contradictions + contradiction("conflict-study", differing)
+
+    def _has_others(self, patient: Row, study: Row) -> bool:
+        """Whether something is found of a patient in another study than this one."""
+        others = select(func.count()).where(
+            studies.c.patient_row == bindparam("patient"),
+            studies.c.id != bindparam("study"),
+            studies.c.instance_count > 0,
+        )
+        given = {"patient": patient["id"], "study": study["id"]}
+        return bool(self._rows.do.once(others).on(self._rows.cursor, given).fetchone()[0])
+
+    def _tell_anew(self, patient: Row, arriving: Mapping[str, Value]) -> None:
+        if self._rows.say(patients, patient, {**arriving, "identity": patient["identity"]}):
+            removing = delete(name_grams).where(name_grams.c.patient_row == bindparam("row"))
+            self._rows.do.once(removing).later(self._rows.cursor, {"row": patient["id"]})
+            self._add_grams(patient)
 
     def _of_name(self, arriving: Mapping[str, Value]) -> Row | None:
         same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Delete,
+    Select,
     Table,
     Text,
     Update,
@@ -213,7 +215,7 @@ class RecordingStatements:
             if self.insert_value.on(cursor, row | {"sought": one.sought}).rowcount != 1:
                 return
 
-    def once(self, statement: Update) -> Statement:
+    def once(self, statement: Update | Delete | Select[Any]) -> Statement:
         """A statement that is not among those of every object."""
         return Statement(self._index, statement)
 

@@ -120,12 +120,19 @@ def _forget(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> Non
 
 def _only_copies(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> int:
     """How many objects lose their only good copy with a volume. Raises: Refused unless there is none, or it is lost."""
+    from pacs_server.index.site.registry import VolumeMode
+
     if lost and can_be_read:
         raise Refused(f"{row.name} is not lost, it can be read: pacs storage drain {row.name} --yes")
     if (only := only_on(node, row)) and not lost:
         alone = f"{only} objects have no good copy but on {row.name}"
+        if can_be_read and row.mode is VolumeMode.DRAINING:
+            raise Refused(
+                f"{alone}, which the running server empties: wait; pacs storage show {row.name} tells how many are "
+                "left, pacs jobs list what is in the way"
+            )
         if can_be_read:
-            raise Refused(f"{alone}: first pacs storage drain {row.name}")
+            raise Refused(f"{alone}: first pacs storage drain {row.name} --yes")
         raise Refused(
             f"{alone}, which cannot be read: bring it back (pacs storage set {row.name} --path PATH), or give them up "
             "with --lost"

@@ -110,6 +110,20 @@ def test_verify_repairs_what_it_can_and_tells_of_the_rest(doubled: Archive, stat
     assert doubled.report("verify") == []
 
 
+def test_a_volume_that_is_not_empty_yet_is_not_removed_and_says_what_to_do(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive()
+    write(tiny(1), tmp_path / "one.dcm")
+    archive.pacs("import", str(tmp_path / "one.dcm"))
+    (tmp_path / "second").mkdir()
+    archive.pacs("storage", "add", "second", str(tmp_path / "second"), "--domain", "second")
+    remove = "storage", "remove", "first", "--yes"
+    assert "but on first: first pacs storage drain first --yes" in archive.pacs(*remove, expect=2).stderr
+    archive.pacs("storage", "drain", "first", "--yes")
+    assert "which the running server empties: wait; pacs storage show first" in archive.pacs(*remove, expect=2).stderr
+
+
 def test_a_volume_is_emptied_and_removed_without_losing_anything(
     doubled: Archive, station: Station, tmp_path: Path
 ) -> None:

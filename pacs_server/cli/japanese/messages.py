@@ -223,8 +223,12 @@ MESSAGES: Final[dict[str, str]] = {
         "インデックスのスキーマ {0} は、より新しい版のものです。その版か、それ以降の版を入れてください",
     "the database has schema {}, this release needs {}: copying it beside itself, then upgrading it":
         "データベースのスキーマは {0}、この版に必要なのは {1} です。隣に写しを取ってから更新します",
-    "{} objects have no good copy but on {}: first pacs storage drain {}":
-        "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} を実行してください",
+    "{} objects have no good copy but on {}: first pacs storage drain {} --yes":
+        "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} --yes を実行してください",
+    "{} objects have no good copy but on {}, which the running server empties: wait; pacs storage show {} tells how many are left, "
+    "pacs jobs list what is in the way":
+        "オブジェクト {0} 件の正しいコピーは、稼働中のサーバーが空にしている {1} にしかありません。お待ちください。残りの数は pacs storage show {2}、"
+        "妨げになっているものは pacs jobs list で分かります",
     "{} objects have no good copy but on {}, which cannot be read: bring it back (pacs storage set {} --path PATH), or give "
     "them up with --lost":
         "オブジェクト {0} 件の正しいコピーは {1} にしかなく、いまは読めません。元に戻す(pacs storage set {2} --path PATH)か、"

@@ -33,6 +33,7 @@ from pacs_server.cluster.pair import (
     answer_content,
     answer_studies,
     ask_for,
+    beside_others,
     by_series,
     compare,
     content_of,
@@ -473,6 +474,12 @@ def test_of_contents_that_each_site_took_first_both_choose_the_one_that_came_fir
     assert to_agree_on(here.held, there.held, {}) == ({"1.2.3.1.1": first} if first else {})
     other = to_agree_on(there.held, here.held, {})
     assert [digest for digest, _ in other.values()] == ([first[0]] if first else [])
+
+
+def test_what_is_held_beside_what_is_current_in_another_series_is_named_and_what_is_in_the_trash_is_not() -> None:
+    roles = {"1.1": ["current", "version"], "1.2": ["version"], "1.3": ["trash"], "1.4": ["trash", "encoding"]}
+    objects = [replace(held(role, role, 0), sop_uid=uid) for uid, each in roles.items() for role in each]
+    assert beside_others(content(*objects)) == {"1.2", "1.4"}
 
 
 @pytest.mark.parametrize("roles", [("version", "version"), ("encoding", "version")])

@@ -22,7 +22,7 @@ from support.server import files_below, wait_for
 from pacs_server import metrics
 from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
-from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeSilent, VolumeUnavailable
 from pacs_server.index.site.registry import VolumeRow
 from pacs_server.service.standing import note, remembered
 from pacs_server.service.volume_rows import lenders
@@ -607,6 +607,15 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     release.set()
     wait_for(lambda: volume.check().status is Status.ONLINE, "the volume to answer")
     assert volume.run(lambda _: 7) == 7
+
+
+def test_a_call_that_somebody_waits_for_no_longer_is_not_held_against_its_volume(tmp_path: Path) -> None:
+    volume, free = volume_at(tmp_path), threading.Event()
+    task = volume.start(lambda _: free.wait(30))
+    with pytest.raises(VolumeSilent, match="was not waited for any longer"):
+        volume.wait(task, 0.05)
+    assert (volume.state.status, volume._threads.stuck, task.cancelled) == (Status.ONLINE, 0, True)
+    free.set()
 
 
 def test_what_was_given_up_while_it_was_written_gets_no_name_afterwards(forgetful: FaultyVolume) -> None:

@@ -116,6 +116,11 @@ class Walk:
         if self._seen_bytes + self._skip_bytes > self._limits.max_head_bytes and not self.identified:
             self._refuse_unidentified(f"more than {self._limits.max_head_bytes} bytes")
 
+    def cut(self) -> None:
+        """Read no more of the head, which is longer than may be. Raises: Undecodable unless it is identified."""
+        if not self._stopped:
+            self._stop("head-cut", f"more than {self._limits.max_head_bytes} bytes")
+
     def _run(self, buffer: bytes | memoryview, start: int, end: int) -> int:
         """Take top-level elements that need no thought, which most are; answers where the first other one begins.
 

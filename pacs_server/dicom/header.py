@@ -44,7 +44,8 @@ class HeadScanner:
         self, transfer_syntax: str, limits: HeadLimits = _USUAL_LIMITS, *, vocabulary: Vocabulary = STANDARD
     ) -> None:
         is_deflated = transfer_syntax in DEFLATED_SYNTAXES
-        self._inflater = _Inflater(limits.max_head_bytes) if is_deflated else None
+        self._inflater = _Inflater() if is_deflated else None
+        self._left_bytes = limits.max_head_bytes
         # What is behind a deflated head is never looked at: how much of it is inflated depends on the fragments.
         self._walk = Walk(encoding_of(transfer_syntax), limits, vocabulary, is_head_alone=is_deflated)
         self._is_native = transfer_syntax in NATIVE_SYNTAXES
@@ -60,7 +61,10 @@ class HeadScanner:
             return
         for inflated in self._inflater.inflate(fragment):
             self._walk.feed(inflated)
-            if self._walk.past_head:
+            self._left_bytes -= len(inflated)
+            if self._left_bytes < 0 and not self._walk.past_head:
+                self._walk.cut()
+            if self._left_bytes < 0 or self._walk.past_head:
                 self._inflater.stop()
 
     @property
@@ -95,9 +99,8 @@ class HeadScanner:
 class _Inflater:
     """Inflates only the head of a deflated data set, piece by piece, so that a bomb costs nothing."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self) -> None:
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # no header: PS3.5 section A.5 names RFC 1951
-        self._left_bytes = max_bytes
         self.stopped = False
 
     def stop(self) -> None:
@@ -121,9 +124,6 @@ class _Inflater:
             pending = self._inflate.unconsumed_tail
             if not inflated and not pending:
                 return
-            self._left_bytes -= len(inflated)
-            if self._left_bytes < 0:
-                self.stopped = True
             yield inflated
 
     def _up_to_damage(self, inflate: zlib._Decompress, damaged: bytes | memoryview) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from support.samples import bundled, encoded, tiny, uid
 from pacs_server.dicom.attributes import HEADER_TAGS, SERIES_UID
 from pacs_server.dicom.describe import describe
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.dicom.head_walk import HeadLimits
+from pacs_server.dicom.head_walk import HeadLimits, Walk
 from pacs_server.dicom.header import Head, HeadScanner
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import BadObject, ObjectMismatch, Undecodable
@@ -91,6 +91,26 @@ def test_a_deflated_head_is_read_and_a_bomb_is_not_inflated() -> None:
     assert head.values[0x00280010] == b"\x00\x02"
     with pytest.raises(Undecodable, match="inflate"):
         scan(b"\xff" * 100, DEFLATED_LE)
+
+
+def test_a_deflate_bomb_in_the_head_is_inflated_no_further_than_a_head_is_read_and_is_flagged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit, rows, squeeze = 1 << 20, element(0x00280010, b"US", b"\0\2"), zlib.compressobj(9, wbits=-15)
+    begin, end = sample().split(rows)  # all that identifies comes before
+    bomb = squeeze.compress(begin + element(0x00210000, b"UN", bytes(16 * limit)) + rows + end) + squeeze.flush()
+    feed, inflated = Walk.feed, [0]
+
+    def counted(walk: Walk, piece: bytes | memoryview) -> None:
+        inflated[-1] += len(piece)
+        feed(walk, piece)
+
+    monkeypatch.setattr(Walk, "feed", counted)
+    for step in (100, len(bomb)):
+        inflated.append(0)
+        head = scan(bomb, DEFLATED_LE, step, max_head_bytes=limit)
+        assert limit < inflated[-1] <= limit + (1 << 16)
+        assert (head.flags, 0x0020000D in head.values, 0x00280010 in head.values) == ({"head-cut"}, True, False)
 
 
 @pytest.mark.parametrize("behind", ["an element without a VR", "what cannot be inflated"])

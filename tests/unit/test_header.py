@@ -216,6 +216,10 @@ def test_caps_met_behind_the_uids_leave_the_object_and_flag_it() -> None:
     many = b"".join(element(0x00210010 + n, b"LO", b"") for n in range(300))
     head = scan(sample() + many, max_elements=100)
     assert "head-cut" in head.flags
+    behind = element(0x00210200, b"LO", b"") + element(0x00280010, b"US", b"\0\4")
+    begin, _ = sample().split(element(0x00280010, b"US", b"\0\2"))
+    head = scan(begin + many + behind, max_elements=100)
+    assert ("head-cut" in head.flags, 0x00280010 in head.values) == (True, False), "the rest stays unread"
     with pytest.raises(Undecodable, match="100 elements"):
         scan(
             element(0x00080008, b"CS", b"") + b"".join(element(0x00091010, b"LO", b"") for _ in range(300)),

@@ -12,9 +12,10 @@ from support.samples import encoded
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, ITEM, encoding_of
 from pacs_server.dicom.queries.answer import encoder_of
-from pacs_server.dicom.queries.matching import Model, Query, parse_query, query_from_keywords
+from pacs_server.dicom.queries.matching import Manner, Model, Query, parse_query, query_from_keywords
 from pacs_server.dicom.queries.predicates import (
     Between,
+    BetweenMoments,
     HasItem,
     Like,
     NameLike,
@@ -69,6 +70,19 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     )
     assert predicate("InstanceNumber", "7") == NumberIn(BY_KEYWORD["InstanceNumber"], (7,))
     assert isinstance(predicate("PatientName", "山*"), NameLike)
+
+
+def test_a_range_of_dates_and_one_of_times_become_one_of_moments_and_leave_every_other_key() -> None:
+    keys = {"PatientID": "4711", "StudyDate": "20260101-20260103", "StudyTime": "2200-0600"}
+    identifier, manner = encoded(asked(**keys), IMPLICIT_LE), Manner(combines_moments=True)
+    made = parse_query(identifier, IMPLICIT_LE, Model.STUDY_ROOT, manner=manner)
+    day, clock = (predicate(keyword, keys[keyword]) for keyword in ("StudyDate", "StudyTime"))
+    assert isinstance(day, Between)
+    assert isinstance(clock, Between)
+    combined = BetweenMoments(day.attribute, clock.attribute, day.bounds[0], clock.bounds[0])
+    assert made.predicates == (predicate("PatientID", "4711"), combined)
+    apart = parse_query(identifier, IMPLICIT_LE, Model.STUDY_ROOT)
+    assert set(apart.predicates) == {predicate("PatientID", "4711"), day, clock}
 
 
 def test_an_age_is_asked_for_as_it_is_held_however_many_digits_it_has() -> None:

@@ -19,18 +19,20 @@ from pacs_server.storage.placement import Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heads:
     """How the heads of objects are read: from which volumes, which attributes; `assumed_of` is the character set and
-    the issuer of patient IDs that are assumed of a sender.
+    the issuer of patient IDs that are assumed of a sender. `goes_on` is called before each, because they may be many.
     """
 
     placement: Placement
     vocabulary: Vocabulary
     assumed_of: Callable[[str], tuple[str, str]]
+    goes_on: Callable[[], None]
 
     def described(self, one: FoundObject) -> Description | None:
         """What an object says; None where no volume will ever tell.
 
         Raises: CopyUnreadable when a volume may tell later.
         """
+        self.goes_on()
         charset, issuer = self.assumed_of(one.sender)
         if not one.copies:
             return None  # an archive server has it

@@ -161,7 +161,7 @@ class Runner:
             case JobKind.SURVEY:
                 self._survey(job)
             case JobKind.DESCRIBE:
-                return describe_study(node, job.study_uid)
+                return describe_study(node, job.study_uid, goes_on=self._keeping(job))
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
                 if volume is not None:

@@ -97,21 +97,23 @@ def note_unknown(node: Node, volume: Volume) -> None:
         log.warning("study without rows", volume=volume.spec.name, folder=folder, why="pacs doctor says what to do")
 
 
-def describe_study(node: Node, study_uid: str) -> tuple[str, ...]:
+def describe_study(node: Node, study_uid: str, *, goes_on: Callable[[], None]) -> tuple[str, ...]:
     """Have a study say what its objects say that are found; why that has to be tried again.
 
     Raises: IndexUnavailable.
     """
-    return describe_anew(node.anew, study_uid, _heads(node))
+    return describe_anew(node.anew, study_uid, _heads(node, goes_on))
 
 
 def sayings_of_study(node: Node, study_uid: str) -> list[Saying]:
     """What the objects of a study say of whose it is. Raises: CopyUnreadable; IndexUnavailable."""
-    return sayings(node.anew, study_uid, _heads(node))
+    return sayings(node.anew, study_uid, _heads(node, lambda: None))
 
 
-def _heads(node: Node) -> Heads:
-    return Heads(placement=node.placement(), vocabulary=node.vocabulary(), assumed_of=_assumed_of(node))
+def _heads(node: Node, goes_on: Callable[[], None]) -> Heads:
+    return Heads(
+        placement=node.placement(), vocabulary=node.vocabulary(), assumed_of=_assumed_of(node), goes_on=goes_on
+    )
 
 
 def ledger_of(node: Node, index: Index) -> Ledger:

@@ -43,7 +43,7 @@ _COMMITMENTS: Final = frozenset({JobKind.COMMIT})
 _WAITS_THERE: Final = timedelta(seconds=5)
 _KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
 # They concern whatever volumes the copies are on.
-_OF_SERIES: Final = frozenset({JobKind.COPY, JobKind.VERIFY})
+_OF_SERIES: Final = frozenset({JobKind.COPY, JobKind.VERIFY, JobKind.DESCRIBE})
 _NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 # A database that hangs does not hold up the end; then the others see it 15 s later.

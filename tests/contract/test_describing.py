@@ -104,6 +104,22 @@ def test_a_study_sent_under_a_wrong_patient_deleted_and_sent_again_is_that_of_th
     assert [row[0] for row in told(node, Level.PATIENT)] == ["R"]
 
 
+def test_it_is_so_at_once_though_the_rest_of_it_is_still_on_its_way(
+    house: House, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(*study(WRONG))
+    delete_all(node, PatientID="W")
+    house.take_in(*study(RIGHT, count=1))
+    found = node.anew.objects(str(tiny(0).StudyInstanceUID))
+    with monkeypatch.context() as patched:
+        patched.setattr(node.anew, "objects", lambda _: found)
+        house.take_in(*study(RIGHT))
+        assert do_one(node) == ("objects of the study came meanwhile",)
+    assert (told(node), contradictions(node)) == ([AS_RIGHT], {"conflict-patient", "conflict-study"})
+    describe(node)
+    assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
+
+
 def test_so_it_is_where_it_was_sent_again_before_the_wrong_one_was_deleted(house: House, node: Node) -> None:
     house.take_in(*study(WRONG))
     house.take_in(*study(RIGHT))

@@ -86,8 +86,8 @@ class Anew:
 
     def describe(self, study_uid: str, told: Sequence[Description], *, last_row: int, are_all: bool) -> bool:
         """Have a study and its series say what these objects of it say, in their order: the first counts, the others
-        complete it. What contradicts it is noted, and nothing else any more if they `are_all`. Answers False, and does
-        nothing, when `last_row` is not the last object of it that is found.
+        complete it. What contradicts it is noted, and nothing else any more if they `are_all`. Answers False when
+        `last_row` is not the last object of it that is found: then they are not all.
 
         Raises: IndexUnavailable.
         """
@@ -98,8 +98,8 @@ class Anew:
             if found is None:
                 return True
             study, _ = rows_found(found)
-            if _last_row(connection, study) != last_row:
-                return False
+            is_last = _last_row(connection, study) == last_row
+            are_all = are_all and is_last
             former = dict(study.patient)
             retold = _Retold(self._do, cursor, study)
             if are_all or contradicts(study, told[0]):
@@ -117,7 +117,7 @@ class Anew:
             _give_shared_identity(connection, study.patient)
             if study.patient != former:
                 _owe_others(connection, self._index, {former["id"], study.patient["id"]}, study)
-        return True
+        return is_last
 
     def _keep_others_out(self, connection: Connection, study_uid: str, told: Sequence[Description]) -> None:
         if self._index.database_path is None:

@@ -120,10 +120,12 @@ class Anew:
         return is_last
 
     def _keep_others_out(self, connection: Connection, study_uid: str, told: Sequence[Description]) -> None:
+        """Neither the patient that it leaves nor the one to whom it comes is counted meanwhile."""
         if self._index.database_path is None:
-            of_patients = {f"patient {shared_identity(str(one.patient['identity']))}" for one in told}
-            names = [clean(name) for name in sorted({f"study {study_uid}", *of_patients})]
-            connection.execute(KEEP_OTHERS_OUT, {"names": names})
+            now = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
+            identities = {*connection.execute(now).scalars(), *(str(one.patient["identity"]) for one in told)}
+            names = {f"study {study_uid}", *(f"patient {shared_identity(one)}" for one in identities)}
+            connection.execute(KEEP_OTHERS_OUT, {"names": sorted(clean(name) for name in names)})
 
     def _note(self, connection: Connection, study: Study, contradictions: Sequence[Flag], *, are_all: bool) -> None:
         now = datetime.now(UTC).isoformat()

@@ -1,6 +1,6 @@
 """The DICOMDIR of a medium: which patients, studies, series and objects lie on it, and in which files.
 
-Only records are written here: pydicom's FileSet writes each object anew, in its own encoding, and reads it whole for it.
+Only records are written here: pydicom's FileSet reads each object whole, and writes it anew in an encoding of its own.
 
 Source: PS3.3 annex F, PS3.10 section 8.6.
 """

@@ -227,6 +227,20 @@ def test_a_birth_date_of_one_study_alone_is_told_and_leaves_the_patient_as_he_is
     assert contradictions(node) == {"conflict-demographics"}
 
 
+@pytest.mark.parametrize("how", ["purged", "corrected"])
+def test_a_name_is_one_patient_also_where_the_first_of_its_id_is_no_more(house: House, node: Node, how: str) -> None:
+    house.take_in(*study({**RIGHT, "PatientName": "Wrong^Walter"}), *study(RIGHT, study=2))
+    delete_all(node, StudyInstanceUID=str(tiny(0).StudyInstanceUID))
+    if how == "purged":
+        assert purge_all(node)
+    else:
+        house.take_in(*study(WRONG))
+        describe(node)
+    house.take_in(*study(RIGHT, study=3))
+    described = asked(node, Level.PATIENT, ("PatientName", "NumberOfPatientRelatedStudies"), PatientID="R")
+    assert described == [("Right^Rita", 2)]
+
+
 def test_an_index_made_anew_says_the_same(house: House, node: Node) -> None:
     house.take_in(*study(WRONG))
     delete_all(node, PatientID="W")

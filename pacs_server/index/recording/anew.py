@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, func, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, func, select, tuple_
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import Description, Flag, shared_identity
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.objects import CopyRow
-from pacs_server.index.recording.rollups import Part, Row, Study, rows_found
+from pacs_server.index.recording.rollups import Part, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction, contradicts
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.retiring import owe_describing, recount, settle_patients
@@ -114,7 +114,6 @@ class Anew:
             self._note(connection, study, retold.contradictions, are_all=are_all)
             recount(connection, study.row["id"])
             settle_patients(connection, {former["id"], study.patient["id"]})
-            _give_shared_identity(connection, study.patient)
             if study.patient != former:
                 _owe_others(connection, self._index, {former["id"], study.patient["id"]}, study)
         return is_last
@@ -202,11 +201,3 @@ def _owe_others(connection: Connection, index: Index, patient_rows: set[int], st
     told = flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id
     others = studies.c.patient_row.in_(patient_rows), studies.c.id != study.row["id"]
     owe_describing(connection, index, and_(*others, select(flags.c.id).where(*told).exists()), datetime.now(UTC))
-
-
-def _give_shared_identity(connection: Connection, patient: Row) -> None:
-    """Where nobody else came under an issuer and ID any more, they lead to the one patient who is left of them."""
-    shared = shared_identity(str(patient["identity"]))
-    other = patients.alias()
-    free = ~select(other.c.id).where(other.c.identity == shared).exists()
-    connection.execute(update(patients).where(patients.c.id == patient["id"], free).values(identity=shared))

@@ -78,8 +78,8 @@ class Patients:
     def found_or_made(self, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
         """The patient of a new study, and the telling keywords in which another one of the same ID contradicts him."""
         found = self._rows.do.find_patient.on(self._rows.cursor, {"identity": arriving["identity"]}).fetchone()
-        if found is None:
-            return self._made(dict(arriving)), []
+        if found is None:  # the first of this ID may be no more, while one of another name is
+            return self._of_name(arriving) or self._made(dict(arriving)), []
         first = self._row(found)
         if _may_be(first, arriving):
             return first, []
@@ -153,6 +153,8 @@ class Patients:
             self._add_grams(patient)
 
     def _of_name(self, arriving: Mapping[str, Value]) -> Row | None:
+        if not arriving["patient_id"]:
+            return None
         same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}
         rows = map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall())
         return next((row for row in rows if _may_be(row, arriving)), None)

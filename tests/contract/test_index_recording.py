@@ -164,6 +164,18 @@ def test_a_name_gets_the_groups_that_it_comes_with_later_and_is_found_by_all(
     assert flags_of(index, "1.0") == flags_of(index, "1.1") == []
 
 
+@pytest.mark.parametrize("study", ["1.1", "1.2"])
+def test_a_patient_whose_name_comes_later_is_found_by_every_part_of_it(
+    index: Index, objects: Instances, study: str
+) -> None:
+    objects.record(arrival(study="1.1", patient_name=None))
+    assert named(index, "*KON*") == []
+    objects.record(arrival(study=study, patient_name="KONISHI^TARO=小西^太郎"))
+    for key in ("KONISHI*", "*NISHI*", "*TARO", "*小西*"):
+        assert [uid for uid, *_ in named(index, key)] == sorted({"1.1", study}), key
+    assert flags_of(index, study) == []
+
+
 def test_a_later_object_fills_in_what_the_first_did_not_say(index: Index, objects: Instances) -> None:
     objects.record(arrival(accession_number=None, series_description=None, sex=None))
     objects.record(arrival(accession_number="A1", series_description="Thorax", sex="F"))

@@ -90,9 +90,9 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "{0} UTC にデータベースが昇格したか、別のサーバーに復元されました。その直前に欠けている行は、削除されたのではなく元のサーバーとともに失われた"
         "可能性があります。元のサーバーには残っています",
     "volume {} has a study that the index does not know, seen at {} UTC ({}): was the index set back to an older state?":
-        "ボリューム {0} に、索引にない検査があります ({1} UTC に確認、{2})。索引が古い状態に戻されていませんか",
+        "ボリューム {0} に、インデックスにない検査があります ({1} UTC に確認、{2})。インデックスが古い状態に戻されていませんか",
     "volume {} has a study that the index does not know: was the index set back to an older state? (pacs doctor)":
-        "ボリューム {0} に、索引にない検査があります。索引が古い状態に戻されていませんか (pacs doctor)",
+        "ボリューム {0} に、インデックスにない検査があります。インデックスが古い状態に戻されていませんか (pacs doctor)",
     "pacs reconcile --repair, a quarter of an hour after that or later":
         "その 15 分後以降に pacs reconcile --repair を実行してください",
     "end it, and make it a standby: docs/operate/postgresql.md":

@@ -32,6 +32,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import copies_unknown_to, replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.operations import copy_decisions
+from pacs_server.index.promotion import compared
 from pacs_server.index.recording.fields import copy_fields
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
@@ -67,6 +68,7 @@ def rebuild_index(node: Node) -> Iterator[Finding]:
 
 
 def _rebuilt(node: Node) -> Iterator[Finding]:
+    began, is_whole = datetime.now(UTC), True
     path = node.settings.data_dir / "rebuild.db"
     url = f"sqlite:///{path}"
     upgrade(url)
@@ -78,6 +80,7 @@ def _rebuilt(node: Node) -> Iterator[Finding]:
         told: set[tuple[str, str]] = set()
         for volume_id, finding in _taken_in(node, volumes.values(), ledger):
             told.add((volume_id, finding.path))
+            is_whole = is_whole and not finding.kind.is_gap
             yield finding
         for _ in adopt_deposits(node.deposits.without_row(beside), ledger, repair=True):
             pass
@@ -91,6 +94,8 @@ def _rebuilt(node: Node) -> Iterator[Finding]:
                 missed.append(finding)
 
         replace_content(node.index, beside, catch_up, datetime.now(UTC))
+    if is_whole:
+        compared(node.index, began)
     yield from missed
     yield from _lost_meanwhile(node, volumes)
     for leftover in path.parent.glob(path.name + "*"):

@@ -94,7 +94,9 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
     for study_row in sorted(touched):  # each once: a count reads all of a study
         recount(connection, study_row)
-    owe_describing(connection, index, studies.c.id.in_(touched), now)
+    other = studies.alias()
+    emptied = select(other.c.patient_row).where(other.c.id.in_(touched), other.c.instance_count == 0)
+    owe_describing(connection, index, studies.c.id.in_(touched) | contradicting(emptied), now)
     return by_order
 
 
@@ -106,6 +108,12 @@ def owe_describing(connection: Connection, index: Index, which: ColumnElement[bo
     uids = connection.execute(found.order_by(studies.c.id)).scalars()
     if owed := [entry(JobKind.DESCRIBE, uid, "", "", now) for uid in uids]:
         connection.execute(owing(index), owed)
+
+
+def contradicting(patient_rows: Select[Any] | Iterable[int]) -> ColumnElement[bool]:
+    """The studies of these patients that contradict what is told of them: they may do so no more."""
+    noted = select(flags.c.id).where(flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id)
+    return studies.c.patient_row.in_(patient_rows) & noted.exists()
 
 
 def _is_by_order(row: _Row, role: str) -> bool:

@@ -12,6 +12,7 @@ from support.samples import tiny
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.vocabulary import new_field
 from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.retention import Purging, Retention, set_retention
@@ -225,6 +226,54 @@ def test_a_birth_date_of_one_study_alone_is_told_and_leaves_the_patient_as_he_is
     describe(node)
     assert asked(node, Level.PATIENT, TOLD[:3]) == [("R", "Right^Rita", "19800808")]
     assert contradictions(node) == {"conflict-demographics"}
+
+
+BORN_WRONG = {**RIGHT, "PatientBirthDate": "19500505"}
+BORN_RIGHT = [tuple(RIGHT.values())[:3]]
+
+
+def uid_of(number: int) -> str:
+    return str(tiny(0, study=number).StudyInstanceUID)
+
+
+def test_a_birth_date_goes_with_the_one_study_that_told_it(house: House, node: Node) -> None:
+    house.take_in(*study(BORN_WRONG, study=1), *study(RIGHT, study=2), *study(RIGHT, study=3))
+    assert contradictions(node) == {"conflict-demographics"}
+    delete_all(node, StudyInstanceUID=uid_of(1))
+    describe(node)
+    assert (asked(node, Level.PATIENT, TOLD[:3]), contradictions(node)) == (BORN_RIGHT, set())
+
+
+def test_a_birth_date_that_was_wrong_in_each_study_is_corrected_with_the_last_of_them(house: House, node: Node) -> None:
+    house.take_in(*study(BORN_WRONG, study=1), *study(BORN_WRONG, study=2))
+    told_of = list[object]()
+    for number in (1, 2):
+        delete_all(node, StudyInstanceUID=uid_of(number))
+        house.take_in(*study(RIGHT, study=number))
+        describe(node)
+        told_of.append((asked(node, Level.PATIENT, TOLD[:3]), contradictions(node)))
+    assert told_of == [([(*BORN_RIGHT[0][:2], "19500505")], {"conflict-demographics"}), (BORN_RIGHT, set())]
+
+
+def test_studies_that_contradict_themselves_do_not_take_turns(house: House, node: Node) -> None:
+    for number in (1, 2, 3):
+        born = [{**RIGHT, "PatientBirthDate": f"19{number}{n}0101"} for n in range(2)]
+        house.take_in(*(tiny(n, **values, study=number) for n, values in enumerate(born)))
+    delete_all(node, StudyInstanceUID=uid_of(1))
+    describe(node)
+    assert contradictions(node) == {"conflict-demographics"}
+
+
+def test_an_added_field_of_a_patient_of_whom_nothing_else_tells_is_told_anew(house: House, node: Node) -> None:
+    node.fields.add(new_field("RegionOfResidence", Level.PATIENT), NOW)
+    while field := node.fields.next_to_read(NOW):
+        node.fields.enter(field, {}, [])
+    house.take_in(*study({**RIGHT, "RegionOfResidence": "Lille"}))
+    delete_all(node, PatientID="R")
+    house.take_in(*study({**RIGHT, "RegionOfResidence": "Lyon"}))
+    describe(node)
+    found = node.search.find(query_from_keywords(Level.PATIENT, {}), node.vocabulary().fields)
+    assert [tuple(row) for row in found] == [("Lyon",)]
 
 
 @pytest.mark.parametrize("how", ["purged", "corrected"])

@@ -17,7 +17,7 @@ from pacs_server.index.objects import CopyRow
 from pacs_server.index.recording.rollups import Part, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction, contradicts
 from pacs_server.index.recording.statements import RecordingStatements
-from pacs_server.index.retiring import owe_describing, recount, settle_patients
+from pacs_server.index.retiring import contradicting, owe_describing, recount, settle_patients
 from pacs_server.index.site_tables import extra_fields
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import (
@@ -106,6 +106,7 @@ class Anew:
                 _forget_values(connection, Level.STUDY, [study.row["id"]])
                 retold.begin(told[0])
             if are_all:
+                retold.correct(told)
                 _forget_values(connection, Level.SERIES, retold.begin_series(told))
             for one in told:
                 retold.add(one)
@@ -115,7 +116,8 @@ class Anew:
             recount(connection, study.row["id"])
             settle_patients(connection, {former["id"], study.patient["id"]})
             if study.patient != former:
-                _owe_others(connection, self._index, {former["id"], study.patient["id"]}, study)
+                others = contradicting({former["id"], study.patient["id"]}) & (studies.c.id != study.row["id"])
+                owe_describing(connection, self._index, others, datetime.now(UTC))
         return is_last
 
     def _keep_others_out(self, connection: Connection, study_uid: str, told: Sequence[Description]) -> None:
@@ -156,6 +158,10 @@ class _Retold:
         self._rows.say(studies, study.row, {**first.study, "patient_row": study.patient["id"]})
         self.contradictions += contradiction("conflict-demographics", differing)
 
+    def correct(self, told: Sequence[Description]) -> None:
+        """Have the patient say what all objects of this study say, and no other study denies."""
+        self._patients.correct(self._study, [one.patient for one in told])
+
     def begin_series(self, told: Sequence[Description]) -> list[int]:
         """Have each series say what the first of its objects says alone; the rows of those series."""
         for one in told:
@@ -194,10 +200,3 @@ def _forget_values(connection: Connection, level: Level, rows: Sequence[int]) ->
     connection.execute(delete(extra_values).where(*values))
     for items in (ITEM_TABLES[sequence.tag] for sequence in SEQUENCES if sequence.level is level):
         connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
-
-
-def _owe_others(connection: Connection, index: Index, patient_rows: set[int], study: Study) -> None:
-    """What contradicted a patient in other studies may do so no more."""
-    told = flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id
-    others = studies.c.patient_row.in_(patient_rows), studies.c.id != study.row["id"]
-    owe_describing(connection, index, and_(*others, select(flags.c.id).where(*told).exists()), datetime.now(UTC))

@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
 
-from pacs_server.dicom.attributes import BY_KEYWORD
+from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.describe import Description, Flag, folded_columns, identity_of_name, shared_identity
 from pacs_server.dicom.names import completed, grams_of_name
 from pacs_server.dicom.values import Value
 from pacs_server.index.recording.rollups import Part, Row, Study
 from pacs_server.index.recording.statements import RecordingStatements
+from pacs_server.index.site_tables import extra_fields
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import name_grams, patients, series, studies
+from pacs_server.index.tables import extra_values, flags, name_grams, patients, series, studies
 
 # Where later objects of a patient or study contradict the first in one of these, a person should look.
 _TELLING_OF_PATIENT: Final = ("PatientName", "PatientBirthDate", "PatientSex")
@@ -102,6 +103,21 @@ class Patients:
             self._tell_anew(patient, arriving)
         return patient, differing
 
+    def correct(self, study: Study, told: Sequence[Mapping[str, Value]]) -> None:
+        """Have a patient be born, or of the sex, as one study says in all that is found of it, where none of his others
+        says what is told of him: the study from which that came is no more. Where a study contradicts itself it tells
+        nothing here, so that two never take turns.
+        """
+        for keyword in ("PatientBirthDate", "PatientSex"):
+            column = BY_KEYWORD[keyword].column
+            values = {one[column] for one in told} - {None}
+            if (
+                len(values) == 1
+                and study.patient[column] not in (None, *values)
+                and not self._has_others(study.patient, study.row, but_not_those_that_contradict=keyword)
+            ):
+                self._rows.change(patients, study.patient, {column: values.pop()})
+
     def complete(self, row: Row, arriving: Mapping[str, Value]) -> list[str]:
         """Fill what the row does not have yet, unless the name is another one. Answers the telling keywords in which
         the two contradict.
@@ -136,17 +152,23 @@ class Patients:
         differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
         return contradictions + contradiction("conflict-study", differing)
 
-    def _has_others(self, patient: Row, study: Row) -> bool:
+    def _has_others(self, patient: Row, study: Row, *, but_not_those_that_contradict: str = "") -> bool:
         """Whether something is found of a patient in another study than this one."""
         others = select(func.count()).where(
             studies.c.patient_row == bindparam("patient"),
             studies.c.id != bindparam("study"),
             studies.c.instance_count > 0,
         )
+        if keyword := but_not_those_that_contradict:
+            noted = flags.c.kind == "conflict-demographics", flags.c.detail.contains(keyword)
+            others = others.where(~select(flags.c.id).where(flags.c.study_row == studies.c.id, *noted).exists())
         given = {"patient": patient["id"], "study": study["id"]}
         return bool(self._rows.do.once(others).on(self._rows.cursor, given).fetchone()[0])
 
     def _tell_anew(self, patient: Row, arriving: Mapping[str, Value]) -> None:
+        of_patients = select(extra_fields.c.id).where(extra_fields.c.level == Level.PATIENT.name)
+        values = extra_values.c.owner_row == bindparam("row"), extra_values.c.field_id.in_(of_patients)
+        self._rows.do.once(delete(extra_values).where(*values)).later(self._rows.cursor, {"row": patient["id"]})
         if self._rows.say(patients, patient, {**arriving, "identity": patient["identity"]}):
             removing = delete(name_grams).where(name_grams.c.patient_row == bindparam("row"))
             self._rows.do.once(removing).later(self._rows.cursor, {"row": patient["id"]})

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description
 from pacs_server.dicom.elements import EXPLICIT
+from pacs_server.dicom.names import may_be_same
 from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.values import Value
 
@@ -85,10 +86,11 @@ class MediumDirectory:
 
     def __init__(self) -> None:
         self._patients: dict[str, _Record] = {}
+        self._names: dict[str, list[str]] = {}
 
     def add(self, one: Description, transfer_syntax: str, file_id: tuple[str, ...], file: BinaryIO) -> None:
         """An object that was written to the file of that name, by its folders; only the first under a UID counts."""
-        patient = self._found(self._patients, str(one.patient["identity"]), "PATIENT", _keys(_PATIENT, one.patient))
+        patient = self._found(self._patients, self._whose(one), "PATIENT", _keys(_PATIENT, one.patient))
         study = self._found(patient.below, one.study_uid, "STUDY", _keys(_STUDY, one.study))
         series = self._found(study.below, one.series_uid, "SERIES", _keys(_SERIES, one.series))
         kind = record_type(one.sop_class)
@@ -102,6 +104,15 @@ class MediumDirectory:
             keys,
         )
         series.below.setdefault(str(one.sop_uid), _Record(kind, b"".join(told)))
+
+    def _whose(self, one: Description) -> str:
+        """By what his record is known: under one ID two may have come, and neither is to be read as the other."""
+        identity, name = str(one.patient["identity"]), str(one.patient["patient_name"] or "")
+        names = self._names.setdefault(identity, [])
+        known = next((known for known in names if may_be_same(known, name)), None)
+        if known is None:
+            names.append(known := name)
+        return f"{identity}\x1f{known}"
 
     def _found(self, records: dict[str, _Record], key: str, kind: str, elements: bytes) -> _Record:
         return records.setdefault(key, _Record(kind, _CHARACTER_SET + elements))

@@ -95,6 +95,11 @@ def completed(pn: str, other: str) -> str | None:
     return "=".join(one or another for one, another in zip(ours, theirs, strict=True)).rstrip("=")
 
 
+def may_be_same(held: str, told: str) -> bool:
+    """Whether two names that came under one patient ID are those of one person, as far as is told."""
+    return not held or not told or held == told or completed(held, told) is not None
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def search_text(pn: str) -> str:
     """All values with all groups folded, as `=alphabetic=ideographic=phonetic=`, joined by a backslash.

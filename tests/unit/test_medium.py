@@ -68,6 +68,15 @@ def test_whoever_follows_the_offsets_finds_each_object_below_its_series_study_an
     assert read.OffsetOfTheLastDirectoryRecordOfTheRootDirectoryEntity == roots[-1]
 
 
+def test_two_who_came_under_one_id_are_two_patients_and_one_whose_name_is_written_in_two_ways_is_one() -> None:
+    names = ["Yamada^Tarou", "Smith^Anna", "Yamada^Tarou=山田^太郎", "SMITH^ANNA"]
+    read = directory(
+        *(tiny(n, study=n, PatientName=one, SpecificCharacterSet="ISO_IR 192") for n, one in enumerate(names))
+    )
+    told = [str(item.PatientName) for item in read.DirectoryRecordSequence if item.DirectoryRecordType == "PATIENT"]
+    assert (told, [len(below) for _, _, below in levels(read)]) == (names[:2], [2, 2])
+
+
 def test_names_in_kanji_are_readable_whatever_they_were_written_in() -> None:
     name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     read = directory(tiny(0, PatientName=name, SpecificCharacterSet=["", "ISO 2022 IR 87"]))

@@ -9,7 +9,7 @@ from sqlalchemy import Table, bindparam, delete, func, select, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.describe import Description, Flag, folded_columns, identity_of_name, shared_identity
-from pacs_server.dicom.names import completed, grams_of_name
+from pacs_server.dicom.names import completed, grams_of_name, may_be_same
 from pacs_server.dicom.values import Value
 from pacs_server.index.recording.rollups import Part, Row, Study
 from pacs_server.index.recording.statements import RecordingStatements
@@ -222,5 +222,5 @@ def differing_in(row: Row, arriving: Mapping[str, Value], telling: Iterable[str]
 
 def _may_be(patient: Row, arriving: Mapping[str, Value]) -> bool:
     """Whether two names that came under one issuer and ID are the same, as far as is told."""
-    held, told = patient["patient_name"], arriving["patient_name"]
-    return not held or not told or held == told or completed(str(held), str(told)) is not None
+    held, told = (str(one["patient_name"] or "") for one in (patient, arriving))
+    return may_be_same(held, told)

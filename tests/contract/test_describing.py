@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import insert, literal, select, update
 from support.house import NOW, House
 from support.samples import tiny
 
@@ -16,7 +16,7 @@ from pacs_server.dicom.vocabulary import new_field
 from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.retention import Purging, Retention, set_retention
-from pacs_server.index.tables import flags, patients
+from pacs_server.index.tables import copies, flags, patients
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.decisions import delete, in_trash, purge, restore, to_delete, use_latest, use_version
 from pacs_server.service.upkeep.rebuilding import rebuild_index
@@ -316,6 +316,23 @@ def test_patients_who_have_other_studies_stay_and_are_counted(house: House, node
 def purge_all(node: Node) -> Sequence[object]:
     set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
     return list(purge(node, in_trash(node, {}), "over"))
+
+
+def test_a_damaged_copy_tells_nothing_while_a_good_one_does(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG, count=1))
+    beside = select(copies.c.instance_row, literal("beside"), copies.c.path)
+
+    def read_from() -> list[str]:
+        (one,) = node.anew.objects(str(tiny(0).StudyInstanceUID))
+        return [copy.volume_id for copy in one.copies]
+
+    with node.index.write() as connection:
+        connection.execute(update(copies).values(damage="a bit of the name"))
+        connection.execute(insert(copies).from_select(["instance_row", "volume_id", "path"], beside))
+    assert read_from() == ["beside"]
+    with node.index.write() as connection:
+        connection.execute(update(copies).values(damage="both"))
+    assert len(read_from()) == 2, "better than nothing"
 
 
 def test_an_ordinary_deletion_leaves_a_study_as_it_is(house: House, node: Node) -> None:

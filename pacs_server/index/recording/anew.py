@@ -40,7 +40,7 @@ _OF_STUDY: Final = and_(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundObject:
-    """An object of a study that is found, and where it can be read."""
+    """An object of a study that is found, and where it can be read: from a damaged copy only where no good one is."""
 
     row: int
     series_uid: str
@@ -62,7 +62,11 @@ class Anew:
     def objects(self, study_uid: str) -> list[FoundObject]:
         """The objects of a study that are found, in the order in which they came. Raises: IndexUnavailable."""
         placed = (
-            select(*instances.c["id", "transfer_syntax", "sender"], series.c.series_uid, *copies.c["volume_id", "path"])
+            select(
+                *instances.c["id", "transfer_syntax", "sender"],
+                series.c.series_uid,
+                *copies.c["volume_id", "path", "damage"],
+            )
             .join_from(instances, series)
             .join(studies)
             .outerjoin(copies, copies.c.instance_row == instances.c.id)
@@ -79,7 +83,7 @@ class Anew:
                 series_uid=rows[0].series_uid,
                 transfer_syntax=rows[0].transfer_syntax,
                 sender=rows[0].sender,
-                copies=tuple(CopyRow(volume_id=one.volume_id, path=one.path) for one in rows if one.volume_id),
+                copies=_best_copies(rows),
             )
             for row_id, rows in found.items()
         ]
@@ -185,6 +189,12 @@ class _Retold:
                 row = {"owner_row": owners[sequence.level], **dict(zip(columns, item, strict=True))}
                 self._do.insert_item[sequence.tag].later(self._cursor, row)
         self.contradictions += self._patients.compare(self._study, one)
+
+
+def _best_copies(rows: Sequence[Any]) -> tuple[CopyRow, ...]:
+    placed = [one for one in rows if one.volume_id]
+    good = [one for one in placed if one.damage is None]
+    return tuple(CopyRow(volume_id=one.volume_id, path=one.path) for one in good or placed)
 
 
 def _last_row(connection: Connection, study: Study) -> int:

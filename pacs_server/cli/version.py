@@ -101,19 +101,31 @@ def show(invocation: Invocation, uid: str) -> ExitCode:
 
     Of a study, or of one SOP Instance UID. Of a study that contradicts itself also whose its series say that they are.
     """
-    from pacs_server.errors import UnknownName
+    from pacs_server.errors import CopyUnreadable, UnknownName
     from pacs_server.index.queries.view import conflicts_view, contents_view
     from pacs_server.service.upkeep.reconciling import sayings_of_study
 
+    said: list[dict[str, Any]] = []
+    unread: CopyUnreadable | None = None
     with invocation.node() as node:
         rows = contents_view(node.index, uid)
-        is_of_study = any(not one["sop_uid"] for one in conflicts_view(node.index, uid))
-        said: list[dict[str, Any]] = [asdict(one) for one in sayings_of_study(node, uid)] if is_of_study else []
+        if any(not one["sop_uid"] for one in conflicts_view(node.index, uid)):
+            try:
+                said = [asdict(one) for one in sayings_of_study(node, uid)]
+            except CopyUnreadable as error:  # a volume is away: what the index tells is shown all the same
+                unread = error
     if not rows and not said:
-        raise UnknownName("nothing is in conflict there: pacs conflicts list shows where something is")
-    if invocation.as_json:
+        raise unread or UnknownName("nothing is in conflict there: pacs conflicts list shows where something is")
+    _print_conflicts(rows, said, as_json=invocation.as_json)
+    if unread is not None:
+        raise unread
+    return ExitCode.DONE
+
+
+def _print_conflicts(rows: list[dict[str, Any]], said: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
         print_rows([*rows, *said], {}, as_json=True)
-        return ExitCode.DONE
+        return
     if rows:
         print_rows(rows, _CONTENT_HEADINGS, as_json=False)
     if rows and said:
@@ -123,4 +135,3 @@ def show(invocation: Invocation, uid: str) -> ExitCode:
             one | {"patient_name": readable_name(one["patient_name"]), "objects": len(one["sop_uids"])} for one in said
         )
         print_rows(shown, _SAYING_HEADINGS, as_json=False, long=("patient_id", "patient_name", "accession_number"))
-    return ExitCode.DONE

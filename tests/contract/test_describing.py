@@ -1,5 +1,6 @@
 """A study is that of the patient whom its objects name that are found: after others were deleted, or not chosen."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from sqlalchemy import insert, literal, select, update
 from support.house import NOW, House
 from support.samples import tiny
 
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.main import run
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import new_field
@@ -333,6 +336,20 @@ def test_a_damaged_copy_tells_nothing_while_a_good_one_does(house: House, node: 
     with node.index.write() as connection:
         connection.execute(update(copies).values(damage="both"))
     assert len(read_from()) == 2, "better than nothing"
+
+
+def test_contents_between_which_to_choose_are_shown_while_the_volume_is_away(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.take_in(*study(WRONG))
+    house.take_in(*study(RIGHT))
+    show = ["-c", str(house.config), "conflicts", "show", str(tiny(0).StudyInstanceUID), "--json"]
+    house.volume.rename(house.volume.with_name("away"))
+    capsys.readouterr()
+    assert run(show) == ExitCode.DAMAGE
+    told = capsys.readouterr()
+    assert sorted(row["role"] for row in json.loads(told.out)) == ["current", "current", "version", "version"]
+    assert "volume first" in told.err
 
 
 def test_an_ordinary_deletion_leaves_a_study_as_it_is(house: House, node: Node) -> None:

@@ -207,9 +207,9 @@ class Command(click.Command):
         return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Print the example under the options."""
+        """Print the example under the options, in one line however narrow the terminal is: it is there to be pasted."""
         with formatter.section("Example"):
-            formatter.write_text(self.example)
+            formatter.write(f"{'':{formatter.current_indent}}{self.example}\n")
 
 
 class Group(click.Group):

@@ -53,6 +53,15 @@ def test_the_example_is_of_the_command_itself(words):
         assert re.sub(r"^pacs -c \S+ ", "pacs ", command.example).startswith(" ".join(("pacs", *words)))
 
 
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_the_example_is_one_line_that_can_be_pasted_however_narrow_the_terminal(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert run([*words, "-h"]) == 0
+    below = capsys.readouterr().out.partition("Example:\n")[2]
+    assert len(below.splitlines()) == 1
+    shlex.split(below)
+
+
 @pytest.mark.parametrize(
     "words", [("ae", "import"), ("ae", "export"), ("ae", "approve"), ("tls", "init")], ids=" ".join
 )

@@ -94,9 +94,11 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
     for study_row in sorted(touched):  # each once: a count reads all of a study
         recount(connection, study_row)
-    other = studies.alias()
-    emptied = select(other.c.patient_row).where(other.c.id.in_(touched), other.c.instance_count == 0)
-    owe_describing(connection, index, studies.c.id.in_(touched) | contradicting(emptied), now)
+    owe_describing(connection, index, studies.c.id.in_(touched), now)
+    emptied = select(studies.c.patient_row).where(studies.c.id.in_(touched), studies.c.instance_count == 0)
+    if patient_rows := connection.execute(emptied.distinct()).scalars().all():
+        # By numbers: as one condition with the other, or with a query in it, PostgreSQL would read all studies.
+        owe_describing(connection, index, contradicting(patient_rows), now)
     return by_order
 
 
@@ -110,7 +112,7 @@ def owe_describing(connection: Connection, index: Index, which: ColumnElement[bo
         connection.execute(owing(index), owed)
 
 
-def contradicting(patient_rows: Select[Any] | Iterable[int]) -> ColumnElement[bool]:
+def contradicting(patient_rows: Iterable[int]) -> ColumnElement[bool]:
     """The studies of these patients that contradict what is told of them: they may do so no more."""
     noted = select(flags.c.id).where(flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id)
     return studies.c.patient_row.in_(patient_rows) & noted.exists()

@@ -201,6 +201,15 @@ class IndexUnfit(IndexUnavailable):
     """The database cannot be used as it is, or as the settings name it: nothing helps but to change either."""
 
 
+class IndexDamaged(IndexUnavailable):
+    """The database is there, and what it keeps is broken."""
+
+    usual_remedy = (
+        "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each volume, and "
+        "pacs index rebuild"
+    )
+
+
 class PatroniUnavailable(PacsError):
     """Patroni's REST API does not answer, in time or as it should."""
 

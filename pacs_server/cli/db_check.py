@@ -7,17 +7,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.errors import ConfigError, IndexDamaged, IndexUnavailable
 
 if TYPE_CHECKING:
     from pacs_server.index.engine import Index
 
 Problem = tuple[str, str, ExitCode]
 
-_RESTORE: Final = (
-    "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each volume, and "
-    "pacs index rebuild"
-)
 _FIRST_OF_ALL: Final = (ExitCode.UNREACHABLE, ExitCode.CONFIGURATION, ExitCode.DAMAGE, ExitCode.SCHEMA)
 
 
@@ -45,16 +41,13 @@ def examine_database(url: str) -> tuple[list[dict[str, object]], ExitCode]:
 
 
 def _found(find: Callable[[Index], Iterator[Problem]], index: Index) -> Iterator[Problem]:
-    from pacs_server.index.maintenance.checking import is_damage
-
     try:
         yield from find(index)
+    except IndexDamaged as error:
+        yield error.problem, error.remedy, ExitCode.DAMAGE
     except IndexUnavailable as error:
-        if is_damage(error):
-            yield str(error), _RESTORE, ExitCode.DAMAGE
-        else:
-            remedy = error.remedy or "start it, or mend the way to it; database in pacs.yaml names it"
-            yield error.problem, remedy, ExitCode.UNREACHABLE
+        remedy = error.remedy or "start it, or mend the way to it; database in pacs.yaml names it"
+        yield error.problem, remedy, ExitCode.UNREACHABLE
 
 
 def _database(index: Index) -> Iterator[Problem]:
@@ -106,18 +99,18 @@ def _contents(index: Index) -> Iterator[Problem]:
     if is_gone(index):  # the next check says so
         return
     for told in damage(index):
-        yield told, _RESTORE, ExitCode.DAMAGE
+        yield told, IndexDamaged.usual_remedy, ExitCode.DAMAGE
 
 
 def writing_problems(index: Index) -> Iterator[Problem]:
     """What keeps objects from being recorded. Raises: IndexUnavailable when the database is damaged."""
-    from pacs_server.index.maintenance.checking import is_damage, write_once
+    from pacs_server.index.maintenance.checking import write_once
 
     try:
         write_once(index)
+    except IndexDamaged:
+        raise
     except IndexUnavailable as error:
-        if is_damage(error):
-            raise
         usual = "make room, and give pacs the right to write to it; of PostgreSQL, see that it is no standby"
         yield error.problem, error.remedy or usual, ExitCode.UNREACHABLE
 

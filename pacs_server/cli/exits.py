@@ -54,6 +54,7 @@ _BY_ERROR: Final[dict[type[BaseException], ExitCode]] = {
     errors.CopyDiffers: ExitCode.DAMAGE,
     errors.IndexUnavailable: ExitCode.UNREACHABLE,
     errors.IndexUnfit: ExitCode.CONFIGURATION,
+    errors.IndexDamaged: ExitCode.DAMAGE,
     errors.PatroniUnavailable: ExitCode.UNREACHABLE,
     errors.AlarmNotTold: ExitCode.UNREACHABLE,
 }

@@ -215,6 +215,22 @@ def test_a_traceback_tells_no_value_of_a_statement_and_no_row(index: Index) -> N
     assert PATIENT_ID not in told(look_up_directly)
 
 
+def test_a_damaged_sqlite_file_is_told_as_damage_with_the_way_back_by_every_command(tmp_path: Path, capsys) -> None:
+    data = tmp_path / "pacs"
+    assert run(["init", "--data", str(data)]) == ExitCode.DONE
+    path = data / "index.db"
+    path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+    capsys.readouterr()
+    for words in (["find", "studies"], ["ae", "add", "CT1", "192.0.2.1", "104"], ["serve"]):
+        assert run(["-c", str(data / "pacs.yaml"), *words]) == ExitCode.DAMAGE
+        told = capsys.readouterr().err.strip()
+        assert "database disk image is malformed: pacs restore-backup; or put the database aside, " in told
+        assert in_japanese(told).endswith("、pacs index rebuild")
+    assert run(["-c", str(data / "pacs.yaml"), "--json", "doctor"]) == ExitCode.DAMAGE
+    (problem,) = (row for row in json.loads(capsys.readouterr().out) if row["result"] != "good")
+    assert problem["remedy"].startswith("pacs restore-backup; ")
+
+
 def test_where_no_room_is_left_for_the_files_beside_a_database_a_person_is_told_to_make_some(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/index.db"
     upgrade(url)

@@ -54,6 +54,9 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "SELECT pg_terminate_backend(pid)":
         "pg_stat_activity で、長く開いたままのトランザクション (xact_start) が誰のものかを調べ、そこで終わらせるか、"
         "SELECT pg_terminate_backend(pid) で終わらせてください",
+    "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each volume, and "
+    "pacs index rebuild":
+        "pacs restore-backup。または、データベースを別の場所へ移し、pacs db upgrade --new、各ボリュームの pacs storage add、pacs index rebuild",
     "make room on the disk of the database": "データベースのディスクに空きを作ってください",
     "make room on the disk of the database; where it has some, see in the system's log whether the disk fails":
         "データベースのディスクに空きを作ってください。空きがあれば、ディスクの故障がシステムのログに出ていないか調べてください",

@@ -197,9 +197,6 @@ OF_STANDING: Final[dict[str, str]] = {
         "データベースを起動するか、接続を直してください。場所は pacs.yaml の database にあります",
     "make room, and give pacs the right to write to it; of PostgreSQL, see that it is no standby":
         "空きを作り、pacs に書き込みの権限を与えてください。PostgreSQL では、待機系でないことを確かめてください",
-    "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each volume, and "
-    "pacs index rebuild":
-        "pacs restore-backup。または、データベースを別の場所へ移し、pacs db upgrade --new、各ボリュームの pacs storage add、pacs index rebuild",
     "undo what was changed by hand, or pacs restore-backup": "手で変えたものを元に戻すか、pacs restore-backup",
     "the table {} is missing": "表 {0} がありません",
     "the column {}.{} is missing": "列 {0}.{1} がありません",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import Final
 
 from sqlalchemy.engine import URL
 
-from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
+from pacs_server.errors import IndexDamaged, IndexUnavailable, IndexUnfit, IndexUnreachable
 
 _PASSWORD: Final = (
     "name a file with the right password as database_password_file in pacs.yaml (--password-file of pacs db copy), "
@@ -39,6 +40,9 @@ _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
 _UNFIT_STATES: Final = frozenset({"42501", "42P07"})  # insufficient_privilege, duplicate_table
+_BROKEN_STATES: Final = frozenset({"XX001", "XX002"})  # data_corrupted, index_corrupted
+_BROKEN_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY_CODE: Final = 0xFF
 _CONNECTION_STATES: Final = ("08", "57P")  # connection_exception, and an administrator who ends the server
 _UNFIT_WORDS: Final = (
     (r"invalid (connection option|\w+ value)", _OPTION),
@@ -47,10 +51,15 @@ _UNFIT_WORDS: Final = (
 
 
 def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: BaseException) -> IndexUnavailable:
-    """What to raise for an error of the driver or of its pool that is of this kind by itself: with the remedy, and as
-    `IndexUnfit` when nothing helps but a change of the database or of the settings.
+    """What to raise for an error of the driver or of its pool that is of this kind by itself: with the remedy, as
+    `IndexUnfit` when nothing helps but a change of the database or of the settings, and as `IndexDamaged` when what it
+    keeps is broken.
     """
     words, state = _words_of(reason), getattr(reason, "pgcode", None)
+    problem = f"the index at {shown_url} failed: {words}"
+    code = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE
+    if state in _BROKEN_STATES or code in _BROKEN_CODES:
+        return IndexDamaged(problem, IndexDamaged.usual_remedy)
     if state is not None:
         remedy, is_unfit = _by_state(url).get(state, ""), state in _UNFIT_STATES
     else:
@@ -60,7 +69,7 @@ def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: 
     # Not for those of the pool, all of whose connections are in use; nor where a server was found, and said no.
     if not remedy and is_away and hasattr(reason, "pgcode") and "FATAL:" not in words:
         remedy = _LOOK_THERE
-    return (IndexUnfit if is_unfit else kind)(f"the index at {shown_url} failed: {words}", remedy)
+    return (IndexUnfit if is_unfit else kind)(problem, remedy)
 
 
 def keep_to_one_sentence(*errors: BaseException | None) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, false, text, update
 from sqlalchemy import Index as TableIndex
-from sqlalchemy.exc import DBAPIError
 
-from pacs_server.errors import IndexUnavailable, IndexUnreachable
+from pacs_server.errors import IndexUnreachable
 from pacs_server.index.drivers.postgresql import refuse_waiting_commits
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import site
@@ -33,9 +31,6 @@ _FLUSHING: Final = {"journal_mode": "wal", "synchronous": 2}  # of SQLite; 2 is 
 _RECORDED: Final = (patients, studies, series, instances, copies)
 # A server that takes no changes grants the locks, and refuses a change of nothing.
 _CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
-_PRIMARY_CODE: Final = 0xFF
-_BROKEN_FILE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_BROKEN_CLUSTER: Final = ("XX001", "XX002")  # data_corrupted, index_corrupted
 
 
 def write_nothing(index: Index) -> None:
@@ -168,10 +163,3 @@ def left_behind(index: Index) -> tuple[str, ...]:
     with index.read() as connection:
         told: tuple[str, ...] = connection.connection.dbapi_connection.entrance.passed_over  # type: ignore[union-attr]
         return told
-
-
-def is_damage(error: IndexUnavailable) -> bool:
-    """Whether an error of the database says that what it keeps is broken, not that it is away."""
-    reason: Any = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else error.__cause__
-    code = getattr(reason, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE
-    return code in _BROKEN_FILE or getattr(reason, "pgcode", None) in _BROKEN_CLUSTER

@@ -293,6 +293,31 @@ def test_a_name_is_one_patient_also_where_the_first_of_its_id_is_no_more(house: 
     assert described == [("Right^Rita", 2)]
 
 
+def test_a_name_that_was_corrected_is_taken_again_under_the_same_id(house: House, node: Node) -> None:
+    wrong, third = ({**RIGHT, "PatientName": name} for name in ("Wrong^Walter", "Third^Tom"))
+    house.take_in(*study(RIGHT), *study(wrong, study=2))
+    for values in (third, wrong, third):
+        delete_all(node, StudyInstanceUID=str(tiny(0, study=2).StudyInstanceUID))
+        house.take_in(*study(values, study=2))
+        describe(node)
+    house.take_in(*study(wrong, study=3), *study(third, study=4))
+    delete_all(node, StudyInstanceUID=str(tiny(0, study=4).StudyInstanceUID))
+    house.take_in(*study(wrong, study=4))
+    assert [do_one(node) for _ in range(4)][-1] is None, "each study is described, and it ends"
+    described = asked(node, Level.PATIENT, ("PatientName", "NumberOfPatientRelatedStudies"), PatientID="R")
+    assert sorted(described) == [("Right^Rita", 1), ("Third^Tom", 1), ("Wrong^Walter", 2)]
+
+
+def test_a_study_comes_to_a_name_that_was_corrected_in_another(house: House, node: Node) -> None:
+    wrong, third = ({**RIGHT, "PatientName": name} for name in ("Wrong^Walter", "Third^Tom"))
+    house.take_in(*study(RIGHT), *study(RIGHT, study=2), *study(wrong, study=3))
+    for number, values in ((3, third), (2, wrong)):
+        delete_all(node, StudyInstanceUID=str(tiny(0, study=number).StudyInstanceUID))
+        house.take_in(*study(values, study=number))
+        describe(node)
+    assert names(node) == ["Right^Rita", "Third^Tom", "Wrong^Walter"]
+
+
 def test_an_index_made_anew_says_the_same(house: House, node: Node) -> None:
     house.take_in(*study(WRONG))
     delete_all(node, PatientID="W")

@@ -78,14 +78,12 @@ class Patients:
 
     def found_or_made(self, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
         """The patient of a new study, and the telling keywords in which another one of the same ID contradicts him."""
-        found = self._rows.do.find_patient.on(self._rows.cursor, {"identity": arriving["identity"]}).fetchone()
-        if found is None:  # the first of this ID may be no more, while one of another name is
+        first = self._of_key(arriving["identity"])
+        if first is None:  # the first of this ID may be no more, while one of another name is
             return self._of_name(arriving) or self._made(dict(arriving)), []
-        first = self._row(found)
         if _may_be(first, arriving):
             return first, []
-        own = identity_of_name(str(arriving["identity"]), str(arriving["patient_name"]))
-        return self._of_name(arriving) or self._made({**arriving, "identity": own}), ["PatientName"]
+        return self._of_name(arriving) or self._made({**arriving, "identity": self._own(arriving)}), ["PatientName"]
 
     def instead(self, former: Row, study: Row, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
         """The patient of a study that is told of anew, and what `found_or_made` answers beside. Of whom nothing else is
@@ -180,6 +178,20 @@ class Patients:
         same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}
         rows = map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall())
         return next((row for row in rows if _may_be(row, arriving)), None)
+
+    def _own(self, arriving: Mapping[str, Value]) -> str:
+        """A key for a patient of this name that nobody has. Whoever came with the name may be told of by another one
+        since, and has the key that he got.
+        """
+        identity = str(arriving["identity"])
+        own = identity_of_name(identity, str(arriving["patient_name"]))
+        while self._of_key(own) is not None:
+            own = identity_of_name(identity, own)
+        return own
+
+    def _of_key(self, identity: Value) -> Row | None:
+        found = self._rows.do.find_patient.on(self._rows.cursor, {"identity": identity}).fetchone()
+        return None if found is None else self._row(found)
 
     def _made(self, values: Row) -> Row:
         row = self._rows.insert(self._rows.do.insert_patient, patients, values)

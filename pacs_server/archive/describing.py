@@ -101,10 +101,7 @@ def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:
         told = list(_different(map(heads.described, objects)))
     except CopyUnreadable as error:
         return (str(error),)
-    readable = [one for one in told if one is not None]
-    if readable and not anew.describe(
-        study_uid, readable, last_row=objects[-1].row, are_all=len(readable) == len(told)
-    ):
+    if any(told) and not anew.describe(study_uid, told, last_row=objects[-1].row):
         return ("objects of the study came meanwhile",)
     return ()
 

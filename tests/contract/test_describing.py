@@ -384,6 +384,16 @@ def test_an_ordinary_deletion_leaves_a_study_as_it_is(house: House, node: Node) 
     assert told(node) == [(*WRONG.values(), 1)]
 
 
+def test_whose_a_study_is_whose_first_object_cannot_be_read_is_not_decided_anew(house: House, node: Node) -> None:
+    house.take_in(*study(WRONG, count=1), *study(RIGHT, series="other", count=2))
+    (first,) = house.volume.rglob(f"{tiny(0).SOPInstanceUID}-*.dcm")
+    first.write_bytes(b"rotten" * 100)
+    delete_all(node, SOPInstanceUID=str(tiny(1, series="other").SOPInstanceUID))
+    describe(node)
+    assert told(node) == [(*WRONG.values(), 2)]
+    assert contradictions(node) == {"conflict-patient", "conflict-study"}
+
+
 def test_while_its_volume_is_away_a_study_waits_to_be_described(house: House, node: Node) -> None:
     house.take_in(*study(WRONG))
     delete_all(node, PatientID="W")

@@ -88,31 +88,33 @@ class Anew:
             for row_id, rows in found.items()
         ]
 
-    def describe(self, study_uid: str, told: Sequence[Description], *, last_row: int, are_all: bool) -> bool:
+    def describe(self, study_uid: str, told: Sequence[Description | None], *, last_row: int) -> bool:
         """Have a study and its series say what these objects of it say, in their order: the first counts, the others
-        complete it. What contradicts it is noted, and nothing else any more if they `are_all`. Answers False when
-        `last_row` is not the last object of it that is found: then they are not all.
+        complete it. What contradicts it is noted, and nothing else any more if these are all. None stands for those
+        that cannot be read: where the first is one, what is told of the study may be what it says, and stays. Answers
+        False when `last_row` is not the last object of it that is found: then they are not all.
 
         Raises: IndexUnavailable.
         """
+        readable = [one for one in told if one is not None]
         with self._index.write() as connection:
             cursor: Any = connection.connection.cursor()
-            self._keep_others_out(connection, study_uid, told)
+            self._keep_others_out(connection, study_uid, readable)
             found = self._do.find_study.on(cursor, {"study_uid": study_uid, "series_uid": ""}).fetchone()
             if found is None:
                 return True
             study, _ = rows_found(found)
             is_last = _last_row(connection, study) == last_row
-            are_all = are_all and is_last
+            are_all = is_last and len(readable) == len(told)
             former = dict(study.patient)
             retold = _Retold(self._do, cursor, study)
-            if are_all or contradicts(study, told[0]):
+            if are_all or (told[0] is not None and contradicts(study, told[0])):
                 _forget_values(connection, Level.STUDY, [study.row["id"]])
-                retold.begin(told[0])
+                retold.begin(readable[0])
             if are_all:
-                retold.correct(told)
-                _forget_values(connection, Level.SERIES, retold.begin_series(told))
-            for one in told:
+                retold.correct(readable)
+                _forget_values(connection, Level.SERIES, retold.begin_series(readable))
+            for one in readable:
                 retold.add(one)
             if self._index.database_path is None:
                 cursor.flush()

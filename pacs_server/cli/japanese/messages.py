@@ -323,6 +323,8 @@ MESSAGES: Final[dict[str, str]] = {
         "転送ルート {0} を追加しました。保管中のものでの動きは: pacs route test {1}",
     "route {} looks at {} series; pacs send list shows what it queues":
         "転送ルート {0} が {1} シリーズを調べます。送信待ちは pacs send list で確認できます",
+    "no destination refused anything for good": "送信先に最終的に断られたものはありません",
+    "nothing was queued for any destination": "どの送信先にも、送るものはありません",
     "nothing is forwarded by itself; pacs route add makes a route":
         "自動では何も転送していません。pacs route add でルートを作れます",
     "there is no route {}; pacs route list shows those there are":

@@ -80,8 +80,11 @@ def hold(study_uids: Iterable[str], decider: Decider) -> Iterator[Operation]:
 
 
 def restore(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:
-    """Bring objects back from the trash. Raises: NotEnoughCopies; IndexUnavailable."""
-    yield from _decide_each(OperationKind.RESTORE, objects, decider)
+    """Bring objects back from the trash: of several contents of one that which was deleted last comes first, and is the
+    current one. Raises: NotEnoughCopies; IndexUnavailable.
+    """
+    in_order = sorted(objects, key=lambda one: (one.study_uid, one.content.sop_uid, -one.trashed_by))
+    yield from _decide_each(OperationKind.RESTORE, in_order, decider)
 
 
 def purge(objects: Sequence[Held], retention: Retention, decider: Decider) -> Iterator[Operation]:

@@ -212,7 +212,8 @@ class Operations:
 
     def as_brought_back(self, study_uid: str, contents: Iterable[Content]) -> list[Content]:
         """These contents of the trash with what they will be when they come back: beside another that is current a
-        version, also where it came first, so that an index that is made anew has the same one current.
+        version, also where it came first, so that an index that is made anew has the same one current. So is what was
+        deleted before another content of the object, which had taken its place.
 
         Raises: IndexUnavailable.
         """
@@ -221,6 +222,12 @@ class Operations:
         with self._index.read() as connection:
             beside = connection.execute(found.where(*of_it, is_current(instances)))
             versions = {(sop_uid, digest) for sop_uid, digest in beside}
+            were_current = select(fates.c.sop_uid, fates.c.digest).where(*of_it, fates.c.role != "version")
+            last: dict[str, str] = {}
+            for sop_uid, digest in connection.execute(were_current.order_by(fates.c.counter, fates.c.site_id)):
+                if sop_uid in last:
+                    versions.add((sop_uid, last[sop_uid]))
+                last[sop_uid] = digest
         return [replace(one, role="version") if (one.sop_uid, one.digest) in versions else one for one in contents]
 
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:

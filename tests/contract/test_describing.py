@@ -11,6 +11,7 @@ from sqlalchemy import insert, literal, select, update
 from support.house import NOW, House
 from support.samples import tiny
 
+from pacs_server.archive import retire
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
@@ -21,7 +22,16 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import copies, flags, patients
 from pacs_server.service.assemble import Node
-from pacs_server.service.upkeep.decisions import delete, in_trash, purge, restore, to_delete, use_latest, use_version
+from pacs_server.service.upkeep.decisions import (
+    delete,
+    hold,
+    in_trash,
+    purge,
+    restore,
+    to_delete,
+    use_latest,
+    use_version,
+)
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import describe_study
 
@@ -144,6 +154,27 @@ def test_what_was_deleted_by_mistake_and_is_restored_is_that_of_its_patient_agai
     assert list(restore(node, wrong, "it was right"))
     describe(node)
     assert (told(node), contradictions(node), names(node)) == ([AS_WRONG], set(), ["Wrong^Walter"])
+
+
+@pytest.mark.parametrize("how", ["restored", "restored one by one", "held"])
+def test_a_corrected_study_that_is_deleted_by_mistake_comes_back_corrected(
+    house: House, node: Node, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "restored one by one":
+        monkeypatch.setattr(retire, "MAX_OBJECTS", 1)
+    for values in (WRONG, RIGHT):
+        house.take_in(*study(values))
+        describe(node)
+        delete_all(node, PatientID=values["PatientID"])
+    if how != "held":
+        list(restore(node, in_trash(node, {}), "by mistake"))
+    else:
+        list(hold(node, {"StudyInstanceUID": str(tiny(0).StudyInstanceUID)}, "by mistake"))
+    describe(node)
+    assert (told(node), told(node, PatientID="W")) == ([AS_RIGHT], [])
+    assert list(rebuild_index(node)) == []
+    describe(node)
+    assert (told(node), told(node, PatientID="W")) == ([AS_RIGHT], [])
 
 
 def test_versions_that_a_person_chose_are_of_their_patient(house: House, node: Node) -> None:

@@ -35,7 +35,8 @@ TRASH: Final = "trash"
 _BATCH: Final = 500
 _BESIDE: Final = ("version", "encoding")
 # What is noted of an object only while it is held: an index that is made anew has no more of what is in the trash.
-_OF_HELD: Final = ("conflict-version", "readmitted")
+_OF_VERSION: Final = ("conflict-version",)
+_OF_HELD: Final = (*_OF_VERSION, "readmitted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +205,12 @@ def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now:
         ids = [row.id for row, now_role in changed if now_role == role]
         connection.execute(update(instances).where(instances.c.id.in_(ids)).values(role=role))
     for row, role in changed:
-        if role == TRASH:
-            of_it = flags.c.study_row == row.study_row, flags.c.instance_row == row.id, flags.c.kind.in_(_OF_HELD)
-            connection.execute(delete(flags).where(*of_it))
-        elif role == "version":
+        if role == "version":
             _note(connection, row, "conflict-version", "", now.isoformat())
+        else:
+            kinds = flags.c.kind.in_(_OF_HELD if role == TRASH else _OF_VERSION)
+            of_it = flags.c.study_row == row.study_row, flags.c.instance_row == row.id
+            connection.execute(delete(flags).where(*of_it, kinds))
 
 
 def _note(connection: Connection, row: _Row, kind: str, detail: str, noted_at: str) -> None:

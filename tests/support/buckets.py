@@ -4,6 +4,7 @@ import base64
 import hashlib
 import itertools
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -232,8 +233,9 @@ class Files:
         """The paths of all files, in order; unfinished uploads too."""
         if self._raw is None:
             assert isinstance(self._path, Path)
-            found = (file.relative_to(self._path) for file in self._path.rglob("*") if file.is_file())
-            return sorted(str(file) for file in found)
+            # Not by rglob, which fails where a directory goes meanwhile.
+            found = (Path(folder, name) for folder, _, names in os.walk(self._path) for name in names)
+            return sorted(str(file.relative_to(self._path)) for file in found)
         assert isinstance(self._path, BucketAddress)
         where = {"Bucket": self._path.bucket, "Prefix": f"{self._path.prefix}/"}
         keys = [one["Key"] for one in self._raw.list_objects_v2(**where).get("Contents", ())]

@@ -27,7 +27,7 @@ WARMING_PART, KILLING_PART = 0.25, 0.35
 KILL_EVERY_S = (1.0, 4.0)
 MOST_GROWTH = 0.1
 # Of 128 studies, to fill what is kept open; two are enough, if no more than that grows.
-MOST_WAVES = 6
+MOST_WAVES = 8
 REST_S = 120.0
 # How often at least callers of each kind come, and processes are killed, however long that takes.
 LEAST_TURNS, LEAST_KILLS = 6, 2
@@ -156,13 +156,17 @@ def _run(archive: Archive, crowd: Crowd, folder: Path, seconds: float) -> Outcom
 
 
 def _fill(archive: Archive, folder: Path, when: str) -> list[Sample]:
-    """Store into ever more studies until the server keeps no more directories open: it does so of the latest 128."""
+    """Store into ever more studies until the server keeps no more directories open: it does so of the latest 128. Two
+    waves in turn have to open none, because of one most may come to the process that has its own already.
+    """
     stored: list[Sample] = []
-    before = 0
+    most = without_more = 0
     for _ in range(MOST_WAVES):
-        if (now := Footprint.of(archive.pid).descriptors) <= before:
+        now = Footprint.of(archive.pid).descriptors
+        without_more = without_more + 1 if now <= most else 0
+        if without_more == 2:
             break
-        before = now
+        most = max(most, now)
         names = [f"{when}-{len(stored)}-{number}" for number in range(128)]
         samples = [write(tiny(name, study=f"warm-{name}"), folder / f"warm-{name}.dcm") for name in names]
         senders = [Sender(archive, samples[number::8]) for number in range(8)]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, update
 
-from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import shared_identity
 from pacs_server.dicom.operations import Fate, OperationKind
 from pacs_server.index.contents import sum_of_study
@@ -20,6 +20,7 @@ from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, operations, sendings
 from pacs_server.index.tables import (
     ITEM_TABLES,
+    TABLES,
     copies,
     extra_values,
     flags,
@@ -93,14 +94,21 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
         _remove(connection, index, gone, now)
         touched |= {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
-    for study_row in sorted(touched):  # each once: a count reads all of a study
+    in_order = sorted(touched)
+    for study_row in in_order:  # each once: a count reads all of a study
         recount(connection, study_row)
-    owe_describing(connection, index, studies.c.id.in_(touched), now)
-    emptied = select(studies.c.patient_row).where(studies.c.id.in_(touched), studies.c.instance_count == 0)
+    for start in range(0, len(in_order), _BATCH):
+        _owe_describing_of(connection, index, in_order[start : start + _BATCH], now)
+    return by_order
+
+
+def _owe_describing_of(connection: Connection, index: Index, study_rows: Sequence[int], now: datetime) -> None:
+    """Have studies described anew of which something came or went, and those that may contradict a patient no more."""
+    owe_describing(connection, index, studies.c.id.in_(study_rows), now)
+    emptied = select(studies.c.patient_row).where(studies.c.id.in_(study_rows), studies.c.instance_count == 0)
     if patient_rows := connection.execute(emptied.distinct()).scalars().all():
         # By numbers: as one condition with the other, or with a query in it, PostgreSQL would read all studies.
         owe_describing(connection, index, contradicting(patient_rows), now)
-    return by_order
 
 
 def owe_describing(connection: Connection, index: Index, which: ColumnElement[bool], now: datetime) -> None:
@@ -228,14 +236,14 @@ def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: dat
     enter(connection, index, [(row.volume_id, row.path) for row in places], reason="purged", due_at=now)
     connection.execute(delete(copies).where(of_them))
     connection.execute(delete(flags).where(flags.c.instance_row.in_(ids)))
-    _forget(connection, Level.IMAGE, instances, ids)
+    _forget(connection, Level.IMAGE, ids)
     empty_series = _without(connection, series, {row.series_row for row in gone}, instances.c.series_row)
-    _forget(connection, Level.SERIES, series, empty_series)
+    _forget(connection, Level.SERIES, empty_series)
     rows = {row.study_row for row in gone}
     patient_rows = connection.execute(select(studies.c.patient_row).where(studies.c.id.in_(rows))).scalars().all()
     empty_studies = _without(connection, studies, rows, series.c.study_row)
     connection.execute(delete(flags).where(flags.c.study_row.in_(empty_studies)))
-    _forget(connection, Level.STUDY, studies, empty_studies)
+    _forget(connection, Level.STUDY, empty_studies)
     settle_patients(connection, set(patient_rows))
 
 
@@ -243,7 +251,7 @@ def settle_patients(connection: Connection, rows: set[int]) -> None:
     """Remove those of these patients who have no study any more, and count again what the others have."""
     empty = _without(connection, patients, rows, studies.c.patient_row)
     connection.execute(delete(name_grams).where(name_grams.c.patient_row.in_(empty)))
-    _forget(connection, Level.PATIENT, patients, empty)
+    _forget(connection, Level.PATIENT, empty)
     for patient_row in sorted(rows - set(empty)):
         _recount_patient(connection, patient_row)
 
@@ -254,18 +262,21 @@ def _without(connection: Connection, table: Table, rows: set[int], child: Any) -
     return list(connection.execute(wanted).scalars())
 
 
-def _forget(connection: Connection, level: Level, table: Table, rows: Sequence[int]) -> None:
+def _forget(connection: Connection, level: Level, rows: Sequence[int]) -> None:
     """Remove rows with their values of fields and sequences: their ids may come again."""
-    if not rows:
-        return
+    if rows:
+        forget_values(connection, level, rows)
+        table = TABLES[level]
+        connection.execute(delete(table).where(table.c.id.in_(rows)))
+
+
+def forget_values(connection: Connection, level: Level, rows: Sequence[int]) -> None:
+    """Remove what rows have of fields that were added and of sequences."""
     of_level = select(extra_fields.c.id).where(extra_fields.c.level == level.name)
-    connection.execute(
-        delete(extra_values).where(extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level))
-    )
-    for items in ITEM_TABLES.values():
-        if next(iter(items.c.owner_row.foreign_keys)).column.table is table:
-            connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
-    connection.execute(delete(table).where(table.c.id.in_(rows)))
+    values = extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level)
+    connection.execute(delete(extra_values).where(*values))
+    for items in (ITEM_TABLES[sequence.tag] for sequence in SEQUENCES if sequence.level is level):
+        connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
 
 
 def recount(connection: Connection, study_row: int) -> None:

@@ -17,13 +17,10 @@ from pacs_server.index.objects import CopyRow
 from pacs_server.index.recording.rollups import Part, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction, contradicts
 from pacs_server.index.recording.statements import RecordingStatements
-from pacs_server.index.retiring import contradicting, owe_describing, recount, settle_patients
-from pacs_server.index.site_tables import extra_fields
+from pacs_server.index.retiring import contradicting, forget_values, owe_describing, recount, settle_patients
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import (
-    ITEM_TABLES,
     copies,
-    extra_values,
     flags,
     instances,
     is_current,
@@ -109,11 +106,11 @@ class Anew:
             former = dict(study.patient)
             retold = _Retold(self._do, cursor, study)
             if are_all or (told[0] is not None and contradicts(study, told[0])):
-                _forget_values(connection, Level.STUDY, [study.row["id"]])
+                forget_values(connection, Level.STUDY, [study.row["id"]])
                 retold.begin(readable[0])
             if are_all:
                 retold.correct(readable)
-                _forget_values(connection, Level.SERIES, retold.begin_series(readable))
+                forget_values(connection, Level.SERIES, retold.begin_series(readable))
             for one in readable:
                 retold.add(one)
             if self._index.database_path is None:
@@ -203,12 +200,3 @@ def _last_row(connection: Connection, study: Study) -> int:
     last = select(func.max(instances.c.id)).join_from(instances, series)
     last = last.where(series.c.study_row == study.row["id"], is_current(instances))
     return connection.execute(last).scalar() or 0
-
-
-def _forget_values(connection: Connection, level: Level, rows: Sequence[int]) -> None:
-    """Forget what these have of sequences and of fields that were added: only what is missing is ever entered."""
-    of_level = select(extra_fields.c.id).where(extra_fields.c.level == level.name)
-    values = extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level)
-    connection.execute(delete(extra_values).where(*values))
-    for items in (ITEM_TABLES[sequence.tag] for sequence in SEQUENCES if sequence.level is level):
-        connection.execute(delete(items).where(items.c.owner_row.in_(rows)))

@@ -125,7 +125,7 @@ class _Group:
         for partner in arrival.partners:
             self._owe(JobKind.REPLICATE, partner, arrival)
         if role == "current":
-            if study.is_empty or part.is_empty:
+            if study.is_emptied or part.is_emptied:
                 # They say what objects say that are not found.
                 self._do.owe.later(
                     self._cursor, entry(JobKind.DESCRIBE, description.study_uid, "", "", arrival.received_at)

@@ -15,49 +15,51 @@ Row: TypeAlias = dict[str, Any]
 _COLUMNS: Final = tuple(tuple(table.c.keys()) for table in (studies, patients, series))
 
 
-@dataclass(slots=True)
-class Part:
-    """A series that a group adds to: its row as it was, and how many current objects are to be added."""
+@dataclass(slots=True, kw_only=True)
+class _Counted:
+    """A row that a group adds to, as it was; whether the group made it; how many current objects are to be added."""
 
     row: Row
     is_made: bool = False
     new_instances: int = 0
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing of it is found before this object: all is in the trash, or beside other contents."""
-        return not self.is_made and self.row["instance_count"] + self.new_instances == 0
+    def is_found(self) -> bool:
+        """Whether anything of it is found before this object."""
+        return bool(self.row["instance_count"] + self.new_instances)
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether it is there and nothing of it is found: all is in the trash, or beside other contents."""
+        return not self.is_made and not self.is_found
 
 
-@dataclass(slots=True)
-class Study:
-    """A study that a group adds to: its row and its patient's as they were, and what is to be added."""
+@dataclass(slots=True, kw_only=True)
+class Part(_Counted):
+    """A series that a group adds to."""
 
-    row: Row
+
+@dataclass(slots=True, kw_only=True)
+class Study(_Counted):
+    """A study that a group adds to, its patient's row as it was, and what else is to be added."""
+
     patient: Row
     modalities: set[str]
     sop_classes: set[str]
-    is_made: bool = False
     new_series: int = 0
-    new_instances: int = 0
     new_content: int = 0
     last_received_at: str = ""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing of it is found before this object: all is in the trash, or beside other contents."""
-        return not self.is_made and self.row["instance_count"] + self.new_instances == 0
-
     def count_in(self, part: Part, description: Description) -> None:
         """A current object of one of its series is added."""
-        self.new_series += part.row["instance_count"] + part.new_instances == 0
+        self.new_series += not part.is_found
         self.new_instances += 1
         part.new_instances += 1
         self.sop_classes.add(description.sop_class)
 
     def count_modality_in(self, part: Part) -> None:
         """A series of it that is found may have got its modality from an object that is not, as from a version."""
-        if (modality := part.row["modality"]) and part.row["instance_count"] + part.new_instances:
+        if (modality := part.row["modality"]) and part.is_found:
             self.modalities.add(modality)
 
 

@@ -89,14 +89,14 @@ class Patients:
         """The patient of a study that is told of anew, and what `found_or_made` answers beside. Of whom nothing else is
         found is told of anew, too: a name, a birth date or a sex may be what was wrong.
         """
-        patient, differing = former, list[str]()
-        is_his = shared_identity(str(former["identity"])) == arriving["identity"] and not self._has_others(
-            former, study
-        )
+        is_of_id = shared_identity(str(former["identity"])) == arriving["identity"]
+        is_left = is_of_id and not self._has_others(former, study)
         named = self._of_name(arriving)
-        if not is_his or (named is not None and named["id"] != former["id"]):
+        if is_left and (named is None or named["id"] == former["id"]):
+            patient, differing = former, list[str]()
+        else:
             patient, differing = self.found_or_made(arriving)
-            differing = [] if is_his else differing  # with whom it contradicts is told of no more
+            differing = [] if is_left else differing  # with whom it contradicts is told of no more
         if not self._has_others(patient, study):
             self._tell_anew(patient, arriving)
         return patient, differing

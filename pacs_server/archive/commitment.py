@@ -114,11 +114,11 @@ def _outcome(
     placement_for: Callable[[str], Placement],
     was_read: Callable[[Copy], bool],
 ) -> int:
-    current = next((one for one in held if one.role == _CURRENT), None)
-    if current is None:
+    classes = {one.sop_class for one in held if one.role == _CURRENT}  # of each study that has one under this UID
+    if not classes:
         known = is_storage_class(reference.sop_class)
         return Reason.NO_SUCH_OBJECT if known else Reason.CLASS_NOT_SUPPORTED
-    if current.sop_class != reference.sop_class:
+    if reference.sop_class not in classes:
         return Reason.CLASS_CONFLICT
     outcomes = [_state_of(one, placement_for(one.sender), was_read) for one in held]
     return next((one for one in outcomes if one != COMMITTED), COMMITTED)

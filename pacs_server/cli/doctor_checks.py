@@ -156,12 +156,11 @@ def _copies(node: Node) -> Iterator[Problem]:
 
 
 def _uids(node: Node) -> Iterator[Problem]:
-    from pacs_server.index.queries.view import hidden_by_others
+    from pacs_server.index.queries.view import studies_with_uids_of_others
 
-    objects, of_studies = hidden_by_others(node.index)
-    if objects:
+    if found := studies_with_uids_of_others(node.index):
         yield (
-            f"{objects} objects of {of_studies} studies are not found: objects of other studies have their UIDs",
+            f"{found} studies have objects under the UIDs of objects of other studies",
             "pacs conflicts list; docs/operate/peers.md",
         )
 

@@ -28,6 +28,7 @@ _CONTENT_HEADINGS: Final = {
     "received_at": "RECEIVED",
     "size_bytes": "BYTES",
     "sop_uid": "OBJECT",
+    "study_uid": "STUDY",
 }
 _SAYING_HEADINGS: Final = {
     "patient_id": "ID",

@@ -141,17 +141,6 @@ class Contents:
                 purged=frozenset((sop_uid, digest) for sop_uid, digest in connection.execute(gone)),
             )
 
-    def studies_under(self, sop_uids: Collection[str]) -> list[str]:
-        """The studies that have contents under one of these SOP Instance UIDs. Raises: IndexUnavailable."""
-        found: set[str] = set()
-        named = select(studies.c.study_uid).distinct().join_from(instances, series).join(studies)
-        asked = sorted(sop_uids)
-        with self._index.read() as connection:
-            for start in range(0, len(asked), _PORTION):
-                here = instances.c.sop_uid.in_(asked[start : start + _PORTION])
-                found.update(connection.execute(named.where(here)).scalars())
-        return sorted(found)
-
     def series_with_versions(self) -> list[tuple[str, str]]:
         """The series, by the UIDs of study and series, that have a content beside another that is current.
 

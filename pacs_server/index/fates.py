@@ -12,7 +12,7 @@ from pacs_server.index.site_tables import choices, depositing, deposits, fates, 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
     """Put what holds of a study in the place of what was noted of it."""
-    for table in (fates, holds):
+    for table in (fates, holds, choices):
         connection.execute(delete(table).where(table.c.study_uid == study_uid))
     if fate.hold is not None:
         hold = fate.hold
@@ -21,13 +21,12 @@ def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
     decided = fate.objects.items()
     if rows := [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in decided]:
         connection.execute(insert(fates), rows)
-    for sop_uid, (digest, by) in fate.choices.items():
-        of_it = choices.c.sop_uid == sop_uid
-        # The same UID may be in another study, of which something else was decided.
-        last = connection.execute(select(choices.c.counter, choices.c.site_id).where(of_it)).first()
-        if last is None or tuple(last) < by.stamp:
-            connection.execute(delete(choices).where(of_it))
-            connection.execute(insert(choices).values(sop_uid=sop_uid, digest=digest, **stamp_of(by)))
+    chosen = fate.choices.items()
+    if rows := [
+        {"study_uid": study_uid, "sop_uid": sop_uid, "digest": digest, **stamp_of(by)}
+        for sop_uid, (digest, by) in chosen
+    ]:
+        connection.execute(insert(choices), rows)
     _note_deposits(connection, study_uid, fate)
 
 

@@ -44,8 +44,8 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is held of an object that is about to be stored, the day of its study if the study is known, and what was
-    decided about contents under its UID, by digest.
+    """What the study of an object that is about to be stored holds under its UID, the day of the study if that is
+    known, and what was decided about contents under the UID, by digest.
     """
 
     study_day: date | None
@@ -57,11 +57,11 @@ class Known:
 class Arrival:
     """An object whose file is durable and whose row is not yet there.
 
-    `role_beside_current` is the role it takes when another content is current under its UID; `lacks_copies` says that
-    more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in although it
-    was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One that `is_held` already was sent
-    again, and nothing of it was written. `routes` may forward it, `partners` get it. `actor` tells more of who brought
-    it than `sender`: without an association it is an import, and without an actor it was found on a volume.
+    `role_beside_current` is the role it takes when its study has another content current under its UID; `lacks_copies`
+    says that more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in
+    although it was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One that `is_held` already
+    was sent again, and nothing of it was written. `routes` may forward it, `partners` get it. `actor` tells more of who
+    brought it than `sender`: without an association it is an import, and without an actor it was found on a volume.
     """
 
     description: Description

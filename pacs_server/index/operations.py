@@ -219,6 +219,7 @@ class Operations:
         """
         of_it = fates.c.study_uid == clean(study_uid), fates.c.fate == Fate.TRASHED.value, fates.c.role != "encoding"
         found = select(fates.c.sop_uid, fates.c.digest).join(instances, instances.c.sop_uid == fates.c.sop_uid)
+        found = found.join(series).join(studies).where(studies.c.study_uid == fates.c.study_uid)
         with self._index.read() as connection:
             beside = connection.execute(found.where(*of_it, is_current(instances)))
             versions = {(sop_uid, digest) for sop_uid, digest in beside}

@@ -170,17 +170,17 @@ def _rows(connection: Connection, sop_uids: Sequence[str]) -> list[_Row]:
         .join(studies)
         .join(patients)
         .outerjoin(fates, (fates.c.sop_uid == instances.c.sop_uid) & (fates.c.digest == instances.c.digest))
-        .outerjoin(choices, choices.c.sop_uid == instances.c.sop_uid)
+        .outerjoin(choices, (choices.c.study_uid == studies.c.study_uid) & (choices.c.sop_uid == instances.c.sop_uid))
         .outerjoin(operations, readmission)
         .where(instances.c.sop_uid.in_(sop_uids))
-        .order_by(instances.c.sop_uid, instances.c.id)
+        .order_by(studies.c.id, instances.c.sop_uid, instances.c.id)
     )
     return [_Row(*row) for row in connection.execute(found)]
 
 
 def _changed_roles(rows: Iterable[_Row]) -> list[tuple[_Row, str]]:
     changed: list[tuple[_Row, str]] = []
-    for _, group in groupby(rows, key=lambda row: row.sop_uid):
+    for _, group in groupby(rows, key=lambda row: (row.study_row, row.sop_uid)):
         contents = list(group)
         roles = roles_of(contents)
         changed += [(row, role) for row, role in zip(contents, roles, strict=True) if row.role != role]
@@ -188,8 +188,8 @@ def _changed_roles(rows: Iterable[_Row]) -> list[tuple[_Row, str]]:
 
 
 def roles_of(contents: Sequence[Any]) -> list[str]:
-    """The roles of the contents under one SOP Instance UID, oldest first: the one that a person chose is current, else
-    the one that is, else the oldest that did not come back beside another.
+    """The roles of what a study has under one SOP Instance UID, oldest first: the one that a person chose is current,
+    else the one that is, else the oldest that did not come back beside another.
     """
     alive = [one for one in contents if one.fate != Fate.TRASHED]
     chosen = next((one for one in alive if one.digest == one.chosen), None)

@@ -222,10 +222,11 @@ holds: Final = Table(
     *_stamp(),
 )
 
-# Which content a person made the current one of a SOP Instance UID.
+# Which content a person made the current one that a study has under a SOP Instance UID.
 choices: Final = Table(
     "choices",
     metadata,
+    Column("study_uid", Text, primary_key=True, server_default=""),
     Column("sop_uid", Text, primary_key=True),
     Column("digest", Text, nullable=False),
     *_stamp(),

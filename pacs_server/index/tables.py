@@ -92,8 +92,9 @@ series: Final = Table(
     UniqueConstraint("study_row", "series_uid"),
 )
 
-# One row for each content that was received under a SOP Instance UID. Only "current" ones are found and counted; a
-# "version" has other values, an "encoding" the same ones, written otherwise (docs/adr/0016).
+# One row for each content that was received under a SOP Instance UID. Of those that a study has under one UID only the
+# "current" one is found and counted; a "version" has other values, an "encoding" the same ones, written otherwise
+# (docs/adr/0016). Another study may have a current one under the same UID (docs/adr/0017).
 instances: Final = Table(
     "instances",
     metadata,
@@ -109,8 +110,9 @@ instances: Final = Table(
     UniqueConstraint("sop_uid", "digest"),
 )
 Index(
-    "uq_instances_current",
+    "uq_instances_current_of_series",
     instances.c.sop_uid,
+    instances.c.series_row,
     unique=True,
     sqlite_where=text("role = 'current'"),
     postgresql_where=text("role = 'current'"),
@@ -118,7 +120,7 @@ Index(
 
 
 def is_current(rows: FromClause) -> ColumnElement[bool]:
-    """Whether a row of `instances`, or of an alias of it, is the content that is found under its UID.
+    """Whether a row of `instances`, or of an alias of it, is the content that is found under its UID in its study.
 
     Its word is no parameter: SQLite compiles a statement anew each time a value is bound that it has compared with the
     condition of a partial index. That was most of a query that finds nothing, 0.08 to 0.15 ms.
@@ -172,6 +174,10 @@ flags: Final = Table(
     Column("noted_at", Text, nullable=False),
     UniqueConstraint("study_row", "instance_row", "kind", "detail"),
 )
+
+
+# The kind of flag that says that an object of the study has the UID of one that is found in the study of `detail`.
+UID_OF_ANOTHER: Final = "conflict-uid"
 
 
 def _items(sequence: ItemSequence) -> Table:

@@ -131,6 +131,14 @@ def test_of_several_contents_under_one_uid_each_has_to_be_kept(site: Site) -> No
     assert outcomes_again(site) == [Reason.PROCESSING_FAILURE]
 
 
+def test_an_object_is_committed_to_under_its_class_although_another_study_has_its_uid(site: Site) -> None:
+    site.take_in(1)
+    (held,) = site.samples
+    mr = "1.2.840.10008.5.1.4.1.1.4"
+    site.store(tiny(0, study="other", SOPInstanceUID=held.sop_uid, SOPClassUID=mr))
+    assert outcomes(site, Reference(held.sop_class, held.sop_uid), Reference(mr, held.sop_uid)) == [COMMITTED] * 2
+
+
 def outcomes_again(site: Site) -> list[int]:
     """As a later request finds it."""
     asked = [Reference(one.sop_class, one.sop_uid) for one in site.samples]

@@ -149,7 +149,7 @@ def test_what_was_deleted_by_mistake_and_is_restored_is_that_of_its_patient_agai
     house.take_in(*study(RIGHT))
     describe(node)
     delete_all(node, PatientID="R")
-    first = {node.instances.known(one.content.sop_uid, "").objects[0].digest for one in in_trash(node, {})}
+    first = {node.copies.of_objects([one.content.sop_uid])[0].digest for one in in_trash(node, {})}
     wrong = [one for one in in_trash(node, {}) if one.content.digest in first]
     assert list(restore(node, wrong, "it was right"))
     describe(node)
@@ -183,7 +183,7 @@ def test_versions_that_a_person_chose_are_of_their_patient(house: House, node: N
     describe(node)
     assert (told(node), contradictions(node)) == ([AS_WRONG], {"conflict-patient", "conflict-study"})
     for sample in first:
-        use_version(node, sample.sop_uid, node.instances.known(sample.sop_uid, "").objects[1].digest, "corrected")
+        use_version(node, sample.sop_uid, node.copies.of_objects([sample.sop_uid])[1].digest, "corrected")
     describe(node)
     assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
 
@@ -202,7 +202,7 @@ def test_the_latest_content_of_each_object_is_chosen_at_once_and_the_choice_is_t
     assert (told(node), contradictions(node)) == ([AS_RIGHT], set())
     for number in range(2):
         sop_uid = str(tiny(number).SOPInstanceUID)
-        use_version(node, sop_uid, node.instances.known(sop_uid, "").objects[0].digest, "no, the first")
+        use_version(node, sop_uid, node.copies.of_objects([sop_uid])[0].digest, "no, the first")
     describe(node)
     assert told(node) == [AS_WRONG]
 

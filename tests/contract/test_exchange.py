@@ -258,8 +258,9 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(si
 def test_what_is_current_by_its_order_alone_after_a_deletion_is_compared_with_the_partner(
     sites: tuple[Site, Site],
 ) -> None:
-    first, *left = [arrival("1.2.3.4", study=study, content=study) for study in ("1.2.3", "1.2.4", "1.2.5")]
-    untouched = [arrival("1.2.3.5", study="1.2.3", content=content) for content in ("one", "two")]
+    names = [f"1.2.3.{number}" for number in (1, 2, 3)]
+    first, *left = [arrival("1.2.3.4", series=series, content=series) for series in names]
+    untouched = [arrival("1.2.3.5", content=content) for content in ("one", "two")]
     for site, order in zip(sites, (left, left[::-1]), strict=True):
         site.instances.record_in_order([first, *order, *untouched])
         partner = Partner(name="partner", host="-", port=1, fingerprint="f", aet="PARTNER", added_at=NOW)
@@ -269,10 +270,9 @@ def test_what_is_current_by_its_order_alone_after_a_deletion_is_compared_with_th
     sites[0].operations.record(one, missed=(), now=NOW)
     exchange(link_to(sites[1]), sites[0].logs())
     for site, current in zip(sites, left, strict=True):
-        study_uid = current.description.study_uid
-        assert [one.role for one in site.contents.of(study_uid).held] == ["current"]
-        series = [("1.2.3", "1.2.3.1"), ("1.2.4", "1.2.4.1"), ("1.2.5", "1.2.5.1")]
-        assert site.outbox.owed_of("partner", series) == {(study_uid, f"{study_uid}.1")}
+        of_series = "1.2.3", current.description.series_uid
+        assert [one.role for one in site.contents.of(*of_series).held] == ["current"]
+        assert site.outbox.owed_of("partner", [("1.2.3", series) for series in names]) == {of_series}
 
 
 @pytest.mark.parametrize(

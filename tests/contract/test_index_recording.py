@@ -98,6 +98,20 @@ def test_same_uid_other_bytes_is_kept_as_a_flagged_version_and_the_first_stays_c
     assert study_view(index, "1.2.3")["instance_count"] == 1
 
 
+def test_two_studies_that_have_objects_under_one_uid_are_both_found_and_a_person_is_told(
+    index: Index, objects: Instances
+) -> None:
+    outcomes = [objects.record(arrival("1.2.3.4", study=study, content=study)).outcome for study in ("1.2", "1.3")]
+    assert outcomes == [Outcome.NEW, Outcome.NEW]
+    query, wanted = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": "1.2.3.4"}), ("StudyInstanceUID",)
+    found = Search(index).find(query, [column_from_keyword(name) for name in wanted])
+    assert sorted(str(row[0]) for row in found) == ["1.2", "1.3"]
+    assert (flags_of(index, "1.2"), flags_of(index, "1.3")) == ([], [("conflict-uid", "1.2")])
+    assert objects.record(arrival("1.2.3.4", study="1.3", content="other")).outcome is Outcome.VERSION
+    roles = {study: [held.role for held in objects.known("1.2.3.4", study).objects] for study in ("1.2", "1.3")}
+    assert roles == {"1.2": ["current"], "1.3": ["current", "version"]}
+
+
 def test_the_same_values_in_another_encoding_are_kept_without_an_alarm(index: Index, objects: Instances) -> None:
     objects.record(arrival("1.2.3.4", content="first"))
     recoded = arrival("1.2.3.4", content="recoded", role="encoding")

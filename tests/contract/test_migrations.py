@@ -115,6 +115,49 @@ def test_a_study_tells_of_every_modality_of_its_series_after_the_upgrade(new_url
     assert told == ["CT\\modality 1 山田", "a\\b'_%", "modality 3 山田"]
 
 
+def test_an_object_that_one_of_another_study_hid_is_found_after_the_upgrade(new_url: Callable[[], str]) -> None:
+    """The second study and a later version of it have the UID of an object of the first; what else is a version stays
+    one, and each study is counted as what of it is found.
+    """
+    url = new_url()
+    made_with(url, "0021_pre_newest")
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            fill(connection, reflected(connection))
+            for statement in (
+                "UPDATE series SET study_row = id, modality = 'MR', instance_count = 0",
+                "UPDATE studies SET patient_row = id, series_count = 0, instance_count = 0",
+                "UPDATE instances SET series_row = id, sop_uid = '1.2', role = 'version', sop_class = '1.4'",
+                "UPDATE instances SET role = 'current' WHERE id = 1",
+                "UPDATE instances SET series_row = 2 WHERE id = 3",
+                "DELETE FROM flags",
+                "INSERT INTO flags (id, study_row, instance_row, kind, detail, noted_at)"
+                " SELECT id, series_row, id, 'conflict-version', '', 'then' FROM instances WHERE id > 1",
+            ):
+                connection.execute(text(statement))
+            ids = "SELECT study_uid FROM studies ORDER BY id"
+            first = connection.execute(text(ids)).scalars().first()
+        upgrade(url)
+        with index.read() as connection:
+            told = {
+                table: connection.execute(text(f"SELECT {wanted} FROM {table} ORDER BY id")).all()
+                for table, wanted in (
+                    ("instances", "role"),
+                    ("flags", "study_row, instance_row, kind, detail, noted_at"),
+                    ("series", "instance_count"),
+                    ("patients", "study_count, series_count, instance_count"),
+                )
+            }
+            second = connection.execute(
+                text("SELECT series_count, instance_count, modalities, sop_classes FROM studies WHERE id = 2")
+            ).one()
+    assert [row[0] for row in told["instances"]] == ["current", "current", "version"]
+    assert sorted(told["flags"]) == [(2, 0, "conflict-uid", first, "then"), (2, 3, "conflict-version", "", "then")]
+    assert told["series"][1] == (1,)
+    assert told["patients"][1] == (1, 1, 1)
+    assert second == (1, 1, "MR", "1.4")
+
+
 def _count_on(index: Index) -> None:
     with index.write() as connection:
         for table in inspect(connection).get_table_names():

@@ -287,10 +287,10 @@ def test_another_content_that_came_after_a_deletion_stays_current_when_the_first
     site.store(tiny(0))
     site.delete(PatientID="T-1")
     site.store(tiny(0, ImageComments="corrected"))
-    held = site.instances.known(site.found()[0].content.sop_uid, "").objects
+    held = site.copies.of_objects([site.found()[0].content.sop_uid])
     assert [one.role for one in held] == ["trash", "current"]
     site.restore()
-    held = site.instances.known(site.found()[0].content.sop_uid, "").objects
+    held = site.copies.of_objects([site.found()[0].content.sop_uid])
     assert [one.role for one in held] == ["version", "current"]
 
 
@@ -465,7 +465,7 @@ def choice(sample: Sample, digest: str, counter: int) -> Operation:
 
 
 def current(site: Deleting, sop_uid: str) -> list[str]:
-    return [one.digest for one in site.instances.known(sop_uid, "").objects if one.role == "current"]
+    return [one.digest for one in site.copies.of_objects([sop_uid]) if one.role == "current"]
 
 
 def digest_of(sample: Sample) -> str:
@@ -485,13 +485,15 @@ def test_a_content_that_was_chosen_before_it_came_here_is_the_current_one(site: 
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_two_choices_for_one_uid_in_two_studies_the_later_one_holds(site: Deleting, order: tuple[int, int]) -> None:
+def test_two_studies_with_one_uid_each_show_what_was_chosen_for_them(site: Deleting, order: tuple[int, int]) -> None:
     uid = tiny(1).SOPInstanceUID
-    samples = site.store(*(tiny(1, study=study, SOPInstanceUID=uid) for study in "ab"))
-    made = [choice(sample, digest_of(sample), 5 + place) for place, sample in enumerate(samples)]
+    site.store(*(tiny(1, study=study, SOPInstanceUID=uid) for study in "ab"))
+    better = site.store(*(tiny(1, study=study, SOPInstanceUID=uid, ImageComments="better") for study in "ab"))
+    made = [choice(sample, digest_of(sample), 5 + place) for place, sample in enumerate(better)]
     for place in order:
         site.operations.record(made[place], missed=(), now=NOW)
-    assert current(site, uid) == [digest_of(samples[1])]
+    assert current(site, uid) == [digest_of(sample) for sample in better]
+    assert [row[2] for row in site.counts()[1]] == [1, 1]
 
 
 def forget_operations(index: Index) -> None:

@@ -183,7 +183,8 @@ def test_both_show_the_same_content_although_it_was_chosen_or_came_while_they_co
     pair.become_equal()
 
     def current(each: Archive, uid: str) -> list[str]:
-        return [row["digest"] for row in each.report("conflicts", "show", uid) if row["role"] == "current"]
+        rows = each.report("conflicts", "show", uid)
+        return sorted(row["digest"] for row in rows if row["role"] == "current")
 
     for uid in (chosen.sop_uid, twice):
         wait_for(
@@ -230,7 +231,8 @@ def test_both_show_the_same_content_whichever_of_two_studies_that_have_its_uid_g
         return {job["study_uid"]: str(job["id"]) for job in each.report("jobs", "list")}
 
     def current(each: Archive) -> list[str]:
-        return [row["digest"] for row in each.report("conflicts", "show", sent.sop_uid) if row["role"] == "current"]
+        rows = each.report("conflicts", "show", sent.sop_uid)
+        return sorted(row["digest"] for row in rows if row["role"] == "current")
 
     held_back = {each.aet: owed(each)[moved.study_uid] for each in pair.both}
     for each in pair.both:

@@ -40,7 +40,7 @@ def arrival(
     levels = {level: _level(level, given) for level in Level}
     patient = levels[Level.PATIENT]
     patient["identity"] = patient_identity(patient["patient_id"], patient["issuer"], study)
-    digest = digest_of(f"{sop_uid} {content}")
+    digest = digest_of(f"{study} {sop_uid} {content}")
     return Arrival(
         description=Description(
             patient=patient,

@@ -148,3 +148,34 @@ def test_an_examination_of_the_wrong_patient_is_told_deleted_sent_again_and_foun
     assert set(station.store(*(sample.path for sample in again)).statuses) == {SUCCESS}
     wait_for(lambda: patients(station) == ["P3"], "the study to be that of the right patient", timeout_s=60)
     assert seen(station, tmp_path / "seen", right) == {sample.data_set for sample in again}
+
+
+def test_two_studies_with_the_same_uids_are_each_found_and_sent_whole(
+    archive: Archive, station: Station, tmp_path: Path
+) -> None:
+    """As a device gives them that begins to count anew after a reset."""
+    first = stored(station, tmp_path, "P1")
+    uids = [sample.sop_uid for sample in first]
+    second = [
+        write(tiny(n, study="P2", PatientID="P2", SOPInstanceUID=uid), tmp_path / f"{n}.dcm")
+        for n, uid in enumerate(uids)
+    ]
+    assert set(station.store(*(sample.path for sample in second)).statuses) == {SUCCESS}
+
+    def shown(name: str) -> list[set[bytes]]:
+        assert patients(station) == ["P1", "P2"]
+        return [seen(station, tmp_path / f"{name}-{one[0].study_uid}", one[0]) for one in (first, second)]
+
+    assert shown("sent") == [{sample.data_set for sample in samples} for samples in (first, second)]
+    counts = station.find(STUDY_ROOT, "STUDY", {"NumberOfStudyRelatedInstances": "", "StudyInstanceUID": ""}).rows
+    assert [int(row.NumberOfStudyRelatedInstances) for row in counts] == [2, 2]
+    one_object = {"StudyInstanceUID": second[0].study_uid, "SeriesInstanceUID": second[0].series_uid}
+    station.get(STUDY_ROOT, "IMAGE", one_object | {"SOPInstanceUID": uids[0]}, tmp_path / "one")
+    assert [data_set_of(file) for file in (tmp_path / "one").iterdir()] == [second[0].data_set]
+    (told,) = archive.report("conflicts", "list")
+    assert (told["kind"], told["uid"], told["detail"]) == ("conflict-uid", second[0].study_uid, first[0].study_uid)
+    archive.pacs("index", "rebuild")
+    assert shown("rebuilt") == [{sample.data_set for sample in samples} for samples in (first, second)]
+    archive.pacs("delete", "PatientID=P1", "--reason", "sent once more under its own UIDs", "--yes")
+    assert archive.report("conflicts", "list") == []
+    assert seen(station, tmp_path / "left", second[0]) == {sample.data_set for sample in second}

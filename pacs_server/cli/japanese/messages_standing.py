@@ -118,8 +118,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "install one release on every node": "すべてのノードに同じ版を入れてください",
     "{} is on the device of {}, but in another fault domain":
         "{0} は {1} と同じ装置にありますが、故障範囲が別になっています",
-    "{} objects of {} studies are not found: objects of other studies have their UIDs":
-        "検査 {1} 件のオブジェクト {0} 個が検索に出ません。ほかの検査のオブジェクトが同じ UID を持っています",
+    "{} studies have objects under the UIDs of objects of other studies":
+        "ほかの検査のオブジェクトと同じ UID のオブジェクトを持つ検査が {0} 件あります",
     "{} copies are wanted, but there are {} fault domains": "コピーを {0} 個求めていますが、故障範囲は {1} つです",
     "{} objects have fewer copies than are wanted": "コピーが求める数に足りないオブジェクトが {0} 件あります",
     "{} copies are damaged": "破損したコピーが {0} 件あります",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, distinct, func, select
+from sqlalchemy import ColumnElement, Connection, Table, distinct, func, select
 
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import deposits, volumes
-from pacs_server.index.tables import copies, flags, instances, is_current, patients, series, studies
+from pacs_server.index.tables import UID_OF_ANOTHER, copies, flags, instances, patients, series, studies
 
 
 def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def conflicts_view(index: Index, study_uid: str = "") -> list[dict[str, Any]]:
         .join_from(flags, studies)
         .join(patients)
         .outerjoin(instances, flags.c.instance_row == instances.c.id)
-        .where(flags.c.kind.startswith("conflict-"))
+        .where(flags.c.kind.startswith("conflict-"), ~(flags.c.kind == UID_OF_ANOTHER) | _is_another_found())
         .order_by(flags.c.noted_at.desc(), flags.c.id)
     )  # fmt: skip
     if study_uid:
@@ -57,9 +57,13 @@ def conflicts_view(index: Index, study_uid: str = "") -> list[dict[str, Any]]:
 
 
 def contents_view(index: Index, uid: str) -> list[dict[str, Any]]:
-    """The contents of a study, or under one SOP Instance UID, of which there are several. Raises: IndexUnavailable."""
-    others = instances.alias()
-    another = select(others.c.id).where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
+    """The contents of a study that have another one beside them, or those under one SOP Instance UID, of whichever
+    studies, of which there are several. Raises: IndexUnavailable.
+    """
+    others, their_series = instances.alias(), series.alias()
+    another = select(others.c.id).join_from(others, their_series)
+    another = another.where(others.c.sop_uid == instances.c.sop_uid, others.c.id != instances.c.id)
+    beside = another.where(their_series.c.study_row == series.c.study_row)
     told = (
         select(
             instances.c.sop_uid, instances.c.digest, instances.c.role, instances.c.sender, instances.c.received_at,
@@ -67,32 +71,32 @@ def contents_view(index: Index, uid: str) -> list[dict[str, Any]]:
         )
         .join_from(instances, series)
         .join(studies)
-        .where((studies.c.study_uid == uid) | (instances.c.sop_uid == uid), another.exists())
+        .where(
+            ((studies.c.study_uid == uid) & beside.correlate(instances, series).exists())
+            | ((instances.c.sop_uid == uid) & another.correlate(instances).exists())
+        )
         .order_by(instances.c.sop_uid, instances.c.id)
     )  # fmt: skip
     with index.read() as connection:
         return [dict(row) for row in connection.execute(told).mappings()]
 
 
-def hidden_by_others(index: Index) -> tuple[int, int]:
-    """How many objects are not found because an object of another study has their UID, and of how many studies.
+def studies_with_uids_of_others(index: Index) -> int:
+    """How many studies have objects under the UIDs of objects that are found in another study.
 
     Raises: IndexUnavailable.
     """
-    other, its_series = instances.alias(), series.alias()
-    hidden = (
-        select(func.count(distinct(instances.c.id)), func.count(distinct(series.c.study_row)))
-        .select_from(flags)
-        .join(instances, flags.c.instance_row == instances.c.id)
-        .join(series, instances.c.series_row == series.c.id)
-        .join(other, (other.c.sop_uid == instances.c.sop_uid) & is_current(other))
-        .join(its_series, other.c.series_row == its_series.c.id)
-        .where(flags.c.kind == "conflict-version", instances.c.role == "version")
-        .where(its_series.c.study_row != series.c.study_row)
-    )
+    noted = select(func.count(distinct(flags.c.study_row))).join_from(flags, studies)
+    noted = noted.where(flags.c.kind == UID_OF_ANOTHER, studies.c.instance_count > 0, _is_another_found())
     with index.read() as connection:
-        objects, of_studies = connection.execute(hidden).one()
-    return objects, of_studies
+        return int(connection.execute(noted).scalar_one())
+
+
+def _is_another_found() -> ColumnElement[bool]:
+    """Whether the study is still found that a flag names."""
+    another = studies.alias()
+    named = select(another.c.id).where(another.c.study_uid == flags.c.detail, another.c.instance_count > 0)
+    return named.correlate(flags).exists()
 
 
 def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import operation_row
 from pacs_server.index.recording.rollups import Part, Row, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction
-from pacs_server.index.recording.statements import RecordingStatements
+from pacs_server.index.recording.statements import Held, RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import clean
-from pacs_server.index.tables import series, studies
+from pacs_server.index.tables import UID_OF_ANOTHER, series, studies
 
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
@@ -85,7 +85,7 @@ class _Group:
         fate = self._fate(arrival, self._fates.get((sop_uid, arrival.digest)))
         if arrival.lacks_copies:
             self._owe(JobKind.COPY, "", arrival)
-        twin, role = next(((row_id, role) for row_id, digest, role in held if digest == arrival.digest), (0, ""))
+        twin, role = next(((one.row, one.role) for one in held if one.digest == arrival.digest), (0, ""))
         if twin and arrival.partners and not arrival.may_be_in_trash:
             # One of them may have deleted it, which is not known here yet (Operations.take_over).
             self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
@@ -94,9 +94,12 @@ class _Group:
             return Recorded(outcome=Outcome.DUPLICATE)
         if arrival.is_held:
             raise IndexUnavailable(_DELETED_NOW)
-        is_current = all(role != "current" for _, _, role in held)
-        role = "current" if is_current else arrival.role_beside_current
-        return self._enter(arrival, twin, TRASH if fate == Fate.TRASHED else role)
+        if fate == Fate.TRASHED:
+            return self._enter(arrival, twin, TRASH)
+        found_in = {one.study_uid for one in held if one.role == "current"}
+        if arrival.description.study_uid in found_in:
+            return self._enter(arrival, twin, arrival.role_beside_current)
+        return self._enter(arrival, twin, "current", elsewhere=sorted(found_in))
 
     def _fate(self, arrival: Arrival, fate: str | None) -> str | None:
         """What holds of this object about which `fate` was decided: another one when it was readmitted.
@@ -115,10 +118,12 @@ class _Group:
             raise IndexUnavailable(_DELETED_NOW)
         return fate
 
-    def _enter(self, arrival: Arrival, twin: int, role: str) -> Recorded:
-        """Enter an object that is not found yet: it is new, or its row comes out of the trash."""
+    def _enter(self, arrival: Arrival, twin: int, role: str, *, elsewhere: Sequence[str] = ()) -> Recorded:
+        """Enter an object that is not found yet: it is new, or its row comes out of the trash. What is found under its
+        UID in a study `elsewhere` is another object, and a person should look why.
+        """
         description = arrival.description
-        contradictions: list[Flag] = []
+        contradictions = [Flag(kind=UID_OF_ANOTHER, detail=study_uid) for study_uid in elsewhere]
         study = self._study(arrival, contradictions)
         part = self._part(study, description)
         study.last_received_at = arrival.received_at.isoformat()
@@ -156,8 +161,8 @@ class _Group:
         """Enter what refers to the row of an object."""
         arrival, study = one.arrival, one.study
         description = arrival.description
-        kept = [held for held in self._held.get(description.sop_uid, []) if held[0] != row]
-        self._held[description.sop_uid] = [*kept, (row, arrival.digest, one.role)]
+        kept = [held for held in self._held.get(description.sop_uid, []) if held.row != row]
+        self._held[description.sop_uid] = [*kept, Held(row, arrival.digest, one.role, description.study_uid)]
         self._add_copies(row, arrival)
         self._add_items(study, one.part, description)
         owners = {

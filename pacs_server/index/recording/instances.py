@@ -51,7 +51,7 @@ class Instances:
         return RecordingStatements(self._index)  # in most processes nothing is recorded
 
     def known(self, sop_uid: str, study_uid: str) -> Known:
-        """What is held under a SOP Instance UID, and on which day the study began.
+        """What a study holds under a SOP Instance UID, and on which day the study began.
 
         Raises: IndexUnavailable.
         """
@@ -214,8 +214,8 @@ class Instances:
 
 
 def _known() -> CompoundSelect[Any]:
-    """One question for what three would answer: the objects under a SOP Instance UID with their copies, the day of the
-    study, and what was decided about contents of that UID.
+    """One question for what three would answer: the objects of a study under a SOP Instance UID with their copies, the
+    day of the study, and what was decided about contents of that UID.
     """
     nothing = [cast(null(), Text)] * 4
     objects = (
@@ -223,8 +223,10 @@ def _known() -> CompoundSelect[Any]:
             instances.c.id, instances.c.digest, instances.c.role, instances.c.transfer_syntax,
             copies.c.volume_id, copies.c.path,
         )
-        .outerjoin_from(instances, copies, copies.c.instance_row == instances.c.id)
-        .where(instances.c.sop_uid == bindparam("sop_uid"))
+        .join_from(instances, series)
+        .join(studies)
+        .outerjoin(copies, copies.c.instance_row == instances.c.id)
+        .where(instances.c.sop_uid == bindparam("sop_uid"), studies.c.study_uid == bindparam("study_uid"))
     )  # fmt: skip
     day = select(literal_column(str(_DAY)), studies.c.day, *nothing).where(
         studies.c.study_uid == bindparam("study_uid")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -48,7 +48,14 @@ from pacs_server.index.tables import (
     studies,
 )
 
-Held: TypeAlias = tuple[int, str, str]
+
+class Held(NamedTuple):
+    """One content that is held under a UID: its row, and the study that has it."""
+
+    row: int
+    digest: str
+    role: str
+    study_uid: str
 
 
 class RecordingStatements:
@@ -68,14 +75,15 @@ class RecordingStatements:
         """Those that find what is there already: objects, and the study, patient and series of one."""
         # The objects of some UIDs, each with its row; in the row of a content about which something was decided, none;
         # and the volumes that were removed. One question, because each costs PostgreSQL a round trip.
-        held = select(instances.c.sop_uid, instances.c.id, instances.c.digest, instances.c.role)
-        decided = select(fates.c.sop_uid, null(), fates.c.digest, fates.c.fate)
+        held = select(*instances.c["sop_uid", "id", "digest", "role"], studies.c.study_uid)
+        held = held.join_from(instances, series).join(studies)
+        decided = select(fates.c.sop_uid, null(), fates.c.digest, fates.c.fate, null())
         self._find_held = HotStatement(
             index,
             union_all(
                 held.where(self._is_one(instances.c.sop_uid)),
                 decided.where(self._is_one(fates.c.sop_uid)),
-                select(site.c.name, null(), null(), null()).where(
+                select(site.c.name, *[null()] * 4).where(
                     func.substr(site.c.name, 1, len(REMOVED_VOLUME)) == REMOVED_VOLUME
                 ),
             ),
@@ -183,7 +191,7 @@ class RecordingStatements:
     def held(
         self, cursor: Any, sop_uids: Sequence[Uid]
     ) -> tuple[dict[str, list[Held]], dict[tuple[str, str], str], set[str]]:
-        """The objects under these UIDs: row, digest and role of each; what was decided about contents of them; and the
+        """The contents under each of these UIDs, of whichever studies; what was decided about contents of them; and the
         ids of the volumes that were removed.
         """
         asked: Any = [str(uid) for uid in sop_uids]
@@ -191,13 +199,13 @@ class RecordingStatements:
         decided: dict[tuple[str, str], str] = {}
         removed: set[str] = set()
         told = self._find_held.on(cursor, {"sop_uids": asked if self.meets_others else json.dumps(asked)})
-        for uid_or_name, row, digest, what in told.fetchall():
+        for uid_or_name, row, digest, what, study_uid in told.fetchall():
             if digest is None:
                 removed.add(uid_or_name.removeprefix(REMOVED_VOLUME))
             elif row is None:
                 decided[uid_or_name, digest] = what
             else:
-                found.setdefault(uid_or_name, []).append((row, digest, what))
+                found.setdefault(uid_or_name, []).append(Held(row, digest, what, study_uid))
         return found, decided, removed
 
     def insert_instances(self, cursor: Any, rows: Sequence[dict[str, Any]]) -> list[int]:

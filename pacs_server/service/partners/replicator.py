@@ -20,7 +20,7 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import ConfigError, PacsError, PeerFailed, Refused, UnknownName
-from pacs_server.index.contents import Held, StudyContent
+from pacs_server.index.contents import StudyContent
 from pacs_server.index.jobs import Job, JobKind
 from pacs_server.index.site.partners import Partner
 from pacs_server.net.client import Destination
@@ -155,7 +155,7 @@ class _Series:
         if left and not problems:
             problems.append(f"the partner lacks {left} objects yet")
         if uids := differing(ours, theirs) | beside_others(ours):
-            self._choose(uids)
+            self._choose(job.study_uid, uids)
         return len(sent), tuple(dict.fromkeys(problems))
 
     def _both(self, job: Job) -> tuple[StudyContent, StudyContent]:
@@ -188,23 +188,15 @@ class _Series:
         items = [one for one in self._node.search.deliverables(request) if one.archives and one.digest in set(lacking)]
         return any([not problem for _, problem in fetch_back(self._node, items, self._duties.is_stopped)])
 
-    def _choose(self, uids: set[str]) -> None:
-        """Where both sites have other contents current under these SOP Instance UIDs, in whichever series and study,
+    def _choose(self, study_uid: str, uids: set[str]) -> None:
+        """Where both sites have other contents of a study current under these SOP Instance UIDs, in whichever series,
         make one current on both: what was decided on, if the partner knows that, else what came first at all.
         """
-        ours: list[Held] = []
-        theirs: list[Held] = []
-        study_of: dict[str, str] = {}
-        decisions: list[Operation] = []
-        for study_uid in self._node.contents.studies_under(uids):
-            here = self._node.contents.of(study_uid)
-            with connected(self._node, self._partner) as link:
-                there = content_of(link, study_uid, ours=here)
-            ours += (one for one in here.held if one.sop_uid in uids)
-            theirs += (one for one in there.held if one.sop_uid in uids)
-            study_of |= {one.digest: study_uid for one in here.held}
-            decisions += self._node.instances.operations.of_study(study_uid)
-        decided = _decided(decisions)
+        here = self._node.contents.of(study_uid)
+        with connected(self._node, self._partner) as link:
+            there = content_of(link, study_uid, ours=here)
+        ours, theirs = ([one for one in side.held if one.sop_uid in uids] for side in (here, there))
+        decided = _decided(self._node.instances.operations.of_study(study_uid))
         known = self._node.partners.one(self._partner.name).acknowledged
         chosen = to_agree_on(ours, theirs, {uid: digest for uid, (digest, _) in decided.items()})
         for sop_uid, (digest, role) in chosen.items():
@@ -212,7 +204,7 @@ class _Series:
                 continue  # it is about to be told, and will obey
             why = "as was decided before" if sop_uid in decided else f"received first, here or at {self._partner.name}"
             content = Content(sop_uid=sop_uid, digest=digest, role=role)
-            self._decider(why).decide(OperationKind.VERSION, study_of[digest], [content])
+            self._decider(why).decide(OperationKind.VERSION, study_uid, [content])
 
     def _decider(self, reason: str) -> Decider:
         return Decider(

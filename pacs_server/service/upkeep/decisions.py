@@ -148,11 +148,11 @@ def release(node: Node, holds: Sequence[Hold], reason: str) -> Iterator[Operatio
 
 
 def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation:
-    """Make one content, by the beginning of its digest, the current one of its SOP Instance UID.
+    """Make one content, by the beginning of its digest, the one of its SOP Instance UID that its study shows.
 
     Raises: UnknownName when there is none such, or more than one; Refused when it is in the trash or current already.
     """
-    objects = node.instances.known(sop_uid, "").objects
+    objects = node.copies.of_objects([sop_uid])
     named = [one for one in objects if one.digest.startswith(digest.lower())]
     if len(named) != 1:
         shown = ", ".join(f"{one.digest[:16]} ({one.role})" for one in objects) or "none"
@@ -160,7 +160,7 @@ def use_version(node: Node, sop_uid: str, digest: str, reason: str) -> Operation
     (chosen,) = named
     if chosen.role not in ("version", "encoding"):
         raise Refused(f"this content is {chosen.role}, so it cannot be made the current one")
-    study_uid = node.instances.study_of(chosen.id)
+    study_uid = node.instances.study_of(chosen.row)
     content = Content(sop_uid=sop_uid, digest=chosen.digest, role=chosen.role)
     return decider(node, reason).decide(OperationKind.VERSION, study_uid, [content])
 
@@ -176,7 +176,7 @@ def use_latest(node: Node, study_uid: str, reason: str) -> Operation:
     chosen = [
         Content(sop_uid=row["sop_uid"], digest=row["digest"], role=row["role"])
         for row in last.values()
-        if row["role"] == "version" and row["study_uid"] == study_uid
+        if row["role"] == "version"
     ]
     if not chosen:
         raise UnknownName("no object of this study has a later content than the current one: pacs conflicts show")

@@ -88,7 +88,9 @@ class Placement:
     ) -> list[CopyInProgress]:
         """Begin something on `need` volumes at the same time, replacing those that fail; those that did it.
 
-        Once there are as many as the floor, replacements get what is left of one deadline and a second.
+        A volume that hangs is waited for until its deadline only when no other can take its place: a sender may have
+        given up by then. Once there are as many as the floor, replacements get what is left of one deadline and a
+        second.
         """
         until = time.monotonic() + patience_s(waiting)
         problems = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
@@ -100,7 +102,8 @@ class Placement:
             chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
             waiting = [copy for copy in waiting if copy not in chosen]
             started = [copy for copy in chosen if succeeds(partial(start, copy), problems)]
-            done += [copy for copy in started if succeeds(partial(copy.settle, limit_s), problems)]
+            silence_s = PATIENCE_S if waiting else float("inf")
+            done += [copy for copy in started if succeeds(partial(copy.settle, limit_s, silence_s=silence_s), problems)]
         if len(done) < self.degraded:
             for copy in done:
                 copy.discard()

@@ -4,6 +4,7 @@ holds nothing that others need, and after a few such nothing more is sent into t
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -43,12 +44,16 @@ Work: TypeAlias = Callable[[Attempt], Answer]
 class Task(Attempt, Generic[Answer]):
     """Work under way in a thread of a volume."""
 
-    __slots__ = ("answer", "began", "deadline", "done", "error", "finished", "is_over", "on_abandoned", "stuck", "work")
+    __slots__ = (
+        "answer", "asked_at", "began", "deadline", "done", "error", "finished", "is_over", "on_abandoned", "stuck",
+        "work",
+    )  # fmt: skip
 
-    def __init__(self, work: Work[Answer], deadline: float, on_abandoned: Callable[[], None] | None) -> None:
+    def __init__(self, work: Work[Answer], timeout_s: float, on_abandoned: Callable[[], None] | None) -> None:
         super().__init__()
         self.work = work
-        self.deadline = deadline
+        self.asked_at = time.monotonic()
+        self.deadline = self.asked_at + timeout_s
         self.on_abandoned = on_abandoned
         self.answer: Answer | None = None
         self.error: OSError | PacsError | None = None
@@ -75,6 +80,7 @@ class Threads:
         self._under_way = 0
         self._stuck = 0
         self._excused = 0
+        self._answered_at = time.monotonic()
 
     @property
     def stuck(self) -> int:
@@ -98,7 +104,7 @@ class Threads:
 
         Raises: VolumeSilent when too many calls hang or wait; never for a probe.
         """
-        task = Task(work, time.monotonic() + timeout_s, on_abandoned)
+        task = Task(work, timeout_s, on_abandoned)
         with self._lock:
             if not is_probe:
                 self._refuse_when_broken()
@@ -127,18 +133,19 @@ class Threads:
         self._under_way += 1
         self._queue.put(task)
 
-    def wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
-        """The answer of a task, which is abandoned at its deadline, or after `at_most_s` if that is sooner.
+    def wait(self, task: Task[Answer], at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> Answer:
+        """The answer of a task, which is abandoned at its deadline, sooner after `at_most_s`, or when the volume has
+        answered nothing at all for `silence_s`: one that is only slow answers others.
 
-        Raises: Overdue at the deadline; VolumeSilent after `at_most_s`; VolumeFull or VolumeUnavailable when the work
-        failed; what of ours the work raises.
+        Raises: Overdue at the deadline or after the silence; VolumeSilent after `at_most_s`; VolumeFull or
+        VolumeUnavailable when the work failed; what of ours the work raises.
         """
         left_s = task.deadline - time.monotonic()
-        if not task.finished.acquire(timeout=max(0.0, min(left_s, at_most_s))):
+        if not self._is_done(task, min(left_s, at_most_s), silence_s):
             with self._lock:
                 if not task.is_over:
                     task.cancelled = True
-                    if at_most_s < left_s:
+                    if at_most_s < left_s and time.monotonic() < self._quiet_since(task) + silence_s:
                         raise VolumeSilent(f"volume {self._name} was not waited for any longer")
                     if task.began:  # one that only waited in the queue hangs nowhere
                         task.stuck = True
@@ -150,6 +157,19 @@ class Threads:
         if not task.done:
             raise VolumeUnavailable(f"volume {self._name}: the attempt failed in a way nobody foresaw; see the log")
         return cast(Answer, task.answer)
+
+    def _is_done(self, task: Task[Any], within_s: float, silence_s: float) -> bool:
+        """Wait for a task; whether it was over within the time, and before the volume was silent for so long."""
+        ends, until = time.monotonic() + within_s, -math.inf
+        while until < (now_until := min(ends, self._quiet_since(task) + silence_s)):
+            until = now_until
+            if task.finished.acquire(timeout=max(0.0, until - time.monotonic())):
+                return True
+        return False
+
+    def _quiet_since(self, task: Task[Any]) -> float:
+        """The moment since which the volume answers nothing, as far as one knows who waits for this task."""
+        return max(task.asked_at, self._answered_at)
 
     def give_up(self, task: Task[Any]) -> bool:
         """Have nobody wait for a task any more; whether it is under way, and its `on_abandoned` runs when it ends."""
@@ -176,6 +196,7 @@ class Threads:
         finally:
             with self._lock:
                 task.is_over = True
+                self._answered_at = time.monotonic()
                 self._under_way -= 1
                 if task.stuck:
                     self._stuck -= 1

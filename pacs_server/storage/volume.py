@@ -92,14 +92,14 @@ class Volume:
         """
         return self._threads.start(work, self.timeout_s, on_abandoned=on_abandoned)
 
-    def wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
-        """The answer of a task, which is abandoned when it is overdue, or after `at_most_s`. One that is overdue makes
-        the volume suspect until `check` finds that it answers.
+    def wait(self, task: Task[Answer], at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> Answer:
+        """The answer of a task, which is abandoned when it is overdue, after `at_most_s`, or when the volume answered
+        nothing at all for `silence_s`. The first and the last make it suspect until `check` finds that it answers.
 
         Raises: VolumeUnavailable when it failed, or was not done in time and is abandoned.
         """
         try:
-            return self._threads.wait(task, at_most_s)
+            return self._threads.wait(task, at_most_s, silence_s=silence_s)
         except Overdue as overdue:
             self._take(Seen(status=Status.SUSPECT, is_readable=False, reason=str(overdue)))
             raise

@@ -109,14 +109,15 @@ class CopyInProgress:
     def _start(self, work: Callable[[Attempt], None]) -> None:
         self._task = self.volume.start(work, on_abandoned=self._discard_now)
 
-    def settle(self, at_most_s: float = float("inf")) -> None:
-        """Wait for what is under way, until its deadline or for `at_most_s`. After a failure the copy is given up.
+    def settle(self, at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> None:
+        """Wait for what is under way, until its deadline, for `at_most_s`, or until the volume was silent for
+        `silence_s`. After a failure the copy is given up.
 
         Raises: VolumeUnavailable.
         """
         task, self._task = self._task, None
         if task is not None:
-            self._wait(task, at_most_s)
+            self._wait(task, at_most_s, silence_s)
 
     @property
     def can_be_read(self) -> bool:
@@ -136,9 +137,9 @@ class CopyInProgress:
 
         return self._wait(self.volume.start(work, on_abandoned=self._discard_now))
 
-    def _wait(self, task: Task[Answer], at_most_s: float = float("inf")) -> Answer:
+    def _wait(self, task: Task[Answer], at_most_s: float = float("inf"), silence_s: float = float("inf")) -> Answer:
         try:
-            return self.volume.wait(task, at_most_s)
+            return self.volume.wait(task, at_most_s, silence_s=silence_s)
         except VolumeUnavailable as error:
             self.volume.doubt()
             metrics.add(metrics.UNWRITTEN, self.volume.spec.name)

@@ -1,13 +1,17 @@
-"""Several volumes that hang at once while an object is read that another one has too: no viewer waits for them."""
+"""Volumes that hang while another one can do the same: neither viewers nor modalities wait for them."""
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from support.server import wait_for
 
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable
@@ -15,7 +19,7 @@ from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
 from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import object_path
-from pacs_server.storage.medium import Medium, OpenFile
+from pacs_server.storage.medium import Medium, OpenFile, UnfinishedFile
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.volume import Volume
@@ -33,6 +37,12 @@ class Hanging:
         self._meanwhile = meanwhile
         self.ends = threading.Event()
         self.asked = 0
+
+    def new_file(self, directory: PurePosixPath) -> UnfinishedFile:
+        self.asked += 1
+        self._meanwhile()
+        self.ends.wait()
+        return self._medium.new_file(directory)
 
     def open_file(self, path: PurePosixPath, **how: Any) -> OpenFile:
         self.asked += 1
@@ -132,3 +142,46 @@ def test_what_comes_again_is_not_looked_for_on_a_volume_that_is_seen_to_hang_mea
     house.let_hang(first, meanwhile=lambda: (house.see_hang(second), house.hanging[-1].ends.set()))
     assert house.placement.intact(house.copies, lambda pieces: b"".join(pieces) == b"content") == 2
     assert also.asked == 0
+
+
+def stored_on(house: House, *, need: int, number: int = 4) -> list[str]:
+    """The names of the volumes that took another object."""
+    path = object_path(date(2026, 1, 2), "1.2", "1.3", Uid(f"1.2.{number}"), "1" * 64)
+    placement = Placement(house.volumes, need=need, degraded=need)
+    taken = placement.store(path, [b"content"])
+    return sorted(placement.volume(copy.volume_id).spec.name for copy in taken)  # type: ignore[union-attr]
+
+
+def test_an_object_goes_to_another_volume_when_those_that_should_take_it_hang(house: House) -> None:
+    """It was waited for until its deadline, half a minute, and modalities give up sooner."""
+    first, *_ = house.volumes
+    house.let_hang(first)
+    assert stored_on(house, need=2) == ["b", "c"]
+    assert (first.state.status, first.state.is_readable) == (Status.SUSPECT, False)
+    assert stored_on(house, need=2, number=5) == ["b", "c"]
+    assert house.hanging[0].asked == 1, "it is asked no more until it answers"
+
+
+def test_a_volume_that_is_slow_and_answers_others_is_waited_for(house: House) -> None:
+    first, *_ = house.volumes
+    slow = house.let_hang(first)
+    with ThreadPoolExecutor(1) as sender, ExitStack() as at_end:
+        at_end.callback(slow.ends.set)
+        stored = sender.submit(stored_on, house, need=1)
+        for _ in range(20):
+            first.run(lambda _: slow.ends.wait(0.05))  # five times what a silent one is given
+        assert not stored.done()
+        slow.ends.set()
+        assert stored.result() == ["a"]
+
+
+def test_a_volume_that_hangs_gets_its_time_when_no_other_can_take_its_place(house: House) -> None:
+    first, *_ = house.volumes
+    slow = house.let_hang(first)
+    with ThreadPoolExecutor(1) as sender, ExitStack() as at_end:
+        at_end.callback(slow.ends.set)
+        stored = sender.submit(stored_on, house, need=3)
+        wait_for(lambda: slow.asked == 1, "it to be asked")
+        assert not futures.wait([stored], timeout=1.0).done, "five times what one is given beside another"
+        slow.ends.set()
+        assert stored.result() == ["a", "b", "c"]

@@ -102,8 +102,8 @@ class Placement:
             chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
             waiting = [copy for copy in waiting if copy not in chosen]
             started = [copy for copy in chosen if succeeds(partial(start, copy), problems)]
-            silence_s = PATIENCE_S if waiting else float("inf")
-            done += [copy for copy in started if succeeds(partial(copy.settle, limit_s, silence_s=silence_s), problems)]
+            settle = partial(CopyInProgress.settle, at_most_s=limit_s, is_replaceable=bool(waiting))
+            done += [copy for copy in started if succeeds(partial(settle, copy), problems)]
         if len(done) < self.degraded:
             for copy in done:
                 copy.discard()

@@ -57,9 +57,9 @@ class ObjectStream:
     another one. It takes what it missed, piece by piece, from a copy that lives, while the sender goes on, and at the
     end that is waited for. Memory is a constant.
 
-    A volume that hangs costs its sender one deadline, and its replacement at most a second more, once there are as many
-    copies as the policy's floor. Below the floor a replacement has all the time its own calls may take: the sender
-    would have to send everything again.
+    A volume that hangs costs its sender one deadline, or some seconds where another one can take its place. The
+    replacement costs at most a second more, once there are as many copies as the policy's floor. Below the floor it has
+    all the time its own calls may take: the sender would have to send everything again.
 
     A copy that can be read only once it is finished, in a bucket, gives a replacement what it missed at the end.
     """
@@ -161,9 +161,15 @@ class ObjectStream:
         """Wait for what each copy has under way; those that failed are no copies any more."""
         for copy in list(self._copies):
             began = time.monotonic()
-            if not succeeds(copy.settle, self._problems):
+            if not succeeds(partial(copy.settle, is_replaceable=self._is_replaceable(copy)), self._problems):
                 self._copies.remove(copy)
                 self._patience_s -= time.monotonic() - began
+
+    def _is_replaceable(self, copy: CopyInProgress) -> bool:
+        """Whether another volume can take the place of this copy, and what was sent be had without it."""
+        others = [other for other in self._copies if other is not copy]
+        is_held = self._is_beginning or any(other.can_be_read for other in others)
+        return is_held and self._another([*others, *(late.copy for late in self._late)], self._tried) is not None
 
     def _drop(self, copy: CopyInProgress) -> None:
         self._copies.remove(copy)

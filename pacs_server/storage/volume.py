@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
 
 from pacs_server import log
@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
+_SILENT_S: Final = 5.0
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
 _REMEDIES: Final = {
@@ -61,6 +62,13 @@ class Volume:
     def state(self) -> VolumeState:
         """How the volume was when it was last looked at or used."""
         return self._state
+
+    @property
+    def silence_s(self) -> float:
+        """How long it may answer nothing at all before it counts as hanging, where another one can take its place. A
+        bucket at the end of a long line may, for one object.
+        """
+        return _SILENT_S if isinstance(self.spec.path, Path) else float("inf")
 
     def change(self, spec: VolumeSpec) -> None:
         """Take over what the site has decided anew about this volume, whose id and path stay."""

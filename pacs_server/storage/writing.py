@@ -109,15 +109,15 @@ class CopyInProgress:
     def _start(self, work: Callable[[Attempt], None]) -> None:
         self._task = self.volume.start(work, on_abandoned=self._discard_now)
 
-    def settle(self, at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> None:
-        """Wait for what is under way, until its deadline, for `at_most_s`, or until the volume was silent for
-        `silence_s`. After a failure the copy is given up.
+    def settle(self, at_most_s: float = float("inf"), *, is_replaceable: bool = False) -> None:
+        """Wait for what is under way, until its deadline or for `at_most_s`; where another volume can take the place of
+        this one, until it counts as hanging. After a failure the copy is given up.
 
         Raises: VolumeUnavailable.
         """
         task, self._task = self._task, None
         if task is not None:
-            self._wait(task, at_most_s, silence_s)
+            self._wait(task, at_most_s, self.volume.silence_s if is_replaceable else float("inf"))
 
     @property
     def can_be_read(self) -> bool:

@@ -17,6 +17,7 @@ from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
+from pacs_server.storage import volume as storage_volume
 from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import object_path
 from pacs_server.storage.medium import Medium, OpenFile, UnfinishedFile
@@ -91,6 +92,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr(placing, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(storage_volume, "_SILENT_S", 0.2)
     made = House(tmp_path, monkeypatch)
     yield made
     for one in made.hanging:

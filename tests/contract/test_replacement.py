@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from support.faulty_volume import FaultyVolume, mounted
@@ -18,6 +19,7 @@ from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import NotEnoughCopies
 from pacs_server.settings import StorageLimits
+from pacs_server.storage import volume as storage_volume
 from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.placement import Placement
@@ -141,6 +143,42 @@ def test_a_volume_that_fails_within_a_large_object_is_replaced_by_another(
     faulty.tell("ok")
     wait_until_clean(*volumes)
     assert_whole(placement, large, copies=2)
+
+
+@pytest.mark.usefixtures("flushes_once")
+@pytest.mark.parametrize("at", ["middle", "end"])
+def test_a_volume_that_hangs_within_a_large_object_is_replaced_long_before_its_deadline(
+    faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    monkeypatch.setattr(storage_volume, "_SILENT_S", 0.3)
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=2, degraded=2)
+    large = LargeObject(20)
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: faulty.tell(f"hang {HANG_S}"), at=at)
+    copies = stream.finish(large.path)
+    assert {copy.volume_id for copy in copies} == {volume.spec.id for volume in volumes[1:]}
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=2)
+
+
+def test_the_only_volume_that_has_a_large_object_is_waited_for_although_it_hangs(
+    faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_volume, "_SILENT_S", 0.3)
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "spare", tier="cold")]
+    placement = Placement(volumes, need=1, degraded=1)
+    large = LargeObject(8)
+    stream = placement.stream(large.path.parent)
+
+    def hang_for_a_while() -> None:
+        faulty.tell("hang 2")
+        Timer(1.0, faulty.tell, ["ok"]).start()
+
+    large.send(stream, hang_for_a_while)
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [volumes[0].spec.id]
+    assert_whole(placement, large, copies=1)
 
 
 @pytest.mark.usefixtures("flushes_once")

@@ -5,14 +5,14 @@ Source: PS3.4 annex J, PS3.3 section C.14.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct
 from typing import Final
 
 import blake3
 
-from pacs_server.dicom.elements import ITEM, Encoding, encoding_of
+from pacs_server.dicom.elements import Encoding, encoding_of
 from pacs_server.dicom.identity import Uid, uid_text
 from pacs_server.dicom.items import read_items
 from pacs_server.dicom.queries.identifier import top_level
@@ -182,44 +182,31 @@ def write_request(request: Request, transfer_syntax: str) -> bytes:
     """The action information of an N-ACTION."""
     encoding = encoding_of(transfer_syntax)
     items = [_written(one, encoding) for one in request.references]
-    return _text(_TRANSACTION, b"UI", request.transaction_uid, encoding) + _sequence(_REFERENCED, items, encoding)
+    return _uid_element(_TRANSACTION, request.transaction_uid, encoding) + encoding.write_sequence(_REFERENCED, items)
 
 
 def write_report(report: Report, transfer_syntax: str, *, retrieve_aet: str) -> bytes:
     """The event information of an N-EVENT-REPORT; what was committed to can be retrieved from `retrieve_aet`."""
     encoding = encoding_of(transfer_syntax)
-    failed = [_written(one.reference, encoding) + _number(_REASON, one.reason, encoding) for one in report.failed]
+    number = Struct(f"{encoding.byte_order}H")
+    failed = [
+        _written(one.reference, encoding) + encoding.write_element(_REASON, b"US", number.pack(one.reason))
+        for one in report.failed
+    ]
     committed = [_written(one, encoding) for one in report.committed]
     return b"".join(
         (
-            _text(_RETRIEVE_AET, b"AE", retrieve_aet, encoding) if committed else b"",
-            _text(_TRANSACTION, b"UI", report.transaction_uid, encoding),
-            _sequence(_FAILED, failed, encoding) if failed else b"",
-            _sequence(_REFERENCED, committed, encoding) if committed else b"",
+            encoding.write_element(_RETRIEVE_AET, b"AE", retrieve_aet.encode("ascii")) if committed else b"",
+            _uid_element(_TRANSACTION, report.transaction_uid, encoding),
+            encoding.write_sequence(_FAILED, failed) if failed else b"",
+            encoding.write_sequence(_REFERENCED, committed) if committed else b"",
         )
     )
 
 
 def _written(one: Reference, encoding: Encoding) -> bytes:
-    return _text(_CLASS, b"UI", one.sop_class, encoding) + _text(_INSTANCE, b"UI", one.sop_uid, encoding)
+    return _uid_element(_CLASS, one.sop_class, encoding) + _uid_element(_INSTANCE, one.sop_uid, encoding)
 
 
-def _text(tag: int, vr: bytes, text: str, encoding: Encoding) -> bytes:
-    value = text.encode("ascii")
-    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-    return encoding.write_header(tag, vr, len(value)) + value
-
-
-def _number(tag: int, number: int, encoding: Encoding) -> bytes:
-    return encoding.write_header(tag, b"US", 2) + number.to_bytes(2, "big" if encoding.big_endian else "little")
-
-
-def _sequence(tag: int, items: Sequence[bytes], encoding: Encoding) -> bytes:
-    content = b"".join(_each(items, encoding))
-    return encoding.write_header(tag, b"SQ", len(content)) + content
-
-
-def _each(items: Sequence[bytes], encoding: Encoding) -> Iterable[bytes]:
-    for item in items:
-        yield encoding.write_header(ITEM, b"", len(item))
-        yield item
+def _uid_element(tag: int, uid: str, encoding: Encoding) -> bytes:
+    return encoding.write_element(tag, b"UI", uid.encode("ascii"))

@@ -160,7 +160,7 @@ class _Reader:
         ]
         self._values = head.values
         self._encoding = head.encoding
-        self._order = ">" if head.encoding.big_endian else "<"
+        self._order = head.encoding.byte_order
         self._charset = declared(head.values.get(SPECIFIC_CHARACTER_SET, b""))
         self._assumed = assumed_charset
 

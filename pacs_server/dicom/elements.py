@@ -5,6 +5,7 @@ Source: PS3.5 section 7.1 (element structure), 7.5 (sequences), A.1-A.3 and A.5 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from string import ascii_uppercase
@@ -32,6 +33,7 @@ LONG_VRS: Final = frozenset(map(bytes, product(ascii_uppercase.encode(), repeat=
 # Whole numbers, each with its form for `struct`; texts that Specific Character Set speaks of (PS3.5 section 6.2).
 NUMBERS: Final = {"SL": "l", "SS": "h", "UL": "L", "US": "H"}
 TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_PADDED_WITH_SPACES: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -82,6 +84,26 @@ class Encoding:
         if vr in LONG_VRS:
             return self.tag_and_short.pack(group, element, vr, 0) + self.long.pack(length)
         return self.tag_and_short.pack(group, element, vr, length)
+
+    def write_element(self, tag: int, vr: bytes, value: bytes) -> bytes:
+        """The bytes of an element, its value padded to an even length."""
+        padded = value + padding_of(vr) if len(value) % 2 else value
+        return self.write_header(tag, vr, len(padded)) + padded
+
+    def write_sequence(self, tag: int, items: Iterable[bytes]) -> bytes:
+        """The bytes of a sequence of items, whose elements are written already."""
+        content = b"".join(self.write_header(ITEM, b"", len(item)) + item for item in items)
+        return self.write_header(tag, b"SQ", len(content)) + content
+
+    @property
+    def byte_order(self) -> str:
+        """The byte order of numbers, as `struct` writes it."""
+        return ">" if self.big_endian else "<"
+
+
+def padding_of(vr: bytes) -> bytes:
+    """What a value of odd length gets behind it: a space for texts, a NUL for all else. Source: PS3.5 section 6.2."""
+    return b" " if vr in _PADDED_WITH_SPACES else b"\0"
 
 
 def _encoding(*, explicit: bool, big_endian: bool) -> Encoding:

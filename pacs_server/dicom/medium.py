@@ -17,13 +17,12 @@ from typing import BinaryIO, Final
 
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description
-from pacs_server.dicom.elements import EXPLICIT
+from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_LE
 from pacs_server.dicom.names import may_be_same
 from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.values import Value
 
 _DIRECTORY: Final = "1.2.840.10008.1.3.10"
-_EXPLICIT_LE: Final = "1.2.840.10008.1.2.1"
 _IN_USE: Final = 0xFFFF
 _UL: Final = Struct("<L")
 
@@ -71,10 +70,10 @@ class _Record:
         lower = next(iter(self.below.values())).offset if self.below else 0
         content = b"".join(
             (
-                _element(0x00041400, b"UL", _UL.pack(following)),
-                _element(0x00041410, b"US", _IN_USE.to_bytes(2, "little")),
-                _element(0x00041420, b"UL", _UL.pack(lower)),
-                _element(0x00041430, b"CS", _padded(self.type)),
+                EXPLICIT.write_element(0x00041400, b"UL", _UL.pack(following)),
+                EXPLICIT.write_element(0x00041410, b"US", _IN_USE.to_bytes(2, "little")),
+                EXPLICIT.write_element(0x00041420, b"UL", _UL.pack(lower)),
+                _text(0x00041430, b"CS", self.type),
                 self.elements,
             )
         )
@@ -97,10 +96,10 @@ class MediumDirectory:
         number = {"InstanceNumber": str(len(series.below) + 1)}
         keys = _leaf(kind, file) or _CHARACTER_SET + _keys(number, one.instance)
         told = (
-            _element(0x00041500, b"CS", _padded("\\".join(file_id))),
-            _element(0x00041510, b"UI", _padded(one.sop_class, b"\0")),
-            _element(0x00041511, b"UI", _padded(str(one.sop_uid), b"\0")),
-            _element(0x00041512, b"UI", _padded(transfer_syntax, b"\0")),
+            _text(0x00041500, b"CS", "\\".join(file_id)),
+            _text(0x00041510, b"UI", one.sop_class),
+            _text(0x00041511, b"UI", str(one.sop_uid)),
+            _text(0x00041512, b"UI", transfer_syntax),
             keys,
         )
         series.below.setdefault(str(one.sop_uid), _Record(kind, b"".join(told)))
@@ -119,7 +118,7 @@ class MediumDirectory:
 
     def encoded(self) -> bytes:
         """The file DICOMDIR."""
-        meta = file_meta(sop_class=_DIRECTORY, sop_instance=f"2.25.{uuid.uuid4().int}", transfer_syntax=_EXPLICIT_LE)
+        meta = file_meta(sop_class=_DIRECTORY, sop_instance=f"2.25.{uuid.uuid4().int}", transfer_syntax=EXPLICIT_LE)
         records = list(_all(self._patients))
         at = len(meta) + len(self._before(0))
         for record in records:
@@ -134,10 +133,10 @@ class MediumDirectory:
         roots = [record.offset for record in self._patients.values()] or [0]
         return b"".join(
             (
-                _element(0x00041130, b"CS", b""),
-                _element(0x00041200, b"UL", _UL.pack(roots[0])),
-                _element(0x00041202, b"UL", _UL.pack(roots[-1])),
-                _element(0x00041212, b"US", b"\0\0"),
+                EXPLICIT.write_element(0x00041130, b"CS", b""),
+                EXPLICIT.write_element(0x00041200, b"UL", _UL.pack(roots[0])),
+                EXPLICIT.write_element(0x00041202, b"UL", _UL.pack(roots[-1])),
+                EXPLICIT.write_element(0x00041212, b"US", b"\0\0"),
                 EXPLICIT.write_header(0x00041220, b"SQ", length),
             )
         )
@@ -165,8 +164,7 @@ def _keys(usual: Mapping[str, str | None], values: Mapping[str, Value]) -> bytes
         told = values.get(attribute.column)
         text = stands_for if told in (None, "") else str(told)[:_MAX_CHARACTERS]
         if text is not None:
-            pad = b"\0" if attribute.vr == "UI" else b" "
-            elements.append((attribute.tag, _element(attribute.tag, attribute.vr.encode(), _padded(text, pad))))
+            elements.append((attribute.tag, _text(attribute.tag, attribute.vr.encode(), text)))
     return b"".join(element for _, element in sorted(elements))
 
 
@@ -197,13 +195,8 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
         return b""  # pydicom raises whatever a value that is none leads to
 
 
-def _element(tag: int, vr: bytes, value: bytes) -> bytes:
-    return EXPLICIT.write_header(tag, vr, len(value)) + value
+def _text(tag: int, vr: bytes, text: str) -> bytes:
+    return EXPLICIT.write_element(tag, vr, text.encode("utf-8", "replace"))
 
 
-def _padded(text: str, pad: bytes = b" ") -> bytes:
-    value = text.encode("utf-8", "replace")
-    return value + pad * (len(value) % 2)
-
-
-_CHARACTER_SET: Final = _element(0x00080005, b"CS", b"ISO_IR 192")
+_CHARACTER_SET: Final = _text(0x00080005, b"CS", "ISO_IR 192")

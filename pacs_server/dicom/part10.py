@@ -61,9 +61,7 @@ def _around_instance(sop_class: str, transfer_syntax: str) -> tuple[bytes, bytes
 
 
 def _uid_element(tag: int, uid: str) -> bytes:
-    value = uid.encode("latin-1")
-    value += b"\0" * (len(value) % 2)
-    return EXPLICIT.write_header(tag, b"UI", len(value)) + value
+    return EXPLICIT.write_element(tag, b"UI", uid.encode("latin-1"))
 
 
 def has_preamble(prefix: Buffer) -> bool:

@@ -31,6 +31,7 @@ from pacs_server.dicom.elements import (
     Buffer,
     Encoding,
     encoding_of,
+    padding_of,
 )
 from pacs_server.dicom.forward import Forward, deflated, inflated, skip_value
 from pacs_server.errors import Undecodable
@@ -54,8 +55,6 @@ _NUMBER_BYTES: Final = {
     b"FL": 4, b"OF": 4, b"OL": 4, b"SL": 4, b"UL": 4,
     b"FD": 8, b"OD": 8, b"OV": 8, b"SV": 8, b"UV": 8,
 }  # fmt: skip
-
-_PADDED_WITH_SPACES: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UC UR UT".split())
 
 
 # The offset at which a level of defined length ends, or None; the delimiter that closes it; the encoding inside.
@@ -257,7 +256,7 @@ class _Rewriter:
         else:
             yield from self._elements.pieces(length)
         if length % 2:
-            yield b" " if vr in _PADDED_WITH_SPACES else b"\0"
+            yield padding_of(vr)
 
     def _swapped(self, length: int, size: int) -> Iterator[bytes]:
         """The next numbers in the other byte order, a bounded piece at a time."""

@@ -42,23 +42,13 @@ def tiny_object(
 ) -> bytes:
     """A complete Secondary Capture image of one pixel. Source: PS3.3 section A.8.1."""
     uids = {0x00080018: instance.encode(), 0x0020000D: study.encode(), 0x0020000E: series.encode()}
-    return _encoded([(tag, vr, uids.get(tag, value)) for tag, vr, value in _ELEMENTS], transfer_syntax)
+    write = encoding_of(transfer_syntax).write_element
+    return b"".join(write(tag, vr, uids.get(tag, value)) for tag, vr, value in _ELEMENTS)
 
 
 def trial_object(transfer_syntax: str, instance: str) -> bytes:
     """The same in the study that is set apart."""
     return tiny_object(transfer_syntax, instance=instance, study=TRIAL_STUDY_UID, series=TRIAL_SERIES_UID)
-
-
-def _encoded(elements: list[tuple[int, bytes, bytes]], transfer_syntax: str) -> bytes:
-    """Data elements in the order they have, padded to even length. Source: PS3.5 section 6.2."""
-    encoding = encoding_of(transfer_syntax)
-    pieces = []
-    for tag, vr, value in elements:
-        padding = b"\0" if vr in (b"UI", b"OB") else b" "
-        even = value + padding * (len(value) % 2)
-        pieces += [encoding.write_header(tag, vr, len(even)), even]
-    return b"".join(pieces)
 
 
 def _us(number: int) -> bytes:

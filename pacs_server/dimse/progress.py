@@ -128,5 +128,4 @@ def failed_list(uids: Sequence[str], transfer_syntax: str) -> bytes:
     value = "\\".join(uids).encode("latin-1")
     if encoding.explicit and len(value) > _MAX_UI_BYTES:
         value = value[: value.rindex(b"\\", 0, _MAX_UI_BYTES)]
-    value += b"\0" * (len(value) % 2)
-    return encoding.write_header(_FAILED_UID_LIST, b"UI", len(value)) + value
+    return encoding.write_element(_FAILED_UID_LIST, b"UI", value)

@@ -19,7 +19,7 @@ from pacs_server.dicom.attributes import (
     Level,
     Matching,
 )
-from pacs_server.dicom.elements import LONG_VRS, NUMBERS, Encoding, encoding_of
+from pacs_server.dicom.elements import LONG_VRS, NUMBERS, Encoding, encoding_of, padding_of
 from pacs_server.dicom.queries.matching import Query, ReturnKey
 from pacs_server.dicom.queries.reply import Column, ItemColumn, NumberColumn, TextColumn, encode_columns
 
@@ -39,9 +39,9 @@ class _Before(dict[int, bytes]):
         vr = key.vr.encode("ascii")
         size = 4 if not encoding.explicit or vr in LONG_VRS else 2
         self.is_short = size == 2
-        self.pad = b"\0" if vr == b"UI" else b" "
+        self.pad = padding_of(vr)
         self._same = same + encoding.write_header(key.tag, vr, 0)[:-size]
-        self._length = Struct((">" if encoding.big_endian else "<") + ("H" if self.is_short else "I"))
+        self._length = Struct(encoding.byte_order + ("H" if self.is_short else "I"))
 
     def __missing__(self, length: int) -> bytes:
         made = self._same + self._length.pack(length + length % 2)
@@ -92,8 +92,7 @@ class AnswerEncoder:
                 same = b""
             else:
                 value = self._fixed.get(key.tag) or key.text.encode("ascii", "ignore")
-                value += b" " * (len(value) % 2)
-                same += self._encoding.write_header(key.tag, key.vr.encode("ascii"), len(value)) + value
+                same += self._encoding.write_element(key.tag, key.vr.encode("ascii"), value)
         self._behind = same
 
     def encode(self, rows: Sequence[Sequence[str | int | None]]) -> list[bytes]:
@@ -120,7 +119,7 @@ def _column(key: ReturnKey, encoding: Encoding) -> Column:
     if isinstance(key.attribute, ItemSequence):
         return ItemColumn(key.attribute, encoding, asked=key.asked, fitting=key.fitting)
     if key.vr in NUMBERS:
-        return NumberColumn(Struct((">" if encoding.big_endian else "<") + NUMBERS[key.vr]))
+        return NumberColumn(Struct(encoding.byte_order + NUMBERS[key.vr]))
     return TextColumn(key.vr)
 
 

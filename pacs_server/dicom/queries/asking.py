@@ -27,12 +27,8 @@ def identifier(level: Level, keys: Mapping[str, str], transfer_syntax: str) -> b
     values[QUERY_RETRIEVE_LEVEL] = ("CS", level.name)
     if not "".join(keys.values()).isascii():
         values[SPECIFIC_CHARACTER_SET] = ("CS", "ISO_IR 192")
-    parts = []
-    for tag, (vr, text) in sorted(values.items()):
-        value = text.encode()
-        value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
-        parts.append(encoding.write_header(tag, vr.encode("ascii"), len(value)) + value)
-    return b"".join(parts)
+    write = encoding.write_element
+    return b"".join(write(tag, vr.encode("ascii"), text.encode()) for tag, (vr, text) in sorted(values.items()))
 
 
 def answered(answer: bytes, keywords: Iterable[str], transfer_syntax: str) -> dict[str, str]:

@@ -85,7 +85,7 @@ def _keys(item: dict[int, bytes], encoding: Encoding, charset: tuple[str, ...], 
 
 def _text(value: bytes, vr: str, encoding: Encoding, charset: tuple[str, ...], assumed: str) -> str:
     if vr in NUMBERS:
-        return numbers_of(value, vr, ">" if encoding.big_endian else "<")
+        return numbers_of(value, vr, encoding.byte_order)
     terms, assumed = (charset, assumed) if vr in TEXT_VRS else ((), "")
     return decode(value, terms, vr=vr, assumed=assumed).text.strip(" ")
 

@@ -107,14 +107,10 @@ class ItemColumn:
                 raw = write(vr, item[one])
                 if raw is None:
                     return None
-                elements.append((tag, self._element(tag, vr, raw)))
+                elements.append((tag, self._encoding.write_element(tag, vr.encode("ascii"), raw)))
             content = b"".join(raw for _, raw in sorted(elements))
             items.append(self._encoding.write_header(ITEM, b"", len(content)) + content)
         return b"".join(items)
-
-    def _element(self, tag: int, vr: str, value: bytes) -> bytes:
-        padded = value + b" " if len(value) & 1 else value
-        return self._encoding.write_header(tag, vr.encode("ascii"), len(padded)) + padded
 
 
 def _utf8(_: str, text: str) -> bytes:

@@ -20,7 +20,7 @@ from pacs_server.dicom.elements import (
     Buffer,
 )
 from pacs_server.dicom.part10 import IMPLEMENTATION_VERSION
-from pacs_server.dicom.pixels.evening import evened
+from pacs_server.dicom.pixels.padding import padded
 from pacs_server.dicom.pixels.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, holds_object
@@ -213,7 +213,7 @@ def _send(
             # Another archive of ours takes any length, and what it gets has to be the same object.
             is_exact = is_exact or association.implementation == IMPLEMENTATION_VERSION
             is_fit = is_exact or item.size_bytes % 2 == 0
-            return send(data_set=source() if is_fit else _evened(source, target, sender.meanwhile))
+            return send(data_set=source() if is_fit else _padded(source, target, sender.meanwhile))
         if not is_transcoded:
             if item.transfer_syntax in DEFLATED_SYNTAXES or item.size_bytes > _MADE_AT_ONCE_BYTES:
                 _check(source(), item.transfer_syntax, sender.meanwhile)
@@ -223,16 +223,16 @@ def _send(
         )
 
 
-def _evened(
+def _padded(
     source: Callable[[], Iterable[Buffer]], transfer_syntax: str, meanwhile: Callable[[], None]
 ) -> Iterable[Buffer]:
     """A data set of odd length, in which values are padded that should have been; as it is where it is damaged."""
     try:
-        for _ in evened(source(), transfer_syntax):
+        for _ in padded(source(), transfer_syntax):
             meanwhile()
     except Undecodable:
         return source()
-    return evened(source(), transfer_syntax)
+    return padded(source(), transfer_syntax)
 
 
 def _check(data_set: Iterable[Buffer], transfer_syntax: str, meanwhile: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pacs_server.archive.exporting import Folder
 from pacs_server.dicom.describe import Description
-from pacs_server.dicom.medium import MediumDirectory
+from pacs_server.dicom.dicomdir import MediumDirectory
 from pacs_server.errors import Refused
 from pacs_server.index.queries.search import Deliverable
 

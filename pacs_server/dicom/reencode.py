@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias
 
 from pydicom.datadict import dictionary_VR
 
+from pacs_server.dicom.element_source import ElementSource, deflated, inflated, skip_value
 from pacs_server.dicom.elements import (
     DEFLATED_LE,
     DEFLATED_SYNTAXES,
@@ -33,7 +34,6 @@ from pacs_server.dicom.elements import (
     encoding_of,
     padding_of,
 )
-from pacs_server.dicom.forward import Forward, deflated, inflated, skip_value
 from pacs_server.errors import Undecodable
 
 _TARGETS: Final = frozenset({IMPLICIT_LE, EXPLICIT_LE, DEFLATED_LE})
@@ -76,7 +76,7 @@ class Amendment(Protocol):
     def change(self, tag: int, value: bytes | None) -> bytes | None:
         """The new value of a tag, by the one it has, None when it is not there; None leaves it out."""
 
-    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer] | None:
+    def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer] | None:
         """Take the value of Pixel Data, of that length, and answer what stands for the element, header too; None, with
         nothing taken, leaves it as it is.
         """
@@ -95,7 +95,7 @@ def reencode(
     Raises: Undecodable when the data set is damaged or nested deeper than 64 levels; where it is cut or its deflated
     data are damaged, that is found on the way. Source: PS3.5 sections 7.1, 7.5, A.1 to A.5.
     """
-    elements = Forward(inflated(data_set, source))
+    elements = ElementSource(inflated(data_set, source))
     pieces = _Rewriter(elements, encoding_of(source), encoding_of(target), amendment).pieces()
     return deflated(pieces) if target in DEFLATED_SYNTAXES else pieces
 
@@ -124,11 +124,11 @@ class _Compared:
     def change(self, tag: int, value: bytes | None) -> bytes | None:
         return value
 
-    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer] | None:
+    def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer] | None:
         return _fragments(elements) if length == UNDEFINED_LENGTH else None
 
 
-def _fragments(elements: Forward) -> Iterator[Buffer]:
+def _fragments(elements: ElementSource) -> Iterator[Buffer]:
     """Encapsulated pixel data whose header was taken, as they are. Source: PS3.5 section A.4."""
     yield IMPLICIT.write_header(PIXEL_DATA, b"", UNDEFINED_LENGTH)
     while True:
@@ -145,7 +145,7 @@ class _Rewriter:
     """Walks one data set with an explicit stack: for each open level where it ends and what closes it."""
 
     def __init__(
-        self, elements: Forward, source: Encoding, target: Encoding, amendment: Amendment | None = None
+        self, elements: ElementSource, source: Encoding, target: Encoding, amendment: Amendment | None = None
     ) -> None:
         self._elements = elements
         self._target = target

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pacs_server.dicom.forward import Forward
+from pacs_server.dicom.element_source import ElementSource
 from pacs_server.dicom.pixels.encapsulated import padded_fragments, read_frames, write_frames
 from pacs_server.errors import Undecodable
 
@@ -20,7 +20,7 @@ def items(*values: bytes) -> bytes:
 
 def frames_of(content: bytes, count: int, *, piece_bytes: int = 7, limit: int = LIMIT) -> list[bytes]:
     pieces = [content[start : start + piece_bytes] for start in range(0, len(content), piece_bytes)]
-    return list(read_frames(Forward(pieces), count, max_bytes=limit))
+    return list(read_frames(ElementSource(pieces), count, max_bytes=limit))
 
 
 def table(*offsets: int) -> bytes:
@@ -78,10 +78,10 @@ def test_what_is_written_is_read_again_and_odd_frames_are_padded() -> None:
 
 def test_odd_fragments_are_padded_and_a_table_that_does_not_fit_them_any_more_is_emptied() -> None:
     content = items(table(0, 12), SOI, SOI + b"22", b"3")
-    written = b"".join(bytes(piece) for piece in padded_fragments(Forward((content[:20], content[20:]))))
+    written = b"".join(bytes(piece) for piece in padded_fragments(ElementSource((content[:20], content[20:]))))
     assert written[12:] == items(b"", SOI, SOI + b"22", b"3\0")
 
 
 def test_something_between_fragments_is_refused_where_they_are_padded() -> None:
     with pytest.raises(Undecodable):
-        list(padded_fragments(Forward((items(b"", SOI)[:-8] + struct.pack("<HHL", 0x0010, 0x0010, 0),))))
+        list(padded_fragments(ElementSource((items(b"", SOI)[:-8] + struct.pack("<HHL", 0x0010, 0x0010, 0),))))

@@ -7,6 +7,7 @@ from support.samples import encoded, tiny
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.describe import describe
+from pacs_server.dicom.element_source import ElementSource, skip_value
 from pacs_server.dicom.elements import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -16,7 +17,6 @@ from pacs_server.dicom.elements import (
     UNDEFINED_LENGTH,
     encoding_of,
 )
-from pacs_server.dicom.forward import Forward, skip_value
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.items import pack, read_items, unpack
 from pacs_server.dicom.queries.matching import Model, parse_query, query_from_keywords
@@ -110,7 +110,7 @@ def test_a_sequence_is_skipped_with_a_private_sequence_of_unknown_vr_in_it() -> 
     icon.add(private_sequence())
     whole.IconImageSequence = [icon]
     whole["IconImageSequence"].is_undefined_length = True
-    rest = Forward([encoded(whole, EXPLICIT_LE)])
+    rest = ElementSource([encoded(whole, EXPLICIT_LE)])
     assert rest.header(encoding_of(EXPLICIT_LE)) == (whole["IconImageSequence"].tag, b"SQ", UNDEFINED_LENGTH)
     skip_value(rest, encoding_of(EXPLICIT_LE), UNDEFINED_LENGTH)
     assert rest.at_end

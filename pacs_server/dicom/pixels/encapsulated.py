@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from pacs_server.dicom.element_source import ElementSource
 from pacs_server.dicom.elements import EXPLICIT, ITEM, PIXEL_DATA, SEQUENCE_END, UNDEFINED_LENGTH, Buffer
-from pacs_server.dicom.forward import Forward
 from pacs_server.errors import Undecodable
 
 # How a codestream begins: JPEG and JPEG-LS, JPEG 2000, and JPEG 2000 in the file format that some writers leave it in;
@@ -24,7 +24,7 @@ _LONGEST_BEGINNING_BYTES: Final = 8
 _TABLE_ENTRY_BYTES: Final = 4
 
 
-def read_frames(elements: Forward, count: int, *, max_bytes: int) -> Iterator[bytes]:
+def read_frames(elements: ElementSource, count: int, *, max_bytes: int) -> Iterator[bytes]:
     """Take the value of encapsulated pixel data and answer its `count` frames, one after the other.
 
     A fragment that begins like a codestream begins a frame, whatever the offset table says: tables are often missing
@@ -55,7 +55,7 @@ def read_frames(elements: Forward, count: int, *, max_bytes: int) -> Iterator[by
     yield b"".join(frame)
 
 
-def _offset_table(elements: Forward, count: int) -> Iterator[int]:
+def _offset_table(elements: ElementSource, count: int) -> Iterator[int]:
     """The entries of the Basic Offset Table; none where it is empty or has another number than there are frames."""
     length = _next_item(elements)
     if length is None:
@@ -68,7 +68,7 @@ def _offset_table(elements: Forward, count: int) -> Iterator[int]:
         yield int.from_bytes(entries[start : start + _TABLE_ENTRY_BYTES], "little")
 
 
-def _next_item(elements: Forward) -> int | None:
+def _next_item(elements: ElementSource) -> int | None:
     """The length of the next item in bytes; None after the last."""
     tag, _, length = elements.header(EXPLICIT)
     if tag == SEQUENCE_END:
@@ -89,7 +89,7 @@ def write_frames(frames: Iterator[bytes]) -> Iterator[Buffer]:
     yield EXPLICIT.write_header(SEQUENCE_END, b"", 0)
 
 
-def padded_fragments(elements: Forward) -> Iterator[Buffer]:
+def padded_fragments(elements: ElementSource) -> Iterator[Buffer]:
     """The element Pixel Data with the fragments that are taken, each of even length, and an empty offset table, because
     they may lie elsewhere now.
 

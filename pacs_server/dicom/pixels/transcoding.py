@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from pacs_server.dicom.element_source import ElementSource
 from pacs_server.dicom.elements import (
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -19,7 +20,6 @@ from pacs_server.dicom.elements import (
     Buffer,
     encoding_of,
 )
-from pacs_server.dicom.forward import Forward
 from pacs_server.dicom.pixels.codestream import Codestream, read_jpeg, read_jpeg_2000
 from pacs_server.dicom.pixels.encapsulated import read_frames, write_frames
 from pacs_server.dicom.pixels.recoding import Codec, Recode, Recoding
@@ -160,7 +160,7 @@ class _PixelConversion:
             return b"RGB "
         return b"YBR_FULL" if name == "YBR_FULL_422" and self._source not in NATIVE_SYNTAXES else value
 
-    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
+    def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer]:
         """Pixel Data in the other syntax."""
         self.has_pixels = True
         recoding, count = self._recoding(), self._numbers.get(_FRAMES, 1)
@@ -211,7 +211,7 @@ class _PixelConversion:
         if bits_allocated > 16 or bits_stored < 2 or self._numbers.get(_HIGH_BIT, bits_stored - 1) != bits_stored - 1:
             raise Unconvertible(f"{bits_stored} bits of {bits_allocated} in this place are compressed by RLE only")
 
-    def _frames(self, elements: Forward, length: int, recoding: Recoding, count: int) -> Iterator[bytes]:
+    def _frames(self, elements: ElementSource, length: int, recoding: Recoding, count: int) -> Iterator[bytes]:
         if self._source in NATIVE_SYNTAXES:
             size = recoding.native_bytes * count
             # What is no whole frame is padding, which some write; a single one makes the length even.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from pacs_server.dicom.element_source import ElementSource
 from pacs_server.dicom.elements import DEFLATED_SYNTAXES, NATIVE_SYNTAXES, UNDEFINED_LENGTH, Buffer
-from pacs_server.dicom.forward import Forward
 from pacs_server.dicom.pixels.encapsulated import padded_fragments
 from pacs_server.dicom.reencode import reencode
 from pacs_server.errors import Undecodable
@@ -18,7 +18,7 @@ from pacs_server.errors import Undecodable
 _EXTENDED_OFFSETS: Final = frozenset({0x7FE00001, 0x7FE00002})  # padded fragments lie elsewhere
 
 
-def evened(data_set: Iterable[Buffer], transfer_syntax: str) -> Iterator[Buffer]:
+def padded(data_set: Iterable[Buffer], transfer_syntax: str) -> Iterator[Buffer]:
     """The data set in its own transfer syntax, its length even: odd values and fragments are padded.
 
     Raises: Undecodable, while it is read, when it is damaged.
@@ -50,7 +50,7 @@ class _Fragments:
         """No attribute changes."""
         return value
 
-    def pixels(self, elements: Forward, length: int) -> Iterator[Buffer]:
+    def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer]:
         """Pixel Data with the same fragments, padded."""
         if length != UNDEFINED_LENGTH:
             raise Undecodable("its pixel data are not in fragments, as its transfer syntax demands")

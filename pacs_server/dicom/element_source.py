@@ -23,7 +23,7 @@ _NEVER_A_BOMB_BYTES: Final = 64 << 20
 _MAX_RATIO: Final = 500
 
 
-class Forward:
+class ElementSource:
     """Reads bytes from pieces; belongs to one thread. Views that it gives stay valid as long as the pieces do."""
 
     def __init__(self, pieces: Iterable[Buffer]) -> None:
@@ -86,7 +86,7 @@ class Forward:
         self.offset += length
 
 
-def skip_value(source: Forward, encoding: Encoding, length: int) -> None:
+def skip_value(source: ElementSource, encoding: Encoding, length: int) -> None:
     """Take a value and forget it, also one of undefined length with whatever is nested in it, in that encoding.
 
     Raises: Undecodable when the data set ends inside of it.

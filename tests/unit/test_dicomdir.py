@@ -9,8 +9,8 @@ from pydicom.uid import UID, UID_dictionary
 from support.samples import encoded, part10, tiny
 
 from pacs_server.dicom.describe import Description, describe
+from pacs_server.dicom.dicomdir import MediumDirectory, record_type
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.medium import MediumDirectory, record_type
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 KINDS = {

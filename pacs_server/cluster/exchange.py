@@ -231,5 +231,5 @@ def _list(body: Body, name: str) -> list[Any]:
 
 def _stamp(told: Any) -> Stamp:
     if not isinstance(told, list) or len(told) != 2 or type(told[0]) is not int or not isinstance(told[1], str):
-        raise ProtocolViolation("a place in a log is none")
+        raise ProtocolViolation("a place in a log is no pair of a counter and a site")
     return told[0], told[1]

@@ -146,13 +146,13 @@ def hello_of(body: Body) -> Hello:
     if len(texts) < len(_TEXTS) or not all(0 < len(text) <= _MAX_TEXT_CHARACTERS for text in texts.values()):
         raise ProtocolViolation("a greeting lacks who greets")
     if not is_site_id(texts["site_id"]):
-        raise ProtocolViolation("the site id of a greeting is none")
+        raise ProtocolViolation("a greeting names a site by what cannot be the id of one")
     preferred = body.get("preferred")
     if preferred and not is_site_id(preferred):
-        raise ProtocolViolation("the preferred site of a greeting is none")
+        raise ProtocolViolation("a greeting names as the preferred site what cannot be the id of one")
     beside = {name: body.get(name, "") for name in _MAY_LACK}
     if not all(isinstance(text, str) and len(text) <= _MAX_TEXT_CHARACTERS for text in beside.values()):
-        raise ProtocolViolation("a text of a greeting is none")
+        raise ProtocolViolation("a greeting has no text, or one that is too long, where a text belongs")
     return Hello(
         **texts,
         at=_moment(body.get("at")),
@@ -192,13 +192,13 @@ def _moment(text: object) -> datetime:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise ProtocolViolation("the time of a greeting is none")
+        raise ProtocolViolation("a greeting has no time with a time zone where one belongs")
     return at
 
 
 def _count(told: object) -> int:
     if type(told) is not int or not 0 <= told < _MAX_COUNTER:
-        raise ProtocolViolation("a number of a greeting is none")
+        raise ProtocolViolation("a greeting has no count where one belongs")
     return told
 
 
@@ -216,10 +216,10 @@ def told_state(state: LogState) -> dict[str, list[int]]:
 def log_state(told: object) -> LogState:
     """The state of a log that was said. Raises: ProtocolViolation."""
     if not isinstance(told, dict) or len(told) > _MAX_SITES:
-        raise ProtocolViolation("the state of a log is none")
+        raise ProtocolViolation("the state of a log is no list of sites, or of too many")
     for site_id, known in told.items():
         if not is_site_id(site_id) or not isinstance(known, list) or [type(one) for one in known] != [int] * 3:
-            raise ProtocolViolation("the state of a log is none")
+            raise ProtocolViolation("the state of a log does not say of each site three numbers")
         if not all(0 <= one < _MAX_COUNTER for one in known):
-            raise ProtocolViolation("a counter of a log is none")
+            raise ProtocolViolation("the state of a log has a counter that is negative, or too large")
     return {site_id: (known[0], known[1], known[2]) for site_id, known in told.items()}

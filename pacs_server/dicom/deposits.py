@@ -99,7 +99,7 @@ def from_told(told: dict[str, Any]) -> Deposit:
         raise Undecodable("the stubs of a deposit are cut, or too many")
     aet, transaction_uid = told["aet"], told["transaction"]
     if not isinstance(aet, str) or not isinstance(transaction_uid, str):
-        raise TypeError("its archive server or its transaction is none")
+        raise TypeError("its archive server and its transaction have to be texts")
     return Deposit(aet=aet, transaction_uid=transaction_uid, stubs=tuple(_stub(*one) for one in json.loads(inflated)))
 
 
@@ -114,7 +114,7 @@ def _stub(
     values: dict[str, str],
 ) -> Stub:
     if not isinstance(size_bytes, int):
-        raise TypeError("the size of a stub is none")
+        raise TypeError("the size of a stub has to be a whole number")
     return Stub(
         sop_uid=Uid(sop_uid),
         digest=Digest(digest),

@@ -193,9 +193,9 @@ def _operation(told: dict[str, Any]) -> Operation:
     counter, at = told["counter"], datetime.fromisoformat(told["at"])
     texts = [told[name] for name in ("site", "who", "reason", "study")]
     if not isinstance(counter, int) or not 0 < counter < _MAX_COUNTER or at.tzinfo is None:
-        raise ValueError("its counter or its time is none")
+        raise ValueError("its counter is no positive number, or its time has no time zone")
     if not all(isinstance(text, str) for text in texts) or not texts[0].isalnum():
-        raise ValueError("a text of it is none")
+        raise ValueError("its site, who, reason and study have to be texts, the site of letters and digits alone")
     return Operation(
         counter=counter,
         site_id=told["site"],
@@ -211,7 +211,7 @@ def _operation(told: dict[str, Any]) -> Operation:
 
 def _content(sop_uid: str, digest: str, role: str) -> Content:
     if role not in _ROLES:
-        raise ValueError("a role of it is none")
+        raise ValueError(f"it gives an object the role {role!r}, which there is not")
     return Content(sop_uid=Uid(sop_uid), digest=Digest(digest), role=role)
 
 

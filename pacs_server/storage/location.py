@@ -71,7 +71,7 @@ def location_of(path: str, *, endpoint: str = "", region: str = "", credentials_
             f"no bucket may be named {bucket}: 3 to 63 of a-z, 0-9, '.' and '-', at both ends a letter or digit"
         )
     if prefix and (not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/"))):
-        raise Refused(f"the prefix {prefix} is none: letters, digits and ! _ . * ' ( ) - between single slashes")
+        raise Refused(f"{prefix} cannot be a prefix: letters, digits and ! _ . * ' ( ) - between single slashes")
     if "@" in endpoint:
         raise Refused("the endpoint holds a user or password: put keys into a file, and name that with the credentials")
     if endpoint and not _ENDPOINT.fullmatch(endpoint):

@@ -182,7 +182,7 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "the settings of this node say where {} is (volume_paths); the path of the other nodes is changed on one of them, "
     "where its sentinel can be read":
         "{0} の場所はこのノードの設定 (volume_paths) にあります。ほかのノードのパスは、その目印ファイルを読めるノードで変えてください",
-    "the prefix {} is none: letters, digits and ! _ . * ' ( ) - between single slashes":
+    "{} cannot be a prefix: letters, digits and ! _ . * ' ( ) - between single slashes":
         "{0} は接頭辞にできません。英数字と ! _ . * ' ( ) - を一つずつの / で区切ってください",
     "the endpoint holds a user or password: put keys into a file, and name that with the credentials":
         "エンドポイントに利用者かパスワードが入っています。鍵はファイルに書き、--credentials-file で指定してください",

@@ -227,9 +227,9 @@ def _checked(told: dict[str, Any]) -> Change:
     if told["format"] != _FORMAT or told["kind"] not in _KINDS:
         raise ValueError("it is of a kind that this release does not know")
     if not isinstance(counter, int) or not 0 < counter < _MAX_COUNTER or at.tzinfo is None:
-        raise ValueError("its counter or its time is none")
+        raise ValueError("its counter is no positive number, or its time has no time zone")
     if not all(isinstance(one, str) for one in texts) or not told["site"].isalnum():
-        raise ValueError("a text of it is none")
+        raise ValueError("its site, kind, name and who have to be texts, the site of letters and digits alone")
     if content is not None and not _fits(told["kind"], told["name"], content):
         raise ValueError("its content does not fit its kind")
     return Change(

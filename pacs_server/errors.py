@@ -197,6 +197,10 @@ class IndexLocked(IndexUnreachable):
     """Somebody keeps a row or a table locked for longer than anybody waits; what does not need it may go through."""
 
 
+class IndexConflict(IndexUnavailable):
+    """Others changed the same rows or tables at the same moment; the same transaction may succeed at once."""
+
+
 class IndexUnfit(IndexUnavailable):
     """The database cannot be used as it is, or as the settings name it: nothing helps but to change either."""
 
@@ -216,7 +220,3 @@ class PatroniUnavailable(PacsError):
 
 class AlarmNotTold(PacsError):
     """A way by which alarms are told did not take one; it is tried again."""
-
-
-class IndexConflict(IndexUnavailable):
-    """Others changed the same rows or tables at the same moment; the same transaction may succeed at once."""

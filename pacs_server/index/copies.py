@@ -14,7 +14,6 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    insert,
     null,
     select,
     update,
@@ -26,7 +25,8 @@ from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.releases import enter
 from pacs_server.index.site.registry import MANY_DAMAGED, REMOVED_VOLUME, note_change
-from pacs_server.index.site_tables import fates, releases, site, volumes
+from pacs_server.index.site_entries import forget, put, value_of
+from pacs_server.index.site_tables import fates, releases, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import copies, instances, series, studies
 
@@ -35,7 +35,6 @@ _CLOCKS_DIFFER: Final = timedelta(days=1)
 ROUND: Final = "verification:"
 # Nothing is known against it.
 GOOD: Final = copies.c.damage.is_(None)
-_is_removed: Final = select(site.c.name).where(site.c.name == bindparam("name"))
 # Whoever purges it at this moment is waited for.
 _row: Final = (
     select(instances.c.id)
@@ -157,7 +156,7 @@ class Copies:
         """
         with self._index.write() as connection:
             for one, copy in made:
-                if connection.execute(_is_removed, {"name": f"{REMOVED_VOLUME}{copy.volume_id}"}).first():
+                if value_of(connection, f"{REMOVED_VOLUME}{copy.volume_id}") is not None:
                     continue
                 # Not by the row that it had: that number may be another object's by now.
                 named = {"sop_uid": one.sop_uid, "digest": one.digest}
@@ -284,15 +283,15 @@ class Copies:
         """
         name = f"{ROUND}{volume_id}"
         with self._index.write() as connection:
-            began = connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
+            began = value_of(connection, name)
             if began is None:
-                connection.execute(insert(site).values(name=name, value=now.isoformat()))
+                put(connection, name, now.isoformat())
         return datetime.fromisoformat(began) if began else now
 
     def verification_ended(self, volume_id: str) -> None:
         """The round over a volume is complete. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == f"{ROUND}{volume_id}"))
+            forget(connection, f"{ROUND}{volume_id}")
 
     def count_damaged(self) -> int:
         """How many copies are known to be damaged. Raises: IndexUnavailable."""

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, update
 
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.job_claims import JobClaims
 from pacs_server.index.jobs import Job, JobKind, JobState, entry, owing
-from pacs_server.index.site_tables import jobs, site
+from pacs_server.index.site_entries import put, value_of
+from pacs_server.index.site_tables import jobs
 from pacs_server.index.statements import Statement
 
 # Every job here keeps data safe or was promised to a destination, so it is tried for ever: after 5 s, then after ever
@@ -255,8 +256,7 @@ class JobQueue:
     def pause_kinds(self, kinds: Iterable[str]) -> None:
         """Begin nothing of these kinds, and everything of the others. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _PAUSED_KINDS))
-            connection.execute(insert(site).values(name=_PAUSED_KINDS, value=json.dumps(sorted(kinds))))
+            put(connection, _PAUSED_KINDS, json.dumps(sorted(kinds)))
 
 
 def _free(connection: Connection, now: datetime, *, per_target: int, kinds: frozenset[JobKind]) -> Select[Any]:
@@ -301,7 +301,7 @@ def _lease_is_over(moment: Any) -> ColumnElement[bool]:
 
 
 def _paused(connection: Connection) -> set[str]:
-    found = connection.execute(select(site.c.value).where(site.c.name == _PAUSED_KINDS)).scalar()
+    found = value_of(connection, _PAUSED_KINDS)
     return set(json.loads(found)) if found else set()
 
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection
 
 from pacs_server.index.engine import Index
+from pacs_server.index.site_entries import forget, put, value_of
 from pacs_server.index.site_tables import site
 
 _TIMELINE: Final = "timeline"
 _UNKNOWN: Final = "unknown study"
-_IS_NOTE: Final = site.c.name == _TIMELINE
-_IS_UNKNOWN: Final = site.c.name == _UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +49,8 @@ def note_timeline(index: Index, now: datetime) -> bool:
         "promoted_at": moments[0] if moments else None,
         "promotions": [*noted.get("promotions", []), *moments],
     }
-    told = json.dumps(value)
     with index.write() as connection:
-        entry = index.insert(site).values(name=_TIMELINE, value=told)
-        connection.execute(entry.on_conflict_do_update(index_elements=[site.c.name], set_={"value": told}))
+        put(connection, _TIMELINE, json.dumps(value))
     return is_another
 
 
@@ -89,15 +86,14 @@ def compared(index: Index, until: datetime) -> None:
     with index.write() as connection:
         unknown = _unknown(connection)
         if unknown is not None and unknown.noted_at <= until:
-            connection.execute(delete(site).where(_IS_UNKNOWN))
+            forget(connection, _UNKNOWN)
         noted = _noted(connection)
         if (told := noted.get("promoted_at")) and datetime.fromisoformat(told) <= until:
-            value = json.dumps(noted | {"promoted_at": None})
-            connection.execute(update(site).where(_IS_NOTE).values(value=value))
+            put(connection, _TIMELINE, json.dumps(noted | {"promoted_at": None}))
 
 
 def _unknown(connection: Connection) -> UnknownStudy | None:
-    told = connection.execute(select(site.c.value).where(_IS_UNKNOWN)).scalar()
+    told = value_of(connection, _UNKNOWN)
     if not told:
         return None
     noted = json.loads(told)
@@ -105,6 +101,6 @@ def _unknown(connection: Connection) -> UnknownStudy | None:
 
 
 def _noted(connection: Connection) -> dict[str, Any]:
-    told = connection.execute(select(site.c.value).where(_IS_NOTE)).scalar()
+    told = value_of(connection, _TIMELINE)
     noted: dict[str, Any] = json.loads(told) if told else {}
     return noted

@@ -22,6 +22,7 @@ from pacs_server.index.maintenance.snapshot import make_whole, replace_all, sqli
 from pacs_server.index.operations import SITE_ID
 from pacs_server.index.site.nodes import IS_OF_NODE, SiteNode, nodes_in
 from pacs_server.index.site.registry import VolumeRow, note_change
+from pacs_server.index.site_entries import forget, put, value_of
 from pacs_server.index.site_tables import jobs, releases, site, volumes
 from pacs_server.index.tables import copies, instances
 
@@ -56,7 +57,7 @@ def present(url: str) -> Present:
                 named = select(*(volumes.c[name] for name in _TOLD if name in columns))
                 rows = tuple(VolumeRow(**row) for row in connection.execute(named.order_by("name")).mappings())
                 nodes = nodes_in(connection)
-                restoring = connection.execute(select(site.c.value).where(site.c.name == _RESTORING)).scalar()
+                restoring = value_of(connection, _RESTORING)
         except IndexUnavailable:
             if path is None:
                 raise
@@ -91,16 +92,16 @@ def settle(index: Index, present_volumes: Sequence[VolumeRow], gone: Collection[
         connection.execute(delete(jobs).where(jobs.c.target.in_(gone) | (jobs.c.kind == JobKind.RELEASE)))
         connection.execute(delete(volumes))
         connection.execute(insert(volumes), [asdict(row) for row in present_volumes])
-        no_more = [_RESTORING, SITE_ID, *(f"{ROUND}{volume_id}" for volume_id in gone)]
+        no_more = [SITE_ID, *(f"{ROUND}{volume_id}" for volume_id in gone)]
         connection.execute(delete(site).where(site.c.name.in_(no_more) | IS_OF_NODE))
-        connection.execute(insert(site).values(name=_RESTORING, value=restoring))
+        put(connection, _RESTORING, restoring)
         note_change(connection)
 
 
 def settled(index: Index) -> None:
     """Everything that can be brought back was. Raises: IndexUnavailable."""
     with index.write() as connection:
-        connection.execute(delete(site).where(site.c.name == _RESTORING))
+        forget(connection, _RESTORING)
 
 
 def install(prepared: Path, url: str, *, keep_as: str) -> Path | None:

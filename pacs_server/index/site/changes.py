@@ -20,6 +20,7 @@ from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.operations import site_id_of
 from pacs_server.index.site.registry import note_change
+from pacs_server.index.site_entries import forget, put
 from pacs_server.index.site_tables import changes, peers, site
 from pacs_server.index.stamped import StampedLog
 
@@ -185,9 +186,10 @@ def _apply(connection: Connection, one: Change) -> None:
             whole = {**_UNTOLD, **(here or {}), **one.content}
             connection.execute(insert(peers).values({column.name: whole[column.name] for column in peers.c}))
     elif one.kind == ENTRY:
-        connection.execute(delete(site).where(site.c.name == one.name))
-        if one.content is not None:
-            connection.execute(insert(site).values(name=one.name, value=one.content["value"]))
+        if one.content is None:
+            forget(connection, one.name)
+        else:
+            put(connection, one.name, one.content["value"])
 
 
 def _latest(connection: Connection, kind: str, name: str) -> Change | None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, func, select
 
 from pacs_server.index.engine import Index
+from pacs_server.index.site_entries import forget, put, values_below
 from pacs_server.index.site_tables import site
 
 _NODE: Final = "node "
@@ -55,16 +56,13 @@ class Nodes:
             "within": sorted(node.within),
             "seen_at": node.seen_at.isoformat(),
         }
-        entry = f"{_NODE}{node.name}"
         with self._index.write() as connection:
-            known = update(site).where(site.c.name == entry).values(value=json.dumps(facts))
-            if not connection.execute(known).rowcount:
-                connection.execute(insert(site).values(name=entry, value=json.dumps(facts)))
+            put(connection, f"{_NODE}{node.name}", json.dumps(facts))
 
     def forget(self, name: str) -> None:
         """A node takes its leave, or never comes back. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == f"{_NODE}{name}"))
+            forget(connection, f"{_NODE}{name}")
 
     def clock(self) -> datetime | None:
         """The time of PostgreSQL, which may be on another machine; None with SQLite. Raises: IndexUnavailable."""
@@ -77,8 +75,7 @@ class Nodes:
 
 def nodes_in(connection: Connection) -> tuple[SiteNode, ...]:
     """The nodes that a database knows, by name."""
-    told = select(site.c.name, site.c.value).where(IS_OF_NODE).order_by(site.c.name)
-    return tuple(_node(row.name.removeprefix(_NODE), json.loads(row.value)) for row in connection.execute(told))
+    return tuple(_node(name, json.loads(told)) for name, told in values_below(connection, _NODE).items())
 
 
 def _node(name: str, facts: Mapping[str, Any]) -> SiteNode:

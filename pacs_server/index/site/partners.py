@@ -14,6 +14,7 @@ from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import note_change
+from pacs_server.index.site_entries import forget, put, value_of
 from pacs_server.index.site_tables import jobs, partners, site
 
 _COUNTED: Final = "contents counted"
@@ -151,22 +152,22 @@ class Partners:
 
     def _note(self, name: str, value: str) -> None:
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == name))
-            connection.execute(insert(site).values(name=name, value=value))
+            put(connection, name, value)
 
     def remove(self, name: str) -> None:
         """Forget a partner. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
             if not connection.execute(delete(partners).where(partners.c.name == name)).rowcount:
                 raise UnknownName(f"there is no partner {name}; pacs partner list shows those there are")
-            connection.execute(delete(site).where(site.c.name.in_([_COMPARED + name, _ASKED + name])))
+            forget(connection, _COMPARED + name)
+            forget(connection, _ASKED + name)
             connection.execute(delete(jobs).where(jobs.c.kind == JobKind.REPLICATE.value, jobs.c.target == name))
             note_change(connection)
 
 
 def _entry_value(index: Index, name: str) -> str | None:
     with index.read() as connection:
-        return connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
+        return value_of(connection, name)
 
 
 def _all(connection: Connection) -> list[Partner]:

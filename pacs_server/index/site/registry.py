@@ -15,6 +15,7 @@ from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Peer, as_row, of_row
+from pacs_server.index.site_entries import forget, put, value_of, values_below
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import HotStatement
 
@@ -165,7 +166,7 @@ class Registry:
             if taken:
                 raise Refused(f"this volume is known already, as {taken.name} at {taken.path}; nothing was changed")
             connection.execute(insert(volumes).values(asdict(row)))
-            connection.execute(delete(site).where(site.c.name == f"{REMOVED_VOLUME}{row.id}"))
+            forget(connection, f"{REMOVED_VOLUME}{row.id}")
             note_change(connection)
 
     def change_volume(self, row: VolumeRow) -> None:
@@ -178,7 +179,7 @@ class Registry:
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {row.name}; nothing was changed")
             connection.execute(update(volumes).where(volumes.c.id == row.id).values(asdict(row)))
-            connection.execute(delete(site).where(site.c.name == f"{REMOVED_VOLUME}{row.id}"))
+            forget(connection, f"{REMOVED_VOLUME}{row.id}")
             note_change(connection)
 
     def close_volume(self, volume_id: str) -> None:
@@ -202,11 +203,10 @@ class Registry:
 
     def policies(self) -> Policies:
         """The policy of the site, and those of peers that have one of their own. Raises: IndexUnavailable."""
-        prefixed = select(site.c.name, site.c.value).where(site.c.name.startswith(_POLICY, autoescape=True))
         with self._index.read() as connection:
-            found = {row.name: Policy(**json.loads(row.value)) for row in connection.execute(prefixed)}
-        usual = found.pop(_POLICY, Policy())
-        return Policies(usual=usual, of_peers={name.partition(":")[2]: policy for name, policy in found.items()})
+            told = values_below(connection, _POLICY)
+        found = {name.removeprefix(":"): Policy(**json.loads(one)) for name, one in told.items()}
+        return Policies(usual=found.pop("", Policy()), of_peers=found)
 
     def set_policy(self, policy: Policy | None, *, aet: str = "") -> None:
         """Set the policy of the site or of one peer; None for a peer lets it follow the site's.
@@ -215,40 +215,37 @@ class Registry:
         """
         name = f"{_POLICY}:{aet}" if aet else _POLICY
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == name))
-            if policy is not None:
-                connection.execute(insert(site).values(name=name, value=json.dumps(asdict(policy))))
+            if policy is None:
+                forget(connection, name)
+            else:
+                put(connection, name, json.dumps(asdict(policy)))
             note_change(connection)
 
-    def last_backups(self) -> dict[str, str]:
+    def last_backups(self) -> Mapping[str, str]:
         """Where this archive was backed up to, and when that last succeeded. Raises: IndexUnavailable."""
-        named = select(site.c.name, site.c.value).where(site.c.name.startswith(_BACKED_UP, autoescape=True))
         with self._index.read() as connection:
-            return {row.name.removeprefix(_BACKED_UP): row.value for row in connection.execute(named)}
+            return values_below(connection, _BACKED_UP)
 
     def note_backup(self, path: str, taken_at: datetime) -> None:
         """A backup of that moment is complete at a path. Raises: IndexUnavailable."""
-        name = f"{_BACKED_UP}{path}"
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == name))
-            connection.execute(insert(site).values(name=name, value=taken_at.isoformat(timespec="seconds")))
+            put(connection, f"{_BACKED_UP}{path}", taken_at.isoformat(timespec="seconds"))
 
     def survival(self) -> dict[str, Any] | None:
         """What was noted last by `note_survival`. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            noted = connection.execute(select(site.c.value).where(site.c.name == _SURVIVAL)).scalar()
+            noted = value_of(connection, _SURVIVAL)
         return dict(json.loads(noted)) if noted else None
 
     def note_survival(self, facts: Mapping[str, object]) -> None:
         """Note how many losses the site survives, so that it is told without counting. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _SURVIVAL))
-            connection.execute(insert(site).values(name=_SURVIVAL, value=json.dumps(dict(facts))))
+            put(connection, _SURVIVAL, json.dumps(dict(facts)))
 
     def draining(self) -> Draining | None:
         """That the site takes no new associations, if it is so. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            told = connection.execute(select(site.c.value).where(site.c.name == _DRAINING)).scalar()
+            told = value_of(connection, _DRAINING)
         facts = json.loads(told) if told else {}
         return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
 
@@ -256,15 +253,15 @@ class Registry:
         """Take no new associations, or do so again, also after a restart. Since when it is so stays when it is so
         already. Raises: IndexUnavailable.
         """
-        entry = site.c.name == _DRAINING
         with self._index.write() as connection:
-            is_draining = connection.execute(select(site.c.value).where(entry)).first() is not None
+            is_draining = value_of(connection, _DRAINING) is not None
             if is_draining == (draining is not None):
                 return
-            connection.execute(delete(site).where(entry))
-            if draining is not None:
+            if draining is None:
+                forget(connection, _DRAINING)
+            else:
                 told = {"since": draining.since.isoformat(), "who": draining.who}
-                connection.execute(insert(site).values(name=_DRAINING, value=json.dumps(told)))
+                put(connection, _DRAINING, json.dumps(told))
             note_change(connection)
 
     def revision(self) -> int:
@@ -281,7 +278,5 @@ def note_change(connection: Connection) -> None:
 
 
 def _note_removed(connection: Connection, volume_id: str) -> None:
-    name = f"{REMOVED_VOLUME}{volume_id}"
-    connection.execute(delete(site).where(site.c.name == name))
-    connection.execute(insert(site).values(name=name, value=""))
+    put(connection, f"{REMOVED_VOLUME}{volume_id}", "")
     note_change(connection)

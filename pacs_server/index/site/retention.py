@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import delete, insert, select
-
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
-from pacs_server.index.site_tables import site
+from pacs_server.index.site_entries import put, value_of
 
 _NAME: Final = "retention"
 
@@ -44,7 +42,7 @@ class Retention:
 def retention_of(index: Index) -> Retention:
     """What the site decided; by default nothing is ever destroyed. Raises: IndexUnavailable."""
     with index.read() as connection:
-        found = connection.execute(select(site.c.value).where(site.c.name == _NAME)).scalar()
+        found = value_of(connection, _NAME)
     told = json.loads(found) if found else {}
     return Retention(**(told | {"purging": Purging(told.get("purging", Purging.NEVER))}))
 
@@ -52,5 +50,4 @@ def retention_of(index: Index) -> Retention:
 def set_retention(index: Index, retention: Retention) -> None:
     """Decide. Raises: IndexUnavailable."""
     with index.write() as connection:
-        connection.execute(delete(site).where(site.c.name == _NAME))
-        connection.execute(insert(site).values(name=_NAME, value=json.dumps(asdict(retention))))
+        put(connection, _NAME, json.dumps(asdict(retention)))

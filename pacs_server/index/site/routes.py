@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select
-
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site.windows import Window
-from pacs_server.index.site_tables import site
+from pacs_server.index.site_entries import forget, put, values_below
 
 _PREFIX: Final = "route:"
 
@@ -58,9 +56,8 @@ class Routes:
 
     def all(self) -> dict[str, Route]:
         """Every route, by name. Raises: IndexUnavailable."""
-        found = select(site.c.value).where(site.c.name.startswith(_PREFIX, autoescape=True)).order_by(site.c.name)
         with self._index.read() as connection:
-            routes = [_route(text) for text in connection.execute(found).scalars()]
+            routes = [_route(text) for text in values_below(connection, _PREFIX).values()]
         return {route.name: route for route in routes}
 
     def one(self, name: str) -> Route:
@@ -73,14 +70,13 @@ class Routes:
     def save(self, route: Route) -> None:
         """Add a route, or replace the one of its name. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _PREFIX + route.name))
-            connection.execute(insert(site).values(name=_PREFIX + route.name, value=json.dumps(asdict(route))))
+            put(connection, _PREFIX + route.name, json.dumps(asdict(route)))
             note_change(connection)
 
     def remove(self, name: str) -> None:
         """Forget a route. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(site).where(site.c.name == _PREFIX + name))
+            forget(connection, _PREFIX + name)
             note_change(connection)
 
 

@@ -6,12 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
-
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.windows import Window
-from pacs_server.index.site_tables import site
+from pacs_server.index.site_entries import forget, put, value_of, values_below
 
 _RULE: Final = "tier rule:"
 _WINDOW: Final = "tier window"
@@ -70,9 +68,8 @@ class TierRules:
 
     def all(self) -> list[TierRule]:
         """The rules in the order of their names. Raises: IndexUnavailable."""
-        prefixed = select(site.c.value).where(site.c.name.startswith(_RULE, autoescape=True)).order_by(site.c.name)
         with self._index.read() as connection:
-            told = [json.loads(value) for value in connection.execute(prefixed).scalars()]
+            told = [json.loads(value) for value in values_below(connection, _RULE).values()]
         return [TierRule(**(one | {"modalities": tuple(one["modalities"])})) for one in told]
 
     def one(self, name: str) -> TierRule:
@@ -85,34 +82,34 @@ class TierRules:
     def add(self, rule: TierRule) -> None:
         """Add a rule. Raises: Refused when its name is taken; IndexUnavailable."""
         with self._index.write() as connection:
-            if _value(connection, _RULE + rule.name) is not None:
+            if value_of(connection, _RULE + rule.name) is not None:
                 raise Refused(f"a rule {rule.name} exists already; pacs tier rule remove {rule.name} removes it")
-            self._put(connection, _RULE + rule.name, json.dumps(asdict(rule)))
+            put(connection, _RULE + rule.name, json.dumps(asdict(rule)))
 
     def remove(self, name: str) -> None:
         """Remove a rule. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
-            if not connection.execute(delete(site).where(site.c.name == _RULE + name)).rowcount:
+            if not forget(connection, _RULE + name):
                 raise _unknown(name)
 
     def window(self) -> Window | None:
         """When the server moves by itself; None when it does not. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            found = _value(connection, _WINDOW)
+            found = value_of(connection, _WINDOW)
         return Window.of(found) if found else None
 
     def set_window(self, window: Window | None) -> None:
         """Decide when the server moves by itself. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             if window is None:
-                connection.execute(delete(site).where(site.c.name == _WINDOW))
+                forget(connection, _WINDOW)
             else:
-                self._put(connection, _WINDOW, str(window))
+                put(connection, _WINDOW, str(window))
 
     def bytes_per_s(self) -> float | None:
         """How fast recent moves were; None before there was one. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            found = _value(connection, _RATE)
+            found = value_of(connection, _RATE)
         told = json.loads(found) if found else {}
         return told["size_bytes"] / told["duration_s"] if told else None
 
@@ -121,23 +118,15 @@ class TierRules:
         if not size_bytes or duration_s <= 0:
             return
         with self._index.write() as connection:
-            found = _value(connection, _RATE)
+            found = value_of(connection, _RATE)
             told = json.loads(found) if found else {"size_bytes": 0, "duration_s": 0.0}
             fading = min(1.0, _REMEMBERED_S / (told["duration_s"] + duration_s))
             now = {
                 "size_bytes": told["size_bytes"] * fading + size_bytes,
                 "duration_s": told["duration_s"] * fading + duration_s,
             }
-            self._put(connection, _RATE, json.dumps(now))
-
-    def _put(self, connection: Connection, name: str, value: str) -> None:
-        statement = self._index.insert(site).values(name=name, value=value)
-        connection.execute(statement.on_conflict_do_update(index_elements=[site.c.name], set_={"value": value}))
+            put(connection, _RATE, json.dumps(now))
 
 
 def _unknown(name: str) -> UnknownName:
     return UnknownName(f"no tier rule has the name {name}; pacs tier rule list shows those there are")
-
-
-def _value(connection: Connection, name: str) -> str | None:
-    return connection.execute(select(site.c.value).where(site.c.name == name)).scalar()

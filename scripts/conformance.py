@@ -31,7 +31,7 @@ _MEANINGS: Final = {
     Status.PROCESSING_FAILURE: "the request cannot be worked on as it is",
     Status.NO_SUCH_INSTANCE: "N-ACTION, N-EVENT-REPORT: not the well-known instance of Storage Commitment",
     Status.NO_SUCH_EVENT: "N-EVENT-REPORT: the event type is neither 1 nor 2",
-    Status.INVALID_ARGUMENT: "N-ACTION, N-EVENT-REPORT: a damaged data set, a UID that is none, an unknown transaction",
+    Status.INVALID_ARGUMENT: "N-ACTION, N-EVENT-REPORT: a damaged data set, what is no UID, an unknown transaction",
     Status.NO_SUCH_CLASS: "N-ACTION, N-EVENT-REPORT: not the SOP class of Storage Commitment",
     Status.MISSING_ATTRIBUTE: "N-ACTION, N-EVENT-REPORT: no Transaction UID, no object, or an object without its UIDs",
     Status.SOP_CLASS_NOT_SUPPORTED: "C-ECHO: not the SOP class of the presentation context",

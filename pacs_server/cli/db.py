@@ -81,7 +81,7 @@ def upgrade(invocation: Invocation, *, is_new: bool) -> ExitCode:
 
 
 def _told_of_tables(url: str) -> ExitCode:
-    """Say in what the tables differ: somebody changed them, or the release that made them was none."""
+    """Say in what the tables differ: somebody changed them, or what made them was no release."""
     from contextlib import closing
 
     from pacs_server.index.engine import Index

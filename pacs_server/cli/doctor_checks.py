@@ -266,7 +266,7 @@ CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(
     CHECKS, "pacs status"
 )
-# A database that the settings name and that is none for an archive: every command says so, and ends.
+# The settings name a database that no archive can use: every command says so, and ends.
 _OF_SETTINGS: Final = {"database": "database in pacs.yaml"}
 
 

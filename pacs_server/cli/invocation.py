@@ -163,7 +163,7 @@ ROWS: Final = click.IntRange(1, 2**31 - 1)
 
 
 class Number(click.FloatRange):
-    """A number that may have a fraction, within bounds: nan, which the library finds within all of them, is none."""
+    """A number that may have a fraction, within bounds; not nan, which the library finds within all of them."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number. Raises: click.BadParameter with the reason."""
@@ -174,7 +174,7 @@ class Number(click.FloatRange):
 
 
 class PathWord(click.Path):
-    """A path; an empty one, which the library takes for the current directory, is none."""
+    """A path; not an empty one, which the library takes for the current directory."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(path_type=Path, **kwargs)
@@ -257,7 +257,7 @@ def _why_no_text(word: str) -> str:
 
 
 def key_values(words: tuple[str, ...]) -> dict[str, str]:
-    """KEY=VALUE words as a mapping. Raises: click.UsageError when a word is none, or a key comes twice."""
+    """KEY=VALUE words as a mapping. Raises: click.UsageError for any other word, or a key that comes twice."""
     keys: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")

@@ -73,12 +73,12 @@ def to_text(one: Checkpoint) -> str:
 
 
 def from_text(text: str) -> Checkpoint:
-    """The checkpoint in a file, whether its signature is good or not. Raises: Undecodable when it is none."""
+    """The checkpoint in a file, whether its signature is good or not. Raises: Undecodable when it holds none."""
     try:
         told: dict[str, Any] = json.loads(text)
         if told["format"] != _FORMAT:
             raise ValueError(f"it has format {told['format']}, which this release does not know")  # noqa: TRY301
-        bytes.fromhex(told["key"])  # what is none has no series
+        bytes.fromhex(told["key"])  # ValueError here: a key that is not in hex has no series
         return Checkpoint(
             series=str(told["series"]),
             number=int(told["number"]),

@@ -112,7 +112,7 @@ def read_request(raw: bytes, transfer_syntax: str) -> Request:
     """Read the action information of an N-ACTION.
 
     Raises: MissingAttribute without a transaction UID or an object; TooLarge with too many; BadQuery when it is damaged
-    or a UID is none. Source: PS3.4 table J.3-1.
+    or the text of a UID is not valid. Source: PS3.4 table J.3-1.
     """
     encoding = encoding_of(transfer_syntax)
     found = _elements(raw, encoding)

@@ -135,7 +135,7 @@ def shared_identity(identity: str) -> str:
 def key_of_uid(raw: bytes) -> str:
     """A UID of a study, series or class as it is kept, answered and asked for; empty where there is none.
 
-    As a key a space around it is padding, a backslash stands between two and a wildcard is none of a UID: what could
+    As a key a space around it is padding, a backslash stands between two and a wildcard is no part of one: what could
     not be asked for as it stands, or is longer than any text that is held, is known by its digest.
     """
     text = uid_text(raw).lstrip(" ")

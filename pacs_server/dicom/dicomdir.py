@@ -192,7 +192,7 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
     except (
         InvalidDicomError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError,
     ):  # fmt: skip
-        return b""  # pydicom raises whatever a value that is none leads to
+        return b""  # a value that is not valid makes pydicom raise any of these
 
 
 def _text(tag: int, vr: bytes, text: str) -> bytes:

@@ -30,7 +30,7 @@ def moments_of_range(text: str) -> tuple[str, str] | None:
 
 
 def earliest(text: str, local: tzinfo | None = None) -> str | None:
-    """The first microsecond of a DT value in UTC, as 20 digits; None when it is none.
+    """The first microsecond of a DT value in UTC, as 20 digits; None when the text is no DT value.
 
     A value without an offset is one of `local`, which is the time zone of this machine when it is None.
     """

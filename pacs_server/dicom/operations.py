@@ -177,7 +177,7 @@ def to_text(operation: Operation) -> str:
 def from_text(text: str) -> Operation:
     """The operation in a file.
 
-    Raises: Undecodable when it is damaged, or is none.
+    Raises: Undecodable when it is damaged, or no operation.
     """
     try:
         return _operation(json.loads(text))

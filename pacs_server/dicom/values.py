@@ -108,7 +108,7 @@ def _time(text: str) -> str | None:
 
 
 def _integer(text: str) -> int | None:
-    """The number of an IS value; None when it is none or does not fit 32 bits."""
+    """The number of an IS value; None when the text is no whole number, or does not fit 32 bits."""
     number = int(text) if INTEGER_FORM.fullmatch(text) else None
     return number if number is not None and -_MAX_INTEGER - 1 <= number <= _MAX_INTEGER else None
 
@@ -120,7 +120,7 @@ def age_of(text: str) -> str | None:
 
 
 def _decimal(text: str) -> str | None:
-    """A decimal number as it is written; None when it is none, or absurdly long."""
+    """A decimal number as it is written; None when the text is no number, or absurdly long."""
     return text if _DECIMAL_FORM.fullmatch(text) else None
 
 

@@ -144,7 +144,7 @@ class Authenticator:
 
 
 def claimed_name(identity: UserIdentity | None) -> str:
-    """The name under which somebody wants to log in; empty where only a token would tell, or it is none."""
+    """The name under which somebody wants to log in; empty where only a token would tell, or it is no text."""
     if identity is None or identity.kind not in (IdentityKind.NAME, IdentityKind.NAME_AND_PASSCODE):
         return ""
     try:

@@ -313,7 +313,7 @@ class _Translated:
 
 
 def parse_url(url: str) -> URL:
-    """The parts of a database URL. Raises: ConfigError when it is none, or of another kind of database."""
+    """The parts of a database URL. Raises: ConfigError when it is no URL, or of another kind of database."""
     try:
         parsed = make_url(_SEVERAL_HOSTS.sub(_hosts_as_parameters, url))
     except (ArgumentError, ValueError) as error:

@@ -208,7 +208,7 @@ def is_storage_class(uid: str) -> bool:
     """Whether objects of this class are stored with C-STORE: a storage class of the standard, or one unknown to it.
 
     A registered class that is not storage (worklist, commitment, the media directory, objects that belong to no
-    patient) is none; a text that is no UID neither. Source: PS3.4 annexes B.5 and GG.
+    patient) is not one of them, and neither is a text that is no UID. Source: PS3.4 annexes B.5 and GG.
     """
     if uid in _STORAGE:
         return True

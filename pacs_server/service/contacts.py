@@ -75,7 +75,7 @@ class Contacts:
         return before is None or not before.is_reached
 
     def keep_only(self, partners: Iterable[Partner]) -> None:
-        """Forget those that are none any more, or have another certificate now."""
+        """Forget those that are no partners any more, or have another certificate now."""
         pinned = {one.name: one.fingerprint for one in partners}
         kept = {name: one for name, one in self._known.items() if pinned.get(name) == one.fingerprint}
         if kept != self._known:

@@ -45,7 +45,7 @@ def made_of(kind: type[Noted], facts: Any) -> Noted:
 
 
 def moment(told: Any) -> datetime:
-    """A moment, with its zone. Raises: TypeError or ValueError when it is none."""
+    """A moment, with its zone. Raises: TypeError or ValueError for anything else."""
     at = datetime.fromisoformat(told)
     if at.tzinfo is None:
         raise ValueError(f"{told} has no zone")

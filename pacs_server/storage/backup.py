@@ -51,7 +51,7 @@ class Listed:
 
     @classmethod
     def from_line(cls, line: bytes) -> Self:
-        """The object of a line. Raises: Undecodable when it is none."""
+        """The object of a line. Raises: Undecodable when it names no object."""
         try:
             listed = cls(**json.loads(line))
             parts = PurePosixPath(listed.path).parts

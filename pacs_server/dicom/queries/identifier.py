@@ -47,7 +47,7 @@ class Identifier:
 def read_identifier(
     raw: bytes, transfer_syntax: str, *, assumed_charset: str = "", vocabulary: Vocabulary = STANDARD
 ) -> Identifier:
-    """Read an identifier; a key that comes twice counts once, and group lengths, which old toolkits send, are none.
+    """Read an identifier. A key that comes twice counts once; group lengths, which old toolkits send, are no keys.
 
     Raises: BadQuery when it is damaged, has more than 2048 elements, or is nested deeper than 8 levels.
     """

@@ -66,7 +66,7 @@ class Studies:
         came under the same issuer and ID with another name is his, too. A study without an ID has none.
 
         With `alike`, keywords of series attributes, only those of which some series has the same value as one of this
-        study. Raises: BadQuery when one is none; IndexUnavailable.
+        study. Raises: BadQuery when one is no such keyword; IndexUnavailable.
         """
         columns = [series.c[series_column(keyword)] for keyword in alike]
         new = select(

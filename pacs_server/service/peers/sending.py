@@ -86,7 +86,8 @@ def retry(node: Node, aet: str, now: datetime) -> int:
 def add_route(node: Node, route: Route) -> None:
     """Keep a new route.
 
-    Raises: Refused when its name is taken, or its window is none; UnknownName, BadQuery when it could never send.
+    Raises: Refused when its name is taken, or its window is no part of a day; UnknownName, BadQuery when it could never
+    send.
     """
     if route.name in node.route_rules.all():
         raise Refused(f"there is a route {route.name} already; remove it first, or choose another name")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
@@ -53,7 +54,7 @@ class Difference:
     study_uid: str
     series_uid: str
     sop_uid: str
-    sop_class: str = ""
+    sop_class: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,20 +148,17 @@ class Comparison:
             ours = here.get(series_uid, {})
             if self._agree(len(ours), there.get(series_uid)):
                 continue
+            of_series = partial(Difference, study_uid=uid, series_uid=series_uid)
             keys = {"StudyInstanceUID": uid, "SeriesInstanceUID": series_uid} | dict.fromkeys(_IMAGE_KEYS, "")
             theirs = {one["SOPInstanceUID"]: one for one in self._other.find(Level.IMAGE, keys)}
             for sop_uid in sorted(ours.keys() - theirs.keys()):
-                yield self._difference(DifferenceKind.MISSING_THERE, uid, series_uid, sop_uid, ours[sop_uid].sop_class)
+                missing, sop_class = DifferenceKind.MISSING_THERE, ours[sop_uid].sop_class
+                yield of_series(kind=missing, sop_uid=sop_uid, sop_class=sop_class)
             for sop_uid in sorted(theirs.keys() - ours.keys()):
                 decided = self._operations.fates(sop_uid).values()
                 is_deleted = any(fate is not Fate.KEPT for fate in decided)
                 kind = DifferenceKind.DELETED_HERE if is_deleted else DifferenceKind.MISSING_HERE
-                yield self._difference(kind, uid, series_uid, sop_uid, theirs[sop_uid]["SOPClassUID"])
-
-    def _difference(
-        self, kind: DifferenceKind, study_uid: str, series_uid: str, sop_uid: str, sop_class: str
-    ) -> Difference:
-        return Difference(kind=kind, study_uid=study_uid, series_uid=series_uid, sop_uid=sop_uid, sop_class=sop_class)
+                yield of_series(kind=kind, sop_uid=sop_uid, sop_class=theirs[sop_uid]["SOPClassUID"])
 
 
 def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, date]]:

@@ -177,12 +177,10 @@ def intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Pl
         if volume is None or not volume.state.is_readable:
             problems.append(f"the copy on {volume.spec.name if volume else copy.volume_id} cannot be read now")
             continue
-        if problem := damage_of(volume, copy.path, one.digest):
-            copies.mark_damaged(copy.volume_id, copy.path, problem, now)
+        if problem := noted_damage_of(volume, copy.path, one.digest, copies, now):
             good[:] = [other for other in good if other is not copy]
             problems.append(problem)
             continue
-        copies.mark_verified([(copy.volume_id, copy.path)], now)
         good[:] = [copy, *(other for other in good if other is not copy)]
         return copy
     raise CopyUnreadable(f"{one.sop_uid}: no good copy to make another of: {'; '.join(problems) or 'none is held'}")
@@ -201,6 +199,18 @@ def damage_of(volume: Volume, path: str, digest: str) -> str:
             raise VolumeUnavailable(str(error)) from error
         return str(error)
     return "" if intact else f"{path} on volume {volume.spec.name} is not what was received"
+
+
+def noted_damage_of(volume: Volume, path: str, digest: str, copies: Copies, now: datetime) -> str:
+    """Like `damage_of`; and the index knows then that this copy is damaged, or was verified.
+
+    Raises: VolumeUnavailable; IndexUnavailable.
+    """
+    if damage := damage_of(volume, path, digest):
+        copies.mark_damaged(volume.spec.id, path, damage, now)
+    else:
+        copies.mark_verified([(volume.spec.id, path)], now)
+    return damage
 
 
 def write_copy(

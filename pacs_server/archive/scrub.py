@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pacs_server.archive.copies import complete, damage_of
+from pacs_server.archive.copies import complete, noted_damage_of
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.copies import Copies, CopyToVerify
 from pacs_server.storage.placement import Placement
@@ -42,7 +42,7 @@ def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[
     while portion := copies.least_verified(volume.spec.id, before=before, now=clock(), limit=_PORTION, without=untold):
         for one in portion:
             try:
-                damage = damage_of(volume, one.path, one.digest)
+                damage = noted_damage_of(volume, one.path, one.digest, copies, clock())
             except VolumeUnavailable as error:
                 untold.add(one.path)
                 problem = VolumeUnavailable(
@@ -51,10 +51,6 @@ def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[
                 if len(untold) >= _MAX_UNTOLD or not volume.check().is_readable:
                     raise problem from error
                 continue
-            if damage:
-                copies.mark_damaged(volume.spec.id, one.path, damage, clock())
-            else:
-                copies.mark_verified([(volume.spec.id, one.path)], clock())
             yield _verified(one, damage)
     if problem is not None:
         raise problem
@@ -93,14 +89,9 @@ def verify_series(
             if volume is None or not volume.state.is_readable:
                 continue
             try:
-                damage = damage_of(volume, copy.path, one.digest)
+                noted_damage_of(volume, copy.path, one.digest, copies, now)
             except VolumeUnavailable as error:
                 problems.setdefault(one.row, []).append(str(error))
-                continue
-            if damage:
-                copies.mark_damaged(copy.volume_id, copy.path, damage, now)
-            else:
-                copies.mark_verified([(copy.volume_id, copy.path)], now)
     completed = complete(copies.of_series(study_uid, series_uid), copies, placement_for, now=now, goes_on=goes_on)
     for row, problem in completed.problems.items():
         problems.setdefault(row, []).append(problem)

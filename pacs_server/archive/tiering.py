@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from pacs_server.archive.copies import damage_of, intact_copy, one_more
+from pacs_server.archive.copies import intact_copy, noted_damage_of, one_more
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.site.tier_rules import TierRule
@@ -259,10 +259,8 @@ def _prepare(
         volume = placement.volume(copy.volume_id)
         if volume is None or not _can_be_relied_on(volume) or len(placement.domains(known)) >= placement.want:
             continue
-        if problem := damage_of(volume, copy.path, one.digest):
-            copies.mark_damaged(copy.volume_id, copy.path, problem, now)
+        if problem := noted_damage_of(volume, copy.path, one.digest, copies, now):
             raise CopyUnreadable(problem)
-        copies.mark_verified([(copy.volume_id, copy.path)], now)
         known.append(copy)
 
 

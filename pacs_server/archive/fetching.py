@@ -14,7 +14,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.queries.asking import MAX_UIDS
 from pacs_server.errors import PeerAborted
 from pacs_server.index.queries.search import Deliverable
-from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, context_of, offers
+from pacs_server.net.asking import STUDY_ROOT_GET, STUDY_ROOT_MOVE, context_of
 from pacs_server.net.association import Association
 from pacs_server.net.client import MAX_CONTEXTS, Destination, connect
 from pacs_server.net.negotiate import COMMON_STORAGE
@@ -87,7 +87,7 @@ def _over_one(
 ) -> Iterator[Fetched]:
     """What becomes of objects that are asked for over one association. Ends early when it is stopped."""
     try:
-        offers_get = offers(association, STUDY_ROOT_GET)
+        offers_get = association.context_of(STUDY_ROOT_GET) is not None
         context = context_of(association, STUDY_ROOT_GET if offers_get else STUDY_ROOT_MOVE, "C-GET or C-MOVE")
         for portion in _portions(items):
             retrieve = by_get(association, portion) if offers_get else by_move(association, portion)

@@ -97,7 +97,7 @@ def _identifier(instance: str, transfer_syntax: str) -> bytes:
 
 
 def _context(association: Association, abstract_syntax: str, deed: str) -> Context:
-    found = next((one for one in association.contexts.values() if one.abstract_syntax == abstract_syntax), None)
+    found = association.context_of(abstract_syntax)
     if found is None:
         raise PeerRejected(
             f"{association.called_aet} does not allow {association.calling_aet} {deed}; there: "

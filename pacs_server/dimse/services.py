@@ -7,8 +7,8 @@ from typing import Final
 
 from pacs_server.dicom.queries.matching import Model
 from pacs_server.index.site.peers import Right
+from pacs_server.net.negotiate import VERIFICATION
 
-VERIFICATION: Final = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
 

@@ -18,19 +18,12 @@ STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 _MEDIUM: Final = 0
-_PENDING: Final = frozenset({0xFF00, 0xFF01})
-
-
-def offers(association: Association, sop_class: str) -> bool:
-    """Whether a context of a SOP class was accepted."""
-    return any(context.abstract_syntax == sop_class for context in association.contexts.values())
 
 
 def context_of(association: Association, sop_class: str, what: str) -> Context:
     """The accepted context of a SOP class. Raises: PeerRejected when there is none; `what` is its name for a person."""
-    for context in association.contexts.values():
-        if context.abstract_syntax == sop_class:
-            return context
+    if (context := association.context_of(sop_class)) is not None:
+        return context
     called, calling = association.called_aet, association.calling_aet
     raise PeerRejected(f"{called} accepts no presentation context for {what}: allow it there for {calling}")
 
@@ -52,7 +45,7 @@ def find(association: Association, context: Context, identifier: bytes) -> Itera
     association.respond(command, context.id, identifier)
     while True:
         answer = association.receive_response(message_id)
-        if answer.status not in _PENDING:
+        if not answer.is_pending:
             association.drain()
             break
         yield association.read_identifier()
@@ -96,7 +89,7 @@ def get(
             association.respond(response(came, status), came.context_id)
         elif came.field != CommandField.C_GET_RSP:
             raise ProtocolViolation(f"a {came.field.name} came where only objects of the retrieve are due")
-        elif came.status not in _PENDING:
+        elif not came.is_pending:
             return came, _final_identifier(association, came)
 
 
@@ -118,7 +111,7 @@ def move(
         move_destination=destination,
     )
     association.respond(command, context.id, identifier)
-    while (answer := association.receive_response(message_id, meanwhile)).status in _PENDING:
+    while (answer := association.receive_response(message_id, meanwhile)).is_pending:
         association.drain()
     return answer, _final_identifier(association, answer)
 

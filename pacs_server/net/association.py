@@ -34,7 +34,6 @@ MAX_STALE_CANCELS: Final = 100
 MAX_EMPTY_PARTS: Final = 1_000
 # Looking for a C-CANCEL costs a system call, which is a third of what one answer of a query costs.
 _LOOK_EVERY_S: Final = 0.01
-_PENDING: Final = frozenset({0xFF00, 0xFF01})  # further responses come (PS3.4 C.4.1.1.4)
 
 
 class Association:
@@ -68,6 +67,10 @@ class Association:
         self._looked_at = 0.0
         self._open = True
 
+    def context_of(self, abstract_syntax: str) -> Context | None:
+        """The accepted presentation context of a SOP class, the first of several; None when there is none."""
+        return next((one for one in self.contexts.values() if one.abstract_syntax == abstract_syntax), None)
+
     # --- receiving ---
 
     def receive(self, timeout_s: float | None = None) -> Command | None:
@@ -94,7 +97,7 @@ class Association:
             if command.is_response and command.responded_to not in self._asked:
                 self._violated(f"a {command.field.name} came that answers nothing")
             self._stale_cancels = 0
-            if command.status not in _PENDING or not self._asked.get(command.responded_to):
+            if not (command.is_pending and self._asked.get(command.responded_to)):
                 self._asked.pop(command.responded_to, None)
             return command
 

@@ -26,11 +26,10 @@ from pacs_server.net.connection import Connection
 from pacs_server.net.handshake import request
 from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import MAX_CONTEXTS as MAX_CONTEXTS
-from pacs_server.net.negotiate import ProposedContext
+from pacs_server.net.negotiate import VERIFICATION, ProposedContext
 from pacs_server.net.secure import Security, secure_outgoing
 from pacs_server.settings import NetworkLimits
 
-_VERIFICATION: Final = "1.2.840.10008.1.1"
 _MEDIUM: Final = 0
 _TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, 0x0116})
 
@@ -166,11 +165,11 @@ def echo(association: Association) -> int:
     Raises: PeerRejected when the peer accepted no context for Verification; AssociationBroken.
     Source: PS3.7 section 9.3.5.
     """
-    context = next((one for one in association.contexts.values() if one.abstract_syntax == _VERIFICATION), None)
+    context = association.context_of(VERIFICATION)
     if context is None:
         raise PeerRejected(f"{association.called_aet} accepted no presentation context for Verification")
     message_id = association.next_message_id()
-    command = encode_command(CommandField.C_ECHO_RQ, message_id=message_id, affected_sop_class=_VERIFICATION)
+    command = encode_command(CommandField.C_ECHO_RQ, message_id=message_id, affected_sop_class=VERIFICATION)
     association.send(context.id, command)
     return association.receive_response(message_id).status
 

@@ -17,6 +17,7 @@ NO_DATA_SET: Final = 0x0101
 _A_DATA_SET: Final = 0x0001
 _RESPONSE_BIT: Final = 0x8000
 MAX_COMMENT_BYTES: Final = 64
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
 
 _ELEMENT: Final = Struct("<HHL")
 _US: Final = Struct("<H")
@@ -100,6 +101,11 @@ class Command:
     def is_response(self) -> bool:
         """Whether it answers a request."""
         return bool(self.field & _RESPONSE_BIT)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is a response behind which others come. Source: PS3.4 section C.4.1.1.4."""
+        return self.status in _PENDING
 
 
 def decode_command(encoded: bytes, context_id: int) -> Command:

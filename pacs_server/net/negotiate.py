@@ -182,6 +182,7 @@ class Agreement:
 
 # --- SOP classes and transfer syntaxes ---------------------------------------------------------------------------
 
+VERIFICATION: Final = "1.2.840.10008.1.1"
 _DICOM_ROOT: Final = "1.2.840.10008."
 _STORAGE: Final = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 # Those that archives are known to take and send, for who does not know of which class an object is.

@@ -11,6 +11,7 @@ from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.errors import ConfigError, PacsError, PeerRejected
 from pacs_server.net import client
 from pacs_server.net.client import Destination
+from pacs_server.net.negotiate import VERIFICATION
 from pacs_server.net.secure import Security
 from pacs_server.net.tls import own_fingerprint
 from pacs_server.service.board import Board
@@ -24,7 +25,6 @@ _LIMITS: Final = NetworkLimits(
     send_timeout_s=TIMEOUT_S,
     response_timeout_s=TIMEOUT_S,
 )
-_VERIFICATION: Final = "1.2.840.10008.1.1"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class SelfCheck:
             association = client.connect(
                 Destination(aet=aet, host=_reached_at(door.host), port=door.port, security=security),
                 calling_aet=aet,
-                contexts=[(_VERIFICATION, (IMPLICIT_LE,), False)],
+                contexts=[(VERIFICATION, (IMPLICIT_LE,), False)],
                 limits=_LIMITS,
                 on_open=self._expect,
             )

@@ -27,13 +27,13 @@ from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.site.dealings import Dealings
 from pacs_server.index.site.peers import Peer
 from pacs_server.net import client
-from pacs_server.net.asking import STUDY_ROOT_FIND, STUDY_ROOT_MOVE, context_of, find, move, offers
+from pacs_server.net.asking import STUDY_ROOT_FIND, STUDY_ROOT_MOVE, find, move
 from pacs_server.net.association import Association
-from pacs_server.net.negotiate import name_of
+from pacs_server.net.negotiate import VERIFICATION, name_of
 from pacs_server.net.secure import SecureConnection, Security
 from pacs_server.service.assemble import Node
 from pacs_server.service.peers.acquaintance import Finding, acquaintance
-from pacs_server.service.peers.legs import VERIFICATION, Leg, try_peer
+from pacs_server.service.peers.legs import Leg, try_peer
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _MOST_ANSWERS: Final = 100
@@ -189,9 +189,9 @@ def _objects(association: Association, peer: Peer, kinds: list[tuple[str, str, i
 
 
 def _query(association: Association, node: Node) -> Finding:
-    if not offers(association, STUDY_ROOT_FIND):
+    context = association.context_of(STUDY_ROOT_FIND)
+    if context is None:
         return Finding(check="C-FIND", told="it answers no queries of ours")
-    context = context_of(association, STUDY_ROOT_FIND, "C-FIND")
     asked = identifier(Level.STUDY, {"StudyInstanceUID": TEST_STUDY_UID}, context.transfer_syntax)
     try:
         answers = sum(1 for _ in islice(find(association, context, asked), _MOST_ANSWERS))
@@ -206,12 +206,12 @@ def _query(association: Association, node: Node) -> Finding:
 
 def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Finding:
     """Whether it knows where to send what we ask for."""
-    if not offers(association, STUDY_ROOT_MOVE):
+    context = association.context_of(STUDY_ROOT_MOVE)
+    if context is None:
         return Finding(check="C-MOVE", told="it sends nothing that we ask for")
     settings = node.settings
     port = settings.port if settings.port is not None else settings.tls.port
     register = f"register {settings.aet} there, with the address of this server and port {port}"
-    context = context_of(association, STUDY_ROOT_MOVE, "C-MOVE")
     study = TEST_STUDY_UID if sends_back else new_uid()
     asked = identifier(Level.STUDY, {"StudyInstanceUID": study}, context.transfer_syntax)
     try:

@@ -13,13 +13,11 @@ from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TEST_INSTANCE_UID, tiny_object
 from pacs_server.errors import ConfigError, PacsError, PeerRejected, PeerTimedOut, PeerUnreachable, WrongCertificate
 from pacs_server.net import client
-from pacs_server.net.negotiate import CALLED_NOT_RECOGNISED, CALLING_NOT_RECOGNISED
+from pacs_server.net.negotiate import CALLED_NOT_RECOGNISED, CALLING_NOT_RECOGNISED, VERIFICATION
 
 if TYPE_CHECKING:
     from pacs_server.net.association import Association
     from pacs_server.settings import Settings
-
-VERIFICATION: Final = "1.2.840.10008.1.1"
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 
@@ -118,32 +116,23 @@ def _leg(name: str, operation: Callable[[Association], str], association: Associ
 
 
 def _echo(association: Association) -> str:
-    if _context_of(association, VERIFICATION) is None:
+    if association.context_of(VERIFICATION) is None:
         return "it does not offer Verification to us: allow it there; storing may work all the same"
     status = client.echo(association)
     return "" if status == 0 else f"it answered status 0x{status:04X}: look into its log"
 
 
 def _store(association: Association) -> str:
-    chosen = _context_of(association, SECONDARY_CAPTURE)
-    if chosen is None:
+    context = association.context_of(SECONDARY_CAPTURE)
+    if context is None:
         return "it takes no Secondary Capture image from us: allow storing there; it may take other kinds"
-    context_id, transfer_syntax = chosen
     status = client.store(
         association,
-        context_id=context_id,
+        context_id=context.id,
         sop_class=SECONDARY_CAPTURE,
         sop_instance=TEST_INSTANCE_UID,
-        data_set=(tiny_object(transfer_syntax),),
-        originator=None,
+        data_set=(tiny_object(context.transfer_syntax),),
     )
     if client.is_stored(status):
         return ""
     return f"it refused the test object with status 0x{status:04X}: check its rights for us, its disk and its log"
-
-
-def _context_of(association: Association, abstract_syntax: str) -> tuple[int, str] | None:
-    for context in association.contexts.values():
-        if context.abstract_syntax == abstract_syntax:
-            return context.id, context.transfer_syntax
-    return None

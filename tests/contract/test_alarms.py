@@ -118,7 +118,9 @@ def test_a_job_that_is_overdue_is_one_and_one_that_waits_for_its_time_is_not(nod
     assert node.jobs.overdue(NOW + timedelta(days=1)) == {}
 
 
-def test_copies_that_were_found_damaged_today_are_one_also_when_they_are_replaced(house: House, node: Node) -> None:
+def test_copies_that_were_found_damaged_today_are_an_alarm_also_when_they_are_replaced(
+    house: House, node: Node
+) -> None:
     house.take_in(tiny("damaged"))
     (kept,) = [one for name in node.placement().volumes for one in node.copies.least_verified(
         name.spec.id, before=NOW + timedelta(days=1), now=NOW, limit=1)]  # fmt: skip
@@ -131,14 +133,14 @@ def test_copies_that_were_found_damaged_today_are_one_also_when_they_are_replace
     assert told(alarms(observer_of(node), node)) == []
 
 
-def test_a_volume_that_is_away_is_one(house: House, node: Node) -> None:
+def test_a_volume_that_is_away_is_an_alarm(house: House, node: Node) -> None:
     house.volume.rename(house.volume.with_name("away"))
     (alarm,) = alarms(observer_of(node), node)
     assert alarm.key == "volume first"
     assert "offline" in alarm.text
 
 
-def test_a_data_directory_without_room_for_the_index_is_one_before_it_is_full(node: Node, tmp_path: Path) -> None:
+def test_a_data_directory_without_room_for_the_index_is_an_alarm_before_it_is_full(node: Node, tmp_path: Path) -> None:
     with ExitStack() as mounts:
         settings = replace(node.settings, data_dir=on_tmpfs(tmp_path, "data", "2m", mounts))
         observer = Observer(settings, Board(1), ())
@@ -153,7 +155,7 @@ def test_a_data_directory_without_room_for_the_index_is_one_before_it_is_full(no
 
 
 @pytest.mark.parametrize("locked", ["SELECT * FROM studies FOR UPDATE", "LOCK TABLE series IN ROW EXCLUSIVE MODE"])
-def test_rows_that_somebody_keeps_locked_for_long_are_one_until_they_are_free(
+def test_rows_that_somebody_keeps_locked_for_long_are_an_alarm_until_they_are_free(
     house: House, node: Node, monkeypatch: pytest.MonkeyPatch, locked: str
 ) -> None:
     if node.index.database_path is not None:
@@ -179,7 +181,7 @@ def test_rows_that_somebody_keeps_locked_for_long_are_one_until_they_are_free(
     person.dispose()
 
 
-def test_who_does_not_show_when_he_began_is_one_when_he_was_seen_for_long(
+def test_a_session_that_does_not_show_when_it_began_is_an_alarm_when_it_was_seen_for_long(
     house: House, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if node.index.database_path is not None:
@@ -199,7 +201,7 @@ def seconds_of(session: Connection) -> float:
     return float(session.execute(text("SELECT extract(epoch FROM clock_timestamp() - now())")).scalar_one())
 
 
-def test_a_volume_that_is_well_and_did_not_take_copies_is_one(node: Node) -> None:
+def test_a_volume_that_is_well_and_did_not_take_copies_is_an_alarm(node: Node) -> None:
     observer = observer_of(node)
     observer.volumes.latest = [one | {"untaken": 3} for one in volumes_of(node)]
     (alarm,) = alarms(observer, node)
@@ -207,7 +209,7 @@ def test_a_volume_that_is_well_and_did_not_take_copies_is_one(node: Node) -> Non
     assert "is online, but did not take 3 copies" in alarm.text
 
 
-def test_a_key_that_cannot_be_used_and_a_trail_that_is_not_signed_are(house: House, node: Node) -> None:
+def test_a_key_that_cannot_be_used_and_a_trail_that_is_not_signed_are_alarms(house: House, node: Node) -> None:
     held = holdings_of(node)
     assert told(alarms(observer_of(node, held=replace(held, checkpoint_age_s=3 * 86_400.0)), node)) == [
         "audit checkpoint"
@@ -236,12 +238,12 @@ def test_of_a_database_that_is_away_its_own_alarm_is_known_and_what_it_holds_is_
     assert unknown_of(away) & {AlarmKind.INDEX, *OF_INDEX} == OF_INDEX
 
 
-def test_a_port_that_does_not_answer_is_one(node: Node) -> None:
+def test_a_port_that_does_not_answer_is_an_alarm(node: Node) -> None:
     (alarm,) = alarms(observer_of(node, door="nothing listens"), node, hold_s=7.0)
     assert (alarm.key, alarm.hold_s) == ("self-check plain", 7.0)
 
 
-def test_a_certificate_that_expires_is_one_in_time(house: House, node: Node) -> None:
+def test_a_certificate_that_expires_is_an_alarm_in_time(house: House, node: Node) -> None:
     make(house.settings.tls_files, ("localhost",), days=20, now=NOW)
     observer = observer_of(node)
     observer.certificates.latest = list(certificates_of(house.settings.tls_files))
@@ -249,7 +251,7 @@ def test_a_certificate_that_expires_is_one_in_time(house: House, node: Node) -> 
     assert alarms(observer, node, certificate_days=10) == []
 
 
-def test_a_volume_that_fills_is_one(node: Node) -> None:
+def test_a_volume_that_fills_is_an_alarm(node: Node) -> None:
     rooms: dict[str, list[Sample]] = {"first": [(float(hour), 1e12 - hour * 4e9) for hour in range(100)]}
     (alarm,) = alarms(observer_of(node), node, rooms=rooms)
     assert alarm.key == "disk first"
@@ -257,7 +259,7 @@ def test_a_volume_that_fills_is_one(node: Node) -> None:
     assert alarms(observer_of(node), node, rooms=rooms, disk_full_within_days=3) == []
 
 
-def test_a_modality_that_is_silent_against_its_habit_is_one_by_the_audit_trail(node: Node) -> None:
+def test_a_modality_that_is_silent_against_its_habit_is_an_alarm_by_the_audit_trail(node: Node) -> None:
     node.registry.save_peer(
         Peer(aet=AeTitle("CT1"), host=None, port=None, rights=frozenset({Right.STORE}), sources=("10.0.0.1",))
     )
@@ -275,7 +277,7 @@ def test_a_modality_that_is_silent_against_its_habit_is_one_by_the_audit_trail(n
     assert alarm.key == "silence CT1"
 
 
-def test_a_partner_that_is_behind_or_away_for_long_is_one(node: Node) -> None:
+def test_a_partner_that_is_behind_or_away_for_long_is_an_alarm(node: Node) -> None:
     partner = {"name": "osaka", "state": "reachable", "behind_objects": 7, "since": NOW.isoformat(), "problem": ""}
     late = partner | {"behind_since": (NOW - timedelta(hours=2)).isoformat()}
     away = partner | {"behind_since": None, "state": "not reachable", "since": (NOW - timedelta(hours=2)).isoformat()}

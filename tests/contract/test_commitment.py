@@ -106,7 +106,7 @@ def test_a_good_copy_that_cannot_be_read_now_is_still_hoped_for(site: Site) -> N
     assert outcomes(site) == [Reason.RESOURCE_LIMITATION]
 
 
-def test_two_copies_in_one_fault_domain_are_one(site: Site) -> None:
+def test_two_copies_in_one_fault_domain_count_as_one(site: Site) -> None:
     site.take_in(1, need=1, only="a")
     (held,) = site.objects()
     path = site.file(0, "a")

@@ -118,7 +118,7 @@ def test_a_study_sent_under_a_wrong_patient_deleted_and_sent_again_is_that_of_th
     assert [row[0] for row in told(node, Level.PATIENT)] == ["R"]
 
 
-def test_it_is_so_at_once_though_the_rest_of_it_is_still_on_its_way(
+def test_a_study_sent_again_is_that_of_the_right_patient_at_once_though_the_rest_of_it_is_still_on_its_way(
     house: House, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.take_in(*study(WRONG))

@@ -129,7 +129,7 @@ def test_a_job_that_is_under_way_when_it_is_asked_for_is_due_at_once_if_it_fails
     assert claim(jobs, now=failed) is None, "it was asked for once"
 
 
-def test_those_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from_before(jobs: JobQueue) -> None:
+def test_jobs_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from_before(jobs: JobQueue) -> None:
     jobs.owe(JobKind.SEND, NOW, series=[("1", "1.1"), ("1", "1.2")], target="CT")
     job = claim(jobs)
     assert job

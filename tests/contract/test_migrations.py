@@ -195,7 +195,7 @@ def test_every_migration_says_in_its_name_and_its_text_when_it_runs() -> None:
         assert f"Runs {found[1]}" in path.read_text(encoding="utf-8").partition('"""\n\n')[0], path.name
 
 
-def test_several_upgrades_at_once_are_one(new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_upgrades_at_once_upgrade_once(new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     url = new_url()
     made_with(url, REVISIONS[0])
     with closing(Index.open(url)) as index, index.write() as connection:

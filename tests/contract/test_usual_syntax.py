@@ -47,7 +47,7 @@ class Clock:
         ({MPEG4: 3, EXPLICIT_LE: 2}, MPEG4),
     ],
 )
-def test_it_is_the_one_that_fits_most_objects(
+def test_the_usual_syntax_is_the_one_that_fits_most_objects(
     index: Index, store: Callable[..., None], held: dict[str, int], usual: str | None
 ) -> None:
     for syntax, number in held.items():

@@ -118,7 +118,7 @@ def test_keys_are_readable_by_their_owner_alone(made):
     assert stat.S_IMODE(made.key.parent.stat().st_mode) == 0o700
 
 
-def test_it_tells_its_names_and_when_it_expires(made):
+def test_a_certificate_tells_its_names_and_when_it_expires(made):
     told = read(made.certificate)
     assert (told.subject, told.names) == ("CN=pacs1.hospital.lan", NAMES)
     assert (told.days_left(NOW), told.days_left(NOW + timedelta(days=91))) == (90, -1)

@@ -120,7 +120,9 @@ def test_a_value_that_is_none_of_its_vr_is_empty_or_put_right_and_flagged(
     ],
     ids=lambda value: str(value)[:12],
 )
-def test_numbers_ages_and_times_are_empty_where_they_are_none(tag: int, vr: str, value: str, expected: str) -> None:
+def test_what_is_no_date_number_age_or_time_leaves_its_column_empty(
+    tag: int, vr: str, value: str, expected: str
+) -> None:
     scanner = HeadScanner(EXPLICIT_LE)
     scanner.feed(identified("value", **{"after" if tag > 0x0020000E else "before": element(tag, vr, value)}))
     found = describe(scanner.finish())

@@ -49,7 +49,7 @@ def test_an_index_that_takes_less_than_it_refuses_is_told_for_a_while(monkeypatc
     intake.check()
 
 
-def test_it_is_good_again_once_it_takes_more() -> None:
+def test_an_index_is_good_again_once_it_takes_more() -> None:
     counted = Counted()
     intake = Intake(counted.totals)
     counted.unrecorded += 8

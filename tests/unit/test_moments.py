@@ -26,7 +26,7 @@ def test_a_moment_is_as_long_as_it_is_precise(text: str, first: str, last: str) 
 
 
 @pytest.mark.parametrize("text", ["", "26", "20261301", "20260230", "2026010225", "20260102093015.1234567", "today"])
-def test_what_is_no_moment_is_none(text: str) -> None:
+def test_a_text_that_is_no_moment_has_no_first_microsecond(text: str) -> None:
     assert earliest(text, UTC) is None
 
 

@@ -244,7 +244,7 @@ def test_the_environment_wins_and_is_named_as_the_origin(tmp_path):
     assert settings.origins["port"] == f"{path} line 2"
 
 
-def test_a_list_of_words_is_read_as_text_and_nothing_else_is_one(tmp_path):
+def test_a_list_of_words_is_read_as_text_and_nothing_else_is_taken_for_one(tmp_path):
     settings = load(write(tmp_path, "failover:\n  hook: [/usr/bin/env, 104, no]\n"))
     assert settings.failover.hook == ("/usr/bin/env", "104", "no")
     for wrong in ("/usr/bin/env", "{a: b}", "[[a]]"):

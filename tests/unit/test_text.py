@@ -240,7 +240,7 @@ def test_writing_loses_no_character(text: str, terms: tuple[str, ...]) -> None:
         ["葛城", "葛\U000e0100城", "葛城\ufe00", "\ufeff葛城", "葛\u200b城\u200e"],
     ],
 )
-def test_these_are_one_for_search(same: list[str]) -> None:
+def test_spellings_of_one_name_are_one_for_search(same: list[str]) -> None:
     assert len({fold(name) for name in same}) == 1
 
 
@@ -255,7 +255,7 @@ def test_these_are_one_for_search(same: list[str]) -> None:
         ["smith-jones", "smithーjones"],
     ],
 )
-def test_these_stay_distinct(distinct: list[str]) -> None:
+def test_names_of_different_characters_stay_distinct_for_search(distinct: list[str]) -> None:
     assert len({fold(name) for name in distinct}) == len(distinct)
 
 

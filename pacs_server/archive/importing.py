@@ -16,13 +16,19 @@ from pacs_server.archive.ingest import Declared, Reception, ingest
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.foreign import begun_syntax, identity_of
 from pacs_server.dicom.identity import Uid
-from pacs_server.dicom.part10 import MAX_FILE_META_BYTES, PREAMBLE_BYTES, FileMeta, find_file_meta, has_preamble
+from pacs_server.dicom.part10 import (
+    MAX_FILE_META_BYTES,
+    MEDIA_DIRECTORY,
+    PREAMBLE_BYTES,
+    FileMeta,
+    find_file_meta,
+    has_preamble,
+)
 from pacs_server.errors import BadObject
 from pacs_server.index.objects import Outcome
 
 _PIECE_BYTES: Final = 1 << 20
 _ZIP: Final = b"PK\3\4"
-_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _NAMES: Final = {
     IMPLICIT_LE: "Implicit VR Little Endian",
     EXPLICIT_LE: "Explicit VR Little Endian",
@@ -102,7 +108,7 @@ def _import_open(path: Path, file: BinaryIO, receive: Callable[[Declared], Recep
     if prefix.startswith(_ZIP) and not has_preamble(prefix):
         return ImportResult(path=path, outcome=ImportOutcome.REFUSED, reason="a ZIP file: unpack it, and import that")
     meta = find_file_meta(prefix)
-    if meta.sop_class == _MEDIA_DIRECTORY:
+    if meta.sop_class == MEDIA_DIRECTORY:
         return ImportResult(path=path, outcome=ImportOutcome.SKIPPED, reason="a DICOMDIR, not an object")
     declared = _declared(file, prefix, meta)
     file.seek(meta.data_set_offset)

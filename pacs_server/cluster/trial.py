@@ -9,8 +9,9 @@ from typing import Final
 
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import new_uid
 from pacs_server.dicom.queries.asking import answered, identifier
-from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TRIAL_SERIES_UID, TRIAL_STUDY_UID, new_uid, trial_object
+from pacs_server.dicom.tiny_object import SECONDARY_CAPTURE, TRIAL_SERIES_UID, TRIAL_STUDY_UID, trial_object
 from pacs_server.errors import BadQuery, PeerRejected
 from pacs_server.net import client
 from pacs_server.net.asking import STUDY_ROOT_FIND, STUDY_ROOT_GET, find, get

@@ -7,7 +7,6 @@ Source: PS3.3 annex F, PS3.10 section 8.6.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -18,11 +17,11 @@ from typing import BinaryIO, Final
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.describe import Description
 from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_LE
+from pacs_server.dicom.identity import new_uid
 from pacs_server.dicom.names import may_be_same
-from pacs_server.dicom.part10 import file_meta
+from pacs_server.dicom.part10 import MEDIA_DIRECTORY, file_meta
 from pacs_server.dicom.values import Value
 
-_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _IN_USE: Final = 0xFFFF
 _UL: Final = Struct("<L")
 
@@ -118,7 +117,7 @@ class MediumDirectory:
 
     def encoded(self) -> bytes:
         """The file DICOMDIR."""
-        meta = file_meta(sop_class=_DIRECTORY, sop_instance=f"2.25.{uuid.uuid4().int}", transfer_syntax=EXPLICIT_LE)
+        meta = file_meta(sop_class=MEDIA_DIRECTORY, sop_instance=new_uid(), transfer_syntax=EXPLICIT_LE)
         records = list(_all(self._patients))
         at = len(meta) + len(self._before(0))
         for record in records:

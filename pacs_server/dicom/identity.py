@@ -6,6 +6,7 @@ Each is a `str`, so it is a dictionary key, a SQL parameter and a log word as it
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Self
 
 import blake3
@@ -38,7 +39,7 @@ class Uid(str):
 
     def __new__(cls, text: str) -> Self:
         """Check the text. Raises: InvalidUid."""
-        if len(text) > MAX_UID_CHARACTERS or not _UID_FORM.fullmatch(text):
+        if not is_uid(text):
             shown = text[:MAX_UID_CHARACTERS].encode("unicode_escape").decode("ascii")
             raise InvalidUid(f"'{shown}' is not a UID (dotted numbers, at most {MAX_UID_CHARACTERS} characters)")
         return super().__new__(cls, text)
@@ -52,6 +53,11 @@ class Uid(str):
 def is_uid(text: str) -> bool:
     """Whether the text has the form of a UID."""
     return len(text) <= MAX_UID_CHARACTERS and _UID_FORM.fullmatch(text) is not None
+
+
+def new_uid() -> str:
+    """A UID that nothing else has. Source: PS3.5 section B.2."""
+    return f"2.25.{uuid.uuid4().int}"
 
 
 class AeTitle(str):

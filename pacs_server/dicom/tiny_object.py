@@ -28,11 +28,6 @@ TRIAL_STUDY_UID: Final = _uid("trial study")
 TRIAL_SERIES_UID: Final = _uid("trial series")
 
 
-def new_uid() -> str:
-    """A UID that nothing else has. Source: PS3.5 section B.2."""
-    return f"2.25.{uuid.uuid4().int}"
-
-
 def tiny_object(
     transfer_syntax: str,
     *,

@@ -16,8 +16,8 @@ from support.site import NOW, Site
 from pacs_server.archive.ingest import Declared, Origin, Reception, ingest
 from pacs_server.cluster.failover import Plan, Step, Unfinished
 from pacs_server.dicom.elements import EXPLICIT_LE
-from pacs_server.dicom.identity import Uid
-from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, new_uid, trial_object
+from pacs_server.dicom.identity import Uid, new_uid
+from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, trial_object
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import Refused
 from pacs_server.index.contents import Contents

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
 from pacs_server import log
 from pacs_server.archive.commitment import COMMITTED, read_back, stand
@@ -22,6 +21,7 @@ from pacs_server.dicom.commitment import (
     write_request,
 )
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import new_uid
 from pacs_server.dimse.commit import receive_report
 from pacs_server.dimse.services import STORAGE_COMMITMENT
 from pacs_server.errors import AssociationBroken, PeerFailed, PeerRejected, ProtocolViolation, Refused, UnknownName
@@ -192,12 +192,7 @@ def ask_commitment(node: Node, study_uid: str, aet: str, *, wait_s: float) -> Co
         raise UnknownName(f"no study {study_uid} is held; pacs find studies lists those there are")
     if len(references) > MAX_REFERENCES:
         raise Refused(f"the study has {len(references)} objects; at most {MAX_REFERENCES} can be asked for at once")
-    return ask_for(node, Request(transaction_uid=new_transaction(), references=references), aet, wait_s=wait_s)
-
-
-def new_transaction() -> str:
-    """A Transaction UID that nobody else uses. Source: PS3.5 section B.2."""
-    return f"2.25.{uuid4().int}"
+    return ask_for(node, Request(transaction_uid=new_uid(), references=references), aet, wait_s=wait_s)
 
 
 def ask_for(node: Node, request: Request, aet: str, *, wait_s: float) -> Commitment:

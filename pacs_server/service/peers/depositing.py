@@ -18,7 +18,7 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.commitment import Reference, Request, reason_in_words
 from pacs_server.dicom.deposits import Deposit, Stub, portions, stub_values
 from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identity import ObjectHasher
+from pacs_server.dicom.identity import ObjectHasher, new_uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dicom.stored import data_set_of, holds_object
@@ -31,7 +31,7 @@ from pacs_server.net.association import Context
 from pacs_server.service.assemble import Node
 from pacs_server.service.destinations import destination_of
 from pacs_server.service.peers.arriving import given_back
-from pacs_server.service.peers.commitment import ask_for, new_transaction
+from pacs_server.service.peers.commitment import ask_for
 
 # What a kill in this moment makes us send once more.
 _NOTED_AT_ONCE: Final = 16
@@ -176,7 +176,7 @@ class _Series:
         for start in range(0, len(objects), _ASKED_AT_ONCE):
             portion = objects[start : start + _ASKED_AT_ONCE]
             references = tuple(Reference(one.sop_class, one.sop_uid) for one in portion)
-            request = Request(transaction_uid=new_transaction(), references=references)
+            request = Request(transaction_uid=new_uid(), references=references)
             names = [one.name for one in portion]
             node.deposits.note_asked(self._aet, names, request.transaction_uid, datetime.now(UTC))
             try:

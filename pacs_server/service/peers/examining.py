@@ -19,9 +19,10 @@ from pacs_server.archive.deliver import NotAcceptable, contexts_for, usable_cont
 from pacs_server.cluster.certificates import end_of
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
+from pacs_server.dicom.identity import new_uid
 from pacs_server.dicom.queries.asking import identifier
 from pacs_server.dicom.reencode import can_reencode
-from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID, new_uid
+from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID
 from pacs_server.errors import AssociationBroken, PacsError, PeerRejected
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.site.dealings import Dealings

@@ -60,9 +60,9 @@ class Index:
         self.shown_url = shown_url  # as it was written, without its password
         # SQLite's page cache belongs to a connection and is void once another one has written. When writing went
         # around in the pool, each commit of one object read 14 pages back from the log.
-        self._writer = engine if database_path is None else sqlite_engine(engine.url, connections=1)
-        self._reading, self._recording = (
-            DriverConnections(one, keeps_them=database_path is not None) for one in (engine, self._writer)
+        self._writer = engine if database_path is None else sqlite_engine(engine.url, connections=1, is_mapped=False)
+        self._streaming, self._looking_up, self._recording = (
+            DriverConnections(one, keeps_them=database_path is not None) for one in (engine, self._writer, self._writer)
         )
         self._alone = WritingAlone(database_path) if database_path is not None else None
         self._translated = _Translated(self)
@@ -233,11 +233,12 @@ class Index:
         return self._alone or nullcontext()
 
     def rows(self, sql: str | Planned, parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of reading.
+        """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of looking
+        something up by its key.
 
         Raises: IndexUnavailable.
         """
-        with self._translated, self._reading.one() as connection, self._without_begin(connection):
+        with self._translated, self._looking_up.one() as connection, self._without_begin(connection):
             cursor = connection.cursor()
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
@@ -254,7 +255,7 @@ class Index:
 
         Raises: IndexUnavailable.
         """
-        with self._translated, self._reading.one() as connection:
+        with self._translated, self._streaming.one() as connection:
             if self.database_path is None:
                 cursor = connection.cursor("rows")  # the rows stay with the server; it ends with the transaction
                 cursor.execute(sql, parameters)
@@ -267,7 +268,7 @@ class Index:
     def close(self) -> None:
         """Close every connection; one that somebody uses, when it is given back."""
         self._is_closed = True
-        for connections in (self._reading, self._recording):
+        for connections in (self._streaming, self._looking_up, self._recording):
             connections.close()
         for engine in (self.engine, self._writer):
             engine.dispose()

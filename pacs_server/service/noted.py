@@ -5,6 +5,7 @@ or changed by hand, says nothing: it ends nobody who reads it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,16 @@ def object_in(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def note_in(path: Path, facts: Mapping[str, Any]) -> None:
+    """Let a file hold this JSON object, whole or not at all. Not flushed: after a power cut it may say nothing.
+
+    Raises: OSError.
+    """
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(facts), encoding="utf-8")
+    partial.replace(path)
 
 
 def refuse_closed(path: Path) -> None:

@@ -4,13 +4,12 @@ command that looks for itself can tell it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from pacs_server import log
-from pacs_server.service.noted import NOT_AS_NOTED, made_of, object_in
+from pacs_server.service.noted import NOT_AS_NOTED, made_of, note_in, object_in
 from pacs_server.storage.condition import VolumeState
 
 _NOTED: Final = ("status", "is_readable", "reason", "since")
@@ -26,11 +25,8 @@ def remembered(data_dir: Path) -> dict[str, VolumeState]:
 
 def note(data_dir: Path, states: Mapping[str, VolumeState]) -> None:
     """Write down how the volumes are, by id. Where that fails it is logged: only `since` is less exact then."""
-    text = json.dumps({volume_id: _facts(state) for volume_id, state in states.items()})
-    partial = _path(data_dir).with_suffix(".part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(_path(data_dir))
+        note_in(_path(data_dir), {volume_id: _facts(state) for volume_id, state in states.items()})
     except OSError as error:
         log.error("states of volumes not noted", why=error)
 

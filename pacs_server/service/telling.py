@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from pacs_server import log
 from pacs_server.dimse.scp import Provider
 from pacs_server.dimse.session import Session
 from pacs_server.service.locks import is_serving
-from pacs_server.service.noted import object_in
+from pacs_server.service.noted import note_in, object_in
 
 _SERVER: Final = "serve.json"
 _WORKER: Final = "serve-{}.json"
@@ -45,10 +44,8 @@ class Teller:
         """
         if facts == self._written and self._stamp == _stamp_of(self._path):
             return
-        partial = self._path.with_suffix(".part")
         try:
-            partial.write_text(json.dumps(facts), encoding="utf-8")
-            partial.replace(self._path)
+            note_in(self._path, facts)
         except OSError as error:
             self._trouble.failed(error)
         else:

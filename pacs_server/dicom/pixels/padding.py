@@ -51,7 +51,7 @@ class _Fragments:
         return value
 
     def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer]:
-        """Pixel Data with the same fragments, padded."""
+        """Pixel Data with the same fragments, padded. Raises: Undecodable when they are not in fragments."""
         if length != UNDEFINED_LENGTH:
             raise Undecodable("its pixel data are not in fragments, as its transfer syntax demands")
         return padded_fragments(elements)

@@ -161,7 +161,7 @@ class _PixelConversion:
         return b"YBR_FULL" if name == "YBR_FULL_422" and self._source not in NATIVE_SYNTAXES else value
 
     def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer]:
-        """Pixel Data in the other syntax."""
+        """Pixel Data in the other syntax. Raises: Unconvertible; Undecodable."""
         self.has_pixels = True
         recoding, count = self._recoding(), self._numbers.get(_FRAMES, 1)
         frames = self._frames(elements, length, recoding, count)

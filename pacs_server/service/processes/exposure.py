@@ -28,7 +28,7 @@ def refuse_public(host: str, machine: Iterable[str]) -> None:
 
 
 def refuse_public_monitoring(host: str, machine: Iterable[str]) -> None:
-    """The same for the port of monitoring, which has neither TLS nor a password."""
+    """The same for the port of monitoring, which has neither TLS nor a password. Raises: ConfigError."""
     if found := _public_ones(host, machine):
         raise ConfigError(
             f"http.host: {host} is reached from the Internet ({found}), and anybody could read there how the archive "

@@ -287,7 +287,7 @@ def export(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
 
 def _write(file: Path, content: bytes) -> None:
     """Write a file as a whole, or leave the one that is there; what is no file, like a pipe, takes it as it comes."""
-    from pacs_server.cluster.certificates import write_whole
+    from pacs_server.whole_file import write_whole
 
     if file.exists() and not file.is_file():
         file.write_bytes(content)

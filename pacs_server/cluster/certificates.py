@@ -6,9 +6,7 @@ RSA of 3,072 bits, because modalities that speak TLS at all take it, and not all
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,8 +25,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pacs_server.errors import ConfigError, Refused
 from pacs_server.net.tls import fingerprint_of
-from pacs_server.ownership import give_to_owner, make_folder
+from pacs_server.ownership import make_folder
 from pacs_server.settings import TlsFiles
+from pacs_server.whole_file import write_together
 
 AUTHORITY_DAYS: Final = 3_650
 
@@ -212,38 +211,4 @@ def _write_pair(path: Path, key_path: Path, certificate: x509.Certificate, key: 
     disk that is full leaves the pair that was there.
     """
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write_together((key_path, text, 0o600), (path, certificate.public_bytes(Encoding.PEM), 0o644))
-
-
-def write_whole(path: Path, text: bytes, mode: int) -> None:
-    """Write a file, flushed, that has this mode from its first byte on, in the place of one that is there. Where that
-    cannot be done, as on a full disk, that one stays, and nothing is left beside it.
-
-    Raises: OSError.
-    """
-    _write_together((path, text, mode))
-
-
-def _write_together(*files: tuple[Path, bytes, int]) -> None:
-    partials = {path: path.with_name(f"{path.name}.part") for path, _, _ in files}
-    try:
-        for path, text, mode in files:
-            _write_new(partials[path], text, mode)
-        for path, partial in partials.items():
-            partial.replace(path)
-    except OSError:
-        for partial in partials.values():
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-        raise
-
-
-def _write_new(path: Path, text: bytes, mode: int) -> None:
-    make_folder(path.parent, 0o700)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        give_to_owner(descriptor, path.parent)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    write_together((key_path, text, 0o600), (path, certificate.public_bytes(Encoding.PEM), 0o644))

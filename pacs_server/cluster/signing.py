@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from pacs_server.cluster.certificates import write_whole
 from pacs_server.errors import ConfigError
+from pacs_server.whole_file import write_whole
 
 
 class Signer:

@@ -25,6 +25,7 @@ from pacs_server.index.site.registry import VolumeRow, note_change
 from pacs_server.index.site_entries import forget, put, value_of
 from pacs_server.index.site_tables import jobs, releases, site, volumes
 from pacs_server.index.tables import copies, instances
+from pacs_server.whole_file import flush_folder
 
 _RESTORING: Final = "restoring"
 # What says where a volume is, as far as the schema of that database has it.
@@ -139,15 +140,7 @@ def _swap(prepared: Path, path: Path, keep_as: str) -> Path | None:
             with suppress(FileNotFoundError):
                 path.with_name(path.name + end).rename(kept.with_name(kept.name + end))
         prepared.replace(path)
-        _flush_directory(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise IndexUnavailable(f"{path} could not be replaced: {error.strerror}; it is as it was") from error
     return kept if kept.exists() else None
-
-
-def _flush_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Final
 
 from pacs_server.cluster.failover import Unfinished, unfinished_of
 from pacs_server.errors import ConfigError
-from pacs_server.ownership import make_file
 from pacs_server.service.assemble import Node
 from pacs_server.service.noted import NOT_AS_NOTED
+from pacs_server.whole_file import flush_folder, write_whole
 
 _FILE: Final = "failover.json"
 
@@ -38,15 +37,9 @@ def note(node: Node, noted: Unfinished) -> None:
     Raises: ConfigError when the data directory cannot be written.
     """
     path = _path(node)
-    partial = path.with_suffix(".part")
     with _written(path):
-        make_file(partial)
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(noted.facts(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        _flush(path.parent)
+        write_whole(path, json.dumps(noted.facts()).encode(), 0o666)
+        flush_folder(path.parent)
 
 
 def forget(node: Node) -> None:
@@ -54,7 +47,7 @@ def forget(node: Node) -> None:
     path = _path(node)
     with _written(path):
         path.unlink(missing_ok=True)
-        _flush(path.parent)
+        flush_folder(path.parent)
 
 
 def _path(node: Node) -> Path:
@@ -67,11 +60,3 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; then give the same command again") from error
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,6 @@ from typing import Final
 from pacs_server.archive.backup import Checked, Material, back_up, check, note_check
 from pacs_server.archive.operations import learn
 from pacs_server.archive.restoring import Becomes, VolumePlan, bring_back, plan_volumes
-from pacs_server.cluster.certificates import write_whole
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import (
     CopyUnreadable,
@@ -42,6 +41,7 @@ from pacs_server.storage.carrying import Carried
 from pacs_server.storage.location import Location
 from pacs_server.storage.sentinel import Place, adopt, place_at, sentinel_at
 from pacs_server.storage.threads import Answer, answer_of
+from pacs_server.whole_file import write_whole
 
 _SNAPSHOT: Final = "backup-snapshot.db"
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pacs_server.cluster.certificates import write_whole
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Refused
 from pacs_server.index.maintenance.schema import current, open_current, upgrade
@@ -17,6 +16,7 @@ from pacs_server.service.locks import making_lock
 from pacs_server.service.volume_rows import location_of_volume
 from pacs_server.settings import Settings, load, minimal_file
 from pacs_server.storage.sentinel import adopt, place_at
+from pacs_server.whole_file import write_whole
 
 FIRST_VOLUME = "first"
 _MODE: Final = 0o666  # less what the umask takes

@@ -21,14 +21,13 @@ from pacs_server.cli.invocation import (
     replacing,
 )
 from pacs_server.cli.output import in_their_language, print_facts, print_rows, talk
-from pacs_server.errors import Refused, UnknownName
+from pacs_server.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.site.peers import Peer
-    from pacs_server.index.site.registry import Registry
     from pacs_server.settings import Settings
 
 _HEADINGS: Final = {
@@ -157,7 +156,7 @@ def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **gi
     if not changes:
         raise click.UsageError("nothing to change: name at least one option")
     with invocation.node() as node:
-        known = _known(node.registry, aet)
+        known = node.registry.known_peer(aet)
         facts = facts_of(known)
         if known.sources == (known.host,):  # the address it calls from was never said by itself, so it moves along
             del facts["from"]
@@ -188,7 +187,7 @@ def show(invocation: Invocation, aet: AeTitle) -> ExitCode:
     from pacs_server.cli.peer_text import facts_of
 
     with invocation.node() as node:
-        print_facts(facts_of(_known(node.registry, aet)), as_json=invocation.as_json)
+        print_facts(facts_of(node.registry.known_peer(aet)), as_json=invocation.as_json)
     return ExitCode.DONE
 
 
@@ -220,7 +219,7 @@ def test(invocation: Invocation, aet: AeTitle) -> ExitCode:
     from pacs_server.service.peers.legs import try_peer
 
     with invocation.node() as node:
-        peer, settings = _known(node.registry, aet), node.settings
+        peer, settings = node.registry.known_peer(aet), node.settings
     if peer.host is None or peer.port is None:
         raise Refused(f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P")
     legs = try_peer(way_to(peer, settings.tls_files), settings)
@@ -327,10 +326,3 @@ def _peer(facts: Mapping[str, object]) -> Peer:
         return peer_of(facts)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _known(registry: Registry, aet: AeTitle) -> Peer:
-    peer = registry.peer(aet)
-    if peer is None:
-        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
-    return peer

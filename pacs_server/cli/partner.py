@@ -11,7 +11,7 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
 from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, talk
-from pacs_server.errors import PartnerRefused, Refused, UnknownName, WrongCertificate
+from pacs_server.errors import PartnerRefused, Refused, WrongCertificate
 
 if TYPE_CHECKING:
     from pacs_server.cluster.pair import Missing
@@ -89,7 +89,8 @@ def add(invocation: Invocation, /, name: str, host: str, port: int, fingerprint:
         raise Refused(f"{HERE} is what every site calls itself: give the partner another name")
     with invocation.node() as node:
         ours = _own_fingerprint(node, fingerprint)
-        _known_peer(node, aet)
+        if aet is not None:
+            node.registry.known_peer(aet)
         added = Partner(
             name=name, host=host, port=port, fingerprint=fingerprint, aet=aet or "", added_at=datetime.now(UTC)
         )
@@ -124,7 +125,8 @@ def set_(invocation: Invocation, /, name: str, **given: Any) -> ExitCode:
         if (fingerprint := changes.get("fingerprint", known.fingerprint)) != known.fingerprint:
             _own_fingerprint(node, fingerprint)
             changes["certificate"] = ""
-        _known_peer(node, changes.get("aet"))
+        if (aet := changes.get("aet")) is not None:
+            node.registry.known_peer(aet)
         greeting = _greeted(node, replace(known, **changes))
         changed = replace(node.partners.one(name), **changes)  # the server notes things of it meanwhile
         node.partners.change(replace(changed, certificate=greeting.certificate or changed.certificate))
@@ -265,11 +267,6 @@ def _own_fingerprint(node: Node, given: str) -> str:
     if given == ours:
         raise Refused("that is the certificate of this node itself; pacs tls show prints the other's there")
     return ours
-
-
-def _known_peer(node: Node, aet: AeTitle | None) -> None:
-    if aet is not None and node.registry.peer(aet) is None:
-        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
 
 
 def _set_paused(invocation: Invocation, name: str, *, is_paused: bool) -> ExitCode:

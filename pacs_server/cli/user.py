@@ -14,7 +14,7 @@ import click
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_values, confirmed, pass_invocation
 from pacs_server.cli.output import print_rows, talk
-from pacs_server.errors import Refused, UnknownName
+from pacs_server.errors import Refused
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -143,8 +143,7 @@ def remove(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 
 def _refuse_unknown(node: Node, peers: tuple[AeTitle, ...]) -> None:
     for aet in peers:
-        if node.registry.peer(aet) is None:
-            raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+        node.registry.known_peer(aet)
 
 
 def _passcode(file: Path | None) -> str:

@@ -127,6 +127,12 @@ class Registry:
         rows = self._find_peer.rows(title=str(aet))
         return of_row(rows[0]) if rows else None
 
+    def known_peer(self, aet: str) -> Peer:
+        """The peer of that title. Raises: UnknownName when there is none; IndexUnavailable."""
+        if (peer := self.peer(aet)) is None:
+            raise _unknown_peer(aet)
+        return peer
+
     def reserved(self) -> dict[str, int]:
         """For how many associations of which peers room is kept. Raises: IndexUnavailable."""
         return {str(aet): int(number) for aet, number in self._find_reserved.rows()}
@@ -147,7 +153,7 @@ class Registry:
             if kept := only_with(connection, aet):
                 raise Refused(f"{aet} keeps {kept} objects that have no copy here; without it nothing brings them back")
             if connection.execute(select(peers.c.aet).where(peers.c.aet == str(aet))).first() is None:
-                raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
+                raise _unknown_peer(aet)
             if not rehearse:
                 connection.execute(delete(peers).where(peers.c.aet == str(aet)))
 
@@ -280,3 +286,7 @@ def note_change(connection: Connection) -> None:
 def _note_removed(connection: Connection, volume_id: str) -> None:
     put(connection, f"{REMOVED_VOLUME}{volume_id}", "")
     note_change(connection)
+
+
+def _unknown_peer(aet: str) -> UnknownName:
+    return UnknownName(f"no peer {aet} is registered; pacs ae list shows them")

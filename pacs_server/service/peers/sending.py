@@ -149,10 +149,7 @@ def explain(node: Node, name: str, study_uids: Sequence[str], now: datetime, *, 
 
 def refuse_unless_sendable(node: Node, aet: str) -> None:
     """Raises: UnknownName when no peer of that title is registered with an address."""
-    peer = node.registry.peer(aet)
-    if peer is None:
-        raise UnknownName(f"no peer {aet} is registered; pacs ae list shows them")
-    if peer.host is None:
+    if node.registry.known_peer(aet).host is None:
         raise UnknownName(
             f"{aet} only calls us: it has no address; give it one with: pacs ae set {aet} --host H --port P"
         )

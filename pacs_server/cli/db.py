@@ -17,14 +17,13 @@ from pacs_server.cli.invocation import (
     refuse_while_serving,
     tell_of,
 )
-from pacs_server.cli.output import Progress, print_facts, print_rows, talk
+from pacs_server.cli.output import Progress, print_checks, print_facts, print_rows, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pacs_server.index.maintenance.copying import Content
 
-_CHECK_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 _HEADINGS: Final = {"table": "TABLE", "rows": "ROWS", "digest": "DIGEST"}
 
 
@@ -118,7 +117,7 @@ def check(invocation: Invocation) -> ExitCode:
     from pacs_server.cli.db_check import examine_database
 
     rows, code = examine_database(invocation.settings().database)
-    print_rows(rows, _CHECK_HEADINGS, as_json=invocation.as_json, said=_CHECK_HEADINGS)
+    print_checks(rows, as_json=invocation.as_json)
     return code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from pacs_server.cli.doctor_checks import CHECKS, Problem, of_patroni, told_of
 from pacs_server.cli.doctor_peer import examine_peer
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Command, Invocation, PathWord, aet_or_none, pass_invocation
-from pacs_server.cli.output import as_json_text, print_rows, talk
+from pacs_server.cli.output import as_json_text, print_checks, talk
 from pacs_server.cli.survival import as_facts, print_survey
 from pacs_server.errors import PacsError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pacs_server.cluster.survive import Site
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.service.assemble import Node
-
-_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 
 
 @click.command(cls=Command, reports=True, example="pacs doctor --survive 2")
@@ -140,5 +138,5 @@ def _examine(invocation: Invocation) -> ExitCode:
     except PacsError as error:
         note(check, list(told_of(error, check)))
         code = exit_code(error)
-    print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=_HEADINGS)
+    print_checks(rows, as_json=invocation.as_json)
     return code

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.output import print_rows, talk
+from pacs_server.cli.output import print_checks, talk
 from pacs_server.errors import Refused, UnknownName
 
 if TYPE_CHECKING:
     from pacs_server.cli.invocation import Invocation
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.service.assemble import Node
-
-_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 
 
 def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_back: bool) -> ExitCode:
@@ -32,7 +30,7 @@ def examine_peer(invocation: Invocation, aet: AeTitle, *, stores: bool, sends_ba
             raise UnknownName(f"no peer {aet} is registered{_seen(node, aet)}; pacs ae list shows them")
         found = list(examine(node, peer, stores=stores, sends_back=sends_back, now=datetime.now(UTC)))
     rows = [{"check": one.check, "result": one.told, "remedy": one.remedy} for one in found]
-    print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=_HEADINGS)
+    print_checks(rows, as_json=invocation.as_json)
     if any(one.is_cut_off for one in found):
         return ExitCode.UNREACHABLE
     if any(one.remedy for one in found):

@@ -22,6 +22,7 @@ _GAP: Final = "  "
 # A table takes its column widths from this many rows and then streams, so that a million answers need no memory.
 _MEASURED_ROWS: Final = 500
 _MOST_SHOWN: Final = 120
+_CHECK_HEADINGS: Final = {"check": "CHECK", "result": "RESULT", "remedy": "REMEDY"}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -157,6 +158,11 @@ def _shown(value: object, is_said: bool) -> object:
     if isinstance(value, bool):
         return in_japanese(printable(value))
     return in_japanese(value) if is_said and isinstance(value, str) else value
+
+
+def print_checks(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print what checks found, each with its `check`, its `result` and the `remedy`, in words of ours."""
+    print_rows(rows, _CHECK_HEADINGS, as_json=as_json, said=_CHECK_HEADINGS)
 
 
 def print_facts(facts: Mapping[str, object], *, as_json: bool, said: Collection[str] = ()) -> None:

@@ -160,6 +160,8 @@ def _json_option() -> click.Option:
 
 # How many rows, or the number of one: the database takes no greater ones.
 ROWS: Final = click.IntRange(1, 2**31 - 1)
+# Up to a thousand years: so long ago is still a date.
+DAYS: Final = click.IntRange(0, 365_000)
 
 
 class Number(click.FloatRange):

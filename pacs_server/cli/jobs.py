@@ -139,9 +139,7 @@ def drop(invocation: Invocation, numbers: tuple[int, ...], *, yes: bool) -> Exit
     return ExitCode.DONE if dropped == len(numbers) else ExitCode.PARTLY
 
 
-def _set_state(
-    jobs: JobQueue, numbers: Sequence[int], state: JobState, told: str, *, may_be_none: bool = False
-) -> ExitCode:
+def _set_state(jobs: JobQueue, numbers: Sequence[int], state: JobState, told: str, *, may_be_none: bool) -> ExitCode:
     if not numbers:
         if not may_be_none:
             raise Refused("no job was named; pacs jobs list shows their numbers")

@@ -39,12 +39,14 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
 
     progress = Progress()
     tally: Counter[str] = Counter()
+    read_bytes = 0
 
     def rows() -> Iterator[dict[str, object]]:
+        nonlocal read_bytes
         for one in verify_volumes(node, names, bytes_per_s=rate * 1e6 if rate else None):
             tally[one.result] += 1
-            tally["bytes"] += one.size_bytes
-            progress.show(f"{tally.total() - tally['bytes']} copies, {readable_size(tally['bytes'])} read")
+            read_bytes += one.size_bytes
+            progress.show(f"{tally.total()} copies, {readable_size(read_bytes)} read")
             if one.result != "good":
                 progress.clear()
                 yield {"volume": one.volume, "result": one.result, "path": one.path, "detail": one.detail}

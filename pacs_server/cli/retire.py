@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Command, Group, Invocation, confirmed, key_values, pass_invocation, text_value
+from pacs_server.cli.invocation import (
+    DAYS,
+    Command,
+    Group,
+    Invocation,
+    confirmed,
+    key_values,
+    pass_invocation,
+    text_value,
+)
 from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, talk
 
 if TYPE_CHECKING:
@@ -29,7 +38,6 @@ _TRASH_HEADINGS: Final = {
     "uid": "STUDY",
 }
 _HOLD_HEADINGS: Final = {"at": "SINCE", "who": "BY", "reason": "REASON", "uid": "STUDY"}
-_DAYS: Final = click.IntRange(min=0, max=365_000)
 
 
 def _reason(**how: Any) -> Callable[[Any], Any]:
@@ -229,8 +237,8 @@ def show(invocation: Invocation) -> ExitCode:
     type=click.Choice(("never", "by-hand", "nightly")),
     help="Whether the trash is emptied: never, by pacs purge, or by the running server as well.",
 )
-@click.option("--grace-days", type=_DAYS, metavar="N", help="How long what was deleted stays in the trash.")
-@click.option("--keep-days", type=_DAYS, metavar="N", help="How old a study has to be before it is destroyed.")
+@click.option("--grace-days", type=DAYS, metavar="N", help="How long what was deleted stays in the trash.")
+@click.option("--keep-days", type=DAYS, metavar="N", help="How old a study has to be before it is destroyed.")
 @pass_invocation
 def set_(invocation: Invocation, purging: str | None, grace_days: int | None, keep_days: int | None) -> ExitCode:
     """Decide; what is not given stays. A running server follows at once."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, aet_value, confirmed, name_value, pass_invocation
+from pacs_server.cli.invocation import DAYS, Group, Invocation, aet_value, confirmed, name_value, pass_invocation
 from pacs_server.cli.output import Progress, as_json_text, print_facts, print_rows, readable_room, readable_size, talk
 from pacs_server.cli.storage import TIERS
 
@@ -44,7 +44,6 @@ _PLAN_HEADINGS: Final = {
 _ROOM_HEADINGS: Final = {"name": "VOLUME", "tier": "TIER", "before": "FREE NOW", "after": "FREE THEN"}
 _MOVED_HEADINGS: Final = {"rule": "RULE", "uid": "STUDY", "objects": "OBJECTS", "queued": "QUEUED",
                           "size": "SIZE", "problem": "PROBLEM"}  # fmt: skip
-_DAYS: Final = click.IntRange(min=0, max=365_000)
 
 
 @click.group(cls=Group)
@@ -67,9 +66,9 @@ def rule() -> None:
 @click.option("--to", "target", type=click.Choice(TIERS), help="The tier that they go to.")
 @click.option("--to-archive", "archive", callback=_archive_value, metavar="AET",
               help="In place of --to: the archive server that is to keep them.")  # fmt: skip
-@click.option("--older-than", "older_than_days", type=_DAYS, metavar="DAYS",
+@click.option("--older-than", "older_than_days", type=DAYS, metavar="DAYS",
               help="Studies made, or without a date received, more than so many days ago.")  # fmt: skip
-@click.option("--not-read-for", "not_read_for_days", type=_DAYS, metavar="DAYS",
+@click.option("--not-read-for", "not_read_for_days", type=DAYS, metavar="DAYS",
               help="Studies that nobody retrieved, and nothing came for, for more than so many days.")  # fmt: skip
 @click.option("--modality", "modalities", multiple=True, metavar="CS", help="Series of this modality; may be repeated.")
 @click.option("--make-room", "makes_room", is_flag=True,

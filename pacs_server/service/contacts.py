@@ -94,6 +94,18 @@ def remembered(data_dir: Path) -> dict[str, Contact]:
         return {}
 
 
+def still_known(partner: Partner, contact: Contact | None) -> Contact | None:
+    """How a partner was, unless it has another certificate by now: then nobody has greeted it yet."""
+    return contact if contact is not None and contact.fingerprint == partner.fingerprint else None
+
+
+def state_in_words(partner: Partner, known: Contact | None) -> str:
+    """How a partner is, for a person."""
+    if partner.is_paused:
+        return "paused"
+    return "not greeted yet" if known is None else "reachable" if known.is_reached else "not reachable"
+
+
 def _facts(contact: Contact) -> dict[str, Any]:
     return asdict(contact) | {"since": contact.since.isoformat(), "at": contact.at.isoformat()}
 

@@ -12,7 +12,7 @@ from pacs_server.cluster.certificates import read
 from pacs_server.cluster.roster import lives
 from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
-from pacs_server.service.contacts import Contact, remembered
+from pacs_server.service.contacts import Contact, remembered, state_in_words, still_known
 from pacs_server.service.sighted import states_of
 from pacs_server.settings import Settings, TlsFiles
 from pacs_server.storage.condition import VolumeState, reserve_of
@@ -131,9 +131,7 @@ def _standing(node: Node, one: Partner) -> dict[str, object]:
 
 
 def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
-    if contact is not None and contact.fingerprint != one.fingerprint:
-        contact = None
-    state = "not greeted yet" if contact is None else "reachable" if contact.is_reached else "not reachable"
+    contact = still_known(one, contact)
     return {
         "name": one.name,
         "host": one.host,
@@ -141,7 +139,7 @@ def _facts(one: Partner, contact: Contact | None) -> dict[str, object]:
         "aet": one.aet,
         "fingerprint": one.fingerprint,
         "site_id": one.site_id,
-        "state": "paused" if one.is_paused else state,
+        "state": state_in_words(one, contact),
         "since": contact and contact.since.isoformat(timespec="seconds"),
         "greeted_at": contact and contact.at.isoformat(timespec="seconds"),
         "clock_ahead_s": contact.clock_ahead_s if contact and contact.is_reached else None,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from pacs_server.service.assemble import Node
-from pacs_server.service.contacts import Contact, remembered
+from pacs_server.service.contacts import Contact, remembered, state_in_words, still_known
 from pacs_server.service.partners.failover import lost_of
 from pacs_server.service.partners.unfinished import unfinished
 from pacs_server.service.present import lacking_copies
@@ -89,11 +89,10 @@ def _partner_facts(node: Node, name: str, contact: Contact | None, now: datetime
     behind, theirs = node.outbox.behind(name), lost_of(contact)
     partner = node.partners.one(name)
     compared = node.partners.compared(name) or {}
-    known = contact if contact and contact.fingerprint == partner.fingerprint else None
-    state = "not greeted yet" if known is None else "reachable" if known.is_reached else "not reachable"
+    known = still_known(partner, contact)
     return {
         "name": name,
-        "state": "paused" if partner.is_paused else state,
+        "state": state_in_words(partner, known),
         "since": known and known.since.isoformat(timespec="seconds"),
         "heard_at": theirs.as_of and theirs.as_of.isoformat(timespec="seconds"),
         "clock_ahead_s": known.clock_ahead_s if known and known.is_reached else None,

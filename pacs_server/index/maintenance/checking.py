@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, false, text, update
+from sqlalchemy import Connection, false, text, update
 from sqlalchemy import Index as TableIndex
 
 from pacs_server.errors import IndexUnreachable
 from pacs_server.index.drivers.postgresql import refuse_waiting_commits
 from pacs_server.index.engine import Index
+from pacs_server.index.maintenance.locks import RECORDED
+from pacs_server.index.site_entries import forget
 from pacs_server.index.site_tables import site
-from pacs_server.index.tables import copies, instances, patients, series, studies
+from pacs_server.index.tables import instances
 
 # Of a file that is broken throughout, SQLite would tell thousands.
 _MOST_TOLD: Final = 10
@@ -28,7 +30,6 @@ _NOT_FLUSHING: Final = text(
     "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'"
 )
 _FLUSHING: Final = {"journal_mode": "wal", "synchronous": 2}  # of SQLite; 2 is FULL
-_RECORDED: Final = (patients, studies, series, instances, copies)
 # A server that takes no changes grants the locks, and refuses a change of nothing.
 _CHANGE_NOTHING: Final = update(instances).values(role=instances.c.role).where(false())
 
@@ -55,7 +56,7 @@ def write_once(index: Index) -> None:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
             if connection.dialect.name == "postgresql":
                 connection.execute(_TAKE_ROOM)
-                connection.execute(delete(site).where(site.c.name == _TRIED))
+                forget(connection, _TRIED)
     except IndexUnreachable:
         if index.database_path is None:  # its own commit may be the first that waits
             with index.read() as connection:
@@ -67,7 +68,7 @@ def _lock_as_recording_does(connection: Connection) -> None:
     """With SQLite a turn to write is all that it takes."""
     if connection.dialect.name == "postgresql":
         _refuse_waiting_commits(connection)
-        connection.execute(text(f"LOCK TABLE {', '.join(map(str, _RECORDED))} IN ROW EXCLUSIVE MODE"))
+        connection.execute(text(f"LOCK TABLE {', '.join(map(str, RECORDED))} IN ROW EXCLUSIVE MODE"))
         connection.execute(_CHANGE_NOTHING)
 
 

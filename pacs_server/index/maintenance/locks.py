@@ -13,7 +13,8 @@ from sqlalchemy import text
 from pacs_server.index.engine import Index
 from pacs_server.index.tables import copies, instances, patients, series, studies
 
-_RECORDED: Final = (patients, studies, series, instances, copies)
+# What storing an object writes to.
+RECORDED: Final = (patients, studies, series, instances, copies)
 # A lock on rows does not show, but who has one holds its table too. A mode that lets everybody write is left out. The
 # begin of a transaction is shown to its user and to those who may see all.
 _HOLDING: Final = text(
@@ -21,7 +22,7 @@ _HOLDING: Final = text(
     " coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)"
     " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
     " WHERE l.granted AND l.locktype = 'relation' AND a.datname = current_database()"
-    f" AND l.relation = ANY (ARRAY[{', '.join(repr(one.name) for one in _RECORDED)}]::regclass[])"
+    f" AND l.relation = ANY (ARRAY[{', '.join(repr(one.name) for one in RECORDED)}]::regclass[])"
     " AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')"
 )
 # No statement of the archive takes so long, nor does a session that has stopped in the middle of one while it stores.

@@ -98,7 +98,7 @@ def _told_of_tables(url: str) -> ExitCode:
 
 def _is_first_here(data_dir: Path) -> bool:
     """Whether no archive was made or has served with these settings before: then no database of it was lost."""
-    from pacs_server.service.standing import remembered
+    from pacs_server.service.volume_states import remembered
 
     return not is_there(data_dir / "volumes") and not remembered(data_dir)
 

@@ -49,8 +49,8 @@ from pacs_server.index.site.turned_away import TurnedAwayCallers
 from pacs_server.index.site.users import Users
 from pacs_server.index.spread import CopySpread
 from pacs_server.index.tiering import Tiering
-from pacs_server.service.standing import remembered
 from pacs_server.service.volume_rows import on_this_node, spec_of
+from pacs_server.service.volume_states import remembered
 from pacs_server.settings import Settings
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.volume import Volume, check_all

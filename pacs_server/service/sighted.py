@@ -12,7 +12,7 @@ from typing import Final
 
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import is_serving
-from pacs_server.service.standing import remembered
+from pacs_server.service.volume_states import remembered
 from pacs_server.storage.condition import VolumeState
 from pacs_server.storage.volume import check_all
 

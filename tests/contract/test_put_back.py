@@ -15,7 +15,7 @@ from support.server import wait_for
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import VolumeMode
 from pacs_server.service.processes.housekeeping import keep_house
-from pacs_server.service.standing import remembered
+from pacs_server.service.volume_states import remembered
 from pacs_server.storage.condition import Status
 
 

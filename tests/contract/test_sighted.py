@@ -11,7 +11,7 @@ from pacs_server.cli.doctor_checks import CHECKS
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
 from pacs_server.service.present import volumes_of
-from pacs_server.service.standing import note
+from pacs_server.service.volume_states import note
 from pacs_server.storage.condition import Status
 
 CLOSED = "/mnt/nas: .pacs-volume.json cannot be read: Permission denied"

@@ -24,8 +24,8 @@ from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, NotEnoughCopies, Refused, VolumeAway, VolumeSilent, VolumeUnavailable
 from pacs_server.index.site.registry import VolumeRow
-from pacs_server.service.standing import note, remembered
 from pacs_server.service.volume_rows import lenders
+from pacs_server.service.volume_states import note, remembered
 from pacs_server.settings import Settings, StorageLimits
 from pacs_server.storage import threads
 from pacs_server.storage.condition import Status, VolumeSpec, VolumeState

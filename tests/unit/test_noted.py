@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pacs_server.errors import ConfigError
-from pacs_server.service import contacts, standing
+from pacs_server.service import contacts, volume_states
 from pacs_server.service.locks import backup_lock, failover_lock, instance_lock, is_serving, rebuild_lock, tier_lock
 from pacs_server.service.monitoring.alarm_book import AlarmBook, standing_alarms, undelivered
 from pacs_server.service.telling import Teller, running, served_before
@@ -65,7 +65,7 @@ def look(folder: Path) -> list[Any]:
         AlarmBook(folder, AlertSettings(), node="one", aet="PACS", ways=("mail",))
         told = running(folder)
         return [
-            standing.remembered(folder),
+            volume_states.remembered(folder),
             contacts.remembered(folder),
             standing_alarms(folder),
             undelivered(folder),

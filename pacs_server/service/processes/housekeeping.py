@@ -21,7 +21,7 @@ from pacs_server.service.peers.depositor import Depositor
 from pacs_server.service.peers.forwarder import Forwarder
 from pacs_server.service.processes.presence import presence
 from pacs_server.service.runner import Runner
-from pacs_server.service.standing import note
+from pacs_server.service.volume_states import note
 from pacs_server.settings import Settings
 from pacs_server.storage.condition import Status, VolumeState
 from pacs_server.storage.volume import check_all

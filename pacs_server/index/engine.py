@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
-from pacs_server.errors import ConfigError, IndexUnavailable
+from pacs_server.errors import ConfigError, IndexDamaged, IndexUnavailable
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
 from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import (
@@ -202,6 +202,7 @@ class Index:
         ):
             cursor: Any = connection.cursor()
             if self.database_path is not None:
+                self.refuse_damaged()
                 cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
                 self._commit(cursor.execute, connection.commit, told)
@@ -231,6 +232,23 @@ class Index:
         Raises, on entering: IndexUnavailable.
         """
         return self._alone or nullcontext()
+
+    def refuse_damaged(self) -> None:
+        """For whoever is about to enter an object, while nobody else writes. Raises: IndexDamaged when any process has
+        found the SQLite file damaged.
+        """
+        if self._alone is not None:
+            self._alone.refuse_damaged()
+
+    def note_damage(self) -> None:
+        """What a SQLite file keeps makes no sense: no process enters objects any more."""
+        if self._alone is not None:
+            self._alone.note_damage()
+
+    def forget_damage(self) -> None:
+        """A SQLite file that was found damaged is about to be tried again, or to be put aside."""
+        if self._alone is not None:
+            self._alone.forget_damage()
 
     def rows(self, sql: str | Planned, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of looking
@@ -309,8 +327,11 @@ class _Translated:
         keep_to_one_sentence(error, reason)
         if index.database_path is not None and is_locked(reason):
             raise kept_locked(index.database_path) from error
-        ours = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
-        raise unavailable(index.shown_url, index.engine.url, ours, reason or error) from error
+        kind = IndexUnavailable if index.database_path is not None else kind_of(reason, index.engine)
+        ours = unavailable(index.shown_url, index.engine.url, kind, reason or error)
+        if isinstance(ours, IndexDamaged):
+            index.note_damage()
+        raise ours from error
 
 
 def parse_url(url: str) -> URL:

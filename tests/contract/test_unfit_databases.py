@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import traceback
@@ -17,9 +18,11 @@ from support.postgres import Cluster
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cli.main import run
-from pacs_server.errors import IndexUnavailable, IndexUnfit, IndexUnreachable
+from pacs_server.errors import IndexDamaged, IndexUnavailable, IndexUnfit, IndexUnreachable
 from pacs_server.index.drivers.remedies import unavailable
 from pacs_server.index.engine import Index, parse_url
+from pacs_server.index.maintenance.checking import write_once
+from pacs_server.index.maintenance.replacing import install
 from pacs_server.index.maintenance.schema import upgrade
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import patients
@@ -229,6 +232,39 @@ def test_a_damaged_sqlite_file_is_told_as_damage_with_the_way_back_by_every_comm
     assert run(["-c", str(data / "pacs.yaml"), "--json", "doctor"]) == ExitCode.DAMAGE
     (problem,) = (row for row in json.loads(capsys.readouterr().out) if row["result"] != "good")
     assert problem["remedy"].startswith("pacs restore-backup; ")
+
+
+def test_no_object_is_entered_into_a_sqlite_file_in_which_any_process_has_met_damage(tmp_path: Path, capsys) -> None:
+    data = tmp_path / "pacs"
+    assert run(["init", "--data", str(data)]) == ExitCode.DONE
+    path = data / "index.db"
+    with closing(sqlite3.connect(path)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'patients'").fetchone()[0]
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    url, doctor = f"sqlite:///{path}", ["-c", str(data / "pacs.yaml"), "--json", "doctor"]
+    with closing(Index.open(url)) as one, closing(Index.open(url)) as of_another_process:
+        write_once(of_another_process)
+        with pytest.raises(IndexDamaged, match="malformed"):
+            one.rows("SELECT * FROM patients", ())
+        with pytest.raises(IndexDamaged, match=r"index.db is damaged, and takes no objects any more"):
+            write_once(of_another_process)
+        with pytest.raises(IndexDamaged, match="takes no objects any more"), of_another_process.write_cursor():
+            pass
+        capsys.readouterr()
+        assert run(doctor) == ExitCode.DAMAGE
+        assert "takes no objects any more" in capsys.readouterr().out
+        of_another_process.forget_damage()
+        write_once(one)
+        with pytest.raises(IndexDamaged):
+            one.rows("SELECT * FROM patients", ())
+    prepared = data / "prepared.db"
+    upgrade(f"sqlite:///{prepared}")
+    install(prepared, url, keep_as="damaged")
+    with closing(Index.open(url)) as put_in_its_place:
+        write_once(put_in_its_place)
 
 
 def test_where_no_room_is_left_for_the_files_beside_a_database_a_person_is_told_to_make_some(tmp_path: Path) -> None:

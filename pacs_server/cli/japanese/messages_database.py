@@ -77,8 +77,12 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "そのフォルダに pacs の利用者が書けること、読み取り専用でマウントされていないこと、空きがあることを確かめてください",
     "the file of the index {} was removed or replaced while it was in use":
         "インデックスのファイル {0} が、使用中に消されたか、別のファイルに置き換えられました",
-    "end the server, put the right file there, start it again, then: pacs reconcile --repair":
-        "サーバを止め、正しいファイルをそこに置いてから起動し、pacs reconcile --repair を実行してください",
+    "end the server, move {}-wal and {}-shm away, put the right file there, start it again, then: "
+    "pacs reconcile --repair":
+        "サーバを止め、{0}-wal と {1}-shm を別の場所へ移し、正しいファイルをそこに置いてから起動し、"
+        "pacs reconcile --repair を実行してください",
+    "the file of the index {} is damaged, and takes no objects any more":
+        "インデックスのファイル {0} が壊れているため、オブジェクトの保存を受け付けません",
     "the server at {}:{} can be written to, but another one was promoted in its place (timeline {}, the newest is {})":
         "サーバ {0}:{1} は書き込めますが、別のサーバがすでに昇格しています (タイムライン {2}、最新は {3})",
     "the server at {} is a copy of the one at {}, and can be written to: it was never made a standby":

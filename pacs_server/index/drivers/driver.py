@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import time
+from contextlib import suppress
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from pacs_server.errors import IndexUnavailable
+from pacs_server.errors import IndexDamaged, IndexUnavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked
 from pacs_server.ownership import make_file
 
@@ -24,6 +25,8 @@ _MOST_KEPT: Final = 16
 # Where somebody has waited in vain for another program, nobody else does for so long, of whatever process.
 _SHUT_S: Final = 2.0
 _MOMENT: Final = struct.Struct("d")
+# Behind that moment: which file was found damaged, so that every process knows what one of them has met.
+_DAMAGED: Final = struct.Struct("QQ")
 
 
 class DriverConnections:
@@ -97,6 +100,7 @@ class WritingAlone:
 
     Several processes queue on a kernel lock, because SQLite's own busy handler sleeps and polls. In the file of that
     lock stands when one of them last waited in vain for another program: a queue does not do so one after the other.
+    And whether one of them has found the file damaged: an object that is entered into it may not be found again.
     """
 
     def __init__(self, database_path: Path) -> None:
@@ -162,8 +166,32 @@ class WritingAlone:
         if found != self._opened:
             raise IndexUnavailable(
                 f"the file of the index {self._path} was removed or replaced while it was in use",
-                "end the server, put the right file there, start it again, then: pacs reconcile --repair",
+                f"end the server, move {self._path.name}-wal and {self._path.name}-shm away, put the right file there, "
+                "start it again, then: pacs reconcile --repair",
             )
+
+    def refuse_damaged(self) -> None:
+        """For whoever is about to enter an object, in the `with` block. Raises: IndexDamaged."""
+        told = os.pread(self._file.fileno(), _DAMAGED.size, _MOMENT.size)
+        if len(told) == _DAMAGED.size and _DAMAGED.unpack(told) == self._opened:
+            raise IndexDamaged(
+                f"the file of the index {self._path} is damaged, and takes no objects any more",
+                IndexDamaged.usual_remedy,
+            )
+
+    def note_damage(self) -> None:
+        """What was read of the file makes no sense: nobody is to enter an object until another file is there, or
+        `forget_damage`.
+        """
+        self._note(self._opened or (0, 0))
+
+    def forget_damage(self) -> None:
+        """The file is about to be used as if it were whole, or to be put aside."""
+        self._note((0, 0))
+
+    def _note(self, damaged: tuple[int, int]) -> None:
+        with suppress(OSError, IndexUnavailable):  # whoever may not write there only reads
+            os.pwrite(self._file.fileno(), _DAMAGED.pack(*damaged), _MOMENT.size)
 
     def _release(self) -> None:
         try:

@@ -38,9 +38,10 @@ def write_nothing(index: Index) -> None:
     """Wait for the turn and take the locks of an object that is recorded, and record none.
 
     Raises: IndexUnavailable when another program keeps the index or a table locked, its rights are not enough, the
-    server takes no changes, or commits wait for a standby.
+    server takes no changes, or commits wait for a standby; IndexDamaged.
     """
     with index.write() as connection:
+        index.refuse_damaged()
         _lock_as_recording_does(connection)
 
 
@@ -52,6 +53,7 @@ def write_once(index: Index) -> None:
     """
     try:
         with index.write() as connection:
+            index.refuse_damaged()
             _lock_as_recording_does(connection)
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
             if connection.dialect.name == "postgresql":

@@ -63,6 +63,7 @@ def serve(
     keep_freed_memory()
     with instance_lock(settings.data_dir), ExitStack() as lent:
         with closing(open_current(settings.database)) as index:
+            index.forget_damage()  # it may have been mended in its place; where not, it is met again
             for owner, volume in lenders(Registry(index).volumes(), settings).items():
                 lent.enter_context(lent_lock(owner, volume))
         manager = ServiceManager()

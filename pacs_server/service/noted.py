@@ -4,6 +4,7 @@ or changed by hand, says nothing: it ends nobody who reads it.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -18,6 +19,9 @@ Noted = TypeVar("Noted")
 
 # What reading values raises that are not what was noted.
 NOT_AS_NOTED: Final = (AttributeError, KeyError, TypeError, ValueError)
+# A file ends in blanks, so that a full disk has room for more to be noted: what stands there is written over.
+_BLOCK_BYTES: Final = 4096
+_SPARE_BYTES: Final = 2048
 
 
 def object_in(path: Path) -> dict[str, Any]:
@@ -30,13 +34,25 @@ def object_in(path: Path) -> dict[str, Any]:
 
 
 def note_in(path: Path, facts: Mapping[str, Any]) -> None:
-    """Let a file hold this JSON object, whole or not at all. Not flushed: after a power cut it may say nothing.
+    """Let a file hold this JSON object, whole or not at all. On a full disk it is written over what the file holds, as
+    far as there is room. Not flushed: after a power cut it may say nothing.
 
     Raises: OSError.
     """
+    text = json.dumps(facts).encode()
     partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(facts), encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_bytes(text.ljust(-(-(len(text) + _SPARE_BYTES) // _BLOCK_BYTES) * _BLOCK_BYTES))
+        partial.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _has_room(path, text):
+            raise
+        with path.open("r+b", buffering=0) as file:
+            file.write(text.ljust(path.stat().st_size))
+
+
+def _has_room(path: Path, text: bytes) -> bool:
+    return path.exists() and path.stat().st_size >= len(text)
 
 
 def refuse_closed(path: Path) -> None:

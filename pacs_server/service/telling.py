@@ -40,7 +40,7 @@ class Teller:
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Replace what was told; where that cannot be written, try again the next time. No disk may end a process that
-        serves from others. `facts` are not changed afterwards.
+        serves from others, and on a full one is told what stands, too. `facts` are not changed afterwards.
         """
         if facts == self._written and self._stamp == _stamp_of(self._path):
             return

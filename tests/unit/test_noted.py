@@ -153,6 +153,22 @@ def test_what_was_told_is_told_anew_where_the_file_is_another_one(tmp_path: Path
         assert json.loads(path.read_text()) == WORKER
 
 
+@pytest.mark.parametrize("more", [1, 20])
+def test_more_is_told_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    def full(path: Path, _: bytes) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    teller = Teller(tmp_path / "alarms.json")
+    teller.tell({"standing": {}})
+    blocks = (tmp_path / "alarms.json").stat().st_size
+    monkeypatch.setattr(Path, "write_bytes", full)
+    teller.tell({"standing": {"index/disk": STANDING | {"text": "x" * 100 * more}}})
+    assert [one["text"] for one in standing_alarms(tmp_path)] == ["x" * 100 * more]
+    assert (tmp_path / "alarms.json").stat().st_size == blocks
+    teller.tell({"standing": {}})
+    assert standing_alarms(tmp_path) == []
+
+
 @pytest.mark.parametrize("lock", [backup_lock, failover_lock, instance_lock, rebuild_lock, tier_lock])
 def test_a_lock_that_cannot_be_opened_is_named(
     tmp_path: Path, lock: Callable[[Path], AbstractContextManager[None]]

@@ -64,6 +64,36 @@ def test_a_full_disk_ends_no_process_and_is_told(new_archive: Callable[..., Arch
     assert "Traceback" not in archive.log_text()
 
 
+def test_a_full_disk_is_told_for_as_long_as_it_is_full_though_nobody_sends(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    with ExitStack() as mounts:
+        folder = tmp_path / "archive-0"
+        folder.mkdir()
+        on_tmpfs(folder, "data", "24m", mounts)
+        archive = new_archive(workers=1, http={"port": 0}, alert={"hold_s": 0})
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        archive.pacs("storage", "add", "elsewhere", str(elsewhere))
+        archive.pacs("storage", "set", "first", "--read-only")
+        archive.start()
+        wait_for(lambda: not reasons(archive), "the server to be ready", timeout_s=SOON_S)
+        _fill(archive.data / "ballast")
+        _refused(archive, tmp_path)
+
+        seen_full = lambda: "is full: make room" in "".join(reasons(archive))  # noqa: E731
+        wait_for(seen_full, "the reason to be told, which no refusal tells", timeout_s=SOON_S)
+        wait_for(lambda: _alarms(archive) >= {"database", "disk"}, "the alarms to be listed", timeout_s=SOON_S)
+
+        (archive.data / "ballast").unlink()
+        wait_for(lambda: not reasons(archive), "the server to be ready again", timeout_s=SOON_S)
+    assert "Traceback" not in archive.log_text()
+
+
+def _alarms(archive: Archive) -> set[str]:
+    return {one["about"] for one in archive.report("alert", "list", expect=(0, 12))}
+
+
 def _asks_in_peace(archive: Archive, sample: Sample) -> None:
     contexts = [(rude.VERIFICATION, [IMPLICIT_LE]), (rude.STUDY_FIND, [IMPLICIT_LE])]
     for _ in range(6):  # of each of the processes

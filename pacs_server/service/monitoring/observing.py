@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pacs_server.cluster.roster import Roster, lives
 from pacs_server.errors import ConfigError, IndexUnavailable, Undecodable
-from pacs_server.index.maintenance.checking import write_nothing
+from pacs_server.index.maintenance.checking import write_nothing, write_once
 from pacs_server.index.maintenance.locks import LongLock, LongLocks
 from pacs_server.index.promotion import UnknownStudy, unknown_study
 from pacs_server.net.tls import refuse_unusable
@@ -159,7 +159,9 @@ class Observer:
         )
 
     def _writing(self) -> None:
-        self.ask(lambda node: write_nothing(node.index))  # first, because it knows the reason
+        # First, because it knows the reason. Of a disk without room only a try tells, once nobody sends any more.
+        look = write_once if short_of_room(self._settings) else write_nothing
+        self.ask(lambda node: look(node.index))
         self._intake.check()
 
     def _locks(self) -> list[LongLock]:

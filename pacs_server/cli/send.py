@@ -24,6 +24,7 @@ _BACKLOG_HEADINGS: Final = {
     "waiting": "WAITING",
     "sent": "SENT",
     "dead": "DEAD",
+    "gone": "GONE",
     "waiting_since": "SINCE",
     "error": "LAST ERROR",
 }
@@ -125,7 +126,7 @@ def drop(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
         if yes:
             talk(f"forgot {node.sendings.forget(destination=aet)} objects that were to be sent to {aet}")
             return ExitCode.DONE
-        left = sum(one.waiting + one.dead for one in node.sendings.backlogs() if one.destination == aet)
+        left = sum(one.waiting + one.dead + one.gone for one in node.sendings.backlogs() if one.destination == aet)
     talk(f"would forget {left} objects that were to be sent to {aet}; do it with --yes")
     return ExitCode.DONE
 
@@ -150,7 +151,9 @@ def _follow(node: Node, queued: Queued) -> ExitCode:
     finally:
         progress.clear()
     talk(f"{counts[SendState.SENT]} sent to {queued.destination}, {counts[SendState.DEAD]} refused")
-    if counts[SendState.DEAD]:
+    if counts[SendState.GONE]:
+        talk(f"{counts[SendState.GONE]} were deleted meanwhile")
+    if counts[SendState.DEAD] or counts[SendState.GONE]:
         return ExitCode.PARTLY
     return ExitCode.DONE
 
@@ -161,6 +164,7 @@ def _row(one: Backlog) -> dict[str, object]:
         "waiting": one.waiting,
         "sent": one.sent,
         "dead": one.dead,
+        "gone": one.gone,
         "waiting_since": one.waiting_since.isoformat(timespec="seconds") if one.waiting_since else None,
         "error": one.error,
     }

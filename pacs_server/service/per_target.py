@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import Final
 
@@ -58,11 +58,17 @@ class TargetWork:
     """Does jobs for destinations: by duties, and by threads for each destination where those call some."""
 
     def __init__(
-        self, node: Node, what: str, duties: Iterable[tuple[str, Callable[[], bool]]], threads: PerTarget | None = None
+        self,
+        node: Node,
+        what: str,
+        duties: Iterable[tuple[str, Callable[[], bool]]],
+        threads: PerTarget | None = None,
+        *,
+        seldom: Collection[str] = (),
     ) -> None:
         self._node = node
         self._worker = f"{node_name(node.settings)}:{what}"
-        self._duties = Duties(what, duties)
+        self._duties = Duties(what, duties, seldom=seldom)
         self._threads = threads or PerTarget(what, lambda _: None)
 
     def start(self) -> None:

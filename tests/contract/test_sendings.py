@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from support.arrivals import arrival
 
 from pacs_server.archive.routing import apply_route, explain_route
@@ -19,6 +20,7 @@ from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending.sendings import Selection, Sendings, SendState, Urgency
 from pacs_server.index.sending.studies import Studies
 from pacs_server.index.site.routes import Route, Routes
+from pacs_server.index.tables import instances
 
 RECEIVED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # of the arrivals of tests/support
 NOW = RECEIVED + timedelta(hours=1)
@@ -30,7 +32,7 @@ class Desk:
     """An index, and the parts of it that forwarding uses."""
 
     def __init__(self, index: Index) -> None:
-        self.instances, self.jobs = Instances(index), JobQueue(index)
+        self.index, self.instances, self.jobs = index, Instances(index), JobQueue(index)
         self.sendings, self.studies, self.routes = Sendings(index), Studies(index), Routes(index)
 
     def receive(self, *objects: Arrival, routes: Sequence[str] = (), sender: str = "CT1") -> list[Outcome]:
@@ -46,6 +48,11 @@ class Desk:
     def waiting(self, destination: str = "B", study: str = "1.2.3", without: Sequence[str] = ()) -> list[str]:
         found = self.sendings.waiting(destination, study, f"{study}.1", without=without, limit=100)
         return [one.sop_uid for one in found]
+
+    def lose(self, sop_uid: str) -> None:
+        """As a deletion does."""
+        with self.index.write() as connection:
+            connection.execute(update(instances).where(instances.c.sop_uid == sop_uid).values(role="trash"))
 
     def note_all(self, state: SendState, reason: str = "", study: str = "1.2.3") -> None:
         rows = self.sendings.waiting("B", study, f"{study}.1", limit=100)
@@ -98,6 +105,33 @@ def test_what_failed_comes_last_and_what_is_dead_waits_for_a_person(desk: Desk) 
     assert sorted(desk.waiting()) == ["1.9.0", "1.9.1", "1.9.2"]
     assert desk.sendings.forget(destination="B") == 3
     assert desk.sendings.backlogs() == []
+
+
+def test_what_was_gone_is_sent_once_it_is_found_again(desk: Desk) -> None:
+    desk.receive(arrival("1.9.1"), arrival("1.9.2"))
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    first, second = desk.sendings.waiting("B", "1.2.3", "1.2.3.1", limit=100)
+    desk.sendings.note([(first, SendState.GONE, "it was deleted"), (second, SendState.SENT, "")], NOW)
+    (job,) = desk.jobs.listed()
+    assert desk.jobs.drop([job.id])
+    assert (desk.waiting(), desk.sendings.open_counts()) == ([], {"waiting": 0, "dead": 0})
+    assert desk.sendings.revive("", NOW) == 0
+    assert desk.sendings.take_up(["A", "C"], NOW) == 0
+    assert desk.sendings.take_up(["A", "B"], NOW) == 1
+    assert desk.waiting() == ["1.9.1"]
+    assert desk.jobs.due_targets(JobKind.SEND, NOW) == {"B": 1}
+
+
+def test_what_is_gone_and_not_found_stays_gone(desk: Desk) -> None:
+    desk.receive(arrival("1.9.1"))
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    (one,) = desk.sendings.waiting("B", "1.2.3", "1.2.3.1", limit=100)
+    desk.sendings.note([(one, SendState.GONE, "it was deleted")], NOW)
+    desk.lose("1.9.1")
+    assert desk.sendings.take_up(["B"], NOW) == 0
+    (told,) = desk.sendings.backlogs()
+    assert (told.waiting, told.dead, told.gone) == (0, 0, 1)
+    assert desk.sendings.forget(destination="B") == 1
 
 
 def test_a_dead_destination_is_tried_once_for_all_that_waits_for_it(desk: Desk) -> None:

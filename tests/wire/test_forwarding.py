@@ -309,7 +309,7 @@ def test_a_patient_of_two_names_is_sent_whole_and_one_of_two_issuers_is_not(sour
     assert "several issuers (OTHER, none)" in told
 
 
-def test_what_was_deleted_before_it_was_sent_is_not_sent(
+def test_what_was_deleted_before_it_was_sent_is_not_sent_until_it_is_back(
     source: Archive, receive: Callable[..., Receiver], tmp_path: Path
 ) -> None:
     port = free_port()
@@ -322,5 +322,11 @@ def test_what_was_deleted_before_it_was_sent_is_not_sent(
     source.pacs("ae", "set", "VIEWER", "--port", str(viewer.port))
     source.pacs("send", "retry")
     assert_holds(viewer, kept)
-    wait_for(lambda: backlog(source, "VIEWER")["dead"] == 2, "the deleted ones to be told of", timeout_s=LONG_S)
-    assert {one["uid"] for one in source.report("send", "list", "--dead")} == {one.sop_uid for one in deleted}
+    wait_for(lambda: backlog(source, "VIEWER")["gone"] == 2, "the deleted ones to be told of", timeout_s=LONG_S)
+    assert source.report("send", "list", "--dead") == []
+    assert not [one for one in source.report("doctor", expect=(0, 12)) if one["check"] == "sends" and one["remedy"]]
+
+    source.pacs("restore", f"StudyInstanceUID={deleted[0].study_uid}", "--reason", "it was the right one", "--yes")
+    assert_holds(viewer, kept + deleted)
+    wait_for(lambda: backlog(source, "VIEWER")["sent"] == 4, "all to be noted as sent", timeout_s=LONG_S)
+    assert backlog(source, "VIEWER")["gone"] == 0

@@ -310,6 +310,7 @@ MESSAGES: Final[dict[str, str]] = {
         "トランザクション {0} はありません。pacs commit list で確認できます",
     "queued {} objects for {}": "{1} への送信待ちに {0} 件を入れました",
     "{} sent to {}, {} refused": "{1} に {0} 件送信しました。拒否 {2} 件",
+    "{} were deleted meanwhile": "{0} 件はその間に削除されました",
     "what waits is tried at once; {} that were refused are sent once more":
         "待っているものをすぐに送ります。拒否されていた {0} 件も送り直します",
     "would forget {} objects that were to be sent to {}; do it with --yes":

@@ -49,6 +49,7 @@ LABELS: Final[dict[str, str]] = {
     "WAITING": "待機",
     "SENT": "送信済み",
     "DEAD": "拒否",
+    "GONE": "削除済み",
     "LAST ERROR": "最後のエラー",
     "ROUTE": "転送ルート",
     "AT": "日時",

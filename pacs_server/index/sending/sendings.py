@@ -41,11 +41,14 @@ _IS_OPEN: Final = text("sendings.state <> 'sent'")
 
 
 class SendState(StrEnum):
-    """How far a sending is. A dead one was refused for good, and waits for a person."""
+    """How far a sending is. A dead one was refused for good, and waits for a person; the object of a gone one was not
+    found any more when its turn came, and may come back.
+    """
 
     WAITING = "waiting"
     SENT = "sent"
     DEAD = "dead"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +90,14 @@ class Urgency(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits for a destination. `waiting_since` is that of the oldest; `error` the last there was, and `is_failing`
-    says that what waits does so because of it.
+    says that what waits does so because of it. What is `gone` was deleted first.
     """
 
     destination: str
     waiting: int
     sent: int
     dead: int
+    gone: int
     waiting_since: datetime | None
     error: str
     is_failing: bool
@@ -219,14 +223,29 @@ class Sendings:
 
         Raises: IndexUnavailable.
         """
-        is_dead = _open(SendState.DEAD, destination)
-        parts = select(sendings.c.study_uid, sendings.c.series_uid, sendings.c.destination).distinct().where(*is_dead)
-        with self._index.write() as connection:
-            owed = [entry(JobKind.SEND, *part, now) for part in connection.execute(parts)]
-            if not owed:
+        return self._send_again(_open(SendState.DEAD, destination), now)
+
+    def take_up(self, destinations: Collection[str], now: datetime) -> int:
+        """Have what was gone sent to these destinations once it is found again; answers how many objects.
+
+        Raises: IndexUnavailable.
+        """
+        same = instances.c.sop_uid == sendings.c.sop_uid, instances.c.digest == sendings.c.digest
+        is_back = exists(select(instances.c.id).where(*same, is_current(instances)).correlate(sendings))
+        gone = _open(SendState.GONE, "")
+        return self._send_again((*gone, sendings.c.destination.in_(list(destinations)), is_back), now)
+
+    def _send_again(self, conditions: Sequence[ColumnElement[bool] | TextClause], now: datetime) -> int:
+        parts = (
+            select(sendings.c.study_uid, sendings.c.series_uid, sendings.c.destination).distinct().where(*conditions)
+        )
+        with self._index.read() as connection:  # most looks find nothing, and nobody has to wait for them
+            if connection.execute(parts.limit(1)).first() is None:
                 return 0
-            again = update(sendings).where(*is_dead).values(state=SendState.WAITING.value, reason="", attempts=0)
-            connection.execute(owing(self._index), owed)
+        again = update(sendings).where(*conditions).values(state=SendState.WAITING.value, reason="", attempts=0)
+        with self._index.write() as connection:
+            if owed := [entry(JobKind.SEND, *part, now) for part in connection.execute(parts)]:
+                connection.execute(owing(self._index), owed)
             return connection.execute(again).rowcount
 
     def forget(self, *, destination: str = "", route: str = "") -> int:
@@ -283,7 +302,7 @@ def _events(results: Iterable[tuple[Sending, SendState, str]], now: datetime) ->
     """What the audit trail tells of objects that were forwarded, or refused for good: one event for each study."""
     parts: dict[tuple[str, str, str, SendState], list[str]] = {}
     for one, state, _ in results:
-        if state is not SendState.WAITING:
+        if state in (SendState.SENT, SendState.DEAD):
             parts.setdefault((one.destination, one.study_uid, one.route, state), []).append(one.sop_uid)
     return [
         Event(
@@ -346,6 +365,7 @@ def _backlog(destination: str, states: dict[str, tuple[int, str]], error: str, *
         waiting=waiting,
         sent=states.get(SendState.SENT, (0, ""))[0],
         dead=states.get(SendState.DEAD, (0, ""))[0],
+        gone=states.get(SendState.GONE, (0, ""))[0],
         waiting_since=datetime.fromisoformat(since) if since else None,
         error=error,
         is_failing=is_failing,

@@ -40,11 +40,11 @@ _STATES: Final = {Verdict.TAKEN: SendState.SENT, Verdict.REFUSED: SendState.DEAD
 
 
 class Forwarder(TargetWork):
-    """One thread for the routes, one that sees for whom something waits, and those that send."""
+    """One thread for the routes, one that sees for whom something waits, one for what is back, and those that send."""
 
     def __init__(self, node: Node) -> None:
-        duties = [("routes", self._route), ("senders", self._call_senders)]
-        super().__init__(node, "forwarding", duties, PerTarget("sending", self._send))
+        duties = [("routes", self._route), ("senders", self._call_senders), ("returned", self._take_up)]
+        super().__init__(node, "forwarding", duties, PerTarget("sending", self._send), seldom=["returned"])
 
     def _route(self) -> bool:
         """Look at one series for one route; whether there was one."""
@@ -74,6 +74,12 @@ class Forwarder(TargetWork):
             peer = node.registry.peer(target)
             wanted[target] = min(due, peer.associations if peer else 1)
         self._threads.call(wanted)
+        return False
+
+    def _take_up(self) -> bool:
+        """Have sent what was deleted before its turn came, and is back."""
+        node = self._node
+        node.sendings.take_up([peer.aet for peer in node.registry.peers() if peer.host], datetime.now(UTC))
         return False
 
     def _send(self, target: str) -> None:
@@ -186,7 +192,7 @@ class _Series:
         items = self._held(waiting)
         for content in by_content.keys() - {(item.sop_uid, item.digest) for item in items}:
             gone = "it was deleted, or another version became the current one, before it was sent"
-            self._results.append((by_content[content], SendState.DEAD, gone))
+            self._results.append((by_content[content], SendState.GONE, gone))
         for delivery in self._delivered(items):
             one = by_content[delivery.item.sop_uid, delivery.item.digest]
             self._results.append((one, _STATES[delivery.verdict], delivery.reason))

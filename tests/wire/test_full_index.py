@@ -78,6 +78,7 @@ def test_a_full_disk_is_told_for_as_long_as_it_is_full_though_nobody_sends(
         archive.pacs("storage", "set", "first", "--read-only")
         archive.start()
         wait_for(lambda: not reasons(archive), "the server to be ready", timeout_s=SOON_S)
+        wait_for((archive.data / "alarms.json").is_file, "the first look at what is wrong", timeout_s=SOON_S)
         _fill(archive.data / "ballast")
         _refused(archive, tmp_path)
 

@@ -142,8 +142,8 @@ def _put_aside(volume: Volume, path: PurePosixPath, digest: str) -> bool:
 
 
 def _lacks(one: KeptObject, good: Sequence[Copy], placement: Placement) -> int:
-    """How many copies an object lacks beside these. An archive server that keeps it counts as one beside those that are
-    here; of what is only there no copy can be made here.
+    """How many copies an object lacks beside these. Each archive server that keeps it counts as one, as long as a
+    good one is here too; of an object that is only there none can be made here.
     """
     lacks = placement.lacks(good)
     if not one.deposits:

@@ -1,5 +1,5 @@
-"""Has a study and its series say what the objects of it say that are found: after those were deleted, or others chosen,
-that came under another patient, it is that of the right one.
+"""Has a study and its series say what those of their objects say that are found: when objects that came under a wrong
+patient were deleted, or other contents were chosen, the study becomes one of the right patient.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
 
 
 def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:
-    """Have a study and its series say of their patient, and of themselves, what the first of their objects says that is
-    found; what of the others contradicts that is noted. Answers why it has to be tried again.
+    """Have a study and its series say, of their patient and of themselves, what the first of their objects that are
+    found says, and note where others contradict it. Answers why it has to be tried again.
 
     Raises: IndexUnavailable.
     """

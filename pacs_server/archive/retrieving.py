@@ -228,8 +228,8 @@ def _keys(items: Sequence[Deliverable], context: Context) -> bytes:
 
 
 def _missing(one: Deliverable, aet: str, final: Command, failed: Collection[str]) -> Fetched:
-    """Of what did not come: an archive server that has no trouble, or names other objects with which it has some, says
-    by that that it does not have it.
+    """What to tell of an object that did not come. An archive server that reports no trouble, or trouble with other
+    objects alone, does not have this one.
     """
     if final.status == _SUCCESS or (final.status == _SOME_FAILED and failed and one.sop_uid not in failed):
         return Fetched(item=one, problem=f"{aet} does not have {one.sop_uid}", is_lost=True)

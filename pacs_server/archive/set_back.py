@@ -17,8 +17,8 @@ def note_lost(volume: Volume, holdings: Holdings, copies: Copies, *, now: dateti
     """Look whether the files of the copies are there that were recorded last, and note those that are not; the series
     that lack some, by the UIDs of study and series, as soon as it is noted, for whoever owes them.
 
-    It goes back in portions, and ends with the first of which all are there: what such a volume lacks is what it had
-    last. Others that are gone are found when they are read or verified.
+    It goes back in time, portion by portion, and ends with the first whose files are all there: a volume that was set
+    back lacks what came last. Other files that are gone are found when they are read or verified.
 
     Raises: VolumeUnavailable when the volume cannot be read; IndexUnavailable.
     """

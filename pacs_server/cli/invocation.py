@@ -249,7 +249,7 @@ def confirmed(decorated: Decorated) -> Decorated:
 
 
 def replacing(decorated: Decorated) -> Decorated:
-    """Give a command that makes what is not there yet its --yes, with which it also changes what is."""
+    """Give a command its --yes, without which it only makes what is not there yet, and changes nothing that is."""
     return click.option("--yes", is_flag=True, help="Also change what is there already.")(decorated)
 
 

@@ -85,7 +85,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         table = mount_table()
         beside = (row.domain for row, place in zip(known, places, strict=True) if fail_together(location, place, table))
         label = domain or next(beside, name)
-        ids = {row.id for row in known}  # so it is this archive that holds it
+        ids = {row.id for row in known}  # the server that has one of these open is that of this archive
         data_dir = node.settings.data_dir
         volume_id = adopt(location, name=name, others=places, may_be_in_use=ids.__contains__, data_dir=data_dir)
         had_objects = place_at(location).has_objects

@@ -34,7 +34,8 @@ class Roster:
     def has_duty(self, volume_id: str = "") -> bool:
         """Whether it falls to this node to do what is done once for the site, or once for a volume.
 
-        It does to the one that reaches most volumes, of those that reach the volume; of several to the first by name.
+        The duty is that of the node that reaches most volumes, among those that reach this one; among several such, of
+        the first by name.
         """
         able = [one for one in (self.own, *self.others) if not volume_id or volume_id in one.reach]
         return bool(able) and min(able, key=_rank) == self.own

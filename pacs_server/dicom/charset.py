@@ -229,7 +229,9 @@ def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str
 
 
 def _read_wider(token: bytes, called: CodedSet | None) -> str | None:
-    """By the wider set that devices send under the name of this one; None where there is none, or it is not that."""
+    """The text by the wider set that devices send under the name of this one; None where there is no such set, or these
+    are no bytes of it.
+    """
     return read_strictly(token, called.wider) if called is not None and called.wider else None
 
 

@@ -17,8 +17,8 @@ from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.errors import Undecodable
 
-# What one operation tells of, so that its file stays small, and a message in which partners tell each other of it: the
-# heads of a CT series are alike, and 500 of them deflate to some 30 KiB; others may have long texts.
+# What one operation tells of at most: its file stays small then, and so does the message by which a partner hears of
+# it. The heads of a CT series are alike, and 500 of them deflate to some 30 KiB; others may have long texts.
 _MAX_STUBS: Final = 500
 _MAX_VALUE_BYTES: Final = 1 << 19
 _MAX_BYTES: Final = 64 << 20

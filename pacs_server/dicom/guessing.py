@@ -47,8 +47,9 @@ def read_strictly(raw: bytes, codec: str) -> str | None:
 
 
 def guess(raw: bytes, *, is_japanese: bool = False) -> str:
-    """UTF-8 if it is that, Windows-1252 if what it has beside Latin-1 is where that belongs, Shift_JIS if it is that
-    and looks like it, EUC-JP if that fits better, else Windows-1252, or Latin-1.
+    """The text of bytes whose encoding nobody names, by the first of these that fits: UTF-8; Windows-1252 whose letters
+    beside those of Latin-1 stand where they belong; Shift_JIS that looks like it, or EUC-JP if that fits better;
+    Windows-1252; Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
     so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals; where

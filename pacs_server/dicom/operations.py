@@ -146,8 +146,8 @@ def _decide(now: StudyFate, one: Operation, content: Content) -> None:
 
 
 def _bring_back(now: StudyFate, one: Operation, content: Content) -> None:
-    """Undo the purge of another site: that this one brings back what was in the trash shows that it did not know of
-    it. Of its own purges a site knows.
+    """Undo the purge of another site: a site that brings back what was in its trash did not know of that purge. Of
+    its own purges a site knows.
     """
     name = content.sop_uid, content.digest
     fate, role, by = now.objects.get(name, (Fate.KEPT, "", one))

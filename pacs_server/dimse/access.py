@@ -71,8 +71,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Whom the site lets in at this moment of those that it knows. One that is draining takes no new associations, one
-    without `takes_stores` nothing to store; neither is meant for `partners`, the AE titles of partners.
+    """Whom the site lets in at this moment of those that it knows. A site that is draining takes no new associations,
+    one without `takes_stores` nothing to store; neither is meant for `partners`, the AE titles of partners.
     """
 
     is_draining: bool = False

@@ -93,7 +93,7 @@ def _take_in(session: Session, command: Command) -> tuple[Status, str]:
 
 
 def _recorded(session: Session, command: Command, request: Request) -> bool:
-    """Record a request; this association waits for its report from before that on, so that no report can miss it."""
+    """Record a request. This association waits for its report from a moment before, so that no report can miss it."""
     aet, uid, requester = session.caller.aet, request.transaction_uid, session.requester
     waited_before = uid in requester.awaits
     session.archive.requests.wait(aet, uid, requester, command.context_id)

@@ -19,7 +19,8 @@ _TURN_S: Final = 0.1
 
 def answered(request: Callable[[], Association], goes_on: Callable[[], bool]) -> Association | None:
     """The association that `request` opens, in a thread of its own: a destination that says nothing is waited for as
-    long as two time-outs. Meanwhile `goes_on` is called again and again; None when it says that nobody wants it.
+    long as two time-outs. Meanwhile `goes_on` is called again and again. When it answers no, nobody wants the
+    association any more, and there is none.
 
     Raises: what `request` and `goes_on` raise.
     """

@@ -132,7 +132,9 @@ class SubOperations:
     def _begin_fetching(
         self, items: Sequence[Deliverable], stop: threading.Event
     ) -> SimpleQueue[tuple[Deliverable, str] | None]:
-        """Fetch in a thread of its own, until it is stopped; what comes of it, and None at the end."""
+        """Fetch in a thread of its own, until it is stopped. The queue gets what became of each object, and None at the
+        end.
+        """
         came: SimpleQueue[tuple[Deliverable, str] | None] = SimpleQueue()
 
         def fetch() -> None:

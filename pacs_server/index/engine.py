@@ -284,7 +284,7 @@ class Index:
                 yield from in_growing_parts(cursor.fetchmany)
 
     def close(self) -> None:
-        """Close every connection; one that somebody uses, when it is given back."""
+        """Close every connection, and those in use as soon as they are given back."""
         self._is_closed = True
         for connections in (self._streaming, self._looking_up, self._recording):
             connections.close()

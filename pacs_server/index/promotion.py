@@ -32,7 +32,7 @@ class UnknownStudy:
 
 
 def note_timeline(index: Index, now: datetime) -> bool:
-    """Note to which cluster and timeline of PostgreSQL is written; whether that is another since it was noted last.
+    """Note the cluster and the timeline of PostgreSQL to which is written; whether they are others than noted last.
 
     Raises: IndexUnavailable.
     """

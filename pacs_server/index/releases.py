@@ -57,7 +57,7 @@ class Releases:
             ]
 
     def settled(self, volume_id: str, path: str, *, is_copy: bool) -> None:
-        """Forget a file that was removed; or one that `is_copy` again, unless it has stopped being one since.
+        """Forget a file that was removed; or that `is_copy` again, unless it has stopped to be one since then.
 
         Raises: IndexUnavailable.
         """

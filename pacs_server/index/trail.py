@@ -105,7 +105,7 @@ class Trail:
 
     def note(self, event: Event) -> None:
         """Have an event written down with the next ones (index/audit.py): what has no transaction of its own does not
-        wait for one. Alike ones, except queries, become one row that counts.
+        wait for one. Alike ones, except queries, become one row that says how many.
         """
         with self._noting:
             if len(self._waiting) + len(self._alike) >= _MOST_WAITING:
@@ -121,7 +121,7 @@ class Trail:
                 self._alike[alike] = event if before is None else _both(before, event)
 
     def take(self) -> list[Event]:
-        """The events that wait, which do so no more."""
+        """Take the events that wait."""
         with self._noting:
             taken = sorted([*self._waiting, *self._alike.values()], key=lambda event: event.at)
             self._waiting.clear()

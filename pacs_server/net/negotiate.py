@@ -57,7 +57,8 @@ class AssociationRequest:
     """A well-formed A-ASSOCIATE-RQ. All texts are as received and may be rubbish; titles are without outer spaces.
 
     `max_pdu_bytes` is the largest P-DATA PDU that the peer takes, 0 for any. `extended` is the application
-    information of SOP class extended negotiation, by abstract syntax. One that is not read to its end has its titles.
+    information of SOP class extended negotiation, by abstract syntax. Of a request that was not read to its end the
+    titles are known.
     """
 
     calling_aet: str

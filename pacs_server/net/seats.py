@@ -140,8 +140,8 @@ class Seats:
                 fcntl.lockf(self._lock_file, fcntl.LOCK_UN)
 
     def _lock_out_others(self) -> None:
-        """A record lock belongs to the process, whoever opened the file. One that is frozen while it holds it holds up
-        nobody: then one place too many may be taken.
+        """A record lock belongs to the process, whoever opened the file. A process that is frozen while it holds the
+        lock does not hold up others for long: they go on without it, and may take one place too many.
         """
         ends_at = time.monotonic() + _PATIENCE_S
         while time.monotonic() < ends_at:

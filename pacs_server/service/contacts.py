@@ -21,9 +21,9 @@ _TOLD: Final = ("owed_objects", "owed_series", "owed_since", "preferred", "told_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """One partner, greeted last `at`, and so since `since`. What it said of itself is empty while it is not reached;
-    but what it owed this site, which site it held for the preferred one and which object was its newest is what it told
-    last, at `told_at`.
+    """One partner, greeted last `at`; it is reached, or is not, since `since`. What it said of itself is empty while it
+    is not reached. What it owed this site, which site it held for the preferred one and which object was its newest
+    stay as it told them last, at `told_at`.
     """
 
     name: str

@@ -41,7 +41,7 @@ def making_lock(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def lent_lock(owner: Path, volume: str) -> Iterator[None]:
-    """Be the one server with a volume that lies in another data directory: in that of which this one is a copy.
+    """Be the one server with a volume that lies in another data directory, of which this one is a copy.
 
     Raises: Busy when the server of that directory, or of another copy, runs; ConfigError.
     """

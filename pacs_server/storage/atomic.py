@@ -22,7 +22,7 @@ from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import TEMPORARY_SUFFIX
 from pacs_server.storage.tree import OPEN_FILE, Tree
 
-# Readable too: a copy that is begun late takes from it what it missed.
+# Readable too: what a copy that is begun late has missed is read back from here.
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 # What is wrong then is the way to the file, or this process: an SMB mount that connects again answers so for a moment.

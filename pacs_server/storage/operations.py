@@ -34,9 +34,9 @@ def keep_everywhere(operation: Operation, volumes: Iterable[Volume]) -> list[Vol
 
 
 def keep(operation: Operation, volume: Volume) -> None:
-    """Write the file of an operation on one volume, flushed. One that is closed, full or draining takes it too: it is
-    small, and about what lies there. One that is damaged is replaced, another one of that name never: the index is
-    older than the volume, and gave a number anew.
+    """Write the file of an operation on one volume, flushed. A volume that is closed, full or draining takes it too:
+    it is small, and about what lies there. A damaged file is replaced; one of that name that holds another operation
+    never is: then the index is older than the volume, and gave a number anew.
 
     Raises: VolumeUnavailable.
     """

@@ -14,7 +14,7 @@ _MAX_BYTES: Final = 8 << 20
 
 
 def keep_record(volume: Volume, path: PurePosixPath, text: str) -> None:
-    """Write such a file on one volume, flushed. One that is closed, full or draining takes it too.
+    """Write such a file on one volume, flushed. A volume that is closed, full or draining takes it too.
 
     Raises: VolumeUnavailable.
     """

@@ -210,7 +210,7 @@ class ObjectStream:
             self._begin_late_copies()
 
     def _bring_up(self, late: LateCopy, most_bytes: float) -> None:
-        """Give a late copy some of what it missed. It is one of the copies when it has everything that was sent."""
+        """Give a late copy some of what it missed. Once it has everything that was sent it is one of the copies."""
         until = min(self._sent_bytes, late.size_bytes + most_bytes)
         while late.size_bytes < until:
             chunks, source = self._read_back(late.size_bytes)
@@ -245,7 +245,7 @@ class ObjectStream:
         raise NotEnoughCopies(too_few(0, self._degraded, self._problems))
 
     def _leave_out_what_differs(self, path: PurePosixPath) -> None:
-        """Take no copy for one that was read back and is not what was received, nor those that it was read from.
+        """Give up a copy that was read back and is not what was received, and those from which it was read.
 
         Raises: NotEnoughCopies when too few are left.
         """

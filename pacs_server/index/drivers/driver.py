@@ -157,7 +157,8 @@ class WritingAlone:
             raise kept_locked(self._path)
 
     def _refuse_another(self) -> None:
-        """Connections go on with a file that lost its name; what they write to it ends with the last of them.
+        """Connections go on with a file that lost its name; what they write to it is gone when the last of them
+        is closed.
 
         Raises: IndexUnavailable.
         """

@@ -199,7 +199,9 @@ class WatchedCursor(Cursor):  # type: ignore[misc]
             self.connection.plans.learn(planning)
 
     def _by_name(self, statement: Planned) -> str:
-        """How a statement is executed that is planned once; where it is not yet, what tells it waits before it."""
+        """How a statement is executed by its plan. One that the server has not planned yet is sent to be planned
+        first.
+        """
         plans = self.connection.plans
         name = self._planning.get(statement) or plans.name_of(statement)
         if not name:

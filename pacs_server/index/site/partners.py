@@ -24,10 +24,10 @@ _ASKED: Final = "asked to compare "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partner:
-    """Another site. `fingerprint` is what an admin pinned; `certificate`, in PEM, is the one that has it, empty until
-    that was seen. `site_id` is None until the partner has greeted. `aet`: the peer to which objects go, or empty. With
-    one that is paused nothing is exchanged. It knows every operation up to the counter `acknowledged`; that was so at
-    `exchanged_at`, which is None before.
+    """Another site. `fingerprint` is what an admin pinned; `certificate`, in PEM, is the one of that fingerprint, empty
+    until it was seen. `site_id` is None until the partner has greeted. `aet`: the peer to which objects go, or empty.
+    With one that is paused nothing is exchanged. At `exchanged_at`, which is None before the first exchange, it knew
+    every operation up to the counter `acknowledged`.
     """
 
     name: str

@@ -256,8 +256,8 @@ class Registry:
         return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
 
     def set_draining(self, draining: Draining | None) -> None:
-        """Take no new associations, or do so again, also after a restart. Since when it is so stays when it is so
-        already. Raises: IndexUnavailable.
+        """Take no new associations, or take them again, also after a restart. A site that takes none already keeps the
+        time since when. Raises: IndexUnavailable.
         """
         with self._index.write() as connection:
             is_draining = value_of(connection, _DRAINING) is not None

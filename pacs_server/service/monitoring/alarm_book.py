@@ -41,8 +41,8 @@ class Notice:
 
 @dataclass(slots=True, kw_only=True)
 class Standing:
-    """An alarm as it stands; `raised_at` and `told_at` are empty until it was told. What it tells of is not so any more
-    since `gone_since`, which is empty while it is; it stands until that was so for a while.
+    """An alarm as it stands; `raised_at` and `told_at` are empty until it was told. What it tells of was
+    over at `gone_since`, which is empty until then; the alarm stands for a while after that.
     """
 
     kind: str

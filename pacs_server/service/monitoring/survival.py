@@ -28,9 +28,9 @@ _ARCHIVE: Final = "archive server "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The site as it is now. `gone`: objects without a good copy that can be read now; they are in the model only where
-    there are no others, so that it tells what the others survive. `away`: the volumes that cannot be read, which are
-    not in it either. `is_empty`: nothing is held, and the objects of the model are those to come.
+    """The site as it is now. `gone`: objects without a good copy that can be read now; unless there are no others, the
+    model leaves them out, and tells what the others survive. `away`: the volumes that cannot be read, which it leaves
+    out too. `is_empty`: nothing is held, and the objects of the model are those to come.
     """
 
     site: Site

@@ -51,7 +51,9 @@ def _answer_hello(node: Node, partner: Partner, body: Body) -> Body:
 
 
 def _answer_owe(node: Node, partner: Partner, body: Body) -> Body:
-    """Which of the series that the partner lacks it is owed already; all of them are owed then, if it says so."""
+    """Which of the series that the partner lacks are owed to it already. If it asks for that, all of them are owed
+    then.
+    """
     wanted = series_asked_for(body)
     owed = node.outbox.owed_of(partner.name, wanted)
     if body.get("heals") is True and wanted:

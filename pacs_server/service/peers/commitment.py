@@ -115,8 +115,8 @@ def _decided(node: Node, one: Commitment, goes_on: Callable[[], bool]) -> Mappin
 
 
 def _confirmed(node: Node, one: Commitment) -> Report:
-    """What was decided, without what is no longer so: a requester may have been away for days, and meanwhile objects
-    were deleted or found damaged.
+    """The report that was decided, but without a promise for what was deleted or found damaged since: the requester may
+    have been away for days.
     """
     report = node.commitments.report(one)
     outcomes = {failure.reference: failure.reason for failure in report.failed}

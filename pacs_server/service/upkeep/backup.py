@@ -152,7 +152,7 @@ def _read_certificates(settings: Settings) -> Iterator[tuple[str, bytes]]:
 
 
 def backups_in(target: Path) -> Iterator[tuple[str, Summary | None, str]]:
-    """The runs in a directory: what is told of each, None when it was broken off, and what is wrong with that.
+    """The runs in a directory, each with its summary, which is None when it was broken off, and what is wrong with it.
 
     Raises: VolumeUnavailable.
     """

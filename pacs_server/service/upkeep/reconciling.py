@@ -118,7 +118,8 @@ def _heads(node: Node, goes_on: Callable[[], None]) -> Heads:
 
 def ledger_of(node: Node, index: Index) -> Ledger:
     """The rows of an index, for comparing files of this site with them. Who sent an object is not in its file; the
-    present index may know. One that is made beside it owes nothing: it is compared as a whole.
+    present index may know. An index that is made beside it owes partners nothing:
+    the site compares with them as a whole.
     """
     partners = node.partners_now() if index is node.index else ()
     return Ledger(

@@ -127,7 +127,7 @@ def one_more(
 
 def _put_aside(volume: Volume, path: PurePosixPath, digest: str) -> bool:
     """Put a copy aside if it is damaged; whether it was. To read it may take minutes, in which somebody else puts it
-    aside and writes it anew: what was read is no reason to put that one aside.
+    aside and writes it anew: damage of the former file is no reason to put the new one aside.
 
     Raises: VolumeUnavailable.
     """

@@ -62,7 +62,7 @@ class Saying:
 
 
 def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
-    """What the objects of a study that are found say of whose it is, those first that came first.
+    """Of which patient the objects of a study that are found say that they are, those first that came first.
 
     Raises: CopyUnreadable; IndexUnavailable.
     """

@@ -53,7 +53,7 @@ def plan_volumes(
 ) -> list[VolumePlan]:
     """What becomes of the volumes of a backup, where `present` are those that this archive knows now.
 
-    One that is at a known path, by its sentinel, stays. What is at the path of one that is gone takes its place,
+    A volume whose sentinel is found at a known path stays. A volume at the path of one that is gone takes its place,
     with its name and all. Another volume of this archive is added when one is gone for good, or when it holds objects.
     """
     ids = {row.id for row in backed_up}

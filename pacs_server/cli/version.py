@@ -100,7 +100,7 @@ def list_(invocation: Invocation) -> ExitCode:
 def show(invocation: Invocation, uid: str) -> ExitCode:
     """Show the contents between which a person may choose.
 
-    Of a study, or of one SOP Instance UID. Of a study that contradicts itself also whose its series say that they are.
+    Of a study, or of one SOP Instance UID. Of a study that contradicts itself, also the patient whom each series names.
     """
     from pacs_server.errors import CopyUnreadable, UnknownName
     from pacs_server.index.queries.view import conflicts_view, contents_view

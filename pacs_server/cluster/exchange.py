@@ -60,7 +60,7 @@ class Decisions:
         for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
             missed = self._keep(operation)
             readmitted: list[Content] = []
-            # They are out of sight at no moment, and none is left out that is acknowledged at this one.
+            # Those objects are never out of sight, and one that is acknowledged at this moment is among them.
             while sent := self.operations.take_over(operation, missed=missed, now=self.now, readmitted=readmitted):
                 again = self._readmission(operation, sent)
                 self.operations.record(again, missed=self._keep(again), now=self.now)

@@ -98,7 +98,9 @@ class Seats:
         self._words[self._begin] -= 1
 
     def sit(self, claim: Claim = NOBODY) -> bool:
-        """Take a place for an association; False when all are taken, are kept for others, or it has what it may."""
+        """Take a place for an association; False when all are taken or kept for others, or its caller has as many as it
+        may.
+        """
         with self._alone():
             taken = sum(self._words[:: self._part])
             own = self._count(_TITLE + claim.aet) if claim.most or claim.reserved else 0

@@ -136,8 +136,8 @@ class BackupDirectory:
         return sorted(entry.name for entry in self.volume.entries(_RUNS) if entry.is_directory)
 
     def chosen(self, stamp: str) -> Summary:
-        """The run of this name, or without one the newest that is complete. One that was taken in the future, by a
-        clock that was wrong, is newer than none of the others.
+        """The run of this name, or without one the newest that is complete. A run with a time in the future, by a clock
+        that was wrong, counts as older than all others.
 
         Raises: UnknownName when there is none; Undecodable; VolumeUnavailable; CopyUnreadable.
         """

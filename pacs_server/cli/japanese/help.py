@@ -228,7 +228,7 @@ HELP: Final[dict[str, str]] = {
     "List what contradicts itself. Other contents under one UID, patients or studies whose values differ.":
         "食い違いの一覧を表示します。同じ UID の異なる内容、値の異なる患者や検査など。",
     "Show the contents between which a person may choose. Of a study, or of one SOP Instance UID. Of a study that "
-    "contradicts itself also whose its series say that they are.":
+    "contradicts itself, also the patient whom each series names.":
         "選べる内容を表示します。検査の UID か SOP Instance UID を指定します。食い違いのある検査では、シリーズごとに"
         "どの患者のものと書かれているかも表示します。",
     "Storage Commitment: who vouches for which objects.": "ストレージコミットメント。どのオブジェクトの保管を誰が保証するか。",

@@ -137,7 +137,7 @@ def fetch_missing(
 
 
 def _wanted(one: Difference) -> Deliverable:
-    """An object of which only is known what it is called: it may come in any transfer syntax."""
+    """An object of which no more is known than its name: it may come in any transfer syntax."""
     return Deliverable(
         sop_class=one.sop_class,
         sop_uid=one.sop_uid,

@@ -30,7 +30,7 @@ _PULSE_EVERY_S: Final = 1.0
 _HELD_UP_S: Final = 5.0
 # When no port has answered for so long, the service manager is told no more that all is well, and starts it anew.
 _UNANSWERED_S: Final = 120.0
-# After so many times that, killing it and beginning it anew did not help either.
+# After so many times _SILENT_S, killing the process and beginning it anew did not help either.
 _UNWELL_AFTER: Final = 1.5
 _LOOK_S: Final = 1.0
 _BEGIN_LOOK_S: Final = 0.02

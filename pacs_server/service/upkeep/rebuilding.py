@@ -226,7 +226,7 @@ def _lost_meanwhile(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Findi
 
 
 def _ask_to_compare(node: Node, now: datetime) -> None:
-    """Have this site compare with its partners: files tell in another way than they know what came first."""
+    """Have this site compare with its partners: an index from files may say otherwise than theirs what came first."""
     for partner in node.partners.all():
         node.partners.ask_to_compare(partner.name, now)
 

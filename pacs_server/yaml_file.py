@@ -39,7 +39,7 @@ def place_in(path: Path, mark: yaml.Mark | None) -> str:
     return f"{path} line {mark.line + 1}" if mark is not None else str(path)
 
 
-def read_mapping(path: Path, *, remedy: str = "") -> yaml.MappingNode:
+def read_mapping(path: Path, *, remedy: str) -> yaml.MappingNode:
     """The top of a file; an empty file is an empty mapping. `remedy` is what to do when there is no such file.
 
     Raises: ConfigError when it cannot be read, is no YAML, or something else than `name: value` lines.

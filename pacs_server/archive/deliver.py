@@ -265,7 +265,7 @@ def _data_set(opened: OpenCopy | tuple[Buffer]) -> Iterable[Buffer]:
     return data_set_of(opened.pieces())
 
 
-def usable_contexts(item: Deliverable, association: Association, preferred: str = "") -> list[Context]:
+def usable_contexts(item: Deliverable, association: Association, preferred: str) -> list[Context]:
     """The accepted contexts that an object may be sent on, best first: its stored syntax, uncompressed, compressed
     without loss. What is stored uncompressed goes in the preferred syntax before all others.
 
@@ -292,7 +292,7 @@ def _fits(stored: str, target: str) -> bool:
     return target == stored or can_convert(stored, target)
 
 
-def contexts_for(items: Iterable[Deliverable], preferred: str = "") -> dict[tuple[str, str], tuple[str, ...]]:
+def contexts_for(items: Iterable[Deliverable], preferred: str) -> dict[tuple[str, str], tuple[str, ...]]:
     """What to propose to a destination, by (SOP class, what for): the preferred syntax and each stored one alone, and
     where objects can be converted one context with the two little endian syntaxes that every receiver understands at
     least one of, and one with those that compress without loss, for a receiver that takes nothing else. Where

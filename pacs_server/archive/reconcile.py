@@ -84,7 +84,7 @@ class Ledger:
     vocabulary: Vocabulary
     role_beside: Callable[[tuple[StoredObject, ...], str, tuple[CopyRow, ...]], str]
     # Who is owed what is adopted.
-    partners: tuple[str, ...] = ()
+    partners: tuple[str, ...]
 
     def accounts_for(self, volume_id: str, path: str) -> bool:
         """Whether a row says what this file is. Raises: IndexUnavailable."""

@@ -164,7 +164,7 @@ class _Reader:
         self._charset = declared(head.values.get(SPECIFIC_CHARACTER_SET, b""))
         self._assumed = assumed_charset
 
-    def flag(self, kind: str, detail: str = "") -> None:
+    def flag(self, kind: str, detail: str) -> None:
         self.flags.append(Flag(kind=kind, detail=detail))
 
     def shared_level(self, level: Level) -> dict[str, Value]:

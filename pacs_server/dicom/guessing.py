@@ -46,7 +46,7 @@ def read_strictly(raw: bytes, codec: str) -> str | None:
         return None
 
 
-def guess(raw: bytes, *, is_japanese: bool = False) -> str:
+def guess(raw: bytes, *, is_japanese: bool) -> str:
     """The text of bytes whose encoding nobody names, by the first of these that fits: UTF-8; Windows-1252 whose letters
     beside those of Latin-1 stand where they belong; Shift_JIS that looks like it, or EUC-JP if that fits better;
     Windows-1252; Latin-1.

@@ -52,9 +52,7 @@ class Walk:
     Source: PS3.5 sections 7.1 to 7.5 and A.4.
     """
 
-    def __init__(
-        self, encoding: Encoding, limits: HeadLimits, vocabulary: Vocabulary, *, is_head_alone: bool = False
-    ) -> None:
+    def __init__(self, encoding: Encoding, limits: HeadLimits, vocabulary: Vocabulary, *, is_head_alone: bool) -> None:
         self.encoding = encoding
         self._vocabulary = vocabulary
         self._wanted = vocabulary.wanted_tags

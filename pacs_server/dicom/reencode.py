@@ -146,7 +146,7 @@ class _Rewriter:
     """Walks one data set with an explicit stack: for each open level where it ends and what closes it."""
 
     def __init__(
-        self, elements: ElementSource, source: Encoding, target: Encoding, amendment: Amendment | None = None
+        self, elements: ElementSource, source: Encoding, target: Encoding, amendment: Amendment | None
     ) -> None:
         self._elements = elements
         self._target = target

@@ -66,7 +66,7 @@ class Vocabulary:
         # The elements of a private group end somewhere in it.
         self.last_tag = max(*self.wanted_tags, *(group << 16 | 0xFFFF for group in self.private_groups), 0)
 
-    def attribute(self, tag: int, creator: str = "") -> Attribute | None:
+    def attribute(self, tag: int, creator: str) -> Attribute | None:
         """The attribute of a tag; of an element in a private block by the name of who reserved it."""
         return self._private.get((tag >> 16, creator, tag & 0xFF)) if creator else self._by_tag.get(tag)
 

@@ -70,7 +70,7 @@ class KeptObject:
     sender: str
     size_bytes: int
     copies: tuple[Copy, ...]
-    deposits: int = 0
+    deposits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

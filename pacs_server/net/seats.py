@@ -97,7 +97,7 @@ class Seats:
         self._forget(_TITLE + claim.aet)
         self._words[self._begin] -= 1
 
-    def sit(self, claim: Claim = NOBODY) -> bool:
+    def sit(self, claim: Claim) -> bool:
         """Take a place for an association; False when all are taken or kept for others, or its caller has as many as it
         may.
         """

@@ -31,7 +31,7 @@ class Directory:
     `on_leftover` is told of unfinished files that could not be removed. Raises: OSError.
     """
 
-    def __init__(self, path: Path, on_leftover: Callable[[PurePosixPath], None] = lambda _: None) -> None:
+    def __init__(self, path: Path, on_leftover: Callable[[PurePosixPath], None]) -> None:
         self.path = path
         if path.is_symlink():
             raise OSError(errno.ELOOP, "a symbolic link stands there, which is not followed; look who put it there")

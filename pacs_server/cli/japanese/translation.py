@@ -56,7 +56,7 @@ def _wrapped(text: str) -> list[str]:
     return lines
 
 
-def label_in_japanese(label: str, key: str = "") -> str:
+def label_in_japanese(label: str, key: str) -> str:
     """The heading of the column of a key, or the name of a fact, in Japanese, or as it is."""
     from pacs_server.cli.japanese.tables import LABELS
 

@@ -40,7 +40,7 @@ class HeldObject:
     series_uid: str
     day: date
     copies: tuple[CopyRow, ...]
-    is_elsewhere: bool = False
+    is_elsewhere: bool
 
 
 def take_snapshot(index: Index, path: Path) -> None:

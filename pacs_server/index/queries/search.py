@@ -61,7 +61,7 @@ class Search:
             yield from rows
 
     def find_in_parts(
-        self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None = None
+        self, query: Query, columns: Sequence[Attribute | ItemSequence], *, limit: int | None
     ) -> Iterator[Sequence[Sequence[str | int | None]]]:
         """The same, some of them together: five at first, so that nobody waits for the first, at most 200.
 

@@ -29,8 +29,8 @@ class Made:
     """
 
     settings_path: Path
-    volumes: tuple[VolumeRow, ...] = ()
-    absent: tuple[VolumeRow, ...] = ()
+    volumes: tuple[VolumeRow, ...]
+    absent: tuple[VolumeRow, ...]
 
 
 def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: str | None) -> Made:

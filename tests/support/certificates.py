@@ -1,6 +1,7 @@
 """Certificates of devices, good ones and others."""
 
 import shutil
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def from_authority(authority: TlsFiles, folder: Path, *, days: int = 30, now: da
     files = TlsFiles.within(folder)
     make(files, ["localhost", "127.0.0.1"], days=days, now=now or datetime.now(UTC))
     return files
+
+
+def trusting(files: TlsFiles) -> ssl.SSLContext:
+    """A client with that certificate, which checks ours."""
+    context = ssl.create_default_context(cafile=files.ca)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
 
 
 def self_signed(

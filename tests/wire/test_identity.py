@@ -15,6 +15,7 @@ from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
 from support import dcmtk
+from support.certificates import trusting
 from support.dcmtk import Finished, Station, over_tls
 from support.samples import Sample, tiny, write
 from support.second_client import UNCOMPRESSED, associate
@@ -149,12 +150,6 @@ def test_where_nobody_has_to_log_in_a_user_is_ignored(archive: Archive, tmp_path
 
 
 # --- pynetdicom ---
-
-
-def trusting(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=files.ca)
-    context.load_cert_chain(files.certificate, files.key)
-    return context
 
 
 def item(kind: int, primary: bytes, secondary: bytes = b"") -> UserIdentityNegotiation:

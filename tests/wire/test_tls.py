@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pynetdicom import evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 from support import dcmtk, rude
-from support.certificates import from_authority, self_signed
+from support.certificates import from_authority, self_signed, trusting
 from support.dcmtk import STUDY_ROOT, Receiver, Station, over_tls
 from support.link import certificate, ends
 from support.samples import Sample, data_set_of, tiny, write
@@ -70,13 +70,6 @@ def sample(secured: Station, tmp_path: Path, request: pytest.FixtureRequest) -> 
     made = write(tiny(1, study=request.node.name), tmp_path / "object.dcm")
     assert secured.store(made.path).status == 0x0000
     return made
-
-
-def trusting(files: TlsFiles) -> ssl.SSLContext:
-    """A client with that certificate, which checks ours."""
-    context = ssl.create_default_context(cafile=files.ca)
-    context.load_cert_chain(files.certificate, files.key)
-    return context
 
 
 def echoes(archive: Archive, folder: Path, files: TlsFiles) -> bool:

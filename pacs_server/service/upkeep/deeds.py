@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pacs_server.archive.copies import complete
 from pacs_server.archive.exporting import ExportResult, Folder, Source, export
+from pacs_server.archive.file_set import FileSet
 from pacs_server.archive.importing import ImportResult, import_paths
 from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.lookup import moved_copies
-from pacs_server.archive.medium import Medium
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
@@ -77,7 +77,7 @@ def export_files(
         fetch=lambda items: fetch_back(node, items, lambda: False),
     )
     node.audit.tell_command()
-    folder = Medium(target, partial(_description, node)) if as_medium else Folder(target)
+    folder = FileSet(target, partial(_description, node)) if as_medium else Folder(target)
     written: dict[str, list[str]] = {}
     try:
         for result in export(node.search, source, query, folder):

@@ -1,4 +1,4 @@
-"""A folder that becomes a CD, a DVD or a stick for another hospital: names of eight characters, and a DICOMDIR."""
+"""A DICOM File-set, for a CD, a DVD or a stick to another hospital: names of eight characters, and a DICOMDIR."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OBJECTS: Final = "DICOM"
 _PIECE_BYTES: Final = 1 << 20
 
 
-class Medium(Folder):
+class FileSet(Folder):
     """Objects are written as DICOM/ST000001/SE000001/IM000001. Source: PS3.10 section 8.2, PS3.12 annex F."""
 
     def __init__(self, path: Path, described: Callable[[Deliverable, Iterator[memoryview]], Description]) -> None:

@@ -25,6 +25,8 @@ _HEADINGS: Final = {
     "study_uid": "STUDY",
     "outcome": "OUTCOME",
 }
+_FETCHED: Final = "fetched"
+_QUEUED: Final = "queued to be sent"
 
 
 class Mending(Enum):
@@ -84,10 +86,6 @@ def compare_with(
     same = "nothing is missing here" if mending is Mending.FETCH else "they hold the same"
     talk(f"{studies} studies compared with {aet}: {told or in_their_language(same)}")
     return ExitCode.PARTLY if left else ExitCode.DONE
-
-
-_FETCHED: Final = "fetched"
-_QUEUED: Final = "queued to be sent"
 
 
 def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[str, str]:

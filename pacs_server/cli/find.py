@@ -66,6 +66,15 @@ _HEADINGS: Final = {
     "SeriesInstanceUID": "UID",
     "SOPInstanceUID": "UID",
 }
+_HISTORY_HEADINGS: Final = {"at": "WHEN", "kind": "WHAT", "objects": "OBJECTS", "who": "BY", "reason": "REASON"}
+_OBJECT_HEADINGS: Final = {
+    "uid": "UID",
+    "role": "ROLE",
+    "instance_number": "NUMBER",
+    "size_bytes": "BYTES",
+    "sender": "FROM",
+    "copies": "COPIES",
+}
 
 
 @click.command(cls=Command, reports=True, example="pacs find studies 'PatientName=山*' StudyDate=20260101-")
@@ -209,14 +218,3 @@ def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
     places = [f"{copy['volume']}:{copy['path']}" for copy in held["copies"]]
     places += [f"kept by {one['aet']}" for one in held["archives"] if not one["damage"]]
     return dict(held) | {"copies": places}
-
-
-_HISTORY_HEADINGS: Final = {"at": "WHEN", "kind": "WHAT", "objects": "OBJECTS", "who": "BY", "reason": "REASON"}
-_OBJECT_HEADINGS: Final = {
-    "uid": "UID",
-    "role": "ROLE",
-    "instance_number": "NUMBER",
-    "size_bytes": "BYTES",
-    "sender": "FROM",
-    "copies": "COPIES",
-}

@@ -96,7 +96,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundObject:
+class ObjectInFile:
     """The object in one file of a volume; the file was read to its end and is what its name says. The `sender` is empty
     where nobody knows it any more.
     """
@@ -199,7 +199,7 @@ def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement)
     return found if isinstance(found, Finding) else enter([found], ledger)[0]
 
 
-def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> FoundObject | Finding:
+def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> ObjectInFile | Finding:
     """Read one file of a volume to its end: the object in it, or why there is none to enter. May be called from any
     thread.
 
@@ -213,7 +213,7 @@ def examine(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placemen
     return found
 
 
-def _looked_into(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> FoundObject | Finding:
+def _looked_into(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> ObjectInFile | Finding:
     """Raises: VolumeUnavailable when the volume is away; IndexUnavailable."""
     path = str(file.path)
     try:
@@ -228,7 +228,7 @@ def _looked_into(volume: Volume, file: FoundFile, ledger: Ledger, placement: Pla
         return Finding(kind=kind, volume=volume.spec.name, path=path, detail=detail)
 
 
-def enter(found: Sequence[FoundObject], ledger: Ledger) -> list[Finding]:
+def enter(found: Sequence[ObjectInFile], ledger: Ledger) -> list[Finding]:
     """Enter objects into the index, in this order and in one transaction. Contents under one UID that differ are not
     entered together: what the second is depends on the first.
 
@@ -273,7 +273,7 @@ def _arrival_of(stub: Stub, ledger: Ledger) -> Arrival:
     )
 
 
-def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger) -> FoundObject:
+def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger) -> ObjectInFile:
     pieces = opened.pieces()
     first = next(pieces)
     meta = read_file_meta(first)
@@ -291,7 +291,7 @@ def _object_in(opened: OpenCopy, volume: Volume, file: FoundFile, ledger: Ledger
     if not file.path.name.endswith(file_name_end(digest)):
         raise damage or Undecodable("its content is not what its name says: damaged, or not written by this archive")
     sender = ledger.sender_of(*object_in_name(file.path))
-    return FoundObject(
+    return ObjectInFile(
         volume=volume.spec.name,
         file=file,
         copy=CopyRow(volume_id=volume.spec.id, path=str(file.path)),
@@ -320,7 +320,7 @@ def _head_of_ours(head: HeadScanner, damage: BadObject | None) -> Head:
     return replace(read, flags=read.flags | {"tail-unchecked"})
 
 
-def _arrival(found: FoundObject, ledger: Ledger) -> Arrival:
+def _arrival(found: ObjectInFile, ledger: Ledger) -> Arrival:
     description = found.description
     known = ledger.instances.known(description.sop_uid, description.study_uid)
     return Arrival(

@@ -31,9 +31,9 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """How one association is worked on: what is told of each object, when it stops, what is done meanwhile, and whether
-    no other takes some of what waits.
+class Courier:
+    """Who sends what waits over one association: to whom it tells what became of each object, when it stops, what it
+    does meanwhile, and whether it is the only one.
     """
 
     settle: Callable[[Outcome], None]
@@ -54,22 +54,22 @@ class Deliveries:
         self._broke: set[tuple[str, str]] = set()
         self.settled = 0  # with the receiver, whatever it answered
 
-    def send_waiting(self, waiting: deque[Deliverable], target: Association, line: Line) -> None:
+    def send_waiting(self, waiting: deque[Deliverable], target: Association, courier: Courier) -> None:
         """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
 
         Raises: AssociationBroken when that with `target` did.
         """
         # Of several associations each takes some of what waits, and nobody knows which.
-        ahead = ReadAhead(self._archive.placement, waiting) if line.is_only else None
+        ahead = ReadAhead(self._archive.placement, waiting) if courier.is_only else None
         sender = Sender(
             placement=self._archive.placement,
             transcoder=self._archive.transcoder,
             on_damage=self._archive.on_damage,
-            meanwhile=line.meanwhile,
+            meanwhile=courier.meanwhile,
             ahead=ahead,
         )
         try:
-            while waiting and not line.is_stopped():
+            while waiting and not courier.is_stopped():
                 try:
                     item = waiting.popleft()
                 except IndexError:  # another association took the last one
@@ -77,15 +77,15 @@ class Deliveries:
                 try:
                     outcome = self._attempt(item, target, sender)
                 except AssociationBroken as error:
-                    self._again(item, waiting, line, error)
+                    self._again(item, waiting, courier, error)
                     raise
                 self.settled += 1
-                line.settle(outcome)
+                courier.settle(outcome)
         finally:
             if ahead is not None:
                 ahead.close()
 
-    def _again(self, item: Deliverable, waiting: deque[Deliverable], line: Line, error: Exception) -> None:
+    def _again(self, item: Deliverable, waiting: deque[Deliverable], courier: Courier, error: Exception) -> None:
         """Have an object wait again with which the association broke, behind those that may break none; it failed when
         it did so before.
         """
@@ -96,7 +96,7 @@ class Deliveries:
             return
         status, reason = Status.CANNOT_PERFORM_SUB_OPERATIONS, f"the association broke twice when it was sent: {error}"
         log.warning("not sent", sop=item.sop_uid, why=reason)
-        line.settle(Outcome(item=item, status=status, reason=reason))
+        courier.settle(Outcome(item=item, status=status, reason=reason))
 
     def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> Outcome:
         try:

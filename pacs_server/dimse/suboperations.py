@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pacs_server import log, metrics
-from pacs_server.dimse.deliveries import Deliveries, Line, Outcome
+from pacs_server.dimse.deliveries import Courier, Deliveries, Outcome
 from pacs_server.dimse.move_destination import answered, batches, proposals
 from pacs_server.dimse.progress import Progress, Watch
 from pacs_server.dimse.session import Session
@@ -53,7 +53,7 @@ class SubOperations:
         self._deliveries = Deliveries(
             session.archive, requester=self._requester, preferred=preferred, originator=originator
         )
-        self._own = Line(
+        self._own = Courier(
             settle=self._count, is_stopped=self._watch.cancelled, meanwhile=self._watch.meanwhile, is_only=True
         )
 
@@ -170,9 +170,11 @@ class SubOperations:
         """Each association takes the next object that waits. The requester is told by its own thread, this one."""
         settled: SimpleQueue[Outcome | None] = SimpleQueue()
         stop = threading.Event()
-        line = Line(settle=settled.put, is_stopped=stop.is_set, meanwhile=lambda: None, is_only=False)
+        courier = Courier(settle=settled.put, is_stopped=stop.is_set, meanwhile=lambda: None, is_only=False)
         with ThreadPoolExecutor(associations, "sub-operations") as threads:
-            moves = [threads.submit(self._move_waiting, waiting, batch, destination, line) for _ in range(associations)]
+            moves = [
+                threads.submit(self._move_waiting, waiting, batch, destination, courier) for _ in range(associations)
+            ]
             for move in moves:
                 move.add_done_callback(lambda _: settled.put(None))
             try:
@@ -202,7 +204,7 @@ class SubOperations:
         return cancelled
 
     def _move_waiting(
-        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, line: Line
+        self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, courier: Courier
     ) -> bool:
         """Send what waits over an association of its own; whether that was stopped. When the destination drops the
         association, the object that was on its way and the rest are sent over another one; the rest alone when that
@@ -210,12 +212,12 @@ class SubOperations:
         """
         in_vain = 0
         while waiting and in_vain < _IN_VAIN:
-            target = self._connect(batch, destination, line)
+            target = self._connect(batch, destination, courier)
             if target is None:
-                return line.is_stopped()
+                return courier.is_stopped()
             settled = self._deliveries.settled
             try:
-                self._deliveries.send_waiting(waiting, target, line)
+                self._deliveries.send_waiting(waiting, target, courier)
                 _release(target, destination.aet)
             except AssociationBroken as error:
                 self._progress.comment = f"the association broke: {error}"
@@ -227,7 +229,7 @@ class SubOperations:
                 target.close()
         return False
 
-    def _connect(self, batch: Sequence[Deliverable], destination: Destination, line: Line) -> Association | None:
+    def _connect(self, batch: Sequence[Deliverable], destination: Destination, courier: Courier) -> Association | None:
         """An association with the destination; None when there is none, or it is stopped. Raises: RequesterGone."""
         settings = self._archive.settings
         request = partial(
@@ -239,8 +241,8 @@ class SubOperations:
         )
 
         def goes_on() -> bool:
-            line.meanwhile()
-            return not line.is_stopped()
+            courier.meanwhile()
+            return not courier.is_stopped()
 
         try:
             return answered(request, goes_on)

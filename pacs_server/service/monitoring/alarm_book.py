@@ -40,7 +40,7 @@ class Notice:
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class StandingAlarm:
     """An alarm as it stands; `raised_at` and `told_at` are empty until it was told. What it tells of was
     over at `gone_since`, which is empty until then; the alarm stands for a while after that.
     """
@@ -73,7 +73,7 @@ class AlarmBook:
         self._lock = threading.Lock()
         self._teller = Teller(data_dir / _FILE)
         self._seen_at: dict[str, datetime] = {}
-        self._standing: dict[str, Standing] = {}
+        self._standing: dict[str, StandingAlarm] = {}
         self._waiting: list[Delivery] = []
         self.rooms: dict[str, list[Sample]] = {}
         try:
@@ -126,7 +126,7 @@ class AlarmBook:
 
     def _stands(self, alarm: Alarm, now: datetime) -> Notice | None:
         one = self._standing.setdefault(
-            alarm.key, Standing(kind=alarm.kind, about=alarm.about, text=alarm.text, since=now.isoformat())
+            alarm.key, StandingAlarm(kind=alarm.kind, about=alarm.about, text=alarm.text, since=now.isoformat())
         )
         one.text, one.gone_since = alarm.text, ""
         self._seen_at[alarm.key] = now
@@ -140,7 +140,7 @@ class AlarmBook:
             return self._notice("repeated", one, now)
         return None
 
-    def _is_over(self, key: str, one: Standing, now: datetime) -> Notice | None:
+    def _is_over(self, key: str, one: StandingAlarm, now: datetime) -> Notice | None:
         one.gone_since = one.gone_since or now.isoformat(timespec="seconds")
         seen_at = self._seen_at.setdefault(key, now)
         if one.raised_at and abs(now - seen_at) < timedelta(seconds=self._settings.clear_after_s):
@@ -148,7 +148,7 @@ class AlarmBook:
         del self._standing[key], self._seen_at[key]
         return self._notice("cleared", one, now) if one.raised_at else None
 
-    def _notice(self, what: str, one: Standing, now: datetime) -> Notice:
+    def _notice(self, what: str, one: StandingAlarm, now: datetime) -> Notice:
         tell = log.info if what == "cleared" else log.error
         tell(f"alarm {what}", kind=one.kind, about=one.about, why=one.text)
         return Notice(
@@ -228,8 +228,8 @@ def undelivered(data_dir: Path) -> dict[str, str]:
         return {}
 
 
-def _standing_in(told: dict[str, Any]) -> dict[str, Standing]:
-    standing = {key: made_of(Standing, facts) for key, facts in told.get("standing", {}).items()}
+def _standing_in(told: dict[str, Any]) -> dict[str, StandingAlarm]:
+    standing = {key: made_of(StandingAlarm, facts) for key, facts in told.get("standing", {}).items()}
     for one in standing.values():
         for noted in filter(None, (one.since, one.raised_at, one.told_at, one.gone_since)):
             moment(noted)

@@ -17,8 +17,8 @@ from pacs_server.archive.operations import learn
 from pacs_server.archive.reconcile import (
     Finding,
     FindingKind,
-    FoundObject,
     Ledger,
+    ObjectInFile,
     adopt,
     adopt_deposits,
     enter,
@@ -175,11 +175,11 @@ def _unrecorded(files: Iterable[Placed], ledger: Ledger) -> Iterator[Placed]:
 
 
 def _read(
-    files: Iterable[Placed], examine_one: Callable[[Placed], FoundObject | Finding]
-) -> Iterator[FoundObject | Finding]:
+    files: Iterable[Placed], examine_one: Callable[[Placed], ObjectInFile | Finding]
+) -> Iterator[ObjectInFile | Finding]:
     """What is in the files, in their order; a few are read and hashed at the same time."""
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="rebuild")
-    under_way: deque[Future[FoundObject | Finding]] = deque()
+    under_way: deque[Future[ObjectInFile | Finding]] = deque()
     try:
         for one in files:
             under_way.append(readers.submit(examine_one, one))
@@ -191,9 +191,9 @@ def _read(
         readers.shutdown(cancel_futures=True)
 
 
-def _recorded(found: Iterable[FoundObject | Finding], ledger: Ledger) -> Iterator[Finding]:
+def _recorded(found: Iterable[ObjectInFile | Finding], ledger: Ledger) -> Iterator[Finding]:
     """Record what was found, in its order and in portions; what was found."""
-    portion: list[FoundObject] = []
+    portion: list[ObjectInFile] = []
     digests: dict[str, str] = {}
     for one in found:
         if isinstance(one, Finding):

@@ -63,7 +63,7 @@ class Board:
         return metrics.summed(_from_json(one["totals"]) for one in (past, *living))
 
     def _write(self, place: int, told: dict[str, Any]) -> None:
-        """Into the half that was not written last, so that one that is killed meanwhile leaves the other."""
+        """Into the half that was not written last, so that a process that is killed meanwhile leaves the other."""
         text = json.dumps(told, separators=(",", ":")).encode()
         if len(text) > _HALF_BYTES - _HEADER.size:
             log.error("counts do not fit", bytes=len(text), most=_HALF_BYTES)

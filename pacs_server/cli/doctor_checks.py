@@ -167,7 +167,7 @@ def _uids(node: Node) -> Iterator[Problem]:
 
 def _sends(node: Node) -> Iterator[Problem]:
     if dead := node.sendings.open_counts()["dead"]:
-        yield f"{dead} objects were refused by their destination", "pacs send list"
+        yield f"{dead} objects were not sent, and are tried no more", "pacs send list; then pacs send retry, or drop"
     for one in node.sendings.backlogs():
         if one.waiting and one.is_failing:
             yield f"{one.waiting} objects wait for {one.destination}: {one.error}", f"pacs doctor {one.destination}"
@@ -195,7 +195,7 @@ def _certificates(node: Node) -> Iterator[Problem]:
     """This node's certificate and authority, where partners or peers are shown them."""
     from pacs_server.net.secure import distrust_of
     from pacs_server.net.tls import refuse_unusable
-    from pacs_server.service.present import certificates_of, validity_problem
+    from pacs_server.service.present import certificates_of, renewal_of_authority, validity_problem
     from pacs_server.settings import ClientCertificates
 
     settings, partners = node.settings, node.partners.all()
@@ -214,7 +214,7 @@ def _certificates(node: Node) -> Iterator[Problem]:
             return
         for row in rows:
             if problem := validity_problem(row):
-                yield problem, remedy
+                yield problem, renewal_of_authority(settings) if row["name"] == "authority" else remedy
         if distrust:
             files = settings.tls_files
             yield (

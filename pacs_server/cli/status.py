@@ -96,7 +96,7 @@ def _backlog_line(backlog: dict[str, Any]) -> str:
     told += owed or [in_their_language("no jobs")]
     if any(sends.values()):
         told.append(counted(sends["waiting"], "objects to send"))
-        told.append(counted(sends["dead"], "refused by their destination (pacs send list)"))
+        told.append(counted(sends["dead"], "not sent and tried no more (pacs send list)"))
     if lost:
         told.append(counted(lost, "objects that their archive server did not give back"))
     if leaving:

@@ -181,6 +181,13 @@ def certificates_of(files: TlsFiles) -> Iterator[dict[str, object]]:
             }
 
 
+def renewal_of_authority(settings: Settings) -> str:
+    """What to do once the authority's own certificate expires: `pacs tls init` uses one that is there."""
+    if settings.tls.ca_file is not None:
+        return "a new one of the site's authority in its place"
+    return "move it and its key away, then pacs tls init --yes; every node and peer needs the new one"
+
+
 def validity_problem(row: dict[str, object]) -> str:
     """Why a certificate is not valid now, or will not be soon; empty when it is."""
     begins_at, days = datetime.fromisoformat(str(row["begins_at"])), int(str(row["days_left"]))

@@ -15,6 +15,7 @@ from support.samples import tiny
 from support.server import wait_for
 
 from pacs_server.cli.doctor_checks import CHECKS
+from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cluster.certificates import make
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
@@ -249,6 +250,11 @@ def test_a_certificate_that_expires_is_an_alarm_in_time(house: House, node: Node
     observer.certificates.latest = list(certificates_of(house.settings.tls_files))
     assert told(alarms(observer, node)) == ["certificate node"]
     assert alarms(observer, node, certificate_days=10) == []
+    # `pacs tls init` goes on using an authority that is there, and refuses one that has expired.
+    of_node, of_authority = alarms(observer, node, certificate_days=4000)
+    assert "ca.crt expires in 3649 days: move it and its key away, then pacs tls init --yes" in of_authority.text
+    assert in_japanese(of_authority.text).startswith("認証局の証明書")
+    assert of_node.text.endswith("days: pacs tls init --yes, or one of your authority")
 
 
 def test_a_volume_that_fills_is_an_alarm(node: Node) -> None:

@@ -19,7 +19,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} jobs": "{0} の作業",
     "no jobs": "作業なし",
     "objects to send": "送信待ち",
-    "refused by their destination (pacs send list)": "送信先が断ったもの (pacs send list)",
+    "not sent and tried no more (pacs send list)": "送られず、もう試されないもの (pacs send list)",
     "objects that their archive server did not give back": "アーカイブサーバから戻らなかったもの",
     "files to be removed": "削除待ちのファイル",
     "{} keeps {} objects, {} of them without a copy here":
@@ -72,8 +72,18 @@ OF_STANDING: Final[dict[str, str]] = {
         "pacs jobs list にあります。カーネルのログと書き込みの権限を確かめてください",
     "the certificate {} has expired: pacs tls init --yes, or one of your authority":
         "証明書 {0} は期限が切れています。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
+    "the certificate {} has expired: move it and its key away, then pacs tls init --yes; every node and peer needs the "
+    "new one":
+        "認証局の証明書 {0} は期限が切れています。その証明書と鍵を別の場所へ移してから pacs tls init --yes を実行し、"
+        "新しいものをすべてのノードと接続相手に配ってください",
+    "the certificate {} expires in {} days: move it and its key away, then pacs tls init --yes; every node and peer "
+    "needs the new one":
+        "認証局の証明書 {0} はあと {1} 日で期限が切れます。その証明書と鍵を別の場所へ移してから pacs tls init --yes を実行し、"
+        "新しいものをすべてのノードと接続相手に配ってください",
     "the certificate {} expires in {} days: pacs tls init --yes, or one of your authority":
         "証明書 {0} はあと {1} 日で期限が切れます。pacs tls init --yes で作り直すか、認証局に発行してもらってください",
+    "move it and its key away, then pacs tls init --yes; every node and peer needs the new one":
+        "その証明書と鍵を別の場所へ移してから pacs tls init --yes を実行し、新しいものをすべてのノードと接続相手に配ってください",
     "the audit trail cannot be signed: {}": "監査記録に署名できません: {0}",
     "the last checkpoint of the audit trail is {} days old; the log says why":
         "監査記録の最後のチェックポイントは {0} 日前のものです。理由はログにあります",
@@ -125,7 +135,9 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} copies are damaged": "破損したコピーが {0} 件あります",
     "{} did not give back {} objects that it keeps": "{0} が、保管している {1} 件を戻しませんでした",
     "{} objects wait for {}: {}": "{1} への送信を {0} 件が待っています: {2}",
-    "{} objects were refused by their destination": "{0} 件が送信先に断られました",
+    "{} objects were not sent, and are tried no more": "{0} 件は送られておらず、もう試されません",
+    "pacs send list; then pacs send retry, or drop":
+        "pacs send list で理由を確かめ、pacs send retry (送り直す) か drop (やめる) を実行してください",
     "a failover to {} is unfinished": "{0} への切り替えが途中です",
     "pacs failover to {}, or pacs failover abandon":
         "続けるには pacs failover to {0}、取りやめるには pacs failover abandon",

@@ -11,7 +11,7 @@ from typing import Final
 from pacs_server.index.maintenance.locks import LongLock
 from pacs_server.service.monitoring.habits import Sample, days_until_full, silence_of
 from pacs_server.service.monitoring.observing import Holdings, Observer
-from pacs_server.service.present import behind_s
+from pacs_server.service.present import behind_s, renewal_of_authority
 from pacs_server.settings import Settings
 from pacs_server.storage.condition import CLOSED, Status
 
@@ -146,7 +146,11 @@ def _of_certificates(rows: list[dict[str, object]], settings: Settings, now: dat
         days = (datetime.fromisoformat(str(one["expires_at"])) - now).days
         if days < settings.alert.certificate_days:
             left = "has expired" if days < 0 else f"expires in {days} days"
-            text = f"the certificate {one['file']} {left}: pacs tls init --yes, or one of your authority"
+            is_authority = one["name"] == "authority"
+            renewal = (
+                renewal_of_authority(settings) if is_authority else "pacs tls init --yes, or one of your authority"
+            )
+            text = f"the certificate {one['file']} {left}: {renewal}"
             yield Alarm(kind=AlarmKind.CERTIFICATE, about=str(one["name"]), text=text, hold_s=0)
 
 

@@ -241,6 +241,13 @@ class Volume:
         free -= size_bytes
         return free >= reserve_of(total, self._reserve_bytes) and 100 * (total - free) <= self.spec.high_water * total
 
+    def full_below(self) -> int | None:
+        """With less free room than so many bytes it counts as full; None where it tells no room."""
+        total = self._state.total_bytes
+        if total is None:
+            return None
+        return max(reserve_of(total, self._reserve_bytes), total - self.spec.high_water * total // 100)
+
     def walk(self, since: date | None = None, *, below: PurePosixPath = _TOP) -> Iterator[FoundFile]:
         """Every object's file of the volume by day, of `since` and later, or of those that lie `below` a directory.
 

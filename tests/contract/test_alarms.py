@@ -265,6 +265,24 @@ def test_a_volume_that_fills_is_an_alarm(node: Node) -> None:
     assert alarms(observer_of(node), node, rooms=rooms, disk_full_within_days=3) == []
 
 
+def test_a_volume_that_fills_up_to_its_high_water_mark_is_one_in_time(node: Node) -> None:
+    (volume,) = node.volumes()
+    total = volume.check().total_bytes
+    assert total is not None
+    a_day = total / 100
+    samples = [(float(hour), total * 0.4 - a_day * hour / 24) for hour in range(49)]  # 38 % are left
+    observer = observer_of(node)
+
+    def in_days(high_water: int) -> list[str]:
+        volume.spec = replace(volume.spec, high_water=high_water)
+        observer.volumes.latest = [{**row, "full_below_bytes": volume.full_below()} for row in volumes_of(node)]
+        found = alarms(observer, node, rooms={"first": samples})
+        return [one.text.partition(",")[0] for one in found if one.kind is AlarmKind.DISK]
+
+    assert in_days(100) == []
+    assert in_days(70) == ["volume first is full in 8 days"]
+
+
 def test_a_modality_that_is_silent_against_its_habit_is_an_alarm_by_the_audit_trail(node: Node) -> None:
     node.registry.save_peer(
         Peer(aet=AeTitle("CT1"), host=None, port=None, rights=frozenset({Right.STORE}), sources=("10.0.0.1",))

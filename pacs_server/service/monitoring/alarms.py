@@ -110,7 +110,7 @@ def alarms_of(
     yield from _of_trail(held, hold_s)
     if site.does_for_all:
         yield from _of_site(held, settings, now)
-        yield from _of_rooms(rooms, settings)
+        yield from _of_rooms(rooms, observer.volumes.latest or [], settings)
         if settings.alert.silence:
             yield from _of_silence(held.peers, hours, now, hold_s)
 
@@ -202,9 +202,15 @@ def _of_damage(held: Holdings, hold_s: float) -> Iterator[Alarm]:
         yield Alarm(kind=AlarmKind.DAMAGE, about="index", text=text, hold_s=hold_s)
 
 
-def _of_rooms(rooms: Mapping[str, Sequence[Sample]], settings: Settings) -> Iterator[Alarm]:
+def _of_rooms(
+    rooms: Mapping[str, Sequence[Sample]], volumes: list[dict[str, object]], settings: Settings
+) -> Iterator[Alarm]:
+    kept_free = {row["name"]: row.get("full_below_bytes") for row in volumes}
     for name, samples in rooms.items():
-        days = days_until_full(samples, reserve_bytes=settings.storage.reserve_bytes)
+        reserve = kept_free.get(name)
+        days = days_until_full(
+            samples, reserve_bytes=reserve if isinstance(reserve, int) else settings.storage.reserve_bytes
+        )
         if days is not None and days < settings.alert.disk_full_within_days:
             text = f"volume {name} is full in {days:.0f} days, by how it filled in the last two weeks"
             yield Alarm(kind=AlarmKind.DISK, about=name, text=text, hold_s=_HOUR_S)

@@ -172,7 +172,9 @@ class Observer:
         self._writes.doubt(self._volumes)
         check_all(self._volumes)
         return [
-            volume_facts(volume, volume.check()) | {"untaken": self._writes.untaken(volume)} for volume in self._volumes
+            volume_facts(volume, volume.check())
+            | {"untaken": self._writes.untaken(volume), "full_below_bytes": volume.full_below()}
+            for volume in self._volumes
         ]
 
     def _server(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pacs_server.index.site.changes import PREFERENCE, Changes
 from pacs_server.index.site.peers import Peer, Right
 from pacs_server.index.site.registry import Registry
 from pacs_server.index.site.routes import Route, Routes
+from pacs_server.index.site.users import User, Users, digest_of, with_passcode
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -22,6 +23,7 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 class Site:
     def __init__(self, index: Index, name: str) -> None:
         self.registry, self.routes, self.changes = Registry(index), Routes(index), Changes(index)
+        self.users = Users(index)
         self.name = name
 
     def note(self) -> int:
@@ -153,6 +155,44 @@ def test_what_is_no_change_is_refused_and_nothing_of_it_is_taken(
         osaka.changes.take([text, text.replace(what, instead, 1)])
     assert osaka.registry.peers() == []
     assert osaka.changes.log.state() == {}
+
+
+def test_who_may_log_in_on_one_site_may_on_the_other(sites: tuple[Site, Site]) -> None:
+    tokyo, osaka = sites
+    tanaka = User(name="田中", passcode=digest_of("hunter22 long"), peers=("VIEWER",), changed_at=NOW)
+    tokyo.users.add(tanaka)
+    assert tokyo.note() == 1
+    assert osaka.take_from(tokyo) == 1
+    assert osaka.users.all() == [tanaka]
+    assert osaka.note() == 0
+
+    changed = with_passcode(replace(tanaka, peers=()), "another passcode", NOW)
+    osaka.users.save(changed)
+    assert (osaka.note(), tokyo.take_from(osaka)) == (1, 1)
+    assert tokyo.users.all() == [changed]
+    tokyo.users.remove("田中")
+    assert (tokyo.note(), osaka.take_from(tokyo)) == (1, 1)
+    assert osaka.users.all() == []
+    assert (osaka.note(), tokyo.take_from(osaka)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        ("scrypt$", "scrypt"), ("$8$", "$x$"), ('"tanaka", "passcode"', '"sato", "passcode"'),
+        ('"[]"', '"[1]"'), ('"[]"', '"no list"'), ('"passcode": "', '"passcode": 7, "was": "'),
+        ('"changed_at": "', '"changed_at": "x'),
+    ],
+)  # fmt: skip
+def test_what_is_no_person_is_not_taken(sites: tuple[Site, Site], what: str, instead: str) -> None:
+    tokyo, osaka = sites
+    tokyo.users.add(User(name="tanaka", passcode=digest_of("hunter22 long"), peers=(), changed_at=NOW))
+    tokyo.note()
+    (text,) = tokyo.changes.log.beyond({}, limit=10)
+    assert what in text
+    with pytest.raises(Undecodable):
+        osaka.changes.take([text.replace(what, instead, 1)])
+    assert osaka.users.all() == []
 
 
 def test_places_are_told_in_order_and_texts_by_place(sites: tuple[Site, Site]) -> None:

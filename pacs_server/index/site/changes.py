@@ -1,8 +1,9 @@
-"""What admins changed of what partners have in common: AE titles, routes, rules, which site is preferred. It is a log:
-each site takes over what the other's admins did; of two changes of the same thing the later counts, and all are kept.
+"""What admins changed of what partners have in common: AE titles, who logs in there, routes, rules, which site is
+preferred. It is a log: each site takes over what the other's admins did; of two changes of the same thing the later
+counts, and all are kept.
 
-What an admin changes lies in the tables of peers and of the site's decisions; what became another there is entered here
-afterwards, within a second, so that no command has to think of partners.
+What an admin changes lies in the tables of peers, users and the site's decisions; what became another there is entered
+here afterwards, within a second, so that no command has to think of partners.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.operations import site_id_of
 from pacs_server.index.site.registry import note_change
+from pacs_server.index.site.users import told_user
 from pacs_server.index.site_entries import forget, put
-from pacs_server.index.site_tables import changes, peers, site
+from pacs_server.index.site_tables import changes, peers, site, users
 from pacs_server.index.stamped import StampedLog
 
 PEER: Final = "peer"
+USER: Final = "user"
 ENTRY: Final = "entry"
 PREFERENCE: Final = "preference"
-_KINDS: Final = frozenset({PEER, ENTRY, PREFERENCE})
+_KINDS: Final = frozenset({PEER, USER, ENTRY, PREFERENCE})
 # Of the site's decisions, those that are not about its own machines and volumes.
 _SHARED: Final = ("route:", "tier rule:", "tier window", "retention")
 _FORMAT: Final = 1
@@ -149,6 +152,7 @@ def _present(connection: Connection, without: Collection[str]) -> dict[tuple[str
         for row in connection.execute(select(*peers.c)).mappings()
         if row["aet"] not in without
     }
+    present |= {(USER, row["name"]): dict(row) for row in connection.execute(select(*users.c)).mappings()}
     for name, value in connection.execute(select(site.c.name, site.c.value)):
         if name.startswith(_SHARED):
             present[ENTRY, name] = {"value": value}
@@ -159,7 +163,7 @@ def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[s
     """What is other now than the log says."""
     present = _present(connection, without)
     logged: dict[tuple[str, str], Change] = {}
-    for text in connection.execute(select(changes.c.content).where(changes.c.kind.in_([PEER, ENTRY]))).scalars():
+    for text in connection.execute(select(changes.c.content).where(changes.c.kind.in_([PEER, USER, ENTRY]))).scalars():
         one = _change(text)
         if (one.kind, one.name) not in logged or logged[one.kind, one.name].stamp < one.stamp:
             logged[one.kind, one.name] = one
@@ -185,6 +189,10 @@ def _apply(connection: Connection, one: Change) -> None:
         if one.content is not None:
             whole = {**_UNTOLD, **(here or {}), **one.content}
             connection.execute(insert(peers).values({column.name: whole[column.name] for column in peers.c}))
+    elif one.kind == USER:
+        connection.execute(delete(users).where(users.c.name == one.name))
+        if one.content is not None:
+            connection.execute(insert(users).values({column.name: one.content[column.name] for column in users.c}))
     elif one.kind == ENTRY:
         if one.content is None:
             forget(connection, one.name)
@@ -249,6 +257,8 @@ def _fits(kind: str, name: str, content: dict[str, Any]) -> bool:
     if kind == PEER:
         is_whole = {column.name for column in peers.c} <= content.keys() | _UNTOLD.keys() and content["aet"] == name
         return is_whole and all(isinstance(one, (str, int, type(None))) for one in content.values())
+    if kind == USER:
+        return told_user(content).name == name
     if kind == ENTRY:
         return name.startswith(_SHARED) and isinstance(content.get("value"), str)
     return isinstance(content.get("site"), str)

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -102,9 +102,13 @@ def digest_of(passcode: str) -> str:
 
 def is_of(digest: str, passcode: bytes) -> bool:
     """Whether a digest is that of this passcode; takes the same time whether it is or not."""
+    salt, cost, block, turns, made = _parts(digest)
+    return hmac.compare_digest(_scrypt(passcode, salt, cost, block, turns), made)
+
+
+def _parts(digest: str) -> tuple[bytes, int, int, int, bytes]:
     _, cost, block, turns, salt, made = digest.split("$")
-    told = _scrypt(passcode, bytes.fromhex(salt), int(cost), int(block), int(turns))
-    return hmac.compare_digest(told, bytes.fromhex(made))
+    return bytes.fromhex(salt), int(cost), int(block), int(turns), bytes.fromhex(made)
 
 
 def _scrypt(passcode: bytes, salt: bytes, cost: int, block: int, turns: int) -> bytes:
@@ -114,6 +118,15 @@ def _scrypt(passcode: bytes, salt: bytes, cost: int, block: int, turns: int) -> 
 def with_passcode(user: User, passcode: str, now: datetime) -> User:
     """The person with another passcode. Raises: Refused."""
     return replace(user, passcode=digest_of(passcode), changed_at=now)
+
+
+def told_user(content: Mapping[str, Any]) -> User:
+    """The person that a partner tells of. Raises: KeyError, TypeError or ValueError when it tells of none."""
+    user = _user(content[column.name] for column in users.c)
+    _parts(user.passcode)
+    if not all(isinstance(one, str) for one in (user.name, *user.peers)):
+        raise ValueError("a name of a person or peer is none")
+    return user
 
 
 def _row(user: User) -> dict[str, Any]:

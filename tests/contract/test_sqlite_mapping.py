@@ -1,4 +1,4 @@
-"""Which connections of a SQLite file map it: lists do, and what every object needs does not."""
+"""Which connections of a SQLite file map it: lists do, and what every object needs does not, nor does it keep much."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -43,3 +43,11 @@ def test_a_list_is_read_through_a_mapping(index: Index, path: Path) -> None:
     rows = index.stream("SELECT study_uid FROM studies", ())
     assert [row for part in rows for row in part] == []
     assert is_mapped(path)
+
+
+def test_look_ups_keep_little_of_a_large_index_in_memory(index: Index) -> None:
+    ((kept,),) = index.rows("PRAGMA cache_size", ())
+    with index.write() as connection:
+        written = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    # Below zero they are KiB. Source: SQLite's PRAGMA cache_size.
+    assert written < 16 * kept < 0

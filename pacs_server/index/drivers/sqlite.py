@@ -32,13 +32,15 @@ _PRAGMAS: Final = (
     "foreign_keys=ON",
     f"busy_timeout={_LOCKED_MS}",
     "temp_store=MEMORY",
-    "cache_size=-16384",
 )
+_CACHE_KIB: Final = 16_384
 _MAPPED_BYTES: Final = 1 << 30
 
 
-def sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS, *, is_mapped: bool = True) -> Engine:
-    """An engine for a SQLite file, with that many connections kept open.
+def sqlite_engine(
+    url: URL, connections: int = _POOLED_CONNECTIONS, *, cache_kib: int = _CACHE_KIB, is_mapped: bool = True
+) -> Engine:
+    """An engine for a SQLite file, with that many connections kept open, each with a cache of at most so much.
 
     What goes through much of the file is read in half to two thirds of the time when it `is_mapped`. But each time
     another connection has committed, SQLite unmaps the file and maps it again: a look-up by key took 100 us after each
@@ -53,7 +55,7 @@ def sqlite_engine(url: URL, connections: int = _POOLED_CONNECTIONS, *, is_mapped
         hide_parameters=True,
         connect_args={"check_same_thread": False},
     )
-    pragmas = (*_PRAGMAS, f"mmap_size={_MAPPED_BYTES if is_mapped else 0}")
+    pragmas = (*_PRAGMAS, f"cache_size=-{cache_kib}", f"mmap_size={_MAPPED_BYTES if is_mapped else 0}")
     event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, pragmas))
     event.listen(engine, "begin", _begin_sqlite)
     return engine

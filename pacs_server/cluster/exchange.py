@@ -83,10 +83,13 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedChanges:
-    """The changes of AE titles and rules, but of those titles that are each site's own. `who` is this node."""
+    """The changes of AE titles and rules, but of those titles that are each site's own; `with_users` also of who logs
+    in there. `who` is this node.
+    """
 
     changes: Changes
     own: Collection[str]
+    with_users: bool
     now: datetime
     who: str
 
@@ -99,7 +102,7 @@ class SharedChanges:
         """Take over changes of the partner, after what admins changed here: else an earlier one of the partner would
         undo what is not in the log yet. Raises: Undecodable; IndexUnavailable.
         """
-        self.changes.note_own(now=self.now, who=self.who, without=self.own)
+        self.changes.note_own(now=self.now, who=self.who, without=self.own, with_users=self.with_users)
         self.changes.take(texts, without=self.own)
 
 

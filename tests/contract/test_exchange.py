@@ -79,7 +79,7 @@ class Site:
     def logs(self) -> dict[str, SharedLog]:
         return {
             "operations": Decisions(operations=self.operations, volumes=[self.volume], now=NOW),
-            "changes": SharedChanges(changes=self.changes, own=(), now=NOW, who="a"),
+            "changes": SharedChanges(changes=self.changes, own=(), with_users=True, now=NOW, who="a"),
         }
 
     def decide(self, kind: OperationKind, study: str = "1.2.3") -> Operation:

@@ -19,9 +19,11 @@ from pacs_server.errors import PacsError, PartnerRefused
 from pacs_server.index.maintenance.schema import head
 from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
+from pacs_server.service.contacts import remembered
 
 OPERATIONS: Final = "operations"
 CHANGES: Final = "changes"
+_USERS_SINCE: Final = "0022"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,13 @@ def shared_logs(node: Node, now: datetime) -> dict[str, SharedLog]:
     operations = node.instances.operations
     return {
         OPERATIONS: Decisions(operations=operations, volumes=node.volumes(), now=now),
-        CHANGES: SharedChanges(changes=node.changes, own=own_titles(node), now=now, who=socket.gethostname()),
+        CHANGES: SharedChanges(
+            changes=node.changes,
+            own=own_titles(node),
+            with_users=_know_users(node),
+            now=now,
+            who=socket.gethostname(),
+        ),
     }
 
 
@@ -126,7 +134,16 @@ def own_titles(node: Node) -> frozenset[str]:
 
 def note_own_changes(node: Node, now: datetime) -> None:
     """Enter what admins changed here into the log that partners read. Raises: IndexUnavailable."""
-    node.changes.note_own(now=now, who=socket.gethostname(), without=own_titles(node))
+    own, with_users = own_titles(node), _know_users(node)
+    node.changes.note_own(now=now, who=socket.gethostname(), without=own, with_users=with_users)
+
+
+def _know_users(node: Node) -> bool:
+    """Whether every partner, as it was greeted last, is of a release that takes over who logs in at peers. One of an
+    earlier release would refuse the whole log, and two sites are upgraded in turn.
+    """
+    known = remembered(node.settings.data_dir)
+    return all(one.name in known and known[one.name].schema >= _USERS_SINCE for one in node.partners_now())
 
 
 def exchange_logs(node: Node, partner: Partner, now: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.storage import mount_problems
-from pacs_server.errors import ConfigError, IndexUnavailable, PacsError, Undecodable
+from pacs_server.errors import BadQuery, ConfigError, IndexUnavailable, PacsError, Undecodable
 
 if TYPE_CHECKING:
     from pacs_server.service.assemble import Node
@@ -166,6 +166,13 @@ def _uids(node: Node) -> Iterator[Problem]:
 
 
 def _sends(node: Node) -> Iterator[Problem]:
+    from pacs_server.archive.routing import selection
+
+    for route in node.routes().values():
+        try:
+            selection(route, node.vocabulary())
+        except BadQuery as error:  # a partner's route may ask for a field that was not added here
+            yield f"the route {route.name} forwards nothing: {error}", "pacs index fields list"
     if dead := node.sendings.open_counts()["dead"]:
         yield f"{dead} objects were not sent, and are tried no more", "pacs send list; then pacs send retry, or drop"
     for one in node.sendings.backlogs():

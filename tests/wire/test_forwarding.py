@@ -61,7 +61,13 @@ def stored(archive: Archive, samples: list[Sample], folder: Path, aet: str = "CT
 
 def backlog(archive: Archive, aet: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = archive.report("send", "list")
-    return next((row for row in rows if row["aet"] == aet), {"waiting": 0, "sent": 0, "dead": 0, "error": ""})
+    return next(
+        (row for row in rows if row["aet"] == aet), {"waiting": 0, "sent": 0, "dead": 0, "gone": 0, "error": ""}
+    )
+
+
+def sends_told(archive: Archive) -> list[str]:
+    return [row["result"] for row in archive.report("doctor", expect=(0, 12)) if row["check"] == "sends"]
 
 
 def times_received(receiver: Receiver) -> int:
@@ -101,7 +107,7 @@ def test_a_dead_and_a_refusing_destination_delay_no_other_and_nothing_is_forgott
     dead = backlog(source, "DEAD")
     assert (dead["waiting"], dead["sent"], dead["dead"]) == (len(cts + others), 0, 0)
     assert "nothing listens" in dead["error"]
-    told = [row["result"] for row in source.report("doctor", expect=12) if row["check"] == "sends"]
+    told = sends_told(source)
     assert any(one.startswith(f"{len(cts + others)} objects wait for DEAD: ") for one in told), told
     letters = source.report("send", "list", "--dead")
     assert {letter["uid"] for letter in letters} == {sample.sop_uid for sample in others}
@@ -309,6 +315,18 @@ def test_a_patient_of_two_names_is_sent_whole_and_one_of_two_issuers_is_not(sour
     assert "several issuers (OTHER, none)" in told
 
 
+def test_a_route_that_asks_for_a_field_that_is_not_there_is_told_of(source: Archive) -> None:
+    source.add_peer("VIEWER", free_port())
+    source.pacs("index", "fields", "add", "ContrastBolusAgent", "--level", "series")
+    is_read = lambda: [one["state"] for one in source.report("index", "fields", "list")] == ["ready"]  # noqa: E731
+    wait_for(is_read, "the field to be read", timeout_s=LONG_S)
+    source.pacs("route", "add", "agents", "ContrastBolusAgent=GD*", "--to", "VIEWER")
+    assert sends_told(source) == ["good"]
+    source.pacs("index", "fields", "remove", "ContrastBolusAgent", "--yes")
+    (told,) = sends_told(source)
+    assert told.startswith("the route agents forwards nothing: ContrastBolusAgent is not an attribute"), told
+
+
 def test_what_was_deleted_before_it_was_sent_is_not_sent_until_it_is_back(
     source: Archive, receive: Callable[..., Receiver], tmp_path: Path
 ) -> None:
@@ -324,7 +342,7 @@ def test_what_was_deleted_before_it_was_sent_is_not_sent_until_it_is_back(
     assert_holds(viewer, kept)
     wait_for(lambda: backlog(source, "VIEWER")["gone"] == 2, "the deleted ones to be told of", timeout_s=LONG_S)
     assert source.report("send", "list", "--dead") == []
-    assert not [one for one in source.report("doctor", expect=(0, 12)) if one["check"] == "sends" and one["remedy"]]
+    assert sends_told(source) == ["good"]
 
     source.pacs("restore", f"StudyInstanceUID={deleted[0].study_uid}", "--reason", "it was the right one", "--yes")
     assert_holds(viewer, kept + deleted)

@@ -135,6 +135,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "{} copies are damaged": "破損したコピーが {0} 件あります",
     "{} did not give back {} objects that it keeps": "{0} が、保管している {1} 件を戻しませんでした",
     "{} objects wait for {}: {}": "{1} への送信を {0} 件が待っています: {2}",
+    "the route {} forwards nothing: {}": "ルート {0} は何も転送していません: {1}",
     "{} objects were not sent, and are tried no more": "{0} 件は送られておらず、もう試されません",
     "pacs send list; then pacs send retry, or drop":
         "pacs send list で理由を確かめ、pacs send retry (送り直す) か drop (やめる) を実行してください",

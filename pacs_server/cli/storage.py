@@ -99,7 +99,8 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         talk("an archive that had it must not start with it again: each would take the other's files for litter")
     domains = {row.domain for row in known} | {label}
     if want == 1 and len(domains) > 1:
-        talk("two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both")
+        found = len(domains)
+        talk(f"{found} fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in two")
     return ExitCode.DONE
 
 

@@ -85,7 +85,7 @@ def test_a_disk_and_a_bucket_keep_every_object_twice_whatever_the_s3_server_does
     archive = site.archive
     folder = tmp_path / "objects"
     folder.mkdir()
-    assert "two fault domains now" in site.add_bucket()
+    assert "2 fault domains now" in site.add_bucket()
     archive.pacs("policy", "set", "--want", "2", "--need", "2", "--degraded", "1")
     archive.start()
 

@@ -147,6 +147,13 @@ def test_a_volume_that_is_added_is_used_without_a_restart(archive: Archive, tmp_
     assert {volume["name"]: volume["state"] for volume in listed} == {"first": "online", "second": "online"}
 
 
+def test_who_adds_volumes_of_other_fault_domains_is_told_how_many_there_are(archive: Archive, tmp_path: Path) -> None:
+    for number, name in ((2, "room2"), (3, "room3")):
+        (tmp_path / name).mkdir()
+        told = archive.pacs("storage", "add", name, str(tmp_path / name), "--domain", name).stderr
+        assert f"{number} fault domains now: pacs policy set --want 2 " in told
+
+
 def test_a_volume_that_is_as_it_was_asked_for_is_no_mistake(archive: Archive) -> None:
     assert archive.pacs("storage", "set", "first", "--writable").stderr == "first is so already; nothing was changed\n"
     assert "nothing to change was given" in archive.pacs("storage", "set", "first", expect=2).stderr

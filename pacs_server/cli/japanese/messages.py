@@ -63,8 +63,8 @@ MESSAGES: Final[dict[str, str]] = {
         "以前はボリュームとして使われていました。そこにあってインデックスにないものは pacs reconcile --repair で取り込めます",
     "an archive that had it must not start with it again: each would take the other's files for litter":
         "以前それを使っていたアーカイブを、このボリュームのまま再び起動しないでください。互いのファイルを不要なものとみなします",
-    "two fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in both":
-        "故障範囲が二つになりました。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを両方に保管します",
+    "{} fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in two":
+        "故障範囲は {0} つです。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを二つに保管します",
     "changed volume {}": "ボリューム {0} を変更しました",
     "forgot {}; its files are still at {}": "{0} の登録を消しました。ファイルは {1} に残っています",
     "{} is being emptied: {} copies, {} of them the only ones": "{0} を空にしています。コピー {1}、うち唯一のもの {2}",

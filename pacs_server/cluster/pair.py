@@ -290,7 +290,7 @@ def _differing_studies(link: Link, contents: Contents, buckets: Sequence[int]) -
         answer = link.ask(STUDIES, {"buckets": list(buckets), "after": after})
         for row in _list(answer, "studies"):
             if not isinstance(row, list) or len(row) != 2 or type(row[1]) is not int:
-                raise ProtocolViolation("a study of an answer is none")
+                raise ProtocolViolation("an answer has something that is no study where one belongs")
             theirs[_text(row[0])] = row[1]
         after = _text(answer.get("next"))
         more = bool(after)
@@ -308,7 +308,7 @@ def _sums_counted_anew(link: Link) -> Body:
 def _numbers(answer: Body, count: int) -> list[int]:
     sums = _list(answer, "sums")
     if len(sums) != count or not all(type(one) is int for one in sums):
-        raise ProtocolViolation("the sums of an answer are none")
+        raise ProtocolViolation(f"an answer has not {count} whole numbers for its sums")
     return sums
 
 
@@ -316,7 +316,7 @@ def _rows(body: Body, name: str, width: int) -> list[list[str]]:
     rows = _list(body, name)
     for row in rows:
         if not isinstance(row, list) or len(row) != width or not all(isinstance(one, str) for one in row):
-            raise ProtocolViolation(f"a row of {name} is none")
+            raise ProtocolViolation(f"a row of {name} is not so many texts as belong there")
     return rows
 
 
@@ -335,7 +335,7 @@ def _list(body: Body, name: str) -> list[Any]:
 
 def _text(told: Any) -> str:
     if not isinstance(told, str) or len(told) > _MAX_TEXT:
-        raise ProtocolViolation("a text of a message is none")
+        raise ProtocolViolation("a message has no text, or too long a one, where a text belongs")
     return told
 
 
@@ -343,7 +343,7 @@ def _moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ProtocolViolation("a time of a message is none") from error
+        raise ProtocolViolation("a message has no time where one belongs") from error
     if at.tzinfo is None:
         raise ProtocolViolation("a time of a message has no zone")
     return at

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select
 
 from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
@@ -27,7 +27,8 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.fates import note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
-from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
+from pacs_server.index.site_entries import put, value_of
+from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
 from pacs_server.index.tables import flags, instances, is_current, series, studies
@@ -88,8 +89,8 @@ class Operations:
             site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             leap, self.leap = self.leap, 0
-            counter = max(greatest, int(_entry(connection, _COUNTER) or 0), after) + 1 + leap
-            _set(connection, _COUNTER, str(counter))
+            counter = max(greatest, int(value_of(connection, _COUNTER) or 0), after) + 1 + leap
+            put(connection, _COUNTER, str(counter))
         return Operation(
             counter=counter,
             site_id=site_id,
@@ -105,7 +106,7 @@ class Operations:
     def site_id(self) -> str:
         """The id of this site, which is given once. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            known = _entry(connection, SITE_ID)
+            known = value_of(connection, SITE_ID)
         if known is not None:
             return known
         with self._index.write() as connection:
@@ -329,14 +330,6 @@ def operation_row(operation: Operation) -> dict[str, Any]:
 
 def site_id_of(connection: Connection) -> str:
     """The id of this site, which it gets now if it has none, in the transaction of this connection."""
-    return _entry(connection, SITE_ID) or _set(connection, SITE_ID, uuid.uuid4().hex)
-
-
-def _entry(connection: Connection, name: str) -> str | None:
-    return connection.execute(select(site.c.value).where(site.c.name == name)).scalar()
-
-
-def _set(connection: Connection, name: str, value: str) -> str:
-    if not connection.execute(update(site).where(site.c.name == name).values(value=value)).rowcount:
-        connection.execute(insert(site).values(name=name, value=value))
-    return value
+    if (known := value_of(connection, SITE_ID)) is None:
+        put(connection, SITE_ID, known := uuid.uuid4().hex)
+    return known

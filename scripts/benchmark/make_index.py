@@ -8,10 +8,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmark.studies import record_studies
+from benchmark.studies import record_studies, volume_away
 from pacs_server.errors import PacsError
 from pacs_server.index.engine import Index
-from pacs_server.index.site.registry import Registry
 from pacs_server.settings import load
 
 
@@ -26,7 +25,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         with closing(Index.open(load(arguments.config).database)) as index:
-            volume_id = Registry(index).volumes()[0].id
+            volume_id = volume_away(index, arguments.config.parent)
             record_studies(index, volume_id, count=arguments.studies, objects=arguments.objects, seed=arguments.seed)
     except (PacsError, ValueError) as error:
         print(f"make_index: {error}", file=sys.stderr)

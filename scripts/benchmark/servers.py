@@ -13,9 +13,8 @@ from typing import ClassVar, Final, Protocol
 
 from benchmark.processes import Failed, Process, first_line, run, start, stop
 from benchmark.raw_association import VERIFICATION, Proposal, RawAssociation, associate_rq
-from benchmark.studies import record_studies
+from benchmark.studies import record_studies, volume_away
 from pacs_server.index.engine import Index
-from pacs_server.index.site.registry import Registry
 from pacs_server.settings import load
 
 _START_S: Final = 60.0
@@ -173,7 +172,7 @@ class Archive(Started):
     def hold_studies(self, count: int, seed: int, objects: int = 1) -> None:
         """Write them into the tables."""
         with closing(Index.open(load(self._settings).database)) as index:
-            record_studies(index, Registry(index).volumes()[0].id, count=count, objects=objects, seed=seed)
+            record_studies(index, volume_away(index, self._data), count=count, objects=objects, seed=seed)
 
     @property
     def _data(self) -> Path:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Table, insert, select
@@ -17,6 +18,7 @@ from pacs_server.dicom.names import grams_of_name
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.snapshot import continue_numbering
+from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.tables import copies, instances, name_grams, patients, series, studies
 
 UNKNOWN_PATIENT_ID: Final = "NOBODY"
@@ -50,6 +52,17 @@ KINDS: Final = (
 )  # fmt: skip
 _DESCRIPTIONS: Final = ("CHEST", "ABDOMEN WITH CONTRAST", "BRAIN W/O CONTRAST", "LEFT KNEE", "胸部単純", "頭部造影")
 _PARTS: Final = ("CHEST", "ABDOMEN", "HEAD", "KNEE")
+
+
+def volume_away(index: Index, folder: Path) -> str:
+    """The id of a volume for copies that do not exist, which the site has from now on, and which is away: of one that
+    is there the server would see that it lost them all, and store nothing on it any more.
+
+    Raises: IndexUnavailable.
+    """
+    row = VolumeRow(id="away", name="away", path=str(folder.resolve() / "away"), tier="cold", domain="away")
+    Registry(index).add_volume(row)
+    return row.id
 
 
 def record_studies(index: Index, volume_id: str, *, count: int, objects: int, seed: int) -> None:

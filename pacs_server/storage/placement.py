@@ -88,9 +88,9 @@ class Placement:
     ) -> list[CopyInProgress]:
         """Begin something on `need` volumes at the same time, replacing those that fail; those that did it.
 
-        A volume that hangs is waited for until its deadline only when no other can take its place: a sender may have
-        given up by then. Once there are as many as the floor, replacements get what is left of one deadline and a
-        second.
+        A volume that hangs is waited for until its deadline only when no other can take its place, or too few are left
+        without it: a sender may have given up by then. Once there are as many as the floor, replacements get what is
+        left of one deadline and a second.
         """
         until = time.monotonic() + patience_s(waiting)
         problems = [_absence(volume) for volume in self._volumes.values() if volume.state.status is not Status.ONLINE]
@@ -102,8 +102,10 @@ class Placement:
             chosen = _apart(waiting, self.need - len(done), {copy.volume.spec.domain for copy in done})
             waiting = [copy for copy in waiting if copy not in chosen]
             started = [copy for copy in chosen if succeeds(partial(start, copy), problems)]
-            settle = partial(CopyInProgress.settle, at_most_s=limit_s, is_replaceable=bool(waiting))
-            done += [copy for copy in started if succeeds(partial(settle, copy), problems)]
+            for behind, copy in zip(reversed(range(len(started))), started, strict=True):
+                is_replaceable = bool(waiting) and len(done) + behind + len(waiting) >= self.degraded
+                if succeeds(partial(copy.settle, limit_s, is_replaceable=is_replaceable), problems):
+                    done.append(copy)
         if len(done) < self.degraded:
             for copy in done:
                 copy.discard()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
@@ -166,10 +166,22 @@ class ObjectStream:
                 self._patience_s -= time.monotonic() - began
 
     def _is_replaceable(self, copy: CopyInProgress) -> bool:
-        """Whether another volume can take the place of this copy, and what was sent be had without it."""
+        """Whether another volume can take the place of this copy, what was sent be had without it, and enough copies
+        be made.
+        """
         others = [other for other in self._copies if other is not copy]
-        is_held = self._is_beginning or any(other.can_be_read for other in others)
-        return is_held and self._another([*others, *(late.copy for late in self._late)], self._tried) is not None
+        if not self._is_beginning and not any(other.can_be_read for other in others):
+            return False
+        alive = [*others, *(late.copy for late in self._late)]
+        spares = self._spares(alive)
+        return next(spares, None) is not None and all(next(spares, None) for _ in range(len(alive) + 1, self._degraded))
+
+    def _spares(self, alive: Sequence[CopyInProgress]) -> Iterator[CopyInProgress]:
+        """Copies on volumes that were not tried, which could be begun beside those that are alive."""
+        tried = set(self._tried)
+        while copy := self._another(alive, tried):
+            tried.add(copy.volume.spec.id)
+            yield copy
 
     def _drop(self, copy: CopyInProgress) -> None:
         self._copies.remove(copy)

@@ -187,3 +187,15 @@ def test_a_volume_that_hangs_gets_its_time_when_no_other_can_take_its_place(hous
         assert not futures.wait([stored], timeout=1.0).done, "five times what one is given beside another"
         slow.ends.set()
         assert stored.result() == ["a", "b", "c"]
+
+
+def test_of_two_volumes_that_hang_one_gets_its_time_when_another_can_take_the_place_of_one_alone(house: House) -> None:
+    """Both were given up after some seconds, and the object was refused: disks that sleep take longer to wake."""
+    slow = [house.let_hang(volume) for volume in house.volumes[:2]]
+    with ThreadPoolExecutor(1) as sender, ExitStack() as at_end:
+        at_end.callback(lambda: [one.ends.set() for one in slow])
+        stored = sender.submit(stored_on, house, need=2)
+        wait_for(lambda: house.volumes[0].state.status is Status.SUSPECT, "one to be given up")
+        assert not futures.wait([stored], timeout=1.0).done, "five times what one is given beside another"
+        slow[1].ends.set()
+        assert stored.result() == ["b", "c"]

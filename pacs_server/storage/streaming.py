@@ -169,10 +169,9 @@ class ObjectStream:
         """Whether another volume can take the place of this copy, what was sent be had without it, and enough copies
         be made.
         """
-        others = [other for other in self._copies if other is not copy]
-        if not self._is_beginning and not any(other.can_be_read for other in others):
+        if not self._is_beginning and not any(one.can_be_read for one in self._copies if one is not copy):
             return False
-        alive = [*others, *(late.copy for late in self._late)]
+        alive = [one for one in (*self._copies, *(late.copy for late in self._late)) if one is not copy]
         spares = self._spares(alive)
         return next(spares, None) is not None and all(next(spares, None) for _ in range(len(alive) + 1, self._degraded))
 
@@ -226,7 +225,7 @@ class ObjectStream:
         until = min(self._sent_bytes, late.size_bytes + most_bytes)
         while late.size_bytes < until:
             chunks, source = self._read_back(late.size_bytes)
-            if not succeeds(partial(late.copy.settle, self._limit_s()), self._problems):
+            if not self._settles(late):
                 self._late.remove(late)
                 return
             if not succeeds(partial(late.copy.start_write, chunks), self._problems):
@@ -235,10 +234,15 @@ class ObjectStream:
                 return
             late.add(chunks, source)
         if late.size_bytes == self._sent_bytes:
+            is_there = self._settles(late)
             self._late.remove(late)
-            if succeeds(partial(late.copy.settle, self._limit_s()), self._problems):
+            if is_there:
                 self._copies.append(late.copy)
                 self._caught_up.append(late)
+
+    def _settles(self, late: LateCopy) -> bool:
+        is_replaceable = self._is_replaceable(late.copy)
+        return succeeds(partial(late.copy.settle, self._limit_s(), is_replaceable=is_replaceable), self._problems)
 
     def _read_back(self, offset: int) -> tuple[Sequence[Buffer], CopyInProgress | None]:
         """What was sent at an offset, and the copy it was read from, unless it is in memory.

@@ -163,6 +163,26 @@ def test_a_volume_that_hangs_within_a_large_object_is_replaced_long_before_its_d
     assert_whole(placement, large, copies=2)
 
 
+def test_a_replacement_that_hangs_as_well_is_replaced_long_before_its_deadline(
+    faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exports of one NAS: the second was waited for until its deadline, although a third place was there."""
+    monkeypatch.setattr(storage_volume, "_SILENT_S", 0.3)
+    exports = [volume_at(faulty.path / "export1"), volume_at(faulty.path / "export2", tier="warm")]
+    good, spare = volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")
+    placement = Placement([*exports, good, spare], need=2, degraded=2)
+    large = LargeObject(20)
+    stream = placement.stream(large.path.parent)
+    began = time.monotonic()
+    large.send(stream, lambda: faulty.tell(f"hang {HANG_S}"))
+    copies = stream.finish(large.path)
+    assert time.monotonic() - began < exports[1].timeout_s / 2
+    assert {copy.volume_id for copy in copies} == {good.spec.id, spare.spec.id}
+    faulty.tell("ok")
+    wait_until_clean(*placement.volumes)
+    assert_whole(placement, large, copies=2)
+
+
 def test_the_only_volume_that_has_a_large_object_is_waited_for_although_it_hangs(
     faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

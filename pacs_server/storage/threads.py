@@ -45,13 +45,16 @@ class Task(Attempt, Generic[Answer]):
     """Work under way in a thread of a volume."""
 
     __slots__ = (
-        "answer", "asked_at", "began", "deadline", "done", "error", "finished", "is_over", "on_abandoned", "stuck",
-        "work",
+        "answer", "asked_at", "began", "deadline", "done", "error", "finished", "is_over", "is_probe", "on_abandoned",
+        "stuck", "work",
     )  # fmt: skip
 
-    def __init__(self, work: Work[Answer], timeout_s: float, on_abandoned: Callable[[], None] | None) -> None:
+    def __init__(
+        self, work: Work[Answer], timeout_s: float, on_abandoned: Callable[[], None] | None, *, is_probe: bool = False
+    ) -> None:
         super().__init__()
         self.work = work
+        self.is_probe = is_probe
         self.asked_at = time.monotonic()
         self.deadline = self.asked_at + timeout_s
         self.on_abandoned = on_abandoned
@@ -104,7 +107,7 @@ class Threads:
 
         Raises: VolumeSilent when too many calls hang or wait; never for a probe.
         """
-        task = Task(work, timeout_s, on_abandoned)
+        task = Task(work, timeout_s, on_abandoned, is_probe=is_probe)
         with self._lock:
             if not is_probe:
                 self._refuse_when_broken()
@@ -168,7 +171,9 @@ class Threads:
         return False
 
     def _quiet_since(self, task: Task[Any]) -> float:
-        """The moment since which the volume answers nothing, as far as one knows who waits for this task."""
+        """The moment since which the volume answers nothing, as far as one knows who waits for this task. A probe says
+        nothing: a disk that flushes no more still tells its room, out of the kernel's memory.
+        """
         return max(task.asked_at, self._answered_at)
 
     def give_up(self, task: Task[Any]) -> bool:
@@ -196,7 +201,8 @@ class Threads:
         finally:
             with self._lock:
                 task.is_over = True
-                self._answered_at = time.monotonic()
+                if not task.is_probe:
+                    self._answered_at = time.monotonic()
                 self._under_way -= 1
                 if task.stuck:
                     self._stuck -= 1

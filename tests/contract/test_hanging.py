@@ -177,6 +177,17 @@ def test_a_volume_that_is_slow_and_answers_others_is_waited_for(house: House) ->
         assert stored.result() == ["a"]
 
 
+def test_a_disk_that_takes_nothing_any_more_hangs_although_each_look_finds_it_well(house: House) -> None:
+    """The looks counted as answers, so that what a disk that flushes no more should take waited for its deadline."""
+    first, *_ = house.volumes
+    house.let_hang(first)
+    with ThreadPoolExecutor(1) as sender, ExitStack() as at_end:
+        at_end.callback(house.hanging[0].ends.set)
+        stored = sender.submit(stored_on, house, need=1)
+        wait_for(lambda: first.check() and stored.done(), "it to go elsewhere", every_s=0.05)
+        assert stored.result() == ["b"]
+
+
 def test_a_volume_that_hangs_gets_its_time_when_no_other_can_take_its_place(house: House) -> None:
     first, *_ = house.volumes
     slow = house.let_hang(first)

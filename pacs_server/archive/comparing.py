@@ -155,7 +155,7 @@ class Comparison:
                 missing, sop_class = DifferenceKind.MISSING_THERE, ours[sop_uid].sop_class
                 yield of_series(kind=missing, sop_uid=sop_uid, sop_class=sop_class)
             for sop_uid in sorted(theirs.keys() - ours.keys()):
-                decided = self._operations.fates(sop_uid).values()
+                decided = self._operations.fates(sop_uid, study_uid=uid).values()
                 is_deleted = any(fate is not Fate.KEPT for fate in decided)
                 kind = DifferenceKind.DELETED_HERE if is_deleted else DifferenceKind.MISSING_HERE
                 yield of_series(kind=kind, sop_uid=sop_uid, sop_class=theirs[sop_uid]["SOPClassUID"])

@@ -67,7 +67,7 @@ def compare_with(
                 outcomes = {} if mending is Mending.NONE else _repaired(node, aet, differences)
                 for one in differences:
                     progress.clear()
-                    outcome = outcomes.get(one.sop_uid, "")
+                    outcome = outcomes.get((one.study_uid, one.sop_uid), "")
                     counts[one.kind.value] += 1
                     counts["left"] += outcome not in (_FETCHED, _QUEUED)
                     yield {
@@ -88,14 +88,17 @@ def compare_with(
     return ExitCode.PARTLY if left else ExitCode.DONE
 
 
-def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[str, str]:
-    """What became of each object: queued for the running server to send, fetched, or why not."""
+def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[tuple[str, str], str]:
+    """What became of each object, by the UIDs of its study and its own: queued for the running server to send,
+    fetched, or why not.
+    """
     from pacs_server.archive.comparing import DifferenceKind
     from pacs_server.service.peers.comparing import fetch_missing, send_missing
 
-    outcomes: dict[str, str] = {}
+    outcomes: dict[tuple[str, str], str] = {}
     if send_missing(node, aet, differences, datetime.now(UTC)):
-        outcomes |= {one.sop_uid: _QUEUED for one in differences if one.kind is DifferenceKind.MISSING_THERE}
+        missing = [one for one in differences if one.kind is DifferenceKind.MISSING_THERE]
+        outcomes |= {(one.study_uid, one.sop_uid): _QUEUED for one in missing}
     for fetched in fetch_missing(node, aet, differences, lambda: False):
-        outcomes[fetched.item.sop_uid] = fetched.problem or _FETCHED
+        outcomes[fetched.item.study_uid, fetched.item.sop_uid] = fetched.problem or _FETCHED
     return outcomes

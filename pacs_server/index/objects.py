@@ -45,7 +45,7 @@ class StoredObject:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What the study of an object that is about to be stored holds under its UID, the day of the study if that is
-    known, and what was decided about contents under the UID, by digest.
+    known, and what was decided about its contents under the UID, by digest.
     """
 
     study_day: date | None

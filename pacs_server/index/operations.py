@@ -63,7 +63,7 @@ class Operations:
         self.log = StampedLog(index, operations)
         self._insert = index.insert(operations).on_conflict_do_nothing()
         self._fates = HotStatement(
-            index, select(fates.c.digest, fates.c.fate).where(fates.c.sop_uid == bindparam("sop_uid"))
+            index, select(*fates.c["digest", "fate", "study_uid"]).where(fates.c.sop_uid == bindparam("sop_uid"))
         )
 
     def draft(
@@ -199,9 +199,13 @@ class Operations:
             with self._index.write() as connection:
                 enforce(connection, self._index, decided, now)
 
-    def fates(self, sop_uid: str) -> dict[str, Fate]:
-        """What was decided about the contents under a SOP Instance UID, by digest. Raises: IndexUnavailable."""
-        return {digest: Fate(fate) for digest, fate in self._fates.rows(sop_uid=str(sop_uid))}
+    def fates(self, sop_uid: str, *, study_uid: str = "") -> dict[str, Fate]:
+        """What was decided about the contents under a SOP Instance UID, those of one study or all, by digest.
+
+        Raises: IndexUnavailable.
+        """
+        decided = self._fates.rows(sop_uid=str(sop_uid))
+        return {digest: Fate(fate) for digest, fate, of_study in decided if study_uid in ("", of_study)}
 
     def trashed(self, study_uid: str) -> list[Content]:
         """The objects of a study that are in the trash, or would be if they were here. Raises: IndexUnavailable."""

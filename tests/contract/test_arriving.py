@@ -77,6 +77,16 @@ def test_what_was_deleted_meanwhile_does_not_come_back_because_it_was_asked_for(
     assert not trash.found(keys)
 
 
+def test_what_was_deleted_of_another_study_under_the_same_uid_keeps_nothing_out(site: Site) -> None:
+    trash = Trash(site.index)
+    volumes = list(site.volumes.values())
+    by = Decider(who="admin", reason="test", now=NOW, operations=site.instances.operations, volumes=volumes)
+    keys = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": site.samples[0].sop_uid}).predicates
+    assert list(retire.delete(trash.found(keys), by))
+    of_another = tiny(0, study="another", SOPInstanceUID=site.samples[0].sop_uid)
+    assert arrives(site, of_another)[0] is ImportOutcome.STORED
+
+
 def test_what_was_kept_comes_back_also_where_a_wrong_version_of_it_was_purged(site: Site) -> None:
     wrong, right = tiny(9, ImageComments="wrong"), tiny(9)
     site.store(wrong)

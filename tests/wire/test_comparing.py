@@ -70,6 +70,43 @@ def test_what_either_lacks_is_named_object_by_object_and_repaired_in_both_direct
     assert archive.instance_uids() == other.instance_uids() - {deleted[0].sop_uid}
 
 
+def test_studies_whose_objects_have_the_same_uids_are_told_apart(
+    archive: Archive, other: Archive, tmp_path: Path
+) -> None:
+    """What was deleted, is missing, or was fetched in one says nothing of the other, perhaps of another patient."""
+    here, there, deleted = (
+        some(tmp_path, f"twins-{name}", 1, PatientID=name, SOPInstanceUID="1.2.826.99.1", StudyDate="20240601")
+        for name in ("HERE", "THERE", "DELETED")
+    )
+    take_in(archive, *here, *deleted)
+    take_in(other, *there, *deleted)
+    archive.pacs("delete", "PatientID=DELETED", "--reason", "a test", "--yes")
+    rows = archive.report("reconcile", "--with", "OTHER", "StudyDate=20240601", "--repair", expect=3)
+    assert {(row["study_uid"], row["kind"], row["outcome"]) for row in rows} == {
+        (here[0].study_uid, "missing there", "queued to be sent"),
+        (there[0].study_uid, "missing here", "fetched"),
+        (deleted[0].study_uid, "deleted here, held there", ""),
+    }
+    sending_to = lambda study: archive.pacs(  # noqa: E731
+        "reconcile", "--with", "OTHER", f"StudyInstanceUID={study}", "--repair", expect=(0, 3)
+    )
+    wait_for(lambda: "the same" in sending_to(here[0].study_uid).stderr, "it to be sent", timeout_s=DEADLINE_S)
+
+
+def test_only_the_study_that_is_missing_is_sent(archive: Archive, other: Archive, tmp_path: Path) -> None:
+    wanted, another = (
+        some(tmp_path, f"alike-{name}", 1, PatientID=name, SOPInstanceUID="1.2.826.99.2", StudyDate="20240701")
+        for name in ("WANTED", "ANOTHER")
+    )
+    take_in(archive, *wanted, *another)
+    assert compared(archive, "OTHER", "PatientID=WANTED", "--repair", expect=0) == [
+        ("missing there", wanted[0].sop_uid, "queued to be sent")
+    ]
+    wait_for(lambda: wanted[0].sop_uid in other.instance_uids(), "it to be sent", timeout_s=DEADLINE_S)
+    (row,) = other.report("find", "studies", "StudyDate=20240701")
+    assert row["uid"] == wanted[0].study_uid
+
+
 def test_who_takes_an_archive_over_fetches_and_sends_nothing(archive: Archive, other: Archive, tmp_path: Path) -> None:
     here, there = some(tmp_path, "staying", 1, PatientID="TAKE-1"), some(tmp_path, "taken", 2, PatientID="TAKE-1")
     take_in(archive, *here)

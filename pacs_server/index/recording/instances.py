@@ -215,7 +215,7 @@ class Instances:
 
 def _known() -> CompoundSelect[Any]:
     """One question for what three would answer: the objects of a study under a SOP Instance UID with their copies, the
-    day of the study, and what was decided about contents of that UID.
+    day of the study, and what was decided about them.
     """
     nothing = [cast(null(), Text)] * 4
     objects = (
@@ -232,7 +232,8 @@ def _known() -> CompoundSelect[Any]:
         studies.c.study_uid == bindparam("study_uid")
     )
     decided = select(literal_column(str(_FATE)), fates.c.digest, fates.c.fate, *nothing[1:])
-    return union_all(objects, day, decided.where(fates.c.sop_uid == bindparam("sop_uid")))
+    of_it = fates.c.sop_uid == bindparam("sop_uid"), fates.c.study_uid == bindparam("study_uid")
+    return union_all(objects, day, decided.where(*of_it))
 
 
 def _fail(group: Iterable[_Slot], error: IndexUnavailable) -> None:

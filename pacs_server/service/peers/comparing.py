@@ -96,12 +96,18 @@ def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date |
 
 def send_missing(node: Node, aet: str, differences: Sequence[Difference], now: datetime) -> int:
     """Queue what is missing there, for the running server; how many objects that are. Raises: IndexUnavailable."""
-    missing = [one.sop_uid for one in differences if one.kind is DifferenceKind.MISSING_THERE]
+    missing: dict[str, list[str]] = {}
+    for one in differences:
+        if one.kind is DifferenceKind.MISSING_THERE:
+            missing.setdefault(one.study_uid, []).append(one.sop_uid)
     queued = 0
-    for start in range(0, len(missing), _SENT_AT_ONCE):
-        uids = "\\".join(missing[start : start + _SENT_AT_ONCE])
-        query = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": uids})
-        queued += len(node.sendings.owe(Selection(predicates=query.predicates), aet, now, urgency=Urgency.AGAIN))
+    for study_uid, sop_uids in missing.items():  # not what another study, perhaps of another patient, has under a UID
+        for start in range(0, len(sop_uids), _SENT_AT_ONCE):
+            query = query_from_keywords(
+                Level.IMAGE, {"SOPInstanceUID": "\\".join(sop_uids[start : start + _SENT_AT_ONCE])}
+            )
+            meant = Selection(predicates=query.predicates, study_uid=study_uid)
+            queued += len(node.sendings.owe(meant, aet, now, urgency=Urgency.AGAIN))
     if queued:
         node.jobs.wake_target(JobKind.SEND, aet, now, only_failed=True)
     return queued

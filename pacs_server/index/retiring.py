@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, tuple_, update
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import shared_identity
@@ -21,6 +21,7 @@ from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, op
 from pacs_server.index.tables import (
     ITEM_TABLES,
     TABLES,
+    UID_OF_ANOTHER,
     copies,
     extra_values,
     flags,
@@ -86,8 +87,10 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
             connection.execute(KEEP_OTHERS_OUT, {"names": sorted(names)})
             rows = _rows(connection, wanted[start : start + _BATCH])
         gone = [row for row in rows if row.fate == Fate.PURGED]
-        changed = _changed_roles([row for row in rows if row.fate != Fate.PURGED])
+        left = [row for row in rows if row.fate != Fate.PURGED]
+        changed = _changed_roles(left)
         _set_roles(connection, changed, now)
+        _note_uids_of_others(connection, left, changed, now)
         for row in rows:
             if row.readmitted_at is not None:
                 _note(connection, row, "readmitted", row.readmitted_because or "", row.readmitted_at)
@@ -219,6 +222,31 @@ def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now:
             kinds = flags.c.kind.in_(_OF_HELD if role == TRASH else _OF_VERSION)
             of_it = flags.c.study_row == row.study_row, flags.c.instance_row == row.id
             connection.execute(delete(flags).where(*of_it, kinds))
+
+
+def _note_uids_of_others(
+    connection: Connection, rows: Sequence[_Row], changed: Iterable[tuple[_Row, str]], now: datetime
+) -> None:
+    """Flag the studies that show an object again under the UID of one that another study shows, unless that is flagged:
+    it came while they did not.
+    """
+    now_role = {row.id: role for row, role in changed}
+    shown: dict[str, list[_Row]] = {}
+    for row in rows:
+        if now_role.get(row.id, row.role) == "current":
+            shown.setdefault(row.sop_uid, []).append(row)
+    both = {
+        (row.study_row, row.study_uid, other.study_row, other.study_uid)
+        for same in shown.values()
+        for row in same
+        for other in same
+        if row.id in now_role and other.study_row != row.study_row
+    }
+    for study_row, study_uid, other_row, other_uid in sorted(both):
+        is_between = tuple_(flags.c.study_row, flags.c.detail).in_([(study_row, other_uid), (other_row, study_uid)])
+        if connection.execute(select(flags.c.id).where(flags.c.kind == UID_OF_ANOTHER, is_between)).first() is None:
+            told = {"study_row": study_row, "instance_row": 0, "kind": UID_OF_ANOTHER, "detail": other_uid}
+            connection.execute(insert(flags).values(told | {"noted_at": now.isoformat()}))
 
 
 def _note(connection: Connection, row: _Row, kind: str, detail: str, noted_at: str) -> None:

@@ -32,6 +32,7 @@ from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Search
 from pacs_server.index.queries.trash import Held, Trash
+from pacs_server.index.queries.view import conflicts_view, studies_with_uids_of_others
 from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.partners import Partner, Partners
@@ -105,6 +106,22 @@ def two_studies(site: Deleting) -> tuple[list[Sample], list[Sample]]:
 
 def uids_of(samples: Sequence[Sample]) -> list[str]:
     return sorted(sample.sop_uid for sample in samples)
+
+
+def test_what_comes_back_beside_a_study_that_has_its_uids_by_now_is_flagged_once(site: Deleting) -> None:
+    first = site.store(*(tiny(n, study=1) for n in range(2)))
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    second = site.store(*(tiny(n, study=2, SOPInstanceUID=first[n].sop_uid) for n in range(2)))
+    site.store(tiny(7, study=1), tiny(7, study=2))
+    assert (conflicts_view(site.index), studies_with_uids_of_others(site.index)) == ([], 0)
+    for samples in (second, first, second):
+        site.restore()
+        (told,) = conflicts_view(site.index)
+        assert (told["kind"], told["uid"], told["detail"]) == ("conflict-uid", first[0].study_uid, second[0].study_uid)
+        for sample in samples:
+            assert len(conflicts_view(site.index)) == studies_with_uids_of_others(site.index) == 1
+            site.delete(SOPInstanceUID=sample.sop_uid, StudyInstanceUID=sample.study_uid)
+        assert (conflicts_view(site.index), studies_with_uids_of_others(site.index)) == ([], 0)
 
 
 def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deleting) -> None:

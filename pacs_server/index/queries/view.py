@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, distinct, func, select
 
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import deposits, volumes
-from pacs_server.index.tables import UID_OF_ANOTHER, copies, flags, instances, patients, series, studies
+from pacs_server.index.tables import UID_OF_ANOTHER, copies, flags, instances, is_current, patients, series, studies
 
 
 def study_view(index: Index, study_uid: str) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def conflicts_view(index: Index, study_uid: str = "") -> list[dict[str, Any]]:
         .join_from(flags, studies)
         .join(patients)
         .outerjoin(instances, flags.c.instance_row == instances.c.id)
-        .where(flags.c.kind.startswith("conflict-"), ~(flags.c.kind == UID_OF_ANOTHER) | _is_another_found())
+        .where(flags.c.kind.startswith("conflict-"), ~(flags.c.kind == UID_OF_ANOTHER) | _have_a_uid_in_common())
         .order_by(flags.c.noted_at.desc(), flags.c.id)
     )  # fmt: skip
     if study_uid:
@@ -86,17 +86,28 @@ def studies_with_uids_of_others(index: Index) -> int:
 
     Raises: IndexUnavailable.
     """
-    noted = select(func.count(distinct(flags.c.study_row))).join_from(flags, studies)
-    noted = noted.where(flags.c.kind == UID_OF_ANOTHER, studies.c.instance_count > 0, _is_another_found())
+    noted = select(func.count(distinct(flags.c.study_row)))
+    noted = noted.where(flags.c.kind == UID_OF_ANOTHER, _have_a_uid_in_common())
     with index.read() as connection:
         return int(connection.execute(noted).scalar_one())
 
 
-def _is_another_found() -> ColumnElement[bool]:
-    """Whether the study is still found that a flag names."""
+def _have_a_uid_in_common() -> ColumnElement[bool]:
+    """Whether the study of a flag and the one that it names are both still found with an object under one UID: what was
+    sent under new UIDs, and deleted here, is settled.
+    """
+    ours, theirs, our_series, their_series = instances.alias(), instances.alias(), series.alias(), series.alias()
     another = studies.alias()
-    named = select(another.c.id).where(another.c.study_uid == flags.c.detail, another.c.instance_count > 0)
-    return named.correlate(flags).exists()
+    same = (
+        select(ours.c.id)
+        .join_from(ours, our_series, ours.c.series_row == our_series.c.id)
+        .join(theirs, theirs.c.sop_uid == ours.c.sop_uid)
+        .join(their_series, theirs.c.series_row == their_series.c.id)
+        .join(another, their_series.c.study_row == another.c.id)
+        .where(our_series.c.study_row == flags.c.study_row, another.c.study_uid == flags.c.detail)
+        .where(is_current(ours), is_current(theirs))
+    )
+    return same.correlate(flags).exists()
 
 
 def _series_view(connection: Connection, part: Mapping[Any, Any]) -> dict[str, Any]:

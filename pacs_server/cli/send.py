@@ -136,7 +136,7 @@ def _send(invocation: Invocation, keys: dict[str, str], aet: AeTitle, *, wait: b
 
     with invocation.node() as node:
         queued = queue(node, keys, aet, datetime.now(UTC))
-        talk(f"queued {len(queued.sop_uids)} objects for {aet}")
+        talk(f"queued {len(queued.objects)} objects for {aet}")
         return _follow(node, queued) if wait else ExitCode.DONE
 
 
@@ -147,7 +147,7 @@ def _follow(node: Node, queued: Queued) -> ExitCode:
     progress, counts = Progress(), dict.fromkeys(SendState, 0)
     try:
         for counts in follow(node, queued):
-            progress.show(f"{counts[SendState.SENT]} of {len(queued.sop_uids)} objects sent to {queued.destination}")
+            progress.show(f"{counts[SendState.SENT]} of {len(queued.objects)} objects sent to {queued.destination}")
     finally:
         progress.clear()
     talk(f"{counts[SendState.SENT]} sent to {queued.destination}, {counts[SendState.DEAD]} refused")

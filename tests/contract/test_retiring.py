@@ -120,8 +120,10 @@ def test_what_comes_back_beside_a_study_that_has_its_uids_by_now_is_flagged_once
         assert (told["kind"], told["uid"], told["detail"]) == ("conflict-uid", first[0].study_uid, second[0].study_uid)
         for sample in samples:
             assert len(conflicts_view(site.index)) == studies_with_uids_of_others(site.index) == 1
+            assert Search(site.index).counts()["conflicts"] == 1
             site.delete(SOPInstanceUID=sample.sop_uid, StudyInstanceUID=sample.study_uid)
         assert (conflicts_view(site.index), studies_with_uids_of_others(site.index)) == ([], 0)
+        assert Search(site.index).counts()["conflicts"] == 0
 
 
 def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deleting) -> None:

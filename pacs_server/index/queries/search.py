@@ -16,6 +16,7 @@ from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.queries.finding import Forms, joined, rows_of
 from pacs_server.index.queries.usual import UsualSyntaxes
+from pacs_server.index.queries.view import is_conflict
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import deposits
 from pacs_server.index.tables import copies, flags, instances, is_current, patients, series, studies
@@ -119,7 +120,7 @@ class Search:
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in (patients, studies, series, copies)
             }
-            conflicts = select(func.count()).where(flags.c.kind.startswith("conflict-"))
+            conflicts = select(func.count()).select_from(flags).where(is_conflict())
             counted["conflicts"] = connection.execute(conflicts).scalar_one()
         held = self._counting.totals()
         counted["instances"] = held.by_role["current"]

@@ -47,7 +47,7 @@ def conflicts_view(index: Index, study_uid: str = "") -> list[dict[str, Any]]:
         .join_from(flags, studies)
         .join(patients)
         .outerjoin(instances, flags.c.instance_row == instances.c.id)
-        .where(flags.c.kind.startswith("conflict-"), ~(flags.c.kind == UID_OF_ANOTHER) | _have_a_uid_in_common())
+        .where(is_conflict())
         .order_by(flags.c.noted_at.desc(), flags.c.id)
     )  # fmt: skip
     if study_uid:
@@ -90,6 +90,11 @@ def studies_with_uids_of_others(index: Index) -> int:
     noted = noted.where(flags.c.kind == UID_OF_ANOTHER, _have_a_uid_in_common())
     with index.read() as connection:
         return int(connection.execute(noted).scalar_one())
+
+
+def is_conflict() -> ColumnElement[bool]:
+    """Whether a flag tells of a contradiction, and that is not settled."""
+    return flags.c.kind.startswith("conflict-") & ((flags.c.kind != UID_OF_ANOTHER) | _have_a_uid_in_common())
 
 
 def _have_a_uid_in_common() -> ColumnElement[bool]:

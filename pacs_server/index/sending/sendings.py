@@ -20,6 +20,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 
@@ -118,8 +119,9 @@ class Sendings:
         route: str = "",
         urgency: Urgency = Urgency.ONCE,
         after: timedelta = timedelta(),
-    ) -> list[str]:
-        """Have the objects sent that are meant, not before `after`; answers the SOP Instance UIDs of those entered.
+    ) -> list[tuple[str, str]]:
+        """Have the objects sent that are meant, not before `after`; answers those entered, each by its SOP Instance UID
+        and digest.
 
         For a route, what came from the destination itself is left out. Raises: IndexUnavailable.
         """
@@ -141,7 +143,7 @@ class Sendings:
             with self._index.write() as connection:
                 connection.execute(entering, [{**row._mapping, **fixed, "attempts": 0} for row in rows])
                 connection.execute(owing(self._index), owed)
-        return [row.sop_uid for row in found]
+        return [(row.sop_uid, row.digest) for row in found]
 
     def _entering(self, urgency: Urgency) -> Insert:
         new = self._index.insert(sendings)
@@ -266,13 +268,13 @@ class Sendings:
             found = {state: number for state, number in connection.execute(counted)}
         return {state.value: found.get(state.value, 0) for state in (SendState.WAITING, SendState.DEAD)}
 
-    def progress(self, destination: str, sop_uids: Sequence[str]) -> dict[SendState, int]:
-        """How many of these objects are in each state. Raises: IndexUnavailable."""
+    def progress(self, destination: str, names: Sequence[tuple[str, str]]) -> dict[SendState, int]:
+        """How many of these objects, by SOP Instance UID and digest, are in each state. Raises: IndexUnavailable."""
         found = dict.fromkeys(SendState, 0)
         with self._index.read() as connection:
-            for start in range(0, len(sop_uids), _ROWS_AT_ONCE):
-                part = sop_uids[start : start + _ROWS_AT_ONCE]
-                mine = sendings.c.destination == destination, sendings.c.sop_uid.in_(part)
+            for start in range(0, len(names), _ROWS_AT_ONCE):
+                part = names[start : start + _ROWS_AT_ONCE]
+                mine = sendings.c.destination == destination, tuple_(sendings.c.sop_uid, sendings.c.digest).in_(part)
                 counted = select(sendings.c.state, func.count()).where(*mine).group_by(sendings.c.state)
                 for state, number in connection.execute(counted):
                     found[SendState(state)] += number

@@ -27,10 +27,10 @@ _SERIES_AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """What was queued for one destination."""
+    """What was queued for one destination: each object by its SOP Instance UID and digest."""
 
     destination: str
-    sop_uids: list[str]
+    objects: list[tuple[str, str]]
 
 
 def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queued:
@@ -53,7 +53,7 @@ def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queue
         named = ", ".join(f"{key}={value}" for key, value in keys.items())
         raise UnknownName(f"nothing is held with {named}; pacs find shows what is")
     node.jobs.wake_target(JobKind.SEND, aet, now, only_failed=True)
-    return Queued(destination=aet, sop_uids=entered)
+    return Queued(destination=aet, objects=entered)
 
 
 def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
@@ -61,7 +61,7 @@ def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
 
     Raises: PeerUnreachable when no server runs here that would send, or the destination failed; it stays queued.
     """
-    while (progress := node.sendings.progress(queued.destination, queued.sop_uids))[SendState.WAITING]:
+    while (progress := node.sendings.progress(queued.destination, queued.objects))[SendState.WAITING]:
         yield progress
         if serving(node.settings.data_dir) is None:
             raise PeerUnreachable("no server runs here; it stays queued, and is sent once one does: pacs serve")

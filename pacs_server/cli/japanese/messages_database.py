@@ -81,8 +81,13 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "pacs reconcile --repair":
         "サーバを止め、{0}-wal と {1}-shm を別の場所へ移し、正しいファイルをそこに置いてから起動し、"
         "pacs reconcile --repair を実行してください",
-    "the file of the index {} is damaged, and takes no objects any more":
-        "インデックスのファイル {0} が壊れているため、オブジェクトの保存を受け付けません",
+    "the file of the index {} was found damaged, and takes no objects any more":
+        "インデックスのファイル {0} が壊れていることが分かったため、オブジェクトの保存を受け付けません",
+    "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each "
+    "volume, and pacs index rebuild; where a whole file was copied over it, start the server: it tries it "
+    "again":
+        "pacs restore-backup。または、データベースを別の場所へ移し、pacs db upgrade --new、各ボリュームの pacs storage add、pacs index rebuild。"
+        "正常なファイルを上書きコピーした場合は、サーバを起動すれば改めて試します",
     "the server at {}:{} can be written to, but another one was promoted in its place (timeline {}, the newest is {})":
         "サーバ {0}:{1} は書き込めますが、別のサーバがすでに昇格しています (タイムライン {2}、最新は {3})",
     "the server at {} is a copy of the one at {}, and can be written to: it was never made a standby":

@@ -176,8 +176,10 @@ class WritingAlone:
         told = os.pread(self._file.fileno(), _DAMAGED.size, _MOMENT.size)
         if len(told) == _DAMAGED.size and _DAMAGED.unpack(told) == self._opened:
             raise IndexDamaged(
-                f"the file of the index {self._path} is damaged, and takes no objects any more",
-                IndexDamaged.usual_remedy,
+                f"the file of the index {self._path} was found damaged, and takes no objects any more",
+                "pacs restore-backup; or put the database aside, pacs db upgrade --new, pacs storage add for each "
+                "volume, and pacs index rebuild; where a whole file was copied over it, start the server: it tries it "
+                "again",
             )
 
     def note_damage(self) -> None:

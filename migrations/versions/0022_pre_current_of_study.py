@@ -4,6 +4,7 @@ of a first was a version, and not found. What was hidden so is shown.
 Runs pre: a release before it still makes versions of what comes, and shows what is current.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,12 +16,15 @@ down_revision = "0021_pre_newest"
 branch_labels = None
 depends_on = None
 
-_CHOSEN = """
+_NOTED = """
 SELECT operations.study_uid, choices.sop_uid, choices.digest, choices.counter, choices.site_id
 FROM choices
 JOIN operations ON operations.counter = choices.counter AND operations.site_id = choices.site_id
 """
-# Versions, oldest first, whose study shows no content under their UID, with a study that does.
+_CHOICES = """
+SELECT study_uid, counter, site_id, content FROM operations WHERE kind = 'version' ORDER BY counter, site_id
+"""
+# Versions whose study shows no content under their UID, with a study that does: what was chosen first, then the oldest.
 _HIDDEN = """
 SELECT hidden.id, hidden.sop_uid, series.study_row, flags.noted_at, shown_study.study_uid AS shown_in
 FROM flags
@@ -29,8 +33,11 @@ JOIN series ON series.id = hidden.series_row
 JOIN instances shown ON shown.sop_uid = hidden.sop_uid AND shown.role = 'current'
 JOIN series shown_series ON shown_series.id = shown.series_row
 JOIN studies shown_study ON shown_study.id = shown_series.study_row
+JOIN studies hidden_study ON hidden_study.id = series.study_row
+LEFT JOIN choices ON choices.study_uid = hidden_study.study_uid AND choices.sop_uid = hidden.sop_uid
+    AND choices.digest = hidden.digest
 WHERE flags.kind = 'conflict-version' AND hidden.role = 'version' AND shown_series.study_row <> series.study_row
-ORDER BY hidden.id
+ORDER BY choices.counter IS NULL, hidden.id
 """
 _COUNTS = (
     """
@@ -75,8 +82,13 @@ def upgrade() -> None:
 
 
 def _choose_for_each_study() -> None:
-    connection = op.get_bind()
-    chosen = connection.execute(sa.text(_CHOSEN)).mappings().all()
+    """Of the choices of several studies under one UID only the last was noted: the operations have the others, too."""
+    noted = op.get_bind().execute(sa.text(_NOTED)).mappings()
+    chosen: dict[tuple[str, str], dict[str, Any]] = {(one["study_uid"], one["sop_uid"]): dict(one) for one in noted}
+    for one in op.get_bind().execute(sa.text(_CHOICES)).mappings():
+        for sop_uid, digest, *_ in json.loads(one["content"])["objects"]:
+            by = {name: one[name] for name in ("study_uid", "counter", "site_id")}
+            chosen[one["study_uid"], sop_uid] = by | {"sop_uid": sop_uid, "digest": digest}
     op.drop_table("choices")
     choices = op.create_table(
         "choices",
@@ -87,11 +99,11 @@ def _choose_for_each_study() -> None:
         sa.Column("site_id", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("study_uid", "sop_uid", name="pk_choices"),
     )
-    op.bulk_insert(choices, [dict(one) for one in chosen])
+    op.bulk_insert(choices, list(chosen.values()))
 
 
 def _show_hidden() -> Iterable[int]:
-    """Make the oldest that a study has under a UID current; the rows of these studies."""
+    """Make what was chosen of a study under a UID current, else the oldest; the rows of these studies."""
     connection = op.get_bind()
     shown: set[tuple[int, str]] = set()
     for one in connection.execute(sa.text(_HIDDEN)).mappings().all():
@@ -99,8 +111,11 @@ def _show_hidden() -> Iterable[int]:
             continue
         shown.add((one["study_row"], one["sop_uid"]))
         connection.execute(sa.text("UPDATE instances SET role = 'current' WHERE id = :id"), {"id": one["id"]})
-        noted = sa.text("DELETE FROM flags WHERE kind = 'conflict-version' AND instance_row = :id")
-        connection.execute(noted, {"id": one["id"]})
+        # With the row of the study, by which flags are found: else each reads all of them.
+        noted = sa.text(
+            "DELETE FROM flags WHERE study_row = :study_row AND instance_row = :id AND kind = 'conflict-version'"
+        )
+        connection.execute(noted, {name: one[name] for name in ("study_row", "id")})
         noting = sa.text(
             """
             INSERT INTO flags (study_row, instance_row, kind, detail, noted_at)

@@ -1,5 +1,6 @@
 """Every schema that ever was becomes that of this release, with what it holds, whoever else upgrades meanwhile."""
 
+import json
 import os
 import re
 import threading
@@ -156,6 +157,39 @@ def test_an_object_that_one_of_another_study_hid_is_found_after_the_upgrade(new_
     assert told["series"][1] == (1,)
     assert told["patients"][1] == (1, 1, 1)
     assert second == (1, 1, "MR", "1.4")
+
+
+def test_what_was_chosen_of_each_study_is_found_after_the_upgrade(new_url: Callable[[], str]) -> None:
+    """Of two choices under one UID the release before noted the last alone; the operations have both."""
+    url = new_url()
+    made_with(url, "0021_pre_newest")
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            fill(connection, reflected(connection))
+            for statement in (
+                "UPDATE series SET study_row = id",
+                "UPDATE instances SET series_row = id, sop_uid = '1.2', role = 'version'",
+                "UPDATE instances SET role = 'current' WHERE id = 1",
+                "UPDATE instances SET series_row = 2 WHERE id = 3",
+                "DELETE FROM flags",
+                "INSERT INTO flags (id, study_row, instance_row, kind, detail, noted_at)"
+                " SELECT id, series_row, id, 'conflict-version', '', 'then' FROM instances WHERE id > 1",
+                "DELETE FROM operations WHERE counter > 2",
+                "UPDATE operations SET kind = 'version',"
+                " study_uid = (SELECT study_uid FROM studies WHERE id = 3 - counter)",
+                "DELETE FROM choices",
+            ):
+                connection.execute(text(statement))
+            digests = connection.execute(text("SELECT digest FROM instances ORDER BY id")).scalars().all()
+            for counter, digest in ((1, digests[2]), (2, digests[0])):
+                content = json.dumps({"objects": [["1.2", digest, "version"]]})
+                told = {"content": content, "counter": counter}
+                connection.execute(text("UPDATE operations SET content = :content WHERE counter = :counter"), told)
+        upgrade(url)
+        with index.read() as connection:
+            roles = connection.execute(text("SELECT role FROM instances ORDER BY id")).scalars().all()
+            chosen = connection.execute(text("SELECT digest FROM choices ORDER BY counter")).scalars().all()
+    assert (roles, chosen) == (["current", "version", "current"], [digests[2], digests[0]])
 
 
 def _count_on(index: Index) -> None:

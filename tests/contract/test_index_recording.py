@@ -112,6 +112,12 @@ def test_two_studies_that_have_objects_under_one_uid_are_both_found_and_a_person
     assert roles == {"1.2": ["current"], "1.3": ["current", "version"]}
 
 
+def test_a_device_that_counts_anew_for_each_study_is_told_of_in_few_words(index: Index, objects: Instances) -> None:
+    for number in range(1, 9):
+        objects.record(arrival("1.2.3.4", study=f"1.{number}", content=str(number)))
+    assert flags_of(index, "1.8") == [("conflict-uid", f"1.{number}") for number in (1, 2, 3)]
+
+
 def test_the_same_values_in_another_encoding_are_kept_without_an_alarm(index: Index, objects: Instances) -> None:
     objects.record(arrival("1.2.3.4", content="first"))
     recoded = arrival("1.2.3.4", content="recoded", role="encoding")

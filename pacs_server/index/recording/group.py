@@ -25,6 +25,9 @@ from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import UID_OF_ANOTHER, series, studies
 
+# Of the studies that have the UID of an object: a device that counts anew for each study gives it to thousands, and a
+# flag for each pair of them would be millions.
+_NAMED_ELSEWHERE: Final = 3
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
     "current": Outcome.NEW,
@@ -99,7 +102,7 @@ class _Group:
         found_in = {one.study_uid for one in held if one.role == "current"}
         if arrival.description.study_uid in found_in:
             return self._enter(arrival, twin, arrival.role_beside_current)
-        return self._enter(arrival, twin, "current", elsewhere=sorted(found_in))
+        return self._enter(arrival, twin, "current", elsewhere=sorted(found_in)[:_NAMED_ELSEWHERE])
 
     def _fate(self, arrival: Arrival, fate: str | None) -> str | None:
         """What holds of this object about which `fate` was decided: another one when it was readmitted.

@@ -397,11 +397,12 @@ def test_what_is_left_is_not_guessed_where_it_cannot_be_read_or_noted(pair: Pair
         for arguments in (("status",), ("to", "here")):
             assert "cannot be read" in pair.tokyo.pacs("failover", *arguments, expect=10).stderr
         noted.unlink()
-        noted.with_suffix(".part").mkdir()
+        in_the_way = noted.with_name(f"{noted.name}.part")
+        in_the_way.mkdir()
         asked = Failover(node, "osaka", is_source_lost=False)
         with pytest.raises(ConfigError, match="cannot be written"):
             next(asked.run(asked.plan(), wait_s=0, keeps_draining=False))
-        noted.with_suffix(".part").rmdir()
+        in_the_way.rmdir()
         assert node.registry.draining() is None
 
 

@@ -222,7 +222,8 @@ holds: Final = Table(
     *_stamp(),
 )
 
-# Which content a person made the current one that a study has under a SOP Instance UID.
+# Which content a person made the current one that a study has under a SOP Instance UID. A release before this column
+# enters none.
 choices: Final = Table(
     "choices",
     metadata,

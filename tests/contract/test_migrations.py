@@ -116,24 +116,32 @@ def test_a_study_tells_of_every_modality_of_its_series_after_the_upgrade(new_url
     assert told == ["CT\\modality 1 山田", "a\\b'_%", "modality 3 山田"]
 
 
+def hide_the_second_study(connection: Connection) -> None:
+    """The second study and a later version of it get the UID of an object of the first, as before 0022."""
+    for statement in (
+        "UPDATE series SET study_row = id",
+        "UPDATE instances SET series_row = id, sop_uid = '1.2', role = 'version'",
+        "UPDATE instances SET role = 'current' WHERE id = 1",
+        "UPDATE instances SET series_row = 2 WHERE id = 3",
+        "DELETE FROM flags",
+        "INSERT INTO flags (id, study_row, instance_row, kind, detail, noted_at)"
+        " SELECT id, series_row, id, 'conflict-version', '', 'then' FROM instances WHERE id > 1",
+    ):
+        connection.execute(text(statement))
+
+
 def test_an_object_that_one_of_another_study_hid_is_found_after_the_upgrade(new_url: Callable[[], str]) -> None:
-    """The second study and a later version of it have the UID of an object of the first; what else is a version stays
-    one, and each study is counted as what of it is found.
-    """
+    """What else is a version stays one, and each study is counted as what of it is found."""
     url = new_url()
     made_with(url, "0021_pre_newest")
     with closing(Index.open(url)) as index:
         with index.write() as connection:
             fill(connection, reflected(connection))
+            hide_the_second_study(connection)
             for statement in (
-                "UPDATE series SET study_row = id, modality = 'MR', instance_count = 0",
+                "UPDATE series SET modality = 'MR', instance_count = 0",
                 "UPDATE studies SET patient_row = id, series_count = 0, instance_count = 0",
-                "UPDATE instances SET series_row = id, sop_uid = '1.2', role = 'version', sop_class = '1.4'",
-                "UPDATE instances SET role = 'current' WHERE id = 1",
-                "UPDATE instances SET series_row = 2 WHERE id = 3",
-                "DELETE FROM flags",
-                "INSERT INTO flags (id, study_row, instance_row, kind, detail, noted_at)"
-                " SELECT id, series_row, id, 'conflict-version', '', 'then' FROM instances WHERE id > 1",
+                "UPDATE instances SET sop_class = '1.4'",
             ):
                 connection.execute(text(statement))
             ids = "SELECT study_uid FROM studies ORDER BY id"
@@ -166,14 +174,8 @@ def test_what_was_chosen_of_each_study_is_found_after_the_upgrade(new_url: Calla
     with closing(Index.open(url)) as index:
         with index.write() as connection:
             fill(connection, reflected(connection))
+            hide_the_second_study(connection)
             for statement in (
-                "UPDATE series SET study_row = id",
-                "UPDATE instances SET series_row = id, sop_uid = '1.2', role = 'version'",
-                "UPDATE instances SET role = 'current' WHERE id = 1",
-                "UPDATE instances SET series_row = 2 WHERE id = 3",
-                "DELETE FROM flags",
-                "INSERT INTO flags (id, study_row, instance_row, kind, detail, noted_at)"
-                " SELECT id, series_row, id, 'conflict-version', '', 'then' FROM instances WHERE id > 1",
                 "DELETE FROM operations WHERE counter > 2",
                 "UPDATE operations SET kind = 'version',"
                 " study_uid = (SELECT study_uid FROM studies WHERE id = 3 - counter)",

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from pacs_server.cluster.link import Link
 from pacs_server.cluster.messages import Body, log_state, told_state
-from pacs_server.dicom.operations import Content, Operation, OperationKind, from_text
+from pacs_server.dicom.operations import Operation, from_text
 from pacs_server.errors import ProtocolViolation, Undecodable
 from pacs_server.index.operations import Operations
 from pacs_server.index.site.changes import Changes
@@ -58,27 +58,10 @@ class Decisions:
         it, is held again. Raises: Undecodable; NotEnoughCopies; IndexUnavailable.
         """
         for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
-            missed = self._keep(operation)
-            readmitted: list[Content] = []
-            # Those objects are never out of sight, and one that is acknowledged at this moment is among them.
-            while sent := self.operations.take_over(operation, missed=missed, now=self.now, readmitted=readmitted):
-                again = self._readmission(operation, sent)
-                self.operations.record(again, missed=self._keep(again), now=self.now)
-                readmitted += sent
+            self.operations.take_over(operation, self._keep, now=self.now)
 
     def _keep(self, operation: Operation) -> list[str]:
         return [volume.spec.id for volume in keep_everywhere(operation, self.volumes)]
-
-    def _readmission(self, deletion: Operation, sent: Sequence[Content]) -> Operation:
-        return self.operations.draft(
-            OperationKind.READMIT,
-            deletion.study_uid,
-            sent,
-            now=self.now,
-            who="server",
-            reason="received here after a partner had deleted it, before that was known here",
-            after=deletion.counter,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_
 
 from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
@@ -124,21 +124,32 @@ class Operations:
             told += self._take_effect(connection, operation, now)
             self._owe(connection, missed, now)
 
-    def take_over(
-        self, operation: Operation, *, missed: Sequence[str], now: datetime, readmitted: Collection[Content]
-    ) -> list[Content]:
-        """The same for an operation of another site. But while it is a deletion of objects that were acknowledged here
-        to who sent them after it was decided, nothing happens but that they are answered, unless they are among those
-        that were `readmitted`.
+    def take_over(self, operation: Operation, keep: Callable[[Operation], Sequence[str]], *, now: datetime) -> None:
+        """The same for an operation that becomes known later than it was decided: another site tells it, or a volume
+        has its file. What it deletes, and was acknowledged here to who sent it after that, is held again, and never out
+        of sight. `keep` writes the file of an operation, and answers the ids of the volumes that do not have it.
 
-        Raises: IndexUnavailable.
+        Raises: IndexUnavailable; what `keep` raises.
         """
+        missed = keep(operation)
+        while sent := self._recorded_unless_sent(operation, missed, now):
+            again = self.draft(
+                OperationKind.READMIT,
+                operation.study_uid,
+                sent,
+                now=now,
+                who="server",
+                reason="received here after it was deleted, before that was known here",
+                after=operation.counter,
+            )
+            self.record(again, missed=keep(again), now=now)
+
+    def _recorded_unless_sent(self, operation: Operation, missed: Sequence[str], now: datetime) -> list[Content]:
         told: list[Event] = []
         with self._index.write(told) as connection:
             keep_others_out(connection, self._index, operation.study_uid)
-            sent = _sent_after(connection, operation) if operation.kind is OperationKind.DELETE else []
-            if left := [one for one in sent if one not in readmitted]:
-                return left
+            if operation.kind is OperationKind.DELETE and (sent := _sent_after(connection, operation)):
+                return sent
             told += self._take_effect(connection, operation, now)
             self._owe(connection, missed, now)
         return []
@@ -278,8 +289,8 @@ def copy_decisions(index: Index, beside: Index) -> None:
 
 
 def _sent_after(connection: Connection, deletion: Operation) -> list[Content]:
-    """The objects of a deletion of another site, which is not known here yet, that are held, and were acknowledged here
-    to who sent them after it was decided.
+    """The objects of a deletion that is not known here yet that are held, and were acknowledged here to who sent them
+    after it was decided; but not what a later operation that is known keeps.
     """
     at = deletion.at.astimezone(UTC).isoformat()
     known = operations.c.counter == deletion.counter, operations.c.site_id == deletion.site_id
@@ -298,7 +309,10 @@ def _sent_after(connection: Connection, deletion: Operation) -> list[Content]:
         .where(or_(select(flags.c.id).where(*again).exists(), and_(instances.c.received_at > at, is_owed)))
         .where(~select(operations.c.counter).where(*known).exists())
     )
-    named = {(one.sop_uid, one.digest) for one in deletion.objects}
+    later = tuple_(fates.c.counter, fates.c.site_id) > tuple_(deletion.counter, deletion.site_id)
+    is_kept = fates.c.fate == Fate.KEPT.value, fates.c.study_uid == deletion.study_uid, later
+    kept = connection.execute(select(fates.c.sop_uid, fates.c.digest).where(*is_kept))
+    named = {(one.sop_uid, one.digest) for one in deletion.objects} - {(sop_uid, digest) for sop_uid, digest in kept}
     rows = connection.execute(sent.order_by(instances.c.sop_uid, instances.c.digest)).mappings()
     return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
 

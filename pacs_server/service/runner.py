@@ -165,7 +165,7 @@ class Runner:
             case JobKind.OPERATIONS:
                 volume = node.placement().volume(job.target)
                 if volume is not None:
-                    problems = synchronise(volume, node.instances.operations, now=now)
+                    problems = synchronise(volume, node.instances.operations, node.volumes(), now=now)
                     note_losses(node, volume)
                     return problems
             case JobKind.AUDIT:

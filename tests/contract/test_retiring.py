@@ -367,7 +367,7 @@ def test_a_volume_that_was_away_gets_the_operations_that_it_missed(site: Deletin
     site.take_in(1)
     site.delete(only="a", PatientID="T-1")
     assert list(site.volumes["b"].operation_files()) == []
-    assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+    assert synchronise(site.volumes["b"], site.operations, list(site.volumes.values()), now=LATER) == ()
     assert list(site.volumes["b"].operation_files()) == list(site.volumes["a"].operation_files())
 
 
@@ -378,7 +378,7 @@ def test_a_damaged_operation_is_written_again(site: Deleting) -> None:
     file = site.volumes["b"].spec.path / path
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b"wrong", b"right"))
-    assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+    assert synchronise(site.volumes["b"], site.operations, list(site.volumes.values()), now=LATER) == ()
     assert file.read_bytes() == whole
 
 
@@ -395,7 +395,7 @@ def test_an_operation_that_its_disk_cannot_read_is_written_again(index: Index, t
         before = {path: (faulty.path / path).stat().st_mtime for _, path in site.volumes["b"].operation_files()}
         faulty.drop_caches()
         faulty.tell("fail EIO read ops")
-        assert synchronise(site.volumes["b"], site.operations, now=LATER) == ()
+        assert synchronise(site.volumes["b"], site.operations, list(site.volumes.values()), now=LATER) == ()
         assert len(before) == 2
         assert all((faulty.path / path).stat().st_mtime > at for path, at in before.items())
 
@@ -416,8 +416,8 @@ def test_an_index_that_knows_no_operation_learns_them_from_a_volume_in_any_order
     assert site.uids() == uids_of(second)
     assert other.fates(first[0].sop_uid) == {site_digest(site, first[0]): Fate.PURGED}
     forget_operations(index)
-    assert learn(site.volumes["a"], other, now=LATER) == 4
-    assert learn(site.volumes["a"], other, now=LATER) == 0
+    assert learn(site.volumes["a"], other, [], now=LATER) == 4
+    assert learn(site.volumes["a"], other, [], now=LATER) == 0
     assert site.uids() == uids_of(second)
     later = other.draft(OperationKind.RELEASE, second[0].study_uid, now=LATER, who="admin", reason="over")
     assert later.stamp > max(stamps)
@@ -638,7 +638,7 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
         site.decider().decide(OperationKind.DELETE, sample.study_uid, [site.found()[0].content])
     assert {path: path.read_bytes() for path in files} == before
     for volume in site.volumes.values():
-        learn(volume, site.operations, now=NOW)
+        learn(volume, site.operations, [], now=NOW)
     assert [one.stamp for one in site.operations.of_study(sample.study_uid)] == [made.stamp]
     site.decider().decide(OperationKind.RELEASE, sample.study_uid)
     assert site.operations.holds() == []

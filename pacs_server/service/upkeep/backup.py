@@ -284,7 +284,8 @@ class Restore:
             # What was decided since, in the directory by a run that was broken off; an older run is as it was.
             for volume in (*node.volumes(), *([self._directory.volume] if self._is_newest else [])):
                 if volume.state.is_readable:
-                    learn(volume, node.instances.operations, now=now)  # what was destroyed since is not brought back
+                    # What was destroyed since is not brought back.
+                    learn(volume, node.instances.operations, node.volumes(), now=now)
             yield from bring_back(self._directory, self.plan.summary.stamp, node.copies, node.placement)
             node.jobs.owe(JobKind.SURVEY, now)
             for volume in node.volumes():

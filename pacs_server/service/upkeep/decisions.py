@@ -42,7 +42,7 @@ def decider(node: Node, reason: str, *, who: str = "") -> Decider:
     volumes = node.volumes()
     for volume in volumes:
         if volume.check().is_readable:
-            learn(volume, node.instances.operations, now=now)
+            learn(volume, node.instances.operations, volumes, now=now)
     return Decider(
         who=who or this_person(),
         reason=reason,

@@ -110,7 +110,7 @@ def _learn_decisions(node: Node, beside: Index, volumes: Collection[Volume]) -> 
     Raises: VolumeUnavailable; IndexUnavailable.
     """
     for volume in volumes:
-        learn(volume, node.instances.operations, now=datetime.now(UTC))
+        learn(volume, node.instances.operations, tuple(volumes), now=datetime.now(UTC))
     copy_decisions(node.index, beside)
     for volume in volumes:
         put_back_unknown(volume, node.holdings)

@@ -60,7 +60,7 @@ def _reconcile_volume(
     """Raises: VolumeUnavailable; IndexUnavailable."""
     if not (state := volume.check()).is_readable:
         raise VolumeUnavailable(f"{state.status}: {state.reason}")
-    learn(volume, node.instances.operations, now=now)
+    learn(volume, node.instances.operations, node.volumes(), now=now)
     if repair:
         put_back_unknown(volume, node.holdings)
     yield from reconcile(volume, ledger_of(node, node.index), node.placement(), since=since, repair=repair, now=now)

@@ -111,6 +111,23 @@ def test_a_study_query_finds_exactly_these(search: Search, keys: dict[str, str],
 
 
 @pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({"PatientID": "47\\11"}, ["1.2.6"]),
+        ({"PatientID": "47\\11\\A_1"}, ["1.2.3"]),
+        ({"StudyDescription": "CT\\造影"}, ["1.2.6"]),
+        ({"StudyDescription": "CT\\*影"}, ["1.2.6"]),
+        ({"StudyDescription": "CT"}, []),
+    ],
+)
+def test_a_text_that_was_sent_with_a_backslash_is_found_as_it_is_answered(
+    index: Index, search: Search, keys: dict[str, str], found: list[str]
+) -> None:
+    Instances(index).record(arrival("1.2.6.4.1", study="1.2.6", patient_id="47\\11", study_description="CT\\造影"))
+    assert uids(search, **keys) == found
+
+
+@pytest.mark.parametrize(
     ("pair", "shifted_pair"),
     [
         (b"!A", b"\x81\x60"),

@@ -59,7 +59,7 @@ def test_a_name_of_nothing_but_delimiters_and_asterisks_restricts_nothing(value:
 
 
 def test_each_kind_of_key_becomes_its_predicate() -> None:
-    assert predicate("PatientID", "1\\2") == OneOf(BY_KEYWORD["PatientID"], ("1", "2"))
+    assert predicate("OtherPatientIDs", "1\\2") == OneOf(BY_KEYWORD["OtherPatientIDs"], ("1", "2"))
     assert predicate("PatientID", "1*") == Like(BY_KEYWORD["PatientID"], ("1*",))
     assert predicate("StudyDate", "20260101-") == Between(BY_KEYWORD["StudyDate"], (("20260101", None),), is_range=True)
     assert predicate("StudyTime", "1000-11") == Between(
@@ -70,6 +70,12 @@ def test_each_kind_of_key_becomes_its_predicate() -> None:
     )
     assert predicate("InstanceNumber", "7") == NumberIn(BY_KEYWORD["InstanceNumber"], (7,))
     assert isinstance(predicate("PatientName", "山*"), NameLike)
+
+
+def test_a_list_for_an_attribute_of_one_value_is_also_the_text_that_it_is_as_a_whole() -> None:
+    assert predicate("PatientID", "1\\2") == OneOf(BY_KEYWORD["PatientID"], ("1", "2", "1\\2"))
+    assert predicate("StudyDescription", "CT\\") == OneOf(BY_KEYWORD["StudyDescription"], ("CT", "CT\\"))
+    assert predicate("AccessionNumber", "1\\2*") == Like(BY_KEYWORD["AccessionNumber"], ("1", "2*", "1\\2*"))
 
 
 def test_a_range_of_dates_and_one_of_times_become_one_of_moments_and_leave_every_other_key() -> None:
@@ -208,6 +214,12 @@ def test_a_retrieve_takes_its_level_from_the_lowest_uid_when_it_states_none() ->
 def test_a_study_with_an_odd_uid_that_was_stored_can_be_retrieved(uid: str) -> None:
     identifier = encoded(asked(StudyInstanceUID=uid), EXPLICIT_LE)
     assert parse_retrieve(identifier, EXPLICIT_LE, Model.STUDY_ROOT).study_uids == (uid,)
+
+
+def test_a_patient_id_that_was_sent_with_a_backslash_is_retrieved_as_it_was_answered() -> None:
+    dataset = asked(StudyInstanceUID="1.2\\1.3", PatientID="47\\11")
+    request = parse_retrieve(encoded(dataset, EXPLICIT_LE), EXPLICIT_LE, Model.PATIENT_ROOT)
+    assert (request.patient_ids, request.study_uids) == (("47", "11", "47\\11"), ("1.2", "1.3"))
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.coded_sets import read_elsewhere
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
 from pacs_server.dicom.names import GROUPS, NamePattern, typed
-from pacs_server.dicom.values import INTEGER_FORM, age_of
+from pacs_server.dicom.values import INTEGER_FORM, MAX_TEXT_CHARACTERS, age_of
 from pacs_server.dicom.wildcards import regex_of
 from pacs_server.errors import BadQuery
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
+_CHECKED: Final = frozenset({"AS", "DS"})  # held where it is one age or number, and so never with a backslash
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 _DAY: Final = re.compile(r"\d{8}", re.ASCII)
@@ -137,10 +138,24 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
     wanted = tuple(dict.fromkeys(value for value in trimmed if value))
     if not wanted or any(is_universal(value) for value in wanted):
         return None
+    if (
+        len(values) > 1
+        and attribute.matching is Matching.TEXT
+        and not attribute.is_list
+        and attribute.vr not in _CHECKED
+    ):
+        wanted += as_one_value(text)
     made = make(attribute, wanted)
     if _alternatives(made) > _MOST_ALTERNATIVES:
         raise BadQuery(f"{attribute.keyword} has more values than are looked for at once; ask in parts")
     return made
+
+
+def as_one_value(text: str) -> tuple[str, ...]:
+    """A list of values as the one text that it is where an attribute of a single value was sent with a backslash in it:
+    viewers ask for it as they were answered. Nothing where it is longer than any text that is held.
+    """
+    return (text.strip(" \0"),) if len(text) <= MAX_TEXT_CHARACTERS else ()
 
 
 def _alternatives(predicate: ValuePredicate | None) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.queries.identifier import Identifier, read_identifier
 from pacs_server.dicom.queries.matching import Model, read_level
+from pacs_server.dicom.queries.predicates import as_one_value
 from pacs_server.errors import BadQuery
 
 _MAX_VALUES: Final = 10_000
@@ -90,8 +91,11 @@ def parse_retrieve(
 
 def _values(keys: Identifier, level: Level) -> tuple[str, ...]:
     attribute = UNIQUE_KEY[level]
-    values = tuple(value.strip(" ") for value in keys.text(attribute.tag).split("\\"))
-    values = tuple(dict.fromkeys(value for value in values if value))
+    text = keys.text(attribute.tag)
+    trimmed = (value.strip(" ") for value in text.split("\\"))
+    values = tuple(dict.fromkeys(value for value in trimmed if value))
+    if values and "\\" in text and level is Level.PATIENT:
+        values += as_one_value(text)
     if len(values) > _MAX_VALUES:
         raise BadQuery(f"{attribute.keyword} has more than {_MAX_VALUES} values; ask in parts")
     return values

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
@@ -17,7 +18,6 @@ _RANGE: Final = re.compile(rf"({_MOMENT})?(-)?({_MOMENT})?")
 _PARTS: Final = re.compile(rf"(\d{{4,14}})(?:\.(\d{{1,6}}))?({_OFFSET})?")
 _EARLIEST: Final = "00000101000000000000"
 _LATEST: Final = "99991231235959999999"
-_MINUTE_DIGITS: Final = 12
 _FORM: Final = "%Y%m%d%H%M%S%f"
 
 
@@ -49,16 +49,13 @@ def _in_utc(text: str, filling: str, local: tzinfo | None) -> str | None:
     digits = found[1] + (found[2] or "")
     filled = _last_day(digits) if len(digits) == 6 and filling == _LATEST else digits + filling[len(digits) :]
     zone = timezone(_offset(found[3])) if found[3] else local
-    if len(digits) < _MINUTE_DIGITS and found[3] is None:
-        zone = UTC  # a day is a day everywhere
     try:
-        if zone is None:
-            moment = datetime.strptime(filled, _FORM).astimezone()
-        else:
-            moment = datetime.strptime(filled, _FORM).replace(tzinfo=zone)
-        return f"{moment.astimezone(UTC):{_FORM}}".rjust(20, "0")
-    except (ValueError, OverflowError):
+        moment = datetime.strptime(filled, _FORM).replace(tzinfo=zone)
+    except ValueError:
         return None
+    with suppress(ValueError, OverflowError):  # where the calendar begins and ends it is another day in UTC
+        moment = moment.astimezone(UTC)
+    return f"{moment:{_FORM}}".rjust(20, "0")
 
 
 def _last_day(digits: str) -> str:

@@ -20,7 +20,7 @@ from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import fates
-from pacs_server.index.tables import copies, instances, series, studies
+from pacs_server.index.tables import copies, flags, instances, is_current, series, studies
 
 BUCKETS: Final = 4096
 # 60 bits: two of them add up in the 64 signed bits of every database.
@@ -150,6 +150,24 @@ class Contents:
         with self._index.read() as connection:
             rows = connection.execute(found.where(instances.c.role == "version"))
             return [(study_uid, series_uid) for study_uid, series_uid in rows]
+
+    def hidden(self) -> list[str]:
+        """The SOP Instance UIDs of versions whose study shows no content under them. Only a node of a release that
+        shows one content for each UID, whatever studies have it, leaves any. Raises: IndexUnavailable.
+        """
+        other, its_series = instances.alias(), series.alias()
+        shown = select(other.c.id).join(its_series, its_series.c.id == other.c.series_row)
+        shown = shown.where(other.c.sop_uid == instances.c.sop_uid, its_series.c.study_row == series.c.study_row)
+        found = (
+            select(instances.c.sop_uid)
+            .distinct()
+            .join_from(flags, instances, flags.c.instance_row == instances.c.id)
+            .join(series)
+            .where(flags.c.kind == "conflict-version", instances.c.role == "version")
+            .where(~shown.where(is_current(other)).exists())
+        )
+        with self._index.read() as connection:
+            return list(connection.execute(found).scalars())
 
     def recount(self) -> list[str]:
         """Count the sum of every study from the rows of its objects; the studies whose sum was another.

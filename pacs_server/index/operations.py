@@ -210,6 +210,11 @@ class Operations:
             with self._index.write() as connection:
                 enforce(connection, self._index, decided, now)
 
+    def show(self, sop_uids: Sequence[str], now: datetime) -> None:
+        """Let every study show a content under these SOP Instance UIDs. Raises: IndexUnavailable."""
+        with self._index.write() as connection:
+            self._owe_partners(connection, enforce(connection, self._index, sop_uids, now), now)
+
     def fates(self, sop_uid: str, *, study_uid: str = "") -> dict[str, Fate]:
         """What was decided about the contents under a SOP Instance UID, those of one study or all, by digest.
 

@@ -69,6 +69,7 @@ class Runner:
         self._purged_on: date | None = None
         self._looked_on: dict[str, date] = {}
         self._surveys_at = time.monotonic() + _SURVEY_FIRST_S
+        self._shows_at = time.monotonic()
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
@@ -76,13 +77,16 @@ class Runner:
             ("fields", self._read_fields),
             ("verify", self._verify),
             ("surveys", self._owe_survey),
+            ("hidden", self._show_hidden),
             ("purge", self._purge),
             ("moves", self._move),
             ("survival", self._note_survival),
             ("audit", self._write_down),
             ("checkpoints", self._take_checkpoint),
         ]
-        self._duties = Duties("background work", duties, seldom=("fields", "verify", "surveys", "purge", "moves"))
+        self._duties = Duties(
+            "background work", duties, seldom=("fields", "verify", "surveys", "hidden", "purge", "moves")
+        )
         self._survival = SurvivalNotes(node)
         self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
@@ -234,6 +238,17 @@ class Runner:
         if self.has_duty() and time.monotonic() >= self._surveys_at:
             self._node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
             self._surveys_at = time.monotonic() + _SURVEY_EVERY_S
+        return False
+
+    def _show_hidden(self) -> bool:
+        """Show, at the start and once a day, what a node of a release before 0022_pre_current_of_study has hidden:
+        while the others are upgraded it makes a version of what comes under the UID of an object of another study.
+        """
+        if time.monotonic() >= self._shows_at:
+            if hidden := self._node.contents.hidden():
+                self._node.instances.operations.show(hidden, datetime.now(UTC))
+                log.info("shown", hidden=len(hidden))
+            self._shows_at = time.monotonic() + _SURVEY_EVERY_S
         return False
 
     def _read_fields(self) -> bool:

@@ -19,12 +19,15 @@ from support.samples import tiny
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER
+from pacs_server.dicom.attributes import UNIQUE_KEY, Level
 from pacs_server.dicom.operations import OperationKind
+from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.promotion import compared, note_timeline, promoted_at
+from pacs_server.index.queries.view import conflicts_view
 from pacs_server.index.site.nodes import Nodes
 from pacs_server.service.assemble import Node
 from pacs_server.service.monitoring.survival import count_copies, standing
@@ -253,6 +256,29 @@ def test_copies_are_verified_by_one_node_alone(callers: tuple[Caller, Caller], f
     assert due() == 1
     Runner(leader.node)._verify()
     assert due() == 0
+
+
+def test_what_a_node_of_a_former_release_hid_while_the_others_were_upgraded_is_found(first: House) -> None:
+    """It makes a version of an object that has the UID of one of another study, also with the schema of the others."""
+    sample, _ = first.take_in(tiny(1), tiny(1, study=2, SOPInstanceUID=tiny(1).SOPInstanceUID))
+    hiding = (
+        "UPDATE instances SET role = 'version' WHERE id = 2",
+        "DELETE FROM flags",
+        "INSERT INTO flags (study_row, instance_row, kind, detail, noted_at)"
+        " VALUES (2, 2, 'conflict-version', '', 'then')",
+        "UPDATE series SET instance_count = 0 WHERE study_row = 2",
+        "UPDATE studies SET instance_count = 0, series_count = 0, modalities = NULL, sop_classes = NULL WHERE id = 2",
+    )
+    with first.node() as node:
+        with node.index.write() as connection:
+            for statement in hiding:
+                connection.execute(text(statement))
+        found = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": sample.sop_uid})
+        assert len(list(node.search.find(found, [UNIQUE_KEY[Level.IMAGE]]))) == 1
+        Runner(node)._show_hidden()
+        assert len(list(node.search.find(found, [UNIQUE_KEY[Level.IMAGE]]))) == 2
+        assert [flag["kind"] for flag in conflicts_view(node.index)] == ["conflict-uid"]
+        assert node.contents.hidden() == []
 
 
 def test_a_node_that_takes_its_leave_is_not_missed(callers: tuple[Caller, Caller], clock: Clock) -> None:

@@ -67,7 +67,7 @@ class Decisions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedChanges:
     """The changes of AE titles and rules, but of those titles that are each site's own; `with_users` also of who logs
-    in there. `who` is this node.
+    in there, which a partner of a release that does not know that would refuse with all the others. `who` is this node.
     """
 
     changes: Changes
@@ -79,13 +79,13 @@ class SharedChanges:
     @property
     def log(self) -> StampedLog:
         """Its entries."""
-        return self.changes.log
+        return self.changes.log if self.with_users else self.changes.log_without_users
 
     def take(self, texts: Sequence[str]) -> None:
         """Take over changes of the partner, after what admins changed here: else an earlier one of the partner would
         undo what is not in the log yet. Raises: Undecodable; IndexUnavailable.
         """
-        self.changes.note_own(now=self.now, who=self.who, without=self.own, with_users=self.with_users)
+        self.changes.note_own(now=self.now, who=self.who, without=self.own)
         self.changes.take(texts, without=self.own)
 
 

@@ -19,18 +19,19 @@ _BATCH: Final = 500
 
 
 class StampedLog:
-    """One such table. May be used from any thread."""
+    """One such table, or what of it is not of a kind. May be used from any thread."""
 
-    def __init__(self, index: Index, table: Table) -> None:
+    def __init__(self, index: Index, table: Table, *, without: str = "") -> None:
         self._index = index
         self._table = table
+        self._wanted = (table.c.kind != without,) if without else ()
 
     def state(self) -> LogState:
         """What is known. Raises: IndexUnavailable."""
         column = self._table.c
         counted = select(column.site_id, func.count(), func.max(column.counter), func.sum(column.counter))
         with self._index.read() as connection:
-            rows = connection.execute(counted.group_by(column.site_id))
+            rows = connection.execute(counted.where(*self._wanted).group_by(column.site_id))
             return {site_id: (int(count), int(last), int(total)) for site_id, count, last, total in rows}
 
     def beyond(self, heads: Mapping[str, int], *, limit: int) -> list[str]:
@@ -43,7 +44,7 @@ class StampedLog:
             sites = connection.execute(select(column.site_id).distinct()).scalars().all()
             found: list[tuple[int, str, str]] = []
             for site_id in sites:
-                here = column.site_id == site_id, column.counter > heads.get(site_id, 0)
+                here = *self._wanted, column.site_id == site_id, column.counter > heads.get(site_id, 0)
                 rows = select(column.counter, column.site_id, column.content).where(*here)
                 found += [tuple(row) for row in connection.execute(rows.order_by(column.counter).limit(limit))]
         return [content for _, _, content in sorted(found)[:limit]]
@@ -52,7 +53,7 @@ class StampedLog:
         """The places of entries behind a place, in their order, at most so many. Raises: IndexUnavailable."""
         column = self._table.c
         place = tuple_(column.counter, column.site_id)
-        behind = select(column.counter, column.site_id).where(place > tuple_(*after))
+        behind = select(column.counter, column.site_id).where(*self._wanted, place > tuple_(*after))
         with self._index.read() as connection:
             rows = connection.execute(behind.order_by(column.counter, column.site_id).limit(limit))
             return [(counter, site_id) for counter, site_id in rows]
@@ -69,4 +70,4 @@ class StampedLog:
     def _of(self, stamps: Sequence[Stamp]) -> Select[Any]:
         column = self._table.c
         here = tuple_(column.counter, column.site_id).in_(stamps)
-        return select(column.content).where(here).order_by(column.counter, column.site_id)
+        return select(column.content).where(*self._wanted, here).order_by(column.counter, column.site_id)

@@ -26,8 +26,8 @@ class Site:
         self.users = Users(index)
         self.name = name
 
-    def note(self, *, with_users: bool = True) -> int:
-        return self.changes.note_own(now=NOW, who=self.name, without=("TOKYO", "OSAKA"), with_users=with_users)
+    def note(self) -> int:
+        return self.changes.note_own(now=NOW, who=self.name, without=("TOKYO", "OSAKA"))
 
     def take_from(self, other: "Site") -> int:
         heads = {site_id: last for site_id, (_, last, _) in self.changes.log.state().items()}
@@ -174,16 +174,6 @@ def test_who_may_log_in_on_one_site_may_on_the_other(sites: tuple[Site, Site]) -
     assert (tokyo.note(), osaka.take_from(tokyo)) == (1, 1)
     assert osaka.users.all() == []
     assert (osaka.note(), tokyo.take_from(osaka)) == (0, 0)
-
-
-def test_who_may_log_in_is_told_once_the_partner_is_of_a_release_that_takes_it(sites: tuple[Site, Site]) -> None:
-    tokyo, osaka = sites
-    tokyo.users.add(User(name="tanaka", passcode=digest_of("hunter22 long"), peers=(), changed_at=NOW))
-    assert tokyo.note(with_users=False) == 0
-    assert tokyo.changes.log.state() == {}
-    assert (tokyo.note(), osaka.take_from(tokyo)) == (1, 1)
-    assert (tokyo.note(with_users=False), osaka.note(with_users=False)) == (0, 0), "what was told stays"
-    assert osaka.users.all() == tokyo.users.all() != []
 
 
 @pytest.mark.parametrize(

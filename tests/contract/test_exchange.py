@@ -52,9 +52,10 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Outcome
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending.outbox import Outbox
-from pacs_server.index.site.changes import PREFERENCE, Changes
+from pacs_server.index.site.changes import PREFERENCE, USER, Changes
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Peer, Registry
+from pacs_server.index.site.users import User, Users, digest_of
 from pacs_server.index.tables import copies, instances
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec
@@ -78,10 +79,10 @@ class Site:
         self.volume = Volume(spec, StorageLimits())
         self.volume.check()
 
-    def logs(self) -> dict[str, SharedLog]:
+    def logs(self, *, with_users: bool = True) -> dict[str, SharedLog]:
         return {
             "operations": Decisions(operations=self.operations, volumes=[self.volume], now=NOW),
-            "changes": SharedChanges(changes=self.changes, own=(), with_users=True, now=NOW, who="a"),
+            "changes": SharedChanges(changes=self.changes, own=(), with_users=with_users, now=NOW, who="a"),
         }
 
     def decide(self, kind: OperationKind, study: str = "1.2.3") -> Operation:
@@ -95,6 +96,7 @@ class Between:
     """A link without a network: what is asked goes through the bytes of a message to the other site's answers."""
 
     other: Site
+    with_users: bool = True
     asked: list[str] = field(default_factory=list)
     bytes: int = 0
 
@@ -104,8 +106,8 @@ class Between:
     def ask(self, kind: str, body: Body) -> Body:
         self.asked.append(kind)
         handlers: Mapping[str, Callable[[Body], Body]] = {
-            LOG: lambda told: answer_log(told, self.other.logs()),
-            PLACES: lambda told: answer_places(told, self.other.logs()),
+            LOG: lambda told: answer_log(told, self.other.logs(with_users=self.with_users)),
+            PLACES: lambda told: answer_places(told, self.other.logs(with_users=self.with_users)),
             SUMS: self._sums.answer,
             STUDIES: lambda told: answer_studies(told, self.other.contents),
             CONTENT: lambda told: answer_content(told, self.other.contents),
@@ -179,6 +181,24 @@ def test_what_an_admin_changed_a_moment_ago_is_not_lost_to_what_the_partner_tell
     exchange(link_to(osaka), tokyo.logs())
     exchange(link_to(osaka), tokyo.logs())
     assert Registry(osaka.index).peers() == []
+
+
+def test_a_partner_of_a_release_that_knows_no_persons_is_told_of_all_else_and_of_them_once_it_does(
+    sites: tuple[Site, Site],
+) -> None:
+    tokyo, osaka = sites
+    Users(tokyo.index).add(User(name="tanaka", passcode=digest_of("hunter22 long"), peers=(), changed_at=NOW))
+    tokyo.changes.note_own(now=NOW, who="a")
+    tokyo.changes.record(PREFERENCE, "", {"site": "x"}, now=NOW, who="a")
+    former = Between(osaka, with_users=False)
+    states = exchange(cast(Link, former), tokyo.logs(with_users=False))
+    assert states["changes"] == osaka.changes.log.state() != tokyo.changes.log.state()
+    assert osaka.changes.latest(PREFERENCE) is not None
+    assert osaka.changes.latest(USER, "tanaka") is None
+    exchange(link_to(osaka), tokyo.logs())
+    assert Users(osaka.index).all() == Users(tokyo.index).all() != []
+    states = exchange(cast(Link, former), tokyo.logs(with_users=False))
+    assert states["changes"] != osaka.changes.log.state() == tokyo.changes.log.state()
 
 
 def test_what_became_known_out_of_its_order_is_found_by_comparing_places(sites: tuple[Site, Site]) -> None:

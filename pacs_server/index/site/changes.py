@@ -71,6 +71,7 @@ class Changes:
         self.leap = 0
         self._seen: object = None
         self.log = StampedLog(index, changes)
+        self.log_without_users = StampedLog(index, changes, without=USER)
         self._insert = index.insert(changes).on_conflict_do_nothing()
 
     def record(self, kind: str, name: str, content: Mapping[str, Any] | None, *, now: datetime, who: str) -> None:
@@ -83,25 +84,23 @@ class Changes:
         with self._index.read() as connection:
             return _latest(connection, kind, name)
 
-    def note_own(self, *, now: datetime, who: str, without: Collection[str] = (), with_users: bool = True) -> int:
-        """Enter what is other than was known; how much that was. `without` are AE titles that are each site's own;
-        `with_users` not while a partner would refuse what it does not know.
+    def note_own(self, *, now: datetime, who: str, without: Collection[str] = ()) -> int:
+        """Enter what is other than was known; how much that was. `without` are AE titles that are each site's own.
 
         Raises: IndexUnavailable.
         """
-        kinds = [PEER, ENTRY, *([USER] if with_users else [])]
         with self._index.read() as connection:
-            present = _present(connection, without, kinds)
+            present = _present(connection, without)
             entered = connection.execute(select(func.count(), func.max(changes.c.counter))).one()
-        if self._seen == (present, tuple(entered), without, kinds):
+        if self._seen == (present, tuple(entered), without):
             return 0  # the usual answer, every second; the log, which only grows, is not read for it
         with self._index.write() as connection:
             self._keep_others_out(connection)
-            differing = _differing(connection, without, kinds)
+            differing = _differing(connection, without)
             for (kind, name), content in sorted(differing.items(), key=lambda pair: pair[0]):
                 self._enter(connection, kind, name, content, now, who)
         if not differing:
-            self._seen = present, tuple(entered), without, kinds
+            self._seen = present, tuple(entered), without
         return len(differing)
 
     def take(self, texts: Collection[str], *, without: Collection[str] = ()) -> int:
@@ -147,30 +146,25 @@ class Changes:
             connection.execute(KEEP_OTHERS_OUT, {"names": ["changes"]})  # a number is given once
 
 
-def _present(
-    connection: Connection, without: Collection[str], kinds: Collection[str]
-) -> dict[tuple[str, str], Mapping[str, Any] | None]:
-    """What partners have in common of these kinds, as it is now, by kind and name."""
+def _present(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+    """What partners have in common, as it is now, by kind and name."""
     present: dict[tuple[str, str], Mapping[str, Any] | None] = {
         (PEER, row["aet"]): dict(row)
         for row in connection.execute(select(*peers.c)).mappings()
         if row["aet"] not in without
     }
-    if USER in kinds:
-        present |= {(USER, row["name"]): dict(row) for row in connection.execute(select(*users.c)).mappings()}
+    present |= {(USER, row["name"]): dict(row) for row in connection.execute(select(*users.c)).mappings()}
     for name, value in connection.execute(select(site.c.name, site.c.value)):
         if name.startswith(_SHARED):
             present[ENTRY, name] = {"value": value}
     return present
 
 
-def _differing(
-    connection: Connection, without: Collection[str], kinds: Collection[str]
-) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+def _differing(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
     """What is other now than the log says."""
-    present = _present(connection, without, kinds)
+    present = _present(connection, without)
     logged: dict[tuple[str, str], Change] = {}
-    for text in connection.execute(select(changes.c.content).where(changes.c.kind.in_(kinds))).scalars():
+    for text in connection.execute(select(changes.c.content).where(changes.c.kind.in_([PEER, USER, ENTRY]))).scalars():
         one = _change(text)
         if (one.kind, one.name) not in logged or logged[one.kind, one.name].stamp < one.stamp:
             logged[one.kind, one.name] = one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pacs_server import log
-from pacs_server.cluster.exchange import LOG, PLACES, answer_log, answer_places
+from pacs_server.cluster.exchange import LOG, PLACES, SharedLog, answer_log, answer_places
 from pacs_server.cluster.link import Handler
 from pacs_server.cluster.messages import HELLO, Body, hello_of, refuse_stranger
 from pacs_server.cluster.pair import (
@@ -27,10 +27,15 @@ from pacs_server.service.partners.pairing import own_hello, shared_logs
 def answers(node: Node) -> dict[str, Handler]:
     """The handlers of this node."""
     sums = SumsAnswered(node.contents)
+    schemas: dict[str, str] = {}  # of the releases of partners, by name: each greets before it asks
+
+    def logs(partner: Partner) -> dict[str, SharedLog]:
+        return shared_logs(node, datetime.now(UTC), schemas.get(partner.name, ""))
+
     return {
-        HELLO: lambda partner, body: _answer_hello(node, partner, body),
-        LOG: lambda _, body: answer_log(body, shared_logs(node, datetime.now(UTC))),
-        PLACES: lambda _, body: answer_places(body, shared_logs(node, datetime.now(UTC))),
+        HELLO: lambda partner, body: _answer_hello(node, partner, body, schemas),
+        LOG: lambda partner, body: answer_log(body, logs(partner)),
+        PLACES: lambda partner, body: answer_places(body, logs(partner)),
         SUMS: lambda _, body: sums.answer(body),
         STUDIES: lambda _, body: answer_studies(body, node.contents),
         CONTENT: lambda _, body: answer_content(body, node.contents),
@@ -38,10 +43,11 @@ def answers(node: Node) -> dict[str, Handler]:
     }
 
 
-def _answer_hello(node: Node, partner: Partner, body: Body) -> Body:
+def _answer_hello(node: Node, partner: Partner, body: Body, schemas: dict[str, str]) -> Body:
     hello = hello_of(body)
-    ours = own_hello(node, partner, datetime.now(UTC))
+    ours = own_hello(node, partner, datetime.now(UTC), schema=hello.schema)
     refuse_stranger(hello, own_site_id=ours.site_id, known_site_id=partner.site_id)
+    schemas[partner.name] = hello.schema
     if partner.site_id is None:
         node.partners.note_seen(partner, certificate=partner.certificate, site_id=hello.site_id)
     if hello.seen and not node.contents.has(hello.seen):

@@ -101,10 +101,10 @@ class Liaison:
         if silent_s < _SOON_S or contact is None or not contact.is_reached:
             return False
         is_owing = contact.owed_series or self._node.outbox.owes(partner.name)
-        return bool(is_owing) or self._state() != self._told.get(partner.name)
+        return bool(is_owing) or self._state(contact.schema) != self._told.get(partner.name)
 
-    def _state(self) -> object:
-        return {name: one.log.state() for name, one in shared_logs(self._node, datetime.now(UTC)).items()}
+    def _state(self, schema: str) -> object:
+        return {name: one.log.state() for name, one in shared_logs(self._node, datetime.now(UTC), schema).items()}
 
     def _greet(self, partner: Partner) -> Contact:
         node = self._node
@@ -122,11 +122,11 @@ class Liaison:
 
     def _keep_logs_equal(self, partner: Partner, hello: Hello) -> None:
         """Exchange where the partner knows other things, and note now and then that it knows the same."""
-        now, state = datetime.now(UTC), self._state()
+        now, state = datetime.now(UTC), self._state(hello.schema)
         is_known = partner.exchanged_at is not None and abs(now - partner.exchanged_at) < _NOTED_EVERY
         if hello.logs != state or self._told.get(partner.name) != state or not is_known:
             exchange_logs(self._node, partner, now)
-            self._told[partner.name] = self._state()
+            self._told[partner.name] = self._state(hello.schema)
 
     def _compare(self) -> bool:
         """Compare with the partners whose turn it is."""

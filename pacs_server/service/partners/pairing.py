@@ -19,7 +19,6 @@ from pacs_server.errors import PacsError, PartnerRefused
 from pacs_server.index.maintenance.schema import head
 from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
-from pacs_server.service.contacts import remembered
 
 OPERATIONS: Final = "operations"
 CHANGES: Final = "changes"
@@ -47,7 +46,7 @@ def greet(node: Node, partner: Partner, clock: Callable[[], datetime], *, seen: 
     """
     certificate, hello, ahead_s = "", None, 0.0
     problem: PacsError | None = None
-    ours = replace(own_hello(node, partner, clock()), seen=seen)
+    ours = replace(own_hello(node, partner, clock(), schema=head()), seen=seen)
     try:
         with connected(node, partner) as link:
             certificate = ssl.DER_cert_to_PEM_cert(link.certificate)
@@ -69,7 +68,7 @@ def greeted(node: Node, partner: Partner) -> Iterator[tuple[Link, Hello]]:
 
     Raises: what `connect` and `Link.ask` raise; Refused when it is another site; IndexUnavailable.
     """
-    ours = own_hello(node, partner, datetime.now(UTC))
+    ours = own_hello(node, partner, datetime.now(UTC), schema=head())
     with connected(node, partner) as link:
         hello = hello_of(link.ask(HELLO, ours.body()))
         refuse_stranger(hello, own_site_id=ours.site_id, known_site_id=partner.site_id)
@@ -91,8 +90,11 @@ def connected(node: Node, partner: Partner) -> Iterator[Link]:
         yield link
 
 
-def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
-    """Who this node is, and how its site stands to a partner. Raises: IndexUnavailable."""
+def own_hello(node: Node, partner: Partner, now: datetime, *, schema: str) -> Hello:
+    """Who this node is, and how its site stands to a partner, whose release has that schema as far as it has told.
+
+    Raises: IndexUnavailable.
+    """
     behind = node.outbox.behind(partner.name)
     return Hello(
         site_id=node.instances.operations.site_id(),
@@ -101,7 +103,7 @@ def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
         schema=head(),
         version=__version__,
         at=now,
-        logs={name: one.log.state() for name, one in shared_logs(node, now).items()},
+        logs={name: one.log.state() for name, one in shared_logs(node, now, schema).items()},
         owed_objects=behind.objects,
         owed_series=behind.series,
         owed_since=behind.oldest_at,
@@ -112,15 +114,17 @@ def own_hello(node: Node, partner: Partner, now: datetime) -> Hello:
     )
 
 
-def shared_logs(node: Node, now: datetime) -> dict[str, SharedLog]:
-    """The logs that partners have in common, by name."""
+def shared_logs(node: Node, now: datetime, schema: str) -> dict[str, SharedLog]:
+    """The logs that a partner whose release has that schema has in common with us, by name. Two sites are upgraded in
+    turn, and one may go back to the former release.
+    """
     operations = node.instances.operations
     return {
         OPERATIONS: Decisions(operations=operations, volumes=node.volumes(), now=now),
         CHANGES: SharedChanges(
             changes=node.changes,
             own=own_titles(node),
-            with_users=_know_users(node),
+            with_users=schema >= _USERS_SINCE,
             now=now,
             who=socket.gethostname(),
         ),
@@ -134,16 +138,7 @@ def own_titles(node: Node) -> frozenset[str]:
 
 def note_own_changes(node: Node, now: datetime) -> None:
     """Enter what admins changed here into the log that partners read. Raises: IndexUnavailable."""
-    own, with_users = own_titles(node), _know_users(node)
-    node.changes.note_own(now=now, who=socket.gethostname(), without=own, with_users=with_users)
-
-
-def _know_users(node: Node) -> bool:
-    """Whether every partner, as it was greeted last, is of a release that takes over who logs in at peers. One of an
-    earlier release would refuse the whole log, and two sites are upgraded in turn.
-    """
-    known = remembered(node.settings.data_dir)
-    return all(one.name in known and known[one.name].schema >= _USERS_SINCE for one in node.partners_now())
+    node.changes.note_own(now=now, who=socket.gethostname(), without=own_titles(node))
 
 
 def exchange_logs(node: Node, partner: Partner, now: datetime) -> None:
@@ -158,7 +153,7 @@ def exchange_logs(node: Node, partner: Partner, now: datetime) -> None:
 
 def exchange_over(link: Link, hello: Hello, node: Node, partner: Partner, now: datetime) -> None:
     """The same, over a link to a partner that greeted a moment ago."""
-    logs = shared_logs(node, now)
+    logs = shared_logs(node, now, hello.schema)
     same = {name: one.log.state() for name, one in logs.items()}
     if same != hello.logs:
         same = exchange(link, logs)

@@ -28,8 +28,13 @@ from pacs_server.errors import ConfigError
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
+    from pacs_server.service.processes.service_manager import ServiceManager
     from pacs_server.service.processes.supervisor import Address
     from pacs_server.settings import Settings
+
+# Of a start, where a database is upgraded in it: ten million objects are copied in minutes, on a slow disk in an hour.
+_UPGRADE_S = 21_600
+_USUAL_S = 90
 
 
 @click.command(cls=Command, example="pacs init --data /srv/pacs --aet ARCHIVE --host 0.0.0.0")
@@ -79,9 +84,10 @@ def serve(invocation: Invocation) -> ExitCode:
     run pacs db upgrade.
     """
     from pacs_server.service.processes import supervisor
+    from pacs_server.service.processes.service_manager import ServiceManager
 
-    settings = invocation.settings()
-    _upgrade_embedded(settings)
+    settings, manager = invocation.settings(), ServiceManager()
+    _upgrade_embedded(settings, manager)
     for name, variable in settings.overridden().items():
         talk(f"{name} is {getattr(settings, name)} for this run, by {variable}; the settings file says otherwise")
 
@@ -97,11 +103,11 @@ def serve(invocation: Invocation) -> ExitCode:
             talk(text)
 
     # A terminal that went away, a reader that ended or a full disk is no reason to serve nobody.
-    supervisor.serve(invocation.settings, announce=announce, begun=tell_first_steps)
+    supervisor.serve(invocation.settings, manager, announce=announce, begun=tell_first_steps)
     return ExitCode.DONE
 
 
-def _upgrade_embedded(settings: Settings) -> None:
+def _upgrade_embedded(settings: Settings, manager: ServiceManager) -> None:
     if not settings.database.startswith("sqlite:"):
         return
     from pacs_server.index.maintenance import schema
@@ -113,8 +119,10 @@ def _upgrade_embedded(settings: Settings) -> None:
         raise schema.mismatch(settings.database, found)
     refuse_while_serving(settings.data_dir, "the upgrade of its database")
     talk(f"the database has schema {found}, this release needs {needed}: copying it beside itself, then upgrading it")
+    manager.may_start_for(_UPGRADE_S)  # one that is ended after the usual time begins anew, for ever
     if schema.upgrade(settings.database):
         talk(f"upgraded the schema from {found} to {needed}")
+    manager.may_start_for(_USUAL_S)
 
 
 def first_steps(settings: Settings, settings_path: Path, plain: Address, secured: Address) -> str:

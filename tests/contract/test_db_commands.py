@@ -1,6 +1,7 @@
 """`pacs db` and `pacs serve` before a database that is not as this release needs it: each says what to do."""
 
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -121,14 +122,21 @@ def test_a_backup_of_an_older_release_is_refused_with_who_has_to_make_it(
     assert not (tmp_path / "backup").exists()
 
 
-def test_a_server_upgrades_sqlite_alone_and_says_so_once_it_has(archive: Archive, url: str, kind: str) -> None:
+def test_a_server_upgrades_sqlite_alone_in_its_time_and_says_so_once_it_has(
+    archive: Archive, url: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty(url)
     with closing(Index.open(url)) as index, index.write_alone() as connection:
         schema.migrate(connection, BEFORE)
     if kind == "postgresql":
         assert "run pacs db upgrade" in archive.pacs("serve", expect=ExitCode.SCHEMA).stderr
         return
-    archive.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        archive.start()
+        states = [notified.recv(100) for _ in range(3)]
+    assert states == [b"EXTEND_TIMEOUT_USEC=21600000000", b"EXTEND_TIMEOUT_USEC=90000000", b"READY=1"]
     told = archive.log_text()
     assert f"the database has schema {BEFORE}, this release needs {head()}: copying it beside itself, then" in told
     assert f"upgraded the schema from {BEFORE} to {head()}" in told

@@ -43,15 +43,16 @@ Address: TypeAlias = tuple[str | None, int | None]
 
 def serve(
     load: Callable[[], Settings],
+    manager: ServiceManager,
     *,
     announce: Callable[[str], None],
     begun: Callable[[Settings, Address, Address], None],
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGQUIT, then let running operations end, at most 30 s.
 
-    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `announce` is told what
-    this site is to its partners, and one line once associations are accepted. `begun` is called before that line, with
-    the addresses that peers call: without TLS, and over TLS.
+    `load` reads the settings; it is called again on SIGHUP, when the log settings take effect. `manager` is told how it
+    goes. `announce` is told what this site is to its partners, and one line once associations are accepted. `begun` is
+    called before that line, with the addresses that peers call: without TLS, and over TLS.
 
     Raises: Busy when another server runs on this data directory, or on that in which its volumes lie; ConfigError,
     IndexUnavailable or SchemaMismatch.
@@ -66,7 +67,6 @@ def serve(
             index.forget_damage()  # it may have been mended in its place; where not, it is met again
             for owner, volume in lenders(Registry(index).volumes(), settings).items():
                 lent.enter_context(lent_lock(owner, volume))
-        manager = ServiceManager()
         ports = _open_ports(settings, manager)
         forget_workers(settings.data_dir)
         teller = server_teller(settings.data_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -108,10 +108,10 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
 def _owe_describing_of(connection: Connection, index: Index, study_rows: Sequence[int], now: datetime) -> None:
     """Have studies described anew of which something came or went, and those that may contradict a patient no more."""
     owe_describing(connection, index, studies.c.id.in_(study_rows), now)
-    emptied = select(studies.c.patient_row).where(studies.c.id.in_(study_rows), studies.c.instance_count == 0)
-    if patient_rows := connection.execute(emptied.distinct()).scalars().all():
-        # By numbers: as one condition with the other, or with a query in it, PostgreSQL would read all studies.
-        owe_describing(connection, index, contradicting(patient_rows), now)
+    emptied = select(patients.c.id, patients.c.patient_id).join_from(studies, patients).distinct()
+    emptied = emptied.where(studies.c.id.in_(study_rows), studies.c.instance_count == 0)
+    if found := [tuple(row) for row in connection.execute(emptied)]:
+        owe_describing(connection, index, contradicting(connection, dict(found)), now)
 
 
 def owe_describing(connection: Connection, index: Index, which: ColumnElement[bool], now: datetime) -> None:
@@ -124,10 +124,17 @@ def owe_describing(connection: Connection, index: Index, which: ColumnElement[bo
         connection.execute(owing(index), owed)
 
 
-def contradicting(patient_rows: Iterable[int]) -> ColumnElement[bool]:
-    """The studies of these patients that contradict what is told of them: they may do so no more."""
+def contradicting(connection: Connection, patient_ids: Mapping[int, str | None]) -> ColumnElement[bool]:
+    """The studies that contradict what is told of these patients, by their rows, who may be no more; and those that
+    came beside another name under one of their IDs, where one name is left. They may contradict nothing any more.
+    """
+    of_id = select(func.min(patients.c.id)).where(patients.c.instance_count > 0)
+    of_id = of_id.where(patients.c.patient_id.in_({one for one in patient_ids.values() if one}))
+    of_id = of_id.group_by(patients.c.patient_id, func.coalesce(patients.c.issuer, "")).having(func.count() == 1)
+    # By numbers: as one condition with others, or with a query in it, PostgreSQL would read all studies.
+    rows = {*patient_ids, *connection.execute(of_id).scalars()}
     noted = select(flags.c.id).where(flags.c.kind == "conflict-demographics", flags.c.study_row == studies.c.id)
-    return studies.c.patient_row.in_(patient_rows) & noted.exists()
+    return studies.c.patient_row.in_(rows) & noted.exists()
 
 
 def _is_by_order(row: _Row, role: str) -> bool:

@@ -19,6 +19,7 @@ from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import new_field
 from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.queries.view import conflicts_view
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import copies, flags, patients
 from pacs_server.service.assemble import Node
@@ -58,7 +59,7 @@ def node(house: House) -> Iterator[Node]:
 
 def describe(node: Node) -> None:
     """Do what is owed of it, as the running server would."""
-    done = [do_one(node) for _ in range(3)]
+    done = [do_one(node) for _ in range(4)]
     assert done[-1] is None, "it ends"
     assert set(done) <= {(), None}
 
@@ -334,7 +335,7 @@ def test_a_name_that_was_corrected_is_taken_again_under_the_same_id(house: House
     house.take_in(*study(wrong, study=3), *study(third, study=4))
     delete_all(node, StudyInstanceUID=str(tiny(0, study=4).StudyInstanceUID))
     house.take_in(*study(wrong, study=4))
-    assert [do_one(node) for _ in range(4)][-1] is None, "each study is described, and it ends"
+    assert [do_one(node) for _ in range(5)][-1] is None, "each study is described, and it ends"
     described = asked(node, Level.PATIENT, ("PatientName", "NumberOfPatientRelatedStudies"), PatientID="R")
     assert sorted(described) == [("Right^Rita", 1), ("Third^Tom", 1), ("Wrong^Walter", 2)]
 
@@ -347,6 +348,38 @@ def test_a_study_comes_to_a_name_that_was_corrected_in_another(house: House, nod
         house.take_in(*study(values, study=number))
         describe(node)
     assert names(node) == ["Right^Rita", "Third^Tom", "Wrong^Walter"]
+
+
+def test_two_names_under_an_id_are_told_of_as_long_as_both_are_found(house: House, node: Node) -> None:
+    other = {**RIGHT, "PatientName": "Other^Olga"}
+    house.take_in(*study(RIGHT, study=1), *study(other, study=2))
+
+    def flagged() -> list[str]:
+        return sorted({row["uid"] for row in conflicts_view(node.index)})
+
+    delete_all(node, SOPInstanceUID=str(tiny(0, study=2).SOPInstanceUID))
+    describe(node)
+    assert flagged() == [uid_of(2)]
+    delete_all(node, StudyInstanceUID=uid_of(1))
+    describe(node)
+    assert flagged() == []
+    house.take_in(*study(other, study=3))
+    assert flagged() == [], "nobody of another name is found"
+    list(restore(node, in_trash(node, {"StudyInstanceUID": uid_of(1)}), "by mistake"))
+    describe(node)
+    assert flagged() == [uid_of(1)]
+    delete_all(node, StudyInstanceUID=uid_of(1))
+    assert flagged() == [], "it is in the trash"
+
+
+def test_a_further_name_under_an_id_is_told_of_where_the_first_is_no_more(house: House, node: Node) -> None:
+    house.take_in(*study(RIGHT, study=1), *study({**RIGHT, "PatientName": "Other^Olga"}, study=2))
+    delete_all(node, StudyInstanceUID=uid_of(1))
+    assert purge_all(node)
+    describe(node)
+    assert contradictions(node) == set()
+    house.take_in(*study({**RIGHT, "PatientName": "Third^Tom"}, study=3))
+    assert contradictions(node) == {"conflict-demographics"}
 
 
 def test_an_index_made_anew_says_the_same(house: House, node: Node) -> None:

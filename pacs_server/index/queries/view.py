@@ -93,8 +93,13 @@ def studies_with_uids_of_others(index: Index) -> int:
 
 
 def is_conflict() -> ColumnElement[bool]:
-    """Whether a flag tells of a contradiction, and that is not settled."""
-    return flags.c.kind.startswith("conflict-") & ((flags.c.kind != UID_OF_ANOTHER) | _have_a_uid_in_common())
+    """Whether a flag tells of a contradiction that is not settled: of a study that is in the trash as a whole nobody
+    has to choose.
+    """
+    study = studies.alias()
+    is_found = select(study.c.id).where(study.c.id == flags.c.study_row, study.c.instance_count > 0)
+    told = flags.c.kind.startswith("conflict-") & is_found.correlate(flags).exists()
+    return told & ((flags.c.kind != UID_OF_ANOTHER) | _have_a_uid_in_common())
 
 
 def _have_a_uid_in_common() -> ColumnElement[bool]:

@@ -119,7 +119,8 @@ class Anew:
             recount(connection, study.row["id"])
             settle_patients(connection, {former["id"], study.patient["id"]})
             if study.patient != former:
-                others = contradicting({former["id"], study.patient["id"]}) & (studies.c.id != study.row["id"])
+                ids = {one["id"]: one["patient_id"] for one in (former, study.patient)}
+                others = contradicting(connection, ids) & (studies.c.id != study.row["id"])
                 owe_describing(connection, self._index, others, datetime.now(UTC))
         return is_last
 

@@ -77,26 +77,35 @@ class Patients:
         return self._known.setdefault(row["id"], row)
 
     def found_or_made(self, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
-        """The patient of a new study, and the telling keywords in which another one of the same ID contradicts him."""
+        """The patient of a new study, and the telling keywords in which others of the same ID who are found contradict
+        him, unless he is the first of it.
+        """
         first = self._of_key(arriving["identity"])
-        if first is None:  # the first of this ID may be no more, while one of another name is
-            return self._of_name(arriving) or self._made(dict(arriving)), []
-        if _may_be(first, arriving):
+        if first is not None and _may_be(first, arriving):
             return first, []
-        return self._of_name(arriving) or self._made({**arriving, "identity": self._own(arriving)}), ["PatientName"]
+        # The first of this ID may be no more, or not be found any more, while one of another name is.
+        of_id = self._of_id(arriving)
+        patient = next((row for row in of_id if _may_be(row, arriving)), None)
+        if patient is None:
+            own = arriving["identity"] if first is None else self._own(arriving)
+            patient = self._made({**arriving, "identity": own})
+        # Those of this group are not counted yet.
+        others = (row for row in of_id if row["instance_count"] or row["id"] in self._known)
+        return patient, _another_name(others, arriving)
 
     def instead(self, former: Row, study: Row, arriving: Mapping[str, Value]) -> tuple[Row, list[str]]:
-        """The patient of a study that is told of anew, and what `found_or_made` answers beside. Of whom nothing else is
-        found is told of anew, too: a name, a birth date or a sex may be what was wrong.
+        """The patient of a study that is told of anew, and the telling keywords in which others of the same ID who are
+        found contradict him. Of whom nothing else is found is told of anew, too: a name, a birth date or a sex may be
+        what was wrong.
         """
         is_of_id = shared_identity(str(former["identity"])) == arriving["identity"]
         is_left = is_of_id and not self._has_others(former, study)
-        named = self._of_name(arriving)
-        if is_left and (named is None or named["id"] == former["id"]):
-            patient, differing = former, list[str]()
-        else:
-            patient, differing = self.found_or_made(arriving)
-            differing = [] if is_left else differing  # with whom it contradicts is told of no more
+        of_id = self._of_id(arriving)
+        named = next((row for row in of_id if _may_be(row, arriving)), None)
+        is_former = is_left and (named is None or named["id"] == former["id"])
+        patient = former if is_former else self.found_or_made(arriving)[0]
+        others = (row for row in of_id if row["id"] != patient["id"] and self._has_others(row, study))
+        differing = _another_name(others, arriving)
         if not self._has_others(patient, study):
             self._tell_anew(patient, arriving)
         return patient, differing
@@ -172,12 +181,12 @@ class Patients:
             self._rows.do.once(removing).later(self._rows.cursor, {"row": patient["id"]})
             self._add_grams(patient)
 
-    def _of_name(self, arriving: Mapping[str, Value]) -> Row | None:
+    def _of_id(self, arriving: Mapping[str, Value]) -> list[Row]:
+        """All of this issuer and ID, each of a name of his own."""
         if not arriving["patient_id"]:
-            return None
+            return []
         same = {"patient_id": arriving["patient_id"], "issuer": arriving["issuer"] or ""}
-        rows = map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall())
-        return next((row for row in rows if _may_be(row, arriving)), None)
+        return list(map(self._row, self._rows.do.find_patients.on(self._rows.cursor, same).fetchall()))
 
     def _own(self, arriving: Mapping[str, Value]) -> str:
         """A key for a patient of this name that nobody has. Whoever came with the name may be told of by another one
@@ -236,3 +245,7 @@ def _may_be(patient: Row, arriving: Mapping[str, Value]) -> bool:
     """Whether two names that came under one issuer and ID are the same, as far as is told."""
     held, told = (str(one["patient_name"] or "") for one in (patient, arriving))
     return may_be_same(held, told)
+
+
+def _another_name(of_id: Iterable[Row], arriving: Mapping[str, Value]) -> list[str]:
+    return [] if all(_may_be(row, arriving) for row in of_id) else ["PatientName"]

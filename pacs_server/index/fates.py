@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, select
 
-from pacs_server.dicom.operations import Fate, Operation, StudyFate
+from pacs_server.dicom.operations import Content, Fate, Operation, StudyFate
 from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds
+from pacs_server.index.tables import instances, is_current, series, studies
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
@@ -59,3 +62,34 @@ def fate_row(study_uid: str, sop_uid: str, digest: str, fate: Fate, role: str, b
 def stamp_of(operation: Operation) -> dict[str, Any]:
     """The columns that name an operation."""
     return {"counter": operation.counter, "site_id": operation.site_id}
+
+
+def as_brought_back(connection: Connection, study_uid: str, contents: Sequence[Content]) -> list[Content]:
+    """These contents of the trash with what they will be when they come back, so that an index that is made anew has
+    the same one current. Beside one that is current each is a version, also where it came first; of those that were
+    current the one that was deleted last is so again, as it had taken the place of the others; of none that was, the
+    first.
+    """
+    columns = fates.c["sop_uid", "digest", "role"]
+    of_it = fates.c.study_uid == study_uid, fates.c.fate == Fate.TRASHED.value
+    here = instances.c.sop_uid == fates.c.sop_uid, studies.c.study_uid == fates.c.study_uid
+    held = select(*columns).select_from(instances).join(series).join(studies).join(fates, and_(*here)).where(*of_it)
+    beside = connection.execute(held.where(is_current(instances))).all()
+    in_order = held.where(instances.c.digest == fates.c.digest).order_by(instances.c.id)
+    by_deletion = select(*columns).where(*of_it).order_by(fates.c.counter, fates.c.site_id)
+    roles = {(one.sop_uid, one.digest): "version" for one in beside if one.role != "encoding"}
+    last: dict[str, str] = {}
+    for sop_uid, digest, role in connection.execute(by_deletion):
+        if role not in ("version", "encoding"):
+            if sop_uid in last:
+                roles[sop_uid, last[sop_uid]] = "version"
+            last[sop_uid] = digest
+    shown = {one.sop_uid for one in beside}
+    named = {(one.sop_uid, one.digest) for one in contents}
+    first: dict[str, tuple[bool, str]] = {}
+    for sop_uid, digest, role in connection.execute(in_order):
+        if (sop_uid, digest) in named and sop_uid not in shown:
+            is_beside = roles.get((sop_uid, digest), role) in ("version", "encoding")
+            first[sop_uid] = min(first.get(sop_uid, (is_beside, digest)), (is_beside, digest), key=lambda one: one[0])
+    roles |= {(sop_uid, digest): "current" for sop_uid, (is_beside, digest) in first.items() if is_beside}
+    return [replace(one, role=roles.get((one.sop_uid, one.digest), one.role)) for one in contents]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,14 +24,14 @@ from pacs_server.dicom.operations import (
 )
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
-from pacs_server.index.fates import note_fate, stamp_of
+from pacs_server.index.fates import as_brought_back, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
 from pacs_server.index.site_entries import put, value_of
 from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
-from pacs_server.index.tables import flags, instances, is_current, series, studies
+from pacs_server.index.tables import flags, instances, series, studies
 
 SITE_ID: Final = "site id"
 # The flag of an object that was acknowledged once more; when that was last is when it was noted.
@@ -232,25 +232,12 @@ class Operations:
             return [Content(**row) for row in rows.mappings()]
 
     def as_brought_back(self, study_uid: str, contents: Iterable[Content]) -> list[Content]:
-        """These contents of the trash with what they will be when they come back: beside another that is current a
-        version, also where it came first, so that an index that is made anew has the same one current. So is what was
-        deleted before another content of the object, which had taken its place.
+        """These contents of the trash with what they will be when they come back (index/fates.py).
 
         Raises: IndexUnavailable.
         """
-        of_it = fates.c.study_uid == clean(study_uid), fates.c.fate == Fate.TRASHED.value, fates.c.role != "encoding"
-        found = select(fates.c.sop_uid, fates.c.digest).join(instances, instances.c.sop_uid == fates.c.sop_uid)
-        found = found.join(series).join(studies).where(studies.c.study_uid == fates.c.study_uid)
         with self._index.read() as connection:
-            beside = connection.execute(found.where(*of_it, is_current(instances)))
-            versions = {(sop_uid, digest) for sop_uid, digest in beside}
-            were_current = select(fates.c.sop_uid, fates.c.digest).where(*of_it, fates.c.role != "version")
-            last: dict[str, str] = {}
-            for sop_uid, digest in connection.execute(were_current.order_by(fates.c.counter, fates.c.site_id)):
-                if sop_uid in last:
-                    versions.add((sop_uid, last[sop_uid]))
-                last[sop_uid] = digest
-        return [replace(one, role="version") if (one.sop_uid, one.digest) in versions else one for one in contents]
+            return as_brought_back(connection, clean(study_uid), list(contents))
 
     def is_purged(self, sop_uid: str, digest_begins: str) -> bool:
         """Whether an object was purged and did not come again. Raises: IndexUnavailable."""

@@ -471,3 +471,16 @@ def test_while_its_volume_is_away_a_study_waits_to_be_described(house: House, no
     volume.check()
     describe(node)
     assert told(node) == [AS_RIGHT]
+
+
+def test_what_comes_back_alone_is_current_also_in_an_index_made_anew(house: House, node: Node) -> None:
+    house.take_in(tiny(1), tiny(1, ImageComments="other", SeriesInstanceUID="1.2.3"))
+    sop_uid = str(tiny(1).SOPInstanceUID)
+    first, second = (one.digest for one in node.copies.of_objects([sop_uid]))
+    delete_all(node, SOPInstanceUID=sop_uid)
+    for series_uid in ("1.2.3", str(tiny(1).SeriesInstanceUID)):
+        assert list(restore(node, in_trash(node, {"SeriesInstanceUID": series_uid}), "by mistake"))
+    for _ in range(2):
+        roles = {one.digest: one.role for one in node.copies.of_objects([sop_uid])}
+        assert roles == {first: "version", second: "current"}
+        assert list(rebuild_index(node)) == []

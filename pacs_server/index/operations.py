@@ -172,7 +172,7 @@ class Operations:
         touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
         note_fate(connection, operation.study_uid, fate)
         # Partners may have got them in another order, and show another one now.
-        looked_at = enforce(connection, self._index, touched, now)
+        looked_at = enforce(connection, self._index, touched, now, study_uid=operation.study_uid)
         if operation.kind is OperationKind.PURGE:
             looked_at |= self._spared(connection, operation, fate)
         self._owe_partners(connection, looked_at, now)

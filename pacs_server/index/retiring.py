@@ -69,8 +69,12 @@ def keep_others_out(connection: Connection, index: Index, study_uid: str) -> Non
         connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study_uid}", *patient]})
 
 
-def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime) -> set[tuple[str, str]]:
-    """Make the rows of these SOP Instance UIDs what the operations say: current, beside it, in the trash, or gone.
+def enforce(
+    connection: Connection, index: Index, sop_uids: Iterable[str], now: datetime, *, study_uid: str = ""
+) -> set[tuple[str, str]]:
+    """Make the rows of these SOP Instance UIDs what the operations say: current, beside it, in the trash, or gone. Of
+    all studies, or of the one that others are kept out of already: who waited for another's then would wait in a
+    circle with who keeps them out of that.
 
     The files of what was purged are owed their removal in the same transaction. Answers the series, by the UIDs of
     study and series, of which an object is current only because it came first here of those that are left.
@@ -80,18 +84,18 @@ def enforce(connection: Connection, index: Index, sop_uids: Iterable[str], now: 
     wanted = list(dict.fromkeys(sop_uids))
     for start in range(0, len(wanted), _BATCH):
         rows = _rows(connection, wanted[start : start + _BATCH])
-        if index.database_path is None:
+        if index.database_path is None and not study_uid:
             names = {f"study {row.study_uid}" for row in rows} | {
                 f"patient {shared_identity(row.identity)}" for row in rows
             }
             connection.execute(KEEP_OTHERS_OUT, {"names": sorted(names)})
             rows = _rows(connection, wanted[start : start + _BATCH])
-        gone = [row for row in rows if row.fate == Fate.PURGED]
-        left = [row for row in rows if row.fate != Fate.PURGED]
-        changed = _changed_roles(left)
+        meant = [row for row in rows if study_uid in ("", row.study_uid)]
+        gone = [row for row in meant if row.fate == Fate.PURGED]
+        changed = _changed_roles(row for row in meant if row.fate != Fate.PURGED)
         _set_roles(connection, changed, now)
-        _note_uids_of_others(connection, left, changed, now)
-        for row in rows:
+        _note_uids_of_others(connection, [row for row in rows if row.fate != Fate.PURGED], changed, now)
+        for row in meant:
             if row.readmitted_at is not None:
                 _note(connection, row, "readmitted", row.readmitted_because or "", row.readmitted_at)
         _remove(connection, index, gone, now)

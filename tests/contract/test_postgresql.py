@@ -22,7 +22,7 @@ from support.postgres import Cluster
 from support.racing import race
 from support.server import wait_for
 
-from pacs_server.dicom.operations import OperationKind
+from pacs_server.dicom.operations import Content, Fate, OperationKind
 from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.drivers import entrance, postgresql, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
@@ -405,6 +405,20 @@ def test_a_lock_on_one_study_keeps_no_others_waiting_and_is_waited_for(cluster: 
                 assert objects.record(arrival(f"1.2.4.{number}", study="1.2.4")).outcome is Outcome.NEW
             assert all(one.is_alive() for one in locked_out), "the others had to wait for the end of its patience"
         assert [one.outcome().outcome for one in locked_out] == [Outcome.NEW] * 2
+
+
+def test_a_decision_about_one_study_waits_for_no_other_that_has_its_uids(url: str) -> None:
+    with opened(f"{url}&options=-c lock_timeout=300") as objects:
+        for study in ("1.2.3", "1.2.4"):
+            recorded = arrival("1.9.1", study=study, patient_id=study)
+            objects.record(recorded)
+        content = Content(sop_uid="1.9.1", digest=recorded.digest, role="current")
+        with holding_the_study(url):
+            for kind in (OperationKind.DELETE, OperationKind.RESTORE):
+                now = datetime.now(UTC)
+                decided = objects.operations.draft(kind, "1.2.4", [content], now=now, who="a", reason="b")
+                objects.operations.record(decided, missed=(), now=now)
+        assert objects.operations.fates("1.9.1") == {recorded.digest: Fate.KEPT}
 
 
 @pytest.mark.parametrize("locked", ["UPDATE studies SET study_description = 'x'", "SELECT * FROM series FOR UPDATE"])

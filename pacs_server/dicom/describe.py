@@ -26,7 +26,7 @@ from pacs_server.dicom.charset import declared
 from pacs_server.dicom.elements import NUMBERS, Encoding
 from pacs_server.dicom.header import Head
 from pacs_server.dicom.identity import Uid, is_uid, uid_text
-from pacs_server.dicom.items import FIELD_END, ROW_END, read_items, with_code_value
+from pacs_server.dicom.items import FIELD_END, ROW_END, encoding_of_items, read_items, with_code_value
 from pacs_server.dicom.names import fold, groups, search_text
 from pacs_server.dicom.values import MAX_TEXT_CHARACTERS, Value, indexable, numbers_of, sought_in, text_of, value_of
 from pacs_server.dicom.vocabulary import STANDARD, Field, Vocabulary
@@ -204,7 +204,8 @@ class _Reader:
         if not raw:
             return ()
         try:
-            found = [with_code_value(item) for item in read_items(raw, self._encoding)]
+            encoding = encoding_of_items(raw, self._encoding)
+            found = [with_code_value(item) for item in read_items(raw, encoding)]
         except Undecodable:
             self.flag("invalid-value", sequence.keyword)
             return ()

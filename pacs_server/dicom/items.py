@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Final, TypeVar
 
 from pacs_server.dicom.attributes import CODE_VALUE, LONG_CODE_VALUE, URN_CODE_VALUE
-from pacs_server.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
+from pacs_server.dicom.elements import IMPLICIT, ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Encoding
 from pacs_server.errors import TooLarge, Undecodable
 
 MAX_DEPTH: Final = 8
@@ -14,6 +14,7 @@ MAX_DEPTH: Final = 8
 FIELD_END, ROW_END = "\x1f", "\x1e"
 
 _CODES: Final = (CODE_VALUE, LONG_CODE_VALUE, URN_CODE_VALUE)
+_SHORTEST_HEADER: Final = 8
 _MAX_CODE_VALUE: Final = 16
 _URN_STARTS: Final = ("urn:", "http://", "https://")
 Value = TypeVar("Value", str, bytes)
@@ -55,6 +56,20 @@ def _read_item(raw: bytes, offset: int, end: int, encoding: Encoding) -> tuple[d
     if offset > min(end, len(raw)):
         raise Undecodable("an element runs past the end of its item")
     return values, offset
+
+
+def encoding_of_items(raw: bytes, encoding: Encoding) -> Encoding:
+    """The encoding of the items of a sequence in a data set of this one: Implicit VR Little Endian where it came as UN,
+    as from a device that does not know its VR. Told by the first element of an item.
+
+    Source: PS3.5 section 6.2.2 note 2.
+    """
+    offset = 0
+    while encoding.explicit and offset + _SHORTEST_HEADER <= len(raw):
+        tag, vr, _, offset = header_at(raw, offset, encoding)
+        if tag not in (ITEM, ITEM_END, SEQUENCE_END):
+            return encoding if vr.isalpha() else IMPLICIT
+    return encoding
 
 
 def header_at(raw: bytes, offset: int, encoding: Encoding) -> tuple[int, bytes, int, int]:

@@ -58,6 +58,24 @@ def test_items_are_read_whole_or_in_fragments(undefined: bool, syntax: str, size
     assert description.flags == ()
 
 
+@pytest.mark.parametrize("undefined", [True, False])
+@pytest.mark.parametrize("empty", [0, 2])
+def test_items_are_read_of_a_sequence_that_came_as_un(undefined: bool, empty: int) -> None:
+    made = data_set(undefined=undefined)
+    codes = Dataset()
+    codes.SpecificCharacterSet = "ISO_IR 192"
+    codes.ProcedureCodeSequence = [*(Dataset() for _ in range(empty)), *made.ProcedureCodeSequence]
+    codes["ProcedureCodeSequence"].is_undefined_length = undefined
+    tag = int(codes["ProcedureCodeSequence"].tag)
+    items = encoded(codes, IMPLICIT_LE).partition(b"\x08\x00\x32\x10")[2][4:]
+    header = encoding_of(EXPLICIT_LE).write_header(tag, b"UN", UNDEFINED_LENGTH if undefined else len(items))
+    scanner = HeadScanner(EXPLICIT_LE)
+    scanner.feed(encoded(made[:tag], EXPLICIT_LE) + header + items + encoded(made[tag + 1 :], EXPLICIT_LE))
+    description = describe(scanner.finish())
+    assert description.items == {"procedure_codes": CODES}
+    assert description.flags == ()
+
+
 @pytest.mark.parametrize(("outer", "own"), [("\\ISO 2022 IR 87", "ISO_IR 192"), ("ISO_IR 192", "\\ISO 2022 IR 87")])
 def test_an_item_with_a_character_set_of_its_own_is_read_by_it(outer: str, own: str) -> None:
     made = tiny(1, study="items", SpecificCharacterSet=outer, StudyDescription="腹部")

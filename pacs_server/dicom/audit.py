@@ -23,6 +23,7 @@ MAX_DETAIL_CHARACTERS: Final = 2_000
 # As many as the subject of a token may have (OpenID Connect Core 1.0 section 2): two persons never look like one.
 MAX_PERSON_CHARACTERS: Final = 255
 _MAX_CHARACTERS: Final = 200
+_IDEOGRAPHIC_SPACE: Final = "\u3000"
 _DIGEST_BYTES: Final = 16
 _DIGESTS: Final = 1 << 8 * _DIGEST_BYTES
 
@@ -111,12 +112,12 @@ class Event:
             self.at.isoformat(timespec="microseconds"),
             self.kind.value,
             self.outcome.value,
-            *(_text(text) for text in (self.who, self.address, self.target)),
-            *(_text(text) for text in (self.patient_id, self.issuer, self.study_uid)),
+            *(as_kept(text) for text in (self.who, self.address, self.target)),
+            *(as_kept(text) for text in (self.patient_id, self.issuer, self.study_uid)),
             self.count,
             self.uid_digest,
-            _text(self.detail, MAX_DETAIL_CHARACTERS),
-            _text(self.person, MAX_PERSON_CHARACTERS),
+            as_kept(self.detail, MAX_DETAIL_CHARACTERS),
+            as_kept(self.person, MAX_PERSON_CHARACTERS),
         )
 
 
@@ -144,8 +145,14 @@ def _as_text(total: int) -> str:
     return f"{total % _DIGESTS:0{2 * _DIGEST_BYTES}x}"
 
 
-def _text(text: str, most: int = _MAX_CHARACTERS) -> str:
+def as_kept(text: str, most: int = _MAX_CHARACTERS) -> str:
+    """A text as rows have it: cut, and with escapes for what could move a cursor. The space of Japanese stays, by which
+    a name or a reason is typed there.
+    """
     cut = text[:most]
     if cut.isprintable():
         return cut
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
+    return "".join(
+        one if one.isprintable() or one == _IDEOGRAPHIC_SPACE else one.encode("unicode_escape").decode("ascii")
+        for one in cut
+    )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, tuple_
 
-from pacs_server.dicom.audit import COLUMNS, Event, EventKind, EventOutcome, Values
+from pacs_server.dicom.audit import COLUMNS, Event, EventKind, EventOutcome, Values, as_kept
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import audit, audit_owed, checkpoints
 from pacs_server.index.tables import patients, studies
@@ -207,7 +207,7 @@ def _row(row: Any) -> Row:
 
 def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     if wanted.patient_id:
-        yield audit.c.patient_id == wanted.patient_id
+        yield audit.c.patient_id == as_kept(wanted.patient_id)
         yield audit.c.patient_id != ""  # so that the partial index serves
     if wanted.peer:
         yield (audit.c.who == wanted.peer) | (audit.c.target == wanted.peer)

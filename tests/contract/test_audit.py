@@ -156,6 +156,14 @@ def test_what_a_peer_sends_cannot_break_a_row_or_the_screen_it_is_shown_on(index
     assert problems_in(index) == []
 
 
+def test_what_is_typed_with_the_space_of_japanese_is_told_as_it_was_typed(index: Index) -> None:
+    reason = "佐藤\u3000花子: 患者の取り違え"
+    Audit(index).record(happened(detail=reason, person="山田\u3000太郎"))
+    (told,) = events_of(index)
+    assert (told.detail, told.person) == (reason, "山田\u3000太郎")
+    assert problems_in(index) == []
+
+
 # --- what has no transaction of its own ---
 
 
@@ -229,6 +237,14 @@ def test_the_rows_of_a_patient_a_peer_a_person_and_a_time_are_found_and_no_other
     assert hours(who="%") == []
     assert hours(since=moments[1], until=moments[3]) == [1, 2]
     assert hours(kinds=("send", "store"), patient_id="1") == [0, 1]
+
+
+@pytest.mark.parametrize("patient_id", ["1\t2", "カナ\u30001", "Z" * 1_000])
+def test_the_rows_of_a_patient_are_found_by_the_id_that_came_also_where_rows_have_it_otherwise(
+    index: Index, patient_id: str
+) -> None:
+    Audit(index).record(happened(EventKind.STORE, patient_id=patient_id))
+    assert len(list(Audit(index).rows(Wanted(patient_id=patient_id)))) == 1
 
 
 def test_more_rows_than_are_read_at_once_come_in_their_order(index: Index) -> None:

@@ -155,3 +155,14 @@ def test_what_was_sent_again_is_found_wherever_the_site_that_is_told_of_its_dele
         # Another command, which reads the volumes for what was decided.
         history.do(tokyo, lambda site: list(decisions.hold(site.node, {"StudyInstanceUID": uid("study", 0)}, "r")))
         history.end()
+
+
+def test_a_partner_says_of_a_study_whose_objects_contradict_each_other_what_the_first_that_came_says(
+    line: Line,
+) -> None:
+    tokyo, osaka = line.sites.values()
+    for number, told in ((5, "first"), (1, "second")):
+        values = {"PatientID": told, "StudyDescription": told, "SeriesDescription": told}
+        assert tokyo.store(tiny(number, InstanceNumber=str(number), **values))
+    line.come_to_rest()
+    assert tokyo.picture() == osaka.picture()

@@ -128,7 +128,8 @@ class Outbox:
                 connection.execute(owing(self._index), rows)
 
     def replicas(self, study_uid: str, series_uid: str, digests: Iterable[str]) -> list[Replica]:
-        """The objects of a series that have these digests and a good copy, in the order of their instance numbers.
+        """The objects of a series that have these digests and a good copy, in the order in which they came: the first
+        says what the study and the series are, where others contradict it, and so it does at the partner then.
 
         Raises: IndexUnavailable.
         """
@@ -140,7 +141,7 @@ class Outbox:
             .join(studies)
             .join(copies, copies.c.instance_row == instances.c.id)
             .where(studies.c.study_uid == study_uid, series.c.series_uid == series_uid, copies.c.damage.is_(None))
-            .order_by(instances.c.instance_number, instances.c.id, copies.c.id)
+            .order_by(instances.c.id, copies.c.id)
         )
         rows: dict[int, Replica] = {}
         with self._index.read() as connection:

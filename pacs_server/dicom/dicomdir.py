@@ -12,15 +12,19 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
 from struct import Struct
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from pacs_server.dicom.attributes import BY_KEYWORD
+from pacs_server.dicom.attributes import BY_KEYWORD, SPECIFIC_CHARACTER_SET
+from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.describe import Description
-from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_LE
+from pacs_server.dicom.elements import EXPLICIT, EXPLICIT_LE, TEXT_VRS
 from pacs_server.dicom.identity import new_uid
 from pacs_server.dicom.names import may_be_same
 from pacs_server.dicom.part10 import MEDIA_DIRECTORY, file_meta
 from pacs_server.dicom.values import Value
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _IN_USE: Final = 0xFFFF
 _UL: Final = Struct("<L")
@@ -180,7 +184,7 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
     try:
         with config.disable_value_validation():
             dataset = dcmread(file, stop_before_pixels=True)
-            dataset.decode()
+            _decode_texts(dataset, ())
             record = DIRECTORY_RECORDERS[kind](dataset)
             record.SpecificCharacterSet = "ISO_IR 192"
             content = BytesIO()
@@ -192,6 +196,28 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
         InvalidDicomError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError,
     ):  # fmt: skip
         return b""  # a value that is not valid makes pydicom raise any of these
+
+
+def _decode_texts(dataset: Dataset, charset: tuple[str, ...]) -> None:
+    """Have the texts of a data set, and of all items in it, be as the index reads them: pydicom puts question marks,
+    and parts values within a kanji, where the label of the character set is wrong or missing.
+    """
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+    from pydicom.dataelem import DataElement
+
+    if SPECIFIC_CHARACTER_SET in dataset:
+        label = dataset[SPECIFIC_CHARACTER_SET].value
+        charset = declared("\\".join([label] if isinstance(label, str) else label or []).encode())
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        vr = element.VR
+        if vr in (None, "UN") and dictionary_has_tag(tag):
+            vr = dictionary_VR(tag)
+        if vr == "SQ":
+            for item in dataset[tag].value:
+                _decode_texts(item, charset)
+        elif vr in TEXT_VRS and isinstance(element.value, bytes):
+            dataset[tag] = DataElement(tag, vr, decode(element.value, charset, vr=vr).text.rstrip(" "))
 
 
 def _text(tag: int, vr: bytes, text: str) -> bytes:

@@ -12,7 +12,10 @@ from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.dicomdir import MediumDirectory, record_type
 from pacs_server.dicom.header import HeadScanner
 
-EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+PDF, PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.11.1"
+# In their places stand the bytes of others.
+TITLE, MAKER = "#" * 40, "@" * 30
 KINDS = {
     "SR Storage": "SR DOCUMENT", "Presentation State": "PRESENTATION", "Waveform Storage": "WAVEFORM",
     "RT Dose": "RT DOSE", "RT Structure": "RT STRUCTURE SET", "RT Plan": "RT PLAN", "Encapsulated": "ENCAP DOC",
@@ -106,6 +109,42 @@ def test_a_report_says_what_its_record_has_to_and_one_that_lacks_it_is_named_all
     assert whole.CompletionFlag == "COMPLETE"
     assert whole.ConceptNameCodeSequence[0].CodeMeaning == "Bericht für Müller"
     assert [(one.DirectoryRecordType, one.InstanceNumber) for one in (whole, lacking)] == [("SR DOCUMENT", 7)] * 2
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [
+        ("", "cp932"),
+        ("ISO_IR 13", "cp932"),
+        ("ISO_IR 100", "cp932"),
+        ("\\ISO 2022 IR 87", "iso2022_jp"),
+        ("GB18030", "gb18030"),
+        ("ISO_IR 192", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_titles_and_makers_are_readable_whatever_their_label_says(label: str, codec: str, syntax: str) -> None:
+    title, maker = "心電図レポート 表", "山田^太郎"
+    concept = Dataset()
+    concept.CodeMeaning = TITLE
+    told = {"InstanceNumber": 1, "ContentDate": "20260102", "ContentTime": "10", "ConceptNameCodeSequence": [concept]}
+    told |= {"DocumentTitle": TITLE, "MIMETypeOfEncapsulatedDocument": "application/pdf"}
+    report = tiny(0, sop_class=PDF, SpecificCharacterSet=label.split("\\"), **told)
+    told = {"PresentationCreationDate": "20260102", "PresentationCreationTime": "10", "ReferencedSeriesSequence": []}
+    told |= {"InstanceNumber": 2, "ContentLabel": "L", "ContentDescription": TITLE, "ContentCreatorName": MAKER}
+    state = tiny(1, sop_class=PRESENTATION_STATE, SpecificCharacterSet=label.split("\\"), **told)
+    made = MediumDirectory()
+    for one in (report, state):
+        raw = encoded(one, syntax).replace(TITLE.encode(), title.encode(codec).ljust(len(TITLE)))
+        raw = raw.replace(MAKER.encode(), maker.encode(codec).ljust(len(MAKER)))
+        scanner = HeadScanner(syntax)
+        scanner.feed(raw)
+        uids = {"sop_class": str(one.SOPClassUID), "sop_uid": str(one.SOPInstanceUID)}
+        file = BytesIO(part10(raw, transfer_syntax=syntax, **uids))
+        made.add(describe(scanner.head()), syntax, ("DICOM", "IM1"), file)
+    document, presentation = dcmread(BytesIO(made.encoded())).DirectoryRecordSequence[-2:]
+    assert (document.DocumentTitle, document.ConceptNameCodeSequence[0].CodeMeaning) == (title, title)
+    assert (presentation.ContentDescription, str(presentation.ContentCreatorName)) == (title, maker)
 
 
 def test_a_value_of_any_length_leaves_the_directory_readable() -> None:

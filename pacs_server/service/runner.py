@@ -245,8 +245,10 @@ class Runner:
         while the others are upgraded it makes a version of what comes under the UID of an object of another study.
         """
         if time.monotonic() >= self._shows_at:
-            if hidden := self._node.contents.hidden():
-                self._node.instances.operations.show(hidden, datetime.now(UTC))
+            hidden = self._node.contents.hidden()
+            for start in range(0, len(hidden), _PORTION):  # who stores in these studies waits for one portion
+                self._node.instances.operations.show(hidden[start : start + _PORTION], datetime.now(UTC))
+            if hidden:
                 log.info("shown", hidden=len(hidden))
             self._shows_at = time.monotonic() + _SURVEY_EVERY_S
         return False

@@ -23,6 +23,7 @@ from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dimse.status import status_for
 from pacs_server.errors import PacsError, PartnerRefused, PeerAborted, PeerUnreachable
 from pacs_server.index.job_queue import JobQueue
+from pacs_server.index.maintenance.schema import head
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.recording.instances import Instances
@@ -221,7 +222,7 @@ class Line:
                 site.liaison._compare()
                 site.serve()
                 site.work()
-            states = [site.liaison._state() for site in self.sites.values()]
+            states = [site.liaison._state(head()) for site in self.sites.values()]
             if states[0] == states[1] and all(site.is_at_rest() for site in self.sites.values()):
                 return
         raise AssertionError("they do not come to rest")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from pacs_server.dicom.operations import Content, Fate, Operation, StudyFate
 from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds
-from pacs_server.index.tables import instances, is_current, series, studies
+from pacs_server.index.tables import BESIDE, instances, is_current, series, studies
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
@@ -70,26 +70,35 @@ def as_brought_back(connection: Connection, study_uid: str, contents: Sequence[C
     current the one that was deleted last is so again, as it had taken the place of the others; of none that was, the
     first.
     """
-    columns = fates.c["sop_uid", "digest", "role"]
-    of_it = fates.c.study_uid == study_uid, fates.c.fate == Fate.TRASHED.value
-    here = instances.c.sop_uid == fates.c.sop_uid, studies.c.study_uid == fates.c.study_uid
-    held = select(*columns).select_from(instances).join(series).join(studies).join(fates, and_(*here)).where(*of_it)
-    beside = connection.execute(held.where(is_current(instances))).all()
-    in_order = held.where(instances.c.digest == fates.c.digest).order_by(instances.c.id)
-    by_deletion = select(*columns).where(*of_it).order_by(fates.c.counter, fates.c.site_id)
-    roles = {(one.sop_uid, one.digest): "version" for one in beside if one.role != "encoding"}
+    held = select(*instances.c["sop_uid", "digest"], is_current(instances).label("is_shown"))
+    held = held.join_from(instances, series).join(studies).where(studies.c.study_uid == study_uid)
+    in_order = connection.execute(held.order_by(instances.c.id)).all()
+    shown = {one.sop_uid for one in in_order if one.is_shown}
+    roles = _roles_in_trash(connection, study_uid, shown)
+
+    wanted = {(one.sop_uid, one.digest) for one in contents}
+    names = [(one.sop_uid, one.digest) for one in in_order if one.sop_uid not in shown]
+    back = [name for name in names if name in wanted and name in roles]
+    led = {sop_uid for sop_uid, digest in back if roles[sop_uid, digest] not in BESIDE}
+    for sop_uid, digest in back:
+        if sop_uid not in led:
+            roles[sop_uid, digest] = "current"
+            led.add(sop_uid)
+    return [replace(one, role=roles.get((one.sop_uid, one.digest), one.role)) for one in contents]
+
+
+def _roles_in_trash(connection: Connection, study_uid: str, shown: Collection[str]) -> dict[tuple[str, str], str]:
+    """The role of each content in the trash, by its UID and digest, if all of them came back beside those shown."""
+    deleted = select(*fates.c["sop_uid", "digest", "role"]).order_by(fates.c.counter, fates.c.site_id)
+    deleted = deleted.where(fates.c.study_uid == study_uid, fates.c.fate == Fate.TRASHED.value)
+    roles: dict[tuple[str, str], str] = {}
     last: dict[str, str] = {}
-    for sop_uid, digest, role in connection.execute(by_deletion):
-        if role not in ("version", "encoding"):
-            if sop_uid in last:
+    for sop_uid, digest, role in connection.execute(deleted):
+        roles[sop_uid, digest] = role
+        if role not in BESIDE:
+            if sop_uid in shown:
+                roles[sop_uid, digest] = "version"
+            elif sop_uid in last:
                 roles[sop_uid, last[sop_uid]] = "version"
             last[sop_uid] = digest
-    shown = {one.sop_uid for one in beside}
-    named = {(one.sop_uid, one.digest) for one in contents}
-    first: dict[str, tuple[bool, str]] = {}
-    for sop_uid, digest, role in connection.execute(in_order):
-        if (sop_uid, digest) in named and sop_uid not in shown:
-            is_beside = roles.get((sop_uid, digest), role) in ("version", "encoding")
-            first[sop_uid] = min(first.get(sop_uid, (is_beside, digest)), (is_beside, digest), key=lambda one: one[0])
-    roles |= {(sop_uid, digest): "current" for sop_uid, (is_beside, digest) in first.items() if is_beside}
-    return [replace(one, role=roles.get((one.sop_uid, one.digest), one.role)) for one in contents]
+    return roles

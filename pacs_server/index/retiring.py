@@ -19,6 +19,7 @@ from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, operations, sendings
 from pacs_server.index.tables import (
+    BESIDE,
     ITEM_TABLES,
     TABLES,
     UID_OF_ANOTHER,
@@ -35,7 +36,6 @@ from pacs_server.index.tables import (
 
 TRASH: Final = "trash"
 _BATCH: Final = 500
-_BESIDE: Final = ("version", "encoding")
 # What is noted of an object only while it is held: an index that is made anew has no more of what is in the trash.
 _OF_VERSION: Final = ("conflict-version",)
 _OF_HELD: Final = (*_OF_VERSION, "readmitted")
@@ -143,7 +143,7 @@ def contradicting(connection: Connection, patient_ids: Mapping[int, str | None])
 
 def _is_by_order(row: _Row, role: str) -> bool:
     before = row.fate_role if row.role == TRASH else row.role
-    return role == "current" and before in _BESIDE and row.digest != row.chosen
+    return role == "current" and before in BESIDE and row.digest != row.chosen
 
 
 def forget_study(index: Index, study_uid: str, now: datetime) -> int:
@@ -207,7 +207,7 @@ def roles_of(contents: Sequence[Any]) -> list[str]:
     """
     alive = [one for one in contents if one.fate != Fate.TRASHED]
     chosen = next((one for one in alive if one.digest == one.chosen), None)
-    usual = min(alive, key=lambda one: (one.fate_role in _BESIDE, one.role != "current"), default=None)
+    usual = min(alive, key=lambda one: (one.fate_role in BESIDE, one.role != "current"), default=None)
     current = chosen or usual
 
     def role(one: Any) -> str:

@@ -117,6 +117,8 @@ Index(
     sqlite_where=text("role = 'current'"),
     postgresql_where=text("role = 'current'"),
 )
+# The roles of contents that are held beside the one that is found under their UID in their study.
+BESIDE: Final = ("version", "encoding")
 
 
 def is_current(rows: FromClause) -> ColumnElement[bool]:

@@ -249,7 +249,7 @@ class Runner:
             for start in range(0, len(hidden), _PORTION):  # who stores in these studies waits for one portion
                 self._node.instances.operations.show(hidden[start : start + _PORTION], datetime.now(UTC))
             if hidden:
-                log.info("shown", hidden=len(hidden))
+                log.info("hidden objects are found now", objects=len(hidden))
             self._shows_at = time.monotonic() + _SURVEY_EVERY_S
         return False
 

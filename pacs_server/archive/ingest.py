@@ -193,9 +193,10 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     if reception.origin.was_asked:
         _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
     is_held = twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need
+    may_be_deleted = not giver and _may_be_deleted(reception, description, twin)
     if is_held:
         reception.abandon()
-        if giver or not reception.partners:
+        if not may_be_deleted:
             origin = reception.origin
             instances.note_held(origin.actor or Actor(who=origin.aet), description, reception.now)
             return Recorded(outcome=Outcome.DUPLICATE, flags=())
@@ -215,6 +216,7 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
         lacks_copies=not is_held and placement.lacks(copies) > 0,
         role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
         readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
+        may_be_deleted=may_be_deleted,
         may_be_in_trash=bool(giver),
         is_held=is_held,
         routes=() if is_trial else reception.routes,
@@ -265,6 +267,15 @@ def _confirm(arrival: Arrival, instances: Instances, placement: Placement) -> No
             problem = f"{copy.path} left its volume while it was stored again; it is taken when it is sent again"
             instances.mark_missing(arrival, copy, problem)
             raise NotEnoughCopies(problem)
+
+
+def _may_be_deleted(reception: Reception, description: Description, twin: StoredObject | None) -> bool:
+    """Whether an object may be deleted already that is held as far as is known: by a partner, or by a command here that
+    was killed before its deletion took effect.
+    """
+    if reception.partners or twin is None:
+        return bool(reception.partners)
+    return reception.instances.operations.is_being_deleted(description.study_uid)
 
 
 def _readmit(reception: Reception, description: Description, digest: Digest, known: Known) -> Operation:

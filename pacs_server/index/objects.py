@@ -59,7 +59,8 @@ class Arrival:
 
     `role_beside_current` is the role it takes when its study has another content current under its UID; `lacks_copies`
     says that more are wanted than there are, so that they are owed from the same moment on. `readmission` lets it in
-    although it was deleted. One that `may_be_in_trash` comes from nobody who wants it back. One that `is_held` already
+    although it was deleted. One that `may_be_deleted`, which is not known here yet, is noted where it is held
+    (Operations.take_over). One that `may_be_in_trash` comes from nobody who wants it back. One that `is_held` already
     was sent again, and nothing of it was written. `routes` may forward it, `partners` get it. `actor` tells more of who
     brought it than `sender`: without an association it is an import, and without an actor it was found on a volume.
     """
@@ -75,6 +76,7 @@ class Arrival:
     role_beside_current: str = "version"
     lacks_copies: bool = False
     readmission: Operation | None = None
+    may_be_deleted: bool = False
     may_be_in_trash: bool = False
     is_held: bool = False
     routes: tuple[str, ...] = ()

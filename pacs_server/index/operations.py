@@ -27,8 +27,8 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.fates import as_brought_back, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
-from pacs_server.index.site_entries import put, value_of
-from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners
+from pacs_server.index.site_entries import forget, put, value_of
+from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
 from pacs_server.index.tables import flags, instances, series, studies
@@ -37,6 +37,8 @@ SITE_ID: Final = "site id"
 # The flag of an object that was acknowledged once more; when that was last is when it was noted.
 SENT_AGAIN: Final = "sent-again"
 _COUNTER: Final = "operation counter"
+# What is kept of a deletion from its draft until it takes effect: its file may be on a volume already.
+_BEGUN: Final = "deletion begun "
 _BATCH: Final = 1000
 
 
@@ -65,6 +67,8 @@ class Operations:
         self._fates = HotStatement(
             index, select(*fates.c["digest", "fate", "study_uid"]).where(fates.c.sop_uid == bindparam("sop_uid"))
         )
+        is_begun = func.substr(site.c.name, 1, len(_BEGUN)) == _BEGUN, site.c.value == bindparam("study_uid")
+        self._begun = HotStatement(index, select(site.c.name).where(*is_begun))
 
     def draft(
         self,
@@ -91,6 +95,8 @@ class Operations:
             leap, self.leap = self.leap, 0
             counter = max(greatest, int(value_of(connection, _COUNTER) or 0), after) + 1 + leap
             put(connection, _COUNTER, str(counter))
+            if kind is OperationKind.DELETE:
+                put(connection, _begun(counter, site_id), clean(study_uid))
         return Operation(
             counter=counter,
             site_id=site_id,
@@ -163,6 +169,7 @@ class Operations:
         keep_others_out(connection, self._index, operation.study_uid)
         if not connection.execute(self._insert.values(operation_row(operation))).rowcount:
             return []
+        forget(connection, _begun(*operation.stamp))
         told = with_patients(connection, [_event(operation, now)])  # after a purge the study may be gone
         known = operations.c.study_uid == operation.study_uid
         texts = connection.execute(select(operations.c.content).where(known)).scalars()
@@ -222,6 +229,12 @@ class Operations:
         """
         decided = self._fates.rows(sop_uid=str(sop_uid))
         return {digest: Fate(fate) for digest, fate, of_study in decided if study_uid in ("", of_study)}
+
+    def is_being_deleted(self, study_uid: str) -> bool:
+        """Whether something of a study is about to be deleted, or would have been by who was killed meanwhile: then the
+        volumes may know of a deletion that takes effect with the next command. Raises: IndexUnavailable.
+        """
+        return bool(self._begun.rows(study_uid=clean(study_uid)))
 
     def trashed(self, study_uid: str) -> list[Content]:
         """The objects of a study that are in the trash, or would be if they were here. Raises: IndexUnavailable."""
@@ -313,6 +326,10 @@ def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
     """Make all rows what the operations say, in the transaction in which the rows became others."""
     decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
     enforce(connection, index, decided, now)
+
+
+def _begun(counter: int, site_id: str) -> str:
+    return f"{_BEGUN}{counter} {site_id}"
 
 
 def _event(operation: Operation, now: datetime) -> Event:

@@ -254,7 +254,7 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(
 
     tokyo.operations.record(decide(tokyo, OperationKind.DELETE, contents[4:5], at=before), missed=(), now=NOW)
     again = decide(tokyo, OperationKind.READMIT, contents[4:5], at=after)
-    sent = replace(readmitted, partners=("osaka",), readmission=again, received_at=after)
+    sent = replace(readmitted, partners=("osaka",), may_be_deleted=True, readmission=again, received_at=after)
     assert tokyo.instances.record(sent).outcome is Outcome.NEW
     # A process leaves out some numbers before its first.
     deletion = decide(osaka, OperationKind.DELETE, contents, at=NOW, after=50)
@@ -262,7 +262,7 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(
     for one, at in ((early, before), (late, after), (handed_on, after)):
         is_handed_on = one is handed_on
         again = replace(one, copies=(), is_held=True, partners=("osaka",), received_at=at)
-        sent = replace(again, may_be_in_trash=is_handed_on)
+        sent = replace(again, may_be_deleted=not is_handed_on, may_be_in_trash=is_handed_on)
         assert tokyo.instances.record(sent).outcome is Outcome.DUPLICATE
     tokyo.instances.record(replace(new, partners=("osaka",), received_at=after))
     if is_interrupted:  # its file was written, and its rows were not; a command reads the volumes first

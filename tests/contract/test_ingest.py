@@ -13,12 +13,15 @@ from support.server import files_below
 from support.site import NOW, SENDER, Site
 
 from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.archive.operations import learn
 from pacs_server.dicom.identity import Uid
+from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import SENT_AGAIN
-from pacs_server.index.tables import flags
+from pacs_server.index.tables import flags, instances
+from pacs_server.storage.operations import keep_everywhere
 
 IN_MEMORY = 1 << 20
 
@@ -98,3 +101,32 @@ def test_what_is_acknowledged_once_more_is_noted_where_a_partner_may_have_delete
     assert taken(site, tiny(1), partners=("osaka",)) is Outcome.DUPLICATE
     assert noted(site) == [SENT_AGAIN]
     assert {path: path.stat().st_mtime_ns for path in files_below(site.folder, "*.dcm")} == written
+
+
+@pytest.mark.parametrize("is_on_volumes", [True, False], ids=["held", "lost"])
+def test_what_is_acknowledged_after_a_deletion_that_was_killed_before_it_took_effect_is_held(
+    site: Site, is_on_volumes: bool
+) -> None:
+    for number in (1, 2):
+        taken(site, tiny(number))
+    study_uid, operations = tiny(1).StudyInstanceUID, site.instances.operations
+    with site.index.read() as connection:
+        rows = connection.execute(select(instances.c.sop_uid, instances.c.digest)).all()
+    contents = [Content(sop_uid=row.sop_uid, digest=row.digest, role="current") for row in rows]
+    deletion = operations.draft(OperationKind.DELETE, study_uid, contents, now=NOW, who="a", reason="b")
+    assert operations.is_being_deleted(study_uid)
+    assert not operations.is_being_deleted("1.2.3")
+    volumes = [*site.volumes.values()]
+    keep_everywhere(deletion, volumes)
+    if not is_on_volumes:
+        for path in files_below(site.folder, "*.dcm"):
+            path.unlink()
+    assert taken(site, tiny(1), now=NOW + timedelta(seconds=1)) is Outcome.DUPLICATE
+    for _ in range(2):
+        learn(volumes[0], operations, volumes, now=NOW)
+        with site.index.read() as connection:
+            roles = {sop_uid: role for sop_uid, role in connection.execute(select(*instances.c["sop_uid", "role"]))}
+        assert roles == {tiny(1).SOPInstanceUID: "current", tiny(2).SOPInstanceUID: "trash"}
+    assert not operations.is_being_deleted(study_uid)
+    assert taken(site, tiny(1), now=NOW + timedelta(seconds=2)) is Outcome.DUPLICATE
+    assert noted(site) == [SENT_AGAIN, "readmitted"]

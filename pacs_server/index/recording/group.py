@@ -89,8 +89,7 @@ class _Group:
         if arrival.lacks_copies:
             self._owe(JobKind.COPY, "", arrival)
         twin, role = next(((one.row, one.role) for one in held if one.digest == arrival.digest), (0, ""))
-        if twin and arrival.partners and not arrival.may_be_in_trash:
-            # One of them may have deleted it, which is not known here yet (Operations.take_over).
+        if twin and arrival.may_be_deleted:
             self._do.note_again.later(self._cursor, {"row": twin, "at": arrival.received_at.isoformat()})
         if twin and (role != TRASH or fate == Fate.TRASHED):
             self._add_copies(twin, arrival)

@@ -322,17 +322,23 @@ def _head_of_ours(head: HeadScanner, damage: BadObject | None) -> Head:
 
 def _arrival(found: ObjectInFile, ledger: Ledger) -> Arrival:
     description = found.description
-    known = ledger.instances.known(description.sop_uid, description.study_uid)
+    at = found.file.modified
+    known = ledger.instances.known(description.sop_uid, description.study_uid).objects
+    if all(one.digest == found.digest for one in known):
+        beside: tuple[StoredObject, ...] = ()
+    else:
+        shown = ledger.holdings.shown_when(description.study_uid, description.sop_uid, at)
+        beside = tuple(replace(one, role="current") for one in known if one.id == shown)
     return Arrival(
         description=description,
         digest=found.digest,
         transfer_syntax=found.transfer_syntax,
         size_bytes=found.size_bytes,
         copies=(found.copy,),
-        received_at=found.file.modified,
+        received_at=at,
         day=found.file.day,
         sender=found.sender,
-        role_beside_current=ledger.role_beside(known.objects, found.transfer_syntax, (found.copy,)),
+        role_beside_current=ledger.role_beside(beside, found.transfer_syntax, (found.copy,)),
         may_be_in_trash=True,
         partners=ledger.partners,
     )

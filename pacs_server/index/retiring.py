@@ -215,8 +215,7 @@ def roles_of(contents: Sequence[Any]) -> list[str]:
             return TRASH
         if one is current:
             return "current"
-        beside = one.fate_role if one.role == TRASH else one.role
-        return "encoding" if beside == "encoding" else "version"
+        return "encoding" if "encoding" in (one.fate_role, one.role) else "version"
 
     return [role(one) for one in contents]
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from support.faulty_volume import FaultyVolume, mounted
@@ -31,7 +32,7 @@ from pacs_server.index.tables import CONTENT, copies, flags, instances, patients
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep import rebuilding
-from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete
+from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete, use_latest
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.layout import file_name_end, object_in_name
@@ -171,6 +172,38 @@ def test_what_came_back_from_the_trash_beside_another_content_is_not_current_in_
     assert sorted(row[9] for row in before) == ["current", "current", "version", "version"]
     assert house.rebuilt() == []
     assert house.said() == before
+
+
+@pytest.mark.parametrize(
+    ("history", "told"),
+    [
+        ("one, delete, two, two otherwise, restore", ["current", "encoding", "version"]),
+        ("one, two, choose, two otherwise", ["current", "encoding", "version"]),
+        ("one, two, one otherwise, choose", ["current", "encoding", "version"]),
+        ("one, two, two otherwise, choose", ["current", "version", "version"]),
+        ("one, one otherwise, delete, two, restore", ["current", "encoding", "version"]),
+        ("one, two, one otherwise, delete, two, restore", ["current", "encoding", "version"]),
+    ],
+)
+def test_what_was_another_encoding_of_what_was_shown_is_so_in_a_new_index(
+    house: TwoVolumes, history: str, told: list[str]
+) -> None:
+    of_it = {"PatientID": "T-1"}
+    for step in history.split(", "):
+        with house.node() as node:
+            if step == "delete":
+                list(delete(node, to_delete(node, of_it), "a test"))
+            elif step == "restore":
+                list(restore(node, in_trash(node, of_it), "a test"))
+            elif step == "choose":
+                use_latest(node, tiny(1).StudyInstanceUID, "a test")
+            else:
+                comment, _, otherwise = step.partition(" ")
+                syntax = ImplicitVRLittleEndian if otherwise else ExplicitVRLittleEndian
+                house.take_in(tiny(1, ImageComments=comment), syntax=syntax)
+    before, noted = house.said(), sorted(flagged(house))
+    assert sorted(row[9] for row in before[::2]) == told
+    assert (house.rebuilt(), house.said(), sorted(flagged(house))) == ([], before, noted)
 
 
 def test_what_is_flagged_of_objects_that_were_deleted_and_came_back_is_flagged_in_a_new_index(

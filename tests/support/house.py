@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import select
 from support.samples import Sample, write
 
@@ -65,8 +66,8 @@ class House:
         with Node.open(self.settings) as node:
             yield node
 
-    def take_in(self, *datasets: Dataset) -> list[Sample]:
-        sent = [write(one, self.folder.parent / f"in-{next(_numbers)}.dcm") for one in datasets]
+    def take_in(self, *datasets: Dataset, syntax: str = ExplicitVRLittleEndian) -> list[Sample]:
+        sent = [write(one, self.folder.parent / f"in-{next(_numbers)}.dcm", syntax) for one in datasets]
         with self.node() as node:
             results = list(import_files(node, [sample.path for sample in sent]))
         assert {result.outcome for result in results} <= {ImportOutcome.STORED, ImportOutcome.DUPLICATE}, results

@@ -15,10 +15,10 @@ from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
 from pacs_server.index.operations import copy_decisions, enforce_all
 from pacs_server.index.releases import enter
-from pacs_server.index.retiring import owe_describing
-from pacs_server.index.site_tables import extra_fields, releases
+from pacs_server.index.retiring import TRASH, owe_describing
+from pacs_server.index.site_tables import choices, extra_fields, fates, operations, releases
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import CONTENT, copies, instances, is_current, series, studies
+from pacs_server.index.tables import BESIDE, CONTENT, copies, instances, is_current, series, studies
 
 _BATCH: Final = 1000
 _NEWEST: Final = 2000
@@ -106,6 +106,36 @@ class Holdings:
         )
         with self._index.read() as connection:
             return {row.path: datetime.fromisoformat(row.received_at) for row in connection.execute(wanted)}
+
+    def shown_when(self, study_uid: str, sop_uid: str, at: datetime) -> int | None:
+        """The row of what a study showed at that moment of what it has under a SOP Instance UID. In an index that is
+        made anew what came back from the trash beside another is there before that one, and what a person chose is
+        current before it was chosen. Raises: IndexUnavailable.
+        """
+        choice = (operations.c.counter == choices.c.counter) & (operations.c.site_id == choices.c.site_id)
+        of_it = studies.c.study_uid == study_uid, instances.c.sop_uid == sop_uid, instances.c.role != TRASH
+        held = (
+            select(*instances.c["id", "digest", "role"], fates.c.role.label("fate_role"))
+            .add_columns(choices.c.digest.label("chosen"), operations.c.at.label("chosen_at"))
+            .join_from(instances, series)
+            .join(studies)
+            .outerjoin(fates, (fates.c.sop_uid == instances.c.sop_uid) & (fates.c.digest == instances.c.digest))
+            .outerjoin(
+                choices, (choices.c.study_uid == studies.c.study_uid) & (choices.c.sop_uid == instances.c.sop_uid)
+            )
+            .outerjoin(operations, choice)
+            .where(*of_it)
+            .order_by(instances.c.id)
+        )
+        with self._index.read() as connection:
+            rows = connection.execute(held).all()
+        chosen = (one for one in rows if one.digest == one.chosen and datetime.fromisoformat(one.chosen_at) <= at)
+        # Without what was chosen later, which may be current here already, that is the oldest.
+        usual = min(
+            rows, key=lambda one: (one.fate_role in BESIDE, not one.chosen and one.role != "current"), default=None
+        )
+        shown = next(chosen, usual)
+        return None if shown is None else int(shown.id)
 
     def newest_first(self, volume_id: str) -> Iterator[list[RecordedCopy]]:
         """The good copies of a volume in portions, those first that were recorded last. Raises: IndexUnavailable."""

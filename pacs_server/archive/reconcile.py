@@ -126,7 +126,9 @@ def reconcile(
     for file in volume.walk(since):
         if not is_settled(file, now) or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
-        yield _unknown(volume, file, ledger, placement, repair=repair, now=now)
+        finding = _unknown(volume, file, ledger, placement, repair=repair, now=now)
+        if not has_left(volume, file.path, ledger.holdings):
+            yield finding
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
     for path in volume.litter(now):
         if repair:
@@ -138,6 +140,15 @@ def reconcile(
 def is_settled(file: FoundFile, now: datetime) -> bool:
     """Whether a file is not on its way into the index any more."""
     return not -_CLOCKS_DIFFER < now - file.modified < SETTLED_AFTER
+
+
+def has_left(volume: Volume, path: PurePosixPath, holdings: Holdings) -> bool:
+    """Whether a file that was listed is not there any more and need not be: what is purged or moves to another tier has
+    lost its row before.
+
+    Raises: VolumeUnavailable when that is not known; IndexUnavailable.
+    """
+    return not volume.has_file(path) and not holdings.holds(volume.spec.id, str(path))
 
 
 def unknown_study(

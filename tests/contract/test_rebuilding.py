@@ -16,7 +16,7 @@ from support.house import NOW, House, flip
 from support.samples import tiny, write
 
 from pacs_server.archive.importing import import_paths
-from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind
+from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle, ObjectHasher
@@ -35,7 +35,7 @@ from pacs_server.service.upkeep import rebuilding
 from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete, use_latest
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
-from pacs_server.storage.layout import file_name_end, object_in_name
+from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
 from pacs_server.storage.sentinel import adopt, sentinel_at
 
 
@@ -476,6 +476,39 @@ def test_a_copy_that_moves_to_another_tier_during_a_rebuild_has_no_row_afterward
     assert house.said() == before
     rubbish.unlink()
     assert house.rebuilt() == []
+
+
+def test_what_leaves_its_volume_before_a_rebuild_reads_it_is_not_called_damaged(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "_AHEAD", 1)
+    *_, purged = house.take_in(*(tiny(number) for number in range(9)))
+    plant_rubbish(house)
+    with house.node() as node:
+        findings = broken_off_at_the_first_finding(node)
+        house.destroy(purged.sop_uid)
+        before = house.said()
+        assert list(findings) == []
+    assert house.said() == before
+    assert {path.name for path in house.files() if path.name.startswith(purged.sop_uid)} == set()
+
+
+def test_what_leaves_its_volume_while_files_are_compared_is_not_called_damaged(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1))
+    left = plant_rubbish(house)
+    os.utime(left, (0, 0))
+    is_purged = Ledger.is_purged
+
+    def late(ledger: Ledger, file: FoundFile) -> bool:
+        left.unlink(missing_ok=True)
+        return is_purged(ledger, file)
+
+    monkeypatch.setattr(Ledger, "is_purged", late)
+    with house.node() as node:
+        assert list(reconcile_volumes(node, since=None, repair=True)) == []
+    assert not left.exists()
 
 
 def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house: TwoVolumes) -> None:

@@ -23,6 +23,7 @@ from pacs_server.archive.reconcile import (
     adopt_deposits,
     enter,
     examine,
+    has_left,
     rows_without_file,
 )
 from pacs_server.archive.releasing import put_back_unknown
@@ -122,14 +123,15 @@ def _taken_in(node: Node, volumes: Collection[Volume], ledger: Ledger) -> Iterat
     Raises: VolumeUnavailable; IndexUnavailable.
     """
     placement = node.placement()
-    ids = {volume.spec.name: volume.spec.id for volume in volumes}
+    by_name = {volume.spec.name: volume for volume in volumes}
     files = _unrecorded(files_as_received(volumes, node.holdings.received_below), ledger)
     for finding in _recorded(_read(files, lambda one: examine(*one, ledger, placement)), ledger):
-        if finding.kind is FindingKind.ADOPTED:
+        volume = by_name[finding.volume]
+        if finding.kind is FindingKind.ADOPTED or has_left(volume, PurePosixPath(finding.path), node.holdings):
             continue
         if finding.kind is FindingKind.PURGED:
-            node.holdings.release(ids[finding.volume], finding.path, datetime.now(UTC))
-        yield ids[finding.volume], finding
+            node.holdings.release(volume.spec.id, finding.path, datetime.now(UTC))
+        yield volume.spec.id, finding
 
 
 def _readable_volumes(node: Node) -> list[Volume]:

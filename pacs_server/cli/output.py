@@ -15,6 +15,7 @@ import click
 
 from pacs_server.cli.japanese.translation import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.width import display_width
+from pacs_server.errors import PacsError
 
 IDEOGRAPHIC_SPACE: Final = "\u3000"
 
@@ -44,17 +45,24 @@ def printable(value: object) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """The lines of a table; columns that hold only numbers are right-aligned."""
-    remaining = iter(rows)
-    first = list(islice(remaining, _MEASURED_ROWS))
-    if not first:
-        return
-    numeric = [all(isinstance(row[index], int) for row in first) for index in range(len(headings))]
-    cells = [[printable(value) for value in row] for row in first]
-    widths = [max(map(display_width, column)) for column in zip(headings, *cells, strict=True)]
-    streamed = ([printable(value) for value in row] for row in remaining)
-    for row in chain([list(headings)], cells, streamed):
-        yield _GAP.join(map(_padded, row, widths, numeric)).rstrip()
+    """The lines of a table; columns that hold only numbers are right-aligned. Where `rows` ends with a fault, what came
+    before is there: it was done, or found.
+    """
+    remaining, first = iter(rows), list[Sequence[object]]()
+    fault: PacsError | None = None
+    try:
+        first.extend(islice(remaining, _MEASURED_ROWS))
+    except PacsError as error:
+        fault = error
+    if first:
+        numeric = [all(isinstance(row[index], int) for row in first) for index in range(len(headings))]
+        cells = [[printable(value) for value in row] for row in first]
+        widths = [max(map(display_width, column)) for column in zip(headings, *cells, strict=True)]
+        streamed = ([printable(value) for value in row] for row in remaining)
+        for row in chain([list(headings)], cells, streamed):
+            yield _GAP.join(map(_padded, row, widths, numeric)).rstrip()
+    if fault is not None:
+        raise fault
 
 
 def _padded(text: str, width: int, right: bool = False) -> str:

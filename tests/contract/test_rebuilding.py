@@ -23,6 +23,7 @@ from pacs_server.dicom.identity import AeTitle, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import Busy, VolumeUnavailable
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
@@ -365,6 +366,26 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     rubbish.unlink()
     assert house.rebuilt() == []
     assert house.said() == before
+
+
+def test_copies_are_looked_for_though_a_volume_goes_away_when_the_content_was_exchanged(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1))
+    flip(house.files()[0])
+
+    def away(*_: object, **__: object) -> Iterator[Finding]:
+        raise VolumeUnavailable("away")
+
+    monkeypatch.setattr(rebuilding, "rows_without_file", away)
+    with house.node() as node:
+        node.jobs.drop([job.id for job in node.jobs.listed()])
+        findings = broken_off_at_the_first_finding(node)
+        with pytest.raises(VolumeUnavailable):
+            list(findings)
+        assert JobKind.SURVEY in {job.kind for job in node.jobs.listed()}
+    assert list(house.folder.glob("rebuild.db*")) == []
+    assert len(house.said()) == 1
 
 
 def test_a_file_of_which_its_volume_tells_nothing_is_tried_again_and_is_not_called_damaged(

@@ -16,6 +16,7 @@ from pacs_server.cli.output import (
     table,
 )
 from pacs_server.cli.width import display_width
+from pacs_server.errors import VolumeUnavailable
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,17 @@ def test_columns_stay_aligned_with_full_width_characters():
 
 def test_columns_of_numbers_are_right_aligned():
     assert list(table(["N", "WORD"], [[1, "a"], [100, "b"]])) == ["  N  WORD", "  1  a", "100  b"]
+
+
+def test_what_came_before_a_fault_is_shown():
+    def rows():
+        yield ("one", "adopted")
+        raise VolumeUnavailable("away")
+
+    lines = table(["FILE", "FINDING"], rows())
+    assert [next(lines), next(lines)] == ["FILE  FINDING", "one   adopted"]
+    with pytest.raises(VolumeUnavailable):
+        next(lines)
 
 
 def test_a_long_table_streams_its_rows():

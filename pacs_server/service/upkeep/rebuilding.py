@@ -97,12 +97,14 @@ def _rebuilt(node: Node) -> Iterator[Finding]:
         replace_content(node.index, beside, catch_up, datetime.now(UTC))
     if is_whole:
         compared(node.index, began)
-    yield from missed
-    yield from _lost_meanwhile(node, volumes)
-    for leftover in path.parent.glob(path.name + "*"):
-        leftover.unlink()
-    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-    _ask_to_compare(node, datetime.now(UTC))
+    try:
+        yield from missed
+        yield from _lost_meanwhile(node, volumes)
+    finally:  # the content was exchanged, whatever goes away now
+        for leftover in path.parent.glob(path.name + "*"):
+            leftover.unlink()
+        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+        _ask_to_compare(node, datetime.now(UTC))
 
 
 def _learn_decisions(node: Node, beside: Index, volumes: Collection[Volume]) -> None:

@@ -32,6 +32,7 @@ from pacs_server.storage.volume import Volume
 SETTLED_AFTER: Final = timedelta(minutes=15)
 # One from so far in the future came while the clock of its NAS was wrong, and would not settle before that day.
 _CLOCKS_DIFFER: Final = timedelta(days=1)
+_AFTER: Final = timedelta(microseconds=1)
 
 
 class FindingKind(StrEnum):
@@ -201,8 +202,8 @@ def _unknown(
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:
-    """Enter one file of a volume into the index, as if it had been received when it was written. One that
-    was purged is left alone.
+    """Enter one file of a volume into the index, as if it had been received when it was written, or after what its
+    study has under its UID. One that was purged is left alone.
 
     Raises: VolumeUnavailable when the volume is away; IndexUnavailable.
     """
@@ -338,7 +339,10 @@ def _arrival(found: ObjectInFile, ledger: Ledger) -> Arrival:
     if all(one.digest == found.digest for one in known):
         beside: tuple[StoredObject, ...] = ()
     else:
-        shown = ledger.holdings.shown_when(description.study_uid, description.sop_uid, at)
+        of_it = description.study_uid, description.sop_uid
+        shown = ledger.holdings.shown_when(*of_it, at)
+        # What was acknowledged before this was known came first, for an index that is made anew, too.
+        at = max(at, ledger.holdings.last_received(*of_it) + _AFTER)
         beside = tuple(replace(one, role="current") for one in known if one.id == shown)
     return Arrival(
         description=description,

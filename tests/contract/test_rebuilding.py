@@ -21,7 +21,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
-from pacs_server.errors import Busy, VolumeUnavailable
+from pacs_server.errors import Busy, IndexUnavailable, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import replace_content
@@ -34,6 +34,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
 from pacs_server.service.upkeep import rebuilding
 from pacs_server.service.upkeep.decisions import delete, hold, in_trash, purge, restore, to_delete, use_latest
+from pacs_server.service.upkeep.deeds import import_files
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
@@ -152,6 +153,28 @@ def test_what_came_first_is_the_first_again_though_its_files_were_made_again(hou
     later = (NOW + timedelta(days=1)).timestamp()
     for path in first:  # as when it moved to another tier
         os.utime(path, (later, later))
+    assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_what_was_acknowledged_stays_current_beside_an_older_file_that_had_no_row(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise IndexUnavailable("ended")
+
+    sent = write(tiny(1, ImageComments="never acknowledged"), house.folder.parent / "sent.dcm")
+    with house.node() as node, monkeypatch.context() as patched:
+        patched.setattr(node.instances, "record", end)
+        with pytest.raises(IndexUnavailable):
+            list(import_files(node, [sent.path]))
+    came_in_this_order(house, set(), -int(timedelta(days=1).total_seconds()))
+    house.take_in(tiny(1, ImageComments="acknowledged"))
+    acknowledged = house.said()
+    with house.node() as node:
+        assert {one.detail for one in reconcile_volumes(node, since=None, repair=True)} == {"version", "duplicate"}
+    before = house.said()
+    assert {*acknowledged} < {*before}
     assert house.rebuilt() == []
     assert house.said() == before
 

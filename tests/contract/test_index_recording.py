@@ -206,16 +206,26 @@ def test_a_later_object_fills_in_what_the_first_did_not_say(index: Index, object
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_study_tells_of_a_modality_that_a_version_told_of_its_series(
-    index: Index, objects: Instances, together: bool
-) -> None:
-    arrivals = [arrival("1.2.3.4", content="first", modality=None), arrival("1.2.3.4", content="other", modality="CT")]
+@pytest.mark.parametrize("role", ["version", "encoding"])
+def test_what_is_not_found_fills_nothing_in(index: Index, objects: Instances, together: bool, role: str) -> None:
+    unknown = dict.fromkeys(("modality", "accession_number", "series_description", "sex", "birth_date"))
+    said = {name: "A" for name in unknown}
+    arrivals = [
+        arrival("1.2.3.4", content="first", **unknown),
+        arrival("1.2.3.4", content="other", role=role, patient_name="YAMADA^TARO=山田^太郎", **said),
+    ]
     if together:
         objects.record_in_order(arrivals)
     else:
         for one in arrivals:
             objects.record(one)
-    assert study_view(index, "1.2.3")["modalities"] == "CT"
+    view = study_view(index, "1.2.3")
+    assert "modalities" not in view
+    for name in unknown:
+        assert [one.get(name) for one in (view, view["patient"], view["series"][0])] == [None] * 3, name
+    assert view["patient"]["patient_name"] == "YAMADA^TARO"
+    objects.record(arrival(**said))
+    assert study_view(index, "1.2.3")["modalities"] == "A"
     assert_rollups_equal_a_recount(index)
 
 

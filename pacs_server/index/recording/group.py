@@ -126,8 +126,9 @@ class _Group:
         """
         description = arrival.description
         contradictions = [Flag(kind=UID_OF_ANOTHER, detail=study_uid) for study_uid in elsewhere]
-        study = self._study(arrival, contradictions)
-        part = self._part(study, description)
+        # What is not found says nothing of more than itself (archive/describing.py), but of what nothing else does.
+        study = self._study(arrival, contradictions, is_found=role == "current")
+        part = self._part(study, description, is_found=role == "current")
         study.last_received_at = arrival.received_at.isoformat()
         for partner in arrival.partners:
             self._owe(JobKind.REPLICATE, partner, arrival)
@@ -140,7 +141,6 @@ class _Group:
             study.count_in(part, description)
             for route in arrival.routes:
                 self._owe(JobKind.ROUTE, route, arrival)
-        study.count_modality_in(part)
         new = _Entry(arrival, study, part, role, contradictions)
         if twin:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
@@ -166,7 +166,8 @@ class _Group:
         kept = [held for held in self._held.get(description.sop_uid, []) if held.row != row]
         self._held[description.sop_uid] = [*kept, Held(row, arrival.digest, one.role, description.study_uid)]
         self._add_copies(row, arrival)
-        self._add_items(study, one.part, description)
+        if one.role == "current":
+            self._add_items(study, one.part, description)
         owners = {
             Level.PATIENT: study.patient["id"],
             Level.STUDY: study.row["id"],
@@ -174,7 +175,8 @@ class _Group:
             Level.IMAGE: row,
         }
         for field, values in description.fields.items():
-            self._do.add_values(self._cursor, field, owners[field.level], values)
+            if one.role == "current" or field.level is Level.IMAGE:
+                self._do.add_values(self._cursor, field, owners[field.level], values)
         if one.role == "version":
             self._note(study, row, Flag(kind="conflict-version"), arrival)
         if arrival.readmission is not None:
@@ -182,7 +184,7 @@ class _Group:
         for flag in (*description.flags, *one.contradictions):
             self._note(study, 0, flag, arrival)
 
-    def _study(self, arrival: Arrival, contradictions: list[Flag]) -> Study:
+    def _study(self, arrival: Arrival, contradictions: list[Flag], *, is_found: bool) -> Study:
         description = arrival.description
         study = self._studies.get(description.study_uid)
         if study is None:
@@ -193,7 +195,7 @@ class _Group:
             self._studies[description.study_uid] = study
             if part is not None:
                 self._series[study.row["id"], description.series_uid] = part
-        contradictions += self._patients.compare(study, description)
+        contradictions += self._patients.compare(study, description, is_found=is_found)
         return study
 
     def _new_study(self, arrival: Arrival, contradictions: list[Flag]) -> Study:
@@ -210,13 +212,14 @@ class _Group:
         row = self._rows.insert(self._do.insert_study, studies, values)
         return Study(row=row, patient=patient, modalities=set(), sop_classes=set(), is_made=True)
 
-    def _part(self, study: Study, description: Description) -> Part:
+    def _part(self, study: Study, description: Description, *, is_found: bool) -> Part:
         key = (study.row["id"], description.series_uid)
         part = self._series.get(key)
         if part is None:
             part = self._rows.part(*key) or self._new_part(study, description)
             self._series[key] = part
-        self._rows.fill(series, part.row, description.series)
+        if is_found:
+            self._rows.fill(series, part.row, description.series)
         return part
 
     def _new_part(self, study: Study, description: Description) -> Part:

@@ -56,10 +56,7 @@ class Study(_Counted):
         self.new_instances += 1
         part.new_instances += 1
         self.sop_classes.add(description.sop_class)
-
-    def count_modality_in(self, part: Part) -> None:
-        """A series of it that is found may have got its modality from an object that is not, as from a version."""
-        if (modality := part.row["modality"]) and part.is_found:
+        if modality := part.row["modality"]:
             self.modalities.add(modality)
 
 

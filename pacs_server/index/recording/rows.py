@@ -125,15 +125,17 @@ class Patients:
             ):
                 self._rows.change(patients, study.patient, {column: values.pop()})
 
-    def complete(self, row: Row, arriving: Mapping[str, Value]) -> list[str]:
-        """Fill what the row does not have yet, unless the name is another one. Answers the telling keywords in which
-        the two contradict.
+    def complete(self, row: Row, arriving: Mapping[str, Value], *, is_found: bool) -> list[str]:
+        """Fill what the row does not have yet, unless the name is another one, or what says it is not found. Answers
+        the telling keywords in which the two contradict.
         """
         differing = differing_in(row, arriving, _TELLING_OF_PATIENT)
-        if "PatientName" in differing:
-            if not _may_be(row, arriving):
-                return differing
+        is_named_otherwise = "PatientName" in differing
+        if is_named_otherwise and _may_be(row, arriving):
             differing.remove("PatientName")
+        if not is_found or "PatientName" in differing:
+            return differing
+        if is_named_otherwise:
             name = completed(row["patient_name"], str(arriving["patient_name"]))
             if name != row["patient_name"]:
                 self._rows.change(patients, row, {"patient_name": name, **folded_columns(_NAME, name)})
@@ -144,18 +146,19 @@ class Patients:
             self._add_grams(row)
         return differing
 
-    def compare(self, study: Study, description: Description) -> list[Flag]:
-        """Fill what a study and its patient do not have yet from one of its objects, and answer what of it contradicts
-        them.
+    def compare(self, study: Study, description: Description, *, is_found: bool = True) -> list[Flag]:
+        """Fill what a study and its patient do not have yet from one of its objects that is found, and answer what of
+        it contradicts them.
         """
         contradictions: list[Flag] = []
         identities = [str(one["identity"]) for one in (study.patient, description.patient)]
         if identities[0] == identities[1] or shared_identity(identities[0]) == shared_identity(identities[1]):
-            differing = self.complete(study.patient, description.patient)
+            differing = self.complete(study.patient, description.patient, is_found=is_found)
             contradictions += contradiction("conflict-demographics", differing)
         else:
             contradictions.append(Flag(kind="conflict-patient", detail="PatientID"))
-        self._rows.fill(studies, study.row, description.study)
+        if is_found:
+            self._rows.fill(studies, study.row, description.study)
         differing = differing_in(study.row, description.study, _TELLING_OF_STUDY)
         return contradictions + contradiction("conflict-study", differing)
 

@@ -193,7 +193,8 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     if reception.origin.was_asked:
         _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
     is_held = twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need
-    may_be_deleted = not giver and _may_be_deleted(reception, description, twin)
+    is_trial = description.study_uid == TRIAL_STUDY_UID
+    may_be_deleted = not giver and not is_trial and _may_be_deleted(reception, description, twin)
     if is_held:
         reception.abandon()
         if not may_be_deleted:
@@ -203,7 +204,6 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
 
     day = known.study_day or reception.now.date()
     copies = () if is_held else reception.keep(day, description, digest)  # file
-    is_trial = description.study_uid == TRIAL_STUDY_UID
     arrival = Arrival(
         description=description,
         digest=digest,

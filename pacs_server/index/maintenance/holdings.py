@@ -140,11 +140,7 @@ class Holdings:
         with self._index.read() as connection:
             rows = connection.execute(held).all()
         chosen = (one for one in rows if one.digest == one.chosen and datetime.fromisoformat(one.chosen_at) <= at)
-        # Without what was chosen later, which may be current here already, that is the oldest.
-        usual = min(
-            rows, key=lambda one: (one.fate_role in BESIDE, not one.chosen and one.role != "current"), default=None
-        )
-        shown = next(chosen, usual)
+        shown = next(chosen, None) or min(rows, key=_shown_last, default=None)
         return None if shown is None else int(shown.id)
 
     def newest_first(self, volume_id: str) -> Iterator[list[RecordedCopy]]:
@@ -252,3 +248,10 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
         # The first of a study to be entered may be one that is not found.
         others = select(instances.c.id).join_from(instances, series).where(~is_current(instances))
         owe_describing(connection, index, others.where(series.c.study_row == studies.c.id).exists(), now)
+
+
+def _shown_last(one: Any) -> tuple[bool, bool]:
+    """Greater for what is shown only where there is nothing else: what came back beside another, then what is not
+    current. Where somebody chose later, the oldest is shown: what was chosen may be current here already.
+    """
+    return one.fate_role in BESIDE, one.chosen is None and one.role != "current"

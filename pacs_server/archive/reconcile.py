@@ -62,6 +62,10 @@ class FindingKind(StrEnum):
         return self in (FindingKind.UNTOLD, FindingKind.NOT_READ)
 
 
+# What was done about a file is told, also where it is gone by now because of that.
+_DONE: Final = frozenset({FindingKind.ADOPTED, FindingKind.REMOVED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One difference between the files of a volume and the rows about it."""
@@ -128,7 +132,7 @@ def reconcile(
         if not is_settled(file, now) or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
         finding = _unknown(volume, file, ledger, placement, repair=repair, now=now)
-        if not has_left(volume, file.path, ledger.holdings):
+        if finding.kind in _DONE or not has_left(volume, file.path, ledger.holdings):
             yield finding
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
     for path in volume.litter(now):

@@ -56,7 +56,7 @@ _PORTION: Final = 100
 _HOMELESS_AGAIN: Final = timedelta(hours=6)
 # The first an hour after a start, when there is most to do; to look at ten million objects takes 5 s.
 _SURVEY_FIRST_S: Final = 3_600.0
-_SURVEY_EVERY_S: Final = 86_400.0
+_DAY_S: Final = 86_400.0
 
 
 class Runner:
@@ -237,7 +237,7 @@ class Runner:
         """
         if self.has_duty() and time.monotonic() >= self._surveys_at:
             self._node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-            self._surveys_at = time.monotonic() + _SURVEY_EVERY_S
+            self._surveys_at = time.monotonic() + _DAY_S
         return False
 
     def _show_hidden(self) -> bool:
@@ -250,7 +250,7 @@ class Runner:
                 self._node.instances.operations.show(hidden[start : start + _PORTION], datetime.now(UTC))
             if hidden:
                 log.info("hidden objects are found now", objects=len(hidden))
-            self._shows_at = time.monotonic() + _SURVEY_EVERY_S
+            self._shows_at = time.monotonic() + _DAY_S
         return False
 
     def _read_fields(self) -> bool:

@@ -24,7 +24,7 @@ from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import Busy, IndexUnavailable, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.maintenance.holdings import replace_content
+from pacs_server.index.maintenance.holdings import Holdings, replace_content
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
@@ -553,6 +553,22 @@ def test_what_leaves_its_volume_while_files_are_compared_is_not_called_damaged(
     with house.node() as node:
         assert list(reconcile_volumes(node, since=None, repair=True)) == []
     assert not left.exists()
+
+
+def test_a_file_of_a_purged_object_that_is_removed_at_once_is_told(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (purged,) = house.take_in(tiny(1))
+    (file, *_) = (path for path in house.files() if path.name.startswith(purged.sop_uid))
+    content = file.read_bytes()
+    house.destroy(purged.sop_uid)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    os.utime(file, (0, 0))
+    monkeypatch.setattr(Holdings, "release", lambda *_: file.unlink())  # the server does it before the command goes on
+    with house.node() as node:
+        told = [one.kind for one in reconcile_volumes(node, since=None, repair=True)]
+    assert told == [FindingKind.REMOVED]
 
 
 def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house: TwoVolumes) -> None:

@@ -315,6 +315,13 @@ def test_a_patient_of_two_names_is_sent_whole_and_one_of_two_issuers_is_not(sour
     assert "several issuers (OTHER, none)" in told
 
 
+def test_a_patient_whose_id_has_a_backslash_is_sent(source: Archive, tmp_path: Path) -> None:
+    source.add_peer("GONE", free_port())
+    for study, patient_id in (("one", "47\\11"), ("two", "47"), ("three", "11")):
+        stored(source, samples_in(tmp_path, 1, study=study, PatientID=patient_id), tmp_path)
+    assert "queued 1 object" in source.pacs("send", "patient", "47\\11", "--to", "GONE").stderr
+
+
 def test_a_route_that_asks_for_a_field_that_is_not_there_is_told_of(source: Archive) -> None:
     source.add_peer("VIEWER", free_port())
     source.pacs("index", "fields", "add", "ContrastBolusAgent", "--level", "series")

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from pacs_server.archive.routing import Explained, explain_route, selection
-from pacs_server.dicom.attributes import BY_KEYWORD, Level
-from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, Level, Matching
+from pacs_server.dicom.queries.matching import Query, query_from_keywords
+from pacs_server.dicom.queries.predicates import OneOf, as_one_value
 from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.sending.sendings import Selection, SendState, Urgency
@@ -40,9 +41,9 @@ def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queue
     or a patient ID names patients of two issuers; IndexUnavailable.
     """
     refuse_unless_sendable(node, aet)
-    if any(set(value) & set("*?\\") or not value for value in keys.values()):
+    if not all(_is_exact(BY_KEYWORD[keyword], value) for keyword, value in keys.items()):
         raise BadQuery("what is to be sent is named exactly: no wildcard, no list, and not empty")
-    query = query_from_keywords(Level.PATIENT, keys)
+    query = _without_lists(query_from_keywords(Level.PATIENT, keys), keys)
     if "PatientID" in keys:
         columns = BY_KEYWORD["PatientID"], BY_KEYWORD["IssuerOfPatientID"]
         issuers = sorted({str(row[1] or "none") for row in node.search.find(query, columns)})  # a row for each name
@@ -54,6 +55,23 @@ def queue(node: Node, keys: Mapping[str, str], aet: str, now: datetime) -> Queue
         raise UnknownName(f"nothing is held with {named}; pacs find shows what is")
     node.jobs.wake_target(JobKind.SEND, aet, now, only_failed=True)
     return Queued(destination=aet, objects=entered)
+
+
+def _is_exact(attribute: Attribute, value: str) -> bool:
+    """Whether this names one value; a text may have been sent with a backslash in it, a UID is never one with it."""
+    lists = "\\" if attribute.matching is Matching.UID else ""
+    return bool(value) and not set(value) & set("*?" + lists)
+
+
+def _without_lists(query: Query, keys: Mapping[str, str]) -> Query:
+    """The query that takes a text with a backslash for that one text, not for either part as well."""
+    predicates = [
+        OneOf(one.attribute, as_one_value(keys[one.attribute.keyword]))
+        if isinstance(one, OneOf) and "\\" in keys[one.attribute.keyword]
+        else one
+        for one in query.predicates
+    ]
+    return replace(query, predicates=tuple(predicates))
 
 
 def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:

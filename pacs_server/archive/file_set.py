@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pacs_server.archive.exporting import Folder
-from pacs_server.dicom.describe import Description
+from pacs_server.dicom.describe import describe
 from pacs_server.dicom.dicomdir import MediumDirectory
+from pacs_server.dicom.stored import head_of
+from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import Refused
 from pacs_server.index.queries.search import Deliverable
 
@@ -23,13 +25,16 @@ _PIECE_BYTES: Final = 1 << 20
 class FileSet(Folder):
     """Objects are written as DICOM/ST000001/SE000001/IM000001. Source: PS3.10 section 8.2, PS3.12 annex F."""
 
-    def __init__(self, path: Path, described: Callable[[Deliverable, Iterator[memoryview]], Description]) -> None:
-        """Begin one. Raises: Refused when there is one already, or the folder cannot be made."""
+    def __init__(self, path: Path, assumed_of: Callable[[Deliverable], tuple[str, str]]) -> None:
+        """Begin one; `assumed_of` is the character set and the issuer of patient IDs that are assumed of an object.
+
+        Raises: Refused when there is one already, or the folder cannot be made.
+        """
         super().__init__(path)
         for name in (_DIRECTORY, _OBJECTS):
             if (path / name).exists():
                 raise Refused(f"{path / name} is there already; choose an empty folder, with --to")
-        self._described = described
+        self._assumed_of = assumed_of
         self._directory = MediumDirectory()
         self._studies: dict[str, int] = {}
         self._series: dict[str, dict[str, int]] = defaultdict(dict)
@@ -46,10 +51,14 @@ class FileSet(Folder):
 
     def written(self, item: Deliverable, path: Path) -> None:
         """The object is there, and is named in the DICOMDIR. Raises: BadObject."""
+        charset, issuer = self._assumed_of(item)
+        file_id = path.relative_to(self.path).parts
         with path.open("rb") as file:
-            told = self._described(item, map(memoryview, iter(partial(file.read, _PIECE_BYTES), b"")))
+            pieces = (memoryview(piece) for piece in iter(partial(file.read, _PIECE_BYTES), b""))
+            head = head_of(pieces, item.transfer_syntax, STANDARD)
+            told = describe(head, assumed_charset=charset, default_issuer=issuer)
             file.seek(0)
-            self._directory.add(told, item.transfer_syntax, path.relative_to(self.path).parts, file)
+            self._directory.add(told, item.transfer_syntax, file_id, file, assumed_charset=charset)
 
     def finish(self) -> None:
         """Write the DICOMDIR, if there is anything. Raises: OSError when that fails."""

@@ -90,14 +90,25 @@ class MediumDirectory:
         self._patients: dict[str, _Record] = {}
         self._names: dict[str, list[str]] = {}
 
-    def add(self, one: Description, transfer_syntax: str, file_id: tuple[str, ...], file: BinaryIO) -> None:
-        """An object that was written to the file of that name, by its folders; only the first under a UID counts."""
+    def add(
+        self,
+        one: Description,
+        transfer_syntax: str,
+        file_id: tuple[str, ...],
+        file: BinaryIO,
+        *,
+        assumed_charset: str = "",
+    ) -> None:
+        """An object that was written to the file of that name, by its folders; only the first under a UID counts.
+
+        `assumed_charset` is how its texts are written where it does not say, as for its description.
+        """
         patient = self._found(self._patients, self._whose(one), "PATIENT", _keys(_PATIENT, one.patient))
         study = self._found(patient.below, one.study_uid, "STUDY", _keys(_STUDY, one.study))
         series = self._found(study.below, one.series_uid, "SERIES", _keys(_SERIES, one.series))
         kind = record_type(one.sop_class)
         number = {"InstanceNumber": str(len(series.below) + 1)}
-        keys = _leaf(kind, file) or _CHARACTER_SET + _keys(number, one.instance)
+        keys = _leaf(kind, file, assumed_charset) or _CHARACTER_SET + _keys(number, one.instance)
         told = (
             _text(0x00041500, b"CS", "\\".join(file_id)),
             _text(0x00041510, b"UI", one.sop_class),
@@ -171,7 +182,7 @@ def _keys(usual: Mapping[str, str | None], values: Mapping[str, Value]) -> bytes
     return b"".join(element for _, element in sorted(elements))
 
 
-def _leaf(kind: str, file: BinaryIO) -> bytes:
+def _leaf(kind: str, file: BinaryIO, assumed_charset: str) -> bytes:
     """What the record of an object that is no image says of it; nothing where the object lacks what it has to say."""
     if kind == "IMAGE":
         return b""
@@ -184,7 +195,7 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
     try:
         with config.disable_value_validation():
             dataset = dcmread(file, stop_before_pixels=True)
-            _decode_texts(dataset, ())
+            _decode_texts(dataset, (), assumed_charset)
             record = DIRECTORY_RECORDERS[kind](dataset)
             record.SpecificCharacterSet = "ISO_IR 192"
             content = BytesIO()
@@ -198,7 +209,7 @@ def _leaf(kind: str, file: BinaryIO) -> bytes:
         return b""  # a value that is not valid makes pydicom raise any of these
 
 
-def _decode_texts(dataset: Dataset, charset: tuple[str, ...]) -> None:
+def _decode_texts(dataset: Dataset, charset: tuple[str, ...], assumed: str) -> None:
     """Have the texts of a data set, and of all items in it, be as the index reads them: pydicom puts question marks,
     and parts values within a kanji, where the label of the character set is wrong or missing.
     """
@@ -215,9 +226,10 @@ def _decode_texts(dataset: Dataset, charset: tuple[str, ...]) -> None:
             vr = dictionary_VR(tag)
         if vr == "SQ":
             for item in dataset[tag].value:
-                _decode_texts(item, charset)
+                _decode_texts(item, charset, assumed)
         elif vr in TEXT_VRS and isinstance(element.value, bytes):
-            dataset[tag] = DataElement(tag, vr, decode(element.value, charset, vr=vr).text.rstrip(" "))
+            text = decode(element.value, charset, vr=vr, assumed=assumed).text
+            dataset[tag] = DataElement(tag, vr, text.rstrip(" "))
 
 
 def _text(tag: int, vr: bytes, text: str) -> bytes:

@@ -147,6 +147,21 @@ def test_titles_and_makers_are_readable_whatever_their_label_says(label: str, co
     assert (presentation.ContentDescription, str(presentation.ContentCreatorName)) == (title, maker)
 
 
+def test_the_title_of_a_report_is_read_as_what_its_sender_is_known_to_send() -> None:
+    report = tiny(0, sop_class=PDF, DocumentTitle="#" * 8, MIMETypeOfEncapsulatedDocument="application/pdf")
+    report.InstanceNumber, report.ContentDate, report.ContentTime, report.ConceptNameCodeSequence = 1, None, None, []
+    raw = encoded(report).replace(b"#" * 8, "Žádanka".encode("iso8859-2").ljust(8))
+    scanner = HeadScanner(EXPLICIT)
+    scanner.feed(raw)
+    uids = {"sop_class": str(report.SOPClassUID), "sop_uid": str(report.SOPInstanceUID)}
+    titles = []
+    for assumed in ("ISO_IR 101", ""):
+        made, file = MediumDirectory(), BytesIO(part10(raw, **uids))
+        made.add(describe(scanner.head()), EXPLICIT, ("DICOM", "IM1"), file, assumed_charset=assumed)
+        titles.append(dcmread(BytesIO(made.encoded())).DirectoryRecordSequence[-1].DocumentTitle)
+    assert titles[0] == "Žádanka" != titles[1]
+
+
 def test_a_value_of_any_length_leaves_the_directory_readable() -> None:
     read = directory(tiny(0, StudyDescription="x" * 60_000), tiny(1, study=2))
     assert [kind for kind, *_ in levels(read)] == ["PATIENT"]

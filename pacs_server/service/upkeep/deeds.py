@@ -18,10 +18,7 @@ from pacs_server.archive.lookup import moved_copies
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
-from pacs_server.dicom.describe import Description, describe
 from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
-from pacs_server.dicom.stored import head_of
-from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
 from pacs_server.index.copies import KeptObject
 from pacs_server.index.queries.search import Deliverable
@@ -77,7 +74,7 @@ def export_files(
         fetch=lambda items: fetch_back(node, items, lambda: False),
     )
     node.audit.tell_command()
-    folder = FileSet(target, partial(_description, node)) if as_medium else Folder(target)
+    folder = FileSet(target, partial(_assumed_of, node)) if as_medium else Folder(target)
     written: dict[str, list[str]] = {}
     try:
         for result in export(node.search, source, query, folder):
@@ -89,11 +86,9 @@ def export_files(
             node.index.trail.note(_exported(study_uid, sop_uids, target))
 
 
-def _description(node: Node, item: Deliverable, pieces: Iterator[memoryview]) -> Description:
-    """What an object says. Raises: BadObject."""
+def _assumed_of(node: Node, item: Deliverable) -> tuple[str, str]:
     origin = node.origin_of(node.instances.sender_of(item.sop_uid, item.digest))
-    head = head_of(pieces, item.transfer_syntax, STANDARD)
-    return describe(head, assumed_charset=origin.charset, default_issuer=origin.issuer)
+    return origin.charset, origin.issuer
 
 
 def _exported(study_uid: str, sop_uids: Sequence[str], target: Path) -> Event:

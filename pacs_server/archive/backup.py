@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pacs_server import __version__
+from pacs_server import this_release
 from pacs_server.archive.copies import damage_of
 from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.dicom.part10 import file_meta
@@ -81,7 +81,7 @@ def back_up(material: Material, directory: BackupDirectory, stamp: str, *, with_
         summary = Summary(
             stamp=stamp,
             taken_at=material.taken_at,
-            release=__version__,
+            release=this_release(),
             schema=head(),
             counts=row_counts(index),
             size_bytes=tally.size_bytes,

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from click.shell_completion import shell_complete
 
-from pacs_server import __version__
+from pacs_server import this_release
 from pacs_server.cli import (
     ae,
     alert,
@@ -63,8 +63,17 @@ UNUSED = ("numpy", "gdcm", "requests")
 _COLLECTED_AFTER = 50_000
 
 
+def _tell_release(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not context.resilient_parsing:
+        click.echo(this_release())
+        context.exit()
+
+
 @click.group("pacs", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_tell_release,
+    help="Show the version and exit.",
+)  # fmt: skip
 def pacs() -> None:
     """A DICOM archive: what it acknowledges, it keeps.
 

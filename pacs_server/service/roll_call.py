@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pacs_server import __version__, log
+from pacs_server import log, this_release
 from pacs_server.cluster.roster import FORGOTTEN_AFTER, SILENT_AFTER, Roster, lives
 from pacs_server.errors import Busy, IndexUnavailable
 from pacs_server.index.jobs import JobKind
@@ -42,7 +42,7 @@ def this_node(node: Node, now: datetime) -> SiteNode:
         machine=socket.gethostname(),
         aet=str(settings.aet),
         address=_address(server, settings),
-        release=__version__,
+        release=this_release(),
         reach=frozenset(reached),
         within=frozenset(key for key, footing in footings.items() if footing is None or not footing.is_elsewhere),
         seen_at=now,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pacs_server import __version__, metrics
+from pacs_server import metrics, this_release
 from pacs_server.metrics import Family, Kind, Labels, Numbers
 from pacs_server.service.board import Board
 from pacs_server.service.monitoring.alarms import Alarm
@@ -106,7 +106,7 @@ def _found(board: Board, observer: Observer, alarms: list[Alarm], now: datetime)
 
 
 def _of_server(server: dict[str, Any]) -> Iterator[Told]:
-    yield INFO, {(__version__, str(server.get("aet", ""))): [1.0]}
+    yield INFO, {(this_release(), str(server.get("aet", ""))): [1.0]}
     yield OPEN, _one(len(server.get("associations", ())))
     if started := server.get("started_at"):
         yield STARTED, _one(datetime.fromisoformat(started).timestamp())

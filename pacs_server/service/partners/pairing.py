@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from pacs_server import __version__, log
+from pacs_server import log, this_release
 from pacs_server.cluster.exchange import Decisions, SharedChanges, SharedLog, exchange
 from pacs_server.cluster.link import Link, connect
 from pacs_server.cluster.messages import HELLO, Hello, hello_of, refuse_stranger
@@ -101,7 +101,7 @@ def own_hello(node: Node, partner: Partner, now: datetime, *, schema: str) -> He
         node=socket.gethostname(),
         aet=str(node.settings.aet),
         schema=head(),
-        version=__version__,
+        version=this_release(),
         at=now,
         logs={name: one.log.state() for name, one in shared_logs(node, now, schema).items()},
         owed_objects=behind.objects,

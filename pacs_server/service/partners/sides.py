@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from pacs_server import __version__
+from pacs_server import this_release
 from pacs_server.archive.calling import way_to
 from pacs_server.cluster.failover import DRAIN, FORGET_TRIAL, HURRY, STANDING, Standing, View, standing_of
 from pacs_server.cluster.link import Handler
@@ -186,7 +186,7 @@ def own_standing(node: Node, partner: Partner) -> Standing:
     return Standing(
         site_id=node.instances.operations.site_id(),
         schema=head(),
-        version=__version__,
+        version=this_release(),
         preferred=node.preferred_site(),
         is_serving=server is not None,
         is_draining=node.registry.draining() is not None,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from pacs_server import log
+from pacs_server import log, this_release
 from pacs_server.errors import ConfigError
 from pacs_server.index.maintenance.schema import open_current
 from pacs_server.index.site.registry import Registry
@@ -125,7 +125,7 @@ def _tell_begun(settings: Settings, ports: _Ports, teller: Teller) -> None:
     """Tell the log and `pacs status` that associations are accepted, and where."""
     (host, port), (tls_host, tls_port) = ports.doors.plain_address, ports.doors.secured_address
     addresses = {"aet": settings.aet, "host": host, "port": port, "tls_host": tls_host, "tls_port": tls_port}
-    log.info("listening", **addresses, processes=settings.workers_here)
+    log.info("listening", **addresses, processes=settings.workers_here, release=this_release())
     teller.tell(
         addresses
         | {

@@ -12,7 +12,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, Final
 
-from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Reception
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.foreign import begun_syntax, identity_of
 from pacs_server.dicom.identity import Uid

@@ -3,171 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from itertools import chain
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from pacs_server.dicom.attributes import SERIES_UID, STUDY_UID
-from pacs_server.dicom.audit import Actor
-from pacs_server.dicom.describe import Description, describe, key_of_uid
+from pacs_server.archive.reception import Reception
+from pacs_server.dicom.describe import Description
 from pacs_server.dicom.elements import IMPLICIT_LE, NATIVE_SYNTAXES
-from pacs_server.dicom.header import HeadScanner
-from pacs_server.dicom.identity import Digest, ObjectHasher, Uid
+from pacs_server.dicom.identity import Digest, ObjectHasher
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
-from pacs_server.dicom.part10 import file_meta, read_file_meta
+from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.dicom.reencode import canonical
 from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
-from pacs_server.dicom.vocabulary import Vocabulary
 from pacs_server.errors import (
     CopyUnreadable,
     NotAsGiven,
     NotEnoughCopies,
-    ObjectMismatch,
     Refused,
     Undecodable,
     VolumeUnavailable,
 )
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject
 from pacs_server.index.recording.instances import Instances
-from pacs_server.storage.layout import object_path, series_directory
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
-from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.writing import CopyPlace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Who sends an object, and what is assumed where it says nothing: character set, issuer of patient IDs. `through`
-    is the partner that hands on what it got from there, or empty; `actor` tells more of who it is. One that `was_asked`
-    sends what it was asked for by C-MOVE.
-    """
-
-    aet: str
-    charset: str = ""
-    issuer: str = ""
-    through: str = ""
-    was_asked: bool = False
-    actor: Actor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """What the sender says it sends: SOP class and instance of the command, the negotiated transfer syntax."""
-
-    sop_class: str
-    sop_instance: Uid
-    transfer_syntax: str
-
-
-class Reception:
-    """One object while it arrives: hashed, its head read, its bytes in memory or, when many, already on the volumes.
-
-    Belongs to one thread and ends in `ingest` or in `abandon`. Memory stays below `memory_bytes` and the head's cap.
-    """
-
-    def __init__(
-        self,
-        declared: Declared,
-        origin: Origin,
-        *,
-        instances: Instances,
-        placement: Placement,
-        vocabulary: Vocabulary,
-        memory_bytes: int,
-        now: datetime,
-        routes: tuple[str, ...] = (),
-        partners: tuple[str, ...] = (),
-    ) -> None:
-        self.declared = declared
-        self.origin = origin
-        self.now = now
-        self.routes = routes
-        self.partners = partners
-        self.size_bytes = 0
-        self.instances = instances
-        self.placement = placement
-        self._vocabulary = vocabulary
-        self._memory_bytes = memory_bytes
-        self._hasher = ObjectHasher(declared.transfer_syntax)
-        self._head = HeadScanner(declared.transfer_syntax, vocabulary=vocabulary)
-        self._chunks: list[bytes] = [
-            file_meta(
-                sop_class=declared.sop_class,
-                sop_instance=declared.sop_instance,
-                transfer_syntax=declared.transfer_syntax,
-            )
-        ]
-        self._stream: ObjectStream | None = None
-
-    def feed(self, fragment: memoryview) -> None:
-        """Take the next bytes of the data set.
-
-        Raises: Undecodable or ObjectMismatch when they cannot be a data set of the declared transfer syntax; of a large
-        object, which goes to the volumes while it comes, NotEnoughCopies or IndexUnavailable.
-        """
-        self._hasher.update(fragment)
-        self._head.feed(fragment)
-        self.size_bytes += len(fragment)
-        if self._stream is not None:
-            self._stream.write(fragment)
-            return
-        self._chunks.append(bytes(fragment))
-        if self.size_bytes > self._memory_bytes and self._head.identified:
-            self._spill()
-
-    def _spill(self) -> None:
-        study_uid, series_uid = (key_of_uid(self._head.value(tag) or b"") for tag in (STUDY_UID, SERIES_UID))
-        day = self.instances.known(self.declared.sop_instance, study_uid).study_day or self.now.date()
-        self._stream = self.placement.stream(series_directory(day, study_uid, series_uid))
-        self._stream.begin(self._chunks)
-        self._chunks.clear()
-
-    def describe(self) -> Description:
-        """The indexed values of the complete object.
-
-        Raises: Undecodable; InvalidUid or ObjectMismatch when its UIDs are missing or are not those of the command.
-        """
-        description = describe(
-            self._head.finish(),
-            assumed_charset=self.origin.charset,
-            default_issuer=self.origin.issuer,
-            vocabulary=self._vocabulary,
-        )
-        declared = self.declared
-        if description.sop_uid != declared.sop_instance or description.sop_class != declared.sop_class:
-            raise ObjectMismatch("the data set's SOP Class or Instance UID is not that of the command")
-        return description
-
-    def digest(self) -> Digest:
-        """The digest of what has arrived."""
-        return self._hasher.digest()
-
-    @property
-    def is_at_hand(self) -> bool:
-        """Whether all of it is in memory, so that it can be kept once more."""
-        return bool(self._chunks)
-
-    def keep(self, day: date, description: Description, digest: Digest) -> tuple[CopyPlace, ...]:
-        """Put the object under its final name on as many volumes as the policy needs, flushed.
-
-        Raises: NotEnoughCopies.
-        """
-        path = object_path(day, description.study_uid, description.series_uid, description.sop_uid, digest)
-        if self._stream is None:
-            return self.placement.store(path, self._chunks)
-        stream, self._stream = self._stream, None
-        return stream.finish(path)
-
-    def abandon(self) -> None:
-        """Leave nothing of this object behind; does nothing after `keep`."""
-        if self._stream is not None:
-            self._stream.abandon()
-            self._stream = None
-        self._chunks.clear()
 
 
 def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
@@ -181,60 +44,99 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     Refused when a partner hands on what was purged here meanwhile; NotAsGiven or Refused when somebody who was asked
     for an object sends another content, or what was deleted.
     """
-    instances, placement = reception.instances, reception.placement
-    description = reception.describe()
-    digest = reception.digest()
-    known = instances.known(description.sop_uid, description.study_uid)
-    twin = next((held for held in known.objects if held.digest == digest), None)
-    fate, giver = known.fates.get(digest, Fate.KEPT), reception.origin.through
-    deleted = fate is not Fate.KEPT
-    if giver and fate is Fate.PURGED:
-        raise Refused(f"it was purged here, which {giver} is about to be told")
-    if reception.origin.was_asked:
-        _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
-    is_held = twin is not None and not deleted and _intact_copies(twin, placement) >= placement.need
-    is_trial = description.study_uid == TRIAL_STUDY_UID
-    may_be_deleted = not giver and not is_trial and _may_be_deleted(reception, description, twin)
-    if is_held:
+    description, digest = reception.describe(), reception.digest()
+    standing = _standing(reception, description, digest)
+    if standing.is_held:
         reception.abandon()
-        if not may_be_deleted:
-            origin = reception.origin
-            instances.note_held(origin.actor or Actor(who=origin.aet), description, reception.now)
-            return Recorded(outcome=Outcome.DUPLICATE, flags=())
+        if not standing.may_be_deleted:
+            reception.instances.note_held(reception.origin.brought_by, description, reception.now)
+            return Recorded(outcome=Outcome.DUPLICATE)
 
-    day = known.study_day or reception.now.date()
-    copies = () if is_held else reception.keep(day, description, digest)  # file
-    arrival = Arrival(
-        description=description,
-        digest=digest,
-        transfer_syntax=reception.declared.transfer_syntax,
-        size_bytes=reception.size_bytes,
-        copies=tuple(CopyRow(volume_id=copy.volume_id, path=copy.path) for copy in copies),
-        received_at=reception.now,
-        day=day,
-        sender=reception.origin.aet,
-        lacks_copies=not is_held and placement.lacks(copies) > 0,
-        role_beside_current=role_beside(known.objects, reception.declared.transfer_syntax, copies, placement),
-        readmission=_readmit(reception, description, digest, known) if deleted and not giver else None,
-        may_be_deleted=may_be_deleted,
-        may_be_in_trash=bool(giver),
-        is_held=is_held,
-        routes=() if is_trial else reception.routes,
-        partners=() if is_trial else reception.partners,
-        actor=reception.origin.actor or Actor(who=reception.origin.aet),
-    )
+    copies = () if standing.is_held else reception.keep(standing.day, description, digest)  # file
+    arrival = _arrival(reception, description, digest, standing, copies)
     # Row; then the caller's status. The file of an object that gets none stays, because an equal one may be on its way
     # to the same path (docs/adr/0002).
-    recorded = instances.record(arrival)
+    recorded = reception.instances.record(arrival)
     try:
-        if twin is not None or deleted or recorded.outcome is Outcome.DUPLICATE:
-            _confirm(arrival, instances, placement)
+        if standing.was_here or recorded.outcome is Outcome.DUPLICATE:
+            _confirm(arrival, reception.instances, reception.placement)
     except NotEnoughCopies:
         if is_again or not reception.is_at_hand:
             raise
         # As if it was sent again: nobody removes its file now that it has a row.
         return ingest(reception, is_again=True)
     return recorded
+
+
+class _Standing(NamedTuple):
+    """How an object that came stands to what is here."""
+
+    day: date  # of its study
+    beside: tuple[StoredObject, ...]  # what its study holds under its UID
+    twin: StoredObject | None  # the same content among that
+    fate: Fate  # what was decided about that content
+    is_held: bool  # it is there, found, in as many intact copies as the policy needs
+    may_be_deleted: bool  # by somebody of whom nobody has heard yet
+
+    @property
+    def was_deleted(self) -> bool:
+        return self.fate is not Fate.KEPT
+
+    @property
+    def was_here(self) -> bool:
+        return self.twin is not None or self.was_deleted
+
+
+def _standing(reception: Reception, description: Description, digest: Digest) -> _Standing:
+    """Raises: Refused, NotAsGiven when it is not to be taken."""
+    known = reception.instances.known(description.sop_uid, description.study_uid)
+    twin = next((held for held in known.objects if held.digest == digest), None)
+    fate, giver = known.fates.get(digest, Fate.KEPT), reception.origin.through
+    if giver and fate is Fate.PURGED:
+        raise Refused(f"it was purged here, which {giver} is about to be told")
+    if reception.origin.was_asked:
+        _refuse_other(known, digest, reception.origin.aet, description.sop_uid)
+    placement = reception.placement
+    return _Standing(
+        day=known.study_day or reception.now.date(),
+        beside=known.objects,
+        twin=twin,
+        fate=fate,
+        is_held=twin is not None and fate is Fate.KEPT and _intact_copies(twin, placement) >= placement.need,
+        may_be_deleted=not giver and not _is_trial(description) and _may_be_deleted(reception, description, twin),
+    )
+
+
+def _arrival(
+    reception: Reception, description: Description, digest: Digest, standing: _Standing, copies: Sequence[CopyPlace]
+) -> Arrival:
+    """What is recorded of an object whose copies are durable."""
+    origin, placement = reception.origin, reception.placement
+    is_let_in = standing.was_deleted and not origin.through
+    is_trial = _is_trial(description)
+    return Arrival(
+        description=description,
+        digest=digest,
+        transfer_syntax=reception.declared.transfer_syntax,
+        size_bytes=reception.size_bytes,
+        copies=tuple(CopyRow(volume_id=copy.volume_id, path=copy.path) for copy in copies),
+        received_at=reception.now,
+        day=standing.day,
+        sender=origin.aet,
+        lacks_copies=not standing.is_held and placement.lacks(copies) > 0,
+        role_beside_current=role_beside(standing.beside, reception.declared.transfer_syntax, copies, placement),
+        readmission=_readmit(reception, description, digest, standing) if is_let_in else None,
+        may_be_deleted=standing.may_be_deleted,
+        may_be_in_trash=bool(origin.through),
+        is_held=standing.is_held,
+        routes=() if is_trial else reception.routes,
+        partners=() if is_trial else reception.partners,
+        actor=origin.brought_by,
+    )
+
+
+def _is_trial(description: Description) -> bool:
+    return description.study_uid == TRIAL_STUDY_UID
 
 
 def _refuse_other(known: Known, digest: Digest, aet: str, sop_uid: str) -> None:
@@ -278,16 +180,16 @@ def _may_be_deleted(reception: Reception, description: Description, twin: Stored
     return reception.instances.operations.is_being_deleted(description.study_uid)
 
 
-def _readmit(reception: Reception, description: Description, digest: Digest, known: Known) -> Operation:
+def _readmit(reception: Reception, description: Description, digest: Digest, standing: _Standing) -> Operation:
     """Decide, on every volume, that an object that was deleted is held again: so an index that is made anew knows."""
-    is_beside = any(held.role == "current" for held in known.objects)
+    is_beside = any(held.role == "current" for held in standing.beside)
     operation = reception.instances.operations.draft(
         OperationKind.READMIT,
         description.study_uid,
         [Content(sop_uid=description.sop_uid, digest=digest, role="version" if is_beside else "current")],
         now=reception.now,
         who=reception.origin.aet,
-        reason=f"received again after it was {known.fates[digest]}",
+        reason=f"received again after it was {standing.fate}",
     )
     keep_everywhere(operation, reception.placement.volumes)
     return operation

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.audit import Actor, Event, EventKind, EventOutcome, digest_over
 from pacs_server.dicom.vocabulary import Vocabulary

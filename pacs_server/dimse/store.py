@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pacs_server import log, metrics
-from pacs_server.archive.ingest import Declared, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared
 from pacs_server.dicom.audit import EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dimse.session import Session

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Self
 
 from pacs_server import log
-from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.codecs.transcoder import Transcoder
 from pacs_server.dicom.audit import Event
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary

@@ -14,7 +14,7 @@ from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
 from pacs_server.archive.importing import ImportOutcome
-from pacs_server.archive.ingest import Origin
+from pacs_server.archive.reception import Origin
 from pacs_server.archive.retire import Decider
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import AeTitle

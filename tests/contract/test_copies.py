@@ -15,7 +15,8 @@ from support.samples import tiny, write
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.copies import complete, damage_of
-from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin
 from pacs_server.archive.releasing import release_due
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.scrub import verify, verify_series

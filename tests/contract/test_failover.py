@@ -13,7 +13,8 @@ from support.house import House
 from support.samples import SECONDARY_CAPTURE
 from support.site import NOW, Site
 
-from pacs_server.archive.ingest import Declared, Origin, Reception, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.cluster.failover import Plan, Step, Unfinished
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid, new_uid

@@ -12,8 +12,9 @@ from support.samples import encoded, tiny
 from support.server import files_below
 from support.site import NOW, SENDER, Site
 
-from pacs_server.archive.ingest import Declared, Reception, ingest
+from pacs_server.archive.ingest import ingest
 from pacs_server.archive.operations import learn
+from pacs_server.archive.reception import Declared, Reception
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD

@@ -13,7 +13,7 @@ from support.samples import tiny
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.importing import ImportOutcome, import_paths
-from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.archive.releasing import put_back_unknown, release, release_due
 from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD

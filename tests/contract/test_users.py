@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from pacs_server.archive.ingest import Origin
+from pacs_server.archive.reception import Origin
 from pacs_server.dimse.access import Caller
 from pacs_server.dimse.identity import Attempts, Authenticator
 from pacs_server.errors import Refused, UnknownName

@@ -21,7 +21,8 @@ from support.held_model import MODALITIES, PATIENTS, SERIES, SOPS, STUDIES, Cont
 from support.house import House
 from support.samples import CT, data_set_of
 
-from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.queries.matching import query_from_keywords

@@ -10,7 +10,7 @@ from support.samples import Sample, tiny, write
 
 from pacs_server.archive.copies import complete
 from pacs_server.archive.importing import ImportOutcome, ImportResult, import_paths
-from pacs_server.archive.ingest import Declared, Origin, Reception
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.archive.scrub import verify
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.index.copies import Copies, KeptObject

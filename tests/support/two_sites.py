@@ -16,7 +16,8 @@ from support.empty_index import copy_empty_index
 from support.samples import encoded
 
 from pacs_server.archive.forward import Delivery, Verdict, verdict_of
-from pacs_server.archive.ingest import Declared, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared
 from pacs_server.cluster.messages import Body, Inbox, Message, encode
 from pacs_server.dicom.identity import AeTitle, Uid
 from pacs_server.dicom.part10 import read_file_meta

@@ -9,7 +9,8 @@ from typing import Final
 
 from pacs_server.archive.comparing import Compared, Comparison, Difference, DifferenceKind
 from pacs_server.archive.fetching import fetch
-from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin
 from pacs_server.archive.retrieving import Fetched
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE

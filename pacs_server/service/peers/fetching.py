@@ -8,7 +8,8 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.fetching import fetch
-from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin
 from pacs_server.archive.retrieving import Fetched
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import Uid

@@ -13,8 +13,8 @@ from pacs_server.archive.copies import complete
 from pacs_server.archive.exporting import ExportResult, Folder, Source, export
 from pacs_server.archive.file_set import FileSet
 from pacs_server.archive.importing import ImportResult, import_paths
-from pacs_server.archive.ingest import Declared, Origin, Reception
 from pacs_server.archive.lookup import moved_copies
+from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.archive.scrub import Verified, verify, verify_series
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over

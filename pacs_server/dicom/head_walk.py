@@ -27,9 +27,6 @@ _LAST_TAG: Final = 0xFFFDFFFF  # the group behind it is that of items
 _DEFINED_VRS: Final = SHORT_VRS | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 6.2-1
 # What devices write before a private value for want of a VR, and a 16-bit length behind it, as DCMTK reads it too.
 _STAND_INS: Final = frozenset({b"??", b"--", b"  ", b"\0\0"})
-# Old archives fill files up with zeros, to a block of the tape or disk, and send them along. Eight of them read as an
-# element without a value, in each encoding; so many may be left over.
-_LEFT_ZEROS: Final = frozenset({bytes(2), bytes(4), bytes(6)})
 _ZEROS_BEHIND: Final = "zeros-behind"
 
 
@@ -285,7 +282,15 @@ class Walk:
             return
         if self._last_tag < 0 and not self._carry:
             raise Undecodable("the data set is empty")
-        if self.identified and not self._open and self._carry in _LEFT_ZEROS:
+        if self.identified and not self._open and self._fills_up(self._carry):
             self.flags.add(_ZEROS_BEHIND)
         elif self._carry or self._skip_bytes or self._open:
             raise Undecodable(f"the data set is truncated in or behind element {max(0, self._last_tag):08x}")
+
+    def _fills_up(self, rest: bytes) -> bool:
+        """Whether these are zeros behind the data set, of which eight read as an element without a value, in each
+        encoding. Old archives fill files up to a block of the tape or disk, and send that along; PixelMed makes the
+        length of what it sends even. Where neither is so the last header is cut.
+        """
+        is_even = len(rest) % 2 == 0 or (self._seen_bytes + len(rest)) % 2 == 0
+        return is_even and bool(rest) and not any(rest)

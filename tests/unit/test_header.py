@@ -198,6 +198,16 @@ def test_zeros_behind_a_data_set_are_flagged(syntax: str, zeros: int, step: int)
     assert head.flags == {"zeros-behind"}
 
 
+@pytest.mark.parametrize("step", [7, 100_000])
+@pytest.mark.parametrize("zeros", [1, 7, 9])
+def test_zeros_that_make_an_odd_data_set_even_are_flagged(zeros: int, step: int) -> None:
+    after = element(0x7FE00010, b"OW", bytes(8))
+    odd = raw_objects.identified("odd", before=element(0x00091001, b"OB", b"abc"), after=after)
+    assert scan(odd + bytes(zeros), step=step).flags == {"odd-length", "zeros-behind"}
+    with pytest.raises(Undecodable, match="truncated"):
+        scan(raw_objects.identified("even", after=after) + bytes(zeros), step=step)
+
+
 def test_a_value_that_keeps_the_uids_out_of_the_head_is_refused_at_its_header() -> None:
     scanner = HeadScanner(IMPLICIT_LE)
     huge = b"\x10\x00\x00\x40" + (2 << 30).to_bytes(4, "little")

@@ -89,6 +89,9 @@ CASES = {
         )
         for count in (2, 8, 510)
     },
+    "row 48: an odd length, and a zero behind it": stored(
+        identified("z3", before=element(0x00100020, "LO", b"ABC", 3), after=bytes(1)), "odd-length", "zeros-behind"
+    ),
     "row 48: a zero behind it": Broken(identified("z1", after=bytes(1))),
     "row 48: zeros between the UIDs": Broken(identified("z0", before=bytes(8))),
     "row 48: key fields of no length": stored(

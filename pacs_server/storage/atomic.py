@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
 from pacs_server.ownership import give_to_owner
 from pacs_server.storage.descriptors import Descriptor
-from pacs_server.storage.layout import TEMPORARY_SUFFIX
+from pacs_server.storage.layout import temporary_name
 from pacs_server.storage.tree import OPEN_FILE, Tree
 
 # Readable too: what a copy that is begun late has missed is read back from here.
@@ -69,7 +68,7 @@ class NewFile:
     def __init__(self, tree: Tree, directory: PurePosixPath) -> None:
         self._tree = tree
         self._path = directory
-        self._name = f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+        self._name = temporary_name()
         self._file: int | None
         self._directory, self._file = tree.within(directory, self._made_in)
         self._final_name = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -12,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.errors import VolumeUnavailable
-from pacs_server.storage.layout import LITTER_AFTER, ROOT, TEMPORARY_SUFFIX, Entry, is_temporary, litter
+from pacs_server.storage.layout import LITTER_AFTER, ROOT, Entry, is_temporary, litter, temporary_name
 from pacs_server.storage.location import BucketAddress
 from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.s3 import S3, checksum_of
@@ -74,7 +73,7 @@ class Bucket:
                 copy.abort()
 
     def _probe(self) -> _Probe:
-        return _Probe(self._s3, self._key(PurePosixPath(f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")))
+        return _Probe(self._s3, self._key(PurePosixPath(temporary_name())))
 
     def advice(self) -> list[Advice]:
         """What the server does not do that is relied on, as it shows when it is tried."""

@@ -25,7 +25,8 @@ class Descriptor:
         self.number = number
 
     def __del__(self) -> None:
-        os.close(self.number)
+        with suppress(OSError):  # what was only read loses nothing; a mount that is gone answers so
+            os.close(self.number)
 
 
 @dataclass(slots=True)

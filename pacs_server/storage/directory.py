@@ -16,7 +16,7 @@ from typing import Final
 
 from pacs_server.storage.atomic import NewFile, read_fully
 from pacs_server.storage.descriptors import Descriptor
-from pacs_server.storage.layout import ROOT, Entry, day_directory, litter
+from pacs_server.storage.layout import ROOT, Entry, day_directory, litter, temporary_name
 from pacs_server.storage.medium import Advice, OneCall, Room, all_of
 from pacs_server.storage.mounts import advice, mount_of, mount_table
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
@@ -67,19 +67,25 @@ class Directory:
         with suppress(OSError):
             try:
                 fcntl.flock(opened.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except (BlockingIOError, PermissionError):  # on SMB it is EACCES. Source: flock(2)
                 return True
         return False
 
     def check_writable(self, day: date) -> None:
-        """Write and flush a file that goes again, as near as there are directories to where objects of a day go: rights
-        and quotas may be others there than at the root.
+        """Write a file that goes again as objects are written, as near as there are directories to where those of a day
+        go: rights and quotas may be others there than at the root. A quota may be told only when a file is closed, and
+        what cannot be flushed only when it has its name.
         """
         path = day_directory(day)
         nearest = next(one for one in (path, *path.parents) if self._is_directory(one))
+        name = temporary_name()
         with NewFile(self.tree, nearest) as file:
             file.write((_TRIAL,))
-            file.flush()
+            file.finish(name)
+        try:
+            self.tree.remove(nearest / name)
+        except OSError:
+            self.tree.on_leftover(nearest / name)
 
     def advice(self) -> list[Advice]:
         """What is dangerous about how it is mounted."""

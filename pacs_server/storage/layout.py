@@ -6,6 +6,7 @@ A person can find a study with `find` when every database is gone. Nothing else 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -22,10 +23,10 @@ ROOT: Final = PurePosixPath("v1")
 QUARANTINE: Final = PurePosixPath("quarantine")
 # Files that are copies no more, under the path that they had, for the moment before they are removed.
 LEAVING: Final = PurePosixPath("leaving")
-TEMPORARY_SUFFIX: Final = ".tmp"
 # A file of this name that was not written to for so long belongs to a process that is gone.
 LITTER_AFTER: Final = timedelta(hours=1)
 
+_TEMPORARY_SUFFIX: Final = ".tmp"
 _TOP: Final = PurePosixPath()
 _SERIES_DEPTH: Final = 6
 _OBJECT_SUFFIX: Final = ".dcm"
@@ -126,9 +127,14 @@ def file_name_end(digest: Digest) -> str:
     return f"-{digest[:16]}{_OBJECT_SUFFIX}"
 
 
+def temporary_name() -> str:
+    """A name for an unfinished file that no other one has."""
+    return f".{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is unfinished, or was when its process died."""
-    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
 
 
 def _component(uid: str) -> str:

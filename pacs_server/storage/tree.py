@@ -27,9 +27,11 @@ _KEPT_TO_WRITE: Final = 128
 _KEPT_TO_READ: Final = 16
 _TRUSTED_S: Final = 0.1  # what is read is compared with a digest, wherever it was found
 _ENTERING_TRIES: Final = 10
-_NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
-# These cannot flush a directory and answer EINVAL; their servers make a name durable when they create it.
+# Why a directory stays, which harms nobody: it is not empty, or open elsewhere, or not ours to remove.
+_STAYS: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.EACCES, errno.EPERM})
+# These cannot flush a directory and say so; their servers make a name durable when they create it.
 _WITHOUT_DIRECTORY_FLUSH: Final = ("cifs", "smb", "fuse")
+_CANNOT_FLUSH: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF})
 
 
 def file_system_type(directory: Descriptor) -> str:
@@ -109,14 +111,14 @@ class Tree:
             self.flush(directory)
 
     def remove_empty(self, path: PurePosixPath, *, below: PurePosixPath) -> None:
-        """Remove a directory and those above it, as far as they are empty; `below` stays."""
+        """Remove a directory and those above it, as far as they are empty and can go; `below` stays."""
         while path != below:
             try:
                 parent = self.open_directory(path.parent)
                 os.rmdir(path.name, dir_fd=parent.number)
                 self.flush(parent)
             except OSError as error:
-                if error.errno in _NOT_EMPTY:
+                if error.errno in _STAYS:
                     return
                 if error.errno not in REMOVED:
                     raise
@@ -127,13 +129,17 @@ class Tree:
         try:
             os.fsync(directory.number)
         except OSError as error:
-            if not self._lax or error.errno != errno.EINVAL:
+            if not self._lax or error.errno not in _CANNOT_FLUSH:
                 raise
 
     def open_directory(self, path: PurePosixPath) -> Descriptor:
-        """A directory that exists. No link on the way is followed."""
+        """A directory that exists. No link on the way is followed.
+
+        Each is opened, the root anew: then NFS asks the server whether it changed, and believes no more what it knew of
+        the names in it, above all that one is not there that another node has made since.
+        """
         opened = self.root
-        for name in path.parts:
+        for name in (".", *path.parts):
             opened = Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=opened.number))
         return opened
 

@@ -7,7 +7,6 @@ it to its final key, and only the last step of that makes it visible there, unle
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -16,7 +15,7 @@ from typing import Final, Self
 from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import VolumeUnavailable
-from pacs_server.storage.layout import TEMPORARY_SUFFIX
+from pacs_server.storage.layout import temporary_name
 from pacs_server.storage.s3 import S3, Answer, sha256_of
 
 PART_BYTES: Final = 8 << 20
@@ -90,7 +89,7 @@ class Upload:
         on_leftover: Callable[[PurePosixPath], None],
     ) -> None:
         self._s3, self._directory, self._key_of, self._on_leftover = s3, directory, key_of, on_leftover
-        self._temporary = directory / f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+        self._temporary = directory / temporary_name()
         self._waiting: list[Buffer] = []
         self._waiting_bytes = 0
         self._size_bytes = 0

@@ -1,0 +1,131 @@
+"""A NAS that several nodes share: each remembers for a while what it saw there, and is told errors in its own way."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path, PurePosixPath
+
+import pytest
+from support.arrivals import digest_of
+from support.nas import Client, seen
+from support.server import files_below
+
+from pacs_server.dicom.identity import Uid
+from pacs_server.errors import NotEnoughCopies, Refused
+from pacs_server.settings import StorageLimits
+from pacs_server.storage import sentinel
+from pacs_server.storage.condition import Status, VolumeSpec
+from pacs_server.storage.layout import object_path
+from pacs_server.storage.leaving import remove_left, set_leaving
+from pacs_server.storage.placement import Placement
+from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Volume
+
+CONTENT = b"received"
+
+
+def path_of(number: int) -> PurePosixPath:
+    return object_path(date(2026, 1, 2), "1.2", f"1.3.{number}", Uid(f"1.2.3.{number}"), digest_of(str(number)))
+
+
+def store(volume: Volume, path: PurePosixPath) -> None:
+    Placement((volume,), need=1, degraded=1).store(path, [CONTENT])
+
+
+class Shared:
+    """One NAS, and nodes that have it as a volume."""
+
+    def __init__(self, folder: Path, mounts: ExitStack) -> None:
+        self.files = folder / "nas"
+        self.files.mkdir()
+        self.clients: dict[str, Client] = {}
+        self._folder, self._mounts, self._id = folder, mounts, ""
+
+    def volume(self, node: str) -> Volume:
+        """The volume as one more node sees it."""
+        try:
+            client = self._mounts.enter_context(seen(self.files, self._folder / node))
+        except OSError as error:
+            pytest.skip(str(error))
+        self.clients[node] = client
+        self._id = self._id or adopt(client.path.resolve(), name="nas")
+        spec = VolumeSpec(id=self._id, name="nas", path=client.path.resolve(), tier="hot", domain="nas")
+        volume = Volume(spec, StorageLimits())
+        assert volume.check().status is Status.ONLINE, volume.state
+        return volume
+
+
+@pytest.fixture
+def nas(tmp_path: Path) -> Iterator[Shared]:
+    with ExitStack() as mounts:
+        yield Shared(tmp_path, mounts)
+
+
+def test_what_another_node_stored_is_seen_at_once_also_where_nothing_was_a_moment_ago(nas: Shared) -> None:
+    one, other = nas.volume("one"), nas.volume("other")
+    path = path_of(1)
+    assert not other.has_file(path)
+    assert [*other.walk(), *other.operation_files()] == []
+    store(one, path)
+    assert other.has_file(path, len(CONTENT))
+    assert [file.path for file in other.walk()] == [path]
+    with OpenCopy(other, path) as opened:
+        assert bytes(opened.buffer) == CONTENT
+    set_leaving(one, path)
+    remove_left(one, path)
+    assert not other.has_file(path)
+    assert list(other.walk()) == []
+    store(other, path)  # into directories that it knows and that are gone
+    assert one.has_file(path)
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "EOPNOTSUPP", "EBADF"])
+def test_a_nas_that_cannot_flush_a_directory_takes_objects(nas: Shared, error: str) -> None:
+    volume = nas.volume("one")
+    nas.clients["one"].tell(f"fail {error} fsyncdir")
+    store(volume, path_of(1))
+    assert volume.has_file(path_of(1))
+
+
+@pytest.mark.parametrize("error", ["EBUSY", "EACCES", "EPERM"])
+def test_a_file_is_removed_though_its_folder_cannot_go(nas: Shared, error: str) -> None:
+    volume = nas.volume("one")
+    store(volume, path_of(1))
+    set_leaving(volume, path_of(1))
+    nas.clients["one"].tell(f"fail {error} rmdir")
+    remove_left(volume, path_of(1))
+    assert files_below(nas.files, "*.dcm") == []
+
+
+@pytest.mark.parametrize(("error", "status"), [("EDQUOT", Status.FULL), ("EIO", Status.SUSPECT)])
+def test_a_volume_that_tells_only_when_a_file_is_closed_that_it_was_not_written_says_so(
+    nas: Shared, error: str, status: Status
+) -> None:
+    volume = nas.volume("one")
+    nas.clients["one"].tell(f"fail {error} flush")
+    with pytest.raises(NotEnoughCopies):
+        store(volume, path_of(1))
+    assert volume.check().status is status
+    nas.clients["one"].tell("ok")
+    assert volume.check().status is Status.ONLINE
+    assert [path.name for path in files_below(nas.files) if path.name != sentinel.SENTINEL_NAME] == []
+
+
+def test_a_volume_of_a_server_that_runs_is_refused_where_locks_are_those_of_smb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "share"
+    folder.mkdir()
+    adopt(folder, name="share")
+
+    def lock(number: int, how: int) -> None:
+        if how & fcntl.LOCK_EX:
+            raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    monkeypatch.setattr(sentinel, "_LET_GO_S", 0.1)
+    with pytest.raises(Refused, match="another server that runs"):
+        adopt(folder, name="share")

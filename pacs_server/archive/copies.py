@@ -22,7 +22,7 @@ from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.storage.carrying import carry
 from pacs_server.storage.condition import Status
 from pacs_server.storage.placement import Placement
-from pacs_server.storage.reading import OpenCopy
+from pacs_server.storage.reading import OpenCopy, looked_twice
 from pacs_server.storage.volume import Volume
 
 _LOOKS: Final = 3
@@ -191,9 +191,13 @@ def damage_of(volume: Volume, path: str, digest: str) -> str:
 
     Raises: VolumeUnavailable when that cannot be told, because the volume is away or does not answer.
     """
-    try:
+
+    def look() -> bool:
         with OpenCopy(volume, PurePosixPath(path), from_disk=True) as opened:
-            intact = is_intact(opened.pieces(), digest)
+            return is_intact(opened.pieces(), digest)
+
+    try:
+        intact = looked_twice(volume, look)
     except (CopyUnreadable, VolumeUnavailable) as error:
         if isinstance(error, VolumeSilent | CopyUnknown) or not volume.check().is_readable:
             raise VolumeUnavailable(str(error)) from error

@@ -128,14 +128,15 @@ def reconcile(
 
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
+    its_now = volume.its_time(now)
     for file in volume.walk(since):
-        if not is_settled(file, now) or ledger.accounts_for(volume.spec.id, str(file.path)):
+        if not is_settled(file, its_now) or ledger.accounts_for(volume.spec.id, str(file.path)):
             continue
         finding = _unknown(volume, file, ledger, placement, repair=repair, now=now)
         if finding.kind in _DONE or not has_left(volume, file.path, ledger.holdings):
             yield finding
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
-    for path in volume.litter(now):
+    for path in volume.litter(its_now):
         if repair:
             volume.remove_litter(path)
         kind = FindingKind.SWEPT if repair else FindingKind.LITTER
@@ -143,7 +144,7 @@ def reconcile(
 
 
 def is_settled(file: FoundFile, now: datetime) -> bool:
-    """Whether a file is not on its way into the index any more."""
+    """Whether a file is not on its way into the index any more, at a time by the clock that has dated it."""
     return not -_CLOCKS_DIFFER < now - file.modified < SETTLED_AFTER
 
 
@@ -165,9 +166,10 @@ def unknown_study(
     Raises: VolumeUnavailable when the volume cannot be read; IndexUnavailable.
     """
     known: set[PurePosixPath] = set()
+    its_now = volume.its_time(now)
     for file in volume.walk(since):
         study = file.path.parent.parent
-        if study in known or not is_settled(file, now):
+        if study in known or not is_settled(file, its_now):
             continue
         if any(ledger.holdings.received_below(one, str(study)) for one in volume_ids):
             known.add(study)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -74,6 +74,10 @@ class Bucket:
 
     def _probe(self) -> _Probe:
         return _Probe(self._s3, self._key(PurePosixPath(temporary_name())))
+
+    def clock_ahead(self) -> timedelta:
+        """Nothing that matters: an S3 server refuses whose clock differs by a quarter of an hour."""
+        return timedelta()
 
     def advice(self) -> list[Advice]:
         """What the server does not do that is relied on, as it shows when it is tried."""

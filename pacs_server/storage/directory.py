@@ -7,10 +7,10 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import UTC, date, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -22,6 +22,8 @@ from pacs_server.storage.mounts import advice, mount_of, mount_table
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 _PORTION: Final = 100
+# What is less may be how long it takes to write, and matters to nobody.
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
 _TRIAL: Final = bytes(64 << 10)  # a quota that is used up may have room for a byte
 
 
@@ -78,19 +80,41 @@ class Directory:
         """
         path = day_directory(day)
         nearest = next(one for one in (path, *path.parents) if self._is_directory(one))
+        with self._trial_in(nearest):
+            pass
+
+    @contextmanager
+    def _trial_in(self, directory: PurePosixPath) -> Iterator[str]:
         name = temporary_name()
-        with NewFile(self.tree, nearest) as file:
+        with NewFile(self.tree, directory) as file:
             file.write((_TRIAL,))
             file.finish(name)
         try:
-            self.tree.remove(nearest / name)
-        except OSError:
-            self.tree.on_leftover(nearest / name)
+            yield name
+        finally:
+            try:
+                self.tree.remove(directory / name)
+            except OSError:
+                self.tree.on_leftover(directory / name)
+
+    def clock_ahead(self) -> timedelta:
+        """How far the clock that dates its files is ahead of ours, by a file that is written now; none where nothing
+        can be written.
+        """
+        with suppress(OSError), self._trial_in(PurePosixPath()) as name:
+            now = datetime.now(UTC)
+            listed = chain.from_iterable(self.entries(PurePosixPath()))
+            dated = next((entry.modified for entry in listed if entry.name == name), now)
+            return dated - now if abs(dated - now) >= _CLOCKS_DIFFER else timedelta()
+        return timedelta()
 
     def advice(self) -> list[Advice]:
-        """What is dangerous about how it is mounted."""
+        """What is dangerous about how it is mounted, and whether its clock is another one."""
         mount = mount_of(self.path, mount_table())
-        return list(advice(mount)) if mount else []
+        found = list(advice(mount)) if mount else []
+        if ahead_s := self.clock_ahead().total_seconds():
+            found.append(Advice(problem=f"its clock is {ahead_s:+.0f} s from ours", remedy="set both by NTP"))
+        return found
 
     def has_objects(self) -> bool:
         """Whether there is the directory in which they lie."""

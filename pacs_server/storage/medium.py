@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Protocol, Self, TypeVar
@@ -117,6 +117,9 @@ class Medium(Protocol):
 
     def check_writable(self, day: date) -> None:
         """Write, durably, a small file that goes again, where objects of a day would go."""
+
+    def clock_ahead(self) -> timedelta:
+        """How far the clock that dates its files is ahead of ours, as far as that matters and can be told."""
 
     def advice(self) -> list[Advice]:
         """What of this medium is dangerous for images that exist nowhere else."""

@@ -16,7 +16,7 @@ from pacs_server import log
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import CopyUnknown, CopyUnreadable, NotEnoughCopies, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.condition import Status
-from pacs_server.storage.reading import PATIENCE_S, WHOLE_BYTES, OpenCopy
+from pacs_server.storage.reading import PATIENCE_S, WHOLE_BYTES, OpenCopy, looked_twice
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyInProgress, CopyPlace, patience_s, succeeds, too_few
@@ -153,27 +153,24 @@ class Placement:
         problems: list[str] = []
         hurried: list[NamesCopy] = []
         for copy, others in self._in_turn(copies):
-            opened: OpenCopy | None = None
+            volume = self._volumes[copy.volume_id]
             is_known = True
             patience_s = PATIENCE_S if self.can_read(others) else float("inf")
             try:
-                opened = OpenCopy(self._volumes[copy.volume_id], PurePosixPath(copy.path), patience_s=patience_s)
-                if is_whole(opened.pieces()):
+                if opened := looked_twice(volume, partial(_whole, volume, copy.path, is_whole, patience_s)):
                     if rest := [*others, *hurried]:
                         opened.go_on_with(partial(self.open_whole, rest, is_whole, on_damage))
                     return opened
-                problem = f"{copy.path} on volume {self._volumes[copy.volume_id].spec.name} is not what was received"
+                problem = f"{copy.path} on volume {volume.spec.name} is not what was received"
             except (VolumeUnavailable, CopyUnreadable) as error:
                 problem = str(error)
                 is_known = not isinstance(error, VolumeSilent | CopyUnknown)
-            if opened is not None:
-                opened.close()
             if not is_known and patience_s == PATIENCE_S:
                 hurried.append(copy)
             else:
                 problems.append(problem)
             # Whether it is this copy, or the whole volume that went away a moment ago.
-            if is_known and self._volumes[copy.volume_id].check().is_readable:
+            if is_known and volume.check().is_readable:
                 on_damage(copy, problem)
         if hurried:  # fewer than there were: the last one was not
             try:
@@ -254,6 +251,20 @@ class Placement:
             found, reason = "copy not read", str(error)
         log.warning(found, volume=self._volumes[copy.volume_id].spec.name, path=copy.path, why=reason)
         return False
+
+
+def _whole(
+    volume: Volume, path: str, is_whole: Callable[[Iterator[memoryview]], bool], patience_s: float
+) -> OpenCopy | None:
+    """A copy that was read to its end, None when it is not whole. Raises: VolumeUnavailable; CopyUnreadable."""
+    opened = OpenCopy(volume, PurePosixPath(path), patience_s=patience_s)
+    is_right = False
+    try:
+        is_right = is_whole(opened.pieces())
+    finally:
+        if not is_right:
+            opened.close()
+    return opened if is_right else None
 
 
 def _tier(volume: Volume) -> int:

@@ -124,6 +124,21 @@ class OpenCopy:
             self._file = None
 
 
+def looked_twice(volume: Volume, look: Callable[[], Answer]) -> Answer:
+    """What a look at a copy answers; that of a second one where it fails although the volume answers. A mount that is
+    about to connect to its NAS again tells an error of whatever is asked then: an SMB server that was restarted knows
+    no session, which is EIO.
+
+    Raises: as `look`.
+    """
+    try:
+        return look()
+    except (VolumeUnavailable, CopyUnreadable) as error:
+        if isinstance(error, VolumeSilent | CopyUnknown) or not volume.check().is_readable:
+            raise
+    return look()
+
+
 def _drop(last_reference: list[OpenFile]) -> None:
     """Close a file in a thread of its volume: on some network file systems that waits for the server."""
     last_reference.clear()

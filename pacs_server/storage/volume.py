@@ -255,8 +255,15 @@ class Volume:
         """
         return walk(lambda directory: self.entries(below / directory), since)
 
+    def its_time(self, now: datetime) -> datetime:
+        """What time it is by the clock that dates its files, which may be that of a NAS. Raises: VolumeUnavailable."""
+        return now + self._call(self.medium().clock_ahead)
+
     def litter(self, now: datetime) -> Iterator[PurePosixPath]:
-        """Unfinished files that nobody has written to for an hour. Raises: VolumeUnavailable."""
+        """Unfinished files that nobody has written to for an hour before `now`, by the clock that dates its files.
+
+        Raises: VolumeUnavailable.
+        """
         return self.medium().litter(now, self._call)
 
     def operation_files(self) -> Iterator[tuple[tuple[int, str], PurePosixPath]]:

@@ -2,18 +2,27 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 from support.arrivals import digest_of
+from support.house import House
 from support.nas import Client, seen
+from support.samples import encoded, tiny
 from support.server import files_below
 
+from pacs_server.archive.copies import damage_of
+from pacs_server.archive.reconcile import SETTLED_AFTER, FindingKind, reconcile
+from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
+from pacs_server.dicom.part10 import file_meta
+from pacs_server.dicom.stored import digest_of_file
 from pacs_server.errors import NotEnoughCopies, Refused
+from pacs_server.service.upkeep.reconciling import ledger_of
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import sentinel
 from pacs_server.storage.condition import Status, VolumeSpec
@@ -112,6 +121,46 @@ def test_a_volume_that_tells_only_when_a_file_is_closed_that_it_was_not_written_
     nas.clients["one"].tell("ok")
     assert volume.check().status is Status.ONLINE
     assert [path.name for path in files_below(nas.files) if path.name != sentinel.SENTINEL_NAME] == []
+
+
+def test_what_is_being_stored_is_left_alone_though_the_clock_of_the_nas_is_behind(
+    nas: Shared, tmp_path: Path, new_url: Callable[[], str]
+) -> None:
+    one, other = nas.volume("one"), nas.volume("other")
+    for client in nas.clients.values():
+        client.tell("ahead -7200")
+    arriving = Placement((one,), need=1, degraded=1).stream(path_of(1).parent)
+    arriving.begin([CONTENT])
+    store(one, path_of(2))
+    placement = Placement((other,), need=1, degraded=1)
+    with House(tmp_path / "data", new_url()).node() as node:
+        compared = partial(reconcile, other, ledger_of(node, node.index), placement, since=None, repair=True)
+        assert list(compared(now=datetime.now(UTC))) == []
+        arriving.finish(path_of(1))
+        told = [finding.kind for finding in compared(now=datetime.now(UTC) + SETTLED_AFTER)]
+    assert told == [FindingKind.UNREADABLE] * 2  # they are no objects, but are looked at
+    assert [one.problem for one in other.advice() if "clock" in one.problem] == ["its clock is -7200 s from ours"]
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_an_error_of_a_moment_is_not_taken_for_damage(nas: Shared, call: str) -> None:
+    volume = nas.volume("one")
+    data_set = tiny(1)
+    whole = file_meta(
+        sop_class=data_set.SOPClassUID, sop_instance=Uid(data_set.SOPInstanceUID), transfer_syntax=EXPLICIT_LE
+    ) + encoded(data_set)
+    placement = Placement((volume,), need=1, degraded=1)
+    (copy,) = placement.store(path_of(1), [whole])
+    told: list[str] = []
+    nas.clients["one"].tell(f"once EIO {call} .dcm")
+    with placement.open_whole([copy], lambda pieces: b"".join(pieces) == whole, lambda _, why: told.append(why)):
+        pass
+    assert told == []
+    nas.clients["one"].tell(f"once EIO {call} .dcm")
+    _, digest = digest_of_file((memoryview(whole),))
+    assert damage_of(volume, copy.path, digest) == ""
+    nas.clients["one"].tell(f"fail EIO {call} .dcm")
+    assert "Input/output error" in damage_of(volume, copy.path, digest)
 
 
 def test_a_volume_of_a_server_that_runs_is_refused_where_locks_are_those_of_smb(

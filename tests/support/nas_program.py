@@ -6,7 +6,8 @@ directory are asked for again, which is when they are too old, or when that dire
 A file that another client removed is stale; one that is removed while it is open here stays as .nfs and a number.
 
 Writing words into `.control` at its root tells it what to do: `fail ERROR CALL`, or `fail ERROR CALL PART` where that
-part is in the path, `ahead SECONDS` for the clock of the NAS, `twice` to list every name twice, `ok`.
+part is in the path, `once` in the place of `fail`, `ahead SECONDS` for the clock of the NAS, `twice` to list every name
+twice, `ok`.
 
 Source: nfs(5), "Data and metadata coherence"; fs/nfs/dir.c of Linux, nfs_do_lookup_revalidate.
 """
@@ -25,7 +26,7 @@ from typing import Any
 import mfusepy
 
 CONTROL = "/.control"
-_CHANGES = ("create", "mkdir", "rmdir", "unlink", "rename", "truncate", "write")
+_CHANGES = ("create", "mkdir", "rmdir", "unlink", "rename", "truncate", "write", "utimens")
 
 
 def parent_of(path: str) -> str:
@@ -101,6 +102,7 @@ class Nas(mfusepy.Operations):
         self._folder = folder
         self._memory = Memory(folder, seconds)
         self._failing = ("", 0, "")
+        self._is_once = False
         self._words: dict[str, str] = {}
         self._open: dict[int, str] = {}
         self._lock = threading.RLock()
@@ -111,6 +113,8 @@ class Nas(mfusepy.Operations):
         path = path or ""  # of a file that was removed
         failing, number, part = self._failing
         if call == failing and part in path:
+            if self._is_once:
+                self._failing = ("", 0, "")
             raise mfusepy.FuseOSError(number)
         try:
             yield Path(self._folder + path)
@@ -186,7 +190,8 @@ class Nas(mfusepy.Operations):
             return os.pwrite(fh, data, offset)
 
     def _take(self, words: list[str]) -> None:
-        if words[0] == "fail":
+        if words[0] in ("fail", "once"):
+            self._is_once = words[0] == "once"
             self._failing = (words[2], getattr(errno, words[1]), "".join(words[3:]))
         elif words[0] == "ok":
             self._failing, self._words = ("", 0, ""), {}

@@ -46,11 +46,11 @@ class Directory:
         return (opened.st_dev, opened.st_ino) == (here.st_dev, here.st_ino)
 
     def room(self) -> Room:
-        """What its file system tells."""
+        """What its file system tells; some that lie elsewhere tell no size at all."""
         told = os.fstatvfs(self.tree.root.number)
         return Room(
-            free_bytes=told.f_bavail * told.f_frsize,
-            total_bytes=told.f_blocks * told.f_frsize,
+            free_bytes=told.f_bavail * told.f_frsize if told.f_blocks else None,
+            total_bytes=told.f_blocks * told.f_frsize or None,
             is_read_only=bool(told.f_flag & os.ST_RDONLY),
             has_inodes=not told.f_files or told.f_favail > 0,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -27,6 +28,7 @@ Answer = TypeVar("Answer")
 _TOP: Final = PurePosixPath()
 _PROBE_TIMEOUT_S: Final = 5.0
 _SILENT_S: Final = 5.0
+_HOLD_S: Final = 1.0
 # Unfinished files that a failing volume kept; what is not remembered any more counts as litter an hour later.
 _MAX_LEFTOVERS: Final = 10_000
 _REMEDIES: Final = {
@@ -189,7 +191,7 @@ class Volume:
             medium = self._current_medium()
             self._identify(medium)
             if medium is not self._medium and self.spec.id:
-                hold(medium)
+                self._hold(medium)
             seen = judged(self.spec, medium.room(), self._reserve_bytes)
             if thorough and seen.status is Status.ONLINE:
                 seen = self._tried(medium, seen)
@@ -203,6 +205,13 @@ class Volume:
             if self._has_left:  # meanwhile
                 self._medium = None
         return seen
+
+    def _hold(self, medium: Medium) -> None:
+        """Let others see that it is used, as far as that can be done at once: NFS 3 whose service for locks is shut off
+        never answers, and is a volume all the same.
+        """
+        with suppress(VolumeUnavailable):
+            self._threads.wait(self._threads.start(lambda _: hold(medium), self.timeout_s), _HOLD_S)
 
     def _tried(self, medium: Medium, seen: Seen) -> Seen:
         try:

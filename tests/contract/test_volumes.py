@@ -1,6 +1,7 @@
 """Objects on volumes: complete and flushed under their final name, or not there; a bare mount point stays empty."""
 
 import errno
+import fcntl
 import logging
 import os
 import subprocess
@@ -695,6 +696,26 @@ def test_a_volume_that_a_server_is_about_to_let_go_can_be_added_again(
     monkeypatch.setattr("pacs_server.storage.sentinel.time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     assert adopt(tmp_path / "nas", name="nas") == volume.spec.id
     assert len(waits) == 1
+
+
+def test_a_volume_whose_locks_hang_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nas").mkdir()
+    ends = threading.Event()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: ends.wait())
+    monkeypatch.setattr("pacs_server.storage.volume._HOLD_S", 0.1)
+    volume = volume_at(tmp_path / "nas")  # online
+    Placement((volume,), need=1, degraded=1).store(path_of(1), [b"received"])
+    ends.set()
+
+
+def test_a_volume_that_tells_no_size_is_taken_for_one_with_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nas").mkdir()
+    untold = SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=4096, f_flag=0, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: untold)
+    volume = volume_at(tmp_path / "nas")
+    assert (volume.takes(1 << 30), volume.full_below(), volume.state.total_bytes) == (True, None, None)
 
 
 def test_a_volume_that_was_let_go_is_not_held_anew_by_who_still_looks_at_it(

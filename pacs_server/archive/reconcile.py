@@ -32,7 +32,6 @@ from pacs_server.storage.volume import Volume
 SETTLED_AFTER: Final = timedelta(minutes=15)
 # One from so far in the future came while the clock of its NAS was wrong, and would not settle before that day.
 _CLOCKS_DIFFER: Final = timedelta(days=1)
-_AFTER: Final = timedelta(microseconds=1)
 
 
 class FindingKind(StrEnum):
@@ -345,10 +344,7 @@ def _arrival(found: ObjectInFile, ledger: Ledger) -> Arrival:
     if all(one.digest == found.digest for one in known):
         beside: tuple[StoredObject, ...] = ()
     else:
-        of_it = description.study_uid, description.sop_uid
-        shown = ledger.holdings.shown_when(*of_it, at)
-        # What was acknowledged before this was known came first, for an index that is made anew, too.
-        at = max(at, ledger.holdings.last_received(*of_it) + _AFTER)
+        shown = ledger.holdings.shown_when(description.study_uid, description.sop_uid, at)
         beside = tuple(replace(one, role="current") for one in known if one.id == shown)
     return Arrival(
         description=description,

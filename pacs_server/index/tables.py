@@ -180,6 +180,9 @@ flags: Final = Table(
 
 # The kind of flag that says that an object of the study has the UID of one that is found in the study of `detail`.
 UID_OF_ANOTHER: Final = "conflict-uid"
+# Of the studies that have the UID of an object: a device that counts anew for each study gives it to thousands, and a
+# flag for each pair of them would be millions.
+MOST_NAMED_ELSEWHERE: Final = 3
 
 
 def _items(sequence: ItemSequence) -> Table:

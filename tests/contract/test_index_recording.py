@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydicom.dataset import Dataset
@@ -116,6 +116,19 @@ def test_a_device_that_counts_anew_for_each_study_is_told_of_in_few_words(index:
     for number in range(1, 9):
         objects.record(arrival("1.2.3.4", study=f"1.{number}", content=str(number)))
     assert flags_of(index, "1.8") == [("conflict-uid", f"1.{number}") for number in (1, 2, 3)]
+
+
+def test_what_is_recorded_later_counts_as_received_later(index: Index, objects: Instances) -> None:
+    """An index that is made anew enters objects in that order; of two that are received at once either may come first."""
+    one, other = (arrival("1.9", study="1.2", content=content) for content in ("one", "other"))
+    objects.record(one)
+    objects.record(replace(other, received_at=one.received_at - timedelta(seconds=9)))
+    objects.record_in_order([arrival(study="1.2"), arrival(study="1.2")])
+    with index.read() as connection:
+        told = connection.execute(select(instances.c.received_at).order_by(instances.c.id)).scalars().all()
+        last = connection.execute(select(studies.c.last_received_at)).scalar_one()
+    assert told == sorted(set(told))
+    assert (told[0], told[-1]) == (one.received_at.isoformat(), last)
 
 
 def test_the_same_values_in_another_encoding_are_kept_without_an_alarm(index: Index, objects: Instances) -> None:

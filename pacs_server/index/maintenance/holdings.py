@@ -107,16 +107,6 @@ class Holdings:
         with self._index.read() as connection:
             return {row.path: datetime.fromisoformat(row.received_at) for row in connection.execute(wanted)}
 
-    def last_received(self, study_uid: str, sop_uid: str) -> datetime:
-        """When the last was received of what a study has under a SOP Instance UID, which is something.
-
-        Raises: IndexUnavailable.
-        """
-        of_it = studies.c.study_uid == study_uid, instances.c.sop_uid == sop_uid
-        last = select(func.max(instances.c.received_at)).join_from(instances, series).join(studies).where(*of_it)
-        with self._index.read() as connection:
-            return datetime.fromisoformat(connection.execute(last).scalar_one())
-
     def shown_when(self, study_uid: str, sop_uid: str, at: datetime) -> int | None:
         """The row of what a study showed at that moment of what it has under a SOP Instance UID. In an index that is
         made anew what came back from the trash beside another is there before that one, and what a person chose is

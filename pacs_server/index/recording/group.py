@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
@@ -23,11 +24,9 @@ from pacs_server.index.recording.rows import Patients, Rows, contradiction
 from pacs_server.index.recording.statements import Held, RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import clean
-from pacs_server.index.tables import UID_OF_ANOTHER, series, studies
+from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, series, studies
 
-# Of the studies that have the UID of an object: a device that counts anew for each study gives it to thousands, and a
-# flag for each pair of them would be millions.
-_NAMED_ELSEWHERE: Final = 3
+_AFTER: Final = timedelta(microseconds=1)
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
     "current": Outcome.NEW,
@@ -45,6 +44,7 @@ class _Entry:
     study: Study
     part: Part
     role: str
+    received_at: str
     contradictions: list[Flag]
 
 
@@ -101,7 +101,7 @@ class _Group:
         found_in = {one.study_uid for one in held if one.role == "current"}
         if arrival.description.study_uid in found_in:
             return self._enter(arrival, twin, arrival.role_beside_current)
-        return self._enter(arrival, twin, "current", elsewhere=sorted(found_in)[:_NAMED_ELSEWHERE])
+        return self._enter(arrival, twin, "current", elsewhere=sorted(found_in)[:MOST_NAMED_ELSEWHERE])
 
     def _fate(self, arrival: Arrival, fate: str | None) -> str | None:
         """What holds of this object about which `fate` was decided: another one when it was readmitted.
@@ -129,7 +129,7 @@ class _Group:
         # What is not found says nothing of more than itself (archive/describing.py), but of what nothing else does.
         study = self._study(arrival, contradictions, is_found=role == "current")
         part = self._part(study, description, is_found=role == "current")
-        study.last_received_at = arrival.received_at.isoformat()
+        study.last_received_at = _received_at(arrival, study)
         for partner in arrival.partners:
             self._owe(JobKind.REPLICATE, partner, arrival)
         if role == "current":
@@ -141,7 +141,7 @@ class _Group:
             study.count_in(part, description)
             for route in arrival.routes:
                 self._owe(JobKind.ROUTE, route, arrival)
-        new = _Entry(arrival, study, part, role, contradictions)
+        new = _Entry(arrival, study, part, role, study.last_received_at, contradictions)
         if twin:
             self._do.set_role.later(self._cursor, {"row": twin, "now_role": role})
             self._give_row(new, twin)
@@ -295,6 +295,15 @@ class _Group:
         self._do.count_study.later(self._cursor, values)
 
 
+def _received_at(arrival: Arrival, study: Study) -> str:
+    """When an object counts as received: after all that its study has, though it began to come earlier, or its file was
+    found later. An index that is made anew enters a study in this order, and has the same object come first.
+    """
+    last = study.last_received_at or ("" if study.is_made else study.row["last_received_at"])
+    at = arrival.received_at
+    return (max(at, datetime.fromisoformat(last) + _AFTER) if last else at).isoformat()
+
+
 def _instance_row(one: _Entry) -> Row:
     arrival = one.arrival
     return dict(arrival.description.instance) | {
@@ -303,6 +312,6 @@ def _instance_row(one: _Entry) -> Row:
         "role": one.role,
         "transfer_syntax": arrival.transfer_syntax,
         "size_bytes": arrival.size_bytes,
-        "received_at": arrival.received_at.isoformat(),
+        "received_at": one.received_at,
         "sender": arrival.sender,
     }

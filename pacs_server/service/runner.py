@@ -21,6 +21,7 @@ from pacs_server.errors import PacsError, Refused
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
 from pacs_server.index.queries.trash import Trash
 from pacs_server.index.sending.commitments import Commitment
+from pacs_server.index.shared_uids import SharedUids
 from pacs_server.index.site.retention import Purging, retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties, each_in_turn
@@ -57,6 +58,7 @@ _HOMELESS_AGAIN: Final = timedelta(hours=6)
 # The first an hour after a start, when there is most to do; to look at ten million objects takes 5 s.
 _SURVEY_FIRST_S: Final = 3_600.0
 _DAY_S: Final = 86_400.0
+_MINUTE_S: Final = 60.0
 
 
 class Runner:
@@ -69,7 +71,7 @@ class Runner:
         self._purged_on: date | None = None
         self._looked_on: dict[str, date] = {}
         self._surveys_at = time.monotonic() + _SURVEY_FIRST_S
-        self._shows_at = time.monotonic()
+        self._shows_at = self._flags_at = time.monotonic()
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
@@ -78,6 +80,7 @@ class Runner:
             ("verify", self._verify),
             ("surveys", self._owe_survey),
             ("hidden", self._show_hidden),
+            ("shared uids", self._flag_shared_uids),
             ("purge", self._purge),
             ("moves", self._move),
             ("survival", self._note_survival),
@@ -85,9 +88,10 @@ class Runner:
             ("checkpoints", self._take_checkpoint),
         ]
         self._duties = Duties(
-            "background work", duties, seldom=("fields", "verify", "surveys", "hidden", "purge", "moves")
+            "background work", duties, seldom=("fields", "verify", "surveys", "hidden", "shared uids", "purge", "moves")
         )
         self._survival = SurvivalNotes(node)
+        self._shared_uids = SharedUids(node.index)
         self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
 
@@ -251,6 +255,14 @@ class Runner:
             if hidden:
                 log.info("hidden objects are found now", objects=len(hidden))
             self._shows_at = time.monotonic() + _DAY_S
+        return False
+
+    def _flag_shared_uids(self) -> bool:
+        """Once a minute, flag the studies with a UID in common whose objects came at the very same moment."""
+        if self.has_duty() and time.monotonic() >= self._flags_at:
+            if noted := self._shared_uids.look(datetime.now(UTC)):
+                log.info("studies with a UID in common are flagged now", flags=noted)
+            self._flags_at = time.monotonic() + _MINUTE_S
         return False
 
     def _read_fields(self) -> bool:

@@ -1,0 +1,116 @@
+"""Flags studies with an object under one SOP Instance UID whose objects were recorded at the very same moment."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, flags, instances, is_current, series, studies
+
+_PORTION: Final = 200
+# What is recorded has a row before it is committed, and is seen only then: it is looked for so many times.
+_LOOKS: Final = 3
+_DAY: Final = timedelta(days=1)
+
+
+class SharedUids:
+    """Belongs to one thread.
+
+    Two processes that record such objects for two studies, or bring them back from the trash, each look for what the
+    other has not committed yet. To keep each other out by the UID, as they do by study and patient, would cost every
+    object a lock.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._newest: deque[int] = deque(maxlen=_LOOKS)
+        self._all_at: datetime | None = None
+
+    def look(self, now: datetime) -> int:
+        """Note what is flagged nowhere, as who recorded the later object would have; how many flags that took. At first
+        and once a day all that is held is looked at, half a second for a million objects, else what was recorded in the
+        time of the last looks.
+
+        Raises: IndexUnavailable.
+        """
+        if self._index.database_path is not None:
+            return 0  # one writes at a time, and sees all that came before
+        with self._index.read_at_one_moment() as connection:  # of very many that takes longer than others may
+            newest = connection.execute(select(func.coalesce(func.max(instances.c.id), 0))).scalar_one()
+            is_known = bool(self._newest) and self._newest[0] <= newest  # or the index was made anew
+            looks_at_all = not is_known or self._all_at is None or not timedelta() <= now - self._all_at < _DAY
+            wanted = _SHARED if looks_at_all else _shared_after(self._newest[0])
+            shared = connection.execute(wanted).scalars().all()
+        noted = sum(self._note(shared[start : start + _PORTION], now) for start in range(0, len(shared), _PORTION))
+        if looks_at_all:
+            self._newest.clear()
+            self._all_at = now
+        self._newest.append(newest)
+        return noted
+
+    def _note(self, sop_uids: Sequence[str], now: datetime) -> int:
+        with self._index.read() as connection:
+            found = _unflagged(connection, sop_uids)
+        if not found:
+            return 0
+        noted = self._index.insert(flags).on_conflict_do_nothing()
+        with self._index.write() as connection:
+            # Neither is removed meanwhile, nor flagged by who brings back what was deleted.
+            names = sorted({f"study {uid}" for one in found for uid in (one.study_uid, one.other_uid)})
+            connection.execute(KEEP_OTHERS_OUT, {"names": names})
+            told = [
+                {"study_row": study_row, "instance_row": 0, "kind": UID_OF_ANOTHER, "detail": one.other_uid}
+                for study_row, others in groupby(_unflagged(connection, sop_uids), key=lambda one: one.study_row)
+                for one in islice(others, MOST_NAMED_ELSEWHERE)
+            ]
+            if told:
+                connection.execute(noted, [row | {"noted_at": now.isoformat()} for row in told])
+        return len(told)
+
+
+def _shared_after(row: int) -> Select[Any]:
+    """The UIDs of objects behind that row that another study shows, too."""
+    first = instances.alias()
+    before = select(first.c.id).where(first.c.sop_uid == instances.c.sop_uid, first.c.id < instances.c.id)
+    shown = is_current(instances), before.where(is_current(first)).exists()
+    return select(instances.c.sop_uid).distinct().where(instances.c.id > row, *shown)
+
+
+# Read from the index of what is current alone.
+_SHARED: Final = (
+    select(instances.c.sop_uid).where(is_current(instances)).group_by(instances.c.sop_uid).having(func.count() > 1)
+)
+
+
+def _unflagged(connection: Connection, sop_uids: Sequence[str]) -> Sequence[Any]:
+    """The studies that show an object under one of these UIDs that another one showed before them, with those, where
+    neither is flagged with the other; but not those that name as many as they may.
+    """
+    first, its_series, other = instances.alias(), series.alias(), studies.alias()
+    noted = select(func.count()).where(flags.c.study_row == studies.c.id, flags.c.kind == UID_OF_ANOTHER)
+    found = (
+        select(studies.c.id.label("study_row"), studies.c.study_uid, other.c.study_uid.label("other_uid"))
+        .distinct()
+        .join_from(instances, series, instances.c.series_row == series.c.id)
+        .join(studies, series.c.study_row == studies.c.id)
+        .join(first, (first.c.sop_uid == instances.c.sop_uid) & (first.c.id < instances.c.id))
+        .join(its_series, first.c.series_row == its_series.c.id)
+        .join(other, its_series.c.study_row == other.c.id)
+        .where(instances.c.sop_uid.in_(sop_uids), is_current(instances), is_current(first))
+        .where(studies.c.id != other.c.id, noted.scalar_subquery() < MOST_NAMED_ELSEWHERE)
+        .where(~_names(studies, other), ~_names(other, studies))
+        .order_by("study_row", "other_uid")
+    )
+    return connection.execute(found).all()
+
+
+def _names(study: Any, other: Any) -> ColumnElement[bool]:
+    """Whether a study is flagged with another one."""
+    of_it = flags.c.study_row == study.c.id, flags.c.kind == UID_OF_ANOTHER, flags.c.detail == other.c.study_uid
+    return select(flags.c.id).where(*of_it).correlate(study, other).exists()

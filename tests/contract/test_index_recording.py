@@ -131,6 +131,18 @@ def test_what_is_recorded_later_counts_as_received_later(index: Index, objects: 
     assert (told[0], told[-1]) == (one.received_at.isoformat(), last)
 
 
+def test_what_comes_after_a_clock_that_ran_ahead_was_put_right_is_of_its_own_time(
+    index: Index, objects: Instances
+) -> None:
+    one = arrival(study="1.2")
+    objects.record(replace(one, received_at=one.received_at + timedelta(days=9000)))
+    other = arrival(study="1.2")
+    objects.record(other)
+    with index.read() as connection:
+        told = connection.execute(select(instances.c.received_at).order_by(instances.c.id)).scalars().all()
+    assert told[1] == other.received_at.isoformat()
+
+
 def test_the_same_values_in_another_encoding_are_kept_without_an_alarm(index: Index, objects: Instances) -> None:
     objects.record(arrival("1.2.3.4", content="first"))
     recoded = arrival("1.2.3.4", content="recoded", role="encoding")

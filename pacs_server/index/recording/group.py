@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
@@ -27,6 +27,8 @@ from pacs_server.index.statements import clean
 from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, series, studies
 
 _AFTER: Final = timedelta(microseconds=1)
+# So far in the future only a clock that ran ahead has put what a study has.
+_CLOCKS_DIFFER: Final = timedelta(days=1)
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
     "current": Outcome.NEW,
@@ -300,8 +302,9 @@ def _received_at(arrival: Arrival, study: Study) -> str:
     found later. An index that is made anew enters a study in this order, and has the same object come first.
     """
     last = study.last_received_at or ("" if study.is_made else study.row["last_received_at"])
-    at = arrival.received_at
-    return (max(at, datetime.fromisoformat(last) + _AFTER) if last else at).isoformat()
+    after = datetime.fromisoformat(last) + _AFTER if last else arrival.received_at
+    is_right = after <= arrival.received_at or after - datetime.now(UTC) < _CLOCKS_DIFFER
+    return (max(after, arrival.received_at) if is_right else arrival.received_at).isoformat()
 
 
 def _instance_row(one: _Entry) -> Row:

@@ -150,6 +150,8 @@ def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
             outcolorspace=colours,
         )
         return unmarked(bytes(coded)) if recoding.stays_ycc else bytes(coded)
+    if bits <= 8 < recoding.bits_allocated:  # imagecodecs 2026.10 takes 8 bits and fewer from bytes alone
+        extended = extended.astype(f"{extended.dtype.kind}1")
     return bytes(jpeg2k_encode(extended, level=0, codecformat="j2k", reversible=True, mct=False, bitspersample=bits))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Deliverable, Search
 
 _ONE_DAY: Final = timedelta(days=1)
+_ASKED_AT_ONCE: Final = 200
 _STUDY_KEYS: Final = ("StudyInstanceUID", "NumberOfStudyRelatedInstances")
 _SERIES_KEYS: Final = ("SeriesInstanceUID", "NumberOfSeriesRelatedInstances")
 _IMAGE_KEYS: Final = ("SOPInstanceUID", "SOPClassUID")
@@ -60,12 +61,13 @@ class Difference:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """One period that was compared: so many studies were looked at, and so differ their objects. `period` is for a
-    person.
+    person; `problem` says why the other archive does not name all of its studies there.
     """
 
     period: str
     studies: int
     differences: tuple[Difference, ...]
+    problem: str = ""
 
 
 class Comparison:
@@ -88,21 +90,22 @@ class Comparison:
         self._keys = dict(keys)
         self._is_thorough = is_thorough
 
-    def everything(self, first: date, held_since: date, today: date, undated: Sequence[str]) -> Iterator[Compared]:
+    def everything(
+        self, first: date, held_since: date, today: date, undated: Sequence[str] | None
+    ) -> Iterator[Compared]:
         """Compare from the day `first` on: year by year until the day of the first study here, then month by month, so
-        that no list of answers grows without bound; or, where the keys name a date, at once. `undated` are studies here
-        that no date finds.
+        that no list of answers grows without bound; or, where the keys name a date, at once. Those without a date come
+        last, unless `undated` is None; else it names the ones here.
 
         Raises: PeerRejected or AssociationBroken; BadQuery; IndexUnavailable.
         """
         if "StudyDate" in self._keys:
             yield self._compared(self._keys["StudyDate"])
-        else:
-            for begin, end in periods(first, held_since, today):
-                yield from self._between(begin, end)
-        if undated:
-            suspects = [one for uid in undated for one in self._study(uid)]
-            yield Compared(period="without a date", studies=len(undated), differences=tuple(suspects))
+            return
+        for begin, end in periods(first, held_since, today):
+            yield from self._between(begin, end)
+        if undated is not None:
+            yield self._without_date(undated, first)
 
     def _between(self, begin: date, end: date) -> Iterator[Compared]:
         """A period, in halves where the other archive does not answer for the whole of it."""
@@ -121,17 +124,45 @@ class Comparison:
             one["StudyInstanceUID"]: _number(one["NumberOfStudyRelatedInstances"])
             for one in self._other.find(Level.STUDY, asked)
         }
-        ours = self._ours(period)
+        ours = self._counts(self._keys | {"StudyDate": period})
         suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
         found = tuple(one for uid in suspects for one in self._study(uid))
         return Compared(period=period, studies=len(ours | theirs), differences=found)
+
+    def _without_date(self, held: Sequence[str], first: date) -> Compared:
+        """The studies that no period finds: without a date, with one that is none, or from before the first. They can
+        be asked for only together with all others (PS3.4 section C.2.2.2.3).
+        """
+        asked = dict.fromkeys((*_STUDY_KEYS, "StudyDate"), "") | self._keys
+        theirs: dict[str, int | None] = {}
+        problem = ""
+        try:
+            for one in self._other.find(Level.STUDY, asked):
+                if not _is_from(one["StudyDate"], first):
+                    theirs[one["StudyInstanceUID"]] = _number(one["NumberOfStudyRelatedInstances"])
+        except PeerRejected as error:
+            problem = str(error)
+        ours = self._held(held)
+        suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
+        found = tuple(one for uid in suspects for one in self._study(uid))
+        return Compared(period="without a date", studies=len(ours | theirs), differences=found, problem=problem)
+
+    def _held(self, undated: Sequence[str]) -> dict[str, int | None]:
+        """Those of these studies here that the keys mean, with their counts."""
+        if self._keys:
+            meant = self._counts(self._keys)
+            return {uid: meant[uid] for uid in undated if uid in meant}
+        counts: dict[str, int | None] = {}
+        for start in range(0, len(undated), _ASKED_AT_ONCE):
+            counts |= self._counts({"StudyInstanceUID": "\\".join(undated[start : start + _ASKED_AT_ONCE])})
+        return counts
 
     def _agree(self, ours: int | None, theirs: int | None) -> bool:
         """Whether two counts are the same, and that is enough."""
         return not self._is_thorough and ours is not None and ours == theirs
 
-    def _ours(self, period: str) -> dict[str, int | None]:
-        query = query_from_keywords(Level.STUDY, self._keys | {"StudyDate": period})
+    def _counts(self, keys: Mapping[str, str]) -> dict[str, int | None]:
+        query = query_from_keywords(Level.STUDY, keys)
         columns = [BY_KEYWORD[keyword] for keyword in _STUDY_KEYS]
         return {str(uid): int(count or 0) for uid, count in self._search.find(query, columns)}
 
@@ -173,6 +204,14 @@ def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, 
         yield begin, end
         begin = end + _ONE_DAY
     yield begin, date.max
+
+
+def _is_from(text: str, first: date) -> bool:
+    """Whether a study has a date, of that day or later."""
+    try:
+        return datetime.strptime(text.strip(), "%Y%m%d").date() >= first  # noqa: DTZ007
+    except ValueError:
+        return False
 
 
 def _number(text: str) -> int | None:

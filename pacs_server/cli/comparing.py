@@ -52,12 +52,13 @@ def compare_with(
     from pacs_server.archive.comparing import DifferenceKind
     from pacs_server.service.peers.comparing import compare, comparison
 
-    progress, counts = Progress(), Counter[str]()
+    progress, counts, problems = Progress(), Counter[str](), list[str]()
 
     def rows() -> Iterator[dict[str, object]]:
         with comparison(node, aet, keys, is_thorough=is_thorough) as made:
             for part in compare(node, made, keys, since):
                 counts["studies"] += part.studies
+                problems.extend([part.problem] if part.problem else [])
                 progress.show(f"{counts['studies']} studies compared, {part.period}")
                 differences = [
                     one
@@ -85,7 +86,9 @@ def compare_with(
     told = listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items())
     same = "nothing is missing here" if mending is Mending.FETCH else "they hold the same"
     talk(f"{studies} studies compared with {aet}: {told or in_their_language(same)}")
-    return ExitCode.PARTLY if left else ExitCode.DONE
+    for problem in problems:
+        talk(f"its studies without a date are not compared: {problem}; compare them patient by patient (PatientID=)")
+    return ExitCode.PARTLY if left or problems else ExitCode.DONE
 
 
 def _repaired(node: Node, aet: str, differences: Sequence[Difference]) -> dict[tuple[str, str], str]:

@@ -70,6 +70,20 @@ def test_what_either_lacks_is_named_object_by_object_and_repaired_in_both_direct
     assert archive.instance_uids() == other.instance_uids() - {deleted[0].sop_uid}
 
 
+def test_studies_that_no_date_finds_are_fetched_from_an_archive_that_is_taken_over(
+    archive: Archive, other: Archive, tmp_path: Path
+) -> None:
+    undated = some(tmp_path, "undated there", 2, StudyDate=None, PatientID="UNDATED")
+    early = some(tmp_path, "early there", 1, StudyDate="19660304")
+    take_in(other, *undated, *early)
+    missing = sorted(("missing here", one.sop_uid, "") for one in undated)
+    assert compared(archive, "OTHER", "PatientID=UNDATED") == missing
+    assert compared(archive, "OTHER", "--since", "2026-01-01", "PatientID=UNDATED", expect=0) == []
+    fetched = {("missing here", one.sop_uid, "fetched") for one in (*undated, *early)}
+    assert fetched <= set(compared(archive, "OTHER", "--fetch", expect=(0, 3)))
+    assert {one.sop_uid for one in (*undated, *early)} <= archive.instance_uids()
+
+
 def test_studies_whose_objects_have_the_same_uids_are_told_apart(
     archive: Archive, other: Archive, tmp_path: Path
 ) -> None:
@@ -165,6 +179,11 @@ def test_an_archive_that_answers_no_long_lists_is_asked_in_shorter_periods(
     assert compared(archive, "OTHER", "--since", "2024-02-01", "PatientID=D-1") == [
         ("missing here", samples[0].sop_uid, "")
     ]
+    told = archive.pacs("reconcile", "--with", "OTHER", "StudyInstanceUID=" + samples[1].study_uid).stderr
+    assert "1 studies compared with OTHER: they hold the same" in told
+    told = archive.pacs("reconcile", "--with", "OTHER", "PatientID=D-1", "--fetch", expect=3).stderr
+    assert "1 x missing here" in told
+    assert "its studies without a date are not compared: OTHER ended the query with status 0x" in told
 
 
 def test_dcmqrscp_is_compared_with_and_repaired(archive: Archive, tmp_path: Path) -> None:

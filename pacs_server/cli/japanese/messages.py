@@ -31,6 +31,8 @@ MESSAGES: Final[dict[str, str]] = {
     "nothing found": "該当するものはありません",
     "nothing to change": "直すべき点はありません",
     "{} studies compared with {}: {}": "{1} と {0} 件の検査を比べました: {2}",
+    "its studies without a date are not compared: {}; compare them patient by patient (PatientID=)":
+        "相手の日付のない検査は比べていません ({0})。患者ごとに (PatientID=) 比べてください",
     "they hold the same": "違いはありません",
     "nothing is missing here": "ここにないものはありません",
     "nothing to verify": "確認するものはありません",

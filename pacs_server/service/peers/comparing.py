@@ -30,7 +30,7 @@ from pacs_server.service.peers.arriving import anything
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _SENT_AT_ONCE: Final = 200
-# Before it there were no digital images; what was digitised with an earlier date is asked for with StudyDate=-19791231.
+# Before it there were no digital images; what was digitised with an earlier date comes with what has none.
 _FIRST_DAY: Final = date(1980, 1, 1)
 
 
@@ -86,12 +86,12 @@ def comparison(node: Node, aet: str, keys: Mapping[str, str], *, is_thorough: bo
 
 
 def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date | None) -> Iterator[Compared]:
-    """Compare what was made since a day, or everything, month by month.
+    """Compare what was made since a day, or everything, month by month, and what has no date.
 
     Raises: PeerFailed; IndexUnavailable.
     """
     today = datetime.now(UTC).date()
-    undated = [] if keys or since else node.studies.undated()
+    undated = None if since else node.studies.undated()
     yield from made.everything(since or _FIRST_DAY, node.studies.first_day() or today, today, undated)
 
 

@@ -1,10 +1,12 @@
-"""GDCM's and Orthanc's clients and servers, on a study of all transfer syntaxes."""
+"""GDCM's, odil's and Orthanc's clients and servers, on a study of all transfer syntaxes."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pydicom
 import pytest
 from support.dcmtk import free_port, objects_in
 from support.mixed_study import is_right, mixed_study
@@ -47,6 +49,17 @@ def gdcmscu(archive: Archive, *words: str, files: Sequence[Path] = ()) -> str:
     return said
 
 
+def odil(archive: Archive, service: str, *words: str) -> str:
+    """Run a client of odil, an engine of its own, and return what it said."""
+    if (program := shutil.which("odil")) is None:
+        pytest.skip("odil is not installed: Debian has it in the package odil")
+    command = [program, service, "127.0.0.1", str(archive.port), "ODIL", archive.aet, *words]
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def assert_right(study: dict[str, Sample], received: dict[str, Path]) -> None:
     assert received.keys() == {sample.sop_uid for sample in study.values()}
     for sample in study.values():
@@ -64,6 +77,27 @@ def test_gdcm_stores_finds_and_moves(archive: Archive, study: dict[str, Sample],
     archive.add_peer("GDCM", port, "--allow", "echo,store,find,move", "--syntax", "uncompressed")
     words = ["--move", "--studyroot", "--study", "--key", f"20,d={uid('study', 'mixed')}", "--port-scp", str(port)]
     gdcmscu(archive, *words, "-o", str(into))
+    assert_right(study, objects_in(into))
+
+
+def test_odil_stores_finds_by_kanji_and_gets(archive: Archive, study: dict[str, Sample], tmp_path: Path) -> None:
+    """It asks which SOP classes a study has, and offers no others; each in a role of its own, and none compressed."""
+    name, written = "Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]
+    sample = write(
+        tiny("odil", study="odil", PatientID="ODIL-1", SpecificCharacterSet=written, PatientName=name),
+        tmp_path / "odil.dcm",
+    )
+    odil(archive, "store", str(sample.path))
+    asked = ("QueryRetrieveLevel=STUDY", "SpecificCharacterSet=ISO_IR 192", "PatientName=*=山田*", "PatientID=")
+    told = odil(archive, "find", "study", *asked)
+    assert told.startswith("1 answer")
+    assert name in told
+    assert "ODIL-1" in told
+    level, into = "QueryRetrieveLevel=STUDY", tmp_path / "got"
+    for uids in (sample.study_uid, uid("study", "mixed")):
+        odil(archive, "get", "study", level, f"StudyInstanceUID={uids}", "--directory", str(into))
+    assert str(pydicom.dcmread(into / sample.sop_uid).PatientName) == name
+    (into / sample.sop_uid).unlink()
     assert_right(study, objects_in(into))
 
 

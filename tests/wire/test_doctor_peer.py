@@ -171,14 +171,16 @@ def test_who_speaks_tls_and_who_does_not_is_found_out(
     ("knows_us", "told", "remedy"),
     [
         ("at our port", "it sent the tiny object back", ""),
+        ("on another server", "it says that it sent the tiny object, which did not come", "register PACS there"),
         ("at another port", "it could not send the tiny object here", "register PACS there"),
         ("not at all", "it does not know this archive as a destination", "register PACS there"),
     ],
 )
 def test_an_archive_is_asked_to_send_back(
-    archive: Archive, tmp_path: Path, knows_us: str, told: str, remedy: str
+    archive: Archive, receive: Callable[..., Receiver], tmp_path: Path, knows_us: str, told: str, remedy: str
 ) -> None:
-    port = {"at our port": archive.port, "at another port": free_port()}.get(knows_us)
+    ports = {"at our port": archive.port, "at another port": free_port(), "on another server": receive("PACS").port}
+    port = ports.get(knows_us)
     with QueryRetrieveServer(tmp_path / "foreign", moves_to={"PACS": port} if port else {}) as foreign:
         archive.pacs("ae", "remove", foreign.aet, "--yes", expect=(0, 2))
         archive.add_peer(foreign.aet, foreign.port, "--allow", "echo,store")

@@ -112,6 +112,7 @@ OF_PEERS: Final[dict[str, str]] = {
         "何も求めない要求には状態 {0} を返します。--send-back で、こちらへの経路を試せます",
     "it sent the tiny object back, which is held here now: patient {}":
         "小さなオブジェクトが送り返されました。ここに保管されています(患者 {0})",
+    "it says that it sent the tiny object, which did not come": "小さなオブジェクトを送ったと答えましたが、ここには届きません",
     "it could not send the tiny object here: status {}": "小さなオブジェクトをここへ送れませんでした: 状態 {0}",
     # what it did here
     "it did something here last at {}": "最後の操作は {0} でした",

@@ -7,10 +7,11 @@ the tiny object.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -39,6 +40,8 @@ from pacs_server.service.peers.legs import Leg, try_peer
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _MOST_ANSWERS: Final = 100
 _SHOWN: Final = 3
+_COMES_WITHIN_S: Final = 3.0
+_LOOKS_EVERY_S: Final = 0.1
 _SOON: Final = timedelta(days=30)
 _WITHOUT: Final = frozenset({"TCP", "TLS", "association"})  # legs without which nothing else can be tried
 _DESTINATION_UNKNOWN: Final = 0xA801  # PS3.4 section C.4.2.1.5
@@ -213,7 +216,7 @@ def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Find
     settings = node.settings
     port = settings.port if settings.port is not None else settings.tls.port
     register = f"register {settings.aet} there, with the address of this server and port {port}"
-    study = TEST_STUDY_UID if sends_back else new_uid()
+    study, asked_at = TEST_STUDY_UID if sends_back else new_uid(), datetime.now(UTC)
     asked = identifier(Level.STUDY, {"StudyInstanceUID": study}, context.transfer_syntax)
     try:
         final, _ = move(association, context, asked, settings.aet, meanwhile=lambda: None)
@@ -225,8 +228,20 @@ def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Find
         told = f"it answers status 0x{final.status:04X} when nothing is asked for; --send-back tries the way here"
         return Finding(check="C-MOVE", told=told)
     if final.status == 0 and final.completed:
+        if not _has_come(node, study, asked_at):
+            return Finding(
+                check="C-MOVE", told="it says that it sent the tiny object, which did not come", remedy=register
+            )
         told = f"it sent the tiny object back, which is held here now: patient {TEST_PATIENT_ID}"
         return Finding(check="C-MOVE", told=told)
     told = f"it could not send the tiny object here: status 0x{final.status:04X}"
     remedy = f"{register}; here: pacs status, and pacs ae seen"
     return Finding(check="C-MOVE", told=told, remedy=remedy)
+
+
+def _has_come(node: Node, study_uid: str, since: datetime) -> bool:
+    """Whether something of a study came here: the peer may know another server under our title."""
+    deadline = time.monotonic() + _COMES_WITHIN_S
+    while not (found := Dealings(node.index).has_come(study_uid, since)) and time.monotonic() < deadline:
+        time.sleep(_LOOKS_EVERY_S)
+    return found

@@ -7,26 +7,44 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
 
+from pacs_server.errors import VolumeSilent, VolumeUnavailable
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.releases import Releases
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.volume import Volume
 
 _PORTION: Final = 100
+_MAX_REFUSED: Final = 1_000
 
 
 def release_due(volume: Volume, releases: Releases, holdings: Holdings, *, now: datetime) -> Iterator[str]:
     """Remove the files of a volume that are due; each path when it is settled. Only one at a time does that for a
-    volume. Broken off anywhere, it goes on where it was when it is called again.
+    volume. Broken off anywhere, it goes on where it was when it is called again. A file that cannot be moved, as on an
+    SMB share where somebody has it open, is passed over, so that it keeps no other from going.
 
-    Raises: VolumeUnavailable when the volume is away; IndexUnavailable.
+    Raises: VolumeUnavailable when the volume is away or does not answer, or has refused this for a thousand files; at
+    the end, when it has for one; IndexUnavailable.
     """
     put_back_unknown(volume, holdings)
-    while due := releases.due(volume.spec.id, now, limit=_PORTION):
+    refused: set[str] = set()
+    problem: VolumeUnavailable | None = None
+    while due := releases.due(volume.spec.id, now, limit=_PORTION, without=refused):
         for path in due:
-            for _ in release(volume, path, releases, holdings):
-                pass
+            try:
+                for _ in release(volume, path, releases, holdings):
+                    pass
+            except VolumeUnavailable as error:
+                refused.add(path)
+                problem = VolumeUnavailable(
+                    f"files that could not be removed: {len(refused)}, the last {path}: {error}"
+                )
+                is_away = isinstance(error, VolumeSilent) or not volume.check().is_readable
+                if is_away or len(refused) >= _MAX_REFUSED:
+                    raise problem from error
+                continue
             yield path
+    if problem is not None:
+        raise problem
 
 
 def release(volume: Volume, path: str, releases: Releases, holdings: Holdings) -> Iterator[None]:

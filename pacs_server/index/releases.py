@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,9 +30,13 @@ class Releases:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def due(self, volume_id: str, now: datetime, *, limit: int) -> list[str]:
-        """The paths of files that are to be removed now, longest due first. Raises: IndexUnavailable."""
-        wanted = select(releases.c.path).where(releases.c.volume_id == volume_id, releases.c.due_at <= now.isoformat())
+    def due(self, volume_id: str, now: datetime, *, limit: int, without: Collection[str] = ()) -> list[str]:
+        """The paths of files that are to be removed now, longest due first; not those `without`.
+
+        Raises: IndexUnavailable.
+        """
+        here = releases.c.volume_id == volume_id, releases.c.path.not_in(without)
+        wanted = select(releases.c.path).where(*here, releases.c.due_at <= now.isoformat())
         with self._index.read() as connection:
             ordered = wanted.order_by(releases.c.due_at, releases.c.id).limit(limit)
             return list(connection.execute(ordered).scalars())

@@ -17,7 +17,7 @@ from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.archive.releasing import put_back_unknown, release, release_due
 from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD
-from pacs_server.errors import NotEnoughCopies, PacsError
+from pacs_server.errors import NotEnoughCopies, PacsError, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
@@ -80,6 +80,18 @@ def test_directories_in_which_something_is_left_stay(site: Releasing) -> None:
     site.release()
     assert site.file(1, "a").exists()
     assert not (site.a.spec.path / "leaving").exists()
+
+
+def test_a_file_that_cannot_be_moved_keeps_no_other_from_going(site: Releasing) -> None:
+    site.take_in(2)
+    busy, other = (site.drop(number) for number in range(2))
+    (site.a.spec.path / "leaving" / busy).mkdir(parents=True)
+    with pytest.raises(VolumeUnavailable, match="could not be removed: 1, "):
+        site.release()
+    assert (site.a.spec.path / busy).exists()
+    assert not (site.a.spec.path / other).exists()
+    (site.a.spec.path / "leaving" / busy).rmdir()
+    assert site.release() == [busy]
 
 
 def test_nothing_is_removed_before_it_is_due_and_the_job_comes_back_when_it_is(site: Releasing) -> None:

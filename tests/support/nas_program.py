@@ -76,15 +76,15 @@ class Memory:
         now = self._ask(path)
         if now is None or (known is not None and known.st_ino != now.st_ino):
             self._seen.pop(path, None)
-            self._drop_names(path)
             raise OSError(errno.ESTALE, path)
-        if known is None or known.st_mtime_ns != now.st_mtime_ns:
-            self._drop_names(path)
 
     def _ask(self, path: str) -> os.stat_result | None:
+        known, _ = self._seen.get(path, (None, 0.0))
         found = None
         with suppress(FileNotFoundError, NotADirectoryError):
             found = Path(self._folder + path).lstat()
+        if None in (known, found) or (known.st_ino, known.st_mtime_ns) != (found.st_ino, found.st_mtime_ns):
+            self._drop_names(path)
         self._seen[path] = found, time.monotonic()
         if path != "/":
             self._names.setdefault(parent_of(path), set()).add(path)

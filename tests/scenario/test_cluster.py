@@ -9,6 +9,7 @@ import yaml
 from support import dcmtk
 from support.dcmtk import STUDY_ROOT, Station, objects_in
 from support.kept import assert_no_row_lies
+from support.nas import seen
 from support.postgres import Cluster
 from support.samples import Sample, data_set_of
 from support.senders import GIVE_UP_S, Sender, acknowledged_by, objects
@@ -47,10 +48,10 @@ def nodes(tmp_path: Path) -> Iterator[Callable[..., tuple[Archive, Archive]]]:
         yield make
 
 
-def look_for_second_at(node: Archive, path: Path) -> None:
-    """From its next start on, a node looks for the second volume at another path."""
+def look_for(node: Archive, volume: str, path: Path) -> None:
+    """From its next start on, a node looks for a volume at another path than the others."""
     settings = yaml.safe_load(node.config.read_text(encoding="utf-8"))
-    text = yaml.safe_dump(settings | {"volume_paths": {"second": str(path)}})
+    text = yaml.safe_dump(settings | {"volume_paths": {volume: str(path)}})
     node.config.write_text(text, encoding="utf-8")
 
 
@@ -121,7 +122,7 @@ def test_what_a_killed_node_had_under_way_is_done_by_the_other(
 ) -> None:
     one, other = nodes(cluster.url("pacs"), need=1, other_dies_at=("read back", 1))
     assert one.stop() == 0
-    look_for_second_at(one, tmp_path / "mounted-later")
+    look_for(one, "second", tmp_path / "mounted-later")
     one.start()
     senders = begin((one, other), tmp_path / "objects")
     other.wait_for_death(TAKEN_UP_S)  # with a job under lease, because no other node reaches the volume
@@ -147,7 +148,7 @@ def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where
         "the other to tell of both",
         timeout_s=TAKEN_UP_S,
     )
-    look_for_second_at(other, tmp_path / "not-mounted")
+    look_for(other, "second", tmp_path / "not-mounted")
     other.start()
     (tmp_path / "objects").mkdir()
     sender = Sender(other, objects(tmp_path / "objects", 1, 20))
@@ -164,3 +165,38 @@ def test_a_node_without_a_volume_stores_on_the_others_and_the_copy_is_made_where
     failed = [line for line in other.log_text().splitlines() if " job " in line and " why=" in line]
     assert failed == [], "what is for a volume is left to the node that reaches it"
     ended_well(one, other)
+
+
+def test_what_one_node_stores_on_a_nas_the_other_gives_back_at_once_whatever_it_remembers_of_it(
+    nodes: Callable[..., tuple[Archive, Archive]], cluster: Cluster, tmp_path: Path
+) -> None:
+    one, other = nodes(cluster.url("pacs"))
+    with ExitStack() as mounts:
+        (tmp_path / "files").mkdir()
+        seen_by = []
+        for node in (one, other):
+            try:
+                seen_by.append(mounts.enter_context(seen(tmp_path / "files", node.data.parent / "nas")))
+            except OSError as error:
+                pytest.skip(str(error))
+        assert other.stop() == 0
+        look_for(other, "nas", seen_by[1].path)
+        other.start()
+        for volume in ("first", "second"):
+            one.pacs("storage", "set", volume, "--tier", "cold")  # written and read only where the NAS is not
+        one.pacs("policy", "set", "--want", "1", "--need", "1", "--degraded", "1")
+        one.pacs("storage", "add", "nas", str(seen_by[0].path), "--domain", "nas")
+        has_nas = lambda: {row["volumes"] for row in one.report("status")["nodes"]} == {3}  # noqa: E731
+        wait_for(has_nas, "both nodes to have the NAS", timeout_s=TAKEN_UP_S)
+        assert not (seen_by[1].path / "v1").exists()  # which is remembered
+        (tmp_path / "objects").mkdir()
+        sent = objects(tmp_path / "objects", 1, 20)
+        for node, giver, portion in ((one, other, sent[:10]), (other, one, sent[10:])):
+            sender = Sender(node, portion)
+            sender.run()
+            assert_given_back(giver, sender.acknowledged, tmp_path)
+        assert len(files_below(tmp_path / "files", "*.dcm")) == len(sent)
+        for node in (one, other):
+            assert node.report("reconcile") == []
+            node.pacs("verify")
+        ended_well(one, other)

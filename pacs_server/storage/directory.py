@@ -127,15 +127,18 @@ class Directory:
         return False
 
     def entries(self, directory: PurePosixPath) -> Iterator[list[Entry]]:
-        """What is in a directory, some of it at each step; one that does not exist has nothing in it."""
+        """What is in a directory, some of it at each step; one that does not exist has nothing in it, and one that is
+        removed meanwhile nothing more.
+        """
         try:
             opened = self.tree.open_directory(directory)
-        except FileNotFoundError:
-            return
-        with os.scandir(opened.number) as names:
-            found = (entry for name in names if (entry := _entry(name)) is not None)
-            while portion := list(islice(found, _PORTION)):
-                yield portion
+            with os.scandir(opened.number) as names:
+                found = (entry for name in names if (entry := _entry(name)) is not None)
+                while portion := list(islice(found, _PORTION)):
+                    yield portion
+        except OSError as error:
+            if not self.tree.is_removed(directory, error):
+                raise
 
     def size_of(self, path: PurePosixPath) -> int | None:
         """The size of a regular file in bytes, None when there is none."""
@@ -149,14 +152,23 @@ class Directory:
 
     def _seen(self, path: PurePosixPath) -> os.stat_result | None:
         try:
-            directory = self.tree.open_directory(path.parent)
-            seen = os.stat(path.name, dir_fd=directory.number, follow_symlinks=False)
+            seen = self.tree.seen(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return seen if stat.S_ISREG(seen.st_mode) else None
 
     def open_file(self, path: PurePosixPath, *, at_once_bytes: int, from_disk: bool = False) -> FileOnDisk:
-        """Open a file, and read it when it is not longer than `at_once_bytes`."""
+        """Open a file, and read it when it is not longer than `at_once_bytes`; once more where another node puts one in
+        its place at that moment, of which NFS tells ESTALE.
+        """
+        try:
+            return self._opened(path, at_once_bytes, from_disk=from_disk)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        return self._opened(path, at_once_bytes, from_disk=from_disk)
+
+    def _opened(self, path: PurePosixPath, at_once_bytes: int, *, from_disk: bool) -> FileOnDisk:
         file, size_bytes = self.tree.open_file(path)
         if from_disk:
             os.posix_fadvise(file.number, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
@@ -92,8 +93,8 @@ class Tree:
     def move(self, path: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file another place, flushed in both directories, if it is there."""
         try:
+            self.seen(path)
             source = self.open_directory(path.parent)
-            os.stat(path.name, dir_fd=source.number, follow_symlinks=False)
             directory, _ = self.within(
                 target.parent,
                 lambda goal: os.rename(path.name, target.name, src_dir_fd=source.number, dst_dir_fd=goal.number),
@@ -105,10 +106,13 @@ class Tree:
 
     def remove(self, path: PurePosixPath) -> None:
         """Remove a file, flushed, if it is there."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            directory = self.open_directory(path.parent)
+
+        def remove(directory: Descriptor) -> None:
             os.unlink(path.name, dir_fd=directory.number)
             self.flush(directory)
+
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.inside(path.parent, remove)
 
     def remove_empty(self, path: PurePosixPath, *, below: PurePosixPath) -> None:
         """Remove a directory and those above it, as far as they are empty and can go; `below` stays."""
@@ -133,27 +137,59 @@ class Tree:
                 raise
 
     def open_directory(self, path: PurePosixPath) -> Descriptor:
-        """A directory that exists. No link on the way is followed.
+        """A directory that exists. No link on the way is followed."""
+        return self.inside(path, lambda opened: opened)
 
-        Each is opened, the root anew: then NFS asks the server whether it changed, and believes no more what it knew of
-        the names in it, above all that one is not there that another node has made since.
+    def inside(self, path: PurePosixPath, work: Callable[[Descriptor], Answer]) -> Answer:
+        """Do something in a directory that exists. Once more, from the root on, when another node removes it, or one on
+        the way to it, at that moment: NFS tells ESTALE of what is open, and who looks again that there is none.
+        """
+        for _ in range(_ENTERING_TRIES - 1):
+            try:
+                return work(self._opened(path))
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+        return work(self._opened(path))
+
+    def _opened(self, path: PurePosixPath) -> Descriptor:
+        """Each on the way is opened, the root anew: then NFS asks the server whether it changed, and believes no more
+        what it knew of the names in it, above all that one is not there that another node has made since.
         """
         opened = self.root
         for name in (".", *path.parts):
             opened = Descriptor(os.open(name, OPEN_DIRECTORY, dir_fd=opened.number))
         return opened
 
+    def is_removed(self, path: PurePosixPath, error: OSError) -> bool:
+        """Whether an error that was met in a directory came of its removal; ESTALE may be that of all files of a NAS.
+
+        Raises: OSError.
+        """
+        if error.errno == errno.ESTALE:
+            try:
+                self.open_directory(path)
+            except FileNotFoundError:
+                return True
+        return error.errno == errno.ENOENT
+
+    def seen(self, path: PurePosixPath) -> os.stat_result:
+        """What is told of a name. No link is followed. Raises: OSError."""
+        look = partial(os.stat, path.name, follow_symlinks=False)
+        return self.inside(path.parent, lambda directory: look(dir_fd=directory.number))
+
     def open_file(self, path: PurePosixPath) -> tuple[Descriptor, int]:
         """A regular file that exists, for reading, and its size in bytes. No link on the way is followed."""
-        opened = self._open_beside_others(path)
-        if opened is None:
-            directory = self.open_directory(path.parent)
-            opened = Descriptor(os.open(path.name, OPEN_FILE, dir_fd=directory.number))
-            self._found.keep(path.parent, directory)
+        opened = self._open_beside_others(path) or self.inside(path.parent, partial(self._open_in, path))
         seen = os.fstat(opened.number)
         if not stat.S_ISREG(seen.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return opened, seen.st_size
+
+    def _open_in(self, path: PurePosixPath, directory: Descriptor) -> Descriptor:
+        opened = Descriptor(os.open(path.name, OPEN_FILE, dir_fd=directory.number))
+        self._found.keep(path.parent, directory)
+        return opened
 
     def _open_beside_others(self, path: PurePosixPath) -> Descriptor | None:
         """A file in a directory from which one was opened before; None when there is none, or the file is not in it."""

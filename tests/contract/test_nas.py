@@ -21,11 +21,12 @@ from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.stored import digest_of_file
-from pacs_server.errors import NotEnoughCopies, Refused
+from pacs_server.errors import NotEnoughCopies, Refused, VolumeSilent, VolumeUnavailable
 from pacs_server.service.upkeep.reconciling import ledger_of
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import sentinel
 from pacs_server.storage.condition import Status, VolumeSpec
+from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.layout import object_path
 from pacs_server.storage.leaving import remove_left, set_leaving
 from pacs_server.storage.placement import Placement
@@ -89,6 +90,30 @@ def test_what_another_node_stored_is_seen_at_once_also_where_nothing_was_a_momen
     assert list(other.walk()) == []
     store(other, path)  # into directories that it knows and that are gone
     assert one.has_file(path)
+
+
+def test_what_another_node_removes_at_that_moment_is_not_there(nas: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = nas.volume("one"), nas.volume("other")
+    path = path_of(1)
+    tree = other.medium().tree
+    opened = tree._opened
+
+    def removed_once_opened(directory: PurePosixPath) -> Descriptor:
+        found = opened(directory)
+        if directory == path.parent:
+            set_leaving(one, path)
+            remove_left(one, path)
+        return found
+
+    monkeypatch.setattr(tree, "_opened", removed_once_opened)
+    store(one, path)
+    assert not other.has_file(path)
+    store(one, path)
+    assert other.entries(path.parent) == []
+    store(one, path)
+    with pytest.raises(VolumeUnavailable) as raised:
+        OpenCopy(other, path)
+    assert not isinstance(raised.value, VolumeSilent)
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "EOPNOTSUPP", "EBADF"])

@@ -520,7 +520,7 @@ def test_an_error_on_the_way_to_a_file_says_nothing_of_the_copy(forgetful: Fault
     forgetful.tell(f"fail {error} open {PurePosixPath(copy.path).name}")
     with pytest.raises(VolumeUnavailable, match=os.strerror(getattr(errno, error))):
         damage_of(volume, copy.path, digest_of("1"))
-    forgetful.tell("once EIO open")
+    forgetful.tell(f"fail EIO open {PurePosixPath(copy.path).name}")
     assert "Input/output error" in damage_of(volume, copy.path, digest_of("1"))
 
 

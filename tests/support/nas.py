@@ -22,7 +22,7 @@ class Client:
         self.path = path
 
     def tell(self, words: str) -> None:
-        """`fail ERROR CALL [PART]`, `once ERROR CALL [PART]`, `ahead SECONDS`, `twice` or `ok`."""
+        """`fail ERROR CALL [PART]`, `once ERROR CALL [PART]`, `ahead SECONDS` or `ok`."""
         with (self.path / ".control").open("wb", buffering=0) as control:
             control.write(words.encode())
 

@@ -6,8 +6,7 @@ directory are asked for again, which is when they are too old, or when that dire
 A file that another client removed is stale; one that is removed while it is open here stays as .nfs and a number.
 
 Writing words into `.control` at its root tells it what to do: `fail ERROR CALL`, or `fail ERROR CALL PART` where that
-part is in the path, `once` in the place of `fail`, `ahead SECONDS` for the clock of the NAS, `twice` to list every name
-twice, `ok`.
+part is in the path, `once` in the place of `fail`, `ahead SECONDS` for the clock of the NAS, `ok`.
 
 Source: nfs(5), "Data and metadata coherence"; fs/nfs/dir.c of Linux, nfs_do_lookup_revalidate.
 """
@@ -83,6 +82,9 @@ class Memory:
         found = None
         with suppress(FileNotFoundError, NotADirectoryError):
             found = Path(self._folder + path).lstat()
+        if found is None and not Path(self._folder + parent_of(path)).exists():
+            self._seen.pop(parent_of(path), None)  # its handle is stale, and found out to be gone when it is looked up
+            raise OSError(errno.ESTALE, path)
         if None in (known, found) or (known.st_ino, known.st_mtime_ns) != (found.st_ino, found.st_mtime_ns):
             self._drop_names(path)
         self._seen[path] = found, time.monotonic()
@@ -103,7 +105,7 @@ class Nas(mfusepy.Operations):
         self._memory = Memory(folder, seconds)
         self._failing = ("", 0, "")
         self._is_once = False
-        self._words: dict[str, str] = {}
+        self._ahead_s = 0.0
         self._open: dict[int, str] = {}
         self._lock = threading.RLock()
 
@@ -129,7 +131,7 @@ class Nas(mfusepy.Operations):
             return {"st_mode": stat.S_IFREG | 0o600, "st_nlink": 1, "st_size": 0}
         with self._doing("getattr", path):
             seen = self._memory.look(path) if fh is None else os.fstat(fh)
-        ahead = int(float(self._words.get("ahead", "0")) * 1e9)
+        ahead = int(self._ahead_s * 1e9)
         return {
             name: getattr(seen, name) for name in ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino")
         } | {name: getattr(seen, f"{name}_ns") + ahead for name in ("st_mtime", "st_ctime", "st_atime")}
@@ -141,9 +143,11 @@ class Nas(mfusepy.Operations):
 
     def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
         with self._doing("readdir", path):
+            if not os.fstat(fh).st_nlink:
+                raise OSError(errno.ESTALE, "another client removed it")
             names = os.listdir(fh)
         # Of which kind each is remains unknown (DT_UNKNOWN), as with some servers.
-        return [(name, {"st_ino": 1, "st_mode": 0}, 0) for name in names * (2 if "twice" in self._words else 1)]
+        return [(name, {"st_ino": 1, "st_mode": 0}, 0) for name in names]
 
     def releasedir(self, path: str, fh: int) -> None:
         os.close(fh)
@@ -194,9 +198,9 @@ class Nas(mfusepy.Operations):
             self._is_once = words[0] == "once"
             self._failing = (words[2], getattr(errno, words[1]), "".join(words[3:]))
         elif words[0] == "ok":
-            self._failing, self._words = ("", 0, ""), {}
+            self._failing, self._ahead_s = ("", 0, ""), 0.0
         else:
-            self._words[words[0]] = "".join(words[1:])
+            self._ahead_s = float(words[1])
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> None:
         if path != CONTROL:

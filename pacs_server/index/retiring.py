@@ -18,6 +18,7 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
 from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, operations, sendings
+from pacs_server.index.statements import clean
 from pacs_server.index.tables import (
     BESIDE,
     ITEM_TABLES,
@@ -61,12 +62,29 @@ class _Row:
     readmitted_because: str | None
 
 
-def keep_others_out(connection: Connection, index: Index, study_uid: str) -> None:
-    """Let nobody else record or decide about this study until the transaction ends; SQLite has one writer anyway."""
-    if index.database_path is None:
-        of_study = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
-        patient = [f"patient {shared_identity(identity)}" for identity in connection.execute(of_study).scalars()]
-        connection.execute(KEEP_OTHERS_OUT, {"names": [f"study {study_uid}", *patient]})
+def keep_others_out(connection: Connection, index: Index, study_uid: str, *, identities: Iterable[str] = ()) -> None:
+    """Let nobody else record or decide about this study, nor count its patient or those of these identities, until the
+    transaction ends; SQLite has one writer anyway. Called before anything else is locked.
+    """
+    if index.database_path is not None:
+        return
+    of_study = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
+
+    def names() -> list[str]:
+        whose = {*connection.execute(of_study).scalars(), *identities}
+        return sorted(
+            clean(name) for name in {f"study {study_uid}", *(f"patient {shared_identity(one)}" for one in whose)}
+        )
+
+    # It may become that of another patient while it is waited for; whoever waited for him as well, behind this, would
+    # wait in a circle with who keeps others out of him and waits for the study.
+    while True:
+        wanted, attempt = names(), connection.begin_nested()
+        connection.execute(KEEP_OTHERS_OUT, {"names": wanted})
+        if names() == wanted:
+            attempt.commit()
+            return
+        attempt.rollback()
 
 
 def enforce(
@@ -343,6 +361,9 @@ def recount(connection: Connection, study_row: int) -> None:
 
 
 def _recount_patient(connection: Connection, patient_row: int) -> None:
+    # Who records an object of another patient ID in one of his studies adds to them, and keeps out only whom it names.
+    here = select(patients.c.id).where(patients.c.id == patient_row)
+    connection.execute(here.with_for_update(key_share=True))
     sums = select(
         func.count().label("study_count"),
         func.coalesce(func.sum(studies.c.series_count), 0).label("series_count"),

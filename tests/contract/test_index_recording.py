@@ -119,7 +119,7 @@ def test_a_device_that_counts_anew_for_each_study_is_told_of_in_few_words(index:
 
 
 def test_what_is_recorded_later_counts_as_received_later(index: Index, objects: Instances) -> None:
-    """An index that is made anew enters objects in that order; of two that are received at once either may come first."""
+    """An index that is made anew enters objects in that order, and of two that come at once either may be first."""
     one, other = (arrival("1.9", study="1.2", content=content) for content in ("one", "other"))
     objects.record(one)
     objects.record(replace(other, received_at=one.received_at - timedelta(seconds=9)))

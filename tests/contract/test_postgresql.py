@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete, func, select, text, update
+from sqlalchemy import create_engine, func, select, text, update
 from sqlalchemy.event import listen
 from support.arrivals import arrival
 from support.postgres import Cluster
@@ -29,20 +29,15 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
 from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade
-from pacs_server.index.objects import Arrival, Outcome
+from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
-from pacs_server.index.queries.view import conflicts_view
-from pacs_server.index.recording.group import record
 from pacs_server.index.recording.instances import Instances
-from pacs_server.index.recording.statements import RecordingStatements
-from pacs_server.index.shared_uids import SharedUids
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.site_tables import partners
-from pacs_server.index.tables import copies, flags, instances, patients, studies
+from pacs_server.index.tables import copies, instances, patients, studies
 
 PROCESSES, ROUNDS = 4, 15
-NOW = datetime.now(UTC)
 # Where one is to be ended while it waits, at any moment of that.
 PATIENTLY = "&options=-c lock_timeout=10000"
 
@@ -675,54 +670,6 @@ def test_a_copy_that_was_never_made_a_standby_is_named_and_a_second_address_of_o
                 f"the server at {copy.home}:5432 is a copy of the one at {used.home}:5432, "
                 "and can be written to: it was never made a standby",
             )
-
-
-@contextmanager
-def recorded_meanwhile(url: str, *others: Arrival) -> Iterator[SharedUids]:
-    """Records two studies, or more, with an object under one UID, of which none sees another; at the end they are."""
-    one = arrival("1.9", study="1.1", patient_id="1")
-    with ExitStack() as stack:
-        indexes = [stack.enter_context(closing(Index.open(url))) for _ in (one, *others)]
-        look = SharedUids(indexes[0])
-        with ExitStack() as uncommitted:
-            for index, told in zip(indexes, (one, *others), strict=True):
-                cursor = uncommitted.enter_context(index.write_cursor())
-                record(RecordingStatements(index), cursor, [told])
-                cursor.flush()
-            assert look.look(NOW) == 0
-        yield look
-
-
-def uid_flags(url: str) -> list[tuple[str, str]]:
-    with closing(Index.open(url)) as index:
-        return sorted((one["uid"], one["detail"]) for one in conflicts_view(index) if one["kind"] == "conflict-uid")
-
-
-def test_of_two_studies_that_come_with_one_uid_at_the_very_same_moment_a_person_is_told_soon(url: str) -> None:
-    with recorded_meanwhile(url, arrival("1.9", study="1.2", patient_id="2")) as shared:
-        assert uid_flags(url) == []
-        assert shared.look(NOW) == 1
-        assert uid_flags(url) == [("1.2", "1.1")]
-        assert shared.look(NOW) == 0
-
-
-def test_of_many_studies_that_come_with_one_uid_at_the_very_same_moment_each_names_few(url: str) -> None:
-    others = [arrival("1.9", study=f"1.{n}", patient_id=str(n)) for n in range(2, 7)]
-    with recorded_meanwhile(url, *others) as shared:
-        assert shared.look(NOW) == 1 + 2 + 3 + 3 + 3
-        assert shared.look(NOW) == 0
-
-
-def test_what_was_recorded_long_ago_is_looked_at_at_first_and_once_a_day(url: str) -> None:
-    with recorded_meanwhile(url, arrival("1.9", study="1.2", patient_id="2")) as shared, opened(url) as objects:
-        for number in range(10):
-            objects.record(arrival(f"1.8.{number}"))
-            shared.look(NOW)
-        assert uid_flags(url) == [("1.2", "1.1")]
-        with closing(Index.open(url)) as index, index.write() as connection:
-            connection.execute(delete(flags))
-        assert shared.look(NOW + timedelta(hours=1)) == 0
-        assert shared.look(NOW + timedelta(days=1)) == 1
 
 
 def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:

@@ -11,20 +11,26 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, delete, func, select, tuple_
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
-from pacs_server.dicom.describe import Description, Flag, shared_identity
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.dicom.describe import Description, Flag
+from pacs_server.index.engine import Index
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.recording.rollups import Part, Study, rows_found
 from pacs_server.index.recording.rows import Patients, Rows, contradiction, contradicts
 from pacs_server.index.recording.statements import RecordingStatements
-from pacs_server.index.retiring import contradicting, forget_values, owe_describing, recount, settle_patients
+from pacs_server.index.retiring import (
+    contradicting,
+    forget_values,
+    keep_others_out,
+    owe_describing,
+    recount,
+    settle_patients,
+)
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import (
     copies,
     flags,
     instances,
     is_current,
-    patients,
     series,
     studies,
 )
@@ -96,7 +102,8 @@ class Anew:
         readable = [one for one in told if one is not None]
         with self._index.write() as connection:
             cursor: Any = connection.connection.cursor()
-            self._keep_others_out(connection, study_uid, readable)
+            identities = {str(one.patient["identity"]) for one in readable}
+            keep_others_out(connection, self._index, study_uid, identities=identities)
             found = self._do.find_study.on(cursor, {"study_uid": study_uid, "series_uid": ""}).fetchone()
             if found is None:
                 return True
@@ -123,14 +130,6 @@ class Anew:
                 others = contradicting(connection, ids) & (studies.c.id != study.row["id"])
                 owe_describing(connection, self._index, others, datetime.now(UTC))
         return is_last
-
-    def _keep_others_out(self, connection: Connection, study_uid: str, told: Sequence[Description]) -> None:
-        """Neither the patient that it leaves nor the one to whom it comes is counted meanwhile."""
-        if self._index.database_path is None:
-            now = select(patients.c.identity).join_from(patients, studies).where(studies.c.study_uid == study_uid)
-            identities = {*connection.execute(now).scalars(), *(str(one.patient["identity"]) for one in told)}
-            names = {f"study {study_uid}", *(f"patient {shared_identity(one)}" for one in identities)}
-            connection.execute(KEEP_OTHERS_OUT, {"names": sorted(clean(name) for name in names)})
 
     def _note(self, connection: Connection, study: Study, contradictions: Sequence[Flag], *, are_all: bool) -> None:
         now = datetime.now(UTC).isoformat()

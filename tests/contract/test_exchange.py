@@ -274,7 +274,8 @@ def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(
             roles = {one.digest: one.role for one in site.contents.of("1.2.3").held}
             found = [one for one in arrivals if roles[one.digest] == "current"]
             assert found == [late, readmitted, new]
-    osaka.operations.record(decide(osaka, OperationKind.DELETE, contents, at=after), missed=(), now=NOW)
+    later = after + timedelta(seconds=1)
+    osaka.operations.record(decide(osaka, OperationKind.DELETE, contents, at=later), missed=(), now=NOW)
     exchange(link_to(osaka), tokyo.logs())
     assert {one.role for site in sites for one in site.contents.of("1.2.3").held} == {"trash"}
     assert untouched.digest in roles
@@ -329,7 +330,7 @@ def test_a_comparison_finds_exactly_what_each_lacks_and_nothing_where_both_hold_
     between = Between(osaka)
     assert compare(cast(Link, between), tokyo.contents).is_equal
     assert between.asked == [SUMS]
-    here, there = arrival(study="1.2.5"), [arrival(study="1.2.7"), arrival(study="9.9.9")]
+    here, there = replace(arrival(study="1.2.5"), received_at=NOW), [arrival(study="1.2.7"), arrival(study="9.9.9")]
     osaka.instances.record(here)
     tokyo.instances.record_in_order(there)
     found = compare(link_to(osaka), tokyo.contents)

@@ -243,6 +243,14 @@ def _failover(node: Node) -> Iterator[Problem]:
         )
 
 
+def _codecs(node: Node) -> Iterator[Problem]:
+    """Whether pictures are what they were after each codec that is installed."""
+    from pacs_server.codecs.trial import failures
+
+    for picture, why in failures(node.settings.transcoding):
+        yield f"a picture cannot be sent compressed ({picture}): {why}", "install another release of imagecodecs"
+
+
 def _audit(node: Node) -> Iterator[Problem]:
     """The key with which the daily checkpoints are signed, without which none is taken."""
     from pacs_server.service.upkeep.checkpoints import last_checkpoint
@@ -268,6 +276,7 @@ CHECKS: Final[dict[str, Callable[[Node], Iterator[Problem]]]] = {
     "partners": _partners,
     "certificates": _certificates,
     "failover": _failover,
+    "codecs": _codecs,
     "audit trail": _audit,
 }
 _REMEDIES: Final = {"settings": "pacs config check", "database": "pacs db current"} | dict.fromkeys(

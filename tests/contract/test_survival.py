@@ -184,7 +184,7 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
         "sends",
         "partners",
     ]
-    known += ["certificates", "failover", "audit trail"]
+    known += ["certificates", "failover", "codecs", "audit trail"]
     assert list(first) == known
     assert first["server"] == [("no server runs here", "pacs serve")]
     assert (first["settings"], first["fault domains"], first["copies"], first["partners"]) == (good,) * 4

@@ -288,6 +288,9 @@ WHY_A_PART: Final[dict[str, str]] = {
         "NAS が求めに応じてディスクに書き込むかは、ここからは分かりません",
     "on Samba write `strict sync = yes` for the share, which is its default":
         "Samba では、その共有に `strict sync = yes` と書いてください(初期値です)",
+    "a picture cannot be sent compressed ({}): {}": "画像を圧縮して送れません ({0}): {1}",
+    "its pixels are others afterwards": "画素が変わります",
+    "install another release of imagecodecs": "imagecodecs の別の版を入れてください",
     "its clock is {} s from ours": "その時計は、こちらの時計と {0} 秒ずれています",
     # what a setting may be
     "is {}, but has to be between {} and {}": "値は {0} ですが、{1} から {2} まででなければなりません",

@@ -115,5 +115,6 @@ WORDS: Final[dict[str, str]] = {
     "partners": "相手サーバ",
     "certificates": "証明書",
     "failover": "切り替え",
+    "codecs": "コーデック",
     "audit trail": "監査記録",
 }  # fmt: skip

@@ -110,7 +110,7 @@ class Comparison:
     def _between(self, begin: date, end: date) -> Iterator[Compared]:
         """A period, in halves where the other archive does not answer for the whole of it."""
         try:
-            yield self._compared("-".join(one.isoformat().replace("-", "") for one in (begin, end)))
+            yield self._compared(f"{_day(begin)}-{_day(end)}")
         except PeerRejected:
             if begin == end:
                 raise
@@ -142,19 +142,20 @@ class Comparison:
                     theirs[one["StudyInstanceUID"]] = _number(one["NumberOfStudyRelatedInstances"])
         except PeerRejected as error:
             problem = str(error)
-        ours = self._held(held)
+        in_a_period = self._among(list(theirs), self._keys | {"StudyDate": f"{_day(first)}-"})
+        theirs = {uid: count for uid, count in theirs.items() if uid not in in_a_period}
+        ours = self._among(held, self._keys)
         suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
         found = tuple(one for uid in suspects for one in self._study(uid))
         return Compared(period="without a date", studies=len(ours | theirs), differences=found, problem=problem)
 
-    def _held(self, undated: Sequence[str]) -> dict[str, int | None]:
-        """Those of these studies here that the keys mean, with their counts."""
-        if self._keys:
-            meant = self._counts(self._keys)
-            return {uid: meant[uid] for uid in undated if uid in meant}
+    def _among(self, uids: Sequence[str], keys: Mapping[str, str]) -> dict[str, int | None]:
+        """Those of these studies that are here and fit keys, with their counts."""
         counts: dict[str, int | None] = {}
-        for start in range(0, len(undated), _ASKED_AT_ONCE):
-            counts |= self._counts({"StudyInstanceUID": "\\".join(undated[start : start + _ASKED_AT_ONCE])})
+        for start in range(0, len(uids), _ASKED_AT_ONCE):
+            some = uids[start : start + _ASKED_AT_ONCE]
+            found = self._counts({"StudyInstanceUID": "\\".join(some)} | dict(keys))
+            counts |= {uid: found[uid] for uid in some if uid in found}
         return counts
 
     def _agree(self, ours: int | None, theirs: int | None) -> bool:
@@ -204,6 +205,10 @@ def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, 
         yield begin, end
         begin = end + _ONE_DAY
     yield begin, date.max
+
+
+def _day(day: date) -> str:
+    return day.isoformat().replace("-", "")
 
 
 def _is_from(text: str, first: date) -> bool:

@@ -1,6 +1,7 @@
 """A comparison with another archive tells the same in the same order each time, and of what it was not told."""
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
 from support.site import NOW, Site
@@ -51,3 +52,21 @@ def test_that_another_archive_does_not_name_all_is_told_beside_what_it_names(ind
     last = compared(index, site, Capped())
     assert last.problem == "too many"
     assert [one.sop_uid for one in last.differences if one.kind is DifferenceKind.MISSING_HERE] == ["1.2.3.4.5"]
+
+
+def test_a_study_whose_date_the_other_archive_writes_otherwise_is_compared_once(index: Index, tmp_path: Path) -> None:
+    site = Site(index, tmp_path)
+    site.take_in(2)
+    (study,) = {one.study_uid for one in site.samples}
+
+    class Dotted:
+        """An archive that gives dates as they came, from before DICOM, and finds them in no range."""
+
+        def find(self, level: Level, keys: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+            if level is Level.STUDY and not keys["StudyDate"]:
+                yield dict.fromkeys(keys, "") | {"StudyInstanceUID": study, "StudyDate": "2026.01.02"}
+
+    comparison = Comparison(Dotted(), Search(index), site.instances.operations, {}, is_thorough=False)
+    parts = list(comparison.everything(date(2026, 1, 1), date(2026, 1, 1), date(2026, 2, 1), []))
+    assert sum(part.studies for part in parts) == 1
+    assert len([one for part in parts for one in part.differences]) == 2

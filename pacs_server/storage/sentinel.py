@@ -15,13 +15,13 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pacs_server.errors import Refused, VolumeAway, VolumeUnavailable
+from pacs_server.errors import Refused, VolumeAway, VolumeSilent, VolumeUnavailable
 from pacs_server.ownership import shut_out
 from pacs_server.storage.atomic import NO_ROOM
 from pacs_server.storage.location import Location, check_location
 from pacs_server.storage.medium import Medium
 from pacs_server.storage.opening import open_medium
-from pacs_server.storage.threads import answer_of
+from pacs_server.storage.threads import Attempt, Threads, answer_of
 
 SENTINEL_NAME: Final = ".pacs-volume.json"
 _SENTINEL: Final = PurePosixPath(SENTINEL_NAME)
@@ -30,6 +30,7 @@ _NAME_CHARACTERS: Final = 64
 # A server learns within two seconds that a volume was removed, and holds it until then; more on a busy machine.
 _LET_GO_S: Final = 10.0
 _LOOK_AGAIN_S: Final = 0.2
+_LOCK_S: Final = 5.0
 # What a fresh file system or a NAS puts into every directory by itself; so do names that begin with a dot.
 _NOT_CONTENT: Final = frozenset({"lost+found", "@eaDir", "#recycle", "#snapshot"})
 
@@ -179,13 +180,35 @@ def hold(medium: Medium) -> None:
 
 def _refuse_held(medium: Medium, location: Location) -> None:
     until = time.monotonic() + _LET_GO_S
-    while medium.is_held(_SENTINEL) and time.monotonic() < until:
+    while (is_held := _is_held(medium, location)) and time.monotonic() < until:
         time.sleep(_LOOK_AGAIN_S)
-    if medium.is_held(_SENTINEL):
+    if is_held:
         raise Refused(
             f"{location} is the volume of another server that runs: two archives on one volume would take each other's "
             "files for litter; stop that server first, or join its database with pacs init --database"
         )
+
+
+def _is_held(medium: Medium, location: Location) -> bool:
+    """Whether somebody holds it, as far as that is told: NFS 3 whose service for locks is shut off never answers.
+
+    Raises: OSError.
+    """
+
+    def look(_: Attempt) -> bool | OSError:
+        try:
+            return medium.is_held(_SENTINEL)
+        except OSError as error:
+            return error
+
+    threads = Threads(str(location))
+    try:
+        told = threads.wait(threads.start(look, _LOCK_S))
+    except VolumeSilent:
+        return False
+    if isinstance(told, OSError):
+        raise told
+    return told
 
 
 def _has_sentinel(medium: Medium, location: Location) -> bool:

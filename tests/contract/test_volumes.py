@@ -703,8 +703,10 @@ def test_a_volume_whose_locks_hang_is_used_without(tmp_path: Path, monkeypatch: 
     ends = threading.Event()
     monkeypatch.setattr(fcntl, "flock", lambda *_: ends.wait())
     monkeypatch.setattr("pacs_server.storage.volume._HOLD_S", 0.1)
+    monkeypatch.setattr("pacs_server.storage.sentinel._LOCK_S", 0.1)
     volume = volume_at(tmp_path / "nas")  # online
     Placement((volume,), need=1, degraded=1).store(path_of(1), [b"received"])
+    assert adopt(tmp_path / "nas", name="nas") == volume.spec.id  # as after the loss of its server
     ends.set()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, flags, instances, is_current, series, studies
@@ -41,22 +41,43 @@ class SharedUids:
         """
         if self._index.database_path is not None:
             return 0  # one writes at a time, and sees all that came before
-        with self._index.read_at_one_moment() as connection:  # of very many that takes longer than others may
+        with self._index.read() as connection:
             newest = connection.execute(select(func.coalesce(func.max(instances.c.id), 0))).scalar_one()
-            is_known = bool(self._newest) and self._newest[0] <= newest  # or the index was made anew
-            looks_at_all = not is_known or self._all_at is None or not timedelta() <= now - self._all_at < _DAY
-            wanted = _SHARED if looks_at_all else _shared_after(self._newest[0])
-            shared = connection.execute(wanted).scalars().all()
-        noted = sum(self._note(shared[start : start + _PORTION], now) for start in range(0, len(shared), _PORTION))
+        is_known = bool(self._newest) and self._newest[0] <= newest  # or the index was made anew
+        looks_at_all = not is_known or self._all_at is None or not timedelta() <= now - self._all_at < _DAY
+        shared = self._shared() if looks_at_all else self._shared_after(self._newest[0])
+        noted = sum(self._note(sop_uids, now) for sop_uids in shared)
         if looks_at_all:
             self._newest.clear()
             self._all_at = now
         self._newest.append(newest)
         return noted
 
+    def _shared(self) -> Iterator[Sequence[str]]:
+        """The UIDs that several studies show, in portions: whoever copies studies has very many. Read from the index of
+        what is current alone, from its beginning to its end.
+        """
+        several = select(instances.c.sop_uid).where(is_current(instances)).group_by(instances.c.sop_uid)
+        several = several.having(func.count() > 1).order_by(instances.c.sop_uid).limit(_PORTION)
+        portion: Sequence[str] = [""]
+        while portion:
+            with self._index.read_at_one_moment() as connection:  # of very many that takes longer than others may
+                portion = connection.execute(several.where(instances.c.sop_uid > portion[-1])).scalars().all()
+            yield portion
+
+    def _shared_after(self, row: int) -> Iterator[Sequence[str]]:
+        """The UIDs of objects behind that row that an object before it is shown under, too, in portions."""
+        first = instances.alias()
+        before = select(first.c.id).where(first.c.sop_uid == instances.c.sop_uid, first.c.id < instances.c.id)
+        shown = is_current(instances), before.where(is_current(first)).exists()
+        with self._index.read() as connection:
+            found = select(instances.c.sop_uid).distinct().where(instances.c.id > row, *shown)
+            shared = connection.execute(found).scalars().all()
+        return (shared[start : start + _PORTION] for start in range(0, len(shared), _PORTION))
+
     def _note(self, sop_uids: Sequence[str], now: datetime) -> int:
         with self._index.read() as connection:
-            found = _unflagged(connection, sop_uids)
+            found = _unflagged(connection, sop_uids) if sop_uids else ()
         if not found:
             return 0
         noted = self._index.insert(flags).on_conflict_do_nothing()
@@ -72,20 +93,6 @@ class SharedUids:
             if told:
                 connection.execute(noted, [row | {"noted_at": now.isoformat()} for row in told])
         return len(told)
-
-
-def _shared_after(row: int) -> Select[Any]:
-    """The UIDs of objects behind that row that another study shows, too."""
-    first = instances.alias()
-    before = select(first.c.id).where(first.c.sop_uid == instances.c.sop_uid, first.c.id < instances.c.id)
-    shown = is_current(instances), before.where(is_current(first)).exists()
-    return select(instances.c.sop_uid).distinct().where(instances.c.id > row, *shown)
-
-
-# Read from the index of what is current alone.
-_SHARED: Final = (
-    select(instances.c.sop_uid).where(is_current(instances)).group_by(instances.c.sop_uid).having(func.count() > 1)
-)
 
 
 def _unflagged(connection: Connection, sop_uids: Sequence[str]) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -91,9 +92,9 @@ class Copies:
         self._index = index
         self._insert = index.insert(copies)
         here = copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place")
-        self._verified = Statement(
-            index, update(copies).where(*here).values(verified_at=bindparam("moment"), damage=null())
-        )
+        whole = update(copies).values(verified_at=bindparam("moment"), damage=null())
+        self._verified = Statement(index, whole.where(*here, GOOD))
+        self._exonerated = Statement(index, whole.where(*here, copies.c.damage.is_not(None)))
         self._damaged = Statement(
             index, update(copies).where(*here, GOOD).values(verified_at=null(), damage=bindparam("reason"))
         )
@@ -180,10 +181,21 @@ class Copies:
             enter(connection, self._index, [place], reason="of a purged object", due_at=now)
 
     def mark_verified(self, places: Iterable[tuple[str, str]], now: datetime) -> None:
-        """Copies, by volume and path, were read to their end and are what was received. Raises: IndexUnavailable."""
+        """Copies, by volume and path, were read to their end and are what was received. Those that were taken for
+        damaged, and are whole as they lie there, count against their volume no more.
+
+        Raises: IndexUnavailable.
+        """
+        exonerated: Counter[str] = Counter()
         with self._index.write_cursor() as cursor:
             for volume_id, path in places:
-                self._verified.later(cursor, {"volume": volume_id, "place": path, "moment": now.isoformat()})
+                values = {"volume": volume_id, "place": path, "moment": now.isoformat()}
+                if self._exonerated.on(cursor, values).rowcount:
+                    exonerated[volume_id] += 1
+                else:
+                    self._verified.later(cursor, values)
+        for volume_id, count in exonerated.items():
+            self._count(volume_id, -count, now)
 
     def mark_damaged(self, volume_id: str, path: str, reason: str, now: datetime) -> None:
         """A copy is missing, short or has other bytes. Those that are found on one day count against their volume.
@@ -207,15 +219,21 @@ class Copies:
                     Event(kind=EventKind.ALERT, at=now, outcome=failed, who="server", count=changed, detail=detail)
                 )
         if changed:
-            with self._index.write() as connection:
-                today = now.date().isoformat()
-                goes_on = (volumes.c.damaged_on == today) | (volumes.c.damaged_count >= MANY_DAMAGED)
-                count = case((goes_on, volumes.c.damaged_count + changed), else_=changed)
-                counted = update(volumes).where(volumes.c.id == volume_id)
-                connection.execute(counted.values(damaged_count=count, damaged_on=today))
-                known = connection.execute(select(volumes.c.damaged_count).where(volumes.c.id == volume_id)).scalar()
-                if known is not None and known - changed < MANY_DAMAGED <= known:
-                    note_change(connection)
+            self._count(volume_id, changed, now)
+
+    def _count(self, volume_id: str, more: int, now: datetime) -> None:
+        """Count damaged copies of a day against a volume; all nodes are told when they are many, or not any more."""
+        today, known = now.date().isoformat(), volumes.c.damaged_count
+        goes_on = (volumes.c.damaged_on == today) | (known >= MANY_DAMAGED)
+        here = volumes.c.id == volume_id
+        with self._index.write() as connection:
+            before = connection.execute(select(case((goes_on, known), else_=0)).where(here).with_for_update()).scalar()
+            if before is None:
+                return
+            count = max(0, before + more)
+            connection.execute(update(volumes).where(here).values(damaged_count=count, damaged_on=today))
+            if (before >= MANY_DAMAGED) != (count >= MANY_DAMAGED):
+                note_change(connection)
 
     def least_verified(
         self, volume_id: str, *, before: datetime, now: datetime, limit: int, without: Collection[str] = ()

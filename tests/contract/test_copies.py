@@ -356,25 +356,45 @@ def test_a_round_goes_on_where_it_was(site: Site) -> None:
     assert site.copies.verification_began(volume.spec.id, LATER + timedelta(days=1)) == LATER + timedelta(days=1)
 
 
+def damaged_on_a(site: Site) -> int:
+    return next(row.damaged_count for row in Registry(site.index).volumes() if row.name == "a")
+
+
+def paths_on_a(site: Site) -> list[str]:
+    volume_id = site.volumes["a"].spec.id
+    return [copy.path for one in site.objects() for copy in one.copies if copy.volume_id == volume_id]
+
+
 def test_many_damaged_copies_of_one_day_count_against_their_volume_and_few_of_many_days_do_not(site: Site) -> None:
-    site.take_in(12)
+    site.take_in(13)
     registry, volume_id = Registry(site.index), site.volumes["a"].spec.id
-
-    def count() -> int:
-        return next(row.damaged_count for row in registry.volumes() if row.id == volume_id)
-
-    paths = [copy.path for one in site.objects() for copy in one.copies if copy.volume_id == volume_id]
+    *paths, last = paths_on_a(site)
     for day, path in enumerate(paths[:3]):
         site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=day))
-    assert count() == 1
+    assert damaged_on_a(site) == 1
     told = registry.revision()
     for path in paths:
         site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=2))
-    assert count() == 1 + 9, "what was noted before is not counted again"
-    site.copies.mark_verified([(volume_id, paths[0])], NOW)
-    site.copies.mark_damaged(volume_id, paths[0], "rotten", NOW + timedelta(days=30))
-    assert count() == 11, "it stays until a person has looked"
+    assert damaged_on_a(site) == 1 + 9, "what was noted before is not counted again"
+    site.copies.mark_damaged(volume_id, last, "rotten", NOW + timedelta(days=30))
+    assert damaged_on_a(site) == 11, "it stays until a person has looked"
     assert registry.revision() == told + 1, "servers that run are told once that it is not to be trusted"
+
+
+def test_what_was_taken_for_damaged_and_is_whole_counts_against_its_volume_no_more(site: Site) -> None:
+    """One node whose NAS answers errors for a moment is no reason for all to store nothing there."""
+    site.take_in(12)
+    registry, volume_id = Registry(site.index), site.volumes["a"].spec.id
+    paths = paths_on_a(site)
+    for path in paths:
+        site.copies.mark_damaged(volume_id, path, "Input/output error", NOW)
+    told = registry.revision()
+    site.copies.mark_verified([(volume_id, path) for path in paths[:2]], NOW)
+    assert (damaged_on_a(site), registry.revision()) == (10, told)
+    site.copies.mark_verified([(volume_id, path) for path in paths], NOW + timedelta(days=1))
+    assert (damaged_on_a(site), registry.revision()) == (0, told + 1)
+    site.copies.mark_verified([(volume_id, path) for path in paths], NOW + timedelta(days=1))
+    assert (damaged_on_a(site), site.copies.count_damaged()) == (0, 0)
 
 
 def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:

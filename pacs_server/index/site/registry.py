@@ -45,8 +45,9 @@ class VolumeRow:
     """A volume as the site knows it. It takes nothing new when more than `high_water` percent of it is used; rules that
     make room on it go on until no more than `low_water` percent is.
 
-    `damaged_count` is how many copies were found damaged on the day `damaged_on`; once they are many it stays, until an
-    admin trusts the volume again. `path` may be s3://BUCKET/PREFIX; the last three belong to that.
+    `damaged_count` is how many copies were found damaged on the day `damaged_on`, without those that were found whole
+    since; once they are many it stays, until an admin trusts the volume again. `path` may be s3://BUCKET/PREFIX; the
+    last three belong to that.
     """
 
     id: str

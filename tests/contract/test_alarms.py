@@ -122,12 +122,12 @@ def test_a_job_that_is_overdue_is_one_and_one_that_waits_for_its_time_is_not(nod
 def test_copies_that_were_found_damaged_today_are_an_alarm_also_when_they_are_replaced(
     house: House, node: Node
 ) -> None:
-    house.take_in(tiny("damaged"))
-    (kept,) = [one for name in node.placement().volumes for one in node.copies.least_verified(
-        name.spec.id, before=NOW + timedelta(days=1), now=NOW, limit=1)]  # fmt: skip
-    node.copies.mark_damaged(node.volumes()[0].spec.id, kept.path, "a flipped bit", datetime.now(UTC))
+    (sample,) = house.take_in(tiny("damaged"))
+    (kept,) = node.copies.of_objects([sample.sop_uid])
+    (copy,) = kept.copies
+    node.copies.mark_damaged(copy.volume_id, copy.path, "a flipped bit", datetime.now(UTC))
     assert told(alarms(observer_of(node), node)) == ["damage first", "damage all"]
-    node.copies.mark_verified([(node.volumes()[0].spec.id, kept.path)], datetime.now(UTC))
+    node.copies.add(kept, replace(copy, verified_at=datetime.now(UTC)), datetime.now(UTC))
     assert told(alarms(observer_of(node), node)) == ["damage first"]
     (row,) = node.registry.volumes()
     node.registry.change_volume(replace(row, damaged_count=0))  # pacs storage set first --trust

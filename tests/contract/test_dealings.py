@@ -25,7 +25,7 @@ def sent(index: Index, sender: str, study: str, *flags: Flag, at: datetime = NOW
 
 def test_what_a_peer_sent_is_told_with_its_flags_and_not_what_others_did(index: Index) -> None:
     assumed, unknown = Flag(kind="charset-assumed", detail="PatientName"), Flag(kind="charset-unknown:X", detail="")
-    sent(index, "CT1", "1.1", assumed, unknown)
+    sent(index, "CT1", "1.1", assumed, unknown, at=NOW - timedelta(minutes=1))
     sent(index, "CT1", "1.1", assumed)
     sent(index, "CT1", "1.2", at=NOW + timedelta(minutes=1))
     sent(index, "CT2", "1.3", assumed)

@@ -34,8 +34,8 @@ class SharedUids:
 
     def look(self, now: datetime) -> int:
         """Note what is flagged nowhere, as who recorded the later object would have; how many flags that took. At first
-        and once a day all that is held is looked at, a second or two for a million objects, else what was recorded in the
-        time of the last looks.
+        and once a day all that is held is looked at, which takes a second or two for a million objects, else what was
+        recorded in the time of the last looks.
 
         Raises: IndexUnavailable.
         """

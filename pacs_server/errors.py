@@ -201,6 +201,10 @@ class IndexConflict(IndexUnavailable):
     """Others changed the same rows or tables at the same moment; the same transaction may succeed at once."""
 
 
+class IndexOvertaken(IndexUnavailable):
+    """What was decided about an object rests on what its study showed a moment ago, and does not show any more."""
+
+
 class IndexUnfit(IndexUnavailable):
     """The database cannot be used as it is, or as the settings name it: nothing helps but to change either."""
 

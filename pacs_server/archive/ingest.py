@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pacs_server.archive.reception import Reception
 from pacs_server.dicom.describe import Description
@@ -19,6 +20,7 @@ from pacs_server.dicom.stored import is_intact
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import (
     CopyUnreadable,
+    IndexOvertaken,
     NotAsGiven,
     NotEnoughCopies,
     Refused,
@@ -31,6 +33,8 @@ from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.placement import NamesCopy, Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.writing import CopyPlace
+
+_ATTEMPTS: Final = 3
 
 
 def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
@@ -56,7 +60,7 @@ def ingest(reception: Reception, *, is_again: bool = False) -> Recorded:
     arrival = _arrival(reception, description, digest, standing, copies)
     # Row; then the caller's status. The file of an object that gets none stays, because an equal one may be on its way
     # to the same path (docs/adr/0002).
-    recorded = reception.instances.record(arrival)
+    recorded = _recorded(arrival, reception)
     try:
         if standing.was_here or recorded.outcome is Outcome.DUPLICATE:
             _confirm(arrival, reception.instances, reception.placement)
@@ -137,6 +141,22 @@ def _arrival(
 
 def _is_trial(description: Description) -> bool:
     return description.study_uid == TRIAL_STUDY_UID
+
+
+def _recorded(arrival: Arrival, reception: Reception) -> Recorded:
+    """Record it. Where another content of its study came or went meanwhile, what was decided about one that was deleted
+    is decided anew: whether it is held again as that which is current, or beside it.
+
+    Raises: IndexUnavailable; Refused or NotAsGiven when it is not to be taken any more.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return reception.instances.record(arrival)
+        except IndexOvertaken:
+            standing = _standing(reception, arrival.description, arrival.digest)
+            again = _readmit(reception, arrival.description, arrival.digest, standing) if standing.was_deleted else None
+            arrival = replace(arrival, readmission=again)
+    return reception.instances.record(arrival)
 
 
 def _refuse_other(known: Known, digest: Digest, aet: str, sop_uid: str) -> None:

@@ -344,3 +344,19 @@ def test_after_whatever_is_done_what_is_held_is_what_the_model_says(
                 site.check()
 
         agree()
+
+
+def test_what_was_deleted_comes_back_beside_what_came_at_the_same_moment(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "upgrade", lambda url: copy_empty_index(Path(url.removeprefix("sqlite:///"))))
+    one, other = (content(STUDIES[0], SERIES[0], SOPS[0], PATIENTS[0], comment) for comment in ("one", "other"))
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(House(tmp_path / name, new_upgraded_url()).node()) for name in ("a", "b")]
+        site = Site(*nodes, tmp_path / "volume")
+        site.store(one)
+        site.delete({"StudyInstanceUID": one.study})
+        site.store_while(one, lambda: site.store(other))
+        for anew in (lambda: None, site.rebuild, site.begin_anew):
+            anew()
+            site.check()

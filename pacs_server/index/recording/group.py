@@ -13,7 +13,7 @@ from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import Description, Flag, shared_identity
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
-from pacs_server.errors import IndexUnavailable
+from pacs_server.errors import IndexOvertaken, IndexUnavailable
 from pacs_server.index.contents import MASK, bucket_of, number_of
 from pacs_server.index.fates import fate_row
 from pacs_server.index.jobs import JobKind, entry
@@ -24,7 +24,7 @@ from pacs_server.index.recording.rows import Patients, Rows, contradiction
 from pacs_server.index.recording.statements import Held, RecordingStatements
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.statements import clean
-from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, series, studies
+from pacs_server.index.tables import BESIDE, MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, series, studies
 
 _AFTER: Final = timedelta(microseconds=1)
 # So far in the future only a clock that ran ahead has put what a study has.
@@ -53,7 +53,8 @@ class _Entry:
 def record(do: RecordingStatements, cursor: Any, arrivals: Sequence[Arrival]) -> list[Recorded]:
     """Enter the arrivals, in their order, in the transaction of this cursor of the driver.
 
-    Raises: IndexUnavailable when one was deleted meanwhile, or its volume was removed; what the driver raises.
+    Raises: IndexUnavailable when one was deleted meanwhile, or its volume was removed; IndexOvertaken when one is held
+    again as what it is not any more; what the driver raises.
     """
     if do.meets_others:
         described = [arrival.description for arrival in arrivals]
@@ -101,7 +102,10 @@ class _Group:
         if fate == Fate.TRASHED:
             return self._enter(arrival, twin, TRASH)
         found_in = {one.study_uid for one in held if one.role == "current"}
-        if arrival.description.study_uid in found_in:
+        is_beside = arrival.description.study_uid in found_in
+        if (again := arrival.readmission) is not None and (again.objects[0].role in BESIDE) is not is_beside:
+            raise IndexOvertaken(_DELETED_NOW)
+        if is_beside:
             return self._enter(arrival, twin, arrival.role_beside_current)
         return self._enter(arrival, twin, "current", elsewhere=sorted(found_in)[:MOST_NAMED_ELSEWHERE])
 

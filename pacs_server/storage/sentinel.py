@@ -179,8 +179,8 @@ def hold(medium: Medium) -> None:
 
 
 def _refuse_held(medium: Medium, location: Location) -> None:
-    until = time.monotonic() + _LET_GO_S
-    while (is_held := _is_held(medium, location)) and time.monotonic() < until:
+    until, threads = time.monotonic() + _LET_GO_S, Threads(str(location))
+    while (is_held := _is_held(medium, threads)) and time.monotonic() < until:
         time.sleep(_LOOK_AGAIN_S)
     if is_held:
         raise Refused(
@@ -189,7 +189,7 @@ def _refuse_held(medium: Medium, location: Location) -> None:
         )
 
 
-def _is_held(medium: Medium, location: Location) -> bool:
+def _is_held(medium: Medium, threads: Threads) -> bool:
     """Whether somebody holds it, as far as that is told: NFS 3 whose service for locks is shut off never answers.
 
     Raises: OSError.
@@ -201,7 +201,6 @@ def _is_held(medium: Medium, location: Location) -> bool:
         except OSError as error:
             return error
 
-    threads = Threads(str(location))
     try:
         told = threads.wait(threads.start(look, _LOCK_S))
     except VolumeSilent:

@@ -46,6 +46,7 @@ class Volume:
         self.timeout_s = limits.write_timeout_s
         self._reserve_bytes = limits.reserve_bytes
         self._threads = Threads(spec.name)
+        self._locking = Threads(spec.name)  # apart: a lock may hang for good where everything else is well
         self._state = VolumeState(
             status=Status.OFFLINE, is_readable=False, reason="not looked at yet", since=datetime.now(UTC)
         )
@@ -211,7 +212,7 @@ class Volume:
         never answers, and is a volume all the same.
         """
         with suppress(VolumeUnavailable):
-            self._threads.wait(self._threads.start(lambda _: hold(medium), self.timeout_s), _HOLD_S)
+            self._locking.wait(self._locking.start(lambda _: hold(medium), _HOLD_S))
 
     def _tried(self, medium: Medium, seen: Seen) -> Seen:
         try:

@@ -707,7 +707,31 @@ def test_a_volume_whose_locks_hang_is_used_without(tmp_path: Path, monkeypatch: 
     volume = volume_at(tmp_path / "nas")  # online
     Placement((volume,), need=1, degraded=1).store(path_of(1), [b"received"])
     assert adopt(tmp_path / "nas", name="nas") == volume.spec.id  # as after the loss of its server
+
+    for _ in range(40):
+        volume._medium = None  # as what is mounted anew
+        assert volume.check().status is Status.ONLINE
+    at_once = threading.Barrier(8)
+    for task in [volume.start(lambda _: at_once.wait(10)) for _ in range(8)]:
+        volume.wait(task)  # locks that hang take no thread from what is stored and read
     ends.set()
+
+
+def test_a_volume_that_hung_is_held_again_when_it_is_mounted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nas").mkdir()
+    volume, release = volume_at(tmp_path / "nas"), threading.Event()
+    volume.timeout_s = 0.2
+    for _ in range(4):
+        with pytest.raises(VolumeUnavailable, match="the attempt was abandoned"):
+            volume.run(lambda _: release.wait(60))
+    volume._medium = None
+    assert volume.check().status is Status.ONLINE
+    monkeypatch.setattr("pacs_server.storage.sentinel._LET_GO_S", 0.0)
+    with pytest.raises(Refused, match="another server that runs"):
+        adopt(tmp_path / "nas", name="nas")
+    release.set()
 
 
 def test_a_volume_that_tells_no_size_is_taken_for_one_with_room(

@@ -19,7 +19,8 @@ from support.held_model import PATIENTS, SERIES, SOPS, STUDIES, Content, content
 from support.samples import CT
 from support.server import wait_for
 
-from pacs_server.archive.ingest import Declared, Origin, ingest
+from pacs_server.archive.ingest import ingest
+from pacs_server.archive.reception import Declared, Origin
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Operation
 from pacs_server.errors import PacsError

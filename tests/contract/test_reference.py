@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -61,6 +62,12 @@ TEXTS = ("A1", "A_1", "A%1", "a1", "[A]", "A 1", "A")
 WILDCARDS = ("*", "?", "")
 
 
+# What is drawn is made once, here and by @cache: Hypothesis looks through each strategy that is new to it, which took a
+# third of the time of the test.
+LABELS, ONE_LEVEL = st.sampled_from(sorted(ALPHABETS)), st.sampled_from(sorted(LEVELS))
+
+
+@cache
 def is_writable(label: str, text: str) -> bool:
     """Whether pydicom can write a text in a character set; half-width kana beside Latin letters it cannot."""
     with warnings.catch_warnings():
@@ -70,10 +77,12 @@ def is_writable(label: str, text: str) -> bool:
         return sum(part.count(b"?") for part in parts) == text.count("?")
 
 
+@cache
 def words(alphabet: str) -> st.SearchStrategy[str]:
     return st.text(st.sampled_from(alphabet), min_size=1, max_size=3)
 
 
+@cache
 @st.composite
 def names(draw: st.DrawFn, alphabet: str) -> str:
     """One to three groups, of one or two components each; the first in ASCII where there are several."""
@@ -84,11 +93,13 @@ def names(draw: st.DrawFn, alphabet: str) -> str:
     return "=".join((first, *others))
 
 
+@cache
 def written(label: str, texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return texts.filter(lambda text: is_writable(label, text))
 
 
-def maybe(values: Sequence[str]) -> st.SearchStrategy[str]:
+@cache
+def maybe(values: tuple[str, ...]) -> st.SearchStrategy[str]:
     return st.sampled_from(("", *values))
 
 
@@ -97,7 +108,7 @@ def worlds(draw: st.DrawFn) -> list[Dataset]:
     """Some patients with their studies, series and images; what belongs to a level is alike in all its objects."""
     data_sets = []
     for patient_number in range(draw(st.integers(1, 3))):
-        label = draw(st.sampled_from(sorted(ALPHABETS)))
+        label = draw(LABELS)
         patient = {
             "SpecificCharacterSet": label.split("\\"),
             "PatientID": f"{draw(st.sampled_from(TEXTS))}-{patient_number}",
@@ -139,6 +150,7 @@ def objects(draw: st.DrawFn, study: str, values: dict[str, object], label: str) 
     return made
 
 
+@cache
 @st.composite
 def patterns(draw: st.DrawFn, value: str) -> str:
     """A value, or a part of it between wildcards."""
@@ -148,7 +160,7 @@ def patterns(draw: st.DrawFn, value: str) -> str:
     return draw(st.sampled_from(WILDCARDS)) + part + draw(st.sampled_from(WILDCARDS))
 
 
-def ranges(values: Sequence[str]) -> st.SearchStrategy[str]:
+def ranges(values: tuple[str, ...]) -> st.SearchStrategy[str]:
     one = st.sampled_from(values)
     several = st.lists(one, min_size=2, max_size=3, unique=True).map("\\".join)
     return st.one_of(one, st.builds("{}-{}".format, one, one), one.map("{}-".format), one.map("-{}".format), several)
@@ -159,9 +171,9 @@ def questions(draw: st.DrawFn, world: Sequence[Dataset]) -> tuple[Question, str]
     """A question about a world, and the character set to ask it in."""
     one = draw(st.sampled_from(world))
     keys: dict[str, str] = {}
-    for keyword in draw(st.lists(st.sampled_from(sorted(KEYS)), max_size=3, unique=True)):
+    for keyword in draw(SOME_KEYS):
         keys[keyword] = draw(KEYS[keyword](one, world))
-    level = draw(st.sampled_from(sorted(LEVELS)))
+    level = draw(ONE_LEVEL)
     if level in ("SERIES", "IMAGE"):
         keys.pop("ModalitiesInStudy", None)
     label = "\\".join(
@@ -180,9 +192,14 @@ def text_of(keyword: str):
 def uids_of(keyword: str):
     def listed(_: Dataset, world: Sequence[Dataset]) -> st.SearchStrategy[str]:
         known = sorted({str(data_set[keyword].value) for data_set in world})
-        return st.lists(st.sampled_from([*known, "9.9"]), min_size=1, max_size=3, unique=True).map("\\".join)
+        return some_of((*known, "9.9"))
 
     return listed
+
+
+@cache
+def some_of(values: tuple[str, ...]) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True).map("\\".join)
 
 
 def always(strategy: st.SearchStrategy[str]):
@@ -200,6 +217,9 @@ KEYS = {
     **{name: always(MODALITY) for name in ("Modality", "ModalitiesInStudy")},
     **{name: always(NUMBER) for name in ("SeriesNumber", "InstanceNumber")},
 }  # fmt: skip
+
+
+SOME_KEYS = st.lists(st.sampled_from(sorted(KEYS)), max_size=3, unique=True)
 
 
 def arrival_of(data_set: Dataset) -> Arrival:

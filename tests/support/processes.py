@@ -32,7 +32,7 @@ def _forking() -> multiprocessing.context.ForkServerContext:
 
 class Pacs:
     """One process that runs `pacs`, with what it writes in files. `dies_at`: a step of dying_server.py, and the object
-    that is killed in it. `network`: the namespace that it runs in.
+    that is killed in it. `network`: the namespace that it runs in. `umask`: what is kept from others of what it makes.
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Pacs:
         err: Path | None = None,
         dies_at: tuple[str, int] | None = None,
         network: Path | None = None,
+        umask: int | None = None,
     ) -> None:
         program = ["pacs"] if dies_at is None else [str(DYING_SERVER), dies_at[0], str(dies_at[1])]
         self._words = words
         self._process = _forking().Process(
-            target=_run, args=([*program, *words], environment(), str(Path.cwd()), str(out), str(err or out), network)
+            target=_run,
+            args=([*program, *words], environment(), str(Path.cwd()), str(out), str(err or out), network, umask),
         )
         self._process.start()
 
@@ -79,7 +81,13 @@ def environment() -> dict[str, str]:
 
 
 def _run(
-    words: Sequence[str], variables: Mapping[str, str], folder: str, out: str, err: str, network: Path | None
+    words: Sequence[str],
+    variables: Mapping[str, str],
+    folder: str,
+    out: str,
+    err: str,
+    network: Path | None,
+    umask: int | None,
 ) -> None:
     """In the new process: become `pacs`."""
     if network is not None:
@@ -92,6 +100,8 @@ def _run(
         opened = os.open(path, mode, 0o644)
         os.dup2(opened, number)
         os.close(opened)
+    if umask is not None:
+        os.umask(umask)
     sys.argv = list(words)
     if words[0] == "pacs":
         runpy.run_module("pacs_server", run_name="__main__")

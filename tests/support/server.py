@@ -92,7 +92,7 @@ class Archive:
         if not database:  # so it is what an interrupted `pacs init` has left, which the next one uses
             self.data.mkdir(mode=0o770, exist_ok=True)
             copy_empty_index(self.data / "index.db")
-        _run(
+        run_pacs(
             ["init", "--data", str(self.data), "--aet", self.aet, "--host", host, "--port", "0", *words],
             network=network,
         )
@@ -192,11 +192,13 @@ class Archive:
         self, *arguments: str, expect: int | Sequence[int] = 0, timeout_s: float = COMMAND_S
     ) -> subprocess.CompletedProcess[str]:
         """Run `pacs` on this archive. It has to end with the exit code `expect`, or one of them."""
-        return _run(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s, network=self.network)
+        return run_pacs(["-c", str(self.config), *arguments], expect=expect, timeout_s=timeout_s, network=self.network)
 
     def pacs_dying(self, step: str, count: int, *arguments: str) -> None:
         """Run a command that is killed when the object of that number reaches a step of dying_server.py."""
-        _run(["-c", str(self.config), *arguments], expect=-signal.SIGKILL, dies_at=(step, count), network=self.network)
+        run_pacs(
+            ["-c", str(self.config), *arguments], expect=-signal.SIGKILL, dies_at=(step, count), network=self.network
+        )
 
     def begin(self, *arguments: str) -> Pacs:
         """Begin a command whose output nobody reads."""
@@ -279,17 +281,19 @@ def resident_of(pid: int) -> int:
     return 0
 
 
-def _run(
+def run_pacs(
     arguments: Sequence[str],
     *,
     expect: int | Sequence[int] = 0,
     timeout_s: float = COMMAND_S,
     dies_at: tuple[str, int] | None = None,
     network: Path | None = None,
+    umask: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command of its own words. It has to end with the exit code `expect`, or one of them."""
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = Pacs(arguments, out=out, err=err, dies_at=dies_at, network=network)
+        process = Pacs(arguments, out=out, err=err, dies_at=dies_at, network=network, umask=umask)
         try:
             code = process.wait(timeout_s)
         finally:

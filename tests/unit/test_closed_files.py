@@ -1,14 +1,13 @@
 """What `pacs` makes holds data of patients: other users of the machine get nothing of it, whatever the shell grants."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 from stat import S_IMODE
 from tempfile import TemporaryDirectory
 
 import pytest
+from support.server import run_pacs
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.index.maintenance.copying import prepare
@@ -19,10 +18,7 @@ from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
 
 
 def pacs(*words: str, umask: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pacs_server", *words], capture_output=True, text=True, umask=umask, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_pacs(words, umask=umask)
 
 
 @pytest.mark.parametrize(("umask", "folder", "file"), [(0o022, 0o750, 0o640), (0o002, 0o770, 0o660)])
@@ -76,12 +72,7 @@ def test_a_look_at_an_archive_whose_index_is_lost_makes_none(tmp_path: Path) -> 
     for lost in data.glob("index.db*"):
         lost.unlink()
     for words in (["status"], ["doctor"], ["serve"], ["db", "current"], ["db", "check"], ["db", "upgrade"]):
-        told = subprocess.run(
-            [sys.executable, "-m", "pacs_server", "-c", str(data / "pacs.yaml"), *words],
-            capture_output=True,
-            check=False,
-        )
-        assert (words, told.returncode) == (words, ExitCode.SCHEMA)
+        run_pacs(["-c", str(data / "pacs.yaml"), *words], expect=ExitCode.SCHEMA)
         assert (words, list(data.glob("index.db*"))) == (words, [])
 
 
@@ -117,10 +108,7 @@ def test_root_adds_no_volume_that_the_user_of_the_server_could_not_use() -> None
         os.chown(data, 4711, 4712)
         pacs("init", "--data", str(data), "--port", "0", umask=0o022)
         words = ["-c", str(data / "pacs.yaml"), "storage", "add", "nas", str(nas)]
-        told = subprocess.run(
-            [sys.executable, "-m", "pacs_server", *words], capture_output=True, text=True, check=False
-        )
-        assert told.returncode == ExitCode.REFUSED
+        told = run_pacs(words, expect=ExitCode.REFUSED)
         assert told.stderr == (
             f"pacs: {nas} cannot be used by 4711, the user of the server, to whom {data} belongs: "
             f"chown -R 4711: {nas}\n"

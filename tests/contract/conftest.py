@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.empty_index import copy_empty_index
-from support.postgres import Cluster
+from support.postgres import Cluster, Databases, memory
 
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.schema import upgrade
@@ -17,21 +17,24 @@ _databases = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A PostgreSQL that all tests share; each has databases of its own."""
-    with Cluster.new() as running:
+    """A PostgreSQL that all tests share; each has databases of its own. It flushes nothing, so it needs no disk. In
+    memory a database is made and removed in a third of the time.
+    """
+    with Cluster.new(memory()) as running:
         yield running
 
 
 @pytest.fixture
-def postgres_url(cluster: Cluster) -> Callable[[], str]:
+def databases(cluster: Cluster) -> Iterator[Databases]:
+    made = Databases(cluster)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Callable[[], str]:
     """Makes URLs of empty databases of the cluster."""
-    return lambda: _new_database(cluster)
-
-
-def _new_database(cluster: Cluster, like: str = "template1") -> str:
-    name = f"index_{next(_databases)}"
-    cluster.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
-    return cluster.url(name)
+    return databases.new
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,7 +69,9 @@ def new_upgraded_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) 
     """Makes URLs of databases of one kind with the schema of this release and no content."""
     if kind == "sqlite":
         return lambda: _new_copy(tmp_path)
-    return lambda: _new_database(request.getfixturevalue("cluster"), request.getfixturevalue("upgraded_database"))
+    databases: Databases = request.getfixturevalue("databases")
+    upgraded: str = request.getfixturevalue("upgraded_database")
+    return lambda: databases.new(upgraded)
 
 
 def _new_copy(folder: Path) -> str:
@@ -76,9 +81,9 @@ def _new_copy(folder: Path) -> str:
 
 
 @pytest.fixture
-def upgraded_postgres_url(cluster: Cluster, upgraded_database: str) -> str:
+def upgraded_postgres_url(databases: Databases, upgraded_database: str) -> str:
     """The URL of such a database of the cluster."""
-    return _new_database(cluster, upgraded_database)
+    return databases.new(upgraded_database)
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ HERE = Site(role=Role.ALONE, is_draining=False, takes_stores=True, online=1, deg
 
 
 @pytest.fixture
-def house(new_url: Callable[[], str], tmp_path: Path) -> House:
-    return House(tmp_path / "house", new_url())
+def house(new_upgraded_url: Callable[[], str], tmp_path: Path) -> House:
+    return House(tmp_path / "house", new_upgraded_url())
 
 
 @pytest.fixture

@@ -121,8 +121,8 @@ def test_what_is_under_way_came_back_as_it_was_or_as_something_else_or_not_yet(s
 
 
 @pytest.fixture
-def house(new_url: Callable[[], str], tmp_path: Path) -> House:
-    return House(tmp_path / "data", new_url())
+def house(new_upgraded_url: Callable[[], str], tmp_path: Path) -> House:
+    return House(tmp_path / "data", new_upgraded_url())
 
 
 def test_nothing_is_asked_for_that_would_not_be_taken_here(house: House) -> None:

@@ -57,8 +57,8 @@ Urls = Callable[[], str]
 
 
 @pytest.fixture
-def house(new_url: Urls, tmp_path: Path) -> House:
-    return House(tmp_path / "data", new_url())
+def house(new_upgraded_url: Urls, tmp_path: Path) -> House:
+    return House(tmp_path / "data", new_upgraded_url())
 
 
 @pytest.fixture
@@ -428,17 +428,17 @@ def test_a_copy_that_lost_its_sentinel_and_cannot_be_written_is_verified_and_res
 
 @pytest.mark.parametrize("direction", ["from it into SQLite", "from SQLite into it", "from it into another"])
 def test_everything_destroyed_comes_back_into_either_database(
-    new_url: Urls, tmp_path: Path, target: Path, direction: str
+    new_upgraded_url: Urls, tmp_path: Path, target: Path, direction: str
 ) -> None:
     sqlite = sqlite_url(tmp_path / "other.db")
-    first = House(tmp_path / "data", sqlite if direction == "from SQLite into it" else new_url())
+    first = House(tmp_path / "data", sqlite if direction == "from SQLite into it" else new_upgraded_url())
     fill(first)
     before, files = first.dump(), files_below(first.volume / "v1")
     first.back_up(target)
     shutil.rmtree(first.folder)
     if direction == "from it into SQLite":
         (tmp_path / "other.db").unlink(missing_ok=True)
-    second = House(tmp_path / "data", sqlite if direction == "from it into SQLite" else new_url())
+    second = House(tmp_path / "data", sqlite if direction == "from it into SQLite" else new_upgraded_url())
     with Restore.of(second.settings, target, "") as restore:
         assert restore.plan.lacking == 8
         assert restore.plan.summary.verified_at is None

@@ -65,9 +65,9 @@ def test_an_object_with_fewer_copies_than_wanted_owes_them_and_gets_them(site: S
 
 
 def test_a_volume_is_forgotten_with_its_copies_however_long_it_takes_to_count_them(
-    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     house.take_in(tiny(1))
     (tmp_path / "second").mkdir()
     words = ["-c", str(house.config), "storage"]
@@ -87,9 +87,9 @@ def test_a_volume_is_forgotten_with_its_copies_however_long_it_takes_to_count_th
 
 
 def test_a_removal_that_was_killed_in_the_middle_is_done_by_the_same_command_given_again(
-    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     house.take_in(tiny(1), tiny(2))
     (tmp_path / "second").mkdir()
     words = ["-c", str(house.config), "storage"]
@@ -120,9 +120,9 @@ def test_a_removal_that_was_killed_in_the_middle_is_done_by_the_same_command_giv
 
 
 def test_who_adds_a_volume_again_is_told_how_what_lies_there_is_found(
-    new_url: Callable[[], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    new_upgraded_url: Callable[[], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     words = ["-c", str(house.config), "storage", "add"]
     (tmp_path / "new").mkdir()
     (tmp_path / "old" / "v1").mkdir(parents=True)
@@ -295,9 +295,9 @@ def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site
 
 
 def test_a_finding_tells_of_its_own_object_and_of_no_other_of_its_series(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     uids = [sample.sop_uid for sample in house.take_in(*(tiny(n) for n in range(3)))]
     for path in house.volume.rglob("*.dcm"):
         flip(path)
@@ -511,9 +511,9 @@ def test_a_volume_that_lost_many_copies_is_not_trusted_until_somebody_has_looked
 
 
 def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_within_a_day(
-    tmp_path: Path, new_url: Callable[[], str]
+    tmp_path: Path, new_upgraded_url: Callable[[], str]
 ) -> None:
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     house.take_in(tiny(1), tiny(2))
     with house.node() as node:
         runner = Runner(node)
@@ -526,10 +526,10 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
 
 
 def test_what_a_volume_lost_is_owed_although_it_goes_away_before_all_of_it_was_looked_for(
-    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(holdings, "_NEWEST", 1)
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     house.take_in(tiny(1))
     house.take_in(tiny(2))
     has_file = Volume.has_file
@@ -572,9 +572,9 @@ def test_copies_of_which_a_volume_tells_nothing_keep_no_others_from_being_verifi
 
 
 def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(
-    tmp_path: Path, new_url: Callable[[], str]
+    tmp_path: Path, new_upgraded_url: Callable[[], str]
 ) -> None:
-    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    house, second = House(tmp_path / "data", new_upgraded_url()), tmp_path / "second"
     second.mkdir()
     with house.node() as node:
         row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
@@ -596,10 +596,10 @@ def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(
 
 @pytest.mark.parametrize("kind", [JobKind.VERIFY, JobKind.COPY])
 def test_a_job_for_a_series_is_kept_while_its_objects_are_read(
-    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, kind: JobKind
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch, kind: JobKind
 ) -> None:
     """Else others took it up too, all job threads in the end, and what lacked copies waited for it."""
-    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    house, second = House(tmp_path / "data", new_upgraded_url()), tmp_path / "second"
     samples = house.take_in(tiny(1), tiny(2), tiny(3))
     second.mkdir()
     with house.node() as node:
@@ -616,9 +616,9 @@ def test_a_job_for_a_series_is_kept_while_its_objects_are_read(
 
 
 def test_a_copy_that_no_volume_takes_is_not_tried_again_and_again_but_once_there_is_another_volume(
-    tmp_path: Path, new_url: Callable[[], str]
+    tmp_path: Path, new_upgraded_url: Callable[[], str]
 ) -> None:
-    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    house, second = House(tmp_path / "data", new_upgraded_url()), tmp_path / "second"
     (sample,) = house.take_in(tiny(1))
     second.mkdir()
     with house.node() as node:
@@ -639,10 +639,10 @@ def test_a_copy_that_no_volume_takes_is_not_tried_again_and_again_but_once_there
 
 
 def test_what_was_being_received_while_the_policy_was_changed_gets_its_copies_within_a_day(
-    tmp_path: Path, new_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was looked through once, for the change, before that object was there, and never again."""
-    house, second = House(tmp_path / "data", new_url()), tmp_path / "second"
+    house, second = House(tmp_path / "data", new_upgraded_url()), tmp_path / "second"
     second.mkdir()
     sample = write(tiny(1), tmp_path / "large.dcm")
     declared = Declared(
@@ -671,8 +671,8 @@ def test_what_was_being_received_while_the_policy_was_changed_gets_its_copies_wi
     assert len(list(second.rglob("*.dcm"))) == len(list(house.volume.rglob("*.dcm"))) == 1
 
 
-def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_url: Callable[[], str]) -> None:
-    house = House(tmp_path / "data", new_url())
+def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> None:
+    house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     with house.node() as node:
         (row,) = node.registry.volumes()

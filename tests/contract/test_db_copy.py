@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, insert, inspect, select, update
 from support.arrivals import arrival
+from support.empty_index import copy_empty_index
 from support.filling import fill, held
 
 from pacs_server.cli.exits import ExitCode
@@ -18,7 +19,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Busy, CopyDiffers, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance import copying
-from pacs_server.index.maintenance.schema import open_current, upgrade
+from pacs_server.index.maintenance.schema import open_current
 from pacs_server.index.maintenance.snapshot import copy_rows
 from pacs_server.index.objects import Outcome
 from pacs_server.index.recording.instances import Instances
@@ -32,11 +33,14 @@ TABLES = metadata.sorted_tables
 
 
 @pytest.fixture(params=["to postgresql", "to sqlite"])
-def urls(request: pytest.FixtureRequest, postgres_url: Callable[[], str], tmp_path: Path) -> tuple[str, str]:
+def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """A filled database, and an empty one of the other kind."""
-    pair = (f"sqlite:///{tmp_path}/index.db", postgres_url())
-    source, target = pair if request.param == "to postgresql" else pair[::-1]
-    upgrade(source)
+    sqlite = f"sqlite:///{tmp_path}/index.db"
+    if request.param == "to postgresql":
+        copy_empty_index(tmp_path / "index.db")
+        source, target = sqlite, request.getfixturevalue("postgres_url")()
+    else:
+        source, target = request.getfixturevalue("upgraded_postgres_url"), sqlite
     with closing(open_current(source)) as index, index.write() as connection:
         fill(connection, TABLES)
     return source, target
@@ -76,7 +80,7 @@ def test_every_table_is_copied_and_told_and_the_copy_is_gone_on_with(settings: S
 def test_an_id_that_must_not_come_again_does_not(postgres_url: Callable[[], str], tmp_path: Path) -> None:
     """The field with the greatest id was removed; values of it may be left."""
     url = f"sqlite:///{tmp_path}/index.db"
-    upgrade(url)
+    copy_empty_index(tmp_path / "index.db")
     with closing(open_current(url)) as source, closing(copying.prepare(url, postgres_url())) as target:
         with source.write() as connection:
             fill(connection, [extra_fields])

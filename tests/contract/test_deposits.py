@@ -287,8 +287,8 @@ def test_a_rule_moves_to_a_tier_or_to_an_archive_server_and_spares_what_was_read
 
 
 @pytest.fixture
-def house(new_url: Callable[[], str], tmp_path: Path) -> House:
-    return House(tmp_path / "house", new_url())
+def house(new_upgraded_url: Callable[[], str], tmp_path: Path) -> House:
+    return House(tmp_path / "house", new_upgraded_url())
 
 
 def sent_away(house: House) -> list[Sample]:
@@ -328,11 +328,11 @@ def test_an_index_made_anew_knows_what_only_an_archive_server_keeps(house: House
 
 
 def test_a_fresh_index_learns_from_the_volumes_what_only_an_archive_server_keeps(
-    house: House, new_url: Callable[[], str], tmp_path: Path
+    house: House, new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
     samples = sent_away(house)
     before = found(house)
-    fresh = House(tmp_path / "fresh", new_url())
+    fresh = House(tmp_path / "fresh", new_upgraded_url())
     with house.node() as node, fresh.node() as other:
         (row,) = node.registry.volumes()
         (own,) = other.registry.volumes()

@@ -47,8 +47,8 @@ def study(values: dict[str, str], *, count: int = 2, **more: object) -> list[Dat
 
 
 @pytest.fixture
-def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
-    return House(tmp_path / "data", new_url())
+def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> House:
+    return House(tmp_path / "data", new_upgraded_url())
 
 
 @pytest.fixture

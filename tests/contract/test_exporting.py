@@ -24,9 +24,9 @@ from pacs_server.storage.sentinel import adopt
 
 
 @pytest.fixture
-def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
+def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> House:
     """An archive with two volumes, and a copy of everything on each."""
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     second = tmp_path / "second"
     second.mkdir()
     with house.node() as node:

@@ -68,10 +68,10 @@ def test_what_is_stored_to_try_a_site_out_goes_nowhere_and_is_nothing_that_sites
 
 
 def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared_anew(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
     osaka = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", added_at=NOW)
-    with House(tmp_path / "data", new_url()).node() as node:
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
         node.partners.add(osaka)
         node.partners.note_compared("osaka", {"at": "2026-11-26T03:00:00+00:00", "here": 1, "there": 2})
         plan = Plan(target="here", source="osaka", is_source_lost=True, steps=(), checks={})
@@ -82,8 +82,10 @@ def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared
         assert node.partners.asked_to_compare("osaka")
 
 
-def test_a_site_takes_associations_again_whatever_partners_it_has(new_url: Callable[[], str], tmp_path: Path) -> None:
-    with House(tmp_path / "data", new_url()).node() as node:
+def test_a_site_takes_associations_again_whatever_partners_it_has(
+    new_upgraded_url: Callable[[], str], tmp_path: Path
+) -> None:
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
         drain(node, "here", is_draining=True)
         assert node.registry.draining() is not None
         drain(node, "HERE", is_draining=False)
@@ -96,8 +98,10 @@ def begun(source: str) -> Unfinished:
     )
 
 
-def test_a_failover_from_a_partner_that_was_removed_can_be_given_up(new_url: Callable[[], str], tmp_path: Path) -> None:
-    with House(tmp_path / "data", new_url()).node() as node:
+def test_a_failover_from_a_partner_that_was_removed_can_be_given_up(
+    new_upgraded_url: Callable[[], str], tmp_path: Path
+) -> None:
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
         note(node, begun("osaka"))
         given_up, problem = abandon(node)
         assert (given_up.source, unfinished(node)) == ("osaka", None)
@@ -105,9 +109,9 @@ def test_a_failover_from_a_partner_that_was_removed_can_be_given_up(new_url: Cal
 
 
 def test_of_two_partners_what_is_left_goes_on_with_the_one_it_was_begun_with(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    with House(tmp_path / "data", new_url()).node() as node:
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
         for number, name in enumerate(("kobe", "osaka")):
             fingerprint = f"AA:0{number}"
             node.partners.add(Partner(name=name, host="192.0.2.5", port=1, fingerprint=fingerprint, added_at=NOW))
@@ -120,9 +124,9 @@ def test_of_two_partners_what_is_left_goes_on_with_the_one_it_was_begun_with(
 
 
 def test_a_hook_may_leave_something_running_and_its_failure_is_told_in_its_words(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    house, left, hook = House(tmp_path / "data", new_url()), tmp_path / "left", tmp_path / "hook"
+    house, left, hook = House(tmp_path / "data", new_upgraded_url()), tmp_path / "left", tmp_path / "hook"
     hook.write_text(f'#!/bin/sh\nsleep 60 &\necho $! >> {left}\necho "$2 has no route" >&2\ntest "$1" != fail\n')
     hook.chmod(0o755)
     usual = house.config.read_text()

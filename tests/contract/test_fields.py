@@ -166,9 +166,9 @@ def move_all(source: Path, target: Path) -> None:
 
 
 def test_what_is_on_a_volume_that_went_away_a_moment_ago_is_read_when_it_is_back(
-    tmp_path: Path, new_url: Callable[[], str]
+    tmp_path: Path, new_upgraded_url: Callable[[], str]
 ) -> None:
-    house, away = House(tmp_path / "data", new_url()), tmp_path / "away"
+    house, away = House(tmp_path / "data", new_upgraded_url()), tmp_path / "away"
     away.mkdir()
     house.take_in(tiny(1, study=1, SoftwareVersions="1"), tiny(2, study=2, SoftwareVersions="1"))
     with house.node() as node:

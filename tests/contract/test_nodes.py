@@ -47,9 +47,9 @@ _OF_ANOTHER_CLUSTER = """UPDATE site SET value = '{"cluster": 7, "number": "0000
 
 
 @pytest.fixture
-def first(tmp_path: Path, postgres_url: Callable[[], str]) -> House:
+def first(tmp_path: Path, upgraded_postgres_url: str) -> House:
     """The first node of an archive, with the volume `first`."""
-    return House(tmp_path / "one", postgres_url())
+    return House(tmp_path / "one", upgraded_postgres_url)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from pacs_server.storage.condition import Status
 
 
 def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(
-    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house, looks, ahead = House(tmp_path / "data", new_url()), 0, timedelta(days=3)
+    house, looks, ahead = House(tmp_path / "data", new_upgraded_url()), 0, timedelta(days=3)
     with house.node() as node:
 
         def due_at() -> datetime:
@@ -45,9 +45,9 @@ def test_what_was_owed_while_the_clock_ran_ahead_is_done_once_it_was_put_back(
 
 
 def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    house, deadline, owed = House(tmp_path / "data", new_url()), time.monotonic() + 60, False
+    house, deadline, owed = House(tmp_path / "data", new_upgraded_url()), time.monotonic() + 60, False
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with house.node() as node:
         (row,) = node.registry.volumes()
@@ -68,9 +68,9 @@ def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
 
 
 def test_a_volume_set_back_between_two_looks_is_found_to_have_lost_what_came_last(
-    new_url: Callable[[], str], tmp_path: Path
+    new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    house, deadline, is_set_back = House(tmp_path / "data", new_url()), time.monotonic() + 60, False
+    house, deadline, is_set_back = House(tmp_path / "data", new_upgraded_url()), time.monotonic() + 60, False
     house.take_in(tiny(1))
     last_week = shutil.copytree(house.volume, tmp_path / "last-week")
     house.take_in(tiny(2))

@@ -105,9 +105,9 @@ def mounts() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, new_url: Callable[[], str]) -> TwoVolumes:
+def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> TwoVolumes:
     (tmp_path / "second").mkdir()
-    return TwoVolumes(tmp_path / "data", new_url(), tmp_path / "second")
+    return TwoVolumes(tmp_path / "data", new_upgraded_url(), tmp_path / "second")
 
 
 @pytest.fixture(params=[0, 2], ids=["while nobody can write", "while others write"])
@@ -369,13 +369,13 @@ def test_another_one_at_the_same_time_is_refused(house: TwoVolumes) -> None:
 
 
 def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was(
-    tmp_path: Path, new_url: Callable[[], str], mounts: ExitStack
+    tmp_path: Path, new_upgraded_url: Callable[[], str], mounts: ExitStack
 ) -> None:
     try:
         faulty = mounts.enter_context(mounted(tmp_path / "second"))
     except OSError as error:
         pytest.skip(str(error))
-    house = TwoVolumes(tmp_path / "data", new_url(), faulty.path)
+    house = TwoVolumes(tmp_path / "data", new_upgraded_url(), faulty.path)
     house.take_in(*(tiny(number, study=number // 50) for number in range(300)))
     before = house.said()
     rubbish = plant_rubbish(house)
@@ -412,9 +412,9 @@ def test_copies_are_looked_for_though_a_volume_goes_away_when_the_content_was_ex
 
 
 def test_a_file_of_which_its_volume_tells_nothing_is_tried_again_and_is_not_called_damaged(
-    tmp_path: Path, new_url: Callable[[], str], forgetful: FaultyVolume
+    tmp_path: Path, new_upgraded_url: Callable[[], str], forgetful: FaultyVolume
 ) -> None:
-    house = TwoVolumes(tmp_path / "data", new_url(), forgetful.path)
+    house = TwoVolumes(tmp_path / "data", new_upgraded_url(), forgetful.path)
     house.close("first")
     before = house.take_in(tiny(1), tiny(2)) and house.said()
     untold = Path(str(before[0][-1]))

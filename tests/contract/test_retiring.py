@@ -646,10 +646,10 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
 
 @pytest.mark.parametrize("by", ["database", "partner"])
 def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
-    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     ahead, named = timedelta(days=400), "database" if by == "database" else "osaka"
     with house.node() as node:
@@ -681,11 +681,11 @@ def contact(name: str, *, clock_ahead_s: float) -> Contact:
 
 
 def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
-    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a database lost its last rows with a former primary."""
     monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
-    house = House(tmp_path / "data", new_url())
+    house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     with house.node() as node:
         set_retention(node.index, Retention(purging=Purging.NIGHTLY, grace_days=0))

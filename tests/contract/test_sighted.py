@@ -18,9 +18,9 @@ CLOSED = "/mnt/nas: .pacs-volume.json cannot be read: Permission denied"
 
 
 @pytest.fixture
-def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
+def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> House:
     """An archive with the volume `first`."""
-    return House(tmp_path / "archive", new_url())
+    return House(tmp_path / "archive", new_upgraded_url())
 
 
 def note_closed(node: Node) -> None:

@@ -29,9 +29,9 @@ NAS = "40 22 0:{number} / {path} rw - nfs4 nas:/pacs rw,hard\n"
 
 
 @pytest.fixture
-def house(tmp_path: Path, new_url: Callable[[], str]) -> House:
+def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> House:
     """An archive with the volume `first`."""
-    return House(tmp_path / "archive", new_url())
+    return House(tmp_path / "archive", new_upgraded_url())
 
 
 def add(house: House, name: str, domain: str) -> None:

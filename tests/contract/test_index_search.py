@@ -2,13 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import cache
 
 import pytest
 from benchmark.studies import record_studies
 from sqlalchemy import Connection, text
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
+from support.empty_index import copy_empty_index
+from support.postgres import Databases
 from support.raw_objects import element
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
@@ -17,7 +20,6 @@ from pacs_server.dicom.queries.matching import Manner, Model, parse_query, query
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
-from pacs_server.index.maintenance.schema import upgrade
 from pacs_server.index.queries.finding import rows_of
 from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.instances import Instances
@@ -26,8 +28,7 @@ from pacs_server.index.tables import CONTENT
 MR = "1.2.840.10008.5.1.4.1.1.4"
 
 
-@pytest.fixture
-def search(index: Index) -> Iterator[Search]:
+def fill(index: Index) -> None:
     objects = Instances(index)
     objects.record(
         arrival("1.2.3.4.1", study="1.2.3", series="1.2.3.1", patient_id="A_1", study_date="20260105",
@@ -47,7 +48,43 @@ def search(index: Index) -> Iterator[Search]:
     objects.record(
         arrival("1.2.5.4.1", study="1.2.5", patient_id="a'; --", study_date=None, patient_name="ｻﾄｳ^ﾊﾅｺ", issuer="B")
     )  # fmt: skip
+
+
+@pytest.fixture
+def search(index: Index) -> Search:
+    """Of an index that belongs to the test, which may add to it."""
+    fill(index)
     return Search(index)
+
+
+@pytest.fixture(scope="module")
+def filled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Search]]:
+    """Searches of an index of either kind, which is made once."""
+    with ExitStack() as open_ones:
+
+        @cache
+        def of(kind: str) -> Search:
+            if kind == "sqlite":
+                path = tmp_path_factory.mktemp("filled") / "index.db"
+                copy_empty_index(path)
+                url = f"sqlite:///{path}"
+            else:
+                databases = Databases(request.getfixturevalue("cluster"))
+                open_ones.callback(databases.drop)
+                url = databases.new(request.getfixturevalue("upgraded_database"))
+            index = open_ones.enter_context(closing(Index.open(url)))
+            fill(index)
+            return Search(index)
+
+        yield of
+
+
+@pytest.fixture
+def shared(kind: str, filled: Callable[[str], Search]) -> Search:
+    """Of an index that other tests ask as well, and nobody changes."""
+    return filled(kind)
 
 
 def uids(search: Search, level: Level = Level.STUDY, **keys: str) -> list[object]:
@@ -106,8 +143,8 @@ ALL = ["1.2.4", "1.2.3", "1.2.5"]
         ({"IssuerOfPatientID": "B"}, ["1.2.5"]),
     ],
 )
-def test_a_study_query_finds_exactly_these(search: Search, keys: dict[str, str], found: list[str]) -> None:
-    assert uids(search, **keys) == found
+def test_a_study_query_finds_exactly_these(shared: Search, keys: dict[str, str], found: list[str]) -> None:
+    assert uids(shared, **keys) == found
 
 
 @pytest.mark.parametrize(
@@ -154,37 +191,37 @@ def test_a_character_of_jis_is_found_from_whichever_coded_form_it_was_read(
             assert sorted(map(str, uids(search, **keys))) == ["1.2.6", "1.2.7"]
 
 
-def test_as_many_values_as_are_looked_for_at_once_are_and_more_are_refused(search: Search) -> None:
+def test_as_many_values_as_are_looked_for_at_once_are_and_more_are_refused(shared: Search) -> None:
     many = {
         "PatientName": "\\".join(f"N{number}*" for number in range(300)),
         "StudyDate": "\\".join(f"2026{number:04}-" for number in range(900)),
         "StudyDescription": "\\".join(f"N{number}*" for number in range(900)),
         "OtherPatientIDs": "\\".join(f"N{number}" for number in range(900)),
     }
-    assert uids(search, **many) == []
+    assert uids(shared, **many) == []
     for keyword, values in many.items():
         with pytest.raises(BadQuery, match=f"{keyword} has more values than are looked for at once; ask in parts"):
-            uids(search, **{keyword: f"{values}\\20261231-"})
-    assert uids(search, StudyInstanceUID="\\".join(f"9.9.{number}" for number in range(2_000))) == []
+            uids(shared, **{keyword: f"{values}\\20261231-"})
+    assert uids(shared, StudyInstanceUID="\\".join(f"9.9.{number}" for number in range(2_000))) == []
 
 
-def test_queries_that_differ_in_their_values_alone_each_find_their_own(search: Search) -> None:
+def test_queries_that_differ_in_their_values_alone_each_find_their_own(shared: Search) -> None:
     """They are one statement, made once."""
     for _ in range(2):
-        assert uids(search, PatientID="A_1") == ["1.2.3"]
-        assert uids(search, PatientID="AX1") == ["1.2.4"]
-        assert uids(search, PatientID="AX1\\A_1") == ["1.2.4", "1.2.3"]
-        assert uids(search, PatientID="\\".join(["AX1", *map(str, range(100))])) == ["1.2.4"], "of many it is not made"
-        assert uids(search, PatientID="\0000") == [], "no value stands for another"
-        assert uids(search, StudyDate="20260105", PatientID="AX1") == []
-        assert uids(search, StudyDate="20260201", PatientID="AX1") == ["1.2.4"]
-        assert uids(search, StudyDate="20260201-", PatientID="AX1") == ["1.2.4"]
-        assert uids(search, StudyDate="-20260131", PatientID="AX1") == []
-        assert uids(search, PatientName="yama*") == ["1.2.3"]
-        assert uids(search, PatientName="suz*") == ["1.2.4"]
-        assert uids(search, PatientName="*mada*") == ["1.2.3"]
-        assert uids(search, PatientName="*suki*") == []
-        assert uids(search, PatientName="*zuki*") == ["1.2.4"]
+        assert uids(shared, PatientID="A_1") == ["1.2.3"]
+        assert uids(shared, PatientID="AX1") == ["1.2.4"]
+        assert uids(shared, PatientID="AX1\\A_1") == ["1.2.4", "1.2.3"]
+        assert uids(shared, PatientID="\\".join(["AX1", *map(str, range(100))])) == ["1.2.4"], "of many it is not made"
+        assert uids(shared, PatientID="\0000") == [], "no value stands for another"
+        assert uids(shared, StudyDate="20260105", PatientID="AX1") == []
+        assert uids(shared, StudyDate="20260201", PatientID="AX1") == ["1.2.4"]
+        assert uids(shared, StudyDate="20260201-", PatientID="AX1") == ["1.2.4"]
+        assert uids(shared, StudyDate="-20260131", PatientID="AX1") == []
+        assert uids(shared, PatientName="yama*") == ["1.2.3"]
+        assert uids(shared, PatientName="suz*") == ["1.2.4"]
+        assert uids(shared, PatientName="*mada*") == ["1.2.3"]
+        assert uids(shared, PatientName="*suki*") == []
+        assert uids(shared, PatientName="*zuki*") == ["1.2.4"]
 
 
 @pytest.mark.parametrize("keys", [{"StudyDate": "20200101-"}, {"PatientID": "A*"}])
@@ -215,12 +252,12 @@ def test_what_was_asked_before_with_other_values_is_not_compiled_anew(index: Ind
         assert bool(compiled) is is_new
 
 
-def test_every_level_is_answered(search: Search) -> None:
-    assert sorted(map(str, uids(search, Level.PATIENT))) == ["AX1", "A_1", "a'; --"]
-    assert uids(search, Level.SERIES, StudyInstanceUID="1.2.3") == ["1.2.3.1", "1.2.3.2"]
-    assert uids(search, Level.IMAGE, SeriesInstanceUID="1.2.3.1") == ["1.2.3.4.1", "1.2.3.4.2"]
-    assert uids(search, Level.IMAGE, InstanceNumber="10") == ["1.2.3.4.2"]
-    assert uids(search, Level.PATIENT, ModalitiesInStudy="SR") == ["A_1"]
+def test_every_level_is_answered(shared: Search) -> None:
+    assert sorted(map(str, uids(shared, Level.PATIENT))) == ["AX1", "A_1", "a'; --"]
+    assert uids(shared, Level.SERIES, StudyInstanceUID="1.2.3") == ["1.2.3.1", "1.2.3.2"]
+    assert uids(shared, Level.IMAGE, SeriesInstanceUID="1.2.3.1") == ["1.2.3.4.1", "1.2.3.4.2"]
+    assert uids(shared, Level.IMAGE, InstanceNumber="10") == ["1.2.3.4.2"]
+    assert uids(shared, Level.PATIENT, ModalitiesInStudy="SR") == ["A_1"]
 
 
 def test_a_number_is_found_up_to_the_greatest_that_is_held_and_asked_up_to_the_longest(
@@ -234,12 +271,12 @@ def test_a_number_is_found_up_to_the_greatest_that_is_held_and_asked_up_to_the_l
     assert uids(search, Level.IMAGE, InstanceNumber="4294967295\\-99999999999\\999999999999") == []
 
 
-def test_answers_hold_counts_and_values_of_the_levels_above_and_below(search: Search) -> None:
+def test_answers_hold_counts_and_values_of_the_levels_above_and_below(shared: Search) -> None:
     keywords = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "ModalitiesInStudy", "SOPClassesInStudy",
                 "NumberOfPatientRelatedStudies", "PerformingPhysicianName", "Rows", "SeriesInstanceUID")  # fmt: skip
     columns = [BY_KEYWORD[keyword] for keyword in keywords]
     query = query_from_keywords(Level.STUDY, {"StudyInstanceUID": "1.2.3"})
-    (row,) = search.find(query, columns)
+    (row,) = shared.find(query, columns)
     assert tuple(row) == (2, 3, "CT\\SR", CT, 1, None, 512, None)
 
 
@@ -266,21 +303,21 @@ def test_a_study_without_a_time_is_of_each_whole_day_of_a_range_of_moments(
     assert [row[0] for row in search.find(query, (BY_KEYWORD["StudyInstanceUID"],))] == found
 
 
-def test_a_limit_ends_the_answers(search: Search) -> None:
+def test_a_limit_ends_the_answers(shared: Search) -> None:
     query = query_from_keywords(Level.IMAGE, {})
-    assert len(list(search.find(query, (), limit=2))) == 2
+    assert len(list(shared.find(query, (), limit=2))) == 2
 
 
-def test_a_retrieve_names_objects_in_order_with_their_copies(search: Search) -> None:
-    items = search.deliverables(RetrieveRequest(level=Level.STUDY, study_uids=("1.2.3",)))
+def test_a_retrieve_names_objects_in_order_with_their_copies(shared: Search) -> None:
+    items = shared.deliverables(RetrieveRequest(level=Level.STUDY, study_uids=("1.2.3",)))
     assert [item.sop_uid for item in items] == ["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"]
     assert (items[0].sop_class, items[0].transfer_syntax, items[0].size_bytes) == (CT, EXPLICIT_LE, 1000)
     assert [copy.volume_id for copy in items[0].copies] == ["volume-1"]
 
 
-def test_a_retrieve_of_many_uids_is_complete(search: Search) -> None:
+def test_a_retrieve_of_many_uids_is_complete(shared: Search) -> None:
     wanted = (*(f"9.9.{n}" for n in range(2_000)), "1.2.3.4.2", "1.2.4.4.1")
-    items = search.deliverables(RetrieveRequest(level=Level.IMAGE, sop_uids=wanted))
+    items = shared.deliverables(RetrieveRequest(level=Level.IMAGE, sop_uids=wanted))
     assert {item.sop_uid for item in items} == {"1.2.3.4.2", "1.2.4.4.1"}
 
 
@@ -302,13 +339,13 @@ def test_a_patient_id_of_two_names_moves_what_is_of_both(index: Index, search: S
     assert [item.sop_uid for item in items] == ["1.2.7.1", "1.2.8.1", "1.2.9.1", "1.2.10.1", "1.2.11.1"]
 
 
-def test_the_usual_syntax_of_a_class_is_that_of_most_of_its_objects(search: Search) -> None:
-    assert search.usual_syntax(MR) == "1.2.4.70"
-    assert search.usual_syntax("9.9") is None
+def test_the_usual_syntax_of_a_class_is_that_of_most_of_its_objects(shared: Search) -> None:
+    assert shared.usual_syntax(MR) == "1.2.4.70"
+    assert shared.usual_syntax("9.9") is None
 
 
-def test_counts_tell_how_much_is_held(search: Search) -> None:
-    counts = search.counts()
+def test_counts_tell_how_much_is_held(shared: Search) -> None:
+    counts = shared.counts()
     assert (counts["patients"], counts["studies"], counts["series"], counts["instances"]) == (3, 3, 4, 5)
     assert (counts["copies"], counts["versions"], counts["bytes"]) == (5, 0, 5000)
 
@@ -332,11 +369,12 @@ def test_counts_tell_how_much_is_held(search: Search) -> None:
         {"PerformingPhysicianName": "doe*"},
     ],
 )
-def test_the_usual_queries_read_no_table_from_end_to_end(new_url: Callable[[], str], keys: dict[str, str]) -> None:
-    url = new_url()
+def test_the_usual_queries_read_no_table_from_end_to_end(
+    new_upgraded_url: Callable[[], str], keys: dict[str, str]
+) -> None:
+    url = new_upgraded_url()
     if not url.startswith("sqlite"):
         pytest.skip("PostgreSQL chooses its plans by the size of its tables")
-    upgrade(url)
     for plan in plans_of(url, keys):
         tables = [str(table.name) for table in CONTENT]
         scanned = [step for step in plan if step.startswith(tuple(f"SCAN {name}" for name in tables))]
@@ -358,12 +396,11 @@ def test_a_study_is_not_looked_below_for_what_it_does_not_tell_of(
 
 @pytest.mark.parametrize("keys", [{"PatientBirthDate": "19600131"}, {"PatientID": "*123"}])
 def test_a_patient_is_not_looked_for_study_by_study_in_the_order_of_their_days(
-    new_url: Callable[[], str], keys: dict[str, str]
+    new_upgraded_url: Callable[[], str], keys: dict[str, str]
 ) -> None:
-    url = new_url()
+    url = new_upgraded_url()
     if not url.startswith("sqlite"):
         pytest.skip("PostgreSQL chooses its plans by the size of its tables")
-    upgrade(url)
     assert not [step for plan in plans_of(url, keys) for step in plan if "ix_studies_study_date" in step]
     (by_day, _) = plans_of(url, keys | {"StudyDate": "20260101"})
     assert any("ix_studies_study_date" in step for step in by_day)
@@ -378,24 +415,22 @@ def test_a_patient_is_not_looked_for_study_by_study_in_the_order_of_their_days(
     ],
 )
 def test_days_and_names_of_physicians_are_found_by_their_index_on_postgresql_too(
-    new_url: Callable[[], str], keys: dict[str, str], condition: str
+    new_upgraded_url: Callable[[], str], keys: dict[str, str], condition: str
 ) -> None:
-    url = new_url()
+    url = new_upgraded_url()
     if url.startswith("sqlite"):
         pytest.skip("shown above")
-    upgrade(url)
     plan = plan_of_postgresql(url, keys, column_of="StudyDate")
     assert any("Index Cond" in step and condition in step for step in plan), plan
 
 
 @pytest.mark.parametrize("keys", [{}, {"StudyDate": "20260101-20260131"}])
 def test_the_newest_studies_come_first_without_any_being_sorted_on_postgresql_too(
-    new_url: Callable[[], str], keys: dict[str, str]
+    new_upgraded_url: Callable[[], str], keys: dict[str, str]
 ) -> None:
-    url = new_url()
+    url = new_upgraded_url()
     if url.startswith("sqlite"):
         pytest.skip("shown above")
-    upgrade(url)
     plan = plan_of_postgresql(url, keys, column_of="PatientID")
     assert any("Index Scan using ix_studies_newest" in step for step in plan), plan
     assert not [step for step in plan if "Sort" in step], plan
@@ -403,11 +438,10 @@ def test_the_newest_studies_come_first_without_any_being_sorted_on_postgresql_to
 
 @pytest.mark.parametrize("keys", [{"PatientID": "A1"}, {"AccessionNumber": "A1"}, {"SOPInstanceUID": "1.2.3"}])
 def test_what_few_studies_have_is_not_sought_in_the_order_of_their_days(
-    new_url: Callable[[], str], keys: dict[str, str]
+    new_upgraded_url: Callable[[], str], keys: dict[str, str]
 ) -> None:
     """PostgreSQL would where it has no statistics of it yet, as after a copy."""
-    url = new_url()
-    upgrade(url)
+    url = new_upgraded_url()
     if url.startswith("sqlite"):
         (plan, _) = plans_of(url, keys)
     else:
@@ -416,12 +450,11 @@ def test_what_few_studies_have_is_not_sought_in_the_order_of_their_days(
 
 
 def test_what_hardly_any_study_has_is_sought_in_another_order_than_that_of_their_days_on_postgresql(
-    new_url: Callable[[], str],
+    new_upgraded_url: Callable[[], str],
 ) -> None:
-    url = new_url()
+    url = new_upgraded_url()
     if url.startswith("sqlite"):
         pytest.skip("SQLite chooses its plans without the number of rows")
-    upgrade(url)
     with closing(Index.open(url)) as index:
         record_studies(index, "volume", count=6_000, objects=1, seed=1)
         with index.write() as connection:

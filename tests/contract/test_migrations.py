@@ -3,17 +3,20 @@
 import json
 import os
 import re
+import shutil
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, make_url, text
 from support.arrivals import arrival
 from support.filling import ROWS, fill, held, reflected
+from support.postgres import Databases
 from support.server import wait_for
 
 from pacs_server.errors import IndexUnavailable, SchemaMismatch
@@ -64,6 +67,47 @@ def made_with(url: str, revision: str) -> None:
         migrate(connection, revision)
 
 
+@pytest.fixture(scope="module")
+def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Makes URLs of databases with the schema of a revision, each from that of the revision before."""
+    folder = tmp_path_factory.mktemp("steps")
+    with ExitStack() as open_ones:
+
+        @cache
+        def databases() -> Databases:
+            made = Databases(request.getfixturevalue("cluster"))
+            open_ones.callback(made.drop)
+            return made
+
+        @cache
+        def of(kind: str, revision: str) -> str:
+            number = REVISIONS.index(revision)
+            before = of(kind, REVISIONS[number - 1]) if number else None
+            url = copied(before, folder / f"{revision}.db" if kind == "sqlite" else databases())
+            made_with(url, revision)
+            return url
+
+        yield of
+
+
+def copied(url: str | None, to: Path | Databases) -> str:
+    """The URL of a new database like another one, or of an empty one."""
+    if isinstance(to, Databases):
+        return to.new(str(make_url(url).database)) if url else to.new()
+    if url:
+        shutil.copyfile(url.removeprefix("sqlite:///"), to)
+    return f"sqlite:///{to}"
+
+
+@pytest.fixture
+def new_with(
+    kind: str, steps: Callable[..., str], request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[str], str]:
+    """Makes URLs of databases of one kind with the schema of a revision and no content."""
+    to = tmp_path / "index.db" if kind == "sqlite" else request.getfixturevalue("databases")
+    return lambda revision: copied(steps(kind, revision), to)
+
+
 def test_the_tables_of_the_code_are_those_that_the_migrations_make(new_url: Callable[[], str]) -> None:
     migrated, declared = new_url(), new_url()
     upgrade(migrated)
@@ -78,10 +122,9 @@ def test_the_tables_of_the_code_are_those_that_the_migrations_make(new_url: Call
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_filled_database_of_each_schema_is_upgraded_with_everything_it_holds(
-    new_url: Callable[[], str], revision: str
+    new_with: Callable[[str], str], revision: str
 ) -> None:
-    url = new_url()
-    made_with(url, revision)
+    url = new_with(revision)
     with closing(Index.open(url)) as index:
         with index.write() as connection:
             tables = reflected(connection)
@@ -207,14 +250,13 @@ def _count_on(index: Index) -> None:
 
 @pytest.mark.parametrize("number", range(1, len(REVISIONS)))
 def test_the_release_before_a_migration_that_runs_pre_goes_on_beside_it(
-    new_url: Callable[[], str], number: int
+    new_with: Callable[[str], str], number: int
 ) -> None:
     """It writes and reads the columns that it knows."""
     before, revision = REVISIONS[number - 1], REVISIONS[number]
     if "_pre_" not in revision:
         pytest.skip("it runs when every node has the new release")
-    url = new_url()
-    made_with(url, before)
+    url = new_with(before)
     with closing(Index.open(url)) as index:
         with index.write() as connection:
             tables = reflected(connection)

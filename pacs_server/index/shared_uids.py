@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, flags, instances, is_current, series, studies
@@ -98,26 +98,34 @@ class SharedUids:
 def _unflagged(connection: Connection, sop_uids: Sequence[str]) -> Sequence[Any]:
     """The studies that show an object under one of these UIDs that another one showed before them, with those, where
     neither is flagged with the other; but not those that name as many as they may.
+
+    Of thousands that have one UID all pairs would be millions: few are looked up for each that may name more.
     """
-    first, its_series, other = instances.alias(), series.alias(), studies.alias()
     noted = select(func.count()).where(flags.c.study_row == studies.c.id, flags.c.kind == UID_OF_ANOTHER)
-    found = (
-        select(studies.c.id.label("study_row"), studies.c.study_uid, other.c.study_uid.label("other_uid"))
-        .distinct()
-        .join_from(instances, series, instances.c.series_row == series.c.id)
-        .join(studies, series.c.study_row == studies.c.id)
-        .join(first, (first.c.sop_uid == instances.c.sop_uid) & (first.c.id < instances.c.id))
-        .join(its_series, first.c.series_row == its_series.c.id)
-        .join(other, its_series.c.study_row == other.c.id)
-        .where(instances.c.sop_uid.in_(sop_uids), is_current(instances), is_current(first))
-        .where(studies.c.id != other.c.id, noted.scalar_subquery() < MOST_NAMED_ELSEWHERE)
-        .where(~_names(studies, other), ~_names(other, studies))
-        .order_by("study_row", "other_uid")
+    shown = (
+        select(instances.c.id, instances.c.sop_uid, studies.c.id.label("study_row"), studies.c.study_uid)
+        .join_from(instances, series)
+        .join(studies)
+        .where(instances.c.sop_uid.in_(sop_uids), is_current(instances))
+        .where(noted.scalar_subquery() < MOST_NAMED_ELSEWHERE)
+        .subquery()
     )
-    return connection.execute(found).all()
+    first, its_series, other = instances.alias(), series.alias(), studies.alias()
+    before = (
+        select(other.c.study_uid.label("other_uid"))
+        .join_from(first, its_series, first.c.series_row == its_series.c.id)
+        .join(other, its_series.c.study_row == other.c.id)
+        .where(first.c.sop_uid == shown.c.sop_uid, first.c.id < shown.c.id, is_current(first))
+        .where(other.c.id != shown.c.study_row)
+        .where(~_names(shown.c.study_row, other.c.study_uid), ~_names(other.c.id, shown.c.study_uid))
+        .limit(MOST_NAMED_ELSEWHERE)
+        .lateral()
+    )
+    found = select(shown.c.study_row, shown.c.study_uid, before.c.other_uid).distinct()
+    return connection.execute(found.join_from(shown, before, true()).order_by("study_row", "other_uid")).all()
 
 
-def _names(study: Any, other: Any) -> ColumnElement[bool]:
+def _names(study_row: ColumnElement[int], other_uid: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a study is flagged with another one."""
-    of_it = flags.c.study_row == study.c.id, flags.c.kind == UID_OF_ANOTHER, flags.c.detail == other.c.study_uid
-    return select(flags.c.id).where(*of_it).correlate(study, other).exists()
+    of_it = flags.c.study_row == study_row, flags.c.kind == UID_OF_ANOTHER, flags.c.detail == other_uid
+    return select(flags.c.id).where(*of_it).correlate_except(flags).exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -18,7 +18,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.operations import Fate
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
-from pacs_server.errors import PeerRejected
+from pacs_server.errors import AssociationBroken, PeerRejected
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Deliverable, Search
 
@@ -125,9 +125,7 @@ class Comparison:
             for one in self._other.find(Level.STUDY, asked)
         }
         ours = self._counts(self._keys | {"StudyDate": period})
-        suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
-        found = tuple(one for uid in suspects for one in self._study(uid))
-        return Compared(period=period, studies=len(ours | theirs), differences=found)
+        return self._differing(period, ours, theirs)
 
     def _without_date(self, held: Sequence[str], first: date) -> Compared:
         """The studies that no period finds: without a date, with one that is none, or from before the first. They can
@@ -140,14 +138,18 @@ class Comparison:
             for one in self._other.find(Level.STUDY, asked):
                 if not _is_from(one["StudyDate"], first):
                     theirs[one["StudyInstanceUID"]] = _number(one["NumberOfStudyRelatedInstances"])
-        except PeerRejected as error:
+        except (PeerRejected, AssociationBroken) as error:  # so many may take longer than it, or we, wait
             problem = str(error)
         in_a_period = self._among(list(theirs), self._keys | {"StudyDate": f"{_day(first)}-"})
         theirs = {uid: count for uid, count in theirs.items() if uid not in in_a_period}
         ours = self._among(held, self._keys)
-        suspects = [uid for uid in (ours | theirs) if not self._agree(ours.get(uid), theirs.get(uid))]
+        return replace(self._differing("without a date", ours, theirs), problem=problem)
+
+    def _differing(self, period: str, ours: Mapping[str, int | None], theirs: Mapping[str, int | None]) -> Compared:
+        studies = dict.fromkeys((*ours, *theirs))
+        suspects = [uid for uid in studies if not self._agree(ours.get(uid), theirs.get(uid))]
         found = tuple(one for uid in suspects for one in self._study(uid))
-        return Compared(period="without a date", studies=len(ours | theirs), differences=found, problem=problem)
+        return Compared(period=period, studies=len(studies), differences=found)
 
     def _among(self, uids: Sequence[str], keys: Mapping[str, str]) -> dict[str, int | None]:
         """Those of these studies that are here and fit keys, with their counts."""

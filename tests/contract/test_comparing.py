@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
+import pytest
 from support.site import NOW, Site
 
 from pacs_server.archive.comparing import Compared, Comparison, DifferenceKind
 from pacs_server.dicom.attributes import Level
-from pacs_server.errors import PeerRejected
+from pacs_server.errors import AssociationBroken, PeerFailed, PeerRejected
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.search import Search
 
@@ -23,10 +24,13 @@ class Empty:
 class Capped:
     """An archive that names one of its studies without a date, and then gives up."""
 
+    def __init__(self, refusal: PeerFailed) -> None:
+        self._refusal = refusal
+
     def find(self, level: Level, keys: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
         if level is Level.STUDY and not keys["StudyDate"]:
             yield dict.fromkeys(keys, "") | {"StudyInstanceUID": "1.2.3"}
-            raise PeerRejected("too many")
+            raise self._refusal
         if level is not Level.STUDY and keys["StudyInstanceUID"] == "1.2.3":
             yield dict.fromkeys(keys, "") | {"SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
 
@@ -46,10 +50,13 @@ def test_what_another_archive_lacks_is_told_in_order(index: Index, tmp_path: Pat
     assert [one.sop_uid for one in last.differences] == sorted(one.sop_uid for one in site.samples)
 
 
-def test_that_another_archive_does_not_name_all_is_told_beside_what_it_names(index: Index, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", [PeerRejected("too many"), AssociationBroken("too many")])
+def test_that_another_archive_does_not_name_all_is_told_beside_what_it_names(
+    index: Index, tmp_path: Path, refusal: PeerFailed
+) -> None:
     site = Site(index, tmp_path)
     site.take_in(9)
-    last = compared(index, site, Capped())
+    last = compared(index, site, Capped(refusal))
     assert last.problem == "too many"
     assert [one.sop_uid for one in last.differences if one.kind is DifferenceKind.MISSING_HERE] == ["1.2.3.4.5"]
 

@@ -76,7 +76,7 @@ class Bucket:
         return _Probe(self._s3, self._key(PurePosixPath(temporary_name())))
 
     def clock_ahead(self) -> timedelta:
-        """Nothing that matters: an S3 server refuses whose clock differs by a quarter of an hour."""
+        """Nothing that matters: an S3 server refuses requests that are a quarter of an hour off."""
         return timedelta()
 
     def advice(self) -> list[Advice]:

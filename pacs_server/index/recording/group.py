@@ -27,7 +27,7 @@ from pacs_server.index.statements import clean
 from pacs_server.index.tables import BESIDE, MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, series, studies
 
 _AFTER: Final = timedelta(microseconds=1)
-# So far in the future only a clock that ran ahead has put what a study has.
+# What a study has from so far in the future came while a clock ran ahead, and moves nothing that comes later.
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 _DELETED_NOW: Final = "the object was deleted at this moment; it is taken when it is sent again"
 _OUTCOMES: Final = {
@@ -307,8 +307,9 @@ def _received_at(arrival: Arrival, study: Study) -> str:
     """
     last = study.last_received_at or ("" if study.is_made else study.row["last_received_at"])
     after = datetime.fromisoformat(last) + _AFTER if last else arrival.received_at
-    is_right = after <= arrival.received_at or after - datetime.now(UTC) < _CLOCKS_DIFFER
-    return (max(after, arrival.received_at) if is_right else arrival.received_at).isoformat()
+    if after <= arrival.received_at or after - datetime.now(UTC) >= _CLOCKS_DIFFER:
+        return arrival.received_at.isoformat()
+    return after.isoformat()
 
 
 def _instance_row(one: _Entry) -> Row:

@@ -230,7 +230,10 @@ class Copies:
             before = connection.execute(select(case((goes_on, known), else_=0)).where(here).with_for_update()).scalar()
             if before is None:
                 return
-            count = max(0, before + more)
+            count = before + more
+            if more < 0:  # what is found whole may have been counted on another day: it clears none that is damaged
+                damaged = select(func.count()).where(copies.c.volume_id == volume_id, copies.c.damage.is_not(None))
+                count = max(count, min(before, connection.execute(damaged).scalar_one()))
             connection.execute(update(volumes).where(here).values(damaged_count=count, damaged_on=today))
             if (before >= MANY_DAMAGED) != (count >= MANY_DAMAGED):
                 note_change(connection)

@@ -397,6 +397,15 @@ def test_what_was_taken_for_damaged_and_is_whole_counts_against_its_volume_no_mo
     assert (damaged_on_a(site), site.copies.count_damaged()) == (0, 0)
 
 
+def test_what_was_taken_for_damaged_on_another_day_clears_none_that_is_damaged(site: Site) -> None:
+    site.take_in(16)
+    volume_id, paths = site.volumes["a"].spec.id, paths_on_a(site)
+    for number, path in enumerate(paths):
+        site.copies.mark_damaged(volume_id, path, "rotten", NOW + timedelta(days=number >= 5))
+    site.copies.mark_verified([(volume_id, path) for path in paths[:5]], NOW + timedelta(days=1))
+    assert damaged_on_a(site) == 11
+
+
 def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:
     a, b = (site.volumes[name].spec.id for name in ("a", "b"))
     assert site.spread.by_places([a, b]) == {}

@@ -73,6 +73,7 @@ def serve(
         crew = _crew(settings, Reloading(load, settings), ports, announce)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
+            this_release()  # as it is now: it may be replaced while they run
             crew.begin()
             _tell_begun(settings, ports, teller)
             manager.tell("READY=1")

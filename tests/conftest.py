@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("usual")
 # By ./scripts/fuzz --target values.
 hypothesis.settings.register_profile("many", max_examples=5_000, deadline=None)
 
+COLLECTED_AFTER = 50_000
 # A scenario takes minutes and mostly waits; one that begins last is waited for by all other workers. What is asked of
 # databases mostly computes: it is spread over the same time, so that the processors have something to do meanwhile.
 WAITING, COMPUTING, SHORT = ("scenario", "wire"), ("contract",), ("unit", "fuzz")
@@ -42,9 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Seven thousand tests are four hundred thousand objects, which are looked through each time garbage is sought."""
-    gc.collect()
-    gc.freeze()
+    """Seven thousand tests are four hundred thousand objects, which are looked through each time garbage is sought. To
+    freeze them would hide from Hypothesis who holds its random numbers.
+    """
+    gc.set_threshold(COLLECTED_AFTER)
 
 
 @pytest.fixture

@@ -53,8 +53,9 @@ def test_each_job_goes_to_one_worker_and_is_gone_when_done(jobs: JobQueue) -> No
 def test_to_take_a_job_of_many_that_are_due_since_one_moment_sorts_none_of_them(jobs: JobQueue, index: Index) -> None:
     """As after an outage of their destination: of 8,000 each took 6 to 40 ms on PostgreSQL to be chosen."""
     jobs.owe(JobKind.SEND, NOW, series=[(str(n // 10), f"1.{n}") for n in range(2_000)], target="FAR")
-    with index.write() as connection:
-        connection.execute(text("ANALYZE jobs"))
+    if index.database_path is None:  # SQLite is never told how many rows there are
+        with index.write() as connection:
+            connection.execute(text("ANALYZE jobs"))
     asked: list[tuple[str, object]] = []
 
     def note(_: object, __: object, sql: str, values: object, *___: object) -> None:

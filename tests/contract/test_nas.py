@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from support.arrivals import digest_of
+from support.faulty_volume import FaultyVolume
 from support.house import House
-from support.nas import Client, seen
+from support.nas import seen
 from support.samples import encoded, tiny
 from support.server import files_below
 
@@ -51,7 +52,7 @@ class Shared:
     def __init__(self, folder: Path, mounts: ExitStack) -> None:
         self.files = folder / "nas"
         self.files.mkdir()
-        self.clients: dict[str, Client] = {}
+        self.clients: dict[str, FaultyVolume] = {}
         self._folder, self._mounts, self._id = folder, mounts, ""
 
     def volume(self, node: str) -> Volume:

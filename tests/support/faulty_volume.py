@@ -35,11 +35,18 @@ def mounted(path: Path, kind: str = "") -> Iterator[FaultyVolume]:
     """Mount one at `path`, of a kind like sshfs; it is unmounted at the end. Raises: OSError where that is not
     possible.
     """
+    with made_by(PROGRAM, path, *filter(None, [kind])):
+        yield FaultyVolume(path)
+
+
+@contextmanager
+def made_by(program: Path, path: Path, *words: str) -> Iterator[None]:
+    """Have the file system of a program at `path`. Raises: OSError where that is not possible."""
     path.mkdir(exist_ok=True)
     # Version 2, which is taken where both are installed, mounts nothing over a directory that is not empty.
     library = {"FUSE_LIBRARY_PATH": find_library("fuse3") or ""}
-    program = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(path), *filter(None, [kind])],
+    running = subprocess.Popen(
+        [sys.executable, str(program), str(path), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | library,
@@ -47,11 +54,11 @@ def mounted(path: Path, kind: str = "") -> Iterator[FaultyVolume]:
     try:
         deadline = time.monotonic() + MOUNT_S
         while not path.is_mount():
-            if program.poll() is not None or time.monotonic() > deadline:
+            if running.poll() is not None or time.monotonic() > deadline:
                 raise OSError("FUSE file systems cannot be mounted here; it takes root, /dev/fuse and libfuse3")
             time.sleep(0.05)
-        yield FaultyVolume(path)
+        yield
     finally:
         subprocess.run(["umount", "-l", str(path)], capture_output=True)
-        program.kill()
-        program.wait()
+        running.kill()
+        running.wait()

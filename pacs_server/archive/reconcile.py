@@ -207,8 +207,8 @@ def _unknown(
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:
-    """Enter one file of a volume into the index, as if it had been received when it was written, or after what its
-    study has under its UID. One that was purged is left alone.
+    """Enter one file of a volume into the index, as if it had been received when it was written, or after all that
+    its study has. One that was purged is left alone.
 
     Raises: VolumeUnavailable when the volume is away; IndexUnavailable.
     """

@@ -46,8 +46,8 @@ class VolumeRow:
     make room on it go on until no more than `low_water` percent is.
 
     `damaged_count` is how many copies were found damaged on the day `damaged_on`, without those that were found whole
-    since; once they are many it stays, until an admin trusts the volume again. `path` may be s3://BUCKET/PREFIX; the
-    last three belong to that.
+    since. Once they are many no new day begins, until an admin trusts the volume again or they were whole after all.
+    `path` may be s3://BUCKET/PREFIX; the last three belong to that.
     """
 
     id: str

@@ -103,7 +103,8 @@ class Board:
         return time.monotonic() - self._words[_TURNED_AT]
 
     def answered(self) -> None:
-        """A port of the server has answered the self-check, whatever it said."""
+        """A port of the server has answered the self-check, whatever it said: another may call from there now."""
+        self._words[_PORT] = 0
         self._words[_ANSWERED_AT] = time.monotonic()
 
     def unanswered_s(self) -> float:

@@ -99,6 +99,8 @@ def test_a_process_sees_when_the_supervisor_turned_and_from_where_the_server_cal
     in_a_process(lambda: board.expect(4711))
     assert board.is_expected(4711)
     assert not board.is_expected(4712)
+    board.answered()
+    assert not board.is_expected(4711)  # the call has ended: who calls from there now is somebody else
     assert 0 <= board.supervisor_age_s() < 60
     assert 0 <= board.unanswered_s() < 60
 

@@ -138,7 +138,6 @@ def references(objects: Iterable[Named]) -> Iterator[Dataset]:
 def request(association: Association, asked: Dataset, **named: Any) -> int:
     """Send an N-ACTION; the status of its response."""
     told = {"action_type": 1, "class_uid": StorageCommitmentPushModel} | named
-    assert association.is_established, "the archive did not accept the association"
     status, _ = association.send_n_action(
         asked, told["action_type"], told["class_uid"], named.get("instance_uid", StorageCommitmentPushModelInstance),
         meta_uid=StorageCommitmentPushModel,

@@ -154,7 +154,7 @@ def associate(
 ) -> Iterator[Association]:
     """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of,
     said in role items or, as Horos and Ginkgo CADx do, not; `user`: who logs in; `source`: the address from which it is
-    called; `implementation`: the version name that we tell.
+    called; `implementation`: the version name that we tell. Fails where it is not accepted.
     """
     client = AE(aet)
     client.implementation_version_name = implementation or client.implementation_version_name
@@ -174,6 +174,9 @@ def associate(
         evt_handlers=list(handlers),
         tls_args=(tls, "localhost") if tls else None,
     )
+    assert association.is_established, (
+        f"not accepted: {_refusal(association)}; the archive told\n{archive.log_text()[-2_000:]}"
+    )
     if not tells_roles:
         for context in association.accepted_contexts:
             context._as_scp = context.abstract_syntax in received
@@ -182,6 +185,13 @@ def associate(
     finally:
         if association.is_established:
             _release(association)
+
+
+def _refusal(association: Association) -> str:
+    """How an association that was asked for has failed, as far as pynetdicom keeps it; its log has the rest."""
+    if association.is_rejected and (answer := association.acceptor.primitive) is not None:
+        return f"rejected as {answer.result_str}: {answer.reason_str}"
+    return "aborted" if association.is_aborted else "no answer"
 
 
 def _release(association: Association) -> None:
@@ -205,7 +215,6 @@ def send(archive: Archive, samples: Sequence[Sample], *, aet: str = "SECOND") ->
             if not left:
                 break
             with associate(archive, [(sop_class, [syntax]) for sop_class, syntax in some], aet=aet) as association:
-                assert association.is_established, "the archive did not accept the association"
                 statuses |= _send_each(association, left)
     return statuses
 

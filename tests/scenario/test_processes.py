@@ -174,6 +174,20 @@ def test_a_process_that_is_slow_to_die_is_killed_and_told_of_once(monkeypatch: p
     assert (killed, told) == ([(4_711, signal.SIGKILL)], ["process is stuck"])
 
 
+def test_the_end_of_a_process_that_was_not_begun_here_ends_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
+    crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)
+    crew._pids[4_711] = 0
+    looked_at = iter([(9_999, 256), (0, 0)])
+    monkeypatch.setattr(os, "waitpid", lambda *_: next(looked_at))
+    assert (crew._reap(), crew._pids) == (0, {4_711: 0})
+    ended = iter([(9_998, 0), (4_711, 9)])
+    monkeypatch.setattr(os, "wait", lambda: next(ended))
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    crew.kill()
+    assert crew._pids == {}
+
+
 def test_nobody_is_taken_for_stuck_after_the_machine_was_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
     crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)

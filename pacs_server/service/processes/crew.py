@@ -166,8 +166,7 @@ class Crew:
             if pid == 0:
                 break
             code = os.waitstatus_to_exitcode(status)
-            name = self._forget(pid)
-            if code:
+            if (name := self._forget(pid)) and code:
                 failed += 1
                 metrics.add(metrics.REPLACED, name)
                 self._board.post_past()
@@ -175,7 +174,11 @@ class Crew:
         return failed
 
     def _forget(self, pid: int) -> str:
-        number = self._pids.pop(pid)
+        """The name of a process that has ended; empty for one that was not begun here. The first process of a container
+        is given the orphans there, and a script that became the server leaves it what it had begun.
+        """
+        if (number := self._pids.pop(pid, None)) is None:
+            return ""
         self._killed.discard(pid)
         self._signs[number] = self._pulses[number] = 0.0
         name, _ = self._works[number]

@@ -105,10 +105,14 @@ class Board:
     def answered(self) -> None:
         """A port of the server has answered the self-check, whatever it said: another may call from there now."""
         self._words[_PORT] = 0
+        self.excuse()
+
+    def excuse(self) -> None:
+        """That no port answers is no fault of the server now. Where the self-check calls from stays as it is."""
         self._words[_ANSWERED_AT] = time.monotonic()
 
     def unanswered_s(self) -> float:
-        """How long no port has."""
+        """How long no port has, without an excuse."""
         return time.monotonic() - self._words[_ANSWERED_AT]
 
     def expect(self, port: int) -> None:

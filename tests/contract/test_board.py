@@ -3,12 +3,15 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from pacs_server import metrics
 from pacs_server.metrics import STORED
 from pacs_server.service.board import Board
+from pacs_server.service.processes import watching
+from pacs_server.service.processes.worker import Doors
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +106,19 @@ def test_a_process_sees_when_the_supervisor_turned_and_from_where_the_server_cal
     assert not board.is_expected(4711)  # the call has ended: who calls from there now is somebody else
     assert 0 <= board.supervisor_age_s() < 60
     assert 0 <= board.unanswered_s() < 60
+
+
+def test_a_call_of_the_server_stays_its_own_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    board, looks = Board(1), iter([False, True])
+    watcher = SimpleNamespace(start=lambda: None, judge=lambda _: None)
+    observer = SimpleNamespace(start=lambda: None, site=SimpleNamespace(problem="it is away"))
+    monkeypatch.setattr(watching, "Watcher", lambda *_: watcher)
+    monkeypatch.setattr(watching, "Observer", lambda *_: observer)
+    monkeypatch.setattr("time.monotonic", lambda: 1_000.0)
+    board.expect(4711)
+    watching.watch(None, Doors(plain=None, secured=None), None, board, lambda _: next(looks))
+    assert board.is_expected(4711)
+    assert board.unanswered_s() == 0  # which no restart of the server would mend
 
 
 def test_a_call_that_was_given_up_is_expected_for_a_while_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:

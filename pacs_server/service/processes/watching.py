@@ -56,7 +56,7 @@ def watch(
     while not is_stopped(_LOOK_EVERY_S):
         watcher.judge(datetime.now(UTC))
         if observer.site.problem:  # who calls waits for the database then, which no restart of this server brings back
-            board.answered()
+            board.excuse()
     return True
 
 

@@ -34,6 +34,7 @@ from pacs_server.service.monitoring.observing import Holdings, Observer, Site, h
 from pacs_server.service.monitoring.self_check import Door
 from pacs_server.service.partners.role import Role
 from pacs_server.service.present import backlog_of, certificates_of, volumes_of
+from pacs_server.service.processes.watching import Watcher
 from pacs_server.service.upkeep.checkpoints import key_file
 from pacs_server.settings import AlertSettings
 
@@ -325,3 +326,18 @@ def test_no_alarm_names_a_patient(house: House, node: Node) -> None:
     found = alarms(observer_of(node, door="shut"), node)
     assert len(found) == 3
     assert "SECRET" not in repr(found)
+
+
+def test_room_and_hours_are_noted_on_after_the_clock_was_ahead(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    observer = observer_of(node)
+    observer.volumes.latest = [{"name": "first", "free_bytes": 1_000}]
+    watcher = Watcher(node.settings, observer)
+    for now in (NOW + timedelta(days=365), NOW, NOW):
+        watcher._note_rooms(now)
+    assert watcher.book.rooms == {"first": [(int(NOW.timestamp()) // 3_600, 1_000.0)]}
+    read: list[datetime] = []
+    monkeypatch.setattr(observer, "ask", lambda question: question(node))
+    monkeypatch.setattr(node.audit, "hours_of_storing", lambda since: read.append(since) or {})
+    watcher._hours_until = NOW + timedelta(days=365)
+    watcher._read_hours()
+    assert read[0] < NOW

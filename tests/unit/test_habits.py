@@ -61,6 +61,11 @@ def test_one_that_sent_on_few_days_has_no_habit() -> None:
     assert silence_of({at(0, day, 9) for day in range(10)}, at(9, 0, 0)) is not None
 
 
+def test_what_came_while_the_clock_was_ahead_hides_no_silence() -> None:
+    now = at(4, 0, 12)
+    assert silence_of(practice(4) | {now + 365 * 24}, now) == silence_of(practice(4), now)
+
+
 def test_what_was_months_ago_is_no_habit() -> None:
     silence = silence_of({hour - 90 * 24 for hour in practice(1)} | practice(4), at(4, 0, 9))
     assert silence is not None

@@ -41,8 +41,9 @@ def silence_of(hours: Collection[int], now_hour: int) -> Silence | None:
     Nights, week-ends and a rare examination weigh what they always did, so that a CT of a practice is missed on the
     morning of a working day, and not on a Sunday.
     """
-    last = max(hours, default=0)
-    known = sorted(hour for hour in set(hours) if hour > last - HISTORY_HOURS)
+    past = {hour for hour in hours if hour <= now_hour}  # in those to come it sent while the clock was ahead
+    last = max(past, default=0)
+    known = sorted(hour for hour in past if hour > last - HISTORY_HOURS)
     if len({hour // 24 for hour in known}) < _FEWEST_DAYS:
         return None
     weeks = max(1, -(-(last - known[0] + 1) // HOURS_OF_WEEK))

@@ -126,20 +126,25 @@ class Watcher:
         )
 
     def _note_rooms(self, now: datetime) -> None:
-        """Once an hour, note how much room each volume has."""
+        """Once an hour, note how much room each volume has. What was noted of an hour to come is of a clock that was
+        ahead.
+        """
         hour, rooms = int(now.timestamp()) // _HOUR_S, self.book.rooms
         volumes = self._observer.volumes.latest or []
         told = {str(one["name"]): one["free_bytes"] for one in volumes if isinstance(one["free_bytes"], int)}
-        new = {name: free for name, free in told.items() if not rooms.get(name) or rooms[name][-1][0] < hour}
+        new = {name: free for name, free in told.items() if not rooms.get(name) or rooms[name][-1][0] != hour}
         if new:
             here = {str(one["name"]) for one in volumes}
             noted = {name: kept(rooms.get(name, []), hour, float(free)) for name, free in new.items()}
             self.book.note_rooms({name: samples for name, samples in (rooms | noted).items() if name in here})
 
     def _read_hours(self) -> dict[str, set[int]]:
-        """When which peer sent, of the last weeks; after the first time only what is new is read."""
+        """When which peer sent, of the last weeks; after the first time only what is new is read, also after the clock
+        was put back.
+        """
         now = datetime.now(UTC)
-        since = self._hours_until or now - timedelta(hours=2 * HISTORY_HOURS)
+        read_until = now - timedelta(hours=1)
+        since = min(self._hours_until or now - timedelta(hours=2 * HISTORY_HOURS), read_until)
 
         def ask(node: Node) -> dict[str, set[str]]:
             sending = {str(peer.aet) for peer in node.registry.peers() if Right.STORE in peer.rights}
@@ -150,7 +155,7 @@ class Watcher:
             self._hours.setdefault(aet, set()).update(
                 int(datetime.fromisoformat(f"{hour}:00:00+00:00").timestamp()) // _HOUR_S for hour in hours
             )
-        self._hours_until = now - timedelta(hours=1)
+        self._hours_until = read_until
         return self._hours
 
     def _deliver(self, way: str, tell: Callable[[Notice], None]) -> None:

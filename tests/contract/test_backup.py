@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ from pacs_server.index.site.registry import Policy, VolumeRow
 from pacs_server.index.site_tables import site
 from pacs_server.index.tables import instances
 from pacs_server.service.locks import backup_lock, instance_lock
+from pacs_server.service.upkeep import backup
 from pacs_server.service.upkeep.backup import Restore, Verification, backups_in, run_backup
+from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
 from pacs_server.service.upkeep.deeds import import_files, verify_volumes
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage import threads
@@ -557,6 +560,26 @@ def test_a_restore_that_was_broken_off_goes_on_and_keeps_what_arrived_meanwhile(
     assert len(after["instances"]) == 6
     with Restore.of(house.settings, target, "") as restore:
         assert not restore.plan.goes_on
+
+
+@pytest.mark.parametrize("step", ["install", "put_key_aside"])
+def test_no_checkpoint_is_signed_with_the_former_key_after_a_restore_that_was_killed(
+    house: House, target: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with house.node() as node:
+        DailyCheckpoint(node).look(NOW)
+    house.back_up(target)
+    with house.node() as node:
+        DailyCheckpoint(node).look(NOW + timedelta(days=2))
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            house.restore(target)
+    house.restore(target)
+    with house.node() as node:
+        DailyCheckpoint(node).look(NOW + timedelta(days=3))
+        on_volume = [volume.checkpoint_files() for volume in node.volumes()]
+        assert len(list(chain(*on_volume))) == 3  # that of the backup, the next, and the first of another key
 
 
 def test_a_directory_that_does_not_answer_is_not_taken_for_another_disk_nor_waited_for_for_ever(

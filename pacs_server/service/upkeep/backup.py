@@ -272,8 +272,8 @@ class Restore:
         if self._prepared is not None:
             self._settle(self._prepared)
             kept_as = f"before-restore-{stamp_of(now)}"
+            put_key_aside(self._settings.data_dir, kept_as)  # first: once the index is in place, this is not done again
             self.kept = install(self._prepared, self._settings.database, keep_as=kept_as)
-            put_key_aside(self._settings.data_dir, kept_as)
         self._put_back_certificates()
         with Node.open(self._settings, command) as node:
             if partners := ", ".join(one.name for one in node.partners.all()):

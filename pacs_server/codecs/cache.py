@@ -90,6 +90,10 @@ class Cache:
         self._make_room(size + _DIGEST_BYTES)
         return _pieces(file, size)
 
+    def digests(self) -> set[str]:
+        """Those of the objects of which something is here."""
+        return {path.name.partition("-")[0] for _, _, path in self._found()}
+
     def forget(self, digest: str) -> None:
         """Remove whatever was made of an object."""
         with contextlib.suppress(OSError):

@@ -58,6 +58,10 @@ class Transcoder:
             log.debug("not cached", digest=digest, why=reason)
         return _made_whole(make)
 
+    def digests(self) -> set[str]:
+        """Those of the objects of which something is kept that was made of them."""
+        return self._cache.digests()
+
     def forget(self, digest: str) -> None:
         """Remove what was made of an object that is destroyed."""
         self._cache.forget(digest)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select
 
 from pacs_server.dicom.operations import Content, Fate, Operation, StudyFate
+from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds
 from pacs_server.index.tables import BESIDE, instances, is_current, series, studies
+
+_BATCH: Final = 500
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
@@ -102,3 +105,13 @@ def _roles_in_trash(connection: Connection, study_uid: str, shown: Collection[st
                 roles[sop_uid, last[sop_uid]] = "version"
             last[sop_uid] = digest
     return roles
+
+
+def purged_among(index: Index, digests: Iterable[str]) -> set[str]:
+    """Those of these contents that were purged and did not come again. Raises: IndexUnavailable."""
+    asked, purged = sorted(digests), set[str]()
+    with index.read() as connection:
+        for start in range(0, len(asked), _BATCH):
+            gone = fates.c.fate == Fate.PURGED.value, fates.c.digest.in_(asked[start : start + _BATCH])
+            purged |= set(connection.execute(select(fates.c.digest).where(*gone)).scalars())
+    return purged

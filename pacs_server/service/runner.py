@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
@@ -15,14 +14,10 @@ from pacs_server import log
 from pacs_server.archive.backfill import backfill
 from pacs_server.archive.copies import complete
 from pacs_server.archive.operations import synchronise
-from pacs_server.archive.retire import purge
 from pacs_server.archive.scrub import verify, verify_series
-from pacs_server.errors import PacsError, Refused
+from pacs_server.errors import PacsError
 from pacs_server.index.jobs import FORWARDING, Job, JobKind
-from pacs_server.index.queries.trash import Trash
 from pacs_server.index.sending.commitments import Commitment
-from pacs_server.index.shared_uids import SharedUids
-from pacs_server.index.site.retention import Purging, retention_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.duties import Duties, each_in_turn
 from pacs_server.service.monitoring.survival import SurvivalNotes
@@ -30,9 +25,9 @@ from pacs_server.service.peers.commitment import settle_commitments
 from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
-from pacs_server.service.upkeep.decisions import decider, refuse_doubtful_clock
 from pacs_server.service.upkeep.leaving import release_volume
 from pacs_server.service.upkeep.reconciling import describe_study, note_losses, note_unknown
+from pacs_server.service.upkeep.rounds import Rounds
 from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
 
@@ -45,7 +40,6 @@ _WAITS_THERE: Final = timedelta(seconds=5)
 _KEEPING: Final = frozenset(JobKind) - _COMMITMENTS - FORWARDING
 # They concern whatever volumes the copies are on.
 _OF_SERIES: Final = frozenset({JobKind.COPY, JobKind.VERIFY, JobKind.DESCRIBE})
-_NIGHT_ENDS: Final = 6  # o'clock, local time
 _PER_TARGET: Final = 3
 # A database that hangs does not hold up the end; then the others see it 15 s later.
 _LEAVE_S: Final = 3.0
@@ -55,10 +49,6 @@ _PORTION: Final = 100
 # What no volume takes is tried again when one is back or takes something again, or when an admin changed something; and
 # now and then. Of 20,000 series each was tried every ten minutes: a third of a core, and each time a line in the log.
 _HOMELESS_AGAIN: Final = timedelta(hours=6)
-# The first an hour after a start, when there is most to do; to look at ten million objects takes 5 s.
-_SURVEY_FIRST_S: Final = 3_600.0
-_DAY_S: Final = 86_400.0
-_MINUTE_S: Final = 60.0
 
 
 class Runner:
@@ -68,30 +58,27 @@ class Runner:
         self._node = node
         self._worker = node_name(node.settings)
         self._roll = RollCall(node, datetime.now(UTC))
-        self._purged_on: date | None = None
+        self._rounds = rounds = Rounds(node, self.has_duty)
         self._looked_on: dict[str, date] = {}
-        self._surveys_at = time.monotonic() + _SURVEY_FIRST_S
-        self._shows_at = self._flags_at = time.monotonic()
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,
             *[("commitments", partial(self._do_job, _COMMITMENTS, _WAITS_THERE))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
             ("verify", self._verify),
-            ("surveys", self._owe_survey),
-            ("hidden", self._show_hidden),
-            ("shared uids", self._flag_shared_uids),
-            ("purge", self._purge),
             ("moves", self._move),
+            ("surveys", rounds.owe_survey),
+            ("hidden", rounds.show_hidden),
+            ("shared uids", rounds.flag_shared_uids),
+            ("purge", rounds.purge),
+            ("transcoded", rounds.forget_transcoded),
             ("survival", self._note_survival),
             ("audit", self._write_down),
             ("checkpoints", self._take_checkpoint),
         ]
-        self._duties = Duties(
-            "background work", duties, seldom=("fields", "verify", "surveys", "hidden", "shared uids", "purge", "moves")
-        )
+        seldom = {"fields", "verify", "moves", "surveys", "hidden", "shared uids", "purge", "transcoded"}
+        self._duties = Duties("background work", duties, seldom=seldom)
         self._survival = SurvivalNotes(node)
-        self._shared_uids = SharedUids(node.index)
         self._checkpoint = DailyCheckpoint(node)
         self._moves = NightlyMoves(node, self._duties.is_stopped, lambda: datetime.now().astimezone())
 
@@ -235,36 +222,6 @@ class Runner:
             lacking, after = node.spread.lacking(want=want, after=max(after, 0), absent=absent)
             node.jobs.owe(JobKind.COPY, now, series=lacking)
 
-    def _owe_survey(self) -> bool:
-        """Have it looked once a day for what lacks copies that nobody owes: an object that was being received while the
-        policy was changed got, and owes, what the former one asked for.
-        """
-        if self.has_duty() and time.monotonic() >= self._surveys_at:
-            self._node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-            self._surveys_at = time.monotonic() + _DAY_S
-        return False
-
-    def _show_hidden(self) -> bool:
-        """Show, at the start and once a day, what a node of a release before 0022_pre_current_of_study has hidden:
-        while the others are upgraded it makes a version of what comes under the UID of an object of another study.
-        """
-        if time.monotonic() >= self._shows_at:
-            hidden = self._node.contents.hidden()
-            for start in range(0, len(hidden), _PORTION):  # who stores in these studies waits for one portion
-                self._node.instances.operations.show(hidden[start : start + _PORTION], datetime.now(UTC))
-            if hidden:
-                log.info("hidden objects are found now", objects=len(hidden))
-            self._shows_at = time.monotonic() + _DAY_S
-        return False
-
-    def _flag_shared_uids(self) -> bool:
-        """Once a minute, flag the studies with a UID in common whose objects came at the very same moment."""
-        if self.has_duty() and time.monotonic() >= self._flags_at:
-            if noted := self._shared_uids.look(datetime.now(UTC)):
-                log.info("studies with a UID in common are flagged now", flags=noted)
-            self._flags_at = time.monotonic() + _MINUTE_S
-        return False
-
     def _read_fields(self) -> bool:
         """Read a few objects for a field; whether there are more."""
         node = self._node
@@ -276,28 +233,6 @@ class Runner:
     def _charset_of(self, sender: str) -> str:
         peer = self._node.registry.peer(sender)
         return (peer.charset if peer else "") or self._node.settings.default_charset
-
-    def _purge(self) -> bool:
-        """Once a night, destroy what was in the trash for long enough, where the site decided so."""
-        if not self.has_duty():
-            return False
-        now = datetime.now().astimezone()
-        retention = retention_of(self._node.index)
-        if retention.purging is Purging.NIGHTLY and now.hour < _NIGHT_ENDS and self._purged_on != now.date():
-            try:
-                refuse_doubtful_clock(self._node, now)
-            except Refused as refusal:
-                log.warning("not purged", why=refusal)
-                self._purged_on = now.date()
-                return False
-            # First of all what was put on hold, or restored, in rows that a database may have lost.
-            by = decider(self._node, "its time in the trash is over", who="server")
-            for operation in purge(Trash(self._node.index).trashed(), retention, by):
-                for content in operation.objects:
-                    self._node.transcoder.forget(content.digest)
-                log.info("purged", study=operation.study_uid, objects=len(operation.objects))
-            self._purged_on = now.date()
-        return False
 
     def _move(self) -> bool:
         """Move a study to another tier, in the window of the site; whether there may be more.

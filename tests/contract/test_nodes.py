@@ -36,6 +36,7 @@ from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.backup import Restore
 from pacs_server.service.upkeep.database import copy_database
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
+from pacs_server.service.upkeep.rounds import Rounds
 from pacs_server.settings import load
 from pacs_server.storage.operations import keep_everywhere
 from pacs_server.storage.volume import Volume, check_all
@@ -275,7 +276,7 @@ def test_what_a_node_of_a_former_release_hid_while_the_others_were_upgraded_is_f
                 connection.execute(text(statement))
         found = query_from_keywords(Level.IMAGE, {"SOPInstanceUID": sample.sop_uid})
         assert len(list(node.search.find(found, [UNIQUE_KEY[Level.IMAGE]]))) == 1
-        Runner(node)._show_hidden()
+        Rounds(node, lambda: True).show_hidden()
         assert len(list(node.search.find(found, [UNIQUE_KEY[Level.IMAGE]]))) == 2
         assert [flag["kind"] for flag in conflicts_view(node.index)] == ["conflict-uid"]
         assert node.contents.hidden() == []

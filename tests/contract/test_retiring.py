@@ -40,9 +40,8 @@ from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, flags, patients, series, studies
-from pacs_server.service import runner
 from pacs_server.service.contacts import Contact, Contacts
-from pacs_server.service.upkeep import decisions
+from pacs_server.service.upkeep import decisions, rounds
 from pacs_server.storage.operations import keep_everywhere
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
@@ -648,7 +647,7 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
 def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
     new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
+    monkeypatch.setattr(rounds, "_NIGHT_ENDS", 24)
     house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     ahead, named = timedelta(days=400), "database" if by == "database" else "osaka"
@@ -664,13 +663,31 @@ def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
                 patch.setattr(node.nodes, "clock", lambda: datetime.now(UTC) - ahead)
             else:
                 Contacts(node.settings.data_dir).note(contact("osaka", clock_ahead_s=-ahead.total_seconds()))
-            runner.Runner(node)._purge()
+            rounds.Rounds(node, lambda: True).purge()
             assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.TRASHED}
             with pytest.raises(Refused, match=rf"is \+34560\d+ s from that of .*{named}"):
                 decisions.due(node, decisions.in_trash(node, {}))
         Contacts(node.settings.data_dir).note(contact("osaka", clock_ahead_s=-5.0))
-        runner.Runner(node)._purge()
+        rounds.Rounds(node, lambda: True).purge()
         assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.PURGED}
+
+
+def test_what_was_transcoded_of_an_object_that_was_purged_elsewhere_is_removed_here(
+    new_upgraded_url: Callable[[], str], tmp_path: Path
+) -> None:
+    """Another node purges, or a partner, whose operation is learnt."""
+    house = House(tmp_path / "data", new_upgraded_url())
+    gone, kept = house.take_in(tiny(1), tiny(2))
+    with house.node() as node:
+        digest, other = digest_of(gone), digest_of(kept)
+        for one in (digest, other):
+            list(node.transcoder._cache.keep(one, "1.2.840.10008.1.2", [b"pixels"]))
+        by = decisions.decider(node, "a trial")
+        for kind in (OperationKind.DELETE, OperationKind.PURGE):
+            by.decide(kind, gone.study_uid, [Content(sop_uid=gone.sop_uid, digest=digest, role="current")])
+        assert node.transcoder.digests() == {digest, other}
+        rounds.Rounds(node, lambda: False).forget_transcoded()
+        assert node.transcoder.digests() == {other}
 
 
 def contact(name: str, *, clock_ahead_s: float) -> Contact:
@@ -684,7 +701,7 @@ def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
     new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a database lost its last rows with a former primary."""
-    monkeypatch.setattr(runner, "_NIGHT_ENDS", 24)
+    monkeypatch.setattr(rounds, "_NIGHT_ENDS", 24)
     house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     with house.node() as node:
@@ -694,5 +711,5 @@ def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
         by = decisions.decider(node, "a trial")
         held = by.operations.draft(OperationKind.HOLD, sample.study_uid, now=NOW, who="admin", reason="a trial")
         assert keep_everywhere(held, by.volumes) == []
-        runner.Runner(node)._purge()
+        rounds.Rounds(node, lambda: True).purge()
         assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.KEPT}

@@ -169,6 +169,11 @@ def _can_be_relied_on(volume: Volume) -> bool:
     return not (volume.spec.is_draining or volume.spec.is_distrusted)
 
 
+def _reliable(copy: Copy, placement: Placement) -> Volume | None:
+    volume = _readable(copy, placement)
+    return volume if volume is not None and _can_be_relied_on(volume) else None
+
+
 def _lies_on(one: KeptObject, tier: str, placement: Placement) -> bool:
     volumes = (placement.volume(copy.volume_id) for copy in one.copies)
     return any(volume is not None and volume.spec.tier == tier for volume in volumes)
@@ -254,10 +259,10 @@ def _prepare(
             staying.append(made := one_more(one, source, homes, copies, placement, now))
             used |= placement.domains([made])
     since = now - _VERIFIED_WITHIN
-    known = [copy for copy in staying if copy.verified_at is not None and copy.verified_at >= since]
-    for copy in (copy for copy in staying if copy not in known):
-        volume = placement.volume(copy.volume_id)
-        if volume is None or not _can_be_relied_on(volume) or len(placement.domains(known)) >= placement.want:
+    relied_on = [(copy, volume) for copy in staying if (volume := _reliable(copy, placement)) is not None]
+    known = [copy for copy, _ in relied_on if copy.verified_at is not None and copy.verified_at >= since]
+    for copy, volume in relied_on:
+        if copy in known or len(placement.domains(known)) >= placement.want:
             continue
         if problem := noted_damage_of(volume, copy.path, one.digest, copies, now):
             raise CopyUnreadable(problem)

@@ -12,6 +12,7 @@ from support.samples import Sample, tiny
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
+from pacs_server.archive.copies import complete
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, move, plan
 from pacs_server.dicom.attributes import Level
@@ -366,6 +367,21 @@ def test_a_volume_on_which_many_copies_were_damaged_is_left_but_not_relied_on(si
     site.add("d")
     site.move()
     assert site.where() == ["b", "d"], "the copy on b is needed beside that on d"
+
+
+def test_a_copy_that_cannot_be_relied_on_does_not_keep_one_that_can_from_being_read(site: Tiers) -> None:
+    for name in ("c", "d"):
+        site.add(name)
+    site.take_in(1, need=1, only="a")
+    of_three = Placement([site.volumes[name] for name in "acd"], want=3, need=1, degraded=1)
+    complete(site.objects(), site.copies, lambda _: of_three, now=NOW)
+    site.verified("c", days_ago=1)
+    site.verified("d", days_ago=60)
+    suspect = site.volumes["c"]
+    suspect.change(replace(suspect.spec, is_distrusted=True))
+    suspect.check()
+    moved = site.move()
+    assert (moved.problems, moved.objects) == ([], 1)
 
 
 def test_an_object_that_goes_while_it_is_moved_is_no_problem_of_the_others(site: Tiers) -> None:

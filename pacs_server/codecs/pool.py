@@ -45,7 +45,7 @@ class Pool:
     def child(self, meanwhile: Meanwhile) -> Iterator[_Child]:
         """A child of one's own, warm if there is one. `meanwhile` is called while it is waited for.
 
-        Raises: DecoderUnavailable when none can be started; whatever `meanwhile` raises.
+        Raises: DecoderUnavailable when none can be started, or the pool was closed; whatever `meanwhile` raises.
         """
         with self._seat(meanwhile):
             child = self._take()
@@ -65,6 +65,8 @@ class Pool:
 
     def _take(self) -> _Child:
         with self._lock:
+            if self._closed:
+                raise DecoderUnavailable("no decoder is started any more because the server ends")
             while self._idle:
                 if (child := self._idle.pop()).is_alive:
                     return child

@@ -12,6 +12,7 @@ from pacs_server import log
 from pacs_server.codecs.cache import Cache, NoRoom
 from pacs_server.codecs.pool import Meanwhile, Pool
 from pacs_server.dicom.elements import Buffer
+from pacs_server.dicom.pixels.recoding import Recoding
 from pacs_server.dicom.pixels.transcoding import transcode
 from pacs_server.settings import TranscodingLimits
 
@@ -69,11 +70,17 @@ class Transcoder:
     def _pieces(
         self, data_set: Callable[[], Iterable[Buffer]], source: str, target: str, meanwhile: Meanwhile
     ) -> Generator[Buffer, None, None]:
+        recode = partial(self._recode, meanwhile)
+        for piece in transcode(data_set(), source, target, recode, max_frame_bytes=self._max_frame_bytes):
+            meanwhile()
+            yield piece
+
+    def _recode(self, meanwhile: Meanwhile, recoding: Recoding, frame: Buffer) -> bytes:
+        """With a process of its own for each frame: what is too large to be kept is read as slowly as a receiver takes
+        it, and others need one meanwhile.
+        """
         with self._pool.child(meanwhile) as child:
-            recode = partial(child.recode, meanwhile=meanwhile)
-            for piece in transcode(data_set(), source, target, recode, max_frame_bytes=self._max_frame_bytes):
-                meanwhile()
-                yield piece
+            return child.recode(recoding, frame, meanwhile)
 
     def close(self) -> None:
         """End the processes."""

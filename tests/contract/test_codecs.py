@@ -249,6 +249,8 @@ def test_children_end_with_the_pool() -> None:
         recode(running)
         pid = pid_of(running)
     assert not lives(pid)
+    with pytest.raises(DecoderUnavailable, match="the server ends"):
+        recode(running)
 
 
 def test_a_child_at_work_ends_with_the_pool_too(running: Pool) -> None:

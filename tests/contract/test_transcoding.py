@@ -1,5 +1,6 @@
 """Every pixel survives: what others coded is decoded as they do, and what is coded here is decoded by others."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -254,16 +255,41 @@ def test_pixels_that_are_not_what_their_syntax_says_are_refused(tmp_path: Path, 
             transcoded(path, EXPLICIT, tmp_path / "made.dcm", running)
 
 
+def large(folder: Path) -> tuple[pydicom.Dataset, bytes]:
+    """An image of ten frames, of 20 MiB uncompressed, and a frame of it, which it lacks yet."""
+    of_frame = Kind(stored=12, allocated=16, rows=1_024, columns=1_024)
+    plain = write(picture(of_frame, "large"), folder / "plain.dcm").path
+    ENCODERS[RLE](plain, folder / "coded.dcm")
+    dataset = pydicom.dcmread(folder / "coded.dcm")
+    *_, frame = generate_fragments(dataset.PixelData)
+    dataset.NumberOfFrames = 10
+    return dataset, frame
+
+
+def test_a_receiver_that_takes_a_large_image_slowly_keeps_no_decoder_from_others(tmp_path: Path) -> None:
+    dataset, frame = large(tmp_path)
+    dataset.PixelData = pydicom.encaps.encapsulate([frame] * 10)
+    data_set = data_set_of(write(dataset, tmp_path / "good.dcm", RLE).path)
+    gives_up_at = time.monotonic() + 30
+
+    def meanwhile() -> None:
+        assert time.monotonic() < gives_up_at, "no decoder was free"
+
+    with closing(Transcoder(TranscodingLimits(processes=1, cache_bytes=0), tmp_path, reserve_bytes=0)) as transcoder:
+        slow = transcoder.made("slow", lambda: [data_set], RLE, EXPLICIT, lambda: None)
+        taken = 0
+        while taken < 5 << 20:
+            taken += len(next(slow))
+        other = transcoder.made("other", lambda: [data_set], RLE, EXPLICIT, meanwhile)
+        assert sum(map(len, other)) > 20 << 20
+        assert taken + sum(map(len, slow)) > 20 << 20
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
 def test_a_frame_damaged_far_behind_fails_the_object_before_any_of_it_is_answered(
     cache_bytes: int, tmp_path: Path
 ) -> None:
-    large = Kind(stored=12, allocated=16, rows=1_024, columns=1_024)
-    plain = write(picture(large, "large"), tmp_path / "plain.dcm").path
-    ENCODERS[RLE](plain, tmp_path / "coded.dcm")
-    dataset = pydicom.dcmread(tmp_path / "coded.dcm")
-    *_, frame = generate_fragments(dataset.PixelData)
-    dataset.NumberOfFrames = 10
+    dataset, frame = large(tmp_path)
     limits = TranscodingLimits(processes=1, cache_bytes=cache_bytes)
     with closing(Transcoder(limits, tmp_path, reserve_bytes=0)) as transcoder:
         for name, last in (("good", frame), ("broken", frame[:100])):

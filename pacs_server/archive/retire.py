@@ -118,8 +118,8 @@ def kept_because(one: Held, retention: Retention, partners: Iterable[Partner], n
     """Why an object must not be destroyed now; empty when it may be.
 
     A partner may have put its study on hold, which beats the deletion: so it has to know of the deletion, and to have
-    told a moment ago what was decided there. What it decides after that loses nothing: it
-    has to have every series of the study itself.
+    told a moment ago what was decided there. What it decides after that loses nothing: it has to have every series of
+    the study itself.
     """
     if one.is_held_back:
         return "its study is on hold"

@@ -52,14 +52,14 @@ _HOMELESS_AGAIN: Final = timedelta(hours=6)
 
 
 class Runner:
-    """Threads that work as long as there is work, and look for some every second."""
+    """Threads that work as long as there is work, and look for some every second, or every five."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._worker = node_name(node.settings)
         self._roll = RollCall(node, datetime.now(UTC))
-        self._rounds = rounds = Rounds(node, self.has_duty)
         self._looked_on: dict[str, date] = {}
+        rounds = Rounds(node, self.has_duty)
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
             *[("jobs", partial(self._do_job, _KEEPING))] * _JOB_THREADS,

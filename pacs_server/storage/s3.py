@@ -135,11 +135,11 @@ class S3:
                 return None
         return int(told["ContentLength"]), str(told.get("ChecksumSHA256", ""))
 
-    def listed(self, prefix: str, *, delimiter: str = "/") -> Iterator[tuple[str, int, datetime] | str]:
-        """The keys below a prefix with sizes and times, and the prefixes that end in the next delimiter."""
+    def listed(self, prefix: str) -> Iterator[tuple[str, int, datetime] | str]:
+        """The keys below a prefix with sizes and times, and the prefixes that end in the next slash."""
         token: dict[str, str] = {}
         while True:
-            told = self.call("list_objects_v2", Prefix=prefix, Delimiter=delimiter, **token)
+            told = self.call("list_objects_v2", Prefix=prefix, Delimiter="/", **token)
             yield from (one["Prefix"] for one in told.get("CommonPrefixes", ()))
             yield from ((one["Key"], int(one["Size"]), one["LastModified"]) for one in told.get("Contents", ()))
             if not told.get("IsTruncated"):

@@ -172,7 +172,7 @@ class Observer:
         self._writes.doubt(self._volumes)
         check_all(self._volumes)
         return [
-            volume_facts(volume, volume.check())
+            volume_facts(volume, volume.state)
             | {"untaken": self._writes.untaken(volume), "full_below_bytes": volume.full_below()}
             for volume in self._volumes
         ]

@@ -120,7 +120,8 @@ def _inflated(pieces: Iterable[Buffer]) -> Iterator[bytes]:
     try:
         for piece in pieces:
             rest: Buffer = piece
-            while rest and not inflater.eof:
+            is_full = False  # then some of what was taken may still be to come
+            while (rest or is_full) and not inflater.eof:
                 some = inflater.decompress(rest, _INFLATE_BYTES)
                 taken += len(rest) - len(inflater.unconsumed_tail)
                 made += len(some)
@@ -128,7 +129,7 @@ def _inflated(pieces: Iterable[Buffer]) -> Iterator[bytes]:
                     raise Undecodable(f"its deflated data are a bomb: {taken} bytes of them make more than {made}")
                 if some:
                     yield some
-                rest = inflater.unconsumed_tail
+                rest, is_full = inflater.unconsumed_tail, len(some) == _INFLATE_BYTES
     except zlib.error as error:
         raise Undecodable(f"its deflated data are damaged: {error}") from error
     if not inflater.eof:

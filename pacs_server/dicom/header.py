@@ -112,7 +112,8 @@ class _Inflater:
         Raises: Undecodable when it is damaged, after what comes before the damage, wherever fragments begin and end.
         """
         pending: bytes | memoryview = fragment
-        while pending and not self.stopped:
+        is_full = False  # then some of what was taken may still be to come
+        while (pending or is_full) and not self.stopped:
             before = self._inflate.copy()
             try:
                 inflated = self._inflate.decompress(pending, _INFLATE_BYTES)
@@ -121,7 +122,7 @@ class _Inflater:
                 if not self.stopped:
                     raise Undecodable(f"the deflated data set cannot be inflated: {error}") from error
                 return
-            pending = self._inflate.unconsumed_tail
+            pending, is_full = self._inflate.unconsumed_tail, len(inflated) == _INFLATE_BYTES
             if not inflated and not pending:
                 return
             yield inflated

@@ -93,6 +93,15 @@ def test_a_deflated_head_is_read_and_a_bomb_is_not_inflated() -> None:
         scan(b"\xff" * 100, DEFLATED_LE)
 
 
+def test_a_deflated_data_set_is_read_to_its_end_however_much_comes_of_its_last_bytes() -> None:
+    begin = sample()
+    for more in range(0, 40, 2):
+        comment = b" " * ((1 << 16) + more - len(begin) - 12)
+        squeeze = zlib.compressobj(wbits=-15)
+        data = squeeze.compress(begin + element(0x40000010, b"UT", comment)) + squeeze.flush()
+        assert scan(data, DEFLATED_LE).values[0x00280010] == b"\x00\x02", more
+
+
 def test_a_deflate_bomb_in_the_head_is_inflated_no_further_than_a_head_is_read_and_is_flagged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

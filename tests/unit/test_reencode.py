@@ -11,6 +11,7 @@ from support.equality import differences
 from support.raw_objects import element, identified
 from support.samples import bundled, encoded, tiny
 
+from pacs_server.dicom.element_source import inflated
 from pacs_server.dicom.elements import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.part10 import IMPLEMENTATION_CLASS_UID, file_meta, read_file_meta
@@ -164,6 +165,13 @@ def test_a_deflate_bomb_is_not_inflated_and_much_of_nothing_is(step: int) -> Non
     assert inflated_bytes(60) > 60 << 20
     with pytest.raises(Undecodable, match="bomb"):
         inflated_bytes(70)
+
+
+def test_a_deflated_data_set_is_whole_however_much_comes_of_its_last_bytes() -> None:
+    for size in (*range(1 << 20, (1 << 20) + 260, 4), *range(2 << 20, (2 << 20) + 8)):
+        squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        deflated = squeeze.compress(bytes(size)) + squeeze.flush()
+        assert sum(map(len, inflated((deflated,), DEFLATED_LE))) == size
 
 
 def test_our_file_meta_follows_from_the_three_uids_alone_and_pydicom_reads_it() -> None:

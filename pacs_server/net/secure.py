@@ -108,7 +108,7 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_ctime_ns, found.st_ino, found.st_size  # which other rights and another owner change as well
 
 
 def incoming_context(files: TlsFiles, asked: ClientCertificates) -> ssl.SSLContext:

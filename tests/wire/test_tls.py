@@ -298,6 +298,17 @@ def test_a_new_certificate_counts_at_once_and_a_broken_one_not_at_all(
     assert echoes(archive, tmp_path, device)
 
 
+def test_a_new_certificate_that_could_not_be_used_counts_once_its_rights_are_put_right(
+    archive: Archive, device: TlsFiles
+) -> None:
+    before = shown(archive, device)
+    archive.pacs("tls", "init", "--name", "localhost", "--name", HOST, "--yes")
+    ours(archive).key.chmod(0o644)
+    assert shown(archive, device) == before
+    ours(archive).key.chmod(0o600)
+    assert shown(archive, device) == read(ours(archive).certificate).fingerprint != before
+
+
 def test_only_tls_is_spoken_when_the_plain_port_is_off(new_archive: Callable[..., Archive], tmp_path: Path) -> None:
     archive = new_archive(tls={"port": 0})
     config = archive.config.read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +38,7 @@ from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
 from pacs_server.net.message import CommandField, encode_command
 from pacs_server.net.negotiate import ContextResult
+from pacs_server.net.wire import Fragment, data_header
 from pacs_server.settings import NetworkLimits, TlsFiles
 
 
@@ -239,6 +241,26 @@ def test_a_peer_that_reads_nothing_is_waited_for_once_and_not_for_each_call_of_t
         with pytest.raises(PeerTimedOut, match="took too long to take"):
             connection.send([bytes(16 << 20)])
         assert 2.0 <= time.monotonic() - began < 3.8
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_a_peer_is_not_late_where_we_are_who_was_slow(between: bool) -> None:
+    """Between two PDUs, as with a volume that hangs, or in the middle of one, as with another peer that is slow."""
+    pdu = data_header(1, 100, is_command=False, is_last=False) + bytes(100)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as peer:
+        connection = Connection(server.accept()[0], NetworkLimits(pdu_timeout_s=0.3))
+
+        def work() -> None:
+            peer.sendall(pdu[50:])
+            time.sleep(0.5)
+
+        turns = chain([work], repeat(lambda: None))
+        with closing(connection):
+            peer.sendall(pdu + pdu[:50])
+            assert isinstance(connection.next_event(0.3), Fragment)
+            if between:
+                next(turns)()
+            assert isinstance(connection.next_event(0.3, meanwhile=lambda: next(turns)()), Fragment)
 
 
 # --- why a call fails ---

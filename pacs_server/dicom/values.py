@@ -140,5 +140,6 @@ def sought_in(text: str, vr: str) -> str:
     if vr == "DT":
         return earliest(text) or ""
     check = _CHECKS.get(vr)
-    compared = check(text) if check else int(text) if vr in NUMBERS else indexable(text)
+    # Of texts no more is kept; a UID comes here as long as it was sent.
+    compared = check(text) if check else int(text) if vr in NUMBERS else indexable(text[:MAX_TEXT_CHARACTERS])
     return "" if compared is None else str(compared)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, config
 from sqlalchemy import select
 from support.house import House
 from support.samples import encoded, tiny, uid
@@ -20,7 +21,7 @@ from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary, new_field
 from pacs_server.errors import BadQuery, Refused, UnknownName
 from pacs_server.index.engine import Index
-from pacs_server.index.objects import Arrival
+from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.fields import Fields, Stage
 from pacs_server.index.recording.instances import Instances
@@ -110,6 +111,15 @@ def test_a_field_is_matched_at_every_level(
         Level.IMAGE: [uid("object", number, "series", 1) for number in numbers],
     }
     assert found(index, filled, level, **keys) == sorted(names[level])
+
+
+def test_an_object_is_recorded_however_long_the_value_of_a_field_is(index: Index, fields: Fields) -> None:
+    vocabulary = add(fields, ("ReferencedFrameOfReferenceUID", Level.SERIES))
+    data_set = tiny(1)
+    with config.disable_value_validation():
+        data_set.ReferencedFrameOfReferenceUID = "".join(Random(1).choices("0123456789.", k=12_000))
+        arrival = arrival_of(data_set, vocabulary)
+    assert Instances(index).record(arrival).outcome is Outcome.NEW
 
 
 @pytest.mark.parametrize("level", list(Level))

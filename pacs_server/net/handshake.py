@@ -51,7 +51,8 @@ def answer(
 
     A rejection when it was rejected; the connection is then closed.
 
-    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too.
+    Raises: ProtocolViolation or PeerTimedOut after an A-ABORT; PeerAborted. The connection is then closed too. Over TLS
+    PeerRejected, when the peer does not want our certificate.
     """
     try:
         event = connection.next_event(limits.association_timeout_s, whole=True)

@@ -238,7 +238,9 @@ class SecureConnection(Connection):
         return count
 
     def _decrypt(self, into: memoryview) -> int:
-        """As much as is here, or as there is room for. Raises: PeerRejected; ProtocolViolation."""
+        """As much as is here, or as there is room for. Raises: PeerRejected, but PeerAborted once a PDU has come: an
+        alert says nothing of our certificate then; ProtocolViolation.
+        """
         total = 0
         try:
             while total < len(into) and (count := cast(int, self._tls.read(len(into) - total, into[total:]))):
@@ -249,7 +251,9 @@ class SecureConnection(Connection):
         except ssl.SSLZeroReturnError:
             self._has_ended = True
         except ssl.SSLError as error:
-            raise explained(error) from error
+            told = explained(error)
+            is_late = isinstance(told, PeerRejected) and self._reader.finished
+            raise (PeerAborted(f"the other side ended TLS: {reason_of(error)}") if is_late else told) from error
         if self._leaving.pending:  # the peer asked for new keys
             super()._put([self._leaving.read()])
         return total

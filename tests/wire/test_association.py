@@ -275,6 +275,15 @@ def test_a_peer_that_aborts_while_it_is_sent_an_object_is_told_from_a_connection
         send_ct(association, bytes(64 << 20))
 
 
+def test_a_peer_that_ends_tls_in_the_middle_broke_the_association_and_rejected_nobody(files: TlsFiles) -> None:
+    with served(USUAL, files) as archive, closing(call(archive)) as association:
+        assert client.echo(association) == 0
+        association._connection._socket.send(b"\x17\x03\x03\0\x20" + bytes(32))  # no record: it is told so by an alert
+        with pytest.raises(PeerAborted, match="BAD_RECORD_MAC"):
+            client.echo(association)
+        assert isinstance(archive.ending(), ProtocolViolation)
+
+
 def test_a_rejected_caller_is_told_why(archive: Archive) -> None:
     with pytest.raises(PeerRejected, match="calling AE title not recognised"):
         call(archive, calling="NOBODY")

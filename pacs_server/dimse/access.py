@@ -5,17 +5,15 @@ An AE title identifies, it does not authenticate; that is why the address is par
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
 from pacs_server.archive.reception import Origin
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
+from pacs_server.dimse.host_names import HostNames, plain_address
 from pacs_server.dimse.services import SERVICES, Service
 from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.log import escaped
@@ -35,7 +33,7 @@ from pacs_server.net.negotiate import (
 
 NOT_ITS_CERTIFICATE: Final = "it has to show the certificate that is pinned for it"
 
-_RESOLVED_FOR_S: Final = 60
+_HOST_NAMES: Final = HostNames()
 # In what we read and write identifiers; deflated and encapsulated ones make no sense for them.
 _MESSAGE_SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE)
 # How many of the options that may be negotiated are granted, in their order: for queries relational, combined date and
@@ -109,7 +107,8 @@ def identify(
     empty when it showed none.
 
     A registered AE title is let in only from its addresses, and with its certificate if one is pinned; an unregistered
-    one only from this machine.
+    one only from this machine. One that may call from a host name of which nobody tells the addresses now is asked to
+    come again.
 
     Source: PS3.8 section 9.3.4 (reasons for rejection).
     """
@@ -127,8 +126,8 @@ def identify(
             return _unknown(f"it is not registered: pacs ae approve {calling}, or pacs ae add")
         stranger = Peer(aet=calling, host=None, port=None, rights=frozenset(Right), sources=())
         return replace(_caller(stranger, rules), is_registered=False)
-    if not any(covers(source, address) for source in peer.sources):
-        return _unknown("it is not registered for this address")
+    if elsewhere := _not_from(peer.sources, address):
+        return elsewhere
     if peer.certificate and peer.certificate != fingerprint:
         shown = "another one" if fingerprint else "none" if fingerprint is not None else "no TLS"
         return _unknown(f"{NOT_ITS_CERTIFICATE}, and showed {shown}")
@@ -171,29 +170,37 @@ def asked_for(request: AssociationRequest) -> frozenset[Right]:
     return frozenset(rights)
 
 
-def plain_address(text: str) -> IPv4Address | IPv6Address:
-    """The address without a scope, and as IPv4 where it is an IPv4 address mapped into IPv6."""
-    address = ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+def _not_from(sources: Sequence[str], address: IPv4Address | IPv6Address) -> Rejection | None:
+    """The rejection of a caller who comes from none of these sources; names are looked at last, because they take long
+    where the name server does.
+    """
+    unknown = ""
+    for source in sorted(sources, key=_is_name):
+        covered = covers(source, address)
+        if covered:
+            return None
+        unknown = source if covered is None else unknown
+    if unknown:
+        return replace(CONGESTION, why=f"nobody tells the address of {unknown} now, from where it may call")
+    return _unknown("it is not registered for this address")
 
 
-def covers(source: str, address: IPv4Address | IPv6Address) -> bool:
-    """Whether a source (address, CIDR block or host name) is where this address comes from."""
+def _is_name(source: str) -> bool:
     try:
-        return address in ip_network(source, strict=False)
+        ip_network(source, strict=False)
     except ValueError:
-        return address in _resolved(source, int(time.monotonic()) // _RESOLVED_FOR_S)
+        return True
+    return False
 
 
-@lru_cache(maxsize=256)
-def _resolved(host: str, period: int) -> frozenset[IPv4Address | IPv6Address]:
-    """The addresses of a host name; asked again in each new period, so that a changed lease is noticed."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return frozenset()
-    return frozenset(plain_address(str(entry[4][0])) for entry in found)
+def covers(source: str, address: IPv4Address | IPv6Address) -> bool | None:
+    """Whether a source (address, CIDR block or host name) is where this address comes from; None where it is a name of
+    which nobody tells the addresses.
+    """
+    if not _is_name(source):
+        return address in ip_network(source, strict=False)
+    known = _HOST_NAMES.addresses(source)
+    return None if known is None else address in known
 
 
 def answer_contexts(

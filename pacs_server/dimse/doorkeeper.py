@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from pacs_server.dicom.identity import AeTitle
-from pacs_server.dimse.access import asked_for, plain_address
+from pacs_server.dimse.access import asked_for
+from pacs_server.dimse.host_names import plain_address
 from pacs_server.index.site.turned_away import TurnedAway
 from pacs_server.log import escaped
 from pacs_server.net.negotiate import AssociationRequest, Rejection

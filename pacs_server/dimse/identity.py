@@ -16,7 +16,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 
-from pacs_server.dimse.access import Caller, plain_address
+from pacs_server.dimse.access import Caller
+from pacs_server.dimse.host_names import plain_address
 from pacs_server.errors import NotProven
 from pacs_server.index.site.peers import Identity
 from pacs_server.index.site.users import NOBODYS, Users, is_of

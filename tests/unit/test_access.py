@@ -1,11 +1,14 @@
 """Who is let in, and to which services."""
 
+import socket
+import threading
 from dataclasses import replace
 
 import pytest
 
 from pacs_server.dicom.elements import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from pacs_server.dicom.identity import AeTitle
+from pacs_server.dimse import access, host_names
 from pacs_server.dimse.access import (
     AccessRules,
     Admission,
@@ -13,8 +16,8 @@ from pacs_server.dimse.access import (
     answer_contexts,
     covers,
     identify,
-    plain_address,
 )
+from pacs_server.dimse.host_names import plain_address
 from pacs_server.index.site.peers import Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
@@ -39,6 +42,23 @@ RULES = AccessRules(
     default_issuer="HOSPITAL",
     default_charset="ISO_IR 100",
 )
+
+
+class NameServer:
+    """Answers every name with the same addresses, or not, once it may."""
+
+    def __init__(self) -> None:
+        self.told: list[str] | socket.gaierror = ["192.0.2.7"]
+        self.times = 0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def answer(self, host: str, port: None, **_: object) -> list[tuple[object, ...]]:
+        self.times += 1
+        assert self.goes_on.wait(30)
+        if isinstance(self.told, socket.gaierror):
+            raise self.told
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in self.told]
 
 
 def request_from(address: str = "127.0.0.1", *contexts: ProposedContext, calling: str = "CT1", called: str = "PACS"):
@@ -226,6 +246,54 @@ def test_a_source_may_be_an_address_a_block_or_a_host_name() -> None:
     assert covers("2001:db8::/32", plain_address("2001:db8::1%eth0"))
     assert covers("localhost", plain_address("127.0.0.1"))
     assert not covers("no-such-host.invalid", plain_address("192.0.2.7"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> NameServer:
+    """A name server in the place of that of the system, asked again by each call."""
+    server = NameServer()
+    monkeypatch.setattr(socket, "getaddrinfo", server.answer)
+    monkeypatch.setattr(host_names, "_KNOWN_FOR_S", 0.0)
+    monkeypatch.setattr(access, "_HOST_NAMES", host_names.HostNames())
+    return server
+
+
+def test_a_name_server_that_is_down_turns_nobody_away_whose_address_it_told_before(asked: NameServer) -> None:
+    ct = peer(Right.STORE, sources=("ct1.hospital.lan",))
+    admitted(request_from("192.0.2.7"), ct)
+    asked.told = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    admitted(request_from("192.0.2.7"), ct)
+    assert rejected(request_from("192.0.2.8"), ct) == CALLING_NOT_RECOGNISED
+    asked.told = ["192.0.2.8"]
+    admitted(request_from("192.0.2.8"), ct)
+    assert rejected(request_from("192.0.2.7"), ct) == CALLING_NOT_RECOGNISED
+    asked.told = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert rejected(request_from("192.0.2.8"), ct) == CALLING_NOT_RECOGNISED
+
+
+def test_who_may_call_from_a_name_that_nobody_resolves_is_asked_to_come_again(asked: NameServer) -> None:
+    asked.told = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    ct = peer(Right.STORE, sources=("ct1.hospital.lan", "192.0.2.9"))
+    verdict = rejected(request_from("192.0.2.7"), ct)
+    assert (verdict, verdict.why) == (
+        CONGESTION, "nobody tells the address of ct1.hospital.lan now, from where it may call"
+    )  # fmt: skip
+    admitted(request_from("192.0.2.9"), ct)
+    asked.told = ["192.0.2.7"]
+    admitted(request_from("192.0.2.7"), ct)
+
+
+def test_a_name_server_that_hangs_is_asked_once_and_not_waited_for_where_an_answer_is_known(
+    asked: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_names, "_PATIENCE_S", 0.01)
+    ct = peer(Right.STORE, sources=("ct1.hospital.lan",))
+    admitted(request_from("192.0.2.7"), ct)
+    asked.goes_on.clear()
+    for _ in range(20):
+        admitted(request_from("192.0.2.7"), ct)
+    assert asked.times == 2
+    asked.goes_on.set()
 
 
 def test_a_site_that_drains_asks_everybody_but_partners_to_come_again() -> None:

@@ -257,6 +257,8 @@ CAUSES: Final[dict[str, str]] = {
     "it is not registered: pacs ae approve {}, or pacs ae add":
         "登録されていません。登録するには: pacs ae approve {0} または pacs ae add",
     "it is not registered for this address": "このアドレスでは登録されていません",
+    "nobody tells the address of {} now, from where it may call":
+        "接続元として登録したホスト名 {0} のアドレスを、今は確かめられません",
     "it has to show the certificate that is pinned for it, and showed another one":
         "登録したものと違う証明書を示しました",
     "it has to show the certificate that is pinned for it, and showed none": "登録した証明書を示しませんでした",

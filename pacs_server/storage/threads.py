@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -116,8 +117,13 @@ class Threads:
 
     def later(self, work: Callable[[], object]) -> None:
         """Have something done that nobody waits for, when a thread is free; a failure is of no interest."""
+
+        def quietly(_: Attempt) -> None:
+            with suppress(OSError, PacsError):
+                work()
+
         with self._lock:
-            self._enqueue(Task(lambda _: work(), float("inf"), None))
+            self._enqueue(Task(quietly, float("inf"), None))
 
     def _refuse_when_broken(self) -> None:
         if self._stuck - self._excused >= _MAX_STUCK or self._stuck >= _MAX_STUCK_EXCUSED:
@@ -155,8 +161,11 @@ class Threads:
                         self._stuck += 1
                     raise Overdue(f"volume {self._name} did not answer in time; the attempt was abandoned")
         if task.error is not None:
+            # The frames that it goes through hold the task: in that circle what they have open would stay so, for hours
+            # in a process that has little to do.
+            error, task.error = [task.error], None
             with Translated(f"volume {self._name}"):
-                raise task.error
+                raise error.pop()
         if not task.done:
             raise VolumeUnavailable(f"volume {self._name}: the attempt failed in a way nobody foresaw; see the log")
         return cast(Answer, task.answer)
@@ -201,6 +210,8 @@ class Threads:
         finally:
             with self._lock:
                 task.is_over = True
+                if task.cancelled:  # nobody asks for it
+                    task.error = None
                 if not task.is_probe:
                     self._answered_at = time.monotonic()
                 self._under_way -= 1

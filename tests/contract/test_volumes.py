@@ -2,12 +2,14 @@
 
 import errno
 import fcntl
+import gc
 import logging
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -759,6 +761,60 @@ def test_a_volume_that_was_let_go_is_not_held_anew_by_who_still_looks_at_it(
     second._medium = None
     second.check()
     assert adopt(tmp_path / "nas", name="nas") == second.spec.id
+
+
+def fails(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def stores(volume: Volume) -> None:
+    Placement((volume,), need=1, degraded=1).store(path_of(1), [b"received"])
+
+
+def opens(volume: Volume) -> None:
+    OpenCopy(volume, path_of(1))
+
+
+def writes_too_late(volume: Volume) -> None:
+    volume.timeout_s = 0.05
+    goes_on, work = threading.Event(), volume.medium().new_file
+
+    def write(_: object) -> None:
+        goes_on.wait(60)
+        work(path_of(1).parent)
+
+    try:
+        volume.run(write)
+    finally:
+        goes_on.set()
+        wait_for(lambda: not volume._threads.stuck, "it to come back")
+
+
+def removes_later(volume: Volume) -> None:
+    medium = volume.medium()
+    volume.later(lambda: medium.new_file(path_of(1).parent))
+    with suppress(VolumeUnavailable):
+        opens(volume)  # behind it
+
+
+@pytest.mark.parametrize("deed", [stores, opens, writes_too_late, removes_later])
+def test_what_failed_on_a_volume_that_is_let_go_holds_it_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: Callable[[Volume], None]
+) -> None:
+    (tmp_path / "nas").mkdir()
+    volume = volume_at(tmp_path / "nas")
+    monkeypatch.setattr("pacs_server.storage.sentinel._LET_GO_S", 0.5)
+    gc.disable()  # as good as that in a process that has little to do
+    try:
+        with monkeypatch.context() as failing:
+            for call in ("open", "mkdir"):
+                failing.setattr(os, call, fails)
+            with suppress(VolumeUnavailable, NotEnoughCopies):
+                deed(volume)
+        volume.let_go()
+        assert adopt(tmp_path / "nas", name="nas") == volume.spec.id
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])

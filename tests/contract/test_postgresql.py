@@ -633,6 +633,18 @@ def test_who_stood_still_with_the_former_primary_follows_the_one_that_was_promot
             wait_for(lambda: index.rows(served_by, ()) == [(str(promoted.home),)], "the promoted one to be used")
 
 
+def test_who_was_cut_off_while_another_one_was_promoted_does_not_go_back_to_the_former_primary() -> None:
+    served_by = "SHOW unix_socket_directories"
+    with Cluster.new() as former, former.standby() as promoted:
+        url = f"postgresql://pacs@/postgres?host={former.home}&host={promoted.home}&target_session_attrs=read-write"
+        with closing(Index.open(url)) as index:
+            assert index.rows(served_by, ()) == [(str(former.home),)]
+            former.kill()
+            promoted.execute("SELECT pg_promote()")
+            former.start()
+            assert index.rows(served_by, ()) == [(str(promoted.home),)]
+
+
 def address_of(server: Cluster, at: Path) -> None:
     """Have an address lead to a server, as a proxy in front of several does."""
     at.mkdir(exist_ok=True)

@@ -123,14 +123,15 @@ class Entrance:
     def _met(
         self, dsn: str, arguments: dict[str, Any], *, is_brief: bool
     ) -> Iterator[tuple[_Server, WatchedConnection]]:
-        """The first server that lets in; where it is not the one that was taken last, the others too.
+        """The first server that lets in; where it is not the one that was taken last, or was started since, the others
+        too: one of them may have been promoted while that was away.
 
         Raises: psycopg2.OperationalError when none does.
         """
         servers = sorted(_servers_of(dsn), key=lambda one: one != self._taken)
         connection = WatchedConnection(_to(dsn, servers, is_brief=is_brief), **arguments)
         yield (server := _server_of(connection, servers)), connection
-        if server != self._taken:
+        if server != self._taken or _timeline_of(connection).since != self.timeline.since:
             yield from _beside(dsn, [one for one in servers if one != server], arguments)
 
     def _take(self, met: dict[_Server, WatchedConnection]) -> WatchedConnection:

@@ -43,6 +43,7 @@ class FindingKind(StrEnum):
     FORGOTTEN = "row of a missing copy removed"
     LITTER = "unfinished file that nobody writes to"
     SWEPT = "unfinished file removed"
+    STUCK = "unfinished file that could not be removed"
     PURGED = "file of a purged object"
     REMOVED = "file of a purged object, to be removed"
     UNREADABLE = "file that is no object of ours"
@@ -59,6 +60,11 @@ class FindingKind(StrEnum):
     def is_gap(self) -> bool:
         """Whether it is not known what is there."""
         return self in (FindingKind.UNTOLD, FindingKind.NOT_READ)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether something that was to be looked at, or done, was not."""
+        return self.is_gap or self is FindingKind.STUCK
 
 
 # What was done about a file is told, also where it is gone by now because of that.
@@ -136,10 +142,7 @@ def reconcile(
             yield finding
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
     for path in volume.litter(its_now):
-        if repair:
-            volume.remove_litter(path)
-        kind = FindingKind.SWEPT if repair else FindingKind.LITTER
-        yield Finding(kind=kind, volume=volume.spec.name, path=str(path))
+        yield _litter(volume, path, repair=repair)
 
 
 def is_settled(file: FoundFile, now: datetime) -> bool:
@@ -204,6 +207,20 @@ def _unknown(
     else:
         kind = FindingKind.UNKNOWN_FILE
     return Finding(kind=kind, volume=volume.spec.name, path=str(file.path))
+
+
+def _litter(volume: Volume, path: PurePosixPath, *, repair: bool) -> Finding:
+    """Raises: VolumeUnavailable when the volume is away."""
+    kind, detail = FindingKind.LITTER, ""
+    if repair:
+        try:
+            volume.remove_litter(path)
+            kind = FindingKind.SWEPT
+        except VolumeUnavailable as error:  # of this one file perhaps: its rights, or a mark that it may not change
+            if not volume.check().is_readable:
+                raise
+            kind, detail = FindingKind.STUCK, str(error)
+    return Finding(kind=kind, volume=volume.spec.name, path=str(path), detail=detail)
 
 
 def adopt(volume: Volume, file: FoundFile, ledger: Ledger, placement: Placement) -> Finding:

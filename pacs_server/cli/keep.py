@@ -95,8 +95,8 @@ def reconcile(
     Changes nothing without --repair or --fetch. Files of the last 15 minutes are not looked at: they may be on their
     way in.
 
-    Ends with 12 when objects are missing or damaged, with 3 when a volume or a file could not be read now. The last
-    row of a lost object is never removed.
+    Ends with 12 when objects are missing or damaged, with 3 when a volume or a file could not be read, or what is
+    unfinished not be removed. The last row of a lost object is never removed.
 
     With --with, a registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and
     studies; where counts differ, for each series and object. Ends with 3 when a difference is left. What was deleted
@@ -128,16 +128,16 @@ def reconcile(
 
 
 def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool) -> ExitCode:
-    """Print findings as they come, then their counts; damage and what could not be read are exit codes."""
+    """Print findings as they come, then their counts; damage and what could not be done are exit codes."""
     counts: Counter[str] = Counter()
-    damage = gap = False
+    damage = undone = False
 
     def rows() -> Iterator[dict[str, object]]:
-        nonlocal damage, gap
+        nonlocal damage, undone
         for finding in findings:
             counts[finding.kind.value] += 1
             damage = damage or finding.kind.is_damage
-            gap = gap or finding.kind.is_gap
+            undone = undone or finding.kind.is_undone
             yield {
                 "volume": finding.volume,
                 "kind": finding.kind.value,
@@ -149,4 +149,4 @@ def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool)
     talk(listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items()) or all_well)
     if damage:
         return ExitCode.DAMAGE
-    return ExitCode.PARTLY if gap else ExitCode.DONE
+    return ExitCode.PARTLY if undone else ExitCode.DONE

@@ -681,3 +681,23 @@ def test_the_row_of_a_missing_copy_is_forgotten_if_another_copy_is_good_whatever
         (finding,) = reconcile_volumes(node, since=None, repair=True)
     assert finding.path == path
     assert finding.kind is (FindingKind.MISSING if is_other_damaged else FindingKind.FORGOTTEN)
+
+
+def test_an_unfinished_file_that_cannot_be_removed_is_told_and_the_others_go(
+    tmp_path: Path, new_upgraded_url: Callable[[], str], forgetful: FaultyVolume
+) -> None:
+    house = TwoVolumes(tmp_path / "data", new_upgraded_url(), forgetful.path)
+    house.take_in(tiny(1))
+    (held,) = (forgetful.path / "v1").rglob("*.dcm")
+    unfinished = [held.with_name(f".{n}.tmp") for n in range(3)]
+    for path in unfinished:
+        path.touch()
+        os.utime(path, (0, 0))
+    forgetful.tell(f"fail EPERM unlink {unfinished[1].name}")
+    with house.node() as node:
+        findings = list(reconcile_volumes(node, since=None, repair=True))
+    kinds = {Path(one.path).name: one.kind for one in findings}
+    assert kinds == dict(
+        zip((path.name for path in unfinished), (FindingKind.SWEPT, FindingKind.STUCK, FindingKind.SWEPT), strict=True)
+    )
+    assert print_findings(findings, "all well", as_json=True) is ExitCode.PARTLY

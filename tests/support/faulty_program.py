@@ -163,7 +163,7 @@ class Faulty(mfusepy.Operations):
             target.entries[new_name] = source.entries.pop(old_name)
 
     def unlink(self, path: str) -> None:
-        self._fail(path)
+        self._fail(path, "unlink")
         with self._mutex:
             parent, name = self._parent(path)
             if name not in parent.entries:

@@ -94,13 +94,13 @@ HELP: Final[dict[str, str]] = {
     "Read no faster than this.": "これより速くは読みません。",
     "Compare files with rows, in both directions; or this archive with another. Changes nothing without --repair or "
     "--fetch. Files of the last 15 minutes are not looked at: they may be on their way in. Ends with 12 when objects are missing or damaged, "
-    "with 3 when a volume or a file could not be read now. The last row of a lost object is never removed. With --with, a "
+    "with 3 when a volume or a file could not be read, or what is unfinished not be removed. The last row of a lost object is never removed. With --with, a "
     "registered peer is asked for its studies, month by month, narrowed by KEY=VALUE of patients and studies; where counts "
     "differ, for each series and object. Ends with 3 when a difference is left. What was deleted here is told, and never "
     "fetched.":
         "ファイルとインデックスを双方向に、または別のアーカイブと照合します。--repair か --fetch がなければ何も変えません。"
         "直近 15 分のファイルは書き込み中かもしれないため見ません。オブジェクトが"
-        "失われているか破損していれば終了コードは 12、今は読めないボリュームやファイルがあれば 3 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
+        "失われているか破損していれば終了コードは 12、読めないボリュームやファイル、または消せない書きかけのファイルがあれば 3 です。失われたオブジェクトの最後の行は決して消しません。--with を付けると、"
         "登録済みの相手に検査を月ごとに問い合わせます。患者と検査の KEY=VALUE で絞れます。件数が違えばシリーズごと、"
         "オブジェクトごとに調べます。違いが残れば終了コードは 3 です。ここで削除したものは示すだけで、取り寄せません。",
     "Only studies that began to arrive on this day (UTC) or later; with --with, that were made then or later.":

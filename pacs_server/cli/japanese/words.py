@@ -61,6 +61,7 @@ WORDS: Final[dict[str, str]] = {
     "row of a missing copy removed": "なくなったコピーの行を削除",
     "unfinished file that nobody writes to": "書きかけのまま残ったファイル",
     "unfinished file removed": "書きかけのファイルを削除",
+    "unfinished file that could not be removed": "削除できなかった書きかけのファイル",
     "file of a purged object": "消去済みオブジェクトのファイル",
     "file of a purged object, to be removed": "消去済みオブジェクトのファイル(削除予定)",
     "file that is no object of ours": "このアーカイブのオブジェクトではないファイル",

@@ -53,9 +53,8 @@ class Teller:
             self._trouble.done()
 
     def forget(self) -> None:
-        """Tell nothing any more. What cannot be removed is not read any more either, once the server has ended."""
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        """Tell nothing any more. What cannot be written is not read any more either, once the server has ended."""
+        _blank(self._path)
 
 
 def server_teller(data_dir: Path) -> Teller:
@@ -69,10 +68,9 @@ def worker_teller(data_dir: Path, number: int) -> Teller:
 
 
 def forget_workers(data_dir: Path) -> None:
-    """Remove what workers told that were killed."""
+    """Nothing stands any more of what workers told that were killed."""
     for path in data_dir.glob(_WORKERS):
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        _blank(path)
 
 
 def served_before(data_dir: Path, number: int) -> int:
@@ -125,6 +123,12 @@ def serving(data_dir: Path) -> dict[str, Any] | None:
         return None
     told = object_in(data_dir / _SERVER)
     return told if _has(told, _OF_SERVER) else {}
+
+
+def _blank(path: Path) -> None:
+    """It is not removed: the next server may begin on a full disk, and writes over it."""
+    with suppress(OSError):
+        note_in(path, {})
 
 
 def _of_worker(path: Path) -> dict[str, Any]:

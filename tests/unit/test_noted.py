@@ -14,7 +14,7 @@ from pacs_server.errors import ConfigError
 from pacs_server.service import contacts, volume_states
 from pacs_server.service.locks import backup_lock, failover_lock, instance_lock, is_serving, rebuild_lock, tier_lock
 from pacs_server.service.monitoring.alarm_book import AlarmBook, standing_alarms, undelivered
-from pacs_server.service.telling import Teller, running, served_before
+from pacs_server.service.telling import Teller, forget_workers, running, served_before, server_teller, worker_teller
 from pacs_server.settings import AlertSettings
 
 MOMENT = "2026-01-02T03:04:05+00:00"
@@ -153,11 +153,12 @@ def test_what_was_told_is_told_anew_where_the_file_is_another_one(tmp_path: Path
         assert json.loads(path.read_text()) == WORKER
 
 
+def full(path: Path, _: bytes) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 @pytest.mark.parametrize("more", [1, 20])
 def test_more_is_told_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int) -> None:
-    def full(path: Path, _: bytes) -> NoReturn:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
     teller = Teller(tmp_path / "alarms.json")
     teller.tell({"standing": {}})
     blocks = (tmp_path / "alarms.json").stat().st_size
@@ -167,6 +168,27 @@ def test_more_is_told_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "alarms.json").stat().st_size == blocks
     teller.tell({"standing": {}})
     assert standing_alarms(tmp_path) == []
+
+
+def test_a_server_that_is_started_again_on_a_full_disk_tells_where_it_listens_and_who_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tellers = server_teller(tmp_path), worker_teller(tmp_path, 0)
+
+    def tell() -> None:
+        for teller, told in zip(tellers, (SERVER, WORKER | {"associations": [CALL]}), strict=True):
+            teller.tell(told)
+
+    tell()
+    tellers[0].forget()
+    forget_workers(tmp_path)
+    with instance_lock(tmp_path):
+        assert running(tmp_path) == {}
+        monkeypatch.setattr(Path, "write_bytes", full)
+        tell()
+        told = running(tmp_path)
+    assert told
+    assert (told["port"], told["associations"]) == (SERVER["port"], [CALL])
 
 
 @pytest.mark.parametrize("lock", [backup_lock, failover_lock, instance_lock, rebuild_lock, tier_lock])

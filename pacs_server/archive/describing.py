@@ -61,13 +61,22 @@ class Saying:
     sop_uids: tuple[str, ...]
 
 
-def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
-    """Of which patient the objects of a study that are found say that they are, those first that came first.
+def sayings(anew: Anew, study_uid: str, heads: Heads) -> tuple[list[Saying], list[str]]:
+    """Of which patient the objects of a study that are found say that they are, those first that came first; and of
+    each that a volume may tell later only, why.
 
-    Raises: CopyUnreadable; IndexUnavailable.
+    Raises: IndexUnavailable.
     """
     told: dict[tuple[str, ...], list[str]] = {}
-    for one in filter(None, map(heads.described, anew.objects(study_uid))):
+    unread: list[str] = []
+    for found in anew.objects(study_uid):
+        try:
+            one = heads.described(found)
+        except CopyUnreadable as error:
+            unread.append(str(error))
+            continue
+        if one is None:
+            continue
         of_patient, of_study = (
             [str(level[name] or "") for name in names]
             for level, names in (
@@ -76,7 +85,7 @@ def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
             )
         )
         told.setdefault((one.series_uid, *of_patient, *of_study), []).append(str(one.sop_uid))
-    return [
+    said = [
         Saying(
             series_uid=series_uid,
             patient_id=patient_id,
@@ -88,6 +97,7 @@ def sayings(anew: Anew, study_uid: str, heads: Heads) -> list[Saying]:
         )
         for (series_uid, patient_id, name, born, made_on, accession), sop_uids in told.items()
     ]
+    return said, unread
 
 
 def describe_anew(anew: Anew, study_uid: str, heads: Heads) -> tuple[str, ...]:

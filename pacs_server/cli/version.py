@@ -101,26 +101,26 @@ def show(invocation: Invocation, uid: str) -> ExitCode:
     """Show the contents between which a person may choose.
 
     Of a study, or of one SOP Instance UID. Of a study that contradicts itself, also the patient whom each series names.
+
+    Ends with 3 when some of its objects cannot be read now.
     """
-    from pacs_server.errors import CopyUnreadable, UnknownName
+    from pacs_server.errors import UnknownName
     from pacs_server.index.queries.view import conflicts_view, contents_view
     from pacs_server.service.upkeep.reconciling import sayings_of_study
 
     said: list[dict[str, Any]] = []
-    unread: CopyUnreadable | None = None
+    unread: list[str] = []
     with invocation.node() as node:
         rows = contents_view(node.index, uid)
         if any(not one["sop_uid"] for one in conflicts_view(node.index, uid)):
-            try:
-                said = [asdict(one) for one in sayings_of_study(node, uid)]
-            except CopyUnreadable as error:  # a volume is away: what the index tells is shown all the same
-                unread = error
-    if not rows and not said:
-        raise unread or UnknownName("nothing is in conflict there: pacs conflicts list shows where something is")
+            sayings, unread = sayings_of_study(node, uid)
+            said = [asdict(one) for one in sayings]
+    if not (rows or said or unread):
+        raise UnknownName("nothing is in conflict there: pacs conflicts list shows where something is")
     _print_conflicts(rows, said, as_json=invocation.as_json)
-    if unread is not None:
-        raise unread
-    return ExitCode.DONE
+    if unread:
+        talk(f"whose {len(unread)} more objects are cannot be read now: {unread[0]}")
+    return ExitCode.PARTLY if unread else ExitCode.DONE
 
 
 def _print_conflicts(rows: list[dict[str, Any]], said: list[dict[str, Any]], *, as_json: bool) -> None:

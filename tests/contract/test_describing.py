@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pacs_server.dicom.vocabulary import new_field
 from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.view import conflicts_view
+from pacs_server.index.site.registry import VolumeMode, VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.tables import copies, flags, patients
 from pacs_server.service.assemble import Node
@@ -35,6 +37,7 @@ from pacs_server.service.upkeep.decisions import (
 )
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import describe_study
+from pacs_server.storage.sentinel import adopt
 
 WRONG = {"PatientID": "W", "PatientName": "Wrong^Walter", "PatientBirthDate": "19500505", "AccessionNumber": "1"}
 RIGHT = {"PatientID": "R", "PatientName": "Right^Rita", "PatientBirthDate": "19800808", "AccessionNumber": "2"}
@@ -435,10 +438,30 @@ def test_contents_between_which_to_choose_are_shown_while_the_volume_is_away(
     show = ["-c", str(house.config), "conflicts", "show", str(tiny(0).StudyInstanceUID), "--json"]
     house.volume.rename(house.volume.with_name("away"))
     capsys.readouterr()
-    assert run(show) == ExitCode.DAMAGE
+    assert run(show) == ExitCode.PARTLY
     told = capsys.readouterr()
     assert sorted(row["role"] for row in json.loads(told.out)) == ["current", "current", "version", "version"]
     assert "volume first" in told.err
+
+
+def test_whose_the_objects_are_that_can_be_read_is_shown_while_another_volume_is_away(
+    house: House, node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (second := tmp_path / "second").mkdir()
+    row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+    house.take_in(*study(WRONG, count=1))
+    node.registry.add_volume(row)
+    (first,) = (one for one in node.registry.volumes() if one.name == "first")
+    node.registry.change_volume(replace(first, mode=VolumeMode.READ_ONLY))
+    house.take_in(*study(RIGHT, series="other", count=2))
+    house.volume.rename(house.volume.with_name("away"))
+    capsys.readouterr()
+    assert (
+        run(["-c", str(house.config), "conflicts", "show", str(tiny(0).StudyInstanceUID), "--json"]) == ExitCode.PARTLY
+    )
+    told = capsys.readouterr()
+    assert [(row["patient_id"], len(row["sop_uids"])) for row in json.loads(told.out)] == [("R", 2)]
+    assert "whose 1 more objects are cannot be read now" in told.err
 
 
 def test_an_ordinary_deletion_leaves_a_study_as_it_is(house: House, node: Node) -> None:

@@ -228,9 +228,9 @@ HELP: Final[dict[str, str]] = {
     "List what contradicts itself. Other contents under one UID, patients or studies whose values differ.":
         "食い違いの一覧を表示します。同じ UID の異なる内容、値の異なる患者や検査など。",
     "Show the contents between which a person may choose. Of a study, or of one SOP Instance UID. Of a study that "
-    "contradicts itself, also the patient whom each series names.":
+    "contradicts itself, also the patient whom each series names. Ends with 3 when some of its objects cannot be read now.":
         "選べる内容を表示します。検査の UID か SOP Instance UID を指定します。食い違いのある検査では、シリーズごとに"
-        "どの患者のものと書かれているかも表示します。",
+        "どの患者のものと書かれているかも表示します。今は読めないオブジェクトがあれば終了コードは 3 です。",
     "Storage Commitment: who vouches for which objects.": "ストレージコミットメント。どのオブジェクトの保管を誰が保証するか。",
     "Ask a peer whether it keeps every object of a study safely. Ends with 3 unless it says so of every one.":
         "検査のすべてのオブジェクトを確かに保管しているか、相手に尋ねます。すべてについて保証されなければ終了コードは 3 です。",

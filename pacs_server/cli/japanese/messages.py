@@ -35,6 +35,7 @@ MESSAGES: Final[dict[str, str]] = {
         "相手の日付のない検査は比べていません ({0})。患者ごとに (PatientID=) 比べてください",
     "they hold the same": "違いはありません",
     "nothing is missing here": "ここにないものはありません",
+    "whose {} more objects are cannot be read now: {}": "ほかの {0} 件のオブジェクトは、患者をいま読み取れません: {1}",
     "nothing to verify": "確認するものはありません",
     "the last is {}": "最新は {0} です",
     "this node has no key any more; the last checkpoint that there is is {}":

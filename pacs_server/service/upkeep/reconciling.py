@@ -105,8 +105,8 @@ def describe_study(node: Node, study_uid: str, *, goes_on: Callable[[], None]) -
     return describe_anew(node.anew, study_uid, _heads(node, goes_on))
 
 
-def sayings_of_study(node: Node, study_uid: str) -> list[Saying]:
-    """What the objects of a study say of whose it is. Raises: CopyUnreadable; IndexUnavailable."""
+def sayings_of_study(node: Node, study_uid: str) -> tuple[list[Saying], list[str]]:
+    """What the objects of a study say of whose it is, and why others cannot be read now. Raises: IndexUnavailable."""
     return sayings(node.anew, study_uid, _heads(node, lambda: None))
 
 

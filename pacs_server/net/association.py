@@ -67,6 +67,11 @@ class Association:
         self._looked_at = 0.0
         self._open = True
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended it, as far as was seen."""
+        return self._open
+
     def context_of(self, abstract_syntax: str) -> Context | None:
         """The accepted presentation context of a SOP class, the first of several; None when there is none."""
         return next((one for one in self.contexts.values() if one.abstract_syntax == abstract_syntax), None)

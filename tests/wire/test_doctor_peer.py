@@ -14,10 +14,14 @@ from support import dcmtk, rude
 from support.dcmtk import QueryRetrieveServer, Receiver, Station, free_port, over_tls
 from support.samples import CT, encoded, part10, tiny, write
 from support.server import Archive, wait_for
-from support.small_archive import USUAL, served
+from support.small_archive import USUAL, served, serving
+from support.small_archive import Archive as SmallArchive
 
 from pacs_server.cluster.certificates import make
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID
+from pacs_server.errors import PeerAborted
+from pacs_server.net.association import Association
+from pacs_server.net.message import CommandField, response
 from pacs_server.settings import TlsFiles
 
 HOST = "127.0.0.1"
@@ -204,6 +208,27 @@ def test_answers_that_were_not_asked_for_are_found_out_and_cut_short(archive: Ar
     assert told == "it answers with studies that were not asked for"
     assert "StudyInstanceUID" in remedy
     assert len(talkative.stored) == 1
+
+
+class BreaksOffMoves(SmallArchive):
+    def _operate(self, association: Association) -> None:
+        while (command := association.receive()) is not None:
+            association.drain()
+            if command.field == CommandField.C_MOVE_RQ:
+                association.abort()
+                raise PeerAborted("by ourselves")
+            association.respond(response(command, 0), command.context_id)
+
+
+def test_an_archive_that_breaks_off_at_a_move_is_asked_all_the_same_whether_it_answers_queries(
+    archive: Archive,
+) -> None:
+    with serving(BreaksOffMoves(USUAL)) as abrupt:
+        archive.add_peer("ABRUPT", abrupt.address[1])
+        found = examined(archive, "ABRUPT", expect=SOMETHING_TO_DO)
+    assert found["C-FIND"] == [("ok", "")]
+    ((told, remedy),) = found["C-MOVE"]
+    assert (told, "aborted" in remedy) == ("failed", True)
 
 
 def test_a_wrong_title_is_named_with_the_cause_in_the_language_of_the_person(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -24,7 +25,7 @@ from pacs_server.dicom.identity import new_uid
 from pacs_server.dicom.queries.asking import identifier
 from pacs_server.dicom.reencode import can_reencode
 from pacs_server.dicom.tiny_object import TEST_PATIENT_ID, TEST_STUDY_UID
-from pacs_server.errors import AssociationBroken, PacsError, PeerRejected
+from pacs_server.errors import AssociationBroken, PacsError, PeerFailed, PeerRejected
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.site.dealings import Dealings
 from pacs_server.index.site.peers import Peer
@@ -135,24 +136,25 @@ def _offered(node: Node, peer: Peer, destination: client.Destination, *, sends_b
         (STUDY_ROOT_MOVE, _SYNTAXES, False),
         *((kind[0], syntaxes, False) for kind, syntaxes in proposed.items()),
     ]
+    connect = partial(
+        client.connect,
+        destination,
+        calling_aet=node.settings.aet,
+        contexts=contexts[: client.MAX_CONTEXTS],
+        limits=node.settings.network,
+    )
     try:
-        association = client.connect(
-            destination,
-            calling_aet=node.settings.aet,
-            contexts=contexts[: client.MAX_CONTEXTS],
-            limits=node.settings.network,
-        )
-    except PacsError as error:
+        with ExitStack() as calls:
+            association = calls.enter_context(closing(connect()))
+            yield _objects(association, peer, kinds)
+            yield _retrieve(association, node, sends_back=sends_back)
+            if not association.is_open:  # broken off at the C-MOVE, which says nothing of its queries
+                association = calls.enter_context(closing(connect()))
+            yield _query(association, node)
+            with suppress(PacsError):
+                association.release()
+    except PeerFailed as error:
         yield Finding(check="what it offers", told="failed", remedy=f"{error}: look into its log")
-        return
-    try:
-        yield _objects(association, peer, kinds)
-        yield _retrieve(association, node, sends_back=sends_back)
-        yield _query(association, node)
-        with suppress(PacsError):
-            association.release()
-    finally:
-        association.close()
 
 
 def _object_of(sop_class: str, syntax: str) -> Deliverable:

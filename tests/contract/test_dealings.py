@@ -51,3 +51,14 @@ def test_the_last_deed_and_what_was_refused_are_read_from_the_trail(index: Index
     assert dealings.last_deed("CT1", NOW + timedelta(minutes=1)) is None
     assert dealings.refused_services("CT1", NOW) == ["1.2.3", "1.2.4"]
     assert dealings.refused_services("CT2", NOW) == []
+
+
+def test_what_comes_to_a_node_whose_clock_is_behind_is_counted_as_come(index: Index) -> None:
+    dealings, since = Dealings(index), NOW - timedelta(minutes=10)
+    sent(index, "CT1", "1.1", at=NOW - timedelta(hours=1))
+    assert dealings.times_stored("1.1", since) == 0
+    sent(index, "CT1", "1.1")
+    sent(index, "CT1", "1.2")
+    assert dealings.times_stored("1.1", since) == 1
+    sent(index, "CT1", "1.1", at=NOW - timedelta(minutes=5))
+    assert dealings.times_stored("1.1", since) == 2

@@ -94,13 +94,15 @@ class Dealings:
             found = connection.execute(latest).scalar()
         return datetime.fromisoformat(found) if found else None
 
-    def has_come(self, study_uid: str, since: datetime) -> bool:
-        """Whether an object of a study came since that second, held before or not. Raises: IndexUnavailable."""
+    def times_stored(self, study_uid: str, since: datetime) -> int:
+        """How often objects of a study came since then, held before or not, by the clocks of the nodes that took them.
+
+        Raises: IndexUnavailable.
+        """
         stored = audit.c.event == EventKind.STORE.value, audit.c.outcome != EventOutcome.REFUSED.value
-        since = since.replace(microsecond=0)
-        came = select(audit.c.at).where(*stored, audit.c.study_uid == study_uid, audit.c.at >= since.isoformat())
+        came = select(func.count()).where(*stored, audit.c.study_uid == study_uid, audit.c.at >= since.isoformat())
         with self._index.read() as connection:
-            return connection.execute(came.limit(1)).first() is not None
+            return connection.execute(came).scalar_one()
 
     def refused_services(self, aet: str, since: datetime) -> list[str]:
         """The SOP classes for which a peer asked, and has no right. Raises: IndexUnavailable."""

@@ -43,6 +43,7 @@ _MOST_ANSWERS: Final = 100
 _SHOWN: Final = 3
 _COMES_WITHIN_S: Final = 3.0
 _LOOKS_EVERY_S: Final = 0.1
+_CLOCKS_DIFFER: Final = timedelta(minutes=10)  # those of two nodes of one archive
 _SOON: Final = timedelta(days=30)
 _WITHOUT: Final = frozenset({"TCP", "TLS", "association"})  # legs without which nothing else can be tried
 _DESTINATION_UNKNOWN: Final = 0xA801  # PS3.4 section C.4.2.1.5
@@ -218,7 +219,8 @@ def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Find
     settings = node.settings
     port = settings.port if settings.port is not None else settings.tls.port
     register = f"register {settings.aet} there, with the address of this server and port {port}"
-    study, asked_at = TEST_STUDY_UID if sends_back else new_uid(), datetime.now(UTC)
+    study, lately = TEST_STUDY_UID if sends_back else new_uid(), datetime.now(UTC) - _CLOCKS_DIFFER
+    before = Dealings(node.index).times_stored(study, lately)
     asked = identifier(Level.STUDY, {"StudyInstanceUID": study}, context.transfer_syntax)
     try:
         final, _ = move(association, context, asked, settings.aet, meanwhile=lambda: None)
@@ -230,7 +232,7 @@ def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Find
         told = f"it answers status 0x{final.status:04X} when nothing is asked for; --send-back tries the way here"
         return Finding(check="C-MOVE", told=told)
     if final.status == 0 and final.completed:
-        if not _has_come(node, study, asked_at):
+        if not _comes_again(node, study, lately, before):
             return Finding(
                 check="C-MOVE", told="it says that it sent the tiny object, which did not come", remedy=register
             )
@@ -241,9 +243,13 @@ def _retrieve(association: Association, node: Node, *, sends_back: bool) -> Find
     return Finding(check="C-MOVE", told=told, remedy=remedy)
 
 
-def _has_come(node: Node, study_uid: str, since: datetime) -> bool:
-    """Whether something of a study came here: the peer may know another server under our title."""
+def _comes_again(node: Node, study_uid: str, since: datetime, before: int) -> bool:
+    """Whether something of a study came here once more: the peer may know another server under our title. It is counted
+    because the node that takes it may have another clock.
+    """
     deadline = time.monotonic() + _COMES_WITHIN_S
-    while not (found := Dealings(node.index).has_come(study_uid, since)) and time.monotonic() < deadline:
+    while Dealings(node.index).times_stored(study_uid, since) <= before:
+        if time.monotonic() > deadline:
+            return False
         time.sleep(_LOOKS_EVERY_S)
-    return found
+    return True

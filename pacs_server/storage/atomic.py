@@ -30,6 +30,8 @@ _SILENT: Final = frozenset(
     | {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
     | {errno.ENOMEM, errno.ESTALE}
 )
+# EPERM also from a kernel that gives no second name to a file of somebody else, as on a NAS that takes all for nobody.
+_ONE_NAME_ONLY: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
 _IOV_MAX: Final = 1024
 _WRITEBACK_BYTES: Final = 8 << 20
 _FLUSH_BYTES: Final = 64 << 20
@@ -143,6 +145,25 @@ class NewFile:
         self._final_name = name
         self._tree.flush(self._directory)
         return True
+
+    def finish_first(self, name: str) -> None:
+        """Like `finish`, unless something has that name already: then it stays, and this file is discarded.
+
+        A second name is given, which only one of several nodes can do at one instant. Where files have one name only,
+        as on FAT, a file that came a moment ago is replaced.
+        """
+        self.flush()
+        directory = self._directory.number
+        try:
+            os.link(self._name, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in _ONE_NAME_ONLY:
+                raise
+            self.finish(name)
+            return
+        self._tree.flush(self._directory)
 
     def discard(self) -> None:
         """Remove an unfinished file, and directories that were made for it alone; a finished one stays. One that cannot

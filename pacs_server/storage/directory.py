@@ -183,7 +183,7 @@ class Directory:
         if self.size_of(path) is None:
             with NewFile(self.tree, path.parent) as file:
                 file.write((content,))
-                file.finish(path.name)
+                file.finish_first(path.name)
 
     def move(self, path: PurePosixPath, target: PurePosixPath, one_call: OneCall) -> None:
         """Rename a file, flushed in both directories, if it is there."""

@@ -146,14 +146,16 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
     try:
         check_location(location, others)
         medium = open_medium(location)
+        new_id = uuid.uuid4().hex
         if not _has_sentinel(medium, location):
-            content = {"id": uuid.uuid4().hex, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+            content = {"id": new_id, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             medium.put_first(_SENTINEL, json.dumps(content).encode())
-        elif not may_be_in_use(read_sentinel(medium)):
+        # Another node may have been first at the same instant.
+        if (volume_id := read_sentinel(medium)) != new_id and not may_be_in_use(volume_id):
             _refuse_held(medium, location)
         # One that is mounted again has a sentinel, but perhaps another owner or options.
         medium.check_writable(datetime.now(UTC).date())
-        return read_sentinel(medium)
+        return volume_id
     except OSError as error:
         remedy = "check its owner and mount options"
         if error.errno in NO_ROOM:

@@ -32,6 +32,7 @@ from pacs_server.service.volume_states import note, remembered
 from pacs_server.settings import Settings, StorageLimits
 from pacs_server.storage import threads
 from pacs_server.storage.condition import Status, VolumeSpec, VolumeState
+from pacs_server.storage.directory import Directory
 from pacs_server.storage.layout import is_temporary, object_path
 from pacs_server.storage.leaving import bring_back, leaving, remove_left, set_leaving
 from pacs_server.storage.medium import all_of
@@ -698,6 +699,25 @@ def test_a_volume_that_a_server_is_about_to_let_go_can_be_added_again(
     monkeypatch.setattr("pacs_server.storage.sentinel.time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     assert adopt(tmp_path / "nas", name="nas") == volume.spec.id
     assert len(waits) == 1
+
+
+def test_of_two_nodes_that_make_a_volume_at_one_instant_both_have_the_id_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Directory, "size_of", lambda *_: None)  # as the other one sees it a moment before
+    monkeypatch.setattr("pacs_server.storage.sentinel._has_sentinel", lambda *_: False)
+    first = adopt(tmp_path, name="nas")
+    assert adopt(tmp_path, name="nas") == first
+    assert [path.name for path in files_below(tmp_path)] == [SENTINEL_NAME]
+
+
+def test_a_volume_can_be_where_files_have_one_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert adopt(tmp_path, name="nas") == sentinel_at(tmp_path)
+    assert [path.name for path in files_below(tmp_path)] == [SENTINEL_NAME]
 
 
 def test_a_volume_whose_locks_hang_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

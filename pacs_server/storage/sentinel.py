@@ -151,11 +151,11 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
             content = {"id": new_id, "name": name, "created": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             medium.put_first(_SENTINEL, json.dumps(content).encode())
         # Another node may have been first at the same instant.
-        if (volume_id := read_sentinel(medium)) != new_id and not may_be_in_use(volume_id):
+        if (found := read_sentinel(medium)) != new_id and not may_be_in_use(found):
             _refuse_held(medium, location)
         # One that is mounted again has a sentinel, but perhaps another owner or options.
         medium.check_writable(datetime.now(UTC).date())
-        return volume_id
+        return read_sentinel(medium)
     except OSError as error:
         remedy = "check its owner and mount options"
         if error.errno in NO_ROOM:

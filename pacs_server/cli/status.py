@@ -33,6 +33,7 @@ _ASSOCIATION_HEADINGS: Final = {
     "answered": "ANSWERED",
     "sent": "SENT",
 }
+_ALARM_HEADINGS: Final = {"raised_at": "RAISED", **ALARM_HEADINGS}
 _NODE_HEADINGS: Final = {
     "name": "NODE",
     "state": "STATE",
@@ -57,7 +58,9 @@ def status(invocation: Invocation) -> ExitCode:
     from pacs_server.service.telling import running
 
     settings = invocation.settings()
-    server, alarms = running(settings.data_dir), standing_alarms(settings.data_dir)
+    server = running(settings.data_dir)
+    # What was noted by a server that has ended did not hold on.
+    alarms = standing_alarms(settings.data_dir, also_new=server is not None)
     with invocation.node() as node:
         volumes = volumes_of(node)
         holdings = node.search.counts()
@@ -75,7 +78,7 @@ def status(invocation: Invocation) -> ExitCode:
         _print_screen(server, lines, volumes, holdings, backlog, survival)
         if alarms:
             click.echo()
-            print_rows(alarms, ALARM_HEADINGS, as_json=False, said=ALARM_WORDS)
+            print_rows(alarms, _ALARM_HEADINGS, as_json=False, said=ALARM_WORDS)
         if len(nodes) > 1:
             click.echo()
             print_rows(nodes, _NODE_HEADINGS, as_json=False, said=("state",))

@@ -44,6 +44,13 @@ def test_an_alarm_is_told_once_it_has_held(book: AlarmBook) -> None:
     assert book.take([NAS], after(hours=23)) == []
 
 
+def test_what_has_not_held_yet_is_there_for_who_asks_for_it(book: AlarmBook, tmp_path: Path) -> None:
+    book.take([NAS], NOW)
+    assert standing_alarms(tmp_path) == []
+    ((raised_at, text),) = [(one["raised_at"], one["text"]) for one in standing_alarms(tmp_path, also_new=True)]
+    assert (raised_at, text) == ("", NAS.text)
+
+
 def test_what_comes_and_goes_before_is_never_told(book: AlarmBook) -> None:
     for minute in range(10):
         assert book.take([NAS], after(minutes=minute)) == []

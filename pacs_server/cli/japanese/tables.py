@@ -74,6 +74,7 @@ LABELS: Final[dict[str, str]] = {
     "RELEASE": "版",
     "SEEN": "最終確認",
     "ALARM": "警報",
+    "RAISED": "警報日時",
     "ABOUT": "対象",
     "WHAT": "内容",
     "WAY": "通知方法",

@@ -208,14 +208,16 @@ class AlarmBook:
         )
 
 
-def standing_alarms(data_dir: Path) -> list[dict[str, Any]]:
-    """The alarms of this node that were raised and are not over, as the running server noted them.
+def standing_alarms(data_dir: Path, *, also_new: bool = False) -> list[dict[str, Any]]:
+    """The alarms of this node that were raised and are not over, as the running server noted them; with `also_new`,
+    also what has not held for long enough to be raised.
 
     Raises: ConfigError when only another user may read them.
     """
     refuse_closed(data_dir / _FILE)
     try:
-        return [asdict(one) for one in _standing_in(object_in(data_dir / _FILE)).values() if one.raised_at]
+        standing = _standing_in(object_in(data_dir / _FILE)).values()
+        return [asdict(one) for one in standing if one.raised_at or also_new]
     except NOT_AS_NOTED:
         return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
@@ -20,8 +20,9 @@ from pacs_server.dicom.elements import (
     Buffer,
 )
 from pacs_server.dicom.part10 import IMPLEMENTATION_VERSION
+from pacs_server.dicom.pixels.mislabelled import is_mislabelled
 from pacs_server.dicom.pixels.padding import padded
-from pacs_server.dicom.pixels.transcoding import ENCODABLE, UNCOMPRESSED, can_convert
+from pacs_server.dicom.pixels.transcoding import DECODABLE, ENCODABLE, UNCOMPRESSED, can_convert
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.dicom.stored import data_set_of, digest_of_file, holds_object
 from pacs_server.errors import CopyUnknown, PacsError, Unconvertible, Undecodable, VolumeUnavailable
@@ -47,6 +48,10 @@ AS_STORED: Final = "as stored"
 
 class NotAcceptable(PacsError):
     """The destination accepted no transfer syntax in which the object can be sent."""
+
+
+class _Mislabelled(PacsError):
+    """The pixels of the object are not compressed, though its transfer syntax says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +169,8 @@ def deliver(
     the sender's `on_damage`, and the next one is sent.
 
     `originator` is the AE title and message ID of the C-MOVE that asked for it (PS3.7 section 9.1.1.1); `preferred` the
-    transfer syntax that the receiver wants uncompressed objects in.
+    transfer syntax that the receiver wants uncompressed objects in. What has uncompressed pixels goes as such, whatever
+    syntax it came under.
 
     Raises: NotAcceptable; CopyUnreadable when no copy can be read; Undecodable when it cannot be converted, and
     DecoderUnavailable when that cannot be tried now; AssociationBroken.
@@ -175,6 +181,9 @@ def deliver(
             return _send(item, association, context, sender, originator, is_exact=preferred == AS_STORED)
         except Unconvertible as error:
             reasons.append(str(error))
+        except _Mislabelled:
+            relabelled = replace(item, transfer_syntax=EXPLICIT_LE)
+            return deliver(relabelled, association, sender, originator=originator, preferred=preferred)
     raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
 
 
@@ -193,6 +202,8 @@ def _send(
     is_exact: bool,
 ) -> int:
     target = context.transfer_syntax
+    # Another archive of ours takes whatever this one took, and what it gets has to be the same object.
+    is_exact = is_exact or association.implementation == IMPLEMENTATION_VERSION
     send = partial(
         store,
         association,
@@ -209,9 +220,9 @@ def _send(
     read = sender.ahead.take(item) if sender.ahead is not None else None
     with nullcontext((read,)) if read is not None else _whole(item, sender) as opened:
         source = partial(_data_set, opened)
+        if not is_exact and item.transfer_syntax in DECODABLE and is_mislabelled(source(), item.transfer_syntax):
+            raise _Mislabelled(f"{item.sop_uid} has uncompressed pixels under {name_of(item.transfer_syntax)}")
         if target == item.transfer_syntax:
-            # Another archive of ours takes any length, and what it gets has to be the same object.
-            is_exact = is_exact or association.implementation == IMPLEMENTATION_VERSION
             is_fit = is_exact or item.size_bytes % 2 == 0
             return send(data_set=source() if is_fit else _padded(source, target, sender.meanwhile))
         if not is_transcoded:

@@ -23,6 +23,7 @@ from support.pictures import (
     EXPLICIT,
     IMPLICIT,
     KINDS,
+    LOSSLESS,
     LS,
     RLE,
     Kind,
@@ -177,6 +178,46 @@ def test_a_report_reaches_a_receiver_that_takes_images_compressed(archive: Archi
     syntaxes = [(one.sop_uid, one.transfer_syntax) for one in witness.received]
     assert sorted(syntaxes[:2]) == sorted([(report.sop_uid, EXPLICIT), (image.sop_uid, LS)])
     assert sorted(syntaxes[2:]) == sorted([(report.sop_uid, EXPLICIT), (image.sop_uid, EXPLICIT)])
+
+
+@pytest.fixture(scope="module")
+def mislabelled(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """Of one study: uncompressed pixels under syntaxes that say otherwise, one of them lossy."""
+    folder = tmp_path_factory.mktemp("mislabelled")
+    samples = [
+        write(picture(KINDS["RGB"], syntax, study="mislabelled"), folder / f"{syntax}.dcm", syntax)
+        for syntax in (LOSSLESS, RLE, BASELINE)
+    ]
+    assert set(send(archive, samples).values()) == {SUCCESS}
+    return samples
+
+
+@pytest.mark.parametrize("accepted", [[EXPLICIT], [IMPLICIT], [LOSSLESS], [LOSSLESS, RLE, BASELINE, EXPLICIT]])
+def test_uncompressed_pixels_under_a_compressed_syntax_reach_every_receiver_as_what_they_are(
+    archive: Archive, mislabelled: list[Sample], tmp_path: Path, accepted: list[str]
+) -> None:
+    witness = Witness(aet=f"KNOWS{len(accepted)}{accepted[0][-3:]}", syntaxes=accepted)
+    with witness.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(witness.aet, witness.port)
+        asked = identifier("STUDY", StudyInstanceUID=mislabelled[0].study_uid)
+        *_, (last, _) = association.send_c_move(asked, witness.aet, MOVE)
+    assert (last.Status, last.NumberOfCompletedSuboperations) == (SUCCESS, len(mislabelled))
+    for received in witness.received:
+        assert received.transfer_syntax == accepted[-1]
+        path = file_of(received, tmp_path)
+        seen = pydicom.dcmread(path) if accepted[-1] in UNCOMPRESSED else pictures.decoded(path)
+        assert (values_of(seen) == pixels_of(KINDS["RGB"])).all()
+        assert "LossyImageCompression" not in seen
+
+
+def test_uncompressed_pixels_under_a_compressed_syntax_break_no_association_of_dcmtk(
+    mislabelled: list[Sample], station: Station, receive: Callable[..., Receiver]
+) -> None:
+    receiver = receive("ANYSYNTAX", "+xa")
+    station.archive.add_peer("ANYSYNTAX", receiver.port)
+    done = station.move(STUDY_ROOT, "ANYSYNTAX", "STUDY", {"StudyInstanceUID": mislabelled[0].study_uid})
+    assert done.status == SUCCESS, done.output[-2_000:]
+    assert set(receiver.objects()) == {one.sop_uid for one in mislabelled}
 
 
 def test_a_syntax_that_nothing_is_compressed_into_is_refused(archive: Archive) -> None:

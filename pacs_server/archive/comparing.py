@@ -95,7 +95,7 @@ class Comparison:
     ) -> Iterator[Compared]:
         """Compare from the day `first` on: year by year until the day of the first study here, then month by month, so
         that no list of answers grows without bound; or, where the keys name a date, at once. Those without a date come
-        last, unless `undated` is None; else it names the ones here.
+        last, unless `undated` is None; else it names the ones here, and those of days before.
 
         Raises: PeerRejected or AssociationBroken; BadQuery; IndexUnavailable.
         """

@@ -78,6 +78,10 @@ def test_studies_that_no_date_finds_are_fetched_from_an_archive_that_is_taken_ov
     take_in(other, *undated, *early)
     missing = sorted(("missing here", one.sop_uid, "") for one in undated)
     assert compared(archive, "OTHER", "PatientID=UNDATED") == missing
+    (of_ours,) = some(tmp_path, "early here", 1, StudyDate="19700101", PatientID="UNDATED")
+    take_in(archive, of_ours)
+    missing_there = ("missing there", of_ours.sop_uid, "")
+    assert compared(archive, "OTHER", "PatientID=UNDATED") == sorted([*missing, missing_there])
     assert compared(archive, "OTHER", "--since", "2026-01-01", "PatientID=UNDATED", expect=0) == []
     fetched = {("missing here", one.sop_uid, "fetched") for one in (*undated, *early)}
     assert fetched <= set(compared(archive, "OTHER", "--fetch", expect=(0, 3)))

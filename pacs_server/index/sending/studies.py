@@ -55,9 +55,10 @@ class Studies:
         except ValueError:
             return date.min
 
-    def undated(self) -> list[str]:
-        """The UIDs of the studies that have no date. Raises: IndexUnavailable."""
-        named = select(studies.c.study_uid).where(studies.c.study_date.is_(None), studies.c.instance_count > 0)
+    def undated(self, before: date) -> list[str]:
+        """The UIDs of the studies that have no date, or one before that day. Raises: IndexUnavailable."""
+        day = func.coalesce(studies.c.study_date, "")
+        named = select(studies.c.study_uid).where(day < f"{before:%Y%m%d}", studies.c.instance_count > 0)
         with self._index.read() as connection:
             return list(connection.execute(named.order_by(studies.c.id)).scalars())
 

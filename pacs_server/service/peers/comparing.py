@@ -91,7 +91,7 @@ def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date |
     Raises: PeerFailed; IndexUnavailable.
     """
     today = datetime.now(UTC).date()
-    undated = None if since else node.studies.undated()
+    undated = None if since else node.studies.undated(_FIRST_DAY)
     yield from made.everything(since or _FIRST_DAY, node.studies.first_day() or today, today, undated)
 
 

@@ -170,7 +170,7 @@ def deliver(
 
     `originator` is the AE title and message ID of the C-MOVE that asked for it (PS3.7 section 9.1.1.1); `preferred` the
     transfer syntax that the receiver wants uncompressed objects in. What has uncompressed pixels goes as such, whatever
-    syntax it came under.
+    syntax it came under, unless that is all that the receiver accepts.
 
     Raises: NotAcceptable; CopyUnreadable when no copy can be read; Undecodable when it cannot be converted, and
     DecoderUnavailable when that cannot be tried now; AssociationBroken.
@@ -183,7 +183,13 @@ def deliver(
             reasons.append(str(error))
         except _Mislabelled:
             relabelled = replace(item, transfer_syntax=EXPLICIT_LE)
-            return deliver(relabelled, association, sender, originator=originator, preferred=preferred)
+            try:
+                return deliver(relabelled, association, sender, originator=originator, preferred=preferred)
+            except NotAcceptable:
+                if context.transfer_syntax != item.transfer_syntax:
+                    raise
+                # As it came: some show it all the same.
+                return _send(item, association, context, sender, originator, is_exact=True)
     raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
 
 

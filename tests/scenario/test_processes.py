@@ -25,7 +25,7 @@ from support.server import LONG, Archive, children, freeze, lives, resident_byte
 from pacs_server import log
 from pacs_server.cli.exits import ExitCode
 from pacs_server.dicom.elements import IMPLICIT_LE
-from pacs_server.errors import PacsError, PeerRejected, PeerUnreachable
+from pacs_server.errors import Busy, ConfigError, IndexUnfit, IndexUnreachable, PacsError, PeerRejected, PeerUnreachable
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
@@ -217,6 +217,41 @@ def test_a_process_that_cannot_be_begun_ends_no_others_and_is_tried_again(monkey
     crew.watch(ServiceManager())
     assert crew._pids == {4_711: 0}
     assert [what.partition(":")[0] for what in told] == ["process cannot be begun"]
+
+
+@pytest.mark.parametrize(
+    ("why", "ends_with"),
+    [
+        (IndexUnreachable("away"), IndexUnreachable),
+        (IndexUnfit("read-only"), ConfigError),
+        (Busy("in use"), ConfigError),
+    ],
+)
+def test_a_start_in_which_the_database_goes_away_is_no_fault_of_the_settings(
+    why: PacsError, ends_with: type[PacsError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(BaseException):
+        """In the place of the end of a process."""
+
+    def work(_: object) -> bool:
+        raise why
+
+    def end(code: int) -> None:
+        codes.append(code)
+        raise Ended
+
+    codes: list[int] = []
+    crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), [("w", work)])
+    monkeypatch.setattr(crew, "_be", lambda _: work(None))
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(os, "fork", lambda: 0)
+    with pytest.raises(Ended):
+        crew._fork(0)
+    monkeypatch.setattr(os, "fork", lambda: 4_711)
+    monkeypatch.setattr(os, "waitpid", lambda *_: (4_711, codes[0] << 8))
+    monkeypatch.setattr(signal, "sigtimedwait", lambda *_: None)
+    with pytest.raises(ends_with, match="ended while it started"):
+        crew.begin()
 
 
 def are_replaced(archive: Archive, old: set[int]) -> bool:

@@ -17,6 +17,10 @@ OF_DATABASE: Final[dict[str, str]] = {
         "PostgreSQL データベースのスキーマが見えません。search_path は {0} ですが、どれも存在しないか、使う権利がありません。ALTER DATABASE または "
         "ALTER ROLE ... RESET search_path か、GRANT USAGE ON SCHEMA を実行してください",
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
+    "a process of the server ended while it started; the log says why":
+        "サーバのプロセスが起動中に終了しました。理由はログにあります",
+    "a process of the server ended while it started: the database went away, the log says how; start it again":
+        "サーバのプロセスが起動中に終了しました: データベースが応答しなくなりました。詳細はログにあります。起動し直してください",
     "{} could not be copied to {}: {}": "{0} を {1} へ写せません: {2}",
     "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
         "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",

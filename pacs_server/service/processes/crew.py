@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from pacs_server import log, metrics
-from pacs_server.errors import ConfigError, PacsError
+from pacs_server.errors import ConfigError, IndexUnreachable, PacsError
 from pacs_server.net.seats import Seats
 from pacs_server.service.board import Board
 from pacs_server.service.processes.service_manager import ServiceManager
@@ -36,6 +36,7 @@ _LOOK_S: Final = 1.0
 _BEGIN_LOOK_S: Final = 0.02
 # One that ends at once is not started again in the same moment.
 _BEGIN_AGAIN_S: Final = 1.0
+_INDEX_AWAY: Final = 2  # what a process ends with for which the database was not there
 _END_S: Final = DRAIN_S + 5.0
 _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 SIGNALS: Final = (*_ENDING, signal.SIGHUP, signal.SIGCHLD)
@@ -83,7 +84,8 @@ class Crew:
     def begin(self) -> None:
         """Start every process, and wait until each has begun.
 
-        Raises: ConfigError when one ends instead; its log line says why.
+        Raises: ConfigError when one ends instead, IndexUnreachable where that is because the database went away; its
+        log line says why.
         """
         gc.collect()
         gc.freeze()  # what all share is not copied for its reference counts
@@ -92,8 +94,11 @@ class Crew:
         while not all(self._signs) and not self._is_to_end:
             self._wait(_BEGIN_LOOK_S)
             self._board.turn()
-            if self._reap():
-                raise ConfigError("a process of the server ended while it started; the log says why")
+            if codes := self._reap():
+                problem = "a process of the server ended while it started"
+                if _INDEX_AWAY in codes:
+                    raise IndexUnreachable(problem, "the database went away, the log says how; start it again")
+                raise ConfigError(f"{problem}; the log says why")
 
     def watch(self, manager: ServiceManager) -> None:
         """Replace what dies or is stuck, until SIGTERM, SIGINT or SIGQUIT."""
@@ -145,7 +150,7 @@ class Crew:
         drained = True
         while self._pids and time.monotonic() < ends_at:
             signal.sigtimedwait(SIGNALS, _LOOK_S)
-            drained = self._reap() == 0 and drained
+            drained = not self._reap() and drained
         return drained and not self._pids
 
     def kill(self) -> None:
@@ -158,16 +163,16 @@ class Crew:
         for pid in self._pids:
             os.kill(pid, number)
 
-    def _reap(self) -> int:
-        """Forget the processes that have ended; how many of them did not end well."""
-        failed = 0
+    def _reap(self) -> list[int]:
+        """Forget the processes that have ended; the exit codes of those that did not end well."""
+        failed = []
         while self._pids:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
             code = os.waitstatus_to_exitcode(status)
             if (name := self._forget(pid)) and code:
-                failed += 1
+                failed.append(code)
                 metrics.add(metrics.REPLACED, name)
                 self._board.post_past()
                 log.error("process ended", process=name, pid=pid, code=code)
@@ -213,6 +218,7 @@ class Crew:
             code = self._be(number)
         except PacsError as error:
             log.error("process cannot work", process=self._works[number][0], why=error)
+            code = _INDEX_AWAY if isinstance(error, IndexUnreachable) else 1
         except Exception as error:  # noqa: BLE001 - the top of a process
             log.unexpected("process failed", error, process=self._works[number][0])
         finally:

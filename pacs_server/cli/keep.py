@@ -16,7 +16,7 @@ from pacs_server.cli.output import Progress, counted, in_their_language, listed,
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pacs_server.archive.reconcile import Finding
+    from pacs_server.archive.adopting import Finding
     from pacs_server.dicom.identity import AeTitle
 
 _VERIFY_HEADINGS: Final = {"volume": "VOLUME", "result": "RESULT", "path": "FILE", "detail": "DETAIL"}

@@ -16,8 +16,8 @@ from support.samples import Sample, tiny
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive import retire
+from pacs_server.archive.adopting import FindingKind
 from pacs_server.archive.commitment import read_back
-from pacs_server.archive.reconcile import FindingKind
 from pacs_server.archive.retire import Decider
 from pacs_server.archive.tiering import Room, plan
 from pacs_server.cluster.survive import lose

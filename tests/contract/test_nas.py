@@ -16,8 +16,9 @@ from support.nas import seen
 from support.samples import encoded, tiny
 from support.server import files_below
 
+from pacs_server.archive.adopting import FindingKind
 from pacs_server.archive.copies import damage_of
-from pacs_server.archive.reconcile import SETTLED_AFTER, FindingKind, reconcile
+from pacs_server.archive.reconcile import SETTLED_AFTER, reconcile
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.part10 import file_meta

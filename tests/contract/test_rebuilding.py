@@ -15,8 +15,9 @@ from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House, flip
 from support.samples import tiny, write
 
+from pacs_server.archive.adopting import Finding, FindingKind, Ledger
 from pacs_server.archive.importing import import_paths
-from pacs_server.archive.reconcile import SETTLED_AFTER, Finding, FindingKind, Ledger
+from pacs_server.archive.reconcile import SETTLED_AFTER
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle, ObjectHasher

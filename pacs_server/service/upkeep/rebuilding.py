@@ -13,8 +13,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 
-from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import (
+from pacs_server.archive.adopting import (
     Finding,
     FindingKind,
     Ledger,
@@ -23,9 +22,9 @@ from pacs_server.archive.reconcile import (
     adopt_deposits,
     enter,
     examine,
-    has_left,
-    rows_without_file,
 )
+from pacs_server.archive.operations import learn
+from pacs_server.archive.reconcile import has_left, rows_without_file
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index

@@ -7,18 +7,11 @@ from datetime import UTC, date, datetime
 from functools import cache
 
 from pacs_server import log
+from pacs_server.archive.adopting import Finding, FindingKind, Ledger, adopt_deposits
 from pacs_server.archive.describing import Heads, Saying, describe_anew, sayings
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import (
-    SETTLED_AFTER,
-    Finding,
-    FindingKind,
-    Ledger,
-    adopt_deposits,
-    reconcile,
-    unknown_study,
-)
+from pacs_server.archive.reconcile import SETTLED_AFTER, reconcile, unknown_study
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.set_back import note_lost
 from pacs_server.errors import VolumeUnavailable

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete
 from support.arrivals import arrival
+from support.house import House
 
 from pacs_server.archive.operations import learn
 from pacs_server.cluster.exchange import (
@@ -44,7 +45,7 @@ from pacs_server.cluster.pair import (
 )
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.operations import Content, Operation, OperationKind
-from pacs_server.errors import IndexUnavailable, ProtocolViolation
+from pacs_server.errors import IndexUnavailable, NotEnoughCopies, ProtocolViolation
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
 from pacs_server.index.job_queue import JobQueue
@@ -57,6 +58,7 @@ from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Peer, Registry
 from pacs_server.index.site.users import User, Users, digest_of
 from pacs_server.index.tables import copies, instances
+from pacs_server.service.partners import replicator
 from pacs_server.settings import StorageLimits
 from pacs_server.storage.condition import VolumeSpec
 from pacs_server.storage.operations import keep_everywhere
@@ -518,3 +520,22 @@ def test_what_was_decided_comes_before_what_was_received_first(roles: tuple[str,
     assert to_agree_on(ours.held, theirs.held, {"1.2.3.1.1": "b"}) == {"1.2.3.1.1": ("b", roles[0])}
     assert to_agree_on(ours.held, ours.held, {"1.2.3.1.1": "b"}) == {}
     assert differing(ours, content(*ours.held[:1])) == set()
+
+
+def test_a_partner_whose_decisions_no_volume_takes_is_served_again_after_ever_longer(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_nothing(*_: object) -> None:
+        raise NotEnoughCopies("no volume takes the record of what is to be done")
+
+    monkeypatch.setattr(replicator, "greeted", lambda *_: nullcontext((None, None)))
+    monkeypatch.setattr(replicator, "exchange_over", take_nothing)
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
+        peer = Peer(aet=AeTitle("OSAKA"), host="127.0.0.1", port=1, rights=frozenset(), sources=())
+        node.registry.save_peer(peer)
+        node.partners.add(Partner(name="osaka", host="-", port=1, fingerprint="f", aet="OSAKA", added_at=NOW))
+        now = datetime.now(UTC)
+        node.jobs.owe(JobKind.REPLICATE, now, series=[("1.2", "1.2.1"), ("1.2", "1.2.2")], target="osaka")
+        replicator.Replicator(node)._serve("osaka")
+        assert [(one.attempts, one.error[:14]) for one in node.jobs.listed()] == [(1, "no volume take")] * 2
+        assert node.jobs.due_targets(JobKind.REPLICATE, now + timedelta(seconds=2)) == {}

@@ -75,7 +75,7 @@ class Replicator(TargetWork):
                 while job is not None:
                     self._do(job, series)
                     job = None if self._duties.is_stopped() else self._claim(partner)
-        except _AWAY as error:
+        except PacsError as error:  # also where nobody here takes what was decided there
             log.warning("partner not served", partner=name, why=error)
             if job is not None:
                 node.jobs.failed_for_target(job, str(error), datetime.now(UTC))

@@ -5,10 +5,11 @@ Where both databases promise the same, both are asked.
 
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -581,6 +582,22 @@ def test_a_url_of_several_hosts_finds_the_one_that_answers(cluster: Cluster, url
     several = form.format(name=database_of(url), home=cluster.home)
     with opened(f"{several}&target_session_attrs=read-write") as objects:
         assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
+
+
+def test_a_host_that_takes_connections_and_ends_them_is_passed_over(cluster: Cluster, url: str, tmp_path: Path) -> None:
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                listening.accept()[0].close()
+
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(tmp_path / ".s.PGSQL.5432"))
+        listening.listen()
+        threading.Thread(target=accept, daemon=True).start()
+        several = f"postgresql://pacs@/{database_of(url)}?host={tmp_path}&host={cluster.home}"
+        with opened(several) as objects:
+            assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_several_hosts_keep_the_user_the_password_and_what_else_the_url_says() -> None:

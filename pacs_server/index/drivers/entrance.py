@@ -129,8 +129,8 @@ class Entrance:
         Raises: psycopg2.OperationalError when none does.
         """
         servers = sorted(_servers_of(dsn), key=lambda one: one != self._taken)
-        connection = WatchedConnection(_to(dsn, servers, is_brief=is_brief), **arguments)
-        yield (server := _server_of(connection, servers)), connection
+        server, connection = _first(dsn, servers, arguments, is_brief=is_brief)
+        yield server, connection
         if server != self._taken or _timeline_of(connection).since != self.timeline.since:
             yield from _beside(dsn, [one for one in servers if one != server], arguments)
 
@@ -176,15 +176,31 @@ class Entrance:
         return tuple(sorted(self._passed_over))
 
 
+def _first(
+    dsn: str, servers: list[_Server], arguments: dict[str, Any], *, is_brief: bool
+) -> tuple[_Server, WatchedConnection]:
+    """The first of these servers that lets in. libpq goes to the next one itself, but not from one that takes the
+    connection and ends it then, as a proxy does before a server that is away, and a cluster that was made anew.
+
+    Raises: psycopg2.OperationalError when none does, with what each of them told.
+    """
+    told: list[str] = []
+    for server in servers:
+        try:
+            return server, WatchedConnection(_to(dsn, server, is_brief=is_brief), **arguments)
+        except psycopg2.OperationalError as error:
+            told.append(str(error))
+    raise psycopg2.OperationalError("".join(told))
+
+
 def _beside(dsn: str, servers: list[_Server], arguments: dict[str, Any]) -> Iterator[tuple[_Server, WatchedConnection]]:
     """Those of these servers that let in."""
-    while servers:
+    for one in servers:
         try:
-            connection = WatchedConnection(_to(dsn, servers, is_brief=True), **arguments)
+            server, connection = _first(dsn, [one], arguments, is_brief=True)
         except psycopg2.OperationalError:
-            return
-        yield (server := _server_of(connection, servers)), connection
-        servers = [one for one in servers if one != server]
+            continue
+        yield server, connection
 
 
 def _servers_of(dsn: str) -> list[_Server]:
@@ -197,16 +213,11 @@ def _servers_of(dsn: str) -> list[_Server]:
     return [_Server(*one) for one in zip(hosts, ports, strict=True)]
 
 
-def _to(dsn: str, servers: list[_Server], *, is_brief: bool) -> str:
+def _to(dsn: str, server: _Server, *, is_brief: bool) -> str:
     told = {"connect_timeout": _BRIEFLY_S} if is_brief else {}
-    if servers != [_ALL]:
-        told |= {"host": ",".join(one.host for one in servers), "port": ",".join(one.port for one in servers)}
+    if server != _ALL:
+        told |= server._asdict()
     return str(make_dsn(dsn, **told))  # type: ignore[no-untyped-call]
-
-
-def _server_of(connection: WatchedConnection, servers: list[_Server]) -> _Server:
-    host, port = connection.info.host, str(connection.info.port)
-    return next((one for one in servers if one.host == host and one.port in ("", port)), servers[0])
 
 
 def _timeline_of(connection: WatchedConnection) -> Timeline:

@@ -24,9 +24,10 @@ from pacs_server.settings import NetworkLimits
 LINGER_S: Final = 1.0
 LINGER_BYTES: Final = 1 << 20
 
-# What a peer has to take within `send_timeout_s`, where that is not all. A mebibyte of an object is sent at once: over
-# a line of 256 kbit/s that two share, it takes more than a minute.
-_LEAST_TAKEN_BYTES: Final = 65_536
+# What a peer has to take within `send_timeout_s`, or send of a PDU within `pdu_timeout_s`, where that is not all. A
+# mebibyte of an object is sent at once: over a line of 256 kbit/s that two share, it takes more than a minute. A PDU of
+# 128 KiB takes half a minute where thirty stations of a clinic share 2 Mbit/s and some packets are lost.
+_LEAST_MOVED_BYTES: Final = 65_536
 # The kernel lets a send that took some bytes wait for its whole time-out, and does not tell when it took them: with one
 # of `send_timeout_s` a peer that reads nothing was waited for three times as long.
 _SENDS_PER_TIMEOUT: Final = 10
@@ -83,8 +84,9 @@ class Connection:
         self._poll.register(sock, select.POLLIN)
         self._receive_timeout_s = 0.0
         self._received_at = time.monotonic()
-        self._began_at = self._received_at  # when the first byte of the unfinished PDU came
+        self._began_at = self._received_at  # when the first byte of the unfinished PDU came, or enough of it
         self._began = -1  # the number of that PDU
+        self._came_bytes = 0  # since then
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._set_timeout(socket.SO_SNDTIMEO, limits.send_timeout_s / _SENDS_PER_TIMEOUT)
@@ -110,7 +112,8 @@ class Connection:
     # --- receiving ---
 
     def next_event(self, wait_s: float, *, whole: bool = False, meanwhile: Callable[[], None] | None = None) -> Event:
-        """The next event. Its first byte may take `wait_s`, its PDU `pdu_timeout_s` from there.
+        """The next event. Its first byte may take `wait_s`, the rest of its PDU `pdu_timeout_s` from there, and again
+        from each 64 KiB of it.
 
         With `whole`, all of it must be here within `wait_s`. `meanwhile` is called twice a second until then.
         Raises: BadPdu; PeerAborted when the connection ended; PeerTimedOut.
@@ -131,11 +134,11 @@ class Connection:
                 meanwhile()
 
     def _pdu_deadline(self) -> float | None:
-        """When the PDU that has begun must be whole; None when none has begun."""
+        """When the PDU that has begun must be whole, or enough of it more be here; None when none has begun."""
         if not self._reader.mid_pdu:
             return None
-        if self._began != self._reader.finished:
-            self._began, self._began_at = self._reader.finished, self._received_at
+        if self._began != self._reader.finished or self._came_bytes >= _LEAST_MOVED_BYTES:
+            self._began, self._began_at, self._came_bytes = self._reader.finished, self._received_at, 0
         return self._began_at + self._limits.pdu_timeout_s
 
     def waiting_event(self) -> Event | None:
@@ -186,6 +189,7 @@ class Connection:
                 raise PeerTimedOut(self._socket.dismissed)
             raise PeerAborted("the peer closed the connection")
         self._received_at = time.monotonic()
+        self._came_bytes += count
         self._reader.received(count)
 
     def _take(self, into: memoryview) -> int:
@@ -213,7 +217,7 @@ class Connection:
     def _put(self, buffers: list[Buffer]) -> None:
         """Send all of them. Raises: PeerAborted; PeerTimedOut."""
         left = sum(map(len, buffers))
-        deadline, renewed_at = time.monotonic() + self._limits.send_timeout_s, left - _LEAST_TAKEN_BYTES
+        deadline, renewed_at = time.monotonic() + self._limits.send_timeout_s, left - _LEAST_MOVED_BYTES
         while True:
             try:
                 sent = self._socket.sendmsg(buffers)
@@ -225,7 +229,7 @@ class Connection:
             if left == 0:
                 return
             if left <= renewed_at:
-                deadline, renewed_at = time.monotonic() + self._limits.send_timeout_s, left - _LEAST_TAKEN_BYTES
+                deadline, renewed_at = time.monotonic() + self._limits.send_timeout_s, left - _LEAST_MOVED_BYTES
             elif time.monotonic() >= deadline:
                 raise PeerTimedOut("the peer took too long to take what was sent")
             buffers = _without(buffers, sent)

@@ -212,9 +212,17 @@ def test_a_data_set_that_cannot_be_read_at_all_harms_nothing(archive: Archive) -
 
 
 class Line(socket.socket):
-    """A connection over which `takes` bytes go with each call, while 20 s pass."""
+    """A connection over which `takes` bytes go with each call, while 20 s pass; what comes is `coming`."""
 
-    takes, now = 0, 0.0
+    takes, now, coming = 0, 0.0, b""
+
+    def recv_into(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self.now += 20.0
+        some, self.coming = self.coming[: min(self.takes, len(buffer))], self.coming[min(self.takes, len(buffer)) :]
+        buffer[: len(some)] = some
+        if not some:
+            raise BlockingIOError
+        return len(some)
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:  # type: ignore[override]
         self.now += 20.0
@@ -232,6 +240,19 @@ def test_a_slow_line_is_waited_for_as_long_as_something_goes_over_it(
         monkeypatch.setattr("pacs_server.net.connection.time", SimpleNamespace(monotonic=lambda: line.now))
         with nullcontext() if arrives else pytest.raises(PeerTimedOut, match="took too long to take"):
             connection.send([bytes(1 << 20)])
+
+
+@pytest.mark.parametrize(("takes", "arrives"), [(65_536, True), (49_152, True), (20_000, False), (1, False)])
+def test_a_pdu_that_comes_over_a_slow_line_is_waited_for_as_long_as_something_comes(
+    takes: int, arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Line() as line:
+        line.connect(server.getsockname())
+        line.takes, line.coming = takes, rude.p_data(rude.value(3, 2, bytes((1 << 20) - 6)))
+        connection = Connection(line, NetworkLimits(pdu_timeout_s=30.0, max_pdu_bytes=1 << 20))
+        monkeypatch.setattr("pacs_server.net.connection.time", SimpleNamespace(monotonic=lambda: line.now))
+        with nullcontext() if arrives else pytest.raises(PeerTimedOut, match="took too long to send a whole PDU"):
+            connection.next_event(60.0)
 
 
 def test_a_peer_that_reads_nothing_is_waited_for_once_and_not_for_each_call_of_the_system() -> None:

@@ -7,11 +7,12 @@ Source: PS3.3 annex F, PS3.10 section 8.6.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
-from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pacs_server.dicom.attributes import BY_KEYWORD, SPECIFIC_CHARACTER_SET
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _IN_USE: Final = 0xFFFF
-_UL: Final = Struct("<L")
+_UL: Final = struct.Struct("<L")
 
 # No value that is right is as long, and no element takes more than 65,534 bytes.
 _MAX_CHARACTERS: Final = 10_240
@@ -187,7 +188,7 @@ def _leaf(kind: str, file: BinaryIO, assumed_charset: str) -> bytes:
     if kind == "IMAGE":
         return b""
     from pydicom import config, dcmread
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
     from pydicom.filebase import DicomIO
     from pydicom.fileset import DIRECTORY_RECORDERS
     from pydicom.filewriter import write_dataset
@@ -203,8 +204,13 @@ def _leaf(kind: str, file: BinaryIO, assumed_charset: str) -> bytes:
             written.is_little_endian, written.is_implicit_VR = True, False
             write_dataset(written, record)
             return content.getvalue()
+    except OSError as error:
+        if error.errno is not None:  # of the file; pydicom raises it too
+            raise
+        return b""
     except (
-        InvalidDicomError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError,
+        InvalidDicomError, BytesLengthException, struct.error, zlib.error, ValueError, LookupError, TypeError,
+        AttributeError, ArithmeticError, RuntimeError, EOFError,
     ):  # fmt: skip
         return b""  # a value that is not valid makes pydicom raise any of these
 

@@ -6,6 +6,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, UID_dictionary
+from support.raw_objects import element
 from support.samples import encoded, part10, tiny
 
 from pacs_server.dicom.describe import Description, describe
@@ -109,6 +110,18 @@ def test_a_report_says_what_its_record_has_to_and_one_that_lacks_it_is_named_all
     assert whole.CompletionFlag == "COMPLETE"
     assert whole.ConceptNameCodeSequence[0].CodeMeaning == "Bericht für Müller"
     assert [(one.DirectoryRecordType, one.InstanceNumber) for one in (whole, lacking)] == [("SR DOCUMENT", 7)] * 2
+
+
+def test_a_report_that_is_damaged_inside_a_sequence_is_named_all_the_same() -> None:
+    report = tiny(0, sop_class="1.2.840.10008.5.1.4.1.1.88.11", InstanceNumber=7)
+    raw = encoded(report) + element(0x0040A730, "SQ", b"\xfe\xff")
+    scanner = HeadScanner(EXPLICIT)
+    scanner.feed(raw)
+    whole = part10(raw, sop_class=str(report.SOPClassUID), sop_uid=str(report.SOPInstanceUID))
+    made = MediumDirectory()
+    made.add(describe(scanner.finish()), EXPLICIT, ("DICOM", "IM1"), BytesIO(whole))
+    named = dcmread(BytesIO(made.encoded())).DirectoryRecordSequence[-1]
+    assert (named.DirectoryRecordType, named.InstanceNumber) == ("SR DOCUMENT", 7)
 
 
 @pytest.mark.parametrize(

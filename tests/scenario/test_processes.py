@@ -159,6 +159,37 @@ def has_lock(pid: int, inode: int) -> bool:
     return any(line[1] == "FLOCK" and line[4] == str(pid) and line[5].endswith(f":{inode}") for line in held)
 
 
+TOLD_AGAIN_AND_AGAIN = """
+import os, signal, time
+from pacs_server.net.seats import Seats
+from pacs_server.service.board import Board
+from pacs_server.service.processes.crew import SIGNALS, Crew
+from pacs_server.settings import NetworkLimits
+
+def work(is_stopped):
+    while not is_stopped(0.0002):
+        pass
+    return True
+
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+seats = Seats(NetworkLimits(), processes=1, listeners=1)
+crew = Crew(lambda: None, [], seats, Board(3), [("housekeeping", work)])
+crew.begin()
+ends_at = time.monotonic() + 8
+while time.monotonic() < ends_at and time.monotonic() - crew._signs[0] < 3:
+    crew._signal_all(signal.SIGHUP)
+    time.sleep(0.0003)
+print(crew.end())
+crew.kill()
+"""
+
+
+def test_a_process_that_is_told_while_it_looks_whether_it_was_goes_on() -> None:
+    words = [sys.executable, "-c", TOLD_AGAIN_AND_AGAIN]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (told.stdout, told.stderr) == ("True\n", "")
+
+
 def test_a_process_that_is_slow_to_die_is_killed_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     works: list[tuple[str, Work]] = [("housekeeping", lambda _: True)]
     crew = Crew(lambda: pytest.fail("settings"), [], Seats(LIMITS, processes=1, listeners=1), Board(3), works)

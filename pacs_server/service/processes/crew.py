@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from pacs_server import log, metrics
@@ -231,11 +232,11 @@ class Crew:
         os.close(self._held)
         threading.Thread(target=_end_with, args=(self._alive,), name="supervisor", daemon=True).start()
         threading.Thread(target=self._beat, args=(number,), name="pulse", daemon=True).start()
-        stop, reload = threading.Event(), threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        told: SimpleQueue[int] = SimpleQueue()  # an event that a handler sets may wait for who looks at it, for ever
+        for said in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(said, lambda got, _: told.put(got))
         for of_terminal in (signal.SIGINT, signal.SIGQUIT):  # the supervisor gets them too, and says what to do
             signal.signal(of_terminal, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, lambda *_: reload.set())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         metrics.forget()
         if number < self._seats.processes:
@@ -244,10 +245,13 @@ class Crew:
         def is_stopped(wait_s: float) -> bool:
             self._signs[number] = time.monotonic()
             self._board.post(number)
-            if reload.is_set():
-                reload.clear()
-                self._reload()
-            return stop.wait(wait_s)
+            try:
+                if told.get(timeout=wait_s) == signal.SIGTERM:
+                    return True
+            except Empty:
+                return False
+            self._reload()
+            return False
 
         _, work = self._works[number]
         is_well = work(is_stopped)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from pacs_server.cluster.link import Link
-from pacs_server.cluster.messages import Body, log_state, told_state
+from pacs_server.cluster.messages import Body, list_of, log_state, told_state
 from pacs_server.dicom.operations import Operation, from_text
 from pacs_server.errors import ProtocolViolation, Undecodable
 from pacs_server.index.operations import Operations
@@ -133,7 +133,7 @@ def _by_places(link: Link, name: str, one: SharedLog) -> None:
         asked = {"log": name, "places": ours, "after": after, "until": until, "give": []}
         answer = link.ask(PLACES, asked)
         _take(one, _texts(answer))
-        wanted = [_stamp(place) for place in _list(answer, "wanted")]
+        wanted = [_stamp(place) for place in list_of(answer, "wanted")]
         while wanted:
             give = _small(one.log.texts(wanted[:_MAX_ENTRIES]))
             link.ask(LOG, {"log": name, "state": told_state(one.log.state()), "give": give})
@@ -163,7 +163,7 @@ def answer_places(body: Body, logs: Mapping[str, SharedLog]) -> Body:
     until = min([*ends, *(listed[-1:] if len(listed) == _MAX_PLACES else [])], default=None)
     ours, theirs = (
         {place for place in places if until is None or place <= until}
-        for places in (listed, map(_stamp, _list(body, "places")))
+        for places in (listed, map(_stamp, list_of(body, "places")))
     )
     missing = sorted(ours - theirs)
     give = _small(one.log.texts(missing[:_MAX_ENTRIES]))
@@ -202,17 +202,10 @@ def _heads(state: LogState) -> dict[str, int]:
 
 
 def _texts(body: Body) -> list[str]:
-    texts = _list(body, "give")
+    texts = list_of(body, "give")
     if not all(isinstance(text, str) for text in texts):
         raise ProtocolViolation("an entry of a log is no text")
     return texts
-
-
-def _list(body: Body, name: str) -> list[Any]:
-    found = body.get(name)
-    if not isinstance(found, list):
-        raise ProtocolViolation(f"a message about a log has no {name}")
-    return found
 
 
 def _stamp(told: Any) -> Stamp:

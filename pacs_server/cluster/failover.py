@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from pacs_server.cluster.messages import Body
+from pacs_server.cluster.messages import Body, moment_of
 from pacs_server.errors import PacsError, PeerUnreachable, ProtocolViolation, Refused, StillBusy
 
 # Clocks order nothing; but what was taken when is told by them, and TLS certificates have dates.
@@ -148,10 +148,7 @@ def standing_of(body: Body) -> Standing:
     if "degraded" not in body:  # a partner of an older release
         told["degraded"] = told["need"]
     since = body.get("owed_since")
-    try:
-        owed_since = None if since is None else datetime.fromisoformat(since)
-    except (TypeError, ValueError) as error:
-        raise ProtocolViolation("a partner does not say since when it owes what it does") from error
+    owed_since = None if since is None else moment_of(since)
     if any(type(told[name]) is not kind for name, kind in _TOLD.items()):
         raise ProtocolViolation("a partner does not say how it stands")
     return Standing(owed_since=owed_since, **told)  # type: ignore[arg-type]

@@ -155,11 +155,11 @@ def hello_of(body: Body) -> Hello:
         raise ProtocolViolation("a greeting has no text, or one that is too long, where a text belongs")
     return Hello(
         **texts,
-        at=_moment(body.get("at")),
+        at=moment_of(body.get("at")),
         logs=_logs(body.get("logs")),
         owed_objects=_count(body.get("owed_objects")),
         owed_series=_count(body.get("owed_series")),
-        owed_since=None if body.get("owed_since") is None else _moment(body.get("owed_since")),
+        owed_since=None if body.get("owed_since") is None else moment_of(body.get("owed_since")),
         preferred=preferred or "",
         is_draining=body.get("is_draining") is True,
         **beside,
@@ -186,14 +186,23 @@ def is_site_id(text: object) -> bool:
     return isinstance(text, str) and text.isascii() and text.isalnum() and len(text) <= _MAX_KIND_CHARACTERS
 
 
-def _moment(text: object) -> datetime:
+def moment_of(told: object) -> datetime:
+    """A moment that was said, with its zone. Raises: ProtocolViolation."""
     try:
-        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+        at = datetime.fromisoformat(told) if isinstance(told, str) else None
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise ProtocolViolation("a greeting has no time with a time zone where one belongs")
+        raise ProtocolViolation("a message has no time with a time zone where one belongs")
     return at
+
+
+def list_of(body: Body, name: str) -> list[Any]:
+    """A list that was said. Raises: ProtocolViolation."""
+    found = body.get(name)
+    if not isinstance(found, list):
+        raise ProtocolViolation(f"a message has no {name}")
+    return found
 
 
 def _count(told: object) -> int:

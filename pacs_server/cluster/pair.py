@@ -17,7 +17,7 @@ from typing import Any, Final
 import blake3
 
 from pacs_server.cluster.link import Link
-from pacs_server.cluster.messages import Body
+from pacs_server.cluster.messages import Body, list_of, moment_of
 from pacs_server.errors import IndexUnavailable, ProtocolViolation
 from pacs_server.index.contents import BUCKETS, Contents, Held, StudyContent
 from pacs_server.index.retiring import TRASH
@@ -275,7 +275,7 @@ def answer_content(body: Body, contents: Contents) -> Body:
 
 def series_asked_for(body: Body) -> dict[tuple[str, str], datetime]:
     """What a partner asks us to owe it. Raises: ProtocolViolation."""
-    return {(row[0], row[1]): _moment(row[2]) for row in _rows(body, "series", 3)}
+    return {(row[0], row[1]): moment_of(row[2]) for row in _rows(body, "series", 3)}
 
 
 def _differing_studies(link: Link, contents: Contents, buckets: Sequence[int]) -> list[str]:
@@ -288,7 +288,7 @@ def _differing_studies(link: Link, contents: Contents, buckets: Sequence[int]) -
     after, more = "", True
     while more:
         answer = link.ask(STUDIES, {"buckets": list(buckets), "after": after})
-        for row in _list(answer, "studies"):
+        for row in list_of(answer, "studies"):
             if not isinstance(row, list) or len(row) != 2 or type(row[1]) is not int:
                 raise ProtocolViolation("an answer has something that is no study where one belongs")
             theirs[_text(row[0])] = row[1]
@@ -306,14 +306,14 @@ def _sums_counted_anew(link: Link) -> Body:
 
 
 def _numbers(answer: Body, count: int) -> list[int]:
-    sums = _list(answer, "sums")
+    sums = list_of(answer, "sums")
     if len(sums) != count or not all(type(one) is int for one in sums):
         raise ProtocolViolation(f"an answer has not {count} whole numbers for its sums")
     return sums
 
 
 def _rows(body: Body, name: str, width: int) -> list[list[str]]:
-    rows = _list(body, name)
+    rows = list_of(body, name)
     for row in rows:
         if not isinstance(row, list) or len(row) != width or not all(isinstance(one, str) for one in row):
             raise ProtocolViolation(f"a row of {name} is not so many texts as belong there")
@@ -322,28 +322,11 @@ def _rows(body: Body, name: str, width: int) -> list[list[str]]:
 
 def _held(row: Sequence[str]) -> Held:
     series_uid, sop_uid, digest, role, received_at = row
-    _moment(received_at)
+    moment_of(received_at)
     return Held(series_uid=series_uid, sop_uid=sop_uid, digest=digest, role=role, received_at=received_at)
-
-
-def _list(body: Body, name: str) -> list[Any]:
-    found = body.get(name)
-    if not isinstance(found, list):
-        raise ProtocolViolation(f"a message has no {name}")
-    return found
 
 
 def _text(told: Any) -> str:
     if not isinstance(told, str) or len(told) > _MAX_TEXT:
         raise ProtocolViolation("a message has no text, or too long a one, where a text belongs")
     return told
-
-
-def _moment(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ProtocolViolation("a message has no time where one belongs") from error
-    if at.tzinfo is None:
-        raise ProtocolViolation("a time of a message has no zone")
-    return at

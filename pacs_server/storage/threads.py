@@ -153,7 +153,7 @@ class Threads:
         if not self._is_done(task, min(left_s, at_most_s), silence_s):
             with self._lock:
                 if not task.is_over:
-                    task.cancelled = True
+                    _abandon(task)
                     if at_most_s < left_s and time.monotonic() < self._quiet_since(task) + silence_s:
                         raise VolumeSilent(f"volume {self._name} was not waited for any longer")
                     if task.began:  # one that only waited in the queue hangs nowhere
@@ -188,7 +188,8 @@ class Threads:
     def give_up(self, task: Task[Any]) -> bool:
         """Have nobody wait for a task any more; whether it is under way, and its `on_abandoned` runs when it ends."""
         with self._lock:
-            task.cancelled = task.cancelled or not task.is_over
+            if not task.is_over:
+                _abandon(task)
             return task.cancelled
 
     def _serve(self) -> None:
@@ -221,6 +222,17 @@ class Threads:
             if task.cancelled and task.on_abandoned is not None:
                 task.on_abandoned()
             task.finished.release()
+
+
+def _abandon(task: Task[Any]) -> None:
+    """Have it not begin. What it was to write is not kept in the queue until a thread is free, in hours perhaps."""
+    task.cancelled = True
+    if not task.began:
+        task.work = _do_nothing
+
+
+def _do_nothing(_: Attempt) -> None:
+    """In the place of work that nobody waits for."""
 
 
 def answer_of(place: object, work: Callable[[], Answer]) -> Answer:

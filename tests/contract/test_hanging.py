@@ -1,6 +1,8 @@
 """Volumes that hang while another one can do the same: neither viewers nor modalities wait for them."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import pytest
 from support.server import wait_for
 
 from pacs_server.dicom.identity import Uid
-from pacs_server.errors import CopyUnreadable
+from pacs_server.errors import CopyUnreadable, VolumeSilent
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
 from pacs_server.storage import volume as storage_volume
@@ -23,6 +25,7 @@ from pacs_server.storage.layout import object_path
 from pacs_server.storage.medium import Medium, OpenFile, UnfinishedFile
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.threads import Threads
 from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyPlace
 
@@ -210,3 +213,24 @@ def test_of_two_volumes_that_hang_one_gets_its_time_when_another_can_take_the_pl
         assert not futures.wait([stored], timeout=1.0).done, "five times what one is given beside another"
         slow[1].ends.set()
         assert stored.result() == ["b", "c"]
+
+
+def test_what_was_never_begun_is_not_kept_in_memory_until_the_volume_is_back() -> None:
+    threads, back, begun, senders = Threads("nas"), threading.Event(), 32, 50
+    kept: list[weakref.ref[Chunks]] = []
+
+    def store() -> None:
+        chunks = Chunks([b"an object"])
+        kept.append(weakref.ref(chunks))
+        task = threads.start(lambda _, chunks=chunks: back.wait(), 0.5)
+        with pytest.raises(VolumeSilent):
+            threads.wait(task)
+
+    with ThreadPoolExecutor(senders) as pool:
+        list(pool.map(lambda _: store(), range(senders)))
+    wait_for(lambda: gc.collect() < 0 or sum(one() is not None for one in kept) <= begun, "the others to be let go")
+    back.set()
+
+
+class Chunks(list[bytes]):
+    """What an object consists of."""

@@ -72,7 +72,7 @@ def _complete_one(
     one: KeptObject, copies: Copies, placement: Placement, now: datetime, problems: dict[int, str]
 ) -> int:
     """How many copies were written; what failed beside them goes to `problems`."""
-    good = [copy for copy in one.copies if not copy.damage]
+    good = [copy for copy in one.copies if not copy.damage or _is_whole_again(one, copy, copies, placement, now)]
     if not _replaceable(one, good, placement):
         if not _lacks(one, good, placement):
             return 0
@@ -89,6 +89,21 @@ def _complete_one(
         good.append(one_more(one, source, _homes(good, placement), copies, placement, now))
         written += 1
     return written
+
+
+def _is_whole_again(one: KeptObject, copy: Copy, copies: Copies, placement: Placement, now: datetime) -> bool:
+    """Whether a copy that was found damaged is not, on a volume that takes nothing now, perhaps because ten were: its
+    disk may have failed for a while only. Where it can be replaced it is looked at before that.
+
+    Raises: IndexUnavailable.
+    """
+    volume = placement.volume(copy.volume_id)
+    if volume is None or not volume.state.is_readable or _can_write(volume):
+        return False
+    try:
+        return not noted_damage_of(volume, copy.path, one.digest, copies, now)
+    except VolumeUnavailable:
+        return False
 
 
 def _replaceable(one: KeptObject, good: Sequence[Copy], placement: Placement) -> list[Copy]:

@@ -114,7 +114,7 @@ class Runner:
         jobs, roster = self._node.jobs, self._roll.roster
         moment = datetime.now(UTC) - overdue
         kinds = kinds - _OF_SERIES if roster.leaves_series() else kinds
-        if not roster.others and not self._node.placement().homes(set()):
+        if not roster.others and not self._can_complete():
             kinds = kinds - {JobKind.COPY}  # it would fail for each series
         job = jobs.claim(
             self._worker, moment, lease=_LEASE, per_target=_PER_TARGET, kinds=kinds, without=roster.elsewhere()
@@ -144,6 +144,11 @@ class Runner:
         if not (job.kind is JobKind.COPY and again_at and job.attempts):
             log.info("job", kind=job.kind, series=job.series_uid or None, why="; ".join(problems) or None)
         return True
+
+    def _can_complete(self) -> bool:
+        """Whether a volume takes copies, or would as soon as those that were found damaged are seen to be whole."""
+        is_distrusted = any(volume.spec.is_distrusted and volume.state.is_readable for volume in self._node.volumes())
+        return is_distrusted or bool(self._node.placement().homes(set()))
 
     def _work(self, job: Job) -> tuple[str, ...]:
         node, now = self._node, datetime.now(UTC)

@@ -39,6 +39,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.service.upkeep.reconciling import note_losses
+from pacs_server.storage.condition import Status
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
 from pacs_server.storage.volume import Volume
@@ -397,6 +398,20 @@ def test_what_was_taken_for_damaged_and_is_whole_counts_against_its_volume_no_mo
     assert (damaged_on_a(site), site.copies.count_damaged()) == (0, 0)
 
 
+def test_a_volume_that_answered_errors_while_it_was_verified_is_trusted_again_when_its_copies_are_whole(
+    site: Site,
+) -> None:
+    site.take_in(12)
+    volume = site.volumes["a"]
+    for path in paths_on_a(site):
+        site.copies.mark_damaged(volume.spec.id, path, "Input/output error", NOW)
+    flip(site.file(0, "a"))
+    volume.change(replace(volume.spec, is_distrusted=True))
+    assert volume.check().status is Status.SUSPECT
+    site.complete()
+    assert (damaged_on_a(site), site.copies.count_damaged()) == (1, 1), "of the one that is damaged"
+
+
 def test_what_was_taken_for_damaged_on_another_day_clears_none_that_is_damaged(site: Site) -> None:
     site.take_in(16)
     volume_id, paths = site.volumes["a"].spec.id, paths_on_a(site)
@@ -690,6 +705,27 @@ def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_upg
         node.look_at_site_state(max_age_s=0)
         assert not Runner(node)._do_job({JobKind.COPY, JobKind.VERIFY})
         assert [job.attempts for job in node.jobs.listed()] == [0]
+
+
+def test_the_only_volume_takes_objects_again_when_what_failed_while_it_was_verified_can_be_read(
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path / "data", new_upgraded_url())
+    house.take_in(*map(tiny, range(12)))
+    with house.node() as node:
+
+        def state() -> Status:
+            node.look_at_site_state(max_age_s=0)
+            return node.volumes()[0].check().status
+
+        works = Runner(node)
+        works._roll.call(datetime.now(UTC))
+        with monkeypatch.context() as failing:
+            failing.setattr("pacs_server.archive.copies.damage_of", lambda *_: "Input/output error")
+            works._verify_volume(node.volumes()[0], datetime.now(UTC) + timedelta(hours=1))
+        assert state() is Status.SUSPECT
+        assert works._do_job({JobKind.COPY})
+        assert (state(), node.copies.count_damaged(), node.jobs.listed()) == (Status.ONLINE, 0, [])
 
 
 def test_copies_that_came_or_were_verified_while_the_clock_was_years_ahead_are_verified_once_it_is_right(

@@ -28,7 +28,8 @@ _DRAINING: Final = "draining"
 REMOVED_VOLUME: Final = "removed volume "
 
 
-# So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it.
+# So many damaged copies in one day are not chance: nothing new is entrusted to the volume until a person looked at it,
+# or they are whole after all.
 MANY_DAMAGED: Final = 10
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, update
@@ -39,6 +40,7 @@ from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.service.upkeep.reconciling import note_losses
+from pacs_server.storage.carrying import carry
 from pacs_server.storage.condition import Status
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import SENTINEL_NAME, adopt
@@ -276,6 +278,44 @@ def test_an_object_gets_another_copy_also_where_the_damaged_one_cannot_be_replac
     assert site.file(0, "b").read_bytes() == site.file(0, "a").read_bytes()
     forgetful.tell("ok")
     assert site.complete() == (1, ())
+
+
+def test_a_copy_that_its_disk_gives_back_otherwise_than_it_was_written_does_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.take_in(1, need=1, only="a")
+    lies = site.file(0, "a").relative_to(site.folder / "a")
+
+    def carried(path: PurePosixPath, *how: Any) -> None:
+        carry(path, *how)
+        flip(site.folder / "b" / path)
+
+    with monkeypatch.context() as rotting:
+        rotting.setattr("pacs_server.archive.copies.carry", carried)
+        written, (problem,) = site.complete()
+    assert (written, len(site.objects()[0].copies)) == (0, 1)
+    assert problem == f"read back after it was written: {lies} on volume b is not what was received"
+    assert site.complete() == (1, ())
+    assert site.file(0, "b").read_bytes() == site.file(0, "a").read_bytes()
+
+
+def test_a_copy_whose_file_leaves_while_it_is_written_again_is_written_once_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.take_in(1, need=1, only="a")
+    add = site.copies.add
+
+    def added(one: KeptObject, copy: Copy, now: datetime) -> None:
+        (site.folder / "b" / copy.path).unlink()  # by who released it, and looked for its row before
+        add(one, copy, now)
+
+    with monkeypatch.context() as leaving:
+        leaving.setattr(site.copies, "add", added)
+        written, (problem,) = site.complete()
+    assert (written, site.copies.count_damaged()) == (0, 1)
+    assert problem.endswith("left volume b while it was written again; it is written once more later")
+    assert site.complete() == (1, ())
+    assert (site.file(0, "b").read_bytes(), site.copies.count_damaged()) == (site.file(0, "a").read_bytes(), 0)
 
 
 def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site) -> None:

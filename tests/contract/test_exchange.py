@@ -237,6 +237,27 @@ def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pyte
     assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
 
 
+@pytest.mark.parametrize("known", [0, 1], ids=["in order", "out of order"])
+@pytest.mark.parametrize("asking", ["who lacks them", "who has them"])
+def test_operations_that_fill_more_than_a_message_go_in_several(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, known: int, asking: str
+) -> None:
+    """A message that is too long is not sent, and two sites of which one has to send it would never agree again."""
+    monkeypatch.setattr("pacs_server.cluster.exchange._MAX_BYTES", 1_000)
+    monkeypatch.setattr("pacs_server.cluster.messages.MAX_MESSAGE_BYTES", 2_500)
+    tokyo, osaka = sites
+    decided = [tokyo.decide(OperationKind.HOLD, f"1.2.{number}") for number in range(4)]
+    long = tokyo.operations.draft(OperationKind.HOLD, "1.2.4", now=NOW, who="a", reason="b" * 1_200)
+    tokyo.operations.record(long, missed=(), now=NOW)
+    decided += [long, *(tokyo.decide(OperationKind.HOLD, f"1.2.{number}") for number in range(5, 9))]
+    for one in decided[len(decided) - known :]:
+        osaka.operations.record(one, missed=(), now=NOW)
+    here, there = (osaka, tokyo) if asking == "who lacks them" else (tokyo, osaka)
+    exchange(link_to(there), here.logs())
+    assert osaka.operations.log.state() == tokyo.operations.log.state()
+    assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
+
+
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(
     sites: tuple[Site, Site], is_interrupted: bool

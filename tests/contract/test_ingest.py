@@ -18,8 +18,9 @@ from pacs_server.archive.reception import Declared, Reception
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD
+from pacs_server.errors import NotEnoughCopies
 from pacs_server.index.engine import Index
-from pacs_server.index.objects import Outcome
+from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import SENT_AGAIN
 from pacs_server.index.tables import flags, instances
 from pacs_server.storage.operations import keep_everywhere
@@ -102,6 +103,25 @@ def test_what_is_acknowledged_once_more_is_noted_where_a_partner_may_have_delete
     assert taken(site, tiny(1), partners=("osaka",)) is Outcome.DUPLICATE
     assert noted(site) == [SENT_AGAIN]
     assert {path: path.stat().st_mtime_ns for path in files_below(site.folder, "*.dcm")} == written
+
+
+def test_an_object_that_came_again_is_not_acknowledged_when_nobody_knows_whether_its_file_is_still_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(site, tiny(1))
+    for path in files_below(site.folder / "b", "*.dcm"):
+        path.unlink()
+    record = site.instances.record
+
+    def recorded(arrival: Arrival) -> Recorded:
+        became = record(arrival)
+        site.volumes["b"].let_go()  # it is away at that moment
+        return became
+
+    monkeypatch.setattr(site.instances, "record", recorded)
+    # One that is in memory would be written once more, where it can be.
+    with pytest.raises(NotEnoughCopies, match="is still there is not known"):
+        taken(site, tiny(1), memory_bytes=0)
 
 
 @pytest.mark.parametrize("is_on_volumes", [True, False], ids=["held", "lost"])

@@ -146,6 +146,26 @@ def test_a_copy_that_is_one_again_stays_wherever_its_file_was(site: Releasing) -
     assert not (site.a.spec.path / "leaving").exists()
 
 
+def test_what_was_written_again_stays_where_one_of_before_is_leaving_yet(site: Releasing) -> None:
+    site.take_in(1)
+    path = site.drop(0)
+    set_leaving(site.a, PurePosixPath(path))
+    (site.a.spec.path / "leaving" / path).write_bytes(b"damaged, perhaps")
+    site.complete()
+    assert site.release() == [path]
+    assert site.file(0, "a").read_bytes() == site.file(0, "b").read_bytes()
+    assert not (site.a.spec.path / "leaving").exists()
+
+
+def test_what_is_owed_later_once_more_puts_off_nothing(site: Releasing) -> None:
+    site.take_in(1)
+    path = site.drop(0)
+    with site.index.write() as connection:
+        enter(connection, site.index, [(site.a.spec.id, path)], reason="moved", due_at=LATER)
+    assert site.releases.next_due_at(site.a.spec.id) == NOW
+    assert site.release() == [path]
+
+
 @pytest.mark.parametrize("steps", range(STEPS_OF_A_RELEASE + 1))
 def test_a_release_that_is_broken_off_at_any_step_is_ended_by_the_next(site: Releasing, steps: int) -> None:
     site.take_in(1)

@@ -463,6 +463,18 @@ def test_two_copies_go_to_different_fault_domains(tmp_path: Path) -> None:
     assert domains == {"a", "b"}
 
 
+def test_a_volume_that_does_not_take_an_object_is_replaced_by_one_of_a_fault_domain_that_has_none(
+    tmp_path: Path,
+) -> None:
+    volumes = []
+    for name, domain in (("a1", "a"), ("b1", "b"), ("a2", "a"), ("c1", "c")):
+        (tmp_path / name).mkdir()
+        volumes.append(volume_at(tmp_path / name, name, domain=domain))
+    (tmp_path / "b1" / path_of(1)).mkdir(parents=True)  # in the place of the file
+    copies = Placement(volumes, need=2, degraded=1).store(path_of(1), [b"x"])
+    assert [copy.volume_id for copy in copies] == [volumes[0].spec.id, volumes[3].spec.id]
+
+
 def test_a_missing_copy_is_unreadable_and_the_other_one_is_read(tmp_path: Path) -> None:
     volumes = []
     for name in ("a", "b"):
@@ -611,6 +623,13 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     release.set()
     wait_for(lambda: volume.check().status is Status.ONLINE, "the volume to answer")
     assert volume.run(lambda _: 7) == 7
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_call_that_fails_in_a_way_nobody_foresaw_has_not_succeeded(tmp_path: Path) -> None:
+    volume = volume_at(tmp_path)
+    with pytest.raises(VolumeUnavailable, match="in a way nobody foresaw"):
+        volume.run(lambda _: [][0])
 
 
 def test_a_call_that_somebody_waits_for_no_longer_is_not_held_against_its_volume(tmp_path: Path) -> None:

@@ -103,10 +103,10 @@ def test_a_file_that_could_not_be_flushed_gets_no_name_and_leaves_nothing(
     assert not (tmp_path / FOLDER).exists()
 
 
-def test_a_file_is_flushed_before_it_gets_its_name_and_every_name_on_the_way_to_it_is_flushed_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
+@pytest.fixture
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked of the system that changes or flushes something on the volume, in its order."""
+    calls: list[str] = []
 
     def noted(call: str) -> None:
         made: Callable[..., None] = getattr(os, call)
@@ -114,12 +114,18 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_every_name_on_the_way_to_
         def note(what: int | str, *more: str, **directories: int) -> None:
             made(what, *more, **directories)
             place = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else tmp_path
-            done.append(call if call in ("rename", "fdatasync") else f"{call} {place.relative_to(tmp_path)}")
+            calls.append(f"{call} {place.relative_to(tmp_path)}" if call in ("mkdir", "fsync") else call)
 
         monkeypatch.setattr(os, call, note)
 
-    for call in ("mkdir", "fdatasync", "rename", "fsync"):
+    for call in ("mkdir", "fdatasync", "rename", "unlink", "rmdir", "fsync"):
         noted(call)
+    return calls
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_every_name_on_the_way_to_it_is_flushed_too(
+    tmp_path: Path, done: list[str]
+) -> None:
     tree = Tree(Descriptor(os.open(tmp_path, OPEN_DIRECTORY)))
     its_own = ["fdatasync", "rename", "fsync v1/one"]
     for expected in (["mkdir .", "fsync .", "mkdir .", "fsync v1", *its_own], its_own):
@@ -128,6 +134,24 @@ def test_a_file_is_flushed_before_it_gets_its_name_and_every_name_on_the_way_to_
             file.finish("name")
         assert done == expected
         done.clear()
+
+
+def test_a_file_that_is_moved_or_removed_is_so_after_a_power_cut_too_and_never_without_a_name(
+    tmp_path: Path, done: list[str]
+) -> None:
+    tree, place = Tree(Descriptor(os.open(tmp_path, OPEN_DIRECTORY))), PurePosixPath("leaving/name")
+    for folder in (FOLDER, place.parent):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / FOLDER / "name").touch()
+    done.clear()
+    tree.move(FOLDER / "name", place)
+    assert done == ["fsync .", "rename", "fsync leaving", "fsync v1/one"]
+    done.clear()
+    tree.remove(place)
+    assert done == ["unlink", "fsync leaving"]
+    done.clear()
+    tree.remove_empty(FOLDER, below=PurePosixPath("v1"))
+    assert done == ["rmdir", "fsync v1"]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,10 @@ class Squeamish(Witness):
         return 0xA700
 
 
+class NotAccepted(AssertionError):
+    """The archive did not accept an association."""
+
+
 @contextmanager
 def associate(
     archive: Archive,
@@ -154,7 +158,7 @@ def associate(
 ) -> Iterator[Association]:
     """An association with the archive, released at the end. `as_receiver`: SOP classes that we are to be the SCP of,
     said in role items or, as Horos and Ginkgo CADx do, not; `user`: who logs in; `source`: the address from which it is
-    called; `implementation`: the version name that we tell. Fails where it is not accepted.
+    called; `implementation`: the version name that we tell. Raises: NotAccepted.
     """
     client = AE(aet)
     client.implementation_version_name = implementation or client.implementation_version_name
@@ -174,9 +178,8 @@ def associate(
         evt_handlers=list(handlers),
         tls_args=(tls, "localhost") if tls else None,
     )
-    assert association.is_established, (
-        f"not accepted: {_refusal(association)}; the archive told\n{archive.log_text()[-2_000:]}"
-    )
+    if not association.is_established:
+        raise NotAccepted(f"{_refusal(association)}; the archive told\n{archive.log_text()[-2_000:]}")
     if not tells_roles:
         for context in association.accepted_contexts:
             context._as_scp = context.abstract_syntax in received

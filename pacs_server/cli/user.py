@@ -13,7 +13,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import Group, Invocation, PathWord, aet_values, confirmed, pass_invocation
-from pacs_server.cli.output import print_rows, talk
+from pacs_server.cli.output import IDEOGRAPHIC_SPACE, print_rows, talk
 from pacs_server.errors import Refused
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _MAX_NAME_CHARACTERS: Final = 64
 
 
 def _user_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if not value.isprintable() or value != value.strip() or not 0 < len(value) <= _MAX_NAME_CHARACTERS:
+    shown = value.replace(IDEOGRAPHIC_SPACE, " ")
+    if not shown.isprintable() or value != value.strip() or not 0 < len(value) <= _MAX_NAME_CHARACTERS:
         raise click.BadParameter(
             f"a user's name has up to {_MAX_NAME_CHARACTERS} characters, none of them a control character",
             context,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from pacs_server.dicom.audit import MAX_PERSON_CHARACTERS
+from pacs_server.dicom.audit import MAX_PERSON_CHARACTERS, as_kept
 from pacs_server.errors import ConfigError, NotProven
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def person_of(token: bytes, trust: TokenTrust, aet: str, now: datetime) -> str:
     claims = _claims(token, keys, trust)
     _check_times(claims, trust.leeway_s, now)
     person = claims.get(trust.user_claim)
-    if not isinstance(person, str) or not person.strip() or not person.isprintable():
+    if not isinstance(person, str) or not person.strip() or as_kept(person, len(person)) != person:
         raise NotProven(f"its claim {trust.user_claim} names nobody")
     if len(person) > MAX_PERSON_CHARACTERS:
         raise NotProven(

@@ -116,9 +116,10 @@ def test_a_claim_can_say_at_which_titles_the_person_may_log_in(file: Path, title
     assert "VIEWER" in refused(signed(ED, claims(NOW)), trust(file, titles_claim="aet"))
 
 
-def test_another_claim_can_name_the_person(file: Path) -> None:
-    token = signed(ED, claims(NOW, email="tanaka@hospital.example"))
-    assert person_of(token, trust(file, user_claim="email"), "VIEWER", NOW) == "tanaka@hospital.example"
+@pytest.mark.parametrize(("claim", "person"), [("email", "tanaka@hospital.example"), ("name", "田中\u3000一郎")])
+def test_another_claim_can_name_the_person(file: Path, claim: str, person: str) -> None:
+    token = signed(ED, claims(NOW, **{claim: person}))
+    assert person_of(token, trust(file, user_claim=claim), "VIEWER", NOW) == person
 
 
 def test_keys_that_must_not_be_used_are_refused_by_name(tmp_path: Path) -> None:

@@ -288,6 +288,14 @@ def test_no_passcode_is_asked_for_where_there_is_no_terminal(archive: Archive) -
     assert asked.stderr.count("\n") == 1
 
 
+def test_a_name_may_have_the_space_of_japanese_in_it(archive: Archive, tmp_path: Path) -> None:
+    file = tmp_path / "passcode"
+    file.write_text("long enough")
+    file.chmod(0o600)
+    archive.pacs("user", "add", "佐藤\u3000次郎", "--passcode-file", str(file))
+    assert "佐藤\u3000次郎" in archive.pacs("user", "list").stdout
+
+
 def test_nobody_registers_a_user_whom_nobody_could_be(archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "passcode"
     file.write_text("long enough")

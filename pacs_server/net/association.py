@@ -43,7 +43,7 @@ class Association:
     and ProtocolViolation after it sent an A-ABORT. After any of them only `close` is of use.
     """
 
-    def __init__(self, connection: Connection, limits: NetworkLimits, agreement: Agreement, number: int) -> None:
+    def __init__(self, connection: Connection, limits: NetworkLimits, agreement: Agreement, number: int = 0) -> None:
         self.calling_aet = agreement.calling_aet
         self.called_aet = agreement.called_aet
         self.peer_address = agreement.peer_address

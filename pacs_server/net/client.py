@@ -53,7 +53,6 @@ def connect(
     calling_aet: str,
     contexts: Sequence[tuple[str, Sequence[str], bool]],
     limits: NetworkLimits,
-    number: int = 0,
     on_open: Callable[[int], None] | None = None,
 ) -> Association:
     """Request an association. `contexts`, at most 128: abstract syntax, transfer syntaxes, whether we act as its SCP.
@@ -82,7 +81,7 @@ def connect(
         raise PeerAborted(f"{destination} gave no answer to the association request: {error}") from error
     except ProtocolViolation as error:
         raise ProtocolViolation(f"{destination} gave no valid answer to the association request: {error}") from error
-    return Association(connection, limits, agreement, number)
+    return Association(connection, limits, agreement)
 
 
 def open_connection(

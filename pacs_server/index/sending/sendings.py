@@ -213,9 +213,9 @@ class Sendings:
             connection.execute(noting, rows)
             told += with_patients(connection, _events(results, now))
 
-    def dead(self, destination: str = "", *, limit: int) -> list[Sending]:
+    def dead(self, *, limit: int) -> list[Sending]:
         """What was refused for good, latest first. Raises: IndexUnavailable."""
-        wanted = select(*sendings.c).where(*_open(SendState.DEAD, destination))
+        wanted = select(*sendings.c).where(*_open(SendState.DEAD, ""))
         with self._index.read() as connection:
             rows = connection.execute(wanted.order_by(sendings.c.at.desc(), sendings.c.id).limit(limit))
             return [_sending(row) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
@@ -46,6 +47,8 @@ _LEAVE_S: Final = 3.0
 _LEASE: Final = timedelta(minutes=5)
 _RENEW_AFTER: Final = timedelta(minutes=1)
 _PORTION: Final = 100
+# After so long the next volume has its turn: of twenty terabytes that came at once one is read for twelve days.
+_TURN_S: Final = 600.0
 # What no volume takes is tried again when one is back or takes something again, or when an admin changed something; and
 # now and then. Of 20,000 series each was tried every ten minutes: a third of a core, and each time a line in the log.
 _HOMELESS_AGAIN: Final = timedelta(hours=6)
@@ -252,7 +255,7 @@ class Runner:
         return False
 
     def _examine(self, volume: Volume) -> None:
-        """Read the copies that were not verified for so long as the settings say, at the rate that they allow."""
+        """Read copies that were not verified for so long as the settings say, at the rate that they allow."""
         if volume.state.is_readable and self._roll.roster.has_duty(volume.spec.id):
             self._look_for_losses(volume)
             if days := self._node.settings.storage.verify_every_days:
@@ -269,14 +272,14 @@ class Runner:
             self._looked_on[volume.spec.id] = today
 
     def _verify_volume(self, volume: Volume, before: datetime) -> None:
-        node, limits = self._node, self._node.settings.storage
+        node, limits, ends_at = self._node, self._node.settings.storage, time.monotonic() + _TURN_S
         for one in verify(volume, node.copies, before=before, clock=lambda: datetime.now(UTC)):
             if one.damage:
                 log.warning("copy damaged", volume=volume.spec.name, path=one.path, why=one.damage)
                 node.jobs.owe(JobKind.COPY, datetime.now(UTC), series=[(one.study_uid, one.series_uid)])
             if self._duties.pause(one.size_bytes / limits.verify_bytes_per_s):
                 return
-            if not self._roll.roster.has_duty(volume.spec.id):
+            if time.monotonic() >= ends_at or not self._roll.roster.has_duty(volume.spec.id):
                 return
 
     def _write_down(self) -> bool:

@@ -1,6 +1,7 @@
 """Copies on real volumes: what lacks some gets them, what is damaged is replaced, and never by something damaged."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, select, update
 from support.faulty_volume import FaultyVolume
 from support.house import House
 from support.samples import tiny, write
@@ -656,6 +657,27 @@ def test_a_volume_that_goes_away_while_it_is_verified_keeps_no_other_from_that(
         with pytest.raises(VolumeUnavailable, match="first"):
             runner._verify()
         assert node.copies.count_damaged() == 1
+
+
+def test_a_volume_of_which_much_is_to_be_read_keeps_no_other_from_its_turn(
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor from being looked at for losses each day."""
+    monkeypatch.setattr(runner, "_TURN_S", 0.0)
+    house, second = House(tmp_path / "data", new_upgraded_url()), tmp_path / "second"
+    second.mkdir()
+    with house.node() as node:
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        node.registry.set_policy(Policy(want=2, need=2))
+    house.take_in(tiny(1), tiny(2), tiny(3))
+    with house.node() as node:
+        with node.index.write() as connection:
+            connection.execute(update(copies).values(verified_at="2001-01-01"))
+        Runner(node)._verify()
+        with node.index.read() as connection:
+            left = select(copies.c.volume_id).where(copies.c.verified_at == "2001-01-01")
+            assert sorted(Counter(connection.execute(left).scalars()).values()) == [2, 2]
 
 
 @pytest.mark.parametrize("kind", [JobKind.VERIFY, JobKind.COPY])

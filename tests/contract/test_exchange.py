@@ -509,11 +509,16 @@ def content(*objects: Held) -> StudyContent:
             [("a", "current", 5), ("c", "encoding", 6), ("b", "version", 9)],
             ("b", "current"),
         ),
-        # Both agree; one lacks a content yet; the same values in another syntax; one is in the trash.
+        # Both agree; one lacks a content yet; the same values in another syntax; one is in the trash; one lacks a third
         ([("a", "current", 0), ("b", "version", 9)], [("a", "current", 2), ("b", "version", 8)], None),
         ([("a", "current", 0)], [("b", "current", 2), ("a", "version", 8)], None),
         ([("a", "current", 0), ("b", "encoding", 9)], [("b", "current", 2), ("a", "encoding", 8)], None),
         ([("a", "current", 0), ("b", "trash", 9)], [("b", "current", 2), ("a", "version", 8)], None),
+        (
+            [("a", "current", 0), ("b", "version", 9), ("c", "version", 9)],
+            [("b", "current", 2), ("a", "version", 8)],
+            None,
+        ),
     ],
 )
 def test_of_contents_that_each_site_took_first_both_choose_the_one_that_came_first(

@@ -1,5 +1,6 @@
 """What becomes of an object that arrives: where it lies, what it is beside others, and what is noted of it."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from support.samples import encoded, tiny
 from support.server import files_below
 from support.site import NOW, SENDER, Site
@@ -18,11 +19,12 @@ from pacs_server.archive.reception import Declared, Reception
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD
-from pacs_server.errors import NotEnoughCopies
+from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import SENT_AGAIN
-from pacs_server.index.tables import flags, instances
+from pacs_server.index.retiring import forget_study
+from pacs_server.index.tables import copies, flags, instances
 from pacs_server.storage.operations import keep_everywhere
 
 IN_MEMORY = 1 << 20
@@ -41,12 +43,13 @@ def taken(
     now: datetime = NOW,
     memory_bytes: int = IN_MEMORY,
     partners: tuple[str, ...] = (),
+    through: str = "",
 ) -> Outcome:
-    """What an object became that a peer sent."""
+    """What an object became that a peer sent, or that a partner handed on."""
     declared = Declared(sop_class=dataset.SOPClassUID, sop_instance=Uid(dataset.SOPInstanceUID), transfer_syntax=syntax)
     reception = Reception(
-        declared, SENDER, instances=site.instances, placement=site.placement(need=2), vocabulary=STANDARD,
-        memory_bytes=memory_bytes, now=now, partners=partners,
+        declared, replace(SENDER, through=through), instances=site.instances, placement=site.placement(need=2),
+        vocabulary=STANDARD, memory_bytes=memory_bytes, now=now, partners=partners,
     )  # fmt: skip
     try:
         reception.feed(memoryview(encoded(dataset, syntax)))
@@ -124,6 +127,75 @@ def test_an_object_that_came_again_is_not_acknowledged_when_nobody_knows_whether
         taken(site, tiny(1), memory_bytes=0)
 
 
+def decide(site: Site, *kinds: OperationKind) -> None:
+    """Decide about the objects that are here, or were, once for each kind."""
+    operations, volumes = site.instances.operations, [*site.volumes.values()]
+    for kind in kinds:
+        operation = operations.draft(kind, tiny(1).StudyInstanceUID, contents(site), now=NOW, who="a", reason="b")
+        keep_everywhere(operation, volumes)
+        operations.record(operation, missed=(), now=NOW)
+
+
+def contents(site: Site) -> list[Content]:
+    with site.index.read() as connection:
+        rows = connection.execute(select(instances.c.sop_uid, instances.c.digest)).all()
+    return [Content(sop_uid=row.sop_uid, digest=row.digest, role="current") for row in rows]
+
+
+def roles(site: Site) -> dict[str, str]:
+    with site.index.read() as connection:
+        return {sop_uid: role for sop_uid, role in connection.execute(select(*instances.c["sop_uid", "role"]))}
+
+
+def test_what_a_partner_hands_on_brings_nothing_back_that_was_deleted_here(site: Site) -> None:
+    """The partner has not heard of it yet, or its sender would have brought it back there."""
+    for number in (1, 2):
+        taken(site, tiny(number))
+    decide(site, OperationKind.DELETE)
+    assert taken(site, tiny(1), through="osaka") is Outcome.DUPLICATE
+    with site.index.write() as connection:  # one that never was here
+        ((row,),) = connection.execute(select(instances.c.id).where(instances.c.sop_uid == tiny(2).SOPInstanceUID))
+        connection.execute(delete(copies).where(copies.c.instance_row == row))
+        connection.execute(delete(instances).where(instances.c.id == row))
+    assert taken(site, tiny(2), through="osaka") is Outcome.TRASHED
+    assert roles(site) == {tiny(number).SOPInstanceUID: "trash" for number in (1, 2)}
+    assert taken(site, tiny(1)) is Outcome.NEW
+    assert roles(site)[tiny(1).SOPInstanceUID] == "current"
+    decide(site, OperationKind.DELETE, OperationKind.PURGE)
+    with pytest.raises(Refused, match="it was purged here, which osaka is about to be told"):
+        taken(site, tiny(1), through="osaka")
+    assert roles(site) == {}
+
+
+@pytest.mark.parametrize("kinds", [[OperationKind.DELETE], [OperationKind.DELETE, OperationKind.PURGE], []])
+@pytest.mark.parametrize("partners", [(), ("osaka",)], ids=["alone", "with a partner"])
+def test_what_is_deleted_or_forgotten_while_it_is_received_again_is_not_acknowledged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, partners: tuple[str, ...], kinds: list[OperationKind]
+) -> None:
+    taken(site, tiny(1))
+    if not partners:  # else nothing is written, because it is held
+        for path in files_below(site.folder / "b", "*.dcm"):
+            path.unlink()
+    record = site.instances.record
+
+    def recorded(arrival: Arrival) -> Recorded:
+        decide(site, *kinds)
+        if not kinds:
+            forget_study(site.index, tiny(1).StudyInstanceUID, NOW)
+        return record(arrival)
+
+    monkeypatch.setattr(site.instances, "record", recorded)
+    if partners or kinds:
+        with pytest.raises(IndexUnavailable, match="was deleted at this moment"):
+            taken(site, tiny(1), partners=partners)
+        assert set(roles(site).values()) <= {"trash"}
+    else:
+        assert taken(site, tiny(1)) is Outcome.NEW
+    monkeypatch.undo()
+    assert taken(site, tiny(1), partners=partners) in (Outcome.NEW, Outcome.DUPLICATE)
+    assert roles(site) == {tiny(1).SOPInstanceUID: "current"}
+
+
 @pytest.mark.parametrize("is_on_volumes", [True, False], ids=["held", "lost"])
 def test_what_is_acknowledged_after_a_deletion_that_was_killed_before_it_took_effect_is_held(
     site: Site, is_on_volumes: bool
@@ -131,10 +203,7 @@ def test_what_is_acknowledged_after_a_deletion_that_was_killed_before_it_took_ef
     for number in (1, 2):
         taken(site, tiny(number))
     study_uid, operations = tiny(1).StudyInstanceUID, site.instances.operations
-    with site.index.read() as connection:
-        rows = connection.execute(select(instances.c.sop_uid, instances.c.digest)).all()
-    contents = [Content(sop_uid=row.sop_uid, digest=row.digest, role="current") for row in rows]
-    deletion = operations.draft(OperationKind.DELETE, study_uid, contents, now=NOW, who="a", reason="b")
+    deletion = operations.draft(OperationKind.DELETE, study_uid, contents(site), now=NOW, who="a", reason="b")
     assert operations.is_being_deleted(study_uid)
     assert not operations.is_being_deleted("1.2.3")
     volumes = [*site.volumes.values()]
@@ -145,9 +214,7 @@ def test_what_is_acknowledged_after_a_deletion_that_was_killed_before_it_took_ef
     assert taken(site, tiny(1), now=NOW + timedelta(seconds=1)) is Outcome.DUPLICATE
     for _ in range(2):
         learn(volumes[0], operations, volumes, now=NOW)
-        with site.index.read() as connection:
-            roles = {sop_uid: role for sop_uid, role in connection.execute(select(*instances.c["sop_uid", "role"]))}
-        assert roles == {tiny(1).SOPInstanceUID: "current", tiny(2).SOPInstanceUID: "trash"}
+        assert roles(site) == {tiny(1).SOPInstanceUID: "current", tiny(2).SOPInstanceUID: "trash"}
     assert not operations.is_being_deleted(study_uid)
     assert taken(site, tiny(1), now=NOW + timedelta(seconds=2)) is Outcome.DUPLICATE
     assert noted(site) == [SENT_AGAIN, "readmitted"]

@@ -14,7 +14,7 @@ from support.site import LATER, NOW, Site
 
 from pacs_server.archive.importing import ImportOutcome, import_paths
 from pacs_server.archive.reception import Declared, Origin, Reception
-from pacs_server.archive.releasing import put_back_unknown, release, release_due
+from pacs_server.archive.releasing import release, release_due
 from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import NotEnoughCopies, PacsError, VolumeUnavailable
@@ -202,7 +202,7 @@ def test_what_is_leaving_and_nobody_knows_why_is_put_back(site: Releasing) -> No
     place = path.relative_to(site.a.spec.path)
     set_leaving(site.a, PurePosixPath(place))
     assert not path.exists()
-    put_back_unknown(site.a, site.holdings)
+    assert site.release() == []
     assert path.exists()
     assert not (site.a.spec.path / "leaving").exists()
 

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -623,6 +623,80 @@ def test_a_call_that_hangs_is_given_up_and_the_volume_left_alone_until_it_answer
     release.set()
     wait_for(lambda: volume.check().status is Status.ONLINE, "the volume to answer")
     assert volume.run(lambda _: 7) == 7
+
+
+def test_a_volume_that_works_although_some_calls_hang_is_used_again_until_very_many_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_MAX_STUCK_EXCUSED", 6)
+    monkeypatch.setattr(threads, "_MAX_THREADS", 1)  # besides those that hang
+    volume, begun, free = volume_at(tmp_path), threading.Semaphore(0), threading.Event()
+
+    def hang() -> None:
+        task = volume.start(lambda _: (begun.release(), free.wait(60)))
+        begun.acquire()
+        with pytest.raises(VolumeUnavailable, match="the attempt was abandoned"):
+            volume.wait(task, silence_s=0.0)
+
+    with ExitStack() as at_end:
+        at_end.callback(free.set)
+        for number in range(4):
+            assert volume.run(lambda _, number=number: number) == number
+            hang()
+        with pytest.raises(VolumeSilent, match="4 calls hang"):
+            volume.run(lambda _: 7)
+        assert volume.check().status is Status.ONLINE
+        for _ in range(2):
+            assert volume.run(lambda _: 7) == 7
+            hang()
+        assert volume.check().status is Status.ONLINE
+        with pytest.raises(VolumeSilent, match="6 calls hang"):
+            volume.run(lambda _: 7)
+    wait_for(lambda: volume._threads.stuck == 0, "all of them to come back")
+    assert volume.run(lambda _: 7) == 7
+
+
+def test_a_volume_for_which_very_many_wait_already_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_MAX_WAITING", 3)
+    volume, free = volume_at(tmp_path), threading.Event()
+    with ExitStack() as at_end:
+        at_end.callback(free.set)
+        waiting = [volume.start(lambda _: free.wait(60)) for _ in range(3)]
+        with pytest.raises(VolumeSilent, match="is too slow: 3 calls wait"):
+            volume.start(lambda _: None)
+    assert all(volume.wait(task) for task in waiting)
+
+
+def test_where_the_system_gives_no_more_threads_those_that_are_there_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    has_one, has_none = threads.Threads("one"), threads.Threads("none")
+    assert has_one.wait(has_one.start(lambda _: 7, 60.0)) == 7
+    free = threading.Event()
+    first = has_one.start(lambda _: free.wait(60), 60.0)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    second = has_one.start(lambda _: 8, 60.0)
+    free.set()
+    assert (has_one.wait(first), has_one.wait(second)) == (True, 8)
+    with pytest.raises(VolumeSilent, match="volume none: can't start new thread"):
+        has_none.start(lambda _: 7, 60.0)
+
+
+def test_a_call_that_is_done_at_the_moment_of_its_deadline_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_volume, free = threads.Threads("one"), threading.Event()
+    task = of_volume.start(lambda _: free.wait(60), 60.0)
+
+    def too_late(*_: object) -> bool:
+        free.set()
+        task.finished.acquire()
+        return False
+
+    monkeypatch.setattr(of_volume, "_is_done", too_late)
+    assert of_volume.wait(task) is True
+    assert of_volume.stuck == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -40,7 +40,7 @@ from pacs_server.storage.placement import Placement
 from pacs_server.storage.reading import OpenCopy
 from pacs_server.storage.sentinel import SENTINEL_NAME, Place, adopt, place_at, sentinel_at
 from pacs_server.storage.volume import Volume, check_all
-from pacs_server.storage.writing import CopyPlace
+from pacs_server.storage.writing import CopyInProgress, CopyPlace
 
 Answer = TypeVar("Answer")
 
@@ -654,6 +654,13 @@ def test_a_volume_that_works_although_some_calls_hang_is_used_again_until_very_m
             volume.run(lambda _: 7)
     wait_for(lambda: volume._threads.stuck == 0, "all of them to come back")
     assert volume.run(lambda _: 7) == 7
+    with ExitStack() as at_end:
+        at_end.callback(free.set)
+        free.clear()
+        for _ in range(4):
+            hang()
+        with pytest.raises(VolumeSilent, match="4 calls hang"):
+            volume.run(lambda _: 7)
 
 
 def test_a_volume_for_which_very_many_wait_already_takes_no_more(
@@ -667,6 +674,7 @@ def test_a_volume_for_which_very_many_wait_already_takes_no_more(
         with pytest.raises(VolumeSilent, match="is too slow: 3 calls wait"):
             volume.start(lambda _: None)
     assert all(volume.wait(task) for task in waiting)
+    assert volume.run(lambda _: 7) == 7
 
 
 def test_where_the_system_gives_no_more_threads_those_that_are_there_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -704,6 +712,43 @@ def test_a_call_that_fails_in_a_way_nobody_foresaw_has_not_succeeded(tmp_path: P
     volume = volume_at(tmp_path)
     with pytest.raises(VolumeUnavailable, match="in a way nobody foresaw"):
         volume.run(lambda _: [][0])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_another_thread_takes_the_place_of_one_that_ended_in_a_way_nobody_foresaw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_MAX_THREADS", 1)
+    apart = threads.Threads("apart")
+    for _ in range(2):
+        with pytest.raises(VolumeUnavailable, match="in a way nobody foresaw"):
+            apart.wait(apart.start(lambda _: [][0], 60.0))
+        wait_for(lambda: "volume-apart" not in {one.name for one in threading.enumerate()}, "its thread to end")
+    assert apart.wait(apart.start(lambda _: 7, 60.0)) == 7
+
+
+def test_a_call_that_only_waited_for_others_hangs_nowhere_and_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_MAX_THREADS", 1)
+    of_volume, free, made = threads.Threads("one"), threading.Event(), list[int]()
+    first = of_volume.start(lambda _: free.wait(60), 60.0)
+    with pytest.raises(VolumeSilent, match="the attempt was abandoned"):
+        of_volume.wait(of_volume.start(lambda _: made.append(2), 60.0), silence_s=0.0)
+    assert of_volume.stuck == 0
+    third = of_volume.start(lambda _: made.append(3), 60.0)
+    free.set()
+    assert of_volume.wait(first)
+    of_volume.wait(third)
+    assert made == [3]
+
+
+def test_an_unfinished_file_that_is_given_up_when_it_was_just_made_is_removed(tmp_path: Path) -> None:
+    volume = volume_at(tmp_path)
+    copy = CopyInProgress(volume)
+    copy.start_open(path_of(1).parent)
+    wait_for(lambda: copy._task is not None and copy._task.is_over, "it to be made")
+    assert files_below(tmp_path, "*.tmp")
+    copy.abandon()
+    wait_for(lambda: files_below(tmp_path, "*.tmp") == [], "it to be removed")
 
 
 def test_a_call_that_somebody_waits_for_no_longer_is_not_held_against_its_volume(tmp_path: Path) -> None:

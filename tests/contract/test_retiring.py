@@ -26,6 +26,7 @@ from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index import retiring
+from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
@@ -206,6 +207,13 @@ def test_what_is_purged_leaves_no_row_and_its_files_are_owed_their_removal(site:
 def site_digest(site: Deleting, sample: Sample) -> str:
     (digest,) = site.operations.fates(sample.sop_uid)
     return digest
+
+
+def test_what_partners_compare_of_a_study_is_what_is_left_of_it_after_a_purge(site: Deleting) -> None:
+    first, _ = two_studies(site)
+    site.delete(SOPInstanceUID=first[0].sop_uid)
+    assert site.purge() == 1
+    assert Contents(site.index).recount() == [], "nothing was counted otherwise"
 
 
 def test_when_everything_is_purged_no_content_is_left(site: Deleting) -> None:

@@ -329,6 +329,8 @@ def test_an_unmounted_volume_goes_offline_nothing_is_written_below_it_and_it_com
     assert volume.check().status is Status.OFFLINE
     with pytest.raises(NotEnoughCopies, match="offline"):
         placement.store(path_of(1), [b"content"])
+    with pytest.raises(VolumeSilent, match="offline"):
+        volume.move(path_of(0), path_of(2))  # in what was mounted there
     assert list(path.iterdir()) == []
     subprocess.run(["mount", "--bind", elsewhere, path], check=True)
     assert path.stat().st_dev != device, "mounted again, a NAS has another device number"
@@ -588,6 +590,10 @@ def test_since_when_a_volume_is_as_it_is_outlives_the_process(tmp_path: Path) ->
     note(tmp_path, {first.spec.id: first.state})
     again = Volume(first.spec, LIMITS, remembered(tmp_path)[first.spec.id])
     assert again.check().since == first.state.since
+    for path, target in (("nas", "away"), ("away", "nas")):
+        (tmp_path / path).rename(tmp_path / target)
+        again.check()
+    assert (again.state.status, again.state.since > first.state.since) == (Status.ONLINE, True)
     changed = Volume(replace(first.spec, is_draining=True), LIMITS, remembered(tmp_path)[first.spec.id])
     assert changed.check().since > first.state.since
     (tmp_path / "volumes.json").write_text('{"half": ')

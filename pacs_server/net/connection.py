@@ -40,6 +40,7 @@ _BUFFERS_PER_CALL: Final = 512  # below IOV_MAX, 1024
 _TURN_S: Final = 0.5  # how often `meanwhile` has a turn
 _TIMEVAL: Final = Struct("@ll")
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def always_seated(_: Claim) -> bool:
@@ -90,6 +91,11 @@ class Connection:
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._set_timeout(socket.SO_SNDTIMEO, limits.send_timeout_s / _SENDS_PER_TIMEOUT)
+        if _USER_TIMEOUT is not None:
+            # Pending responses to a requester that is cut off fit into the buffers of the kernel, which goes on trying
+            # for a quarter of an hour, and its retrieve with it.
+            cut_off_s = max(limits.idle_timeout_s, limits.send_timeout_s)
+            sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(cut_off_s * 1_000))
 
     def _set_timeout(self, option: int, seconds: float) -> None:
         whole = int(seconds)

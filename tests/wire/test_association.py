@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from support import rude
 from support.link import certificate
+from support.namespaces import Cable, entered
 from support.small_archive import (
     ANSWERS,
     CONTEXTS,
@@ -282,6 +283,27 @@ def test_a_peer_is_not_late_where_we_are_who_was_slow(between: bool) -> None:
             if between:
                 next(turns)()
             assert isinstance(connection.next_event(0.3, meanwhile=lambda: next(turns)()), Fragment)
+
+
+def test_a_peer_that_is_cut_off_is_noticed_by_whoever_only_tells_it_a_little_now_and_then() -> None:
+    with Cable() as cable:
+        with entered(cable.networks[0]):
+            server = socket.create_server((cable.addresses[0], 0))
+        with entered(cable.networks[1]):
+            line = socket.create_connection(server.getsockname(), timeout=30)
+        with server, line:
+            connection = Connection(line, NetworkLimits(idle_timeout_s=2.0, send_timeout_s=2.0))
+            connection.send([b"Pending"])
+            cable.pull()
+            with pytest.raises(PeerAborted, match="timed out"):
+                tell_now_and_then(connection)
+
+
+def tell_now_and_then(connection: Connection) -> None:
+    until = time.monotonic() + 60.0
+    while time.monotonic() < until:
+        connection.send([b"Pending"])
+        time.sleep(0.1)
 
 
 # --- why a call fails ---

@@ -135,7 +135,7 @@ def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
     bits = recoding.bits_stored
     if recoding.encode is Codec.JPEG_LS:
         # CharLS codes all bits that are allocated here, so the sign has to stand in those that are not stored.
-        return bytes(jpegls_encode(extended.view(stored.dtype)))
+        return _encode_jpeg_ls(extended.view(stored.dtype))
     if recoding.encode is Codec.JPEG_LOSSLESS:
         colours = "RGB" if recoding.samples == 3 else None
         if bits <= 8 < recoding.bits_allocated:
@@ -153,6 +153,14 @@ def _encoded(recoding: Recoding, pixels: Pixels) -> bytes:
     if bits <= 8 < recoding.bits_allocated:  # imagecodecs 2026.10 takes 8 bits and fewer from bytes alone
         extended = extended.astype(f"{extended.dtype.kind}1")
     return bytes(jpeg2k_encode(extended, level=0, codecformat="j2k", reversible=True, mct=False, bitspersample=bits))
+
+
+def _encode_jpeg_ls(pixels: Pixels) -> bytes:
+    """imagecodecs makes room for a kilobyte more than the pixels have; those of mere noise become larger by a tenth."""
+    try:
+        return bytes(jpegls_encode(pixels))
+    except RuntimeError:
+        return bytes(jpegls_encode(pixels, out=2 * pixels.nbytes))
 
 
 def _stored_bits(recoding: Recoding, pixels: Pixels) -> tuple[Pixels, Pixels]:

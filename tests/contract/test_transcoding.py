@@ -1,8 +1,10 @@
 """Every pixel survives: what others coded is decoded as they do, and what is coded here is decoded by others."""
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +101,17 @@ def test_pixels_laid_out_in_an_unusual_way_survive_too(kind: Kind, tmp_path: Pat
         assert (values_of(decoded(made)) == pixels_of(kind)).all(), target
         again = transcoded(made, EXPLICIT, tmp_path / "again.dcm", running)
         assert (values_of(pydicom.dcmread(again)) == pixels_of(kind)).all(), target
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "RGB"])
+def test_mere_noise_which_no_codec_makes_smaller_survives_too(kind: str, tmp_path: Path, running: Pool) -> None:
+    noisy = replace(KINDS[kind], rows=256, columns=255)
+    dataset = picture(noisy, kind)
+    dataset.PixelData = random.Random(kind).randbytes(len(dataset.PixelData))
+    path = write(dataset, tmp_path / "noise.dcm").path
+    for target in ENCODABLE:
+        made = transcoded(path, target, tmp_path / "made.dcm", running)
+        assert (values_of(decoded(made)) == values_of(pydicom.dcmread(path))).all(), target
 
 
 @pytest.mark.parametrize("syntax", [RLE, LS, LOSSLESS])

@@ -10,7 +10,16 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, keyword_dict, keyword_for_tag, private_dictionary_VR, tag_for_keyword
 
-from pacs_server.dicom.attributes import BY_KEYWORD, BY_TAG, HEADER_TAGS, SEQUENCE_BY_TAG, Attribute, Level, Matching
+from pacs_server.dicom.attributes import (
+    BY_KEYWORD,
+    BY_TAG,
+    HEADER_TAGS,
+    SEQUENCE_BY_TAG,
+    SEQUENCES,
+    Attribute,
+    Level,
+    Matching,
+)
 from pacs_server.errors import Refused
 
 _PIXEL_DATA_GROUP: Final = 0x7FE0
@@ -48,6 +57,27 @@ class Field(Attribute):
     def is_list(self) -> bool:
         """Whether its values are told apart by backslashes; a text VR without that meaning has one value."""
         return self.vr not in ("LT", "ST", "UT", "UR")
+
+
+_OF_ITEMS: Final = 1 << 30  # the same attribute stands in an item and outside of it
+
+
+def _parted(attribute: Attribute, number: int) -> Field:
+    name = attribute.keyword
+    return Field(attribute.tag, name, attribute.vr, attribute.level, "", attribute.matching, row=-number, is_ready=True)
+
+
+# Of an ID that is found by an index, and has to be a single one, but came as several, each is found as the value of a
+# field. The rows of these are no numbers of fields.
+PARTED: Final[Mapping[Attribute, Field]] = {
+    one: _parted(one, one.tag) for one in (BY_KEYWORD["PatientID"], BY_KEYWORD["AccessionNumber"])
+} | {
+    one: _parted(one, _OF_ITEMS + one.tag)
+    for sequence in SEQUENCES
+    for one in sequence.fields
+    if one.column in sequence.searched
+}
+PARTED_ROWS: Final = {level: tuple(one.row for one in PARTED.values() if one.level is level) for level in Level}
 
 
 class Vocabulary:

@@ -20,6 +20,8 @@ def regex_of(pattern: str, any_character: str, *, atomic: bool) -> str:
 
 
 def one_of_list(pattern: str, *, atomic: bool) -> str:
-    r"""An expression that is found in a text of several values, told apart by `\`, when one of them fits."""
+    r"""An expression that is found in a text of several values, told apart by `\`, when one of them fits: spaces
+    around a value are padding.
+    """
     one = regex_of(pattern, r"[^\\]", atomic=atomic)
-    return rf"(?:^|\\){one}(?:\\|$)"
+    return rf"(?:^|\\) *{one} *(?:\\|$)"

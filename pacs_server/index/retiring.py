@@ -8,11 +8,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, or_, select, tuple_, update
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import shared_identity
 from pacs_server.dicom.operations import Fate, OperationKind
+from pacs_server.dicom.vocabulary import PARTED_ROWS
 from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
@@ -329,8 +330,8 @@ def _forget(connection: Connection, level: Level, rows: Sequence[int]) -> None:
 def forget_values(connection: Connection, level: Level, rows: Sequence[int]) -> None:
     """Remove what rows have of fields that were added and of sequences."""
     of_level = select(extra_fields.c.id).where(extra_fields.c.level == level.name)
-    values = extra_values.c.owner_row.in_(rows), extra_values.c.field_id.in_(of_level)
-    connection.execute(delete(extra_values).where(*values))
+    is_of_level = or_(extra_values.c.field_id.in_(of_level), extra_values.c.field_id.in_(PARTED_ROWS[level]))
+    connection.execute(delete(extra_values).where(extra_values.c.owner_row.in_(rows), is_of_level))
     for items in (ITEM_TABLES[sequence.tag] for sequence in SEQUENCES if sequence.level is level):
         connection.execute(delete(items).where(items.c.owner_row.in_(rows)))
 

@@ -221,6 +221,52 @@ def test_a_value_of_a_list_in_the_table_matches_by_itself(index: Index) -> None:
     assert found(index, Vocabulary(), Level.PATIENT, OtherPatientIDs="B-2") == ["T-1"]
 
 
+def test_spaces_around_the_values_of_a_list_are_padding(index: Index) -> None:
+    padded = tiny(1)
+    padded.add_new(0x00080008, "CS", "ORIGINAL \\ PRIMARY\\AXIAL")
+    Instances(index).record(arrival_of(padded, Vocabulary()))
+    for value in ("PRIMARY", "ORIGINAL", "PRIM*", "*MARY", "ORIGINA?"):
+        assert found(index, Vocabulary(), Level.IMAGE, ImageType=value) == [padded.SOPInstanceUID], value
+    assert found(index, Vocabulary(), Level.IMAGE, ImageType="RIMARY") == []
+
+
+def grouped(number: int, **ids: list[str]) -> Dataset:
+    """An object of procedures that were done together: several values where there is to be one."""
+    data_set = tiny(number, study=number)
+    request, code = Dataset(), Dataset()
+    request.RequestedProcedureID = ids.get("RequestedProcedureID", "R9")
+    request.ScheduledProcedureStepID = "S9"
+    code.CodeValue = "C9"
+    data_set.RequestAttributesSequence, data_set.ProcedureCodeSequence = [request], [code]
+    data_set.PatientID, data_set.AccessionNumber = ids.get("PatientID", "P9"), ids.get("AccessionNumber", "A9")
+    return data_set
+
+
+GROUPED = {"AccessionNumber": ["A1", "A2 "], "PatientID": ["P1", "P2"], "RequestedProcedureID": ["R1", "R2"]}
+
+
+def test_an_id_that_came_as_several_is_found_by_each_and_whole(index: Index) -> None:
+    many, one = grouped(1, **GROUPED), grouped(2)
+    Instances(index).record(arrival_of(many, Vocabulary()))
+    Instances(index).record(arrival_of(one, Vocabulary()))
+    studies = [str(many.StudyInstanceUID)]
+    for keyword, values in GROUPED.items():
+        key = f"RequestAttributesSequence.{keyword}" if keyword.startswith("Requested") else keyword
+        first, second = (value.strip() for value in values)
+        for value in (first, second, f"X\\{second}", f"{first}\\{second}", f"{first}*", f"*{second}"):
+            assert found(index, Vocabulary(), Level.STUDY, **{key: value}) == studies, (key, value)
+        for value in (first[0], "9", f"{second}X"):
+            assert found(index, Vocabulary(), Level.STUDY, **{key: value}) == [], (key, value)
+        assert found(index, Vocabulary(), Level.IMAGE, **{key: second}) == [many.SOPInstanceUID]
+    assert found(index, Vocabulary(), Level.STUDY, AccessionNumber="A9") == [one.StudyInstanceUID]
+    both = {"AccessionNumber": "A2", "PatientID": "P1", "RequestAttributesSequence.RequestedProcedureID": "R2"}
+    assert found(index, Vocabulary(), Level.STUDY, **both) == studies
+    for item in (many, one):
+        forget_study(index, str(item.StudyInstanceUID), NOW)
+    with index.read() as connection:
+        assert connection.execute(select(extra_values)).all() == []
+
+
 def test_the_values_of_what_is_gone_are_not_those_of_what_gets_its_place(index: Index, filled: Vocabulary) -> None:
     for number in (3, 2, 1):
         forget_study(index, uid("study", number), NOW)

@@ -19,6 +19,7 @@ from support.filling import ROWS, fill, held, reflected
 from support.postgres import Databases
 from support.server import wait_for
 
+from pacs_server.dicom.vocabulary import PARTED
 from pacs_server.errors import IndexUnavailable, SchemaMismatch
 from pacs_server.index.drivers import sqlite
 from pacs_server.index.engine import Index
@@ -157,6 +158,31 @@ def test_a_study_tells_of_every_modality_of_its_series_after_the_upgrade(new_url
         with index.read() as connection:
             told = connection.execute(text("SELECT modalities FROM studies ORDER BY id")).scalars().all()
     assert told == ["CT\\modality 1 山田", "a\\b'_%", "modality 3 山田"]
+
+
+def test_an_id_that_came_as_several_before_is_found_by_each_after_the_upgrade(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    made_with(url, "0022_pre_current_of_study")
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            fill(connection, reflected(connection))
+            connection.execute(text("DELETE FROM extra_values"))
+            for table, column in (("studies", "accession_number"), ("request_attributes", "requested_procedure_id")):
+                changed = text(f"UPDATE {table} SET {column} = :ids WHERE id = 2")
+                connection.execute(changed, {"ids": "A1\\ A2\\A1\\"})
+        upgrade(url)
+        with index.read() as connection:
+            owner = connection.execute(text("SELECT owner_row FROM request_attributes WHERE id = 2")).scalar()
+            told = text("SELECT field_id, owner_row, place, value, sought FROM extra_values ORDER BY field_id, place")
+            rows = [tuple(row) for row in connection.execute(told)]
+    of = {one.keyword: field.row for one, field in PARTED.items()}
+    requested, accession = of["RequestedProcedureID"], of["AccessionNumber"]
+    assert rows == [
+        (requested, owner, 0, "A1", "A1"),
+        (requested, owner, 1, "A2", "A2"),
+        (accession, 2, 0, "A1", "A1"),
+        (accession, 2, 1, "A2", "A2"),
+    ]
 
 
 def hide_the_second_study(connection: Connection) -> None:

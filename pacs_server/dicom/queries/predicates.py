@@ -114,10 +114,12 @@ def is_universal(text: str) -> bool:
 
 def is_fitted(predicate: ValuePredicate, text: str) -> bool:
     """Whether a text of an item is what its predicate demands. Those of items are all exact texts or patterns."""
+    several = text, *(value.strip() for value in text.split("\\"))
     if isinstance(predicate, OneOf):
-        return text in predicate.values
+        return not set(several).isdisjoint(predicate.values)
     if isinstance(predicate, Like):
-        return any(re.fullmatch(regex_of(one, ".", atomic=True), text, re.DOTALL) for one in predicate.patterns)
+        regexes = [regex_of(one, ".", atomic=True) for one in predicate.patterns]
+        return any(re.fullmatch(regex, one, re.DOTALL) for regex in regexes for one in several)
     return True
 
 

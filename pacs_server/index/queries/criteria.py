@@ -9,10 +9,12 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Select,
+    Text,
     and_,
     exists,
     false,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -31,7 +33,7 @@ from pacs_server.dicom.queries.predicates import (
     Predicate,
     ValuePredicate,
 )
-from pacs_server.dicom.vocabulary import Field
+from pacs_server.dicom.vocabulary import PARTED, Field
 from pacs_server.dicom.wildcards import one_of_list
 from pacs_server.index.queries.text_conditions import (
     GREATEST,
@@ -44,6 +46,7 @@ from pacs_server.index.queries.text_conditions import (
     Contains,
     Fits,
     Holds,
+    OneOfSeveral,
 )
 from pacs_server.index.tables import (
     ITEM_TABLES,
@@ -56,6 +59,9 @@ from pacs_server.index.tables import (
     series,
     studies,
 )
+
+# Of a subselect that is no Select: as a column it would be one more table of the whole.
+_SOUGHT: Final = literal_column("extra_values.sought", Text)
 
 _PARENTS: Final = {studies: studies.c.patient_row, series: series.c.study_row, instances: instances.c.series_row}
 # What a study has by what is below it, and where that is.
@@ -85,13 +91,13 @@ def criterion(predicate: Predicate, level: Level, *, in_trash: bool = False) -> 
         return _having_value(predicate, attribute, level)
     if attribute in _OF_STUDY:
         lower, column = _OF_STUDY[attribute]
-        is_one = _condition(predicate, column)
+        is_one = _condition(predicate, column, TABLES[lower].c.id)
         upper = min(level, Level.STUDY)
         if in_trash:
             return _below(lower, upper, is_one)
         return and_(_may_be_below(predicate, column, upper), _below(lower, upper, and_(is_found(lower), is_one)))
     table = TABLES[attribute.level]
-    condition = _condition(predicate, table.c.get(attribute.column))
+    condition = _condition(predicate, table.c.get(attribute.column), table.c.id)
     if attribute.level <= level:
         return condition
     if isinstance(predicate, NameLike) or attribute in _UNIQUE_KEYS:  # few have it, and an index tells which
@@ -103,7 +109,7 @@ def criterion(predicate: Predicate, level: Level, *, in_trash: bool = False) -> 
 def _having_item(predicate: HasItem, level: Level) -> ColumnElement[bool]:
     sequence = predicate.sequence
     items = ITEM_TABLES[sequence.tag]
-    fitting = (_condition(one, items.c[one.attribute.column]) for one in predicate.fields)
+    fitting = (_condition(one, items.c[one.attribute.column], items.c.owner_row) for one in predicate.fields)
     return _owning(select(items.c.owner_row).where(*fitting), sequence.level, level)
 
 
@@ -144,8 +150,10 @@ def chain(statement: Select[Any], lower: Level, upper: Level) -> Select[Any]:
     return statement
 
 
-def _condition(predicate: ValuePredicate, column: ColumnElement[Any] | None) -> ColumnElement[bool]:
-    """What a predicate demands of a column of the tables."""
+def _condition(
+    predicate: ValuePredicate, column: ColumnElement[Any] | None, row: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """What a predicate demands of a column of the tables; `row` is what several values of it belong to."""
     if column is None:
         return false()
     match predicate:
@@ -157,6 +165,9 @@ def _condition(predicate: ValuePredicate, column: ColumnElement[Any] | None) -> 
             return _between_moments(predicate)
         case NameLike(attribute=attribute, patterns=patterns):
             return or_(*(_name_condition(attribute, pattern) for pattern in patterns))
+        case OneOf(attribute=attribute, values=texts) if attribute in PARTED:
+            several = OneOfSeveral(row, column, PARTED[attribute].row, _SOUGHT.in_(texts))
+            return or_(column.in_(texts), several)
         case _:
             return _value_condition(predicate, column)
 

@@ -16,6 +16,7 @@ from pacs_server.index.tables import studies
 WILDCARD: Final = re.compile(r"[*?]")
 # No letter comes behind it.
 GREATEST: Final = "\U0010ffff"
+_OWNERS: Final = "SELECT extra_values.owner_row FROM extra_values WHERE extra_values.field_id ="
 
 
 class Fits(FunctionElement[bool]):
@@ -109,6 +110,35 @@ def _holds_sqlite(element: Holds, compiler: Any, **kw: Any) -> str:
 @compiles(Holds, "postgresql")
 def _holds_postgresql(element: Holds, compiler: Any, **kw: Any) -> str:
     return f"(strpos({compiler.process(element.clauses, **kw)}) > 0)"
+
+
+class OneOfSeveral(FunctionElement[bool]):
+    """Whether a row has several values in a column, of which one is a value of a field that fulfils a condition. Beside
+    another condition with OR each has an index of its own.
+    """
+
+    inherit_cache = True
+    type = NullType()  # type: ignore[assignment]
+    name = "one_of_several"
+
+    def __init__(
+        self, row: ColumnElement[Any], column: ColumnElement[Any], field: int, condition: ColumnElement[bool]
+    ) -> None:
+        super().__init__(row, column, literal(field), condition, literal("\\"), literal("%\\\\%"))
+
+
+@compiles(OneOfSeveral, "sqlite")
+def _one_of_several_sqlite(element: OneOfSeveral, compiler: Any, **kw: Any) -> str:
+    row, column, field, condition, backslash, _ = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({row} IN ({_OWNERS} {field} AND {condition}) AND instr({column}, {backslash}) > 0)"
+
+
+@compiles(OneOfSeveral, "postgresql")
+def _one_of_several_postgresql(element: OneOfSeveral, compiler: Any, **kw: Any) -> str:
+    # An array is made once; a subselect beside an OR would be compared with every row there is. Of it alone PostgreSQL
+    # expects ten rows, of LIKE it knows that hardly any text has a backslash.
+    row, column, field, condition, _, like = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({row} = ANY(ARRAY({_OWNERS} {field} AND {condition})) AND {column} LIKE {like})"
 
 
 class ByBytes(FunctionElement[str]):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, or_, select, update
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.describe import Description, Flag, folded_columns, identity_of_name, shared_identity
 from pacs_server.dicom.names import completed, grams_of_name, may_be_same
 from pacs_server.dicom.values import Value
+from pacs_server.dicom.vocabulary import PARTED_ROWS
 from pacs_server.index.recording.rollups import Part, Row, Study
 from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.site_tables import extra_fields
@@ -177,7 +178,9 @@ class Patients:
 
     def _tell_anew(self, patient: Row, arriving: Mapping[str, Value]) -> None:
         of_patients = select(extra_fields.c.id).where(extra_fields.c.level == Level.PATIENT.name)
-        values = extra_values.c.owner_row == bindparam("row"), extra_values.c.field_id.in_(of_patients)
+        field = extra_values.c.field_id
+        is_of_patients = or_(field.in_(of_patients), field.in_(PARTED_ROWS[Level.PATIENT]))
+        values = extra_values.c.owner_row == bindparam("row"), is_of_patients
         self._rows.do.once(delete(extra_values).where(*values)).later(self._rows.cursor, {"row": patient["id"]})
         if self._rows.say(patients, patient, {**arriving, "identity": patient["identity"]}):
             removing = delete(name_grams).where(name_grams.c.patient_row == bindparam("row"))

@@ -189,7 +189,6 @@ class _Reader:
             raw = self._values.get(attribute.tag)
             value = self._read(raw, attribute) if raw else None
             values[attribute.column] = value
-            self._part(attribute, value)
             if attribute.matching is Matching.NAME:
                 values.update(folded_columns(attribute, value))
         return values
@@ -220,7 +219,7 @@ class _Reader:
             return ()
         rows = [tuple(self._item_text(item, one) for one in sequence.fields) for item in found[:_MAX_ITEMS]]
         for place, one in enumerate(sequence.fields):
-            self._part(one, "\\".join(row[place] for row in rows if "\\" in row[place]))
+            self.part(one, "\\".join(row[place] for row in rows if "\\" in row[place]))
         return tuple(dict.fromkeys(row for row in rows if any(row)))
 
     def field(self, field: Field) -> tuple[FieldValue, ...]:
@@ -238,7 +237,7 @@ class _Reader:
             self.flag("invalid-value", field.keyword)
         return tuple(FieldValue(value=value, sought=compared) for value, compared in sought if compared)
 
-    def _part(self, attribute: Attribute, value: Value) -> None:
+    def part(self, attribute: Attribute, value: Value) -> None:
         """Keep each of several values of an attribute that has to have one."""
         field = PARTED.get(attribute) if isinstance(value, str) and "\\" in value else None
         if field and (values := self._compared(field, dict.fromkeys(str(value).split("\\")))):
@@ -272,7 +271,10 @@ def _read_level(
     present = {tag: value for tag, value in zip(_TAGS[level], raw, strict=True) if value is not None}
     values = present | {SPECIFIC_CHARACTER_SET: charset}
     reader = _Reader(Head(values=values, encoding=encoding, flags=frozenset()), assumed)
-    return reader.level(level), reader.flags, reader.parted
+    found = reader.level(level)
+    for attribute in _BY_LEVEL[level]:
+        reader.part(attribute, found[attribute.column])
+    return found, reader.flags, reader.parted
 
 
 @lru_cache(maxsize=16)

@@ -53,7 +53,12 @@ def test_a_database_that_hangs_holds_up_no_page_and_is_told(
             before = metrics(archive)
             with hanging(cluster):
                 wait_for(lambda: metrics(archive)["pacs_index_up"] == 0, "that to be told", timeout_s=SOON_S)
-                assert any("the index does not answer" in one for one in reasons(archive))
+                # That nothing can be written may be seen first.
+                wait_for(
+                    lambda: any("the index does not answer" in one for one in reasons(archive)),
+                    "the reason",
+                    timeout_s=SOON_S,
+                )
                 assert page(archive, "/live")[0] == 200
                 assert metrics(archive)["pacs_held_bytes"] == before["pacs_held_bytes"]
                 wait_for(lambda: "raised index database" in words(told), "the alarm", timeout_s=SOON_S)

@@ -27,7 +27,7 @@ def release_due(volume: Volume, releases: Releases, holdings: Holdings, *, now: 
     """
     put_back_unknown(volume, holdings)
     refused: set[str] = set()
-    problem: VolumeUnavailable | None = None
+    problem = ""
     while due := releases.due(volume.spec.id, now, limit=_PORTION, without=refused):
         for path in due:
             try:
@@ -35,16 +35,14 @@ def release_due(volume: Volume, releases: Releases, holdings: Holdings, *, now: 
                     pass
             except VolumeUnavailable as error:
                 refused.add(path)
-                problem = VolumeUnavailable(
-                    f"files that could not be removed: {len(refused)}, the last {path}: {error}"
-                )
+                problem = f"files that could not be removed: {len(refused)}, the last {path}: {error}"
                 is_away = isinstance(error, VolumeSilent) or not volume.check().is_readable
                 if is_away or len(refused) >= _MAX_REFUSED:
-                    raise problem from error
+                    raise VolumeUnavailable(problem) from error
                 continue
             yield path
-    if problem is not None:
-        raise problem
+    if problem:
+        raise VolumeUnavailable(problem)
 
 
 def release(volume: Volume, path: str, releases: Releases, holdings: Holdings) -> Iterator[None]:

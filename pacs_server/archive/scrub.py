@@ -38,22 +38,20 @@ def verify(volume: Volume, copies: Copies, *, before: datetime, clock: Callable[
     when it told nothing of one; IndexUnavailable.
     """
     untold: set[str] = set()
-    problem: VolumeUnavailable | None = None
+    problem = ""
     while portion := copies.least_verified(volume.spec.id, before=before, now=clock(), limit=_PORTION, without=untold):
         for one in portion:
             try:
                 damage = noted_damage_of(volume, one.path, one.digest, copies, clock())
             except VolumeUnavailable as error:
                 untold.add(one.path)
-                problem = VolumeUnavailable(
-                    f"copies that could not be read: {len(untold)}, the last {one.path}: {error}"
-                )
+                problem = f"copies that could not be read: {len(untold)}, the last {one.path}: {error}"
                 if len(untold) >= _MAX_UNTOLD or not volume.check().is_readable:
-                    raise problem from error
+                    raise VolumeUnavailable(problem) from error
                 continue
             yield _verified(one, damage)
-    if problem is not None:
-        raise problem
+    if problem:
+        raise VolumeUnavailable(problem)
 
 
 def _verified(one: CopyToVerify, damage: str) -> Verified:

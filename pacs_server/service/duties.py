@@ -78,13 +78,14 @@ def each_in_turn(work: Callable[[Thing], None], things: Iterable[Thing]) -> None
 
     Raises: the last error of those that failed, once all had their turn; IndexUnavailable at once.
     """
-    failed: PacsError | None = None
+    # Empty when it is raised: a frame and the error that came through it hold each other, and all they have open.
+    failed: list[PacsError] = []
     for one in things:
         try:
             work(one)
         except IndexUnavailable:
             raise
         except PacsError as error:
-            failed = error
-    if failed is not None:
-        raise failed
+            failed = [error]
+    if failed:
+        raise failed.pop()

@@ -176,21 +176,45 @@ def deliver(
     DecoderUnavailable when that cannot be tried now; AssociationBroken.
     """
     reasons: list[str] = []
+    damage: Undecodable | None = None
     for context in usable_contexts(item, association, preferred):
+        if damage is not None and _is_transcoded(item, context):
+            continue
         try:
             return _send(item, association, context, sender, originator, is_exact=preferred == AS_STORED)
         except Unconvertible as error:
             reasons.append(str(error))
         except _Mislabelled:
-            relabelled = replace(item, transfer_syntax=EXPLICIT_LE)
-            try:
-                return deliver(relabelled, association, sender, originator=originator, preferred=preferred)
-            except NotAcceptable:
-                if context.transfer_syntax != item.transfer_syntax:
-                    raise
-                # As it came: some show it all the same.
-                return _send(item, association, context, sender, originator, is_exact=True)
+            return _deliver_as_uncompressed(item, association, context, sender, originator, preferred)
+        except Undecodable as error:
+            damage = damage or error  # it may still go as it is
+    if damage is not None:
+        raise damage
     raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
+
+
+def _deliver_as_uncompressed(
+    item: Deliverable,
+    association: Association,
+    context: Context,
+    sender: Sender,
+    originator: tuple[str, int] | None,
+    preferred: str,
+) -> int:
+    """As it came to who accepts nothing else than the syntax under which it came: some show it all the same."""
+    relabelled = replace(item, transfer_syntax=EXPLICIT_LE)
+    try:
+        return deliver(relabelled, association, sender, originator=originator, preferred=preferred)
+    except NotAcceptable:
+        if context.transfer_syntax != item.transfer_syntax:
+            raise
+        return _send(item, association, context, sender, originator, is_exact=True)
+
+
+def _is_transcoded(item: Deliverable, context: Context) -> bool:
+    """Whether its pixels have to be coded anew for this context."""
+    stored, target = item.transfer_syntax, context.transfer_syntax
+    return target != stored and not can_reencode(stored, target)
 
 
 def refusal(status: int) -> str:
@@ -219,7 +243,7 @@ def _send(
         originator=originator,
         meanwhile=sender.meanwhile,
     )
-    is_transcoded = target != item.transfer_syntax and not can_reencode(item.transfer_syntax, target)
+    is_transcoded = _is_transcoded(item, context)
     if is_transcoded and (found := sender.transcoder.found(item.digest, target)) is not None:
         with suppress(CopyUnknown):  # it is made anew
             return send(data_set=found)

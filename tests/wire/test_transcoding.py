@@ -220,6 +220,26 @@ def test_uncompressed_pixels_under_a_compressed_syntax_break_no_association_of_d
     assert set(receiver.objects()) == {one.sop_uid for one in mislabelled}
 
 
+def test_an_image_that_cannot_be_compressed_goes_as_it_is_to_who_prefers_it_compressed(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Its pixel data are shorter than its attributes say; the receiver may know what to do with that."""
+    samples = []
+    for length in (0, 100):
+        dataset = picture(KINDS["16 bits"], f"short-{length}", study="short")
+        dataset.PixelData = bytes(length)
+        samples.append(write(dataset, tmp_path / f"short-{length}.dcm"))
+    assert set(send(archive, samples).values()) == {SUCCESS}
+    witness = Witness(aet="LIKESLS", syntaxes=[EXPLICIT, IMPLICIT, LS])
+    with witness.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(witness.aet, witness.port, "--syntax", "jpeg-ls")
+        asked = identifier("STUDY", StudyInstanceUID=samples[0].study_uid)
+        *_, (last, _) = association.send_c_move(asked, witness.aet, MOVE)
+    assert last.Status == SUCCESS
+    received = {one.sop_uid: (one.transfer_syntax, one.data_set) for one in witness.received}
+    assert received == {one.sop_uid: (EXPLICIT, one.data_set) for one in samples}
+
+
 def test_a_syntax_that_nothing_is_compressed_into_is_refused(archive: Archive) -> None:
     for syntax in (BASELINE, "jpeg", EXPLICIT):
         done = archive.pacs("ae", "add", "WRONG", "127.0.0.1", "104", "--syntax", syntax, expect=2)

@@ -134,13 +134,16 @@ class Threads:
     def _enqueue(self, task: Task[Any]) -> None:
         if self._under_way >= self._threads and self._threads < _MAX_THREADS + self._stuck:
             try:
-                threading.Thread(target=self._serve, name=f"volume-{self._name}", daemon=True).start()
-                self._threads += 1
+                self._begin_thread()
             except RuntimeError as error:  # the system's limit of threads; those that are there can do it
                 if not self._threads:
                     raise VolumeSilent(f"volume {self._name}: {error}") from error
         self._under_way += 1
         self._queue.put(task)
+
+    def _begin_thread(self) -> None:
+        threading.Thread(target=self._serve, name=f"volume-{self._name}", daemon=True).start()
+        self._threads += 1
 
     def wait(self, task: Task[Answer], at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> Answer:
         """The answer of a task, which is abandoned at its deadline, sooner after `at_most_s`, or when the volume has
@@ -199,6 +202,9 @@ class Threads:
         finally:  # an exception that nobody foresaw, which threading.excepthook prints
             with self._lock:
                 self._threads -= 1
+                if not self._queue.empty():  # by who took this thread for one that goes on
+                    with suppress(RuntimeError):  # whoever asks next begins one
+                        self._begin_thread()
 
     def _perform(self, task: Task[Any]) -> None:
         try:

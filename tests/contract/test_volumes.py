@@ -733,6 +733,17 @@ def test_another_thread_takes_the_place_of_one_that_ended_in_a_way_nobody_foresa
     assert apart.wait(apart.start(lambda _: 7, 60.0)) == 7
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_is_asked_for_while_a_thread_ends_in_such_a_way_is_done_by_another() -> None:
+    apart, free, asked = threads.Threads("apart"), threading.Event(), list[threads.Task[int]]()
+    ending = apart.start(lambda _: free.wait(60) and [][0], 60.0)
+    # At that moment nothing is under way, and the thread is there yet.
+    ending.finished = SimpleNamespace(release=lambda: asked.append(apart.start(lambda _: 7, 10.0)))
+    free.set()
+    wait_for(lambda: asked, "its end")
+    assert apart.wait(asked[0]) == 7
+
+
 def test_a_call_that_only_waited_for_others_hangs_nowhere_and_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_MAX_THREADS", 1)
     of_volume, free, made = threads.Threads("one"), threading.Event(), list[int]()

@@ -300,6 +300,14 @@ def test_what_is_in_the_trash_comes_back_when_it_is_sent_again(site: Deleting) -
     assert [len(list(volume.operation_files())) for volume in site.volumes.values()] == [2, 2]
 
 
+def test_a_study_that_is_in_the_trash_is_described_anew_when_another_series_of_it_comes(site: Deleting) -> None:
+    site.store(tiny(1, series=1))
+    site.delete()
+    assert "describe" not in {job.kind for job in site.jobs.listed()}
+    site.store(tiny(2, series=2))
+    assert "describe" in {job.kind for job in site.jobs.listed()}
+
+
 def test_what_was_purged_is_held_again_when_it_is_sent_again(site: Deleting) -> None:
     site.take_in(2)
     site.delete(PatientID="T-1")

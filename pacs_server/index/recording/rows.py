@@ -179,7 +179,7 @@ class Patients:
     def _tell_anew(self, patient: Row, arriving: Mapping[str, Value]) -> None:
         of_patients = select(extra_fields.c.id).where(extra_fields.c.level == Level.PATIENT.name)
         field = extra_values.c.field_id
-        is_of_patients = or_(field.in_(of_patients), field.in_(PARTED_ROWS[Level.PATIENT]))
+        is_of_patients = or_(field.in_(of_patients), *(field == row for row in PARTED_ROWS[Level.PATIENT]))
         values = extra_values.c.owner_row == bindparam("row"), is_of_patients
         self._rows.do.once(delete(extra_values).where(*values)).later(self._rows.cursor, {"row": patient["id"]})
         if self._rows.say(patients, patient, {**arriving, "identity": patient["identity"]}):

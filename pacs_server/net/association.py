@@ -343,6 +343,7 @@ class Association:
         """Close the connection, with an A-ABORT when the association was neither released nor aborted."""
         self.abort()
         self._connection.close()
+        self._outbox.close()
 
     def _abort(self, source: int, reason: int) -> None:
         if self._open:

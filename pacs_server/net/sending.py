@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NoReturn
 
 from pacs_server.dicom.elements import Buffer
-from pacs_server.errors import ProtocolViolation
+from pacs_server.errors import PeerAborted, ProtocolViolation
 from pacs_server.net.wire import PDV_HEADER_BYTES, data_header, data_pdus
 
 # A peer that takes only tiny PDUs would make us spend a header and a view on every few bytes of an object.
@@ -26,6 +26,12 @@ class Outbox:
         self._queue: list[Buffer] = []
         self._queued_bytes = 0
         self.mid_message = False  # whether a message was begun and could not be finished
+
+    def close(self) -> None:
+        """Write nothing any more. Who writes has this outbox: together they would keep their buffers until garbage is
+        collected, long after the connection has ended.
+        """
+        self._write = _refuse
 
     def queue(self, context_id: int, command: bytes, data_set: bytes | None) -> None:
         """Keep a message until `flush`, or until enough have come together."""
@@ -89,3 +95,8 @@ class Outbox:
                 batch, size = [], 0
         self._write(batch)
         self.mid_message = False
+
+
+def _refuse(_: list[Buffer]) -> NoReturn:
+    """In the place of what writes, once nothing is to be written."""
+    raise PeerAborted("the association has ended")

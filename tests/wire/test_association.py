@@ -1,7 +1,9 @@
 """Both roles of an association against each other over real sockets, and what a caller is told when it fails."""
 
+import gc
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
@@ -60,6 +62,22 @@ def archive(serving: Callable[[NetworkLimits], Archive]) -> Archive:
 
 
 # --- good manners ---
+
+
+def test_what_an_association_holds_is_free_when_it_is_closed_and_not_when_garbage_is_looked_for(
+    archive: Archive,
+) -> None:
+    association = call(archive)
+    assert client.echo(association) == 0
+    association.release()
+    association.close()
+    told = weakref.ref(association)
+    gc.disable()
+    try:
+        del association
+        assert told() is None
+    finally:
+        gc.enable()
 
 
 def test_a_peer_can_connect_echo_and_release(archive: Archive) -> None:

@@ -71,7 +71,8 @@ class Cache:
         the pieces that are answered when the disk fails.
         """
         path = self._path(digest, transfer_syntax)
-        unfinished = self._directory / f"{secrets.token_hex(8)}{_UNFINISHED}"
+        # Named so that what a killed process has left is forgotten with the object.
+        unfinished = self._directory / f"{digest}-{secrets.token_hex(8)}{_UNFINISHED}"
         try:
             make_folder(self._directory)
             self._refuse_beyond(0)

@@ -48,6 +48,20 @@ def test_nothing_is_left_of_an_object_that_is_to_be_forgotten(folder: Path) -> N
     cache(folder / "not there").forget(A)
 
 
+def test_nothing_is_left_of_an_object_that_a_killed_process_was_writing(folder: Path) -> None:
+    def killed() -> Iterator[bytes]:
+        yield DATA[0]
+        os._exit(0)
+
+    if not (pid := os.fork()):
+        cache(folder).keep(A, SYNTAX, killed())
+    os.waitpid(pid, 0)
+    assert len(list(folder.iterdir())) == 1
+    assert cache(folder).digests() == {A}
+    cache(folder).forget(A)
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "cut to the digest"])
 def test_a_damaged_file_is_not_found_and_is_removed(folder: Path, damage: str) -> None:
     keep(cache(folder), A)

@@ -39,6 +39,7 @@ from pacs_server.index.tables import copies
 from pacs_server.service import runner
 from pacs_server.service.assemble import Node
 from pacs_server.service.runner import Runner
+from pacs_server.service.upkeep import rounds
 from pacs_server.service.upkeep.deeds import verify_volumes
 from pacs_server.service.upkeep.reconciling import note_losses
 from pacs_server.storage.carrying import carry
@@ -737,7 +738,7 @@ def test_what_was_being_received_while_the_policy_was_changed_gets_its_copies_wi
     with house.node() as node:
         row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
         node.registry.add_volume(row)
-        works = Runner(node)
+        works, looking = Runner(node), rounds.Rounds(node, lambda: True)
         works._roll.call(datetime.now(UTC))
         reception = node.reception(declared, Origin(aet="SLOW"))
         node.registry.set_policy(Policy(want=2))
@@ -745,11 +746,11 @@ def test_what_was_being_received_while_the_policy_was_changed_gets_its_copies_wi
         assert works._do_job({JobKind.SURVEY})
         reception.feed(memoryview(sample.data_set))
         ingest(reception)
-        works._owe_survey()
+        looking.owe_survey()
         assert node.jobs.listed() == [], "nobody knows that it lacks one"
         a_day_later = time.monotonic() + 86_400
-        monkeypatch.setattr(runner.time, "monotonic", lambda: a_day_later)
-        works._owe_survey()
+        monkeypatch.setattr(rounds.time, "monotonic", lambda: a_day_later)
+        looking.owe_survey()
         monkeypatch.undo()
         assert works._do_job({JobKind.SURVEY})
         assert works._do_job({JobKind.COPY})

@@ -211,7 +211,7 @@ def test_the_end_of_a_process_that_was_not_begun_here_ends_no_server(monkeypatch
     crew._pids[4_711] = 0
     looked_at = iter([(9_999, 256), (0, 0)])
     monkeypatch.setattr(os, "waitpid", lambda *_: next(looked_at))
-    assert (crew._reap(), crew._pids) == (0, {4_711: 0})
+    assert (crew._reap(), crew._pids) == ([], {4_711: 0})
     ended = iter([(9_998, 0), (4_711, 9)])
     monkeypatch.setattr(os, "wait", lambda: next(ended))
     monkeypatch.setattr(os, "kill", lambda *_: None)

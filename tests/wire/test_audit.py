@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pynetdicom import StoragePresentationContexts
 from pynetdicom.sop_class import (
     CTImageStorage,
@@ -14,7 +15,7 @@ from pynetdicom.sop_class import (
 from support import rude
 from support.dcmtk import STUDY_ROOT, Receiver, Station
 from support.samples import encoded, tiny, uid, write
-from support.second_client import UNCOMPRESSED, associate, identifier
+from support.second_client import UNCOMPRESSED, NotAccepted, associate, identifier
 from support.server import Archive, wait_for
 
 from pacs_server.dicom.audit import digest_over
@@ -64,11 +65,10 @@ def test_who_may_not_retrieve_is_told_of_that_before_the_classes_it_would_receiv
     archive.pacs("ae", "add", "ONLYSTORES", "127.0.0.1", "104", "--allow", "echo,store")
     service = StudyRootQueryRetrieveInformationModelGet
     classes = [str(one.abstract_syntax) for one in StoragePresentationContexts[:100]]
-    with associate(
-        archive,
-        [*((one, UNCOMPRESSED) for one in classes), (service, UNCOMPRESSED)],
-        aet="ONLYSTORES",
-        as_receiver=classes,
+    contexts = [*((one, UNCOMPRESSED) for one in classes), (service, UNCOMPRESSED)]
+    with (
+        pytest.raises(NotAccepted, match="aborted"),
+        associate(archive, contexts, aet="ONLYSTORES", as_receiver=classes),
     ):
         pass
     row = told(archive, "--event", "association", "--peer", "ONLYSTORES", outcome="refused")

@@ -13,12 +13,13 @@ from typing import Final
 
 from pacs_server.dicom.element_source import ElementSource
 from pacs_server.dicom.elements import EXPLICIT_LE, Buffer
+from pacs_server.dicom.pixels.recoding import FRAMES, number_of
 from pacs_server.dicom.reencode import reencode
 from pacs_server.errors import Undecodable
 
 _IN_FRAGMENTS: Final = tuple(b"\xe0\x7f\x10\x00" + vr + b"\0\0\xff\xff\xff\xff" for vr in (b"OB", b"OW"))
 _LOOKED_THROUGH_BYTES: Final = 64 << 10
-_SAMPLES, _FRAMES, _ROWS, _COLUMNS, _ALLOCATED = 0x280002, 0x280008, 0x280010, 0x280011, 0x280100
+_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED = 0x280002, 0x280010, 0x280011, 0x280100
 
 
 def is_mislabelled(data_set: Iterable[Buffer], transfer_syntax: str) -> bool:
@@ -53,16 +54,13 @@ class _Pixels:
     @property
     def native_bytes(self) -> int:
         number = self._numbers.get
-        pixels = number(_ROWS, 0) * number(_COLUMNS, 0) * number(_FRAMES, 1)
+        pixels = number(_ROWS, 0) * number(_COLUMNS, 0) * number(FRAMES, 1)
         size = pixels * number(_SAMPLES, 1) * number(_ALLOCATED, 0) // 8
         return size + size % 2
 
     def note(self, tag: int, value: bytes) -> None:
-        if tag == _FRAMES:
-            text = value.strip(b" \0") or b"1"
-            self._numbers[tag] = int(text) if text.isdigit() else 0
-        elif len(value) == 2:
-            self._numbers[tag] = int.from_bytes(value, "little")
+        if (number := number_of(tag, value)) is not None:
+            self._numbers[tag] = number
 
     def change(self, tag: int, value: bytes | None) -> bytes | None:
         return value

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pacs_server.dicom.elements import Buffer
+
+FRAMES: Final = 0x280008  # Number of Frames, the only number among those of pixels that is a text
 
 
 class Codec(StrEnum):
@@ -53,3 +55,13 @@ class Recoding:
 
 
 Recode: TypeAlias = Callable[[Recoding, Buffer], bytes]
+
+
+def number_of(tag: int, value: bytes) -> int | None:
+    """The number in a value that describes pixels, little endian: of a text 0 when it is none; None when the value is
+    of another kind.
+    """
+    if tag == FRAMES:
+        text = value.strip(b" \0") or b"1"
+        return int(text) if text.isdigit() else 0
+    return int.from_bytes(value, "little") if len(value) == 2 else None

@@ -22,7 +22,7 @@ from pacs_server.dicom.elements import (
 )
 from pacs_server.dicom.pixels.codestream import Codestream, read_jpeg, read_jpeg_2000
 from pacs_server.dicom.pixels.encapsulated import read_frames, write_frames
-from pacs_server.dicom.pixels.recoding import Codec, Recode, Recoding
+from pacs_server.dicom.pixels.recoding import FRAMES, Codec, Recode, Recoding, number_of
 from pacs_server.dicom.reencode import can_reencode, reencode
 from pacs_server.errors import Unconvertible, Undecodable
 
@@ -64,7 +64,7 @@ UNCOMPRESSED: Final = "uncompressed"
 _LOSSY: Final = frozenset({f"{_JPEG}50", f"{_JPEG}51"})
 _MAYBE_LOSSY: Final = frozenset({f"{_JPEG}81", f"{_JPEG}91", f"{_JPEG}203"})
 
-_SAMPLES, _PHOTOMETRIC, _PLANAR, _FRAMES, _ROWS, _COLUMNS = 0x280002, 0x280004, 0x280006, 0x280008, 0x280010, 0x280011
+_SAMPLES, _PHOTOMETRIC, _PLANAR, _ROWS, _COLUMNS = 0x280002, 0x280004, 0x280006, 0x280010, 0x280011
 _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED, _LOSSY_MARK = 0x280100, 0x280101, 0x280102, 0x280103, 0x282110
 _ICON, _OFFSETS, _LENGTHS, _TOTAL_LENGTH = 0x00880200, 0x7FE00001, 0x7FE00002, 0x7FE00003
 _MAX_NATIVE_BYTES: Final = 0xFFFFFFFE
@@ -127,11 +127,8 @@ class _PixelConversion:
 
     def note(self, tag: int, value: bytes) -> None:
         """Keep the numbers that describe pixels."""
-        if tag == _FRAMES:
-            text = value.strip(b" \0") or b"1"
-            self._numbers[tag] = int(text) if text.isdigit() else 0
-        elif len(value) == 2:
-            self._numbers[tag] = int.from_bytes(value, "little")
+        if (number := number_of(tag, value)) is not None:
+            self._numbers[tag] = number
 
     def change(self, tag: int, value: bytes | None) -> bytes | None:
         """Photometric Interpretation, Planar Configuration and Lossy Image Compression as they are afterwards."""
@@ -163,7 +160,7 @@ class _PixelConversion:
     def pixels(self, elements: ElementSource, length: int) -> Iterator[Buffer]:
         """Pixel Data in the other syntax. Raises: Unconvertible; Undecodable."""
         self.has_pixels = True
-        recoding, count = self._recoding(), self._numbers.get(_FRAMES, 1)
+        recoding, count = self._recoding(), self._numbers.get(FRAMES, 1)
         frames = self._frames(elements, length, recoding, count)
         if self._encode is not Codec.NATIVE:
             yield from write_frames(frames)
@@ -192,7 +189,7 @@ class _PixelConversion:
             stays_ycc=self._photometric.startswith("YBR") and not self._becomes_rgb,
         )
         fits = 0 < bits_stored <= bits_allocated and self._samples in (1, 3)
-        if not recoding.native_bytes or not fits or number(_FRAMES, 1) < 1:
+        if not recoding.native_bytes or not fits or number(FRAMES, 1) < 1:
             raise Undecodable("its attributes do not describe an image that can be transcoded")
         if recoding.native_bytes > self._max_frame_bytes:
             raise Undecodable(f"a frame of {recoding.native_bytes} bytes is larger than is transcoded")

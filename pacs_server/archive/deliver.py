@@ -176,9 +176,9 @@ def deliver(
     DecoderUnavailable when that cannot be tried now; AssociationBroken.
     """
     reasons: list[str] = []
-    damage: Undecodable | None = None
+    damage: list[Undecodable] = []  # emptied when it is raised, as in each_in_turn
     for context in usable_contexts(item, association, preferred):
-        if damage is not None and _is_transcoded(item, context):
+        if damage and _is_transcoded(item, context):
             continue
         try:
             return _send(item, association, context, sender, originator, is_exact=preferred == AS_STORED)
@@ -187,9 +187,9 @@ def deliver(
         except _Mislabelled:
             return _deliver_as_uncompressed(item, association, context, sender, originator, preferred)
         except Undecodable as error:
-            damage = damage or error  # it may still go as it is
-    if damage is not None:
-        raise damage
+            damage = damage or [error]  # it may still go as it is
+    if damage:
+        raise damage.pop()
     raise NotAcceptable(f"{'; '.join(reasons)}, and the destination accepted no other transfer syntax")
 
 
@@ -201,7 +201,7 @@ def _deliver_as_uncompressed(
     originator: tuple[str, int] | None,
     preferred: str,
 ) -> int:
-    """As it came to who accepts nothing else than the syntax under which it came: some show it all the same."""
+    """As what it is; but as it came to who accepts only the syntax under which it came: some show it all the same."""
     relabelled = replace(item, transfer_syntax=EXPLICIT_LE)
     try:
         return deliver(relabelled, association, sender, originator=originator, preferred=preferred)

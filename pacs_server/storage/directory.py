@@ -88,14 +88,14 @@ class Directory:
         name = temporary_name()
         with NewFile(self.tree, directory) as file:
             file.write((_TRIAL,))
-            file.finish(name)
-        try:
-            yield name
-        finally:
             try:
-                self.tree.remove(directory / name)
-            except OSError:
-                self.tree.on_leftover(directory / name)
+                file.finish(name)  # where the directory cannot be flushed, it fails after it has the name
+                yield name
+            finally:
+                try:
+                    self.tree.remove(directory / name)
+                except OSError:
+                    self.tree.on_leftover(directory / name)
 
     def clock_ahead(self) -> timedelta:
         """How far the clock that dates its files is ahead of ours, by a file that is written now; none where nothing

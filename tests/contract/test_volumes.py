@@ -370,6 +370,7 @@ def test_a_read_only_volume_takes_nothing_and_is_still_read(mount: Callable[...,
         ("EROFS create", Status.SUSPECT, "Read-only file system; look into"),
         ("EACCES create v1", Status.SUSPECT, "Permission denied; look into"),
         ("EIO fsync", Status.SUSPECT, "Input/output error; look into"),
+        ("EIO fsyncdir", Status.SUSPECT, "Input/output error; look into"),
     ],
 )
 def test_a_volume_that_takes_nothing_though_it_has_room_says_so_is_read_and_is_taken_up_again(
@@ -389,6 +390,7 @@ def test_a_volume_that_takes_nothing_though_it_has_room_says_so_is_read_and_is_t
     assert by_another_process.check().status is status
     forgetful.tell("ok")
     assert (volume.check().status, by_another_process.check().status) == (Status.ONLINE, Status.ONLINE)
+    wait_for(lambda: files_below(forgetful.path, "*.tmp") == [], "nothing to be left of what was tried")
     alone.store(path_of(2), [b"content"])
 
 

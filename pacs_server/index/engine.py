@@ -6,6 +6,7 @@ SQLite is the embedded default; PostgreSQL is for more than one machine. Nothing
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -88,7 +89,7 @@ class Index:
         parsed = parse_url(url)
         path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         if path is not None:
-            if not path.parent.is_dir():
+            if not _is_folder(path.parent):
                 raise ConfigError(f"the folder of the SQLite file {path} is not there: make it, or mount it")
             refuse_network_file_system(path)
         return cls(postgresql_engine(parsed) if path is None else sqlite_engine(parsed), path, shown_url(url))
@@ -337,6 +338,15 @@ class _Translated:
         if isinstance(ours, IndexDamaged):
             index.note_damage()
         raise ours from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # what hinders is said by SQLite, with what to do about it, when it opens the file
+        return True
 
 
 def parse_url(url: str) -> URL:

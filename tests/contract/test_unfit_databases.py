@@ -312,3 +312,23 @@ def test_a_file_that_cannot_even_be_looked_at_is_told_as_one_that_cannot_be_open
         index.read(),
     ):
         pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize("name", ["closed", "x" * 300])
+def test_a_folder_that_cannot_be_looked_into_is_told_by_every_command_with_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "pacs.yaml"
+    settings.write_text(f"data_dir: {tmp_path}/{name}/data\n", encoding="utf-8")
+    look = Path.stat
+
+    def closed(path: Path, **given: bool) -> object:  # as for another user: root is let in everywhere
+        if "closed" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **given)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    for words in (["db", "current"], ["db", "check"], ["ae", "list"], ["doctor"]):
+        assert (words, run(["-c", str(settings), *words])) == (words, ExitCode.UNREACHABLE)
+        told = "".join(capsys.readouterr())
+        assert "let its user read and write that file, and its folder" in told, told

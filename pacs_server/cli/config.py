@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.invocation import Group, Invocation, pass_invocation
+from pacs_server.cli.invocation import Group, Invocation, is_there, pass_invocation
 from pacs_server.cli.output import print_facts, print_rows, talk
 
 if TYPE_CHECKING:
@@ -63,13 +63,22 @@ def _absent(settings: Settings) -> Iterator[str]:
     files += [("alert.mail.ca_file", alert.mail.ca_file), ("alert.webhook.ca_file", alert.webhook.ca_file)]
     files += [("identity.jwt.key_files", Path(file)) for file in settings.identity.jwt.key_files]
     for name, file in files:
-        if file is not None and not (at / file).exists():
-            yield f"{settings.origins[name]}: {name}: {at / file} is not there"
-    if settings.log.file is not None and not settings.log.file.parent.is_dir():
-        yield f"{settings.origins['log.file']}: log.file: {settings.log.file.parent} is not there"
+        if file is not None and (why := _why_absent(at / file)):
+            yield f"{settings.origins[name]}: {name}: {at / file} {why}"
+    if settings.log.file is not None and (why := _why_absent(settings.log.file.parent, is_folder=True)):
+        yield f"{settings.origins['log.file']}: log.file: {settings.log.file.parent} {why}"
     for name, words in (("alert.command", alert.command), ("failover.hook", settings.failover.hook)):
         if words and shutil.which(words[0]) is None:
             yield f"{settings.origins[name]}: {name}: {words[0]} is no program that can be run"
+
+
+def _why_absent(path: Path, *, is_folder: bool = False) -> str:
+    """What is wrong with a path at which there has to be a file or folder, as far as this user can tell; or nothing."""
+    try:
+        is_good = is_there(path) and (path.is_dir() or not is_folder)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}; correct it, or run pacs as the user of the server"
+    return "" if is_good else "is not there"
 
 
 @config.command(reports=True, example="pacs config show --origin")

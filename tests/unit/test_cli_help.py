@@ -180,6 +180,26 @@ def test_files_and_programs_that_the_settings_name_have_to_be_there(tmp_path, ca
     assert run(["-c", str(file), "config", "check"]) == ExitCode.DONE
 
 
+def test_what_may_not_be_looked_at_is_a_problem_of_the_settings_beside_others(tmp_path, monkeypatch, capsys):
+    file, look = tmp_path / "pacs.yaml", Path.stat
+
+    def closed(path, **given):  # as for another user: root is let in everywhere
+        if "closed" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **given)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    named = {"tls": {"ca_file": "closed/ours.crt"}, "log": {"file": "closed/logs/pacs.log"}}
+    named["identity"] = {"jwt": {"key_files": ["k" * 300, "issuer.pem"]}}
+    file.write_text(yaml.safe_dump(named | {"data_dir": str(tmp_path)}), encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
+    told = capsys.readouterr().err
+    for what in ("ours.crt cannot be read: Permission denied; ", "closed/logs cannot be read: Permission denied; "):
+        assert f"{what}correct it, or run pacs as the user of the server\n" in told
+    assert "kkk cannot be read: File name too long; " in told
+    assert "issuer.pem is not there\n" in told
+
+
 def test_one_mistake_in_a_list_of_addresses_is_one_problem(tmp_path, capsys):
     file = tmp_path / "pacs.yaml"
     mail = {"host": "mail.a.example", "sender": "pacs@a.example", "recipients": ["it@a.example", "nobody"]}

@@ -142,6 +142,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "読めません ({0})。{1} に読む権限を与えるか、サーバの利用者で pacs を実行してください",
     "cannot be read: {}; run pacs as the user of the server":
         "読めません ({0})。サーバの利用者で pacs を実行してください",
+    "{} cannot be read: {}; correct it, or run pacs as the user of the server":
+        "{0} を読めません ({1})。パスを直すか、サーバの利用者で pacs を実行してください",
     "{} cannot be read: {}; run pacs as the user of the server, or name a file with -c":
         "{0} を読めません ({1})。サーバの利用者で pacs を実行するか、-c でファイルを指定してください",
     "files and rows agree; files of the last 15 minutes were not looked at":

@@ -21,3 +21,10 @@ def test_the_same_program_is_the_same_release_wherever_it_lies_and_a_changed_one
         file.write("# changed\n")
     assert told_by(tmp_path) != this_release()
     assert told_by(tmp_path).startswith(f"{__version__}+")
+
+
+def test_a_package_that_has_the_migrations_in_it_is_the_same_release_as_a_checkout(tmp_path: Path) -> None:
+    package = Path(pacs_server.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "pacs_server")
+    shutil.copytree(package.parent / "migrations", copy / "migrations", dirs_exist_ok=True)
+    assert told_by(tmp_path) == this_release()

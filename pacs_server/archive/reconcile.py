@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Final
@@ -44,6 +44,21 @@ def reconcile(
     yield from rows_without_file(volume, ledger, since=since, repair=repair)
     for path in volume.litter(its_now):
         yield _litter(volume, path, repair=repair)
+
+
+def release_purged(volume: Volume, study_uids: Collection[str], ledger: Ledger, *, now: datetime) -> int:
+    """Owe the removal of the files of purged objects of these studies that a volume has although nothing says so: it
+    left the site and came back, or another was mounted in its place, while they were purged. Answers how many they are.
+
+    Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
+    """
+    its_now, released = volume.its_time(now), 0
+    for file in volume.walk(study_uids=study_uids):
+        is_known = not is_settled(file, its_now) or ledger.accounts_for(volume.spec.id, str(file.path))
+        if not is_known and ledger.is_purged(file) and not has_left(volume, file.path, ledger.holdings):
+            ledger.holdings.release(volume.spec.id, str(file.path), now)
+            released += 1
+    return released
 
 
 def is_settled(file: FoundFile, now: datetime) -> bool:

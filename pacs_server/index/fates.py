@@ -115,3 +115,10 @@ def purged_among(index: Index, digests: Iterable[str]) -> set[str]:
             gone = fates.c.fate == Fate.PURGED.value, fates.c.digest.in_(asked[start : start + _BATCH])
             purged |= set(connection.execute(select(fates.c.digest).where(*gone)).scalars())
     return purged
+
+
+def purged_studies(index: Index) -> set[str]:
+    """The studies of which something was purged and did not come again. Raises: IndexUnavailable."""
+    purged = select(fates.c.study_uid).distinct().where(fates.c.fate == Fate.PURGED.value)
+    with index.read() as connection:
+        return set(connection.execute(purged).scalars())

@@ -27,7 +27,7 @@ from pacs_server.service.roll_call import RollCall, node_name
 from pacs_server.service.upkeep.audit_export import export, owe_export
 from pacs_server.service.upkeep.checkpoints import DailyCheckpoint
 from pacs_server.service.upkeep.leaving import release_volume
-from pacs_server.service.upkeep.reconciling import describe_study, note_losses, note_unknown
+from pacs_server.service.upkeep.reconciling import describe_study, note_losses, note_unknown, release_what_was_purged
 from pacs_server.service.upkeep.rounds import Rounds
 from pacs_server.service.upkeep.tiers import NightlyMoves
 from pacs_server.storage.volume import Volume
@@ -263,13 +263,14 @@ class Runner:
 
     def _look_for_losses(self, volume: Volume) -> None:
         """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away; and the
-        index, by one of its machine, beside volumes that are not.
+        index, by one of its machine, beside volumes that are not; and files of what was purged may have stayed.
         """
         today = datetime.now(UTC).date()
         if self._looked_on.get(volume.spec.id) != today:
             note_losses(self._node, volume)
             note_unknown(self._node, volume)
             self._looked_on[volume.spec.id] = today
+            release_what_was_purged(self._node, volume)
 
     def _verify_volume(self, volume: Volume, before: datetime) -> None:
         node, limits, ends_at = self._node, self._node.settings.storage, time.monotonic() + _TURN_S

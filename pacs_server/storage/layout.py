@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -143,13 +143,17 @@ def _component(uid: str) -> str:
     return "h-" + blake3.blake3(uid.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def walk(entries_of: Lister, since: date | None = None) -> Iterator[FoundFile]:
-    """Every object's file of a volume in order of days, of `since` and later. Links are not followed.
+def walk(
+    entries_of: Lister, since: date | None = None, study_uids: Collection[str] | None = None
+) -> Iterator[FoundFile]:
+    """Every object's file of a volume in order of days, of `since` and later, and of these studies if they are given.
+    Links are not followed.
 
     Raises: what `entries_of` raises, so that a directory that cannot be read never looks like an empty one.
     """
+    names = None if study_uids is None else {_component(uid) for uid in study_uids}
     for day, folder in _days(entries_of, since):
-        for series in _series_below(entries_of, folder):
+        for series in _series_below(entries_of, folder, names):
             for entry in _sorted(entries_of(series)):
                 if entry.is_file and entry.name.endswith(_OBJECT_SUFFIX) and not entry.name.startswith("."):
                     path = series / entry.name
@@ -178,9 +182,10 @@ def _days(entries_of: Lister, since: date | None) -> Iterator[tuple[date, PurePo
                     yield day, folder
 
 
-def _series_below(entries_of: Lister, day: PurePosixPath) -> Iterator[PurePosixPath]:
+def _series_below(entries_of: Lister, day: PurePosixPath, names: Collection[str] | None) -> Iterator[PurePosixPath]:
     for study in _directories(entries_of, day):
-        yield from _directories(entries_of, study)
+        if names is None or study.name in names:
+            yield from _directories(entries_of, study)
 
 
 def _directories(

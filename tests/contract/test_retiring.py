@@ -1,5 +1,8 @@
 """Deleting on real volumes: out of sight, back again, destroyed; and what holds, resends and other volumes do to it."""
 
+import json
+import os
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -31,6 +34,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.operations import Operations
+from pacs_server.index.promotion import UnknownStudy, note_unknown_study
 from pacs_server.index.queries.search import Search
 from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.queries.view import conflicts_view, studies_with_uids_of_others
@@ -43,6 +47,8 @@ from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, flags, patients, series, studies
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.upkeep import decisions, rounds
+from pacs_server.service.upkeep.reconciling import release_what_was_purged
+from pacs_server.service.upkeep.tiers import release_what_is_due
 from pacs_server.storage.operations import keep_everywhere
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
@@ -729,3 +735,67 @@ def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
         assert keep_everywhere(held, by.volumes) == []
         rounds.Rounds(node, lambda: True).purge()
         assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.KEPT}
+
+
+def an_hour_ago() -> tuple[float, float]:
+    return ((NOW - timedelta(hours=1)).timestamp(),) * 2
+
+
+def purged_in_absence(house: House, sample: Sample) -> Path:
+    """The file of an object that is purged while its volume is another, an hour old."""
+    (path,) = house.volume.rglob(f"{sample.sop_uid}-*.dcm")
+    content = path.read_bytes()
+    with house.node() as node:
+        set_retention(node.index, AT_ONCE)
+        list(decisions.delete(node, decisions.to_delete(node, {"SOPInstanceUID": sample.sop_uid}), "a trial"))
+        list(decisions.purge(node, decisions.in_trash(node, {}), "a trial"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    for one in house.volume.rglob("*.dcm"):
+        os.utime(one, an_hour_ago())
+    return path
+
+
+def test_files_of_purged_objects_that_stayed_on_a_volume_leave_it_without_a_command(
+    new_upgraded_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house = House(tmp_path / "data", new_upgraded_url())
+    gone, again, kept = house.take_in(tiny(1), tiny(2), tiny(3, study=2))
+    stayed = purged_in_absence(house, gone)
+    came_again = purged_in_absence(house, again)
+    house.take_in(tiny(2))
+    with house.node() as node:
+        (volume,) = node.volumes()
+        release_what_was_purged(node, volume)
+        assert [one.files for one in node.releases.waiting()] == [1]
+        release_what_was_purged(node, volume)
+        assert release_what_is_due(node, "a trial") == []
+    assert not stayed.exists()
+    assert came_again.exists()
+    assert list(house.volume.rglob(f"{kept.sop_uid}-*.dcm"))
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["its volumes know what came again", "it lacks studies"])
+def test_what_came_again_after_it_was_purged_stays_beside_an_index_that_was_set_back(
+    tmp_path: Path, *, knows: bool
+) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    (sample,) = house.take_in(tiny(1))
+    path = purged_in_absence(house, sample)
+    path.unlink()
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    house.take_in(tiny(1))
+    os.utime(path, an_hour_ago())
+    for one in tmp_path.glob("index.db*"):
+        one.unlink()
+    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    if not knows:
+        for one in (house.volume / "v1" / "ops").rglob("*.json"):
+            if json.loads(one.read_text())["kind"] == OperationKind.READMIT.value:
+                one.unlink()
+    with house.node() as node:
+        (volume,) = node.volumes()
+        if not knows:
+            note_unknown_study(node.index, UnknownStudy(volume="first", folder="v1", noted_at=NOW))
+        release_what_was_purged(node, volume)
+        assert node.releases.waiting() == []

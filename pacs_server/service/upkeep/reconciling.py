@@ -11,14 +11,16 @@ from pacs_server.archive.adopting import Finding, FindingKind, Ledger, adopt_dep
 from pacs_server.archive.describing import Heads, Saying, describe_anew, sayings
 from pacs_server.archive.ingest import role_beside
 from pacs_server.archive.operations import learn
-from pacs_server.archive.reconcile import SETTLED_AFTER, reconcile, unknown_study
+from pacs_server.archive.reconcile import SETTLED_AFTER, reconcile, release_purged, unknown_study
 from pacs_server.archive.releasing import put_back_unknown
 from pacs_server.archive.set_back import note_lost
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.engine import Index
+from pacs_server.index.fates import purged_studies
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.promotion import UnknownStudy, compared, note_unknown_study
+from pacs_server.index.promotion import unknown_study as noted_unknown_study
 from pacs_server.index.recording.instances import Instances
 from pacs_server.service.assemble import Node
 from pacs_server.storage.volume import Volume
@@ -88,6 +90,24 @@ def note_unknown(node: Node, volume: Volume) -> None:
     unknown = UnknownStudy(volume=volume.spec.name, folder=str(folder), noted_at=now)
     if note_unknown_study(node.index, unknown):
         log.warning("study without rows", volume=volume.spec.name, folder=folder, why="pacs doctor says what to do")
+
+
+def release_what_was_purged(node: Node, volume: Volume) -> None:
+    """Have the files of purged objects leave a volume on which they stayed. Not beside an index that was set back: what
+    came again after it was purged may be there.
+
+    Raises: VolumeUnavailable when it cannot be read; NotEnoughCopies; IndexUnavailable.
+    """
+    if noted_unknown_study(node.index) is not None:
+        return
+    now = datetime.now(UTC)
+    for one in node.volumes():  # one of them may know what came again
+        if one.state.is_readable:
+            learn(one, node.instances.operations, node.volumes(), now=now)
+    purged = purged_studies(node.index)
+    if purged and (released := release_purged(volume, purged, ledger_of(node, node.index), now=now)):
+        why = "they were purged while it was not there; they are removed now"
+        log.warning("files of purged objects", volume=volume.spec.name, files=released, why=why)
 
 
 def describe_study(node: Node, study_uid: str, *, goes_on: Callable[[], None]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ _ASSUMED: Final = frozenset({"charset-assumed"})
 
 _ESC: Final = b"\x1b"
 _ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|\$\([BD]|\([BIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
-_PAIRS: Final = re.compile(rb"((?:[\x21-\x7e]{2})+)")
+_PAIRS: Final = re.compile(rb"((?:[\x21-\x92][\x21-\x7e])+)")  # behind 7E: what a hospital drew itself, by Windows
 _KANA: Final = re.compile(rb"([\x21-\x5f]+)")
 _RESETS: Final = {
     "PN": re.compile(rb"([\\^=\t\n\f\r])"),

@@ -46,6 +46,8 @@ _KANA_TABLE: Final = "".join(
 _KANA_MAP: Final = codecs.charmap_build(_KANA_TABLE)
 _HIGH: Final = bytes(code | 0x80 for code in range(256))
 _LOW: Final = bytes(code & 0x7F for code in range(256))
+_FIRST_CELL, _CELLS = 0x21, 94
+_USER_DEFINED_ROW, _WINDOWS_ROW = 0x75, 0x7F  # rows 85 and 95, counted from 1
 
 
 def _read_kana(raw: bytes) -> str:
@@ -58,22 +60,43 @@ def _write_kana(text: str) -> bytes:
 
 def _read_0208(raw: bytes) -> str:
     try:
-        return raw.translate(_HIGH).decode("euc_jp")
+        if max(raw) < _WINDOWS_ROW:
+            return raw.translate(_HIGH).decode("euc_jp")
     except UnicodeDecodeError:
-        return "".join(_read_vendor_pair(raw[at], raw[at + 1]) for at in range(0, len(raw), 2))
+        pass
+    return "".join(_read_vendor_pair(raw[at], raw[at + 1]) for at in range(0, len(raw), 2))
 
 
 def _read_vendor_pair(row: int, cell: int) -> str:
-    """A pair of JIS X 0208, or of its vendor rows (① ㈱), which only the Shift_JIS of Windows knows."""
+    """A pair of JIS X 0208, or of its vendor rows (① ㈱), which only the Shift_JIS of Windows knows, and of which it
+    has twenty behind the last row that there is (code page 50220).
+    """
     lead = (row + 1 >> 1) + (0x70 if row < 0x5F else 0xB0)
     trail = cell + (0x7E if row % 2 == 0 else 0x20 if cell >= 0x60 else 0x1F)
-    return bytes((lead, trail)).decode("cp932", "replace")
+    try:
+        return bytes((lead, trail)).decode("cp932")
+    except UnicodeDecodeError:
+        return _user_defined(row, cell, first=0xE000)
 
 
 def _read_0212(raw: bytes) -> str:
-    high = raw.translate(_HIGH)
-    pairs = (high[at : at + 2] for at in range(0, len(high), 2))
-    return b"".join(b"\x8f" + pair for pair in pairs).decode("euc_jp", "replace")
+    return "".join(_read_0212_pair(raw[at], raw[at + 1]) for at in range(0, len(raw), 2))
+
+
+def _read_0212_pair(row: int, cell: int) -> str:
+    try:
+        return bytes((0x8F, row | 0x80, cell | 0x80)).decode("euc_jp")
+    except UnicodeDecodeError:
+        return _user_defined(row, cell, first=0xE3AC)
+
+
+def _user_defined(row: int, cell: int, *, first: int) -> str:
+    """What a hospital drew itself (外字) in the last ten rows of a set: a character for private use, counted from
+    `first`, the same that Windows makes of it in Shift_JIS. One character also for a pair that stands for nothing.
+    """
+    if not _USER_DEFINED_ROW <= row < _WINDOWS_ROW:
+        return "\ufffd"
+    return chr(first + (row - _USER_DEFINED_ROW) * _CELLS + cell - _FIRST_CELL)
 
 
 def _write_0208(text: str) -> bytes:

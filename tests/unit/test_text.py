@@ -136,6 +136,31 @@ def test_an_escape_that_stands_in_a_text_is_no_escape_sequence(name: str, terms:
     assert decode(raw, declared(label.encode()), vr="PN").text == name
 
 
+@pytest.mark.parametrize(
+    ("pair", "shifted"),
+    [
+        *[("7521", "f040"), ("753d", "f05c"), ("753f", "f05e"), ("7e7e", "f4fc"), ("7921", "ed40"), ("2d21", "8740")],
+        *[("7f21", "f040"), ("8e21", "f79f"), ("8f21", "f840"), ("927e", "f9fc")],
+    ],
+)
+def test_what_a_hospital_drew_itself_is_one_character_the_same_as_in_shift_jis(pair: str, shifted: str) -> None:
+    read = decode(b"\x1b$B;3" + bytes.fromhex(pair) + b"ED\x1b(B^x", IR87, vr="PN")
+    assert read.text == "山" + bytes.fromhex(shifted).decode("cp932") + "田^x"
+    assert not read.flags
+    assert reply([read.text], ["PN"], IR87)[0] == "ISO_IR 192"
+
+
+def test_what_a_hospital_drew_itself_beside_jis_x_0212_is_another_character() -> None:
+    raw = b"\x1b$(D" + bytes.fromhex("6c3f 7521 7e7e") + b"\x1b(B"
+    assert decode(raw, IR159, vr="PN").text == "鷗" + bytes.fromhex("f540 f9fc").decode("cp932")
+
+
+@pytest.mark.parametrize("called", [b"\x1b$B", b"\x1b$(D"])
+def test_a_pair_that_stands_for_nothing_is_one_character_and_told_of(called: bytes) -> None:
+    read = decode(called + bytes.fromhex("2e5d 2e5f") + b"\x1b(B^x", IR159, vr="PN")
+    assert (read.text, set(read.flags)) == ("\ufffd\ufffd^x", {"charset-wrong"})
+
+
 @pytest.mark.parametrize("name", ["髙橋", "𠮷田", "①", "㈱", "ﾔﾏﾀﾞ"])
 def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
     assert reply([name], ["PN"], IR87)[0] == "ISO_IR 192"

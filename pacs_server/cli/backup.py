@@ -123,7 +123,7 @@ def verify(invocation: Invocation, directory: Path, stamp: str) -> ExitCode:
     from pacs_server.service.upkeep.backup import Verification
 
     verification = Verification(directory, stamp)
-    damaged = print_rows(_damaged(verification), _FILE_HEADINGS, as_json=invocation.as_json)
+    damaged = print_rows(_damaged(verification), _FILE_HEADINGS, as_json=invocation.as_json, is_work=True)
     name = verification.summary.stamp
     talk(f"run {name} is damaged: {damaged} files" if damaged else f"run {name} is whole")
     if verification.remark:

@@ -88,6 +88,26 @@ def test_an_import_goes_on_to_its_end_when_nobody_reads_what_it_tells(
     assert {sample.sop_uid for sample in samples} <= archive.instance_uids()
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_backup_is_read_to_its_end_when_nobody_reads_what_is_told_of_it(
+    archive: Archive, tmp_path: Path, words: Sequence[str]
+) -> None:
+    write(tiny(words, study="backed up"), tmp_path / "in" / "one.dcm")
+    archive.pacs("import", str(tmp_path / "in"))
+    target = tmp_path / "backup"
+    archive.pacs("backup", "run", "--to", str(target), "--objects")
+    for one in (harmed := sorted(target.rglob("*.dcm"))):
+        one.write_bytes(b"damaged")
+    read, written = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pacs_server", "backup", "verify", str(target), *words]
+    done = subprocess.run(command, stdout=written, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(written)
+    assert (done.returncode, done.stderr.endswith(f" is damaged: {len(harmed)} files\n")) == (12, True), done.stderr
+    (run,) = archive.report("backup", "list", str(target))
+    assert run["state"] == f"{len(harmed)} files damaged"
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_works_with_standard_streams_that_are_closed(archive: Archive, tmp_path: Path, closed: str) -> None:
     sample = write(tiny(closed, study="closed"), tmp_path / "one.dcm")

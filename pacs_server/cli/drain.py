@@ -35,6 +35,7 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
     with invocation.node() as node:
         row = known_volume(node, name)
         copies, only = node.copies.count_on(row.id), only_on(node, row)
+        _warn_of_too_few(node, row)
         if not yes:
             talk(f"would have the {copies} copies on {name} made elsewhere, {only} of them the only ones: --yes")
             return ExitCode.DONE
@@ -42,6 +43,19 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     talk(f"{name} is being emptied: {copies} copies, {only} of them the only ones")
     return ExitCode.DONE
+
+
+def _warn_of_too_few(node: Node, row: VolumeRow) -> None:
+    """Say so where nothing that arrives has a place to go to as soon as a volume takes nothing new any more."""
+    from pacs_server.storage.volume import Status
+
+    others = [one for one in node.volumes() if one.spec.id != row.id and one.check().status is Status.ONLINE]
+    left, needed = len({one.spec.domain for one in others}), node.placement().degraded
+    if left < needed:
+        talk(
+            f"while {row.name} is emptied, whatever is sent here is refused (0xA700): {left} other fault domains take "
+            f"new objects, and {needed} are needed; first: pacs storage add"
+        )
 
 
 @click.command(cls=Command, example="pacs storage remove nas1 --yes")

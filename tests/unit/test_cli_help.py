@@ -268,6 +268,22 @@ def test_a_place_without_a_backup_is_told_to_be_one(tmp_path, capsys):
     assert capsys.readouterr().err == f"{tmp_path} has no backup; is the right directory mounted there?\n"
 
 
+def test_who_empties_the_volume_without_which_nothing_can_be_stored_is_told_so_first(tmp_path, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml", "storage"]
+    capsys.readouterr()
+    assert run([*pacs_of, "drain", "first"]) == 0
+    why = "whatever is sent here is refused (0xA700): 0 other fault domains take new objects, and 1 are needed"
+    assert why in capsys.readouterr().err
+    Path("other").mkdir()
+    assert run([*pacs_of, "add", "other", "other", "--domain", "b"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "drain", "first", "--yes"]) == 0
+    assert "refused" not in capsys.readouterr().err
+    assert run([*pacs_of, "drain", "other"]) == 0
+    assert why in capsys.readouterr().err
+
+
 def test_what_to_try_can_be_pasted_whatever_the_archive_and_its_folder_are_called(tmp_path):
     settings = Settings(aet=AeTitle("MY PACS"), data_dir=tmp_path, database="sqlite:///unused")
     _, *lines = first_steps(settings, Path("/srv/院 内's/pacs.yaml"), ("127.0.0.1", 104), ("", None)).splitlines()

@@ -165,6 +165,10 @@ OF_STANDING: Final[dict[str, str]] = {
     "would forget job {}, {} {}; do it with --yes": "作業 {0} ({1} {2}) を取り消します。実行するには --yes を付けてください",
     "would have the {} copies on {} made elsewhere, {} of them the only ones: --yes":
         "{1} にあるコピー {0} 件(うち唯一のもの {2} 件)を別の場所にも作ります。実行するには --yes を付けてください",
+    "while {} is emptied, whatever is sent here is refused (0xA700): {} other fault domains take new objects, and {} are "
+    "needed; first: pacs storage add":
+        "{0} を空にしている間、送られたものはすべて拒否します (0xA700)。新しいオブジェクトを置けるほかの故障範囲は {1} つで、"
+        "必要なのは {2} つです。先に pacs storage add を実行してください",
     "would forget {} with its {} copies; its files stay; do it with --yes":
         "{0} の登録と、そのコピー {1} 件の記録を消します。ファイルは残ります。実行するには --yes を付けてください",
     "a server may be writing to {} at this moment: first pacs storage drain {} --yes":

@@ -129,7 +129,7 @@ def _examine(invocation: Invocation) -> ExitCode:
         for name, problems in of_patroni(settings):
             note(name, problems)
             code = ExitCode.DAMAGE if problems else code
-        with invocation.node() as node:
+        with invocation.node(only_tries=True) as node:
             note(check, [])
             for check, find in CHECKS.items():
                 problems = list(find(node))

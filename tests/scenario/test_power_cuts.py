@@ -28,7 +28,6 @@ def cut(volume: FaultyVolume, archive: Archive) -> None:
     """Power is lost in the middle of whatever goes on: the process dies, and the volume forgets."""
     archive.kill()
     volume.tell("cut")
-    volume.drop_caches()
 
 
 def missing(volume: FaultyVolume, archive: Archive, acknowledged: list[Sample]) -> list[str]:

@@ -14,7 +14,9 @@ MOUNT_S = 60.0
 
 
 class FaultyVolume:
-    """The mounted file system, and how a test tells it to fail."""
+    """The mounted file system, and how a test tells it to fail. Nothing that the kernel remembers hides that: names and
+    attributes it asks for each time, and what is in a file anew for whoever opens it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,11 +25,6 @@ class FaultyVolume:
         """`ok`, `eio`, `fail ERROR CALL [NAME]`, `once ERROR CALL`, `hang SECONDS [CALL]` or `cut`."""
         with (self.path / ".control").open("wb", buffering=0) as control:
             control.write(words.encode())
-
-    def drop_caches(self) -> None:
-        """Have the kernel forget what it remembers of the files, as it would after a cut."""
-        subprocess.run(["sync"], check=True)
-        Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
 @contextmanager

@@ -109,7 +109,6 @@ def _fill(ballast: Path) -> None:
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(1 << 12))
-    os.sync()
 
 
 def _refused(archive: Archive, folder: Path) -> dict[str, int]:

@@ -26,7 +26,7 @@ from support.server import Archive, wait_for
 
 from pacs_server.settings import TlsFiles
 
-CLIENT_S = 60.0
+CLIENT_S = 180.0
 
 PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY = "-P", "-S", "-O"
 

@@ -32,6 +32,7 @@ LONG = bool(os.environ.get("PACS_TEST_LONG"))
 START_S = 90.0
 STOP_S = 90.0
 COMMAND_S = 120.0
+WAIT_S = 90.0
 
 _PAUSES = 2
 _LONGEST_PAUSE_S = 1.0
@@ -43,7 +44,7 @@ def files_below(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(Path(top, name) for top, name in walked if fnmatchcase(name, pattern))
 
 
-def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = 30.0, every_s: float = 0.02) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, *, timeout_s: float = WAIT_S, every_s: float = 0.02) -> Any:
     """The first true value of `condition`; fails with `what` was waited for when the deadline passes.
 
     One that takes long to ask, because it starts a `pacs` each time, is asked less often: what is waited for needs the

@@ -150,7 +150,7 @@ def test_a_query_without_a_level_or_with_one_of_another_model_is_refused(filled:
 def test_a_cancelled_query_ends_with_cancel(filled: object, station: Station, tmp_path: Path) -> None:
     for number in range(300):
         write(tiny(number, study=f"many-{number}", PatientID="MANY"), tmp_path / f"{number}.dcm")
-    assert station.store(tmp_path, options=["+sd"]).code == 0
+    station.archive.pacs("import", str(tmp_path))
     everything = station.find(STUDY_ROOT, "STUDY", {"PatientID": "MANY", "StudyInstanceUID": ""})
     assert (len(everything.rows), everything.status) == (300, SUCCESS)
     cancelled = station.find(STUDY_ROOT, "STUDY", {"PatientID": "MANY"}, options=["--cancel", "2"])

@@ -127,6 +127,27 @@ def test_an_object_that_came_again_is_not_acknowledged_when_nobody_knows_whether
         taken(site, tiny(1), memory_bytes=0)
 
 
+def test_what_somebody_else_stored_meanwhile_is_not_acknowledged_when_its_file_is_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody had it when it came, so only its row tells that its file may have been on its way out."""
+    record = site.instances.record
+
+    def recorded(arrival: Arrival) -> Recorded:
+        monkeypatch.undo()
+        taken(site, tiny(1))
+        for path in files_below(site.folder, "*.dcm"):
+            path.unlink()
+        return record(arrival)
+
+    monkeypatch.setattr(site.instances, "record", recorded)
+    with pytest.raises(NotEnoughCopies, match="left its volume while it was stored again"):
+        taken(site, tiny(1), memory_bytes=0)
+    monkeypatch.setattr(site.instances, "record", recorded)
+    assert taken(site, tiny(1)) is Outcome.DUPLICATE
+    assert {path.relative_to(site.folder).parts[0] for path in files_below(site.folder, "*.dcm")} == {"a", "b"}
+
+
 def decide(site: Site, *kinds: OperationKind) -> None:
     """Decide about the objects that are here, or were, once for each kind."""
     operations, volumes = site.instances.operations, [*site.volumes.values()]

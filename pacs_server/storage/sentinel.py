@@ -186,8 +186,9 @@ def _refuse_held(medium: Medium, location: Location) -> None:
         time.sleep(_LOOK_AGAIN_S)
     if is_held:
         raise Refused(
-            f"{location} is the volume of another server that runs: two archives on one volume would take each other's "
-            "files for litter; stop that server first, or join its database with pacs init --database"
+            f"{location} is held by a server that runs: that of another archive, where two on one volume would take "
+            "each other's files for litter, or a node of this one that hangs since before the volume was removed; stop "
+            "that server first, or join the database of the other archive with pacs init --database"
         )
 
 

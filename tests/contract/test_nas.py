@@ -203,5 +203,5 @@ def test_a_volume_of_a_server_that_runs_is_refused_where_locks_are_those_of_smb(
 
     monkeypatch.setattr(fcntl, "flock", lock)
     monkeypatch.setattr(sentinel, "_LET_GO_S", 0.1)
-    with pytest.raises(Refused, match="another server that runs"):
+    with pytest.raises(Refused, match=r"server that runs: that of another archive, .* or a node of this one"):
         adopt(folder, name="share")

@@ -177,10 +177,12 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{2} の所有者であるサーバの利用者 {1} は、{0} を使えません。chown -R {3}: {4} を実行してください",
     "every user of this machine may write {}: look who did, and chmod o-w it, or mount it with a file_mode that says so":
         "{0} にはこの計算機の誰でも書けます。書いた人がいないか確かめて chmod o-w するか、file_mode を付けてマウントしてください",
-    "{} is the volume of another server that runs: two archives on one volume would take each other's files for litter; "
-    "stop that server first, or join its database with pacs init --database":
-        "{0} は動いている別のサーバのボリュームです。二つのアーカイブが一つのボリュームを使うと、互いのファイルを不要なものとみなします。"
-        "先にそのサーバを止めるか、pacs init --database でそのデータベースに加わってください",
+    "{} is held by a server that runs: that of another archive, where two on one volume would take each other's files for "
+    "litter, or a node of this one that hangs since before the volume was removed; stop that server first, or join the "
+    "database of the other archive with pacs init --database":
+        "{0} は動いているサーバが使っています。別のアーカイブのサーバか (二つのアーカイブが一つのボリュームを使うと、互いのファイルを不要なものとみなします)、"
+        "ボリュームを外す前から固まっているこのアーカイブのノードです。先にそのサーバを止めるか、"
+        "pacs init --database で別のアーカイブのデータベースに加わってください",
     "the settings of this node say where {} is (volume_paths); the path of the other nodes is changed on one of them, "
     "where its sentinel can be read":
         "{0} の場所はこのノードの設定 (volume_paths) にあります。ほかのノードのパスは、その目印ファイルを読めるノードで変えてください",

@@ -102,6 +102,12 @@ def test_the_ends_of_a_range_need_not_be_in_the_calendar() -> None:
     assert day == Between(BY_KEYWORD["StudyTime"], (("00", "240059.999999"),), is_range=True)
 
 
+@pytest.mark.parametrize("keyword", ["StudyDate", "StudyTime", "PatientBirthDate"])
+@pytest.mark.parametrize("value", ["-", " - ", "20260101-20260131\\-"])
+def test_a_range_that_is_open_at_both_ends_restricts_nothing(keyword: str, value: str) -> None:
+    assert predicate_of(BY_KEYWORD[keyword], value) is None
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [

@@ -62,6 +62,7 @@ def test_each_model_answers_on_study_level(ask: Callable[..., list[str]], model:
         ({"StudyDate": "20260201-", "PatientID": "F-*"}, ["kanji", "modern"]),
         ({"StudyDate": "-20260220", "PatientID": "F-*"}, ["ct", "kanji"]),
         ({"StudyDate": "20260101-20260131"}, ["ct"]),
+        ({"StudyDate": "-", "StudyTime": "-", "PatientID": "F-*"}, ["ct", "kanji", "modern"]),
         ({"StudyTime": "08-09", "PatientID": "F-*"}, ["ct"]),
         ({"StudyTime": "2359-", "PatientID": "F-*"}, ["kanji"]),
         ({"ModalitiesInStudy": "SR"}, ["ct"]),

@@ -22,6 +22,7 @@ from pacs_server.errors import BadQuery
 
 _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _CHECKED: Final = frozenset({"AS", "DS"})  # held where it is one age or number, and so never with a backslash
+_RANGED: Final = frozenset({Matching.DATE, Matching.TIME, Matching.MOMENT})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 _DAY: Final = re.compile(r"\d{8}", re.ASCII)
@@ -139,6 +140,8 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
     trimmed = tuple(value.strip(" \0") for value in values)
     wanted = tuple(dict.fromkeys(value for value in trimmed if value))
     if not wanted or any(is_universal(value) for value in wanted):
+        return None
+    if "-" in wanted and attribute.matching in _RANGED:  # as of a form whose two fields of a range are empty
         return None
     if (
         len(values) > 1

@@ -47,10 +47,12 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
 
 def _warn_of_too_few(node: Node, row: VolumeRow) -> None:
     """Say so where nothing that arrives has a place to go to as soon as a volume takes nothing new any more."""
-    from pacs_server.storage.volume import Status
+    from pacs_server.storage.condition import Status
+    from pacs_server.storage.volume import check_all
 
-    others = [one for one in node.volumes() if one.spec.id != row.id and one.check().status is Status.ONLINE]
-    left, needed = len({one.spec.domain for one in others}), node.placement().degraded
+    check_all(others := [one for one in node.volumes() if one.spec.id != row.id])
+    left = len({one.spec.domain for one in others if one.state.status is Status.ONLINE})
+    needed = node.placement().degraded
     if left < needed:
         talk(
             f"while {row.name} is emptied, whatever is sent here is refused (0xA700): {left} other fault domains take "

@@ -8,7 +8,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import ROWS, Group, Invocation, Number, aet_value, pass_invocation
-from pacs_server.cli.output import print_rows, talk
+from pacs_server.cli.output import in_their_language, print_rows, talk
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -92,9 +92,10 @@ def show(invocation: Invocation, transaction: str) -> ExitCode:
         for one, failures in found
         for reference, reason in failures
     ]
-    print_rows(rows, _FAILED_HEADINGS, as_json=invocation.as_json)
+    print_rows(rows, _FAILED_HEADINGS, as_json=invocation.as_json, said=("reason",))
     for one, _ in found:
-        talk(f"{one.aet}, {one.direction}, {one.state}: {one.failed} of {one.objects} objects failed")
+        state = in_their_language(one.state)
+        talk(f"{one.aet}, {one.direction}, {state}: {one.failed} of {one.objects} objects failed")
     return ExitCode.DONE
 
 

@@ -8,7 +8,7 @@ import click
 
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.invocation import ROWS, Command, Group, Invocation, key_values, pass_invocation
-from pacs_server.cli.output import print_facts, print_rows, printable, talk
+from pacs_server.cli.output import in_their_language, print_facts, print_rows, printable, talk
 from pacs_server.dicom.names import groups
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ _HEADINGS: Final = {
     "PatientSex": "SEX",
     "StudyDate": "DATE",
     "ModalitiesInStudy": "MODALITIES",
+    "Modality": "MODALITY",
     "StudyDescription": "DESCRIPTION",
     "SeriesDescription": "DESCRIPTION",
     "AccessionNumber": "ACCESSION",
@@ -199,7 +200,7 @@ def _print_study(view: dict[str, Any]) -> None:
     parts, flags, history = view.pop("series"), view.pop("flags"), view.pop("history")
     patient = view.pop("patient")
     patient["patient_name"] = readable_name(patient.get("patient_name", ""))
-    print_facts(patient | view, as_json=False)
+    print_facts(patient | {"study_uid": view.pop("uid")} | view, as_json=False)
     for flag in flags:
         click.echo(
             f"flag  {printable(flag['kind'])}  {printable(flag['detail'])}  {printable(flag['sop_uid'])}".rstrip()
@@ -207,14 +208,14 @@ def _print_study(view: dict[str, Any]) -> None:
     for part in parts:
         objects = part.pop("objects")
         click.echo()
-        print_facts({"series": part.pop("uid")} | part, as_json=False)
-        print_rows(map(_object_row, objects), _OBJECT_HEADINGS, as_json=False)
+        print_facts({"series_uid": part.pop("uid")} | part, as_json=False)
+        print_rows(map(_object_row, objects), _OBJECT_HEADINGS, as_json=False, said=("role",))
     if history:
         click.echo()
-        print_rows(history, _HISTORY_HEADINGS, as_json=False)
+        print_rows(history, _HISTORY_HEADINGS, as_json=False, said=("kind",))
 
 
 def _object_row(held: Mapping[str, Any]) -> dict[str, object]:
     places = [f"{copy['volume']}:{copy['path']}" for copy in held["copies"]]
-    places += [f"kept by {one['aet']}" for one in held["archives"] if not one["damage"]]
+    places += [in_their_language(f"kept by {one['aet']}") for one in held["archives"] if not one["damage"]]
     return dict(held) | {"copies": places}

@@ -24,8 +24,9 @@ from pacs_server.cli.japanese.translation import in_japanese, is_wanted, label_i
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width
 from pacs_server.cluster import failover
-from pacs_server.dicom import audit
-from pacs_server.index import jobs
+from pacs_server.dicom import audit, commitment, operations
+from pacs_server.index import jobs, tables
+from pacs_server.index.queries import view
 from pacs_server.index.recording import fields
 from pacs_server.index.sending import commitments
 from pacs_server.index.site import registry
@@ -112,7 +113,8 @@ def test_every_name_of_a_fact_is_one_of_the_source() -> None:
     [
         volume.Status, registry.VolumeMode, jobs.JobState, commitments.State, fields.Stage, role.Role, alarms.AlarmKind,
         audit.EventOutcome, reconcile.FindingKind, comparing.DifferenceKind, restoring.Becomes, importing.ImportOutcome,
-        doctor_checks.CHECKS, db_check._CHECKS, failover.Step,
+        doctor_checks.CHECKS, db_check._CHECKS, failover.Step, operations.OperationKind, ("current", *tables.BESIDE),
+        commitment._WORDS.values(),
     ],
 )  # fmt: skip
 def test_every_word_of_a_column_that_is_told_has_a_japanese_one(words: Iterable[str]) -> None:
@@ -126,6 +128,12 @@ def test_a_message_keeps_all_its_values(english: str) -> None:
     assert japanese != english.format(*values)
     assert all(value in japanese for value in values)
     assert re.search("[ぁ-んァ-ヶ一-龠]", japanese)
+
+
+def test_every_name_that_is_shown_of_a_study_has_a_japanese_one() -> None:
+    for table in (tables.patients, tables.studies, tables.series):
+        names = view._shown({column.name: "" for column in table.c}, table).keys() | {"hold"}
+        assert {name for name in names if label_in_japanese(name, "") == name} <= {"frame_of_reference_uid"}
 
 
 def test_every_rejection_has_a_japanese_text() -> None:

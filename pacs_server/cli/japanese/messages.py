@@ -29,6 +29,7 @@ MESSAGES: Final[dict[str, str]] = {
     "could not write: {}; make room, and see what was done before you ask again":
         "書き出せませんでした ({0})。空きを作り、どこまで済んだかを確かめてからやり直してください",
     "nothing found": "該当するものはありません",
+    "kept by {}": "{0} で保管",
     "nothing to change": "直すべき点はありません",
     "{} studies compared with {}: {}": "{1} と {0} 件の検査を比べました: {2}",
     "its studies without a date are not compared: {}; compare them patient by patient (PatientID=)":
@@ -309,6 +310,15 @@ MESSAGES: Final[dict[str, str]] = {
     "{} does not vouch for {} objects: pacs commit show {}":
         "{0} はオブジェクト {1} 件の保管を保証していません。pacs commit show {2} を見てください",
     "{}, {}, {}: {} of {} objects failed": "{0}、{1}、{2}: オブジェクト {4} 件のうち {3} 件は保証されません",
+    "it could not be read back as it was received": "受信したとおりに読み返せませんでした",
+    "it is not held": "保管していません",
+    "it is held under another SOP class": "別の SOP クラスで保管しています",
+    "its SOP class is not one that is stored": "保管しない SOP クラスです",
+    "the transaction UID was used before": "そのトランザクション UID は使用済みです",
+    "it has fewer copies than wanted": "コピーが求める数に足りません",
+    "reason 0x{}": "理由コード 0x{0}",
+    "it was not named in the report": "報告に含まれていませんでした",
+    "not known yet": "まだ分かりません",
     "there is no transaction {}; pacs commit list shows those there are":
         "トランザクション {0} はありません。pacs commit list で確認できます",
     "queued {} objects for {}": "{1} への送信待ちに {0} 件を入れました",

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese.tables_study import OF_A_STUDY
+
 LABELS: Final[dict[str, str]] = {
+    **OF_A_STUDY,
     # peers, and what is exchanged with them
     "AET": "AE タイトル",
     "HOST": "ホスト",
@@ -242,8 +245,8 @@ LABELS: Final[dict[str, str]] = {
     "attempts": "試行回数",
     "due_at": "予定日時",
     "created_at": "作成日時",
-    "study_uid": "検査",
-    "series_uid": "シリーズ",
+    "study_uid": "検査 UID",
+    "series_uid": "シリーズ UID",
     "worker": "実行中のプロセス",
     "error": "最後のエラー",
     # pacs db current

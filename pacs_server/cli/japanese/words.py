@@ -50,6 +50,17 @@ WORDS: Final[dict[str, str]] = {
     "instances": "インスタンス",
     "versions": "旧版",
     "in trash": "ごみ箱",
+    # the contents under one UID, and what was decided about a study
+    "current": "現行",
+    "version": "別の版",
+    "encoding": "別の符号化",
+    "hold": "保留",
+    "release": "保留の解除",
+    "delete": "削除",
+    "restore": "ごみ箱から復元",
+    "purge": "消去",
+    "readmit": "再受信",
+    "deposit": "アーカイブサーバに保管",
     # copies, files and rows
     "repaired": "修復済み",
     "damaged": "破損",

@@ -1,0 +1,62 @@
+"""The names of what `pacs show study` tells in Japanese, by the English ones: a part of the names of facts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OF_A_STUDY: Final[dict[str, str]] = {
+    # the patient
+    "patient_name": "患者氏名",
+    "patient_id": "患者 ID",
+    "birth_date": "生年月日",
+    "birth_time": "出生時刻",
+    "sex": "性別",
+    "other_patient_ids": "その他の患者 ID",
+    "ethnic_group": "民族",
+    "patient_comments": "患者コメント",
+    "study_count": "患者の検査数",
+    # the study
+    "study_id": "検査 ID",
+    "study_date": "検査日",
+    "study_time": "検査時刻",
+    "accession_number": "受付番号",
+    "study_description": "検査記述",
+    "referring_physician": "依頼医",
+    "reading_physicians": "読影医",
+    "admitting_diagnoses": "入院時診断",
+    "patient_age": "患者の年齢",
+    "patient_size": "身長",
+    "patient_weight": "体重",
+    "occupation": "職業",
+    "patient_history": "病歴",
+    "study_comments": "検査コメント",
+    "interpretation_status": "読影状態",
+    "day": "受信開始日 (UTC)",
+    "modalities": "モダリティ",
+    "sop_classes": "SOP クラス",
+    "series_count": "シリーズ数",
+    "instance_count": "インスタンス数",
+    "last_received_at": "最終受信日時",
+    "last_read_at": "最終参照日時",
+    "hold": "保留",
+    # a series
+    "modality": "モダリティ",
+    "series_number": "シリーズ番号",
+    "series_description": "シリーズ記述",
+    "series_date": "シリーズ日付",
+    "series_time": "シリーズ時刻",
+    "body_part": "部位",
+    "protocol_name": "プロトコル名",
+    "patient_position": "患者体位",
+    "laterality": "左右",
+    "performing_physician": "実施医",
+    "operators_name": "操作者",
+    "manufacturer": "製造者",
+    "model_name": "装置型名",
+    "institution_name": "施設名",
+    "department_name": "部門名",
+    "station_name": "ステーション名",
+    "procedure_start_date": "手技開始日",
+    "procedure_start_time": "手技開始時刻",
+    "procedure_step_id": "手技ステップ ID",
+}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pacs_server.cli.exits import ExitCode
-from pacs_server.cli.output import as_json_text, print_facts, print_rows, printable, talk
+from pacs_server.cli.output import as_json_text, in_their_language, print_facts, print_rows, printable, talk
 from pacs_server.errors import IndexUnavailable, PatroniUnavailable, Refused
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def show_members(invocation: Invocation) -> dict[str, Any] | None:
 def plan_switch(patroni: Patroni, name: str, *, as_json: bool) -> ExitCode:
     """Show what would be asked of Patroni, and what speaks against it. Raises: PatroniUnavailable."""
     planned = patroni.plan(name, datetime.now(UTC))
-    facts = {
+    facts: dict[str, Any] = {
         "target": planned.to,
         "source": planned.leader,
         "steps": ["switch over" if planned.leader else "fail over"],
@@ -87,7 +87,7 @@ def plan_switch(patroni: Patroni, name: str, *, as_json: bool) -> ExitCode:
     if as_json:
         click.echo(as_json_text(facts | {"refusals": refusals, "result": "refused" if refusals else "would run"}))
     else:
-        print_facts(facts, as_json=False)
+        print_facts(facts | {"steps": in_their_language(facts["steps"][0])}, as_json=False)
     for one in planned.refusals:
         talk(f"pacs: {printable(one)}")
     return ExitCode.REFUSED if refusals else ExitCode.DONE

@@ -237,6 +237,25 @@ def test_the_cause_in_a_message_is_told_in_the_same_language(english: str, japan
     assert in_japanese(english) == japanese
 
 
+@pytest.mark.parametrize(
+    "english",
+    [
+        "there is no partner: pacs partner add",
+        "the folder of the SQLite file /srv/pacs/index.db is not there: make it, or mount it",
+        "db2 is not made the leader: Patroni is paused by somebody: patronictl resume",
+        "tokyo did not find the test object that it had stored: 0 answers",
+        "NumberOfStudyRelatedSeries is counted and cannot be searched; NumberOfStudyRelatedSeries= with nothing behind "
+        "shows it",
+        "Invalid value for 'to': 'from' is not 'to'.",
+        "the hook /usr/local/bin/move-address ended with 1",
+    ],
+)
+def test_what_a_person_has_to_act_on_is_told_whole_in_japanese(english: str) -> None:
+    told = in_japanese(english)
+    assert re.search("[ぁ-ん]", told)
+    assert not re.search(r"(?<![a-z])[a-z]+ [a-z]+ [a-z]+ [a-z]+", told.replace("pacs partner add", "")), told
+
+
 def test_the_most_telling_template_is_taken_and_the_rest_stays_english() -> None:
     assert in_japanese("changed volume nas1") == "ボリューム nas1 を変更しました"
     assert in_japanese("pacs: no peer CT1 is registered; pacs ae list shows them").startswith("pacs: 接続相手 CT1")

@@ -21,6 +21,24 @@ OF_DATABASE: Final[dict[str, str]] = {
         "サーバのプロセスが起動中に終了しました。理由はログにあります",
     "a process of the server ended while it started: the database went away, the log says how; start it again":
         "サーバのプロセスが起動中に終了しました: データベースが応答しなくなりました。詳細はログにあります。起動し直してください",
+    "the folder of the SQLite file {} is not there: make it, or mount it":
+        "SQLite のファイル {0} のフォルダがありません。作るか、マウントしてください",
+    "the SQLite file {} would lie on {}, where its write-ahead log is not safe: put it on a local disk (database: in "
+    "pacs.yaml), or use PostgreSQL":
+        "SQLite のファイル {0} を {1} に置くと、書き込みの記録 (WAL) が安全ではありません。ローカルのディスクに置く (pacs.yaml の database) か、"
+        "PostgreSQL を使ってください",
+    "the database URL cannot be read; it looks like sqlite:///PATH or postgresql://...":
+        "データベースの URL を読めません。sqlite:///PATH か postgresql://... の形で書いてください",
+    "database {} is not supported: use sqlite:///PATH or postgresql://...":
+        "データベース {0} は使えません。sqlite:///PATH か postgresql://... を使ってください",
+    "both databases are {}; this copies between SQLite and PostgreSQL. Use pg_dump and pg_restore for PostgreSQL, pacs "
+    "backup run for either":
+        "どちらのデータベースも {0} です。このコマンドは SQLite と PostgreSQL の間で写します。PostgreSQL どうしなら pg_dump と pg_restore、"
+        "どちらの場合も pacs backup run が使えます",
+    "the database to copy to has schema {}: make an empty one (createdb), and copy into that":
+        "写す先のデータベースのスキーマは {0} です。空のデータベースを作り (createdb)、そこへ写してください",
+    "the database to copy to: {}": "写す先のデータベース: {0}",
+    "{} could not be replaced: {}; it is as it was": "{0} を置き換えられません ({1})。元のままです",
     "{} could not be copied to {}: {}": "{0} を {1} へ写せません: {2}",
     "the database to copy to holds something else than this index: {}; make an empty one (createdb), and copy into that":
         "写す先のデータベースの中身が、このインデックスと違います。{0}。空のデータベースを作り (createdb)、そこへ写してください",

@@ -66,6 +66,20 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{0} は Patroni のメンバーです。主系にするメンバーを指定してください: pacs failover to MEMBER",
     "{} is no attribute of patients or studies that every archive is asked for":
         "{0} は、どのアーカイブにも尋ねる患者や検査の属性ではありません",
+    "{} is counted and cannot be searched; {}= with nothing behind shows it":
+        "{0} は数えて求める値なので、検索には使えません。表示するには {1}= とだけ書いてください",
+    "{} is only made for answers on the network; it cannot be asked for":
+        "{0} はネットワークへの応答でだけ作られる値で、ここでは使えません",
+    "this volume is known already, as {} at {}; nothing was changed":
+        "このボリュームは、すでに {0} ({1}) として登録されています。何も変えていません",
+    "another volume has the name {}; nothing was changed":
+        "{0} という名前のボリュームがほかにあります。何も変えていません",
+    "{} accepts no presentation context for Storage Commitment: enable it there for us":
+        "{0} はストレージコミットメントのプレゼンテーションコンテキストを受け入れません。相手側で、このアーカイブに許可してください",
+    "the study has {} objects; at most {} can be asked for at once":
+        "検査にはオブジェクトが {0} 件あります。一度に依頼できるのは {1} 件までです",
+    "{} did not take the request: status 0x{}; its log says why":
+        "{0} は依頼を受け付けませんでした (ステータス 0x{1})。理由は相手のログにあります",
     # options that belong together
     "--as-site goes with --peer and nothing else": "--as-site は --peer とだけ使えます",
     "--priors-like goes with --priors": "--priors-like は --priors と一緒に使います",
@@ -91,6 +105,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "'{}' is not a network, like 192.168.10.0/24": "'{0}' は 192.168.10.0/24 のようなネットワークではありません",
     "unknown {}; known are {}": "{0} は使えません。使えるのは {1} です",
     # the settings file
+    "{}: the file has to be a list of `name: value` lines": "{0}: `名前: 値` の行を並べたファイルにしてください",
+    "{}: is not UTF-8 text": "{0}: UTF-8 の文字ではありません",
     "is one of {}, not '{}'": "{0} のどれかです('{1}' ではなく)",
     "needs one value, not a list or a mapping": "値を一つだけ書いてください(リストや入れ子は書けません)",
     "needs a list, like [A, B]": "[A, B] のようなリストを書いてください",

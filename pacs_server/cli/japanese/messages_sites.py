@@ -28,6 +28,23 @@ OF_SITES: Final[dict[str, str]] = {
         "pacs partner set {1} --aet AET を実行してください",
     "{} {}; nothing was moved, and it {}. Try again later, or with a longer --wait":
         "{0}: {1}。何も切り替えていません({2})。あとでもう一度実行するか、--wait を長くしてください",
+    "there is no partner: pacs partner add": "相手サーバの登録がありません。登録するには: pacs partner add",
+    "{}, which says what is left of a failover, cannot be read ({}): remove it, and look at pacs failover status on both "
+    "sites":
+        "切り替えの残りを記した {0} を読めません ({1})。消してから、両方のサイトで pacs failover status を確かめてください",
+    # members of a database that Patroni runs
+    "Patroni says: {}": "Patroni の返答: {0}",
+    "switch over": "切り替え (switchover)",
+    "fail over": "切り替え (failover)",
+    "{} is not made the leader: {}": "{0} を主系にしません: {1}",
+    "{} is the leader: its copy is the one that the others are made from":
+        "{0} は主系です。ほかのメンバーの複製の元なので、作り直せません",
+    "nobody leads, so there is nothing to make a copy of; look at etcd":
+        "主系がないため、複製の元がありません。etcd を確かめてください",
+    "the REST API of {} does not answer, or is not in patroni.urls":
+        "{0} の REST API が応答しないか、patroni.urls にありません",
+    "no member answers any more; nothing was asked": "応答するメンバーがなくなりました。何も依頼していません",
+    "Patroni refuses, with {}: {}": "Patroni に断られました ({0}): {1}",
     # how it ended
     "{} is the preferred site": "優先サイトは {0} です",
     "{} is the preferred site already": "優先サイトはすでに {0} です",
@@ -101,6 +118,48 @@ WHY_A_SITE: Final[dict[str, str]] = {
     "the clocks of the two sites differ by {} s: times that they tell are not comparable":
         "両サイトの時計が {0} 秒ずれています。互いの時刻を比べられません",
     "the two sites run different releases: {}": "両サイトのリリースが違います: {0}",
+    # why a site could not be tried out, and why its hook failed
+    "the hook {} cannot be run: {}; see failover.hook": "フック {0} を実行できません ({1})。failover.hook を見てください",
+    "the hook {} did not end within {} s": "フック {0} が {1} 秒以内に終わりませんでした",
+    "the hook {} ended with {}": "フック {0} が終了コード {1} で終わりました",
+    "the hook {} ended with {}: {}": "フック {0} が終了コード {1} で終わりました: {2}",
+    "it is not known where {} listens, so it was not tried out":
+        "{0} がどこで待ち受けているか分からないため、動作を確認していません",
+    "{} did not store a test object: it answered {}": "{0} は試験用オブジェクトを保管しませんでした (ステータス {1})",
+    "{} gave an answer that cannot be read: {}": "{0} の検索結果を読めません: {1}",
+    "{} did not find the test object that it had stored: {} answers":
+        "{0} は、保管した試験用オブジェクトを検索できませんでした (結果 {1} 件)",
+    "{} gave the test object back with other bytes, with status {}":
+        "{0} から返ってきた試験用オブジェクトの内容が違います (ステータス {1})",
+    "{} gave the test object back not at all, with status {}":
+        "{0} から試験用オブジェクトが返ってきませんでした (ステータス {1})",
+    "{} does not allow {} {}; there: pacs ae set {} --allow echo,store,find,get":
+        "{0} は {1} に許可していません ({2})。相手側で pacs ae set {3} --allow echo,store,find,get を実行してください",
+    "to store": "保管",
+    "to find": "検索",
+    "to get objects back": "取得",
+    # Patroni
+    "{} is no member; there are {}": "{0} というメンバーはありません。あるのは {1} です",
+    "{} does not tell its version of Patroni: is its REST API in patroni.urls?":
+        "{0} の Patroni の版が分かりません。その REST API は patroni.urls にありますか",
+    "no member reaches etcd, so Patroni can change nothing":
+        "どのメンバーも etcd に届かないため、Patroni は何も変えられません",
+    "Patroni is paused by somebody: patronictl resume": "Patroni が一時停止されています。再開するには: patronictl resume",
+    "a switch-over is scheduled already: patronictl list": "切り替えがすでに予約されています: patronictl list",
+    "{} leads already": "{0} はすでに主系です",
+    "{} has the tag nofailover": "{0} に nofailover のタグがあります",
+    "{} is not the synchronous standby: it may lack what was acknowledged":
+        "{0} は同期待機系ではありません。保存したと答えたものが欠けている可能性があります",
+    "the timeline of {} is not known": "{0} のタイムラインが分かりません",
+    "{} is on timeline {}, but the leader on {}": "{0} のタイムラインは {1} ですが、主系は {2} です",
+    "{} does not answer: {}": "{0} が応答しません: {1}",
+    "{} does not come to an end of its answer": "{0} の返答が終わりません",
+    "{} answers {} and no JSON object; is it Patroni's REST API?":
+        "{0} は {1} と答え、JSON を返しません。Patroni の REST API ですか",
+    "{}; whether it was done is not known: look again at what leads":
+        "{0}。行われたかどうか分かりません。主系がどれかを確かめてください",
+    "{} wants a user name and password: patroni.user and patroni.password_file":
+        "{0} にはユーザ名とパスワードが必要です: patroni.user と patroni.password_file",
     # why a partner is not linked
     "{} refused: {}": "{0} に断られました: {1}",
     "{} is of the site {} now, and was of {} before: its database was made anew or restored; if that is right: pacs partner "

@@ -31,6 +31,7 @@ OF_THE_LIBRARY: Final[dict[str, str]] = {
 # What stands behind "Invalid value"; its sentences end in a full stop, which ours do not.
 CAUSES_OF_THE_LIBRARY: Final[dict[str, str]] = {
     "{} is not one of {}.": "{0} は {1} のどれでもありません。",
+    "'{}' is not '{}'.": "'{0}' は '{1}' ではありません。",
     "{} is not a valid integer.": "{0} は整数ではありません。",
     "{} is not a valid integer range.": "{0} は整数ではありません。",
     "{} is not a valid float range.": "{0} は数ではありません。",
@@ -84,6 +85,8 @@ WHY_A_VALUE: Final[dict[str, str]] = {
     "'{}' is not a port: a number from 1 to 65535, or '-'": "'{0}' はポートではありません。1 から 65535 までの数か '-' です",
     "'{}' is not a right; offered are {}": "'{0}' という操作はありません。使えるのは {1} です",
     "'{}' is no identity; offered are {}": "'{0}' という利用者の確認はありません。使えるのは {1} です",
+    "'{}' is no SHA-256 fingerprint: 64 hexadecimal digits, as pacs tls show prints them":
+        "'{0}' は SHA-256 のフィンガープリントではありません。pacs tls show が示す 16 進数 64 桁です",
     "'{}' is neither yes nor no": "'{0}' は yes でも no でもありません",
     "'{}' is not a transfer syntax to send in; offered are {}, '-'":
         "'{0}' では送信できません。使える転送構文は {1}、'-' です",

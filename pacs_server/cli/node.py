@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,15 +94,10 @@ def serve(invocation: Invocation) -> ExitCode:
         heading, *steps = first_steps(served, invocation.settings_path(), plain, secured).splitlines()
         try:
             click.echo("\n".join((in_their_language(heading), *steps)))
-        except OSError:
+        except OSError:  # no reason to serve nobody
             leave_unread()
 
-    def announce(text: str) -> None:
-        with suppress(OSError):
-            talk(text)
-
-    # A terminal that went away, a reader that ended or a full disk is no reason to serve nobody.
-    supervisor.serve(invocation.settings, manager, announce=announce, begun=tell_first_steps)
+    supervisor.serve(invocation.settings, manager, announce=talk, begun=tell_first_steps)
     return ExitCode.DONE
 
 

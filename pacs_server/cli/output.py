@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Final
 
@@ -250,7 +251,15 @@ def in_their_language(text: str) -> str:
 
 def talk(text: str) -> None:
     """Say something to the person, in their language, without disturbing the data on standard output."""
-    click.echo(in_their_language(text), err=True)
+    _say(f"{in_their_language(text)}\n")
+
+
+def _say(text: str) -> None:
+    """Write to standard error. A terminal that went away, a reader that ended or a full disk changes nothing in what a
+    command does, nor in the code with which it ends.
+    """
+    with suppress(OSError):
+        click.echo(text, err=True, nl=False)
 
 
 class Progress:
@@ -262,9 +271,9 @@ class Progress:
     def show(self, text: str) -> None:
         """Replace the line."""
         if self._shown:
-            click.echo(f"\r\033[K{printable(text)}", err=True, nl=False)
+            _say(f"\r\033[K{printable(text)}")
 
     def clear(self) -> None:
         """Take the line away, before something lasting is printed."""
         if self._shown:
-            click.echo("\r\033[K", err=True, nl=False)
+            _say("\r\033[K")

@@ -382,9 +382,10 @@ def test_a_signal_that_means_nothing_ends_no_process_and_the_keys_of_a_terminal_
 def test_a_server_serves_whatever_becomes_of_what_it_writes_to(archive: Archive, lost: str) -> None:
     near, far = os.openpty() if lost.startswith("a terminal") else os.pipe()
     program = [sys.executable, "-m", "pacs_server", "-c", str(archive.config), "serve"]
+    told_of = environment() | {"PACS_PORT": "0"}  # which is not what the settings say
     with Path("/dev/full").open("w") as full:
         out = full if lost == "a full disk" else far
-        server = subprocess.Popen(program, stdout=out, stderr=out, env=environment(), start_new_session=True)
+        server = subprocess.Popen(program, stdout=out, stderr=out, env=told_of, start_new_session=True)
     os.close(near)
     os.close(far)
     try:

@@ -326,6 +326,21 @@ def test_an_answer_that_finds_no_room_is_told_in_a_line():
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("lost", ["a full disk", "a reader that ended"])
+def test_what_cannot_be_said_changes_nothing_in_how_a_command_ends(tmp_path, lost):
+    assert run(["init", "--data", "data"]) == 0
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    read, unread = os.pipe()
+    os.close(read)
+    out = os.open("/dev/full", os.O_WRONLY) if lost == "a full disk" else unread
+    for words, expected in ((["jobs", "list"], ExitCode.DONE), (["import", "notes.txt", "--json"], ExitCode.PARTLY)):
+        stdout = out if lost == "a reader that ended" else subprocess.DEVNULL
+        command = [sys.executable, "-m", "pacs_server", "-c", "data/pacs.yaml", *words]
+        assert subprocess.run(command, stdout=stdout, stderr=out, check=False).returncode == expected, words
+    for one in {out, unread}:
+        os.close(one)
+
+
 def test_a_disk_that_is_full_costs_nobody_the_peers_that_were_exported_before(tmp_path, monkeypatch, capsys):
     assert run(["init", "--data", "data"]) == 0
     pacs_of = ["-c", "data/pacs.yaml"]

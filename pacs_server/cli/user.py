@@ -102,11 +102,13 @@ def set_(
         raise click.UsageError("nothing to change: name at least one option")
     with invocation.node() as node:
         _refuse_unknown(node, peers)
-        changed = node.users.one(name)
+        node.users.one(name)
+        passcode = _passcode(passcode_file) if asks or passcode_file else None
+        changed = node.users.one(name)  # others may have changed it while the passcode was typed
         if peers or any_peer:
             changed = replace(changed, peers=peers)
-        if asks or passcode_file:
-            changed = with_passcode(changed, _passcode(passcode_file), datetime.now(UTC))
+        if passcode is not None:
+            changed = with_passcode(changed, passcode, datetime.now(UTC))
         node.users.save(changed)
     talk(f"changed the user {name}")
     return ExitCode.DONE

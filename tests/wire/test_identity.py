@@ -1,5 +1,6 @@
 """User identity: who is at a peer, as DCMTK and pynetdicom say it over TLS, and whoever must not get in."""
 
+import os
 import shutil
 import ssl
 import subprocess
@@ -286,6 +287,22 @@ def test_no_passcode_is_asked_for_where_there_is_no_terminal(archive: Archive) -
     assert asked.returncode == 2
     assert asked.stderr.startswith("pacs: a passcode is asked for at a terminal, and there is none")
     assert asked.stderr.count("\n") == 1
+
+
+def test_what_another_person_changes_while_a_passcode_is_awaited_holds(archive: Archive, tmp_path: Path) -> None:
+    file, typed = tmp_path / "passcode", tmp_path / "typed"
+    file.write_text("long enough")
+    file.chmod(0o600)
+    archive.pacs("user", "add", "mori", "--passcode-file", str(file))
+    os.mkfifo(typed, 0o600)
+    program = [sys.executable, "-m", "pacs_server", "-c", str(archive.config)]
+    asking = subprocess.Popen([*program, "user", "set", "mori", "--passcode-file", str(typed)])
+    with typed.open("w") as hand:  # once it is read from
+        archive.pacs("user", "set", "mori", "--peer", "OPEN")
+        hand.write("another long one\n")
+    assert asking.wait(60) == 0
+    (mori,) = (one for one in archive.report("user", "list") if one["name"] == "mori")
+    assert mori["peers"] == ["OPEN"]
 
 
 def test_a_name_may_have_the_space_of_japanese_in_it(archive: Archive, tmp_path: Path) -> None:

@@ -256,6 +256,15 @@ def test_what_a_person_has_to_act_on_is_told_whole_in_japanese(english: str) -> 
     assert not re.search(r"(?<![a-z])[a-z]+ [a-z]+ [a-z]+ [a-z]+", told.replace("pacs partner add", "")), told
 
 
+def test_the_page_for_the_night_shows_what_a_terminal_in_japanese_does() -> None:
+    pages = Path(SOURCE.parent, "docs/operate")
+    english, japanese = ((pages / name).read_text(encoding="utf-8") for name in ("failover.md", "failover.ja.md"))
+    for command in ("$ pacs failover to here --source-lost\n", "$ pacs failover plan to osaka\n"):
+        told, shown = (page.partition(command)[2].partition("```")[0].splitlines() for page in (english, japanese))
+        assert len(told) == len(shown)
+        assert not set(told) & set(shown), command
+
+
 def test_the_most_telling_template_is_taken_and_the_rest_stays_english() -> None:
     assert in_japanese("changed volume nas1") == "ボリューム nas1 を変更しました"
     assert in_japanese("pacs: no peer CT1 is registered; pacs ae list shows them").startswith("pacs: 接続相手 CT1")

@@ -1,6 +1,6 @@
 """Storage Commitment as consoles see it: quick answers, one honest report, on this association or on a new one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -216,24 +216,26 @@ def test_a_request_that_says_nothing_is_refused_with_what_is_wrong(
     assert all(row["uid"] != "1.2.3.9" for row in archive.report("commit", "list"))
 
 
-TOO_MANY = Request(transaction_uid="1.2.3.10", references=tuple(Reference(CT, f"1.2.{n}") for n in range(100_001)))
-LARGE = bytes(17 << 20)
+def too_many() -> bytes:
+    references = tuple(Reference(CT, f"1.2.{number}") for number in range(100_001))
+    return write_request(Request(transaction_uid="1.2.3.10", references=references), UNCOMPRESSED[0])
 
 
 @pytest.mark.parametrize(
-    ("data_set", "status"),
+    ("make", "status"),
     [
-        (b"garbage!", 0x0115),
-        (b"\x08\x00\x95\x11UI\xff\x7f1.2", 0x0115),
-        (b"\xff" * 4_000, 0x0115),
-        (write_request(TOO_MANY, UNCOMPRESSED[0]), LIMITED),
-        (LARGE, LIMITED),
+        (lambda: b"garbage!", 0x0115),
+        (lambda: b"\x08\x00\x95\x11UI\xff\x7f1.2", 0x0115),
+        (lambda: b"\xff" * 4_000, 0x0115),
+        (too_many, LIMITED),
+        (lambda: bytes(17 << 20), LIMITED),
     ],
     ids=["garbage", "cut", "ones", "too-many", "too-large"],
 )
 def test_a_data_set_that_is_damaged_or_too_large_is_refused_and_the_association_goes_on(
-    archive: Archive, data_set: bytes, status: int
+    archive: Archive, make: Callable[[], bytes], status: int
 ) -> None:
+    data_set = make()
     destination = client.Destination(aet=archive.aet, host="127.0.0.1", port=archive.port)
     proposed = [(StorageCommitmentPushModel, UNCOMPRESSED[:1], False)]
     association = client.connect(destination, calling_aet="RUDE", contexts=proposed, limits=NetworkLimits())

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def index(new_upgraded_url: Callable[[], str]) -> Iterator[Index]:
     """An open index with the schema of this release and no content."""
     with closing(Index.open(new_upgraded_url())) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_index(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Index]]:
+    """An open index of either kind, which tests of one module share: it is made once, and without content."""
+    with ExitStack() as open_ones:
+
+        @cache
+        def of(kind: str) -> Index:
+            if kind == "sqlite":
+                url = _new_copy(tmp_path_factory.mktemp("shared"))
+            else:
+                databases = Databases(request.getfixturevalue("cluster"))
+                open_ones.callback(databases.drop)
+                url = databases.new(request.getfixturevalue("upgraded_database"))
+            return open_ones.enter_context(closing(Index.open(url)))
+
+        yield of

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -61,10 +62,9 @@ def found(index: Index, vocabulary: Vocabulary, level: Level, **keys: str) -> li
     return sorted(str(row[0]) for row in Search(index).find(query, (UNIQUE_KEY[level],)))
 
 
-@pytest.fixture
-def filled(index: Index, fields: Fields) -> Vocabulary:
+def fill(index: Index) -> Vocabulary:
     vocabulary = add(
-        fields,
+        Fields(index),
         ("SoftwareVersions", Level.SERIES),
         ("PhysiciansOfRecord", Level.STUDY),
         ("FrameAcquisitionDateTime", Level.IMAGE),
@@ -81,6 +81,27 @@ def filled(index: Index, fields: Fields) -> Vocabulary:
         data_set.add_new(0x00189074, "DT", f"2026010{number}120000")
         instances.record(arrival_of(data_set, vocabulary))
     return vocabulary
+
+
+@pytest.fixture
+def filled(index: Index) -> Vocabulary:
+    """Of an index that belongs to the test, which may change it."""
+    return fill(index)
+
+
+@pytest.fixture(scope="module")
+def filled_once(shared_index: Callable[[str], Index]) -> Callable[[str], tuple[Index, Vocabulary]]:
+    @cache
+    def of(kind: str) -> tuple[Index, Vocabulary]:
+        return shared_index(kind), fill(shared_index(kind))
+
+    return of
+
+
+@pytest.fixture
+def shared(kind: str, filled_once: Callable[[str], tuple[Index, Vocabulary]]) -> tuple[Index, Vocabulary]:
+    """An index that other tests ask as well, and nobody changes, and its vocabulary."""
+    return filled_once(kind)
 
 
 @pytest.mark.parametrize("level", list(Level))
@@ -102,7 +123,7 @@ def filled(index: Index, fields: Fields) -> Vocabulary:
     ],
 )
 def test_a_field_is_matched_at_every_level(
-    index: Index, filled: Vocabulary, level: Level, keys: dict[str, str], numbers: list[int]
+    shared: tuple[Index, Vocabulary], level: Level, keys: dict[str, str], numbers: list[int]
 ) -> None:
     names = {
         Level.PATIENT: [f"P{number}" for number in numbers],
@@ -110,7 +131,7 @@ def test_a_field_is_matched_at_every_level(
         Level.SERIES: [uid("series", number, "series") for number in numbers],
         Level.IMAGE: [uid("object", number, "series", 1) for number in numbers],
     }
-    assert found(index, filled, level, **keys) == sorted(names[level])
+    assert found(*shared, level, **keys) == sorted(names[level])
 
 
 def test_an_object_is_recorded_however_long_the_value_of_a_field_is(index: Index, fields: Fields) -> None:
@@ -123,8 +144,9 @@ def test_an_object_is_recorded_however_long_the_value_of_a_field_is(index: Index
 
 
 @pytest.mark.parametrize("level", list(Level))
-def test_a_field_is_answered_with_all_its_values_at_every_level(index: Index, filled: Vocabulary, level: Level) -> None:
-    columns = [BY_KEYWORD["PatientID"], *filled.fields]
+def test_a_field_is_answered_with_all_its_values_at_every_level(shared: tuple[Index, Vocabulary], level: Level) -> None:
+    index, vocabulary = shared
+    columns = [BY_KEYWORD["PatientID"], *vocabulary.fields]
     rows = {str(row[0]): list(row[1:]) for row in Search(index).find(query_from_keywords(level, {}), columns)}
     assert rows["P1"] == ["1.0\\A", "山田^太郎", "20260101120000", "1", "X"]
     assert rows["P2"] == ["2.0", "Smith^John", "20260102120000", "2", None]

@@ -1,8 +1,8 @@
 """Queries and retrieves find the right rows: the same on every database."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 
 import pytest
@@ -10,8 +10,6 @@ from benchmark.studies import record_studies
 from sqlalchemy import Connection, text
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
-from support.empty_index import copy_empty_index
-from support.postgres import Databases
 from support.raw_objects import element
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
@@ -58,27 +56,15 @@ def search(index: Index) -> Search:
 
 
 @pytest.fixture(scope="module")
-def filled(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Search]]:
-    """Searches of an index of either kind, which is made once."""
-    with ExitStack() as open_ones:
+def filled(shared_index: Callable[[str], Index]) -> Callable[[str], Search]:
+    """Searches of an index of either kind, which is filled once."""
 
-        @cache
-        def of(kind: str) -> Search:
-            if kind == "sqlite":
-                path = tmp_path_factory.mktemp("filled") / "index.db"
-                copy_empty_index(path)
-                url = f"sqlite:///{path}"
-            else:
-                databases = Databases(request.getfixturevalue("cluster"))
-                open_ones.callback(databases.drop)
-                url = databases.new(request.getfixturevalue("upgraded_database"))
-            index = open_ones.enter_context(closing(Index.open(url)))
-            fill(index)
-            return Search(index)
+    @cache
+    def of(kind: str) -> Search:
+        fill(shared_index(kind))
+        return Search(shared_index(kind))
 
-        yield of
+    return of
 
 
 @pytest.fixture

@@ -224,7 +224,8 @@ def test_a_volume_that_is_away_is_owed_what_a_partner_decided(sites: tuple[Site,
     assert JobQueue(tokyo.index).counts() == {(JobKind.OPERATIONS, "waiting"): 1}
 
 
-def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asking", ["who lacks them", "who has them"])
+def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch, asking: str) -> None:
     monkeypatch.setattr("pacs_server.cluster.exchange._MAX_ENTRIES", 3)
     monkeypatch.setattr("pacs_server.cluster.exchange._MAX_PLACES", 4)
     tokyo, osaka = sites
@@ -232,7 +233,8 @@ def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pyte
     for one in decided[2::3]:
         osaka.operations.record(one, missed=(), now=NOW)
     osaka.operations.record(decided[-1], missed=(), now=NOW)
-    exchange(link_to(tokyo), osaka.logs())
+    here, there = (osaka, tokyo) if asking == "who lacks them" else (tokyo, osaka)
+    exchange(link_to(there), here.logs())
     assert osaka.operations.log.state() == tokyo.operations.log.state()
     assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
 

@@ -218,7 +218,11 @@ class Node:
         now = time.monotonic()
         if now - self._looked_at < max_age_s:
             return
-        with self._lock:
+        # Who looks takes up to 5 s where a volume hangs that is looked at first; others go on with what they know.
+        is_of_use = max_age_s > 0 and self._site.revision >= 0
+        if not self._lock.acquire(blocking=not is_of_use):
+            return
+        try:
             revision = self.registry.revision()
             if revision != self._site.revision:
                 self._site = _SiteState(
@@ -231,6 +235,8 @@ class Node:
                     volumes=self._taken_over(self.registry.volumes()),
                 )
             self._looked_at = now
+        finally:
+            self._lock.release()
 
     def volumes(self) -> list[Volume]:
         """The volumes of the site, each with its present state.

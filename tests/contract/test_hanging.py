@@ -13,10 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from support.house import House as Archive
 from support.server import wait_for
 
 from pacs_server.dicom.identity import Uid
 from pacs_server.errors import CopyUnreadable, VolumeSilent
+from pacs_server.index.site.registry import VolumeRow
+from pacs_server.service import assemble
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
 from pacs_server.storage import volume as storage_volume
@@ -234,3 +237,29 @@ def test_what_was_never_begun_is_not_kept_in_memory_until_the_volume_is_back() -
 
 class Chunks(list[bytes]):
     """What an object consists of."""
+
+
+def test_nobody_waits_while_somebody_takes_over_a_volume_that_hangs_at_its_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    looks, ends = threading.Event(), threading.Event()
+    with archive.node() as node, ThreadPoolExecutor() as pool:
+        (volume,) = node.volumes()
+        node.registry.add_volume(VolumeRow(id="new", name="new", path=str(tmp_path), tier="hot", domain="new"))
+
+        def hang(volumes: object) -> None:
+            looks.set()
+            ends.wait(60)
+
+        monkeypatch.setattr(assemble, "check_all", hang)
+        monkeypatch.setattr(node, "_looked_at", float("-inf"))
+        taking_over = pool.submit(node.volumes)
+        assert looks.wait(60)
+        known = pool.submit(node.volumes)
+        try:
+            assert known.result(30) == [volume]
+        finally:
+            ends.set()
+        assert len(taking_over.result(60)) == 2
+        assert len(node.volumes()) == 2

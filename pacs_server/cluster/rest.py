@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,6 +19,25 @@ from pacs_server.settings import PatroniSettings, secret_in
 _MOST_BYTES: Final = 1 << 20
 _PORTION: Final = 1 << 16
 _SHOWN: Final = 300
+
+
+class _Until(io.RawIOBase):
+    """What comes through a socket, whose time-out is for each byte, until a moment of the monotonic clock."""
+
+    def __init__(self, sock: socket.socket, ends_at: float) -> None:
+        self._sock = sock
+        self._ends_at = ends_at
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Raises: TimeoutError when the moment is over; OSError."""
+        if (left_s := self._ends_at - time.monotonic()) <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left_s)
+        return self._sock.recv_into(buffer)
 
 
 class Api:
@@ -79,11 +100,13 @@ class Api:
             )
         try:
             connection.request(method, path, body, self._headers)
-            response = connection.getresponse()
+            response = http.client.HTTPResponse(connection.sock, method=method)
+            response.fp = io.BufferedReader(_Until(connection.sock, ends_at))
+            response.begin()
             text = b""
             while portion := response.read1(_PORTION):
                 text += portion
-                if len(text) > _MOST_BYTES or time.monotonic() > ends_at:
+                if len(text) > _MOST_BYTES:
                     raise PatroniUnavailable(f"{self.url}{path} does not come to an end of its answer")
             return response.status, text.decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:

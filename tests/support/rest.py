@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ class Rest:
         self.asked: list[tuple[str, Any]] = []
         self.logins: set[str] = set()
         self.stays_silent = threading.Event()
+        self.drips = threading.Event()
         self._over = threading.Event()
         rest = self
 
@@ -36,12 +37,23 @@ class Rest:
                 if rest.stays_silent.is_set():
                     rest._over.wait(60)
                     return
+                if rest.drips.is_set():
+                    self._drip(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nX-Padding: " + b"x" * 300 + b"\r\n\r\n{}")
+                    return
                 code, told = rest.answers.get(question, (404, "not found"))
                 content = (told if isinstance(told, str) else json.dumps(told)).encode()
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+
+            def _drip(self, answer: bytes) -> None:
+                """A whole answer, slowly, as long as somebody reads it."""
+                with suppress(OSError):
+                    for byte in answer:
+                        self.wfile.write(bytes([byte]))
+                        if rest._over.wait(0.05):
+                            return
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""

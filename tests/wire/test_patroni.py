@@ -19,6 +19,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.cluster.patroni import Patroni
 from pacs_server.cluster.patroni_checks import checks
+from pacs_server.cluster.rest import Api
 from pacs_server.errors import ConfigError, PatroniUnavailable, Refused
 from pacs_server.settings import PatroniSettings
 
@@ -280,6 +281,14 @@ def test_silence_ends_at_the_deadline(pair: Pair) -> None:
         rest.stays_silent.set()
     with pytest.raises(PatroniUnavailable, match="does not answer: timed out"):
         Patroni(PatroniSettings(urls=pair.settings.urls, timeout_s=0.2)).status()
+
+
+def test_an_answer_whose_headers_drip_ends_at_the_deadline(pair: Pair) -> None:
+    for rest in pair.rests.values():
+        rest.drips.set()
+    for url in pair.settings.urls:
+        with pytest.raises(PatroniUnavailable, match="does not answer: timed out"):
+            Api(url, PatroniSettings(urls=pair.settings.urls, timeout_s=0.2)).get("/patroni")
 
 
 def test_what_patroni_refuses_is_told_in_its_words(pair: Pair) -> None:

@@ -7,9 +7,13 @@ Source: PS3.8 section 7.1, PS3.7 sections 9.1.1, 9.1.5, 10.1.1 and 10.1.4.
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeAlias
 
 from pacs_server.dicom.elements import Buffer
 from pacs_server.errors import (
@@ -29,6 +33,8 @@ from pacs_server.net.negotiate import MAX_CONTEXTS as MAX_CONTEXTS
 from pacs_server.net.negotiate import VERIFICATION, ProposedContext
 from pacs_server.net.secure import Security, secure_outgoing
 from pacs_server.settings import NetworkLimits
+
+_Found: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]  # as getaddrinfo(3) tells it
 
 _MEDIUM: Final = 0
 _TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, 0x0116})
@@ -130,27 +136,61 @@ def open_socket(
     Raises: PeerUnreachable with the reason.
     """
     try:
-        if on_open is None:
-            return socket.create_connection((host, port), timeout=timeout_s)
-        return _connected_from(host, port, timeout_s, on_open)
+        found = _resolved(host, port, timeout_s)
+        if found is None:
+            raise PeerUnreachable(f"{named}: no name server told the address of {host} within {timeout_s:g} s")
+        *others, last = found if on_open is None else found[:1]
+        for one in others:
+            with suppress(OSError):
+                return _connected(one, timeout_s, on_open)
+        return _connected(last, timeout_s, on_open)
     except ConnectionRefusedError as error:
         raise PeerUnreachable(f"{named} refused the connection: nothing listens on that port") from error
     except TimeoutError as error:
         raise PeerUnreachable(
             f"{named} did not answer within {timeout_s:g} s: it is down, or a firewall drops the packets"
         ) from error
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:  # RuntimeError: the system's limit of threads
         raise PeerUnreachable(f"{named} cannot be reached: {error}") from error
 
 
-def _connected_from(host: str, port: int, timeout_s: float, on_open: Callable[[int], None]) -> socket.socket:
+def _resolved(host: str, port: int, timeout_s: float) -> Sequence[_Found] | None:
+    """The addresses of a host, None when they are not told in time: the resolver of the system has no deadline but its
+    own, of 10 s and more, and is asked for names only, in a thread of its own.
+
+    Raises: OSError; UnicodeError.
+    """
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    try:
+        return ask(flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        told: SimpleQueue[Sequence[_Found] | OSError | UnicodeError] = SimpleQueue()
+
+    def wait() -> None:
+        try:
+            told.put(ask())
+        except (OSError, UnicodeError) as error:
+            told.put(error)
+
+    threading.Thread(target=wait, name="resolver", daemon=True).start()
+    try:
+        answer = told.get(timeout=timeout_s)
+    except Empty:
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _connected(found: _Found, timeout_s: float, on_open: Callable[[int], None] | None) -> socket.socket:
     """Raises: OSError. `on_open` raises nothing."""
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, kind, _, _, address = found
     sock = socket.socket(family, kind)
     try:
         sock.settimeout(timeout_s)
-        sock.bind(("", 0))
-        on_open(sock.getsockname()[1])
+        if on_open is not None:
+            sock.bind(("", 0))
+            on_open(sock.getsockname()[1])
         sock.connect(address)
     except OSError:
         sock.close()

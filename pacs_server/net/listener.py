@@ -229,5 +229,7 @@ def listen(host: str, port: int) -> socket.socket:
             unless_listening.pop_all()
     except OSError as error:
         remedy = _RESERVED if error.errno == errno.EACCES else "choose another host or port, or stop what uses it"
+        if isinstance(error, socket.gaierror):
+            remedy = "name an address, or put the name into /etc/hosts, for which no name server has to be up"
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; {remedy}") from error
     return listening

@@ -7,7 +7,9 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from socket import create_connection, socket
+from socket import AI_NUMERICHOST, EAI_AGAIN, create_connection, gaierror, socket
+from threading import Event
+from typing import Any
 
 import pytest
 from support import rude
@@ -105,6 +107,47 @@ def test_the_server_reaches_itself_when_its_own_address_has_all_the_connections_
             wait_for(lambda: seats.arrive("own calls"), "the place to be given back")
             seats.leave("own calls", seated=None)
         listener.stop()
+
+
+def test_a_name_server_that_does_not_answer_is_waited_for_as_long_as_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = Event()
+    resolve = client.socket.getaddrinfo
+
+    def hang(*asked: Any, flags: int = 0, **how: Any) -> Any:
+        if not flags & AI_NUMERICHOST:
+            over.wait(60)
+        return resolve(*asked, flags=flags, **how)
+
+    monkeypatch.setattr(client.socket, "getaddrinfo", hang)
+    with pytest.raises(PeerUnreachable, match=r"^CT1: no name server told the address of ct1 within 0\.2 s$"):
+        open_socket("ct1", 104, named="CT1", timeout_s=0.2)
+    over.set()
+
+
+def test_of_the_addresses_of_a_name_the_one_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(socket()) as deaf, closing(listen("127.0.0.1", 0)) as listening:
+        deaf.bind(("127.0.0.1", 0))
+        resolve = client.socket.getaddrinfo
+
+        def several(host: str, port: int, *, flags: int = 0, **how: Any) -> Any:
+            if flags & AI_NUMERICHOST:
+                return resolve(host, port, flags=flags, **how)
+            return [resolve(*one.getsockname(), **how)[0] for one in (deaf, listening)]
+
+        monkeypatch.setattr(client.socket, "getaddrinfo", several)
+        with closing(open_socket("ct1", 104, named="CT1", timeout_s=30)) as opened:
+            assert opened.getpeername() == listening.getsockname()
+
+
+def test_a_name_to_listen_on_that_nobody_knows_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise gaierror(EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(client.socket, "getaddrinfo", fail)
+    with pytest.raises(
+        ConfigError, match=r"^cannot listen on pacs:104: Temporary failure in name .*; name an address, or"
+    ):
+        listen("pacs", 104)
 
 
 def test_one_address_gets_only_its_share_of_connections(serving: Callable[[NetworkLimits], Archive]) -> None:

@@ -205,6 +205,8 @@ CAUSES: Final[dict[str, str]] = {
     "{} did not answer within {} s: it is down, or a firewall drops the packets":
         "{0} は {1} 秒以内に答えませんでした。止まっているか、ファイアウォールで遮られています",
     "{} cannot be reached: {}": "{0} に届きません ({1})",
+    "{}: no name server told the address of {} within {} s":
+        "{0}: {1} のアドレスを {2} 秒以内に答えるネームサーバがありません",
     "{} refused the connection: start what shall listen there, or correct alert.webhook.url":
         "{0} は接続を拒否しました。そこで待ち受けるものを起動するか、alert.webhook.url を直してください",
     "{} has a certificate that is not trusted: {}: name its authority as alert.webhook.ca_file":

@@ -221,7 +221,6 @@ class Association:
         while not self._release_asked:
             found = self._step(self._limits.pdu_timeout_s if self._reader.in_command else wait_s, meanwhile)
             if isinstance(found, Command):
-                self._received_bytes = self._empty_parts = 0
                 return found
         return None
 
@@ -237,7 +236,10 @@ class Association:
 
     def _understand(self, event: object) -> Command | memoryview | None:
         if type(event) is Fragment:
-            return self._reader.take(event)
+            found = self._reader.take(event)
+            if isinstance(found, Command):
+                self._received_bytes = self._empty_parts = 0
+            return found
         if isinstance(event, Abort):
             raise _aborted_by(event)
         if isinstance(event, ReleaseRequest) and not self._reader.expects_data:

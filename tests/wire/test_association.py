@@ -36,7 +36,7 @@ from pacs_server.errors import (
     ProtocolViolation,
     Undecodable,
 )
-from pacs_server.net import client
+from pacs_server.net import association, client
 from pacs_server.net.association import Association
 from pacs_server.net.connection import Connection
 from pacs_server.net.message import CommandField, encode_command
@@ -182,6 +182,24 @@ def test_a_cancel_ends_a_query(archive: Archive) -> None:
     assert status == 0xFE00
     assert archive.answered < ANSWERS
     association.release()
+
+
+def test_a_request_that_comes_while_another_is_worked_on_may_have_as_large_a_data_set(
+    serving: Callable[[NetworkLimits], Archive], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(association, "_LOOK_EVERY_S", 0.0)
+    archive = serving(replace(USUAL, max_object_bytes=1000))
+    content = bytes(700)
+    with closing(call(archive)) as calling:
+        find, store = (calling.next_message_id() for _ in range(2))
+        calling.queue(5, rude.query_request(rude.FIND, rude.STUDY_FIND, message_id=find), [content])
+        calling.queue(3, rude.store_request(store), [content])
+        calling.flush()
+        for _ in range(ANSWERS):
+            assert calling.receive_response(find).is_pending
+            assert calling.read_identifier() == content
+        assert [calling.receive_response(one).status for one in (find, store)] == [0, 0]
+    assert archive.stored == [content]
 
 
 def test_cancels_of_finished_requests_are_dropped(archive: Archive) -> None:

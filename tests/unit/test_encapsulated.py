@@ -38,6 +38,14 @@ def test_fragments_that_begin_like_a_codestream_begin_a_frame(beginning: bytes, 
     ]
 
 
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_an_empty_fragment_is_no_frame_wherever_it_is(place: int) -> None:
+    fragments = [SOI + b"1a", b"1b", SOI + b"2a", b"2b"]
+    fragments.insert(place, b"")
+    assert frames_of(items(b"", *fragments), 2) == [SOI + b"1a1b", SOI + b"2a2b"]
+    assert frames_of(items(table(8, 18), b"", b"11", b"22"), 2) == [b"11", b"22"]
+
+
 def test_all_fragments_of_a_single_frame_belong_together_whatever_they_begin_with() -> None:
     assert frames_of(items(b"", b"ab", SOI, b"cd"), 1) == [b"ab" + SOI + b"cd"]
 

@@ -38,6 +38,9 @@ def read_frames(elements: ElementSource, count: int, *, max_bytes: int) -> Itera
     frame: list[bytes] = []
     size, position, found = 0, 0, 0
     while (length := _next_item(elements)) is not None:
+        if not length:  # some writers put one first, or last: it tells nothing of how the others begin
+            position += 8
+            continue
         beginning = bytes(elements.peek(_LONGEST_BEGINNING_BYTES))
         if begins_visibly is None:
             begins_visibly = beginning.startswith(_BEGINNINGS)

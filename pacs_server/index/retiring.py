@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, or_, select, update
 
 from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import shared_identity
@@ -18,13 +18,13 @@ from pacs_server.index.contents import sum_of_study
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
+from pacs_server.index.shared_uids import flag_shown_again
 from pacs_server.index.site_tables import choices, extra_fields, fates, jobs, operations, sendings
 from pacs_server.index.statements import clean
 from pacs_server.index.tables import (
     BESIDE,
     ITEM_TABLES,
     TABLES,
-    UID_OF_ANOTHER,
     copies,
     extra_values,
     flags,
@@ -113,7 +113,9 @@ def enforce(
         gone = [row for row in meant if row.fate == Fate.PURGED]
         changed = _changed_roles(row for row in meant if row.fate != Fate.PURGED)
         _set_roles(connection, changed, now)
-        _note_uids_of_others(connection, [row for row in rows if row.fate != Fate.PURGED], changed, now)
+        now_role = {row.id: role for row, role in changed}
+        shown = [row for row in rows if row.fate != Fate.PURGED and now_role.get(row.id, row.role) == "current"]
+        flag_shown_again(connection, shown, now_role, now)
         for row in meant:
             if row.readmitted_at is not None:
                 _note(connection, row, "readmitted", row.readmitted_because or "", row.readmitted_at)
@@ -251,31 +253,6 @@ def _set_roles(connection: Connection, changed: Sequence[tuple[_Row, str]], now:
             kinds = flags.c.kind.in_(_OF_HELD if role == TRASH else _OF_VERSION)
             of_it = flags.c.study_row == row.study_row, flags.c.instance_row == row.id
             connection.execute(delete(flags).where(*of_it, kinds))
-
-
-def _note_uids_of_others(
-    connection: Connection, rows: Sequence[_Row], changed: Iterable[tuple[_Row, str]], now: datetime
-) -> None:
-    """Flag the studies that show an object again under the UID of one that another study shows, unless that is flagged:
-    it came while they did not.
-    """
-    now_role = {row.id: role for row, role in changed}
-    shown: dict[str, list[_Row]] = {}
-    for row in rows:
-        if now_role.get(row.id, row.role) == "current":
-            shown.setdefault(row.sop_uid, []).append(row)
-    both = {
-        (row.study_row, row.study_uid, other.study_row, other.study_uid)
-        for same in shown.values()
-        for row in same
-        for other in same
-        if row.id in now_role and other.study_row != row.study_row
-    }
-    for study_row, study_uid, other_row, other_uid in sorted(both):
-        is_between = tuple_(flags.c.study_row, flags.c.detail).in_([(study_row, other_uid), (other_row, study_uid)])
-        if connection.execute(select(flags.c.id).where(flags.c.kind == UID_OF_ANOTHER, is_between)).first() is None:
-            told = {"study_row": study_row, "instance_row": 0, "kind": UID_OF_ANOTHER, "detail": other_uid}
-            connection.execute(insert(flags).values(told | {"noted_at": now.isoformat()}))
 
 
 def _note(connection: Connection, row: _Row, kind: str, detail: str, noted_at: str) -> None:

@@ -1,14 +1,16 @@
-"""Flags studies with an object under one SOP Instance UID whose objects were recorded at the very same moment."""
+"""Flags studies with an object under one SOP Instance UID that whoever recorded the later object could not: both were
+recorded at the very same moment, or one came back from the trash.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, select, true
+from sqlalchemy import ColumnElement, Connection, func, insert, select, true, tuple_
 
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.tables import MOST_NAMED_ELSEWHERE, UID_OF_ANOTHER, flags, instances, is_current, series, studies
@@ -93,6 +95,34 @@ class SharedUids:
             if told:
                 connection.execute(noted, [row | {"noted_at": now.isoformat()} for row in told])
         return len(told)
+
+
+def flag_shown_again(connection: Connection, shown: Iterable[Any], again: Container[int], now: datetime) -> None:
+    """Flag the studies that show an object `again`, by its row, under the UID of one that another study shows, unless
+    that is flagged: it came while they did not. What is `shown` are objects with their studies.
+    """
+    of_uid: dict[str, list[Any]] = {}
+    for row in shown:
+        of_uid.setdefault(row.sop_uid, []).append(row)
+    both = {
+        (row.study_row, row.study_uid, other.study_row, other.study_uid)
+        for same in of_uid.values()
+        for row in same
+        if row.id in again
+        for other in same
+        if other.study_row != row.study_row
+    }
+    for study_row, pairs in groupby(sorted(both), key=lambda pair: pair[0]):
+        of_it = flags.c.kind == UID_OF_ANOTHER, flags.c.study_row == study_row
+        named = connection.execute(select(func.count()).where(*of_it)).scalar_one()
+        for _, study_uid, other_row, other_uid in pairs:
+            if named >= MOST_NAMED_ELSEWHERE:
+                break
+            is_between = tuple_(flags.c.study_row, flags.c.detail).in_([(study_row, other_uid), (other_row, study_uid)])
+            if connection.execute(select(flags.c.id).where(flags.c.kind == UID_OF_ANOTHER, is_between)).first() is None:
+                told = {"study_row": study_row, "instance_row": 0, "kind": UID_OF_ANOTHER, "detail": other_uid}
+                connection.execute(insert(flags).values(told | {"noted_at": now.isoformat()}))
+                named += 1
 
 
 def _unflagged(connection: Connection, sop_uids: Sequence[str]) -> Sequence[Any]:

@@ -44,7 +44,7 @@ from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
-from pacs_server.index.tables import CONTENT, flags, patients, series, studies
+from pacs_server.index.tables import CONTENT, MOST_NAMED_ELSEWHERE, flags, patients, series, studies
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.upkeep import decisions, rounds
 from pacs_server.service.upkeep.reconciling import release_what_was_purged
@@ -130,6 +130,17 @@ def test_what_comes_back_beside_a_study_that_has_its_uids_by_now_is_flagged_once
             site.delete(SOPInstanceUID=sample.sop_uid, StudyInstanceUID=sample.study_uid)
         assert (conflicts_view(site.index), studies_with_uids_of_others(site.index)) == ([], 0)
         assert Search(site.index).counts()["conflicts"] == 0
+
+
+def test_what_comes_back_beside_many_studies_that_have_its_uid_names_as_few_of_them_as_what_comes(
+    site: Deleting,
+) -> None:
+    (sample,) = site.store(tiny(1, study="first"))
+    site.delete(StudyInstanceUID=sample.study_uid)
+    site.store(*(tiny(1, study=n, SOPInstanceUID=sample.sop_uid) for n in range(MOST_NAMED_ELSEWHERE + 2)))
+    site.restore()
+    told = [one for one in conflicts_view(site.index) if one["uid"] == sample.study_uid]
+    assert len(told) == MOST_NAMED_ELSEWHERE
 
 
 def test_what_is_deleted_is_found_no_more_and_comes_back_as_it_was(site: Deleting) -> None:

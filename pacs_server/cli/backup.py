@@ -159,10 +159,11 @@ def list_(invocation: Invocation, directory: Path) -> ExitCode:
 def _run_row(stamp: str, summary: Summary | None, problem: str) -> dict[str, object]:
     if summary is None:
         return {"run": stamp, "state": problem or "broken off", "verified_at": _NEVER}
+    verified_at = summary.verified_at.isoformat(timespec="seconds") if summary.verified_at else _NEVER
     return {
         "run": stamp,
         "state": f"{len(summary.damaged)} files damaged" if summary.damaged else "complete",
-        "verified_at": summary.verified_at.isoformat(timespec="seconds") if summary.verified_at else _NEVER,
+        "verified_at": None if summary.damaged else verified_at,
         "objects": summary.counts["instances"],
         "with_objects": summary.with_objects,
         "missing": summary.missing_count,
@@ -216,7 +217,12 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
 
 def _tell(plan: Plan) -> None:
     summary = plan.summary
-    if summary.verified_at is None:
+    if summary.damaged:
+        talk(
+            f"the backup {summary.stamp} was found damaged: {len(summary.damaged)} files; pacs backup verify names "
+            "them, --run takes another one"
+        )
+    elif summary.verified_at is None:
         talk(f"the backup {summary.stamp} was never verified; pacs backup verify reads it")
     if plan.goes_on:
         talk(f"the restore of {summary.stamp} was broken off after its index was in place; it goes on")

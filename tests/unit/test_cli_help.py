@@ -1,7 +1,6 @@
 """The command line without an archive: help, exit codes, where the settings are found, arguments that cannot be."""
 
 import errno
-import json
 import os
 import re
 import shlex
@@ -267,32 +266,6 @@ def test_an_answer_that_nobody_reads_ends_quietly_as_of_other_programs(tmp_path)
 def test_a_place_without_a_backup_is_told_to_be_one(tmp_path, capsys):
     assert run(["backup", "list", str(tmp_path)]) == ExitCode.DONE
     assert capsys.readouterr().err == f"{tmp_path} has no backup; is the right directory mounted there?\n"
-
-
-def test_an_examination_that_changes_nothing_is_no_change_by_a_person(tmp_path, capsys):
-    assert run(["init", "--data", "data"]) == 0
-    pacs_of = ["-c", "data/pacs.yaml"]
-    assert run([*pacs_of, "doctor"]) == ExitCode.DAMAGE  # no server runs
-    assert "writing        good" in capsys.readouterr().out
-    assert run([*pacs_of, "audit", "report", "--json"]) == 0
-    told = [(row["event"], row["detail"]) for row in json.loads(capsys.readouterr().out)]
-    assert told == [("command", "pacs init --data data"), ("audit", "pacs -c data/pacs.yaml audit report --json")]
-
-
-def test_who_empties_the_volume_without_which_nothing_can_be_stored_is_told_so_first(tmp_path, capsys):
-    assert run(["init", "--data", "data"]) == 0
-    pacs_of = ["-c", "data/pacs.yaml", "storage"]
-    capsys.readouterr()
-    assert run([*pacs_of, "drain", "first"]) == 0
-    why = "whatever is sent here is refused (0xA700): 0 other fault domains take new objects, and 1 are needed"
-    assert why in capsys.readouterr().err
-    Path("other").mkdir()
-    assert run([*pacs_of, "add", "other", "other", "--domain", "b"]) == 0
-    capsys.readouterr()
-    assert run([*pacs_of, "drain", "first", "--yes"]) == 0
-    assert "refused" not in capsys.readouterr().err
-    assert run([*pacs_of, "drain", "other"]) == 0
-    assert why in capsys.readouterr().err
 
 
 def test_what_to_try_can_be_pasted_whatever_the_archive_and_its_folder_are_called(tmp_path):

@@ -138,6 +138,8 @@ MESSAGES: Final[dict[str, str]] = {
     "that could not be noted there: {}": "その結果を書き込めませんでした: {0}",
     "the backup {} was never verified; pacs backup verify reads it":
         "バックアップ {0} は一度も確かめられていません。pacs backup verify で確かめられます",
+    "the backup {} was found damaged: {} files; pacs backup verify names them, --run takes another one":
+        "バックアップ {0} には破損が見つかっています: {1} 個のファイル。どれかは pacs backup verify で分かります。別のバックアップは --run で選べます",
     "the restore of {} was broken off after its index was in place; it goes on":
         "{0} の復元は、インデックスを入れ替えた後で中断されていました。続きを行います",
     "run {}: {} studies, {} objects, {} to copy back": "バックアップ {0}: 検査 {1} 件、オブジェクト {2} 件、写し戻すもの {3} 件",

@@ -1,0 +1,69 @@
+"""What commands say of an archive whose server does not run: before they change something, and of what they found."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.samples import tiny, write
+
+from pacs_server.cli.exits import ExitCode
+from pacs_server.cli.main import run
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_examination_that_changes_nothing_is_no_change_by_a_person(tmp_path, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    assert run([*pacs_of, "doctor"]) == ExitCode.DAMAGE  # no server runs
+    assert "writing        good" in capsys.readouterr().out
+    assert run([*pacs_of, "audit", "report", "--json"]) == 0
+    told = [(row["event"], row["detail"]) for row in json.loads(capsys.readouterr().out)]
+    assert told == [("command", "pacs init --data data"), ("audit", "pacs -c data/pacs.yaml audit report --json")]
+
+
+def test_who_empties_the_volume_without_which_nothing_can_be_stored_is_told_so_first(tmp_path, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml", "storage"]
+    capsys.readouterr()
+    assert run([*pacs_of, "drain", "first"]) == 0
+    why = "whatever is sent here is refused (0xA700): 0 other fault domains take new objects, and 1 are needed"
+    assert why in capsys.readouterr().err
+    Path("other").mkdir()
+    assert run([*pacs_of, "add", "other", "other", "--domain", "b"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "drain", "first", "--yes"]) == 0
+    assert "refused" not in capsys.readouterr().err
+    assert run([*pacs_of, "drain", "other"]) == 0
+    assert why in capsys.readouterr().err
+
+
+def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    write(tiny("one"), tmp_path / "one.dcm")
+    assert run([*pacs_of, "import", "one.dcm"]) == 0
+    assert run([*pacs_of, "backup", "run", "--to", "kept", "--objects"]) == 0
+
+    def told_of() -> str:
+        capsys.readouterr()
+        assert run([*pacs_of, "restore-backup", "kept"]) == 0
+        return capsys.readouterr().err
+
+    assert " was never verified; " in told_of()
+    (held,) = Path("kept").rglob("*.dcm")
+    whole = held.read_bytes()
+    held.write_bytes(whole[:-1])
+    assert run(["backup", "verify", "kept"]) == ExitCode.DAMAGE
+    assert " was found damaged: 1 files; " in (told := told_of())
+    assert "never verified" not in told
+    assert run(["backup", "list", "kept"]) == 0
+    assert "never" not in capsys.readouterr().out
+    held.write_bytes(whole)
+    assert run(["backup", "verify", "kept"]) == 0
+    told = told_of()
+    assert "found damaged" not in told
+    assert "never verified" not in told

@@ -139,7 +139,7 @@ def _chosen(callers: Sequence[TurnedAway], aet: AeTitle, addresses: tuple[str, .
         raise UnknownName(f"{aet} did not call from {unknown[0]}; it did from {', '.join(called_from)}")
     if not addresses and len(called_from) > 1:
         raise Refused(f"{aet} called from {', '.join(called_from)}: say which is the device, with --from")
-    return [called_from[one] for one in addresses] if addresses else callers
+    return [called_from[one] for one in dict.fromkeys(addresses)] if addresses else callers
 
 
 def _admitted(

@@ -45,7 +45,8 @@ def test_who_was_turned_away_is_seen_and_let_in_in_one_step(archive: Archive, tm
     assert rover.echo().code != 0, "it was let in without --yes"
     moved = f"still goes to {ELSEWHERE}; if the device has moved: pacs ae set ROVER --host 127.0.0.1 --from 127.0.0.1"
     assert moved in told
-    assert moved in archive.pacs("ae", "approve", "ROVER", "--yes").stderr
+    twice = ("--from", "127.0.0.1") * 2
+    assert moved in archive.pacs("ae", "approve", "ROVER", *twice, "--yes").stderr
     assert rover.echo().status == 0x0000
     peer = archive.report("ae", "show", "ROVER")
     assert (peer["from"], peer["called"], peer["allow"]) == ([ELSEWHERE, "127.0.0.1"], ["OLDPACS"], ["echo", "store"])

@@ -14,6 +14,7 @@ from support.hook import Hook
 from support.mail import MailServer
 from support.server import lives, wait_for
 
+from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cluster.certificates import make
 from pacs_server.errors import AlarmNotTold
 from pacs_server.service.monitoring.alarm_book import Notice
@@ -71,6 +72,9 @@ def test_a_command_has_the_alarm_on_standard_input_and_in_its_environment(tmp_pa
 def test_a_command_that_fails_or_is_not_there_says_why(tmp_path: Path) -> None:
     with pytest.raises(AlarmNotTold, match="ended with 3: no pager here"):
         tell(command=(script(tmp_path, "echo no pager here >&2; exit 3"),))
+    with pytest.raises(AlarmNotTold, match="ended with 3 and said nothing: try it by hand") as silent:
+        tell(command=(script(tmp_path, "exit 3"),))
+    assert in_japanese(str(silent.value)) != str(silent.value)
     with pytest.raises(AlarmNotTold, match="cannot be run"):
         tell(command=(str(tmp_path / "nothing"),))
 

@@ -220,6 +220,8 @@ CAUSES: Final[dict[str, str]] = {
     "{} does not take the mail: {}": "{0} がメールを受け取りません: {1}",
     "{} cannot be run: {}": "{0} を実行できません: {1}",
     "{} did not end within {} s": "{0} が {1} 秒以内に終わりませんでした",
+    "{} ended with {} and said nothing: try it by hand, as the user of the server":
+        "{0} が何も出力せずに終了コード {1} で終わりました。サーバの利用者で、手で実行して確かめてください",
     "{} ended with {}: {}": "{0} が終了コード {1} で終わりました: {2}",
     "{} is not called: {}": "{0} には接続しません ({1})",
     "{} accepts no presentation context for {}: allow it there for {}":

@@ -66,7 +66,8 @@ def _run(command: tuple[str, ...], timeout_s: float, notice: Notice) -> None:
         if process.returncode:
             said.seek(0)
             why = " ".join(said.read(_SHOWN).decode(errors="replace").split())
-            raise AlarmNotTold(f"{command[0]} ended with {process.returncode}: {why}")
+            told = f": {why}" if why else " and said nothing: try it by hand, as the user of the server"
+            raise AlarmNotTold(f"{command[0]} ended with {process.returncode}{told}")
 
 
 def _mail(settings: MailSettings, timeout_s: float, notice: Notice) -> None:

@@ -93,7 +93,7 @@ def list_(invocation: Invocation) -> ExitCode:
     """List what was added, and how far it is read from the files."""
     with invocation.node() as node:
         rows = [_row(one) for one in node.fields.progress()]
-    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("state",)):
+    if not print_rows(rows, _HEADINGS, as_json=invocation.as_json, said=("state", "matching")):
         talk("no field was added; add one with: pacs index fields add")
     return ExitCode.DONE
 

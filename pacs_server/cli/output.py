@@ -166,6 +166,8 @@ def _shown(value: object, is_said: bool) -> object:
         return value
     if isinstance(value, bool):
         return in_japanese(printable(value))
+    if is_said and isinstance(value, list):
+        return [_shown(one, is_said) for one in value]
     return in_japanese(value) if is_said and isinstance(value, str) else value
 
 

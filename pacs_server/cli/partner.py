@@ -166,7 +166,7 @@ def show(invocation: Invocation, name: str) -> ExitCode:
         known = node.partners.one(name)
         facts = partner_facts(node, known, contact)
     logs = dict(greeting.hello.logs) if greeting.hello else {}
-    print_facts(facts | {"logs": logs}, as_json=invocation.as_json)
+    print_facts(facts | {"logs": logs}, as_json=invocation.as_json, said=PARTNER_WORDS)
     return ExitCode.DONE if contact.is_reached else ExitCode.UNREACHABLE
 
 

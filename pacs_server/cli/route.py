@@ -142,7 +142,7 @@ def test(invocation: Invocation, name: str, uids: tuple[str, ...], limit: int) -
             }
 
     with invocation.node() as node:
-        print_rows(rows(), _TEST_HEADINGS, as_json=invocation.as_json)
+        print_rows(rows(), _TEST_HEADINGS, as_json=invocation.as_json, said=("why",))
     return ExitCode.DONE
 
 

@@ -98,7 +98,7 @@ def list_(invocation: Invocation, limit: int, *, dead: bool) -> ExitCode:
             rows, headings = [_dead_row(one) for one in node.sendings.dead(limit=limit)], _DEAD_HEADINGS
         else:
             rows, headings = [_row(one) for one in node.sendings.backlogs()[:limit]], _BACKLOG_HEADINGS
-    if not print_rows(rows, headings, as_json=invocation.as_json):
+    if not print_rows(rows, headings, as_json=invocation.as_json, said=("error", "reason")):
         talk("no destination refused anything for good" if dead else "nothing was queued for any destination")
     return ExitCode.DONE
 

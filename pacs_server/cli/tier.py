@@ -227,7 +227,7 @@ def _move_all(
                 "problem": problem,
             }
 
-    print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json, is_work=True)
+    print_rows(rows(), _MOVED_HEADINGS, as_json=invocation.as_json, said=("problem",), is_work=True)
     progress.clear()
     talk(f"{counts['objects']} objects of {counts['studies']} studies moved ({readable_size(counts['bytes'])})")
     if counts["queued"]:
@@ -301,7 +301,7 @@ def _print_plan(told: dict[str, Any]) -> None:
         "time": "not known yet" if duration is None else f"about {duration:.0f} s, as fast as moves were of late",
         "waiting": f"{readable_size(waits)} to be removed" if (waits := _waiting_bytes(told)) else "",
     }
-    print_facts(facts, as_json=False)
+    print_facts(facts, as_json=False, said=("time", "waiting"))
     click.echo()
     rows = [
         one | {"before": readable_room(one["free_bytes"]), "after": readable_room(one["free_bytes_after"])}

@@ -99,6 +99,7 @@ def export(invocation: Invocation, keys: tuple[str, ...], target: Path, *, as_me
             rows(export_files(node, given, target, as_medium=as_medium)),
             {"uid": "UID", "problem": "PROBLEM"},
             as_json=invocation.as_json,
+            said=("problem",),
             is_work=True,
         )
     progress.clear()

@@ -333,6 +333,49 @@ def test_a_person_reads_their_language(tmp_path: Path) -> None:
     assert ("引数" in told, code) == (True, 2)
 
 
+def test_what_a_site_decided_is_shown_in_japanese(tmp_path: Path) -> None:
+    def told(*words: str) -> str:
+        return said("ja_JP.UTF-8", "-c", str(tmp_path / "a" / "pacs.yaml"), *words)[0]
+
+    said("ja_JP.UTF-8", "init", "--data", str(tmp_path / "a"))
+    told("ae", "add", "VIEWER1", "127.0.0.1", "104")
+    told("route", "add", "night", "--to", "VIEWER1", "Modality=CT", "--priors", "2", "--priors-like", "Modality")
+    told("tier", "rule", "add", "old", "--from", "hot", "--to", "cold", "--older-than", "3")
+    for words in (("retention", "show"), ("route", "show", "night"), ("tier", "plan")):
+        names = [line.split()[0] for line in told(*words).partition("\n\n")[0].splitlines()]
+        assert len(names) > 2
+        assert all(re.search("[ぁ-んァ-ヶ一-龠]", name) for name in names), names
+    assert "まだ分かりません" in told("tier", "plan")
+
+
+def test_how_a_partner_is_is_shown_in_japanese() -> None:
+    tree = ast.parse((SOURCE / "service" / "present.py").read_text(encoding="utf-8"))
+    told = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) and one.name in ("_facts", "_standing")]
+    names = {key.value for one in told for node in ast.walk(one) if isinstance(node, ast.Dict)
+             for key in node.keys if isinstance(key, ast.Constant)}  # fmt: skip
+    assert len(names) > 20
+    assert names - LABELS.keys() == set()
+
+
+@pytest.mark.parametrize(
+    "english",
+    [
+        "Foo is no keyword of the DICOM dictionary; did you mean Fob?",
+        "rule x needs one place to move to: --to TIER or --to-archive AET",
+        "PatientName is not an attribute of series that the index holds, like Modality",
+        "kept: 2 objects: it stays in the trash until 2026-12-30",
+        "VIEWER1: want 2, need 1, degraded 1",
+        "3 objects are missing here, 4 there, 5 are on their way",
+        "cannot listen on 127.0.0.1:104: Address already in use; choose another host or port, or stop what uses it",
+    ],
+)
+def test_what_was_said_is_said_whole_in_japanese(english: str) -> None:
+    left = re.sub(
+        r"--[a-z-]+|TIER|AET|Foo|Fob|PatientName|Modality|DICOM|VIEWER1|want|need|degraded", "", in_japanese(english)
+    )
+    assert not re.search("[a-z]{3}", left), left
+
+
 @pytest.mark.parametrize("words", [("-h",), ("storage", "-h"), ("index", "fields", "add", "-h")])
 def test_japanese_help_is_not_cut_and_fits_a_terminal(words: tuple[str, ...]) -> None:
     help_text = said("ja_JP.UTF-8", *words)[0]

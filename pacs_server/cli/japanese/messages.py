@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese.messages_added import OF_WHAT_IS_ADDED
 from pacs_server.cli.japanese.messages_database import OF_DATABASE
 from pacs_server.cli.japanese.messages_partners import OF_PARTNERS
 from pacs_server.cli.japanese.messages_peers import OF_PEERS
@@ -21,6 +22,7 @@ MESSAGES: Final[dict[str, str]] = {
     **OF_SITES,
     **OF_STANDING,
     **OF_USAGE,
+    **OF_WHAT_IS_ADDED,
     **OF_THE_LIBRARY,
     **WORDS,
     "interrupted": "中断しました",

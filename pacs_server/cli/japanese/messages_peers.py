@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pacs_server.cli.japanese.messages_added import OF_WHAT_IS_ADDED
 from pacs_server.cli.japanese.messages_database import WHY_A_DATABASE
 from pacs_server.cli.japanese.messages_refusals import OF_REFUSALS
 from pacs_server.cli.japanese.messages_sites import WHY_A_SITE
@@ -176,6 +177,7 @@ CAUSES: Final[dict[str, str]] = {
     **WHY_A_VALUE,
     **CAUSES_OF_THE_LIBRARY,
     **OF_REFUSALS,
+    **OF_WHAT_IS_ADDED,
     "{} cannot be read: {}": "{0} を読めません ({1})",
     # why a file is not taken in, or how it was read
     "not a regular file": "通常のファイルではありません",

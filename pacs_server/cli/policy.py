@@ -76,7 +76,7 @@ def set_(
         after = None if as_site else replace(before, **given)
         node.registry.set_policy(after, aet=peer or "")
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-        domains = {volume.spec.domain for volume in node.volumes()}
+        domains = {volume.spec.domain for volume in node.volumes() if not volume.spec.is_draining}
     shown = after or node.policies().usual
     talk(f"{peer or 'the site'}: want {shown.want}, need {shown.need}, degraded {shown.degraded}")
     if shown.want > len(domains):

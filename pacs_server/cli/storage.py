@@ -70,7 +70,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     PATH is a directory, or s3://BUCKET/PREFIX. A running server uses it within a second.
     """
     from pacs_server.index.jobs import JobKind
-    from pacs_server.index.site.registry import VolumeRow
+    from pacs_server.index.site.registry import VolumeMode, VolumeRow
     from pacs_server.service.volume_rows import location_of_volume, moved_to, on_this_node
     from pacs_server.storage.location import location_of
     from pacs_server.storage.mounts import fail_together, mount_table
@@ -97,7 +97,7 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
     if had_objects:
         talk("it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know")
         talk("an archive that had it must not start with it again: each would take the other's files for litter")
-    domains = {row.domain for row in known} | {label}
+    domains = {row.domain for row in known if row.mode is not VolumeMode.DRAINING} | {label}
     if want == 1 and len(domains) > 1:
         found = len(domains)
         talk(f"{found} fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in two")

@@ -174,6 +174,21 @@ def test_who_adds_volumes_of_other_fault_domains_is_told_how_many_there_are(arch
         assert f"{number} fault domains now: pacs policy set --want 2 " in told
 
 
+def test_a_volume_that_is_being_emptied_counts_as_absent_where_copies_are_advised(
+    new_archive: Callable[..., Archive], tmp_path: Path
+) -> None:
+    archive = new_archive()
+
+    def added(name: str) -> str:
+        (tmp_path / name).mkdir()
+        return archive.pacs("storage", "add", name, str(tmp_path / name), "--domain", name).stderr
+
+    added("old")
+    archive.pacs("storage", "drain", "old", "--yes")
+    assert "2 fault domains now" in added("new")
+    assert "volumes in 2 fault domains only" in archive.pacs("policy", "set", "--want", "3").stderr
+
+
 def test_a_volume_that_is_as_it_was_asked_for_is_no_mistake(archive: Archive) -> None:
     assert archive.pacs("storage", "set", "first", "--writable").stderr == "first is so already; nothing was changed\n"
     assert "nothing to change was given" in archive.pacs("storage", "set", "first", expect=2).stderr

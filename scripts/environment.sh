@@ -47,7 +47,9 @@ PYTHON
         "$python" -m venv --clear "$root/.venv" >&2 ||
             fail "a virtual environment could not be made (on Debian: apt-get install python3-venv)"
     fi
-    "$bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras" >&2 ||
+    # Where the site has pip install into homes or other folders, this environment stays its own.
+    env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \
+        "$bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras" >&2 ||
         fail "the project could not be installed: see the lines above; is a package index within reach?"
     # Whoever runs it later may not write here, or be told not to.
     "$bin/python" -m compileall -q "$root/pacs_server" >&2

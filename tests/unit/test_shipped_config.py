@@ -119,6 +119,29 @@ def test_an_installation_stays_when_the_python_of_the_system_is_brought_up_to_da
     assert (tmp_path / "pip.log").read_text().count("pip install") == 1
 
 
+def test_an_installation_goes_into_its_environment_wherever_pip_installs_else(tmp_path: Path) -> None:
+    """All but pip is real, which says here where it would have installed."""
+    programs = tmp_path / ".venv/bin"
+    for folder in (tmp_path / "scripts", programs):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/environment.sh", tmp_path / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("python", "pip"):
+        (programs / name).write_text(f'#!/bin/sh\n[ "$2" = pip ] && env >pip.env || exec {sys.executable} "$@"\n')
+        (programs / name).chmod(0o755)
+    elsewhere = {
+        "PIP_USER": "1",
+        "PIP_TARGET": "/t",
+        "PIP_PREFIX": "/p",
+        "PIP_ROOT": "/r",
+        "PIP_INDEX_URL": "https://i",
+    }
+    installing = ["bash", "-ec", 'source scripts/environment.sh; install_project ""']
+    subprocess.run(installing, cwd=tmp_path, env=os.environ | elsewhere, capture_output=True, check=True)
+    told = dict(line.partition("=")[::2] for line in (tmp_path / "pip.env").read_text().splitlines())
+    assert {name: told[name] for name in elsewhere if name in told} == {"PIP_USER": "0", "PIP_INDEX_URL": "https://i"}
+
+
 def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What it says of units, for which no systemd has to run."""
     if (program := shutil.which("systemd-analyze")) is None:

@@ -150,11 +150,15 @@ def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_understands_every_line_of_the_units(tmp_path: Path) -> None:
-    for unit in UNITS.iterdir():
-        text = unit.read_text(encoding="utf-8").replace("/opt/pacs/bin/pacs", sys.executable)
+    for unit in (*UNITS.iterdir(), CONFIG / "cluster/patroni.service"):
+        text = re.sub("ExecStart=[^ ]+", f"ExecStart={sys.executable}", unit.read_text(encoding="utf-8"))
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     done = systemd_analyze("verify", *tmp_path.iterdir())
-    assert (done.returncode, done.stdout, [line for line in done.stderr.splitlines() if "pacs" in line]) == (0, "", [])
+    assert (
+        done.returncode,
+        done.stdout,
+        [line for line in done.stderr.splitlines() if "pacs" in line or "patroni" in line],
+    ) == (0, "", [])
 
 
 def test_the_service_has_no_rights_that_it_does_not_use() -> None:
@@ -258,6 +262,15 @@ def test_the_ports_that_a_container_opens_are_those_of_the_settings() -> None:
     shown = yaml.safe_load((CONFIG / "pacs.example.yaml").read_text(encoding="utf-8"))
     opened = [port.split(":") for port in compose(SINGLE)["services"]["pacs"]["ports"]]
     assert [ours for _, ours in opened] == [str(shown["port"]), "2762"]
+
+
+def test_the_unit_of_patroni_starts_what_the_page_installs_with_the_file_that_it_copies() -> None:
+    unit = (CONFIG / "cluster/patroni.service").read_text(encoding="utf-8")
+    ((program, file),) = re.findall("ExecStart=(.+) (.+)", unit)
+    page = (ROOT / "docs/operate/cluster.md").read_text(encoding="utf-8")
+    assert f"python3 -m venv {Path(program).parents[1]} " in page
+    assert f"-o postgres config/cluster/patroni.yaml {file}\n" in page
+    assert "User=postgres" in unit
 
 
 def test_the_shipped_patroni_is_one_that_doctor_takes_and_synchronous() -> None:

@@ -22,6 +22,7 @@ from pacs_server.settings import HttpSettings
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
 UNITS = CONFIG / "systemd"
+PAGES = [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
 def test_every_file_of_config_that_is_named_somewhere_is_there() -> None:
@@ -38,8 +39,7 @@ NAMING = ("export PACS_DATA=", "--data /etc/pacs", "ln -s /srv/pacs/pacs.yaml /e
 
 
 def test_a_block_of_commands_that_makes_an_archive_says_which_one_the_others_are_for() -> None:
-    pages = [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]
-    blocks = [block for page in pages for block in page.read_text(encoding="utf-8").split("```")[1::2]]
+    blocks = [block for page in PAGES for block in page.read_text(encoding="utf-8").split("```")[1::2]]
     making = [block for block in blocks if "pacs init " in block]
     assert len(making) >= 7
     assert [one for one in making if not any(said in one for said in NAMING)] == []
@@ -60,6 +60,13 @@ def test_the_settings_of_the_service_are_those_that_the_other_pages_name(tmp_pat
         assert told.returncode == 0, (named, told.stderr)
         settings = {one["name"]: one["value"] for one in json.loads(told.stdout)}
         assert settings["data_dir"] == str(tmp_path / "srv"), named
+
+
+def test_whoever_restores_a_backup_is_told_to_take_in_what_arrived_after_it() -> None:
+    blocks = [block for page in PAGES for block in page.read_text(encoding="utf-8").split("```")[1::2]]
+    restoring = [block for block in blocks if "pacs restore-backup " in block]
+    assert len(restoring) >= 5
+    assert [one for one in restoring if "pacs reconcile --repair" not in one.partition("--yes")[2]] == []
 
 
 def test_systemd_gives_running_operations_the_time_that_they_have() -> None:

@@ -1,5 +1,6 @@
 """Rows of hostile inputs that want to be a path, and of volumes that are tampered with or fail."""
 
+import ctypes
 import json
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pacs_server.storage.layout import object_path
 
 SUCCESS, INVALID_SOP_INSTANCE, MISMATCH, OUT_OF_RESOURCES = 0x0000, 0x0117, 0xA900, 0xA700
 SENTINEL = ".pacs-volume.json"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 GOOD_STUDY = element(0x00080052, "", "STUDY ") + element(0x0020000D, "", uid("study", "good"))
 
 PATHS = [
@@ -151,10 +153,18 @@ def test_row_62_a_root_that_becomes_a_link_is_not_followed(ill_treated: Watched)
     assert_offline_until(
         ill_treated,
         "row 62: a link in place of the root",
-        lambda: (root.rename(real), root.symlink_to(real)),
+        lambda: (real.symlink_to(real), exchange(root, real)),
         lambda: (root.unlink(), real.rename(root)),
         why="symbolic",
     )
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two files change their names at once: no process finds either of them missing in between, which is another
+    fault.
+    """
+    done = ctypes.CDLL(None, use_errno=True).renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE)
+    assert done == 0, os.strerror(ctypes.get_errno())
 
 
 def replace_at_once(path: Path, text: str) -> None:
@@ -162,6 +172,10 @@ def replace_at_once(path: Path, text: str) -> None:
     other = path.with_suffix(".other")
     other.write_text(text)
     other.replace(path)
+
+
+def there(marker: Path) -> Path:
+    return marker.with_name("there")
 
 
 MARKERS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -172,9 +186,11 @@ MARKERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "row 65: a marker that is no JSON": (lambda path: path.write_bytes(b"\xff\0{"), "is damaged"),
     "row 65: a marker that nests": (lambda path: path.write_bytes(b"[" * 4_000), "is damaged"),
     "row 65: a marker of 5 GB": (lambda path: os.truncate(path, 5 << 30), "is damaged"),
-    "row 65: a directory for a marker": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+    "row 65: a directory for a marker": (
+        lambda path: (there(path).mkdir(), exchange(path, there(path))), "cannot be read"
+    ),
     "row 65: a link for a marker": (
-        lambda path: (path.rename(path.with_name("there")), path.symlink_to("there")), "cannot be read"
+        lambda path: (there(path).symlink_to("there"), exchange(path, there(path))), "cannot be read"
     ),
     "row 65: a marker that everybody may write": (lambda path: path.chmod(0o666), "every user"),
 }  # fmt: skip
@@ -187,7 +203,7 @@ def test_a_volume_without_its_own_marker_is_offline_until_that_is_back(ill_treat
     content = marker.read_bytes()
 
     def bring_back() -> None:
-        (ill_treated.archive.volume / "there").unlink(missing_ok=True)
+        there(marker).unlink(missing_ok=True)
         marker.rmdir() if marker.is_dir() else marker.unlink(missing_ok=True)
         marker.touch(mode=0o640)
         marker.write_bytes(content)

@@ -87,7 +87,7 @@ class Archive:
         self.host = host
         self.port = 0
         self._process: Pacs | None = None
-        self._family: list[int] = []
+        self._family: set[tuple[int, str]] = set()  # its other processes, and when each of them began
         folder.mkdir(parents=True, exist_ok=True)
         words = ["--database", database] if database else []
         if not database:  # so it is what an interrupted `pacs init` has left, which the next one uses
@@ -129,13 +129,17 @@ class Archive:
             if not self.is_running():
                 assert dies_at, f"the server ended while it started:\n{self._told_since(begin)[-4_000:]}"
                 return True
-            self._family = descendants(self.pid) or self._family  # it may be dead at the next look
+            self._look_for_others()  # it may be dead at the next look
             found = re.search(rf"{self.aet} listens on \S+:(\d+)$", self._told_since(begin), re.MULTILINE)
             self.port = int(found[1]) if found else 0
             return bool(found) and self._answers(calling)
 
         wait_for(is_up, "the server to answer a C-ECHO", timeout_s=START_S)
-        self._family = descendants(self.pid) or self._family
+        self._look_for_others()
+
+    def _look_for_others(self) -> None:
+        """Note its processes of this moment, unless it has just ended."""
+        self._family = {(pid, began(pid)) for pid in descendants(self.pid)} or self._family
 
     def _told_since(self, begin: int) -> str:
         return self.log.read_bytes()[begin:].decode(errors="replace") if self.log.exists() else ""
@@ -165,6 +169,7 @@ class Archive:
         """End it by SIGTERM and return its exit code; it may have ended already."""
         assert self._process is not None, "the server was not started"
         if self.is_running():
+            self._look_for_others()
             self._process.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(STOP_S)
@@ -175,8 +180,8 @@ class Archive:
         """End all of its processes by SIGKILL, at whatever they do."""
         if self._process is not None:
             if self.is_running():  # the number of one that has ended may be another's by now
-                self._family = descendants(self.pid) or self._family
-                for pid in [self.pid, *self._family]:
+                self._look_for_others()
+                for pid in [self.pid, *(pid for pid, _ in self._family)]:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
             self.wait_for_death()
@@ -185,8 +190,9 @@ class Archive:
         """The exit code of a server that ends by itself, once all of its processes have ended."""
         assert self._process is not None, "the server was not started"
         code = self._process.wait(timeout_s)
-        wait_for(lambda: not any(map(lives, self._family)), "the other processes to end", timeout_s=timeout_s)
-        self._family = []
+        are_left = lambda: any(lives(pid) and began(pid) == at for pid, at in self._family)  # noqa: E731
+        wait_for(lambda: not are_left(), "the other processes to end", timeout_s=timeout_s)
+        self._family = set()
         return code
 
     def pacs(
@@ -248,6 +254,13 @@ def lives(pid: int) -> bool:
     a zombie, and resets it as it dies.
     """
     return bool(_states(pid) - {"Z", "X"})
+
+
+def began(pid: int) -> str:
+    """When a process began, which tells it from another one that gets its number later; empty when it is not there."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+    return ""
 
 
 def freeze(pid: int) -> None:

@@ -374,6 +374,15 @@ def test_a_volume_that_is_away_is_not_taken_for_a_damaged_one(site: Site) -> Non
     assert site.jobs.counts().get((JobKind.COPY, "waiting"), 0) == 0
 
 
+def test_nothing_is_read_in_vain_while_no_volume_takes_one_more_copy(site: Site) -> None:
+    site.take_in(1, need=1, only="a")
+    site.volumes["b"].spec.path.rename(site.folder / "away")
+    site.volumes["b"].check()
+    written, (problem,) = site.complete()
+    assert (written, "volume b is offline" in problem) == (0, True)
+    assert [copy.verified_at for one in site.objects() for copy in one.copies] == [None]
+
+
 def test_what_cannot_be_read_now_is_neither_copied_nor_called_damaged(site: Site) -> None:
     site.take_in(1, need=1, only="a")
     path, away = site.volumes["a"].spec.path, site.folder / "away"
@@ -452,6 +461,7 @@ def test_a_volume_that_answered_errors_while_it_was_verified_is_trusted_again_wh
     assert volume.check().status is Status.SUSPECT
     site.complete()
     assert (damaged_on_a(site), site.copies.count_damaged()) == (1, 1), "of the one that is damaged"
+    assert site.file(0, "a").exists(), "it may be the last one, and none can be written in its place"
 
 
 def test_what_was_taken_for_damaged_on_another_day_clears_none_that_is_damaged(site: Site) -> None:

@@ -456,6 +456,8 @@ def test_a_study_of_many_objects_is_told_in_parts(sites: tuple[Site, Site], monk
     ours = osaka.contents.of("1.2.5")
     assert content_of(cast(Link, between), "1.2.5", ours=ours) is ours
     assert between.asked == [CONTENT]
+    in_another_role = replace(ours, held=(replace(ours.held[0], role="version"), *ours.held[1:]))
+    assert content_of(cast(Link, between), "1.2.5", ours=in_another_role) == ours
 
 
 @pytest.mark.parametrize(

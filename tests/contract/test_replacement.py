@@ -60,11 +60,10 @@ class LargeObject:
             fault()
 
 
-def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = 60.0) -> Volume:
+def volume_at(path: Path, *, tier: str = "hot", timeout_s: float = 60.0, domain: str = "") -> Volume:
     path.mkdir(exist_ok=True)
-    spec = VolumeSpec(
-        id=adopt(path.resolve(), name=path.name), name=path.name, path=path.resolve(), tier=tier, domain=path.name
-    )
+    id_, place = adopt(path.resolve(), name=path.name), path.resolve()
+    spec = VolumeSpec(id=id_, name=path.name, path=place, tier=tier, domain=domain or path.name)
     volume = Volume(spec, StorageLimits(write_timeout_s=timeout_s))
     assert volume.check().status is Status.ONLINE, volume.state
     return volume
@@ -212,6 +211,20 @@ def test_a_volume_that_fills_within_a_large_object_is_replaced_by_another(tmp_pa
     copies = stream.finish(large.path)
     assert {copy.volume_id for copy in copies} == {volume.spec.id for volume in volumes[1:]}
     wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=2)
+
+
+def test_a_replacement_is_in_a_fault_domain_that_has_no_copy(tmp_path: Path, mounts: ExitStack) -> None:
+    small = volume_at(on_tmpfs(tmp_path, "small", "2m", mounts))
+    same_nas = [volume_at(tmp_path / name, domain="nas") for name in ("one", "two")]
+    spare = volume_at(tmp_path / "spare", tier="cold")
+    placement = Placement([small, *same_nas, spare], need=2, degraded=2)
+    large = LargeObject(8)
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: None)
+    first, second = stream.finish(large.path)
+    assert first.volume_id in {volume.spec.id for volume in same_nas}
+    assert second.volume_id == spare.spec.id
     assert_whole(placement, large, copies=2)
 
 

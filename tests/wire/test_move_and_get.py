@@ -451,6 +451,54 @@ def test_while_a_destination_is_silent_its_requester_is_told_that_it_goes_on_and
     assert (last.Status, last.NumberOfRemainingSuboperations) == (CANCEL, 5)
 
 
+class Holding(Witness):
+    """A receiver that takes the first object at once, and the others when it may go on."""
+
+    def __init__(self, aet: str) -> None:
+        super().__init__(aet=aet)
+        self.goes_on = threading.Event()
+
+    def take(self, event: Any) -> int:
+        if self.received:
+            self.goes_on.wait(DEADLINE_S)
+        return super().take(event)
+
+
+@pytest.mark.parametrize(("associations", "at_least"), [("1", 3), ("3", 0)])
+def test_a_move_that_is_cancelled_in_the_middle_sends_no_more_and_tells_how_far_it_came(
+    study: dict[str, Sample], archive, associations: str, at_least: int
+) -> None:
+    receiver = Holding(f"HOLDING{associations}")
+    with receiver.running(), associate(archive, [(MOVE, [IMPLICIT])]) as association:
+        archive.add_peer(receiver.aet, receiver.port, "--associations", associations)
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        responses = association.send_c_move(asked, receiver.aet, MOVE, msg_id=7)
+        assert next(responses)[0].Status == PENDING
+        association.bind(evt.EVT_DATA_SENT, lambda _: receiver.goes_on.set())
+        association.send_c_cancel(7, query_model=MOVE)
+        *_, (last, _) = responses
+    assert last.Status == CANCEL
+    assert last.NumberOfRemainingSuboperations == 5 - len(receiver.received) >= at_least
+    assert last.NumberOfCompletedSuboperations == len(receiver.received)
+
+
+def test_a_get_that_is_cancelled_in_the_middle_sends_no_more_and_tells_how_far_it_came(
+    study: dict[str, Sample], archive
+) -> None:
+    receiver = Witness()
+
+    def take(event: Any) -> int:
+        event.assoc.send_c_cancel(7, query_model=GET)
+        return receiver.take(event)
+
+    contexts, handlers = [(GET, [IMPLICIT]), (CT, [IMPLICIT])], [(evt.EVT_C_STORE, take)]
+    with associate(archive, contexts, as_receiver=[CT], handlers=handlers) as association:
+        asked = identifier("STUDY", StudyInstanceUID=uid("study", "move"))
+        *_, (last, _) = association.send_c_get(asked, GET, msg_id=7)
+    assert (last.Status, len(receiver.received)) == (CANCEL, 1)
+    assert (last.NumberOfRemainingSuboperations, last.NumberOfCompletedSuboperations) == (4, 1)
+
+
 def test_pending_responses_count_down(study: dict[str, Sample], archive) -> None:
     root = "1.2.840.10008.5.1.4.1.2.2.2"
     witness = Witness()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pacs_server.cli.storage import mount_problems
@@ -173,11 +174,24 @@ def _sends(node: Node) -> Iterator[Problem]:
             selection(route, node.vocabulary())
         except BadQuery as error:  # a partner's route may ask for a field that was not added here
             yield f"the route {route.name} forwards nothing: {error}", "pacs index fields list"
+    yield from _logins(node)
     if dead := node.sendings.open_counts()["dead"]:
         yield f"{dead} objects were not sent, and are tried no more", "pacs send list; then pacs send retry, or drop"
     for one in node.sendings.backlogs():
         if one.waiting and one.is_failing:
             yield f"{one.waiting} objects wait for {one.destination}: {one.error}", f"pacs doctor {one.destination}"
+
+
+def _logins(node: Node) -> Iterator[Problem]:
+    """Passcodes that cannot be read: a registration that a partner made may name a file that is not here."""
+    from pacs_server.settings import secret_in
+
+    for peer in node.registry.peers():
+        try:
+            if peer.as_user:
+                secret_in(Path(peer.passcode_file))
+        except ValueError as error:
+            yield f"{peer.aet} cannot be called: {error}", f"pacs ae set {peer.aet} --passcode-file FILE"
 
 
 def _partners(node: Node) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from support.house import NOW, House
 from support.samples import tiny
 
+from pacs_server.cli.doctor_checks import _sends
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.cluster.survive import Database, Placement
@@ -218,6 +219,21 @@ def test_doctor_makes_every_check_and_names_a_remedy(house: House, capsys: pytes
     broken = found(ExitCode.CONFIGURATION)
     assert [remedy for _, remedy in broken["settings"]] == ["pacs config check"] * 2
     assert list(broken) == ["settings"]
+
+
+def test_doctor_tells_of_a_passcode_that_is_not_here(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    """As on a site that has the registration from its partner."""
+    secret = house.folder / "archive2.passcode"
+    secret.write_text("geheim\n", encoding="utf-8")
+    secret.chmod(0o600)
+    words = ["-c", str(house.config), "ae", "add", "ARCHIVE2", "127.0.0.1", "104", "--tls", "--as-user", "pacs"]
+    assert run([*words, "--passcode-file", str(secret)]) == ExitCode.DONE
+    with house.node() as node:
+        assert list(_sends(node)) == []
+        secret.unlink()
+        ((told, remedy),) = _sends(node)
+    assert told.startswith(f"ARCHIVE2 cannot be called: {secret} cannot be read: No such file or directory; write it")
+    assert remedy == "pacs ae set ARCHIVE2 --passcode-file FILE"
 
 
 def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut(

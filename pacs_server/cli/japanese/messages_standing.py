@@ -149,6 +149,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "a new one of the site's authority in its place": "施設の認証局に新しい証明書を発行してもらい、置き換えてください",
     "a new one of the site's authority in its place, then pacs partner set --fingerprint there":
         "施設の認証局に新しい証明書を発行してもらい、置き換えたあと、相手側で pacs partner set --fingerprint を実行してください",
+    "{} cannot be called: {}": "{0} に接続できません: {1}",
     "who trusts {} refuses the certificate {}: {}": "{0} を信頼する相手は証明書 {1} を受け付けません: {2}",
     "the certificates between it and the authority's behind it in its file":
         "その証明書と認証局の証明書の間にある中間証明書を、同じファイルのその証明書のあとに加えてください",

@@ -240,7 +240,7 @@ class _Reader:
     def part(self, attribute: Attribute, value: Value) -> None:
         """Keep each of several values of an attribute that has to have one."""
         field = PARTED.get(attribute) if isinstance(value, str) and "\\" in value else None
-        if field and (values := self._compared(field, dict.fromkeys(str(value).split("\\")))):
+        if field and (values := self._compared(field, dict.fromkeys(map(str.strip, str(value).split("\\"))))):
             self.parted[field] = values
 
     def _item_text(self, item: Mapping[int, bytes], one: Attribute) -> str:

@@ -1,6 +1,7 @@
 """What the index records of an object."""
 
 import pytest
+from pydicom.dataset import Dataset
 from support.raw_objects import element, identified
 from support.samples import encoded, tiny
 
@@ -137,6 +138,15 @@ def test_a_damaged_sequence_is_flagged() -> None:
     scanner = HeadScanner(EXPLICIT_LE)
     scanner.feed(identified("items", before=element(0x00081032, "SQ", element(0xFFFEE000, "", b"", 400))))
     assert Flag(kind="invalid-value", detail="ProcedureCodeSequence") in describe(scanner.finish()).flags
+
+
+def test_each_of_several_ids_of_items_is_kept_once() -> None:
+    items = []
+    for ids in ("R1 \\R2", "R3\\R1"):
+        items.append(Dataset())
+        items[-1].RequestedProcedureID = ids
+    (several,) = described(RequestAttributesSequence=items).fields.values()
+    assert [one.value for one in several] == ["R1", "R2", "R3"]
 
 
 def test_a_patient_is_issuer_and_id_and_without_id_one_of_its_own_per_study() -> None:

@@ -1,7 +1,9 @@
 """Objects become rows: the same rules on every database."""
 
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,7 +21,7 @@ from pacs_server.dicom.describe import Flag, describe
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
-from pacs_server.errors import IndexUnavailable
+from pacs_server.errors import IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.copies import Copies, Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.holdings import HeldCopy, Holdings, replace_content
@@ -42,6 +44,33 @@ def flags_of(index: Index, study: str = "1.2.3") -> list[tuple[str, str]]:
     view = study_view(index, study)
     assert view is not None
     return [(flag["kind"], flag["detail"]) for flag in view["flags"]]
+
+
+@pytest.mark.parametrize("refusal", [IndexUnavailable, IndexUnreachable, IndexLocked])
+def test_what_could_not_be_recorded_is_held_by_nothing_once_that_was_told(
+    index: Index, objects: Instances, monkeypatch: pytest.MonkeyPatch, refusal: type[IndexUnavailable]
+) -> None:
+    raised: list[weakref.ref[IndexUnavailable]] = []
+
+    def fail(*_: object, **__: object) -> None:
+        error = refusal("it is away")
+        raised.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    monkeypatch.setattr(index, "write_cursor", fail)
+    gc.disable()
+    try:
+        try:
+            objects.record(arrival("1.2.3.4"))
+        except refusal as error:
+            raised.append(weakref.ref(error))
+        assert len(raised) > 1
+        assert [one() for one in raised if one() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_what_is_not_held_is_not_known(objects: Instances) -> None:

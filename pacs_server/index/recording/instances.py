@@ -257,8 +257,11 @@ class _Slot:
 
     def outcome(self) -> Recorded:
         """What became of it. Raises: IndexUnavailable."""
-        if self.error is not None:
-            raise self.error
+        # Forgotten when it is raised: the frames that it came through hold this, and all that arrived.
+        errors = [self.error] if self.error is not None else []
+        self.error = self.locked = None
+        if errors:
+            raise errors.pop()
         if self.recorded is None:
             raise IndexUnavailable("the object was not recorded")
         return self.recorded

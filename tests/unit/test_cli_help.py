@@ -91,6 +91,23 @@ def test_help_imports_no_database_and_no_protocol_library():
     assert done.stderr.strip() == "[]"
 
 
+def test_who_interrupts_a_command_that_is_being_loaded_sees_no_traceback():
+    script = "\n".join(
+        (
+            "import sys",
+            "class Interrupting:",
+            "    def find_spec(self, name, *_):",
+            "        if name == 'click':",
+            "            raise KeyboardInterrupt",
+            "sys.meta_path.insert(0, Interrupting())",
+            "from pacs_server.__main__ import main",
+            "main()",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_the_table_of_exit_codes_in_the_documents_is_that_of_the_code():
     text = (ROOT / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     documented = {int(code): meaning for code, meaning in re.findall(r"^\| (\d+) \| ([^|]+?) \|", text, re.M)}

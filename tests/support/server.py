@@ -190,8 +190,11 @@ class Archive:
         """The exit code of a server that ends by itself, once all of its processes have ended."""
         assert self._process is not None, "the server was not started"
         code = self._process.wait(timeout_s)
-        are_left = lambda: any(lives(pid) and began(pid) == at for pid, at in self._family)  # noqa: E731
-        wait_for(lambda: not are_left(), "the other processes to end", timeout_s=timeout_s)
+        wait_for(
+            lambda: not any(lives(pid) and began(pid) == at for pid, at in self._family),
+            "the other processes to end",
+            timeout_s=timeout_s,
+        )
         self._family = set()
         return code
 

@@ -38,7 +38,7 @@ _WRONG: Final = frozenset({"charset-wrong"})
 _ASSUMED: Final = frozenset({"charset-assumed"})
 
 _ESC: Final = b"\x1b"
-_ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|\$\([BD]|\([BIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
+_ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|&@|\$\([BD]|\([BHIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
 _PAIRS: Final = re.compile(rb"((?:[\x21-\x92][\x21-\x7e])+)")  # behind 7E: what a hospital drew itself, by Windows
 _KANA: Final = re.compile(rb"([\x21-\x5f]+)")
 _RESETS: Final = {

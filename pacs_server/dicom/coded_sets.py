@@ -150,8 +150,10 @@ SETS: Final = {
 BY_ESCAPE: Final = {one.escape: one for one in (*SETS.values(), LOW_KANA)} | {
     b"\x1b$@": _JIS_0208,
     b"\x1b$(B": _JIS_0208,
+    b"\x1b&@": _JIS_0208,  # says of the ESC $ B behind it that it is the edition of 1990
+    b"\x1b(H": SETS[14],  # that of Swedish names, which old Japanese programs take for it
 }
-TO_ASCII: Final = frozenset({b"\x1b(B", b"\x1b(J"})
+TO_ASCII: Final = frozenset({b"\x1b(B", b"\x1b(J", b"\x1b(H"})
 EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})
 JAPANESE: Final = frozenset({SETS[13], SETS[87], SETS[159]})
 WHOLE: Final = {

@@ -129,7 +129,9 @@ def test_kanji_behind_jis_x_0201_are_written_as_the_standard_shows() -> None:
     assert (label, raw) == ("\\".join(IR13), b"Yamada^Tarou=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J")
 
 
-@pytest.mark.parametrize("name", ["山田\x1b", "山\x1b\x1b$B", "山\x1b(B田", "\x1b$B山田", "山田\x1b\x1b(J"])
+@pytest.mark.parametrize(
+    "name", ["山田\x1b", "山\x1b\x1b$B", "山\x1b(B田", "\x1b$B山田", "山田\x1b\x1b(J", "山\x1b(H田", "山\x1b&@田"]
+)
 @pytest.mark.parametrize("terms", [IR87, IR13, IR159], ids=str)
 def test_an_escape_that_stands_in_a_text_is_no_escape_sequence(name: str, terms: tuple[str, ...]) -> None:
     label, (raw,) = reply([name], ["PN"], terms)
@@ -153,6 +155,15 @@ def test_what_a_hospital_drew_itself_is_one_character_the_same_as_in_shift_jis(p
 def test_what_a_hospital_drew_itself_beside_jis_x_0212_is_another_character() -> None:
     raw = b"\x1b$(D" + bytes.fromhex("6c3f 7521 7e7e") + b"\x1b(B"
     assert decode(raw, IR159, vr="PN").text == "鷗" + bytes.fromhex("f540 f9fc").decode("cp932")
+
+
+@pytest.mark.parametrize(("to_kanji", "back"), [(b"\x1b&@\x1b$B", b"\x1b(B"), (b"\x1b$@", b"\x1b(H")])
+def test_kanji_are_read_between_escape_sequences_of_other_editions_of_the_japanese_standard(
+    to_kanji: bytes, back: bytes
+) -> None:
+    raw = b"YAMADA^TARO=" + to_kanji + b";3ED" + back + b"^" + to_kanji + b"B@O:" + back
+    assert decode(raw, IR87, vr="PN").text == "YAMADA^TARO=山田^太郎"
+    assert not decode(raw, IR87, vr="PN").flags
 
 
 @pytest.mark.parametrize("called", [b"\x1b$B", b"\x1b$(D"])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pacs_server.cli import output
 from pacs_server.cli.find import readable_name
 from pacs_server.cli.output import (
     as_json_text,
@@ -118,6 +119,17 @@ def test_a_table_is_in_the_language_of_the_person_but_for_its_data_and_json(caps
     assert capsys.readouterr().out.split() == [
         *("VOLUME", "STATE", "WHY", "DRAINING", "online", "online", "an", "admin", "set", "it", "so", "yes")
     ]
+
+
+def test_data_is_printed_without_asking_for_the_language_of_each_cell(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(output, "is_wanted", lambda _: bool(asked.append(1)))
+    rows = [{"uid": "1.2.3", "size": number, "state": None, "result": "good"} for number in range(1_000)]
+    headings = {"uid": "UID", "size": "SIZE", "state": "STATE"}
+    assert print_rows(rows, headings, as_json=False, said=("state",)) == 1_000
+    assert len(asked) <= len(headings)
+    assert print_rows(rows, headings | {"result": "RESULT"}, as_json=False, said=("result",)) == 1_000
+    assert len(asked) >= 1_000
 
 
 def test_facts_leave_out_what_is_empty(capsys):

@@ -136,6 +136,12 @@ def test_every_name_that_is_shown_of_a_study_has_a_japanese_one() -> None:
         assert {name for name in names if label_in_japanese(name, "") == name} <= {"frame_of_reference_uid"}
 
 
+@pytest.mark.parametrize("other", ["サーバー", "ユーザ", "マシン"])
+def test_one_thing_has_one_word(other: str) -> None:
+    texts = {**HELP, **MESSAGES, **CAUSES, **LABELS}.values()
+    assert [text for text in texts if other in text] == []
+
+
 def test_every_rejection_has_a_japanese_text() -> None:
     texts = {one.text for one in vars(negotiate).values() if isinstance(one, negotiate.Rejection)}
     assert len(texts) > 5

@@ -187,7 +187,7 @@ HELP: Final[dict[str, str]] = {
         "止めてから実行してください。設定ファイルに書くと、アーカイブは写したほうを使います。",
     "An empty database, like postgresql://USER@HOST/NAME.": "空のデータベース。例: postgresql://USER@HOST/NAME",
     "A file with the password of that user; not readable by others.":
-        "そのユーザのパスワードを書いたファイル。他のユーザが読めないこと。",
+        "その利用者のパスワードを書いたファイル。ほかの利用者が読めないこと。",
     "Put objects into the trash. They are found no more; nothing of them is destroyed, and pacs restore brings them back. "
     "Keys are those of pacs find instances. A study on hold is refused.":
         "オブジェクトをごみ箱に移します。検索では見つからなくなりますが、何も消去されず、pacs restore で戻せます。"

@@ -123,7 +123,7 @@ MESSAGES: Final[dict[str, str]] = {
     "the index holds {} studies and {} instances": "インデックスには検査 {0} 件、インスタンス {1} 件があります",
     "forgot {} of {} jobs": "作業 {1} 件のうち {0} 件を取り消しました",
     "added {}, VR {}, at level {}; {} objects are to be read for it by the server":
-        "{0} を追加しました。VR {1}、階層 {2}。サーバがオブジェクト {3} 件を読み取ります",
+        "{0} を追加しました。VR {1}、レベル {2}。サーバがオブジェクト {3} 件を読み取ります",
     "the schema is current ({}); nothing was changed": "スキーマは最新です({0})。何も変えていません",
     "the schema is current ({}): another pacs upgraded it meanwhile; nothing was left to do":
         "スキーマは最新です({0})。その間に別の pacs が更新を終えました。することはありません",
@@ -186,7 +186,7 @@ MESSAGES: Final[dict[str, str]] = {
     "another pacs index rebuild is at work on {}; wait until it has ended":
         "{0} で別の pacs index rebuild が作業中です。終わるまでお待ちください",
     "another pacs init, or a server, is at work on {}; wait until it has ended":
-        "{0} で別の pacs init かサーバーが作業中です。終わるまでお待ちください",
+        "{0} で別の pacs init かサーバが作業中です。終わるまでお待ちください",
     "no volume of the backup is there, and no other one: mount them, or begin with pacs init":
         "バックアップのボリュームも、ほかのボリュームもありません。マウントするか、pacs init から始めてください",
     "no settings file at {}: name one with -c, or make one: pacs init":
@@ -194,7 +194,7 @@ MESSAGES: Final[dict[str, str]] = {
     "no study {} is held; pacs find studies lists those there are":
         "検査 {0} は保管していません。pacs find studies で一覧を表示できます",
     "no peer {} is registered: it is for what comes from this machine by that title; pacs ae list":
-        "接続相手 {0} は登録されていません。このマシンからその名で届くものだけが対象です。pacs ae list で確認できます",
+        "接続相手 {0} は登録されていません。この計算機からその名で届くものだけが対象です。pacs ae list で確認できます",
     "no peer {} is registered; pacs ae list shows them": "接続相手 {0} は登録されていません。pacs ae list で確認できます",
     "no volume has the name {}; pacs storage list shows those there are":
         "{0} という名前のボリュームはありません。pacs storage list で確認できます",
@@ -237,7 +237,7 @@ MESSAGES: Final[dict[str, str]] = {
         "オブジェクト {0} 件の正しいコピーは {1} にしかありません。先に pacs storage drain {2} --yes を実行してください",
     "{} objects have no good copy but on {}, which the running server empties: wait; pacs storage show {} tells how many are left, "
     "pacs jobs list what is in the way":
-        "オブジェクト {0} 件の正しいコピーは、稼働中のサーバーが空にしている {1} にしかありません。お待ちください。残りの数は pacs storage show {2}、"
+        "オブジェクト {0} 件の正しいコピーは、稼働中のサーバが空にしている {1} にしかありません。お待ちください。残りの数は pacs storage show {2}、"
         "妨げになっているものは pacs jobs list で分かります",
     "{} objects have no good copy but on {}, which cannot be read: bring it back (pacs storage set {} --path PATH), or give "
     "them up with --lost":

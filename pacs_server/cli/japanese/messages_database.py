@@ -118,11 +118,11 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "そのサーバを止め、昇格したサーバの待機系にしてください (pg_rewind または pg_basebackup)。"
         "昇格したサーバに届かない理由も調べてください",
     "the database was promoted, or restored on another server, at {} UTC: it may lack the last rows of the former one":
-        "{0} UTC にデータベースが昇格したか、別のサーバーに復元されました。元のサーバーの最後の行が欠けている可能性があります",
+        "{0} UTC にデータベースが昇格したか、別のサーバに復元されました。元のサーバの最後の行が欠けている可能性があります",
     "the database was promoted, or restored on another server, at {} UTC: rows missing right before then may not have "
     "been removed, but lost with the former server, which still has them":
-        "{0} UTC にデータベースが昇格したか、別のサーバーに復元されました。その直前に欠けている行は、削除されたのではなく元のサーバーとともに失われた"
-        "可能性があります。元のサーバーには残っています",
+        "{0} UTC にデータベースが昇格したか、別のサーバに復元されました。その直前に欠けている行は、削除されたのではなく元のサーバとともに失われた"
+        "可能性があります。元のサーバには残っています",
     "volume {} has a study that the index does not know, seen at {} UTC ({}): was the index set back to an older state?":
         "ボリューム {0} に、インデックスにない検査があります ({1} UTC に確認、{2})。インデックスが古い状態に戻されていませんか",
     "volume {} has a study that the index does not know: was the index set back to an older state? (pacs doctor)":

@@ -159,7 +159,7 @@ WHY_A_SITE: Final[dict[str, str]] = {
     "{}; whether it was done is not known: look again at what leads":
         "{0}。行われたかどうか分かりません。主系がどれかを確かめてください",
     "{} wants a user name and password: patroni.user and patroni.password_file":
-        "{0} にはユーザ名とパスワードが必要です: patroni.user と patroni.password_file",
+        "{0} には利用者名とパスワードが必要です: patroni.user と patroni.password_file",
     # why a partner is not linked
     "{} refused: {}": "{0} に断られました: {1}",
     "{} is of the site {} now, and was of {} before: its database was made anew or restored; if that is right: pacs partner "

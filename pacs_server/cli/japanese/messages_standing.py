@@ -64,7 +64,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "volume {} is suspect: {} (pacs storage show {})": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show {2})",
     "volume {} is full: {} (pacs storage show {})": "ボリューム {0} が満杯です: {1} (pacs storage show {2})",
     "{} MiB are left on the disk of the data directory {}: without room the index takes nothing new; make room there":
-        "データディレクトリ {1} のディスクの空きは残り {0} MiB です。空きがなくなると索引に何も登録できません。空きを作ってください",
+        "データディレクトリ {1} のディスクの空きは残り {0} MiB です。空きがなくなるとインデックスに何も登録できません。空きを作ってください",
     "the data directory {} cannot be looked at: {}": "データディレクトリ {0} を調べられません: {1}",
     "volume {} is online, but did not take {} copies in the last 15 minutes: the log and pacs jobs list name the folder, "
     "and why; look into the kernel log, and who may write there":

@@ -165,7 +165,8 @@ def _losses_line(survival: dict[str, Any] | None, now: datetime) -> str:
     told = [f"{listed(those)}: {_any(number)}" for number, those in by.items()]
     if survival["gone"]:
         told.append(counted(survival["gone"], "objects had no copy that could be read"))
-    age = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
+    minutes = (now - datetime.fromisoformat(survival["counted_at"])) // timedelta(minutes=1)
+    age = max(0, minutes)  # the clock of the node that counted may be ahead of this one
     return in_their_language(f"{listed(told, '; ')} (copies counted {age} minutes ago)")
 
 

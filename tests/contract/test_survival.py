@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,16 @@ def test_the_server_notes_what_is_survived_and_counts_again_after_an_hour(house:
         assert noted() == {
             "data": -1, "storing": -1, "gone": 1, "counted_at": (NOW + timedelta(minutes=60)).isoformat(),
         }  # fmt: skip
+
+
+def test_what_a_node_whose_clock_is_ahead_has_counted_is_not_of_the_future(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.take_in(tiny(1))
+    with house.node() as node:
+        SurvivalNotes(node).look(datetime.now(UTC) + timedelta(days=1))
+    run(["-c", str(house.config), "status"])
+    assert "(copies counted 0 minutes ago)" in capsys.readouterr().out
 
 
 def test_status_tells_the_numbers_and_how_old_they_are(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,15 @@ def test_a_copy_that_was_verified_before_the_request_is_read_again(site: Site) -
     assert outcomes(site) == [Reason.PROCESSING_FAILURE]
 
 
+def test_what_was_read_since_the_request_is_not_read_again_while_another_object_is_waited_for(site: Site) -> None:
+    site.take_in(2)
+    outcomes(site)
+    asked = [Reference(one.sop_class, one.sop_uid) for one in site.samples]
+    much_later = LATER + timedelta(hours=1)
+    read_back(asked, site.copies, site.placement, since=REQUESTED, clock=lambda: much_later)
+    assert {copy.verified_at for one in site.objects() for copy in one.copies} == {LATER}
+
+
 def test_a_copy_that_was_read_at_a_time_to_come_before_the_clock_was_put_back_is_read_again(site: Site) -> None:
     site.take_in(2)
     places = [(copy.volume_id, copy.path) for one in site.objects() for copy in one.copies]

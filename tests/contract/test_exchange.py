@@ -260,6 +260,19 @@ def test_operations_that_fill_more_than_a_message_go_in_several(
     assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
 
 
+def test_reasons_in_japanese_which_are_longer_in_a_message_fill_none_too_full(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs_server.cluster.exchange._MAX_BYTES", 1_000)
+    monkeypatch.setattr("pacs_server.cluster.messages.MAX_MESSAGE_BYTES", 2_500)
+    tokyo, osaka = sites
+    for number in range(6):
+        hold = tokyo.operations.draft(OperationKind.HOLD, f"1.2.{number}", now=NOW, who="a", reason="保全" * 120)
+        tokyo.operations.record(hold, missed=(), now=NOW)
+    exchange(link_to(tokyo), osaka.logs())
+    assert osaka.operations.log.state() == tokyo.operations.log.state()
+
+
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_what_was_acknowledged_after_a_partner_had_deleted_it_is_held_on_both(
     sites: tuple[Site, Site], is_interrupted: bool

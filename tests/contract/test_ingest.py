@@ -21,6 +21,7 @@ from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import SENT_AGAIN
 from pacs_server.index.retiring import forget_study
@@ -239,3 +240,12 @@ def test_what_is_acknowledged_after_a_deletion_that_was_killed_before_it_took_ef
     assert not operations.is_being_deleted(study_uid)
     assert taken(site, tiny(1), now=NOW + timedelta(seconds=2)) is Outcome.DUPLICATE
     assert noted(site) == [SENT_AGAIN, "readmitted"]
+
+
+def test_what_too_few_volumes_took_is_owed_its_copies(site: Site) -> None:
+    taken(site, tiny(1))
+    assert site.jobs.counts() == {}
+    site.volumes["b"].spec.path.rename(site.folder / "away")
+    site.volumes["b"].check()
+    taken(site, tiny(2))
+    assert site.jobs.counts() == {(JobKind.COPY, "waiting"): 1}

@@ -56,6 +56,7 @@ def test_what_is_asked_for_brings_no_other_content_of_what_is_held(site: Site) -
     assert why == f"FAR gives back {site.samples[0].sop_uid} with other bytes than it got"
     assert len(site.objects()) == 2
     assert arrives(site, other, Origin(aet=FAR))[0] is ImportOutcome.STORED, "unasked it is a version as any other"
+    assert arrives(site, other)[0] is ImportOutcome.DUPLICATE, "of several that are held each may come back"
 
 
 def test_what_is_asked_for_and_is_not_known_is_taken(site: Site) -> None:
@@ -72,8 +73,9 @@ def test_what_was_deleted_meanwhile_does_not_come_back_because_it_was_asked_for(
     assert list(retire.delete(trash.found(keys), by))
     if is_purged:
         assert list(retire.purge(trash.trashed(), Retention(purging=Purging.BY_HAND, grace_days=0), by))
-    with pytest.raises(Refused, match="was deleted here, and is not taken back because FAR was asked for it"):
-        arrives(site, tiny(0))
+    for content in (tiny(0), tiny(0, ImageComments="other")):
+        with pytest.raises(Refused, match="was deleted here, and is not taken back because FAR was asked for it"):
+            arrives(site, content)
     assert not trash.found(keys)
 
 

@@ -251,6 +251,17 @@ def test_without_another_volume_it_is_refused_below_the_floor(faulty: FaultyVolu
     wait_until_clean(*volumes)
 
 
+def test_what_too_few_volumes_finish_leaves_nothing(faulty: FaultyVolume, tmp_path: Path) -> None:
+    volumes = [volume_at(faulty.path), volume_at(tmp_path / "good")]
+    large = LargeObject(8)
+    stream = Placement(volumes, need=2, degraded=2).stream(large.path.parent)
+    large.send(stream, lambda: faulty.tell("eio"), at="end")
+    with pytest.raises(NotEnoughCopies, match="1 of at least 2 copies"):
+        stream.finish(large.path)
+    faulty.tell("ok")
+    wait_until_clean(*volumes)
+
+
 def test_what_is_still_in_memory_survives_the_only_volume(tmp_path: Path, mounts: ExitStack) -> None:
     small = on_tmpfs(tmp_path, "small", "2m", mounts)
     volumes = [volume_at(small), volume_at(tmp_path / "spare", tier="cold")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 from benchmark.studies import record_studies, volume_away
+from pacs_server.cli.invocation import DEFAULT_DATA, SETTINGS_NAME
 from pacs_server.errors import PacsError
 from pacs_server.index.engine import Index
 from pacs_server.settings import load
@@ -20,7 +22,9 @@ def main() -> int:
     parser.add_argument("studies", type=int, help="how many")
     parser.add_argument("--objects", type=int, default=10, metavar="N", help="instances of each study (10)")
     parser.add_argument("--seed", type=int, default=1338, metavar="N", help="of the values (1338)")
-    parser.add_argument("-c", "--config", type=Path, default=Path("data/pacs.yaml"), help="settings (data/pacs.yaml)")
+    # That of ./scripts/serve. Not what other commands find: nothing invented gets into /etc/pacs unasked.
+    usual = Path(os.environ.get("PACS_DATA") or DEFAULT_DATA, SETTINGS_NAME)
+    parser.add_argument("-c", "--config", type=Path, default=usual, help=f"settings ({usual})")
     arguments = parser.parse_args()
     started = time.monotonic()
     try:

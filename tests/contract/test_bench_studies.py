@@ -1,5 +1,11 @@
 """The studies that the bench writes straight into an index are such as the archive would have written."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmark import make_index
 from benchmark.studies import UNKNOWN_PATIENT_ID, record_studies
 from sqlalchemy import func, select
 from support.arrivals import arrival
@@ -35,3 +41,18 @@ def test_the_studies_of_the_bench_have_the_counts_and_sums_that_the_archive_keep
 def test_an_archive_stores_on_among_the_studies_of_the_bench(index: Index) -> None:
     record_studies(index, "bench-volume", count=STUDIES, objects=OBJECTS, seed=1)
     assert Instances(index).record(arrival("1.2.3.4")).outcome is Outcome.NEW
+
+
+@pytest.mark.parametrize("chosen", [None, "elsewhere"])
+def test_an_index_is_filled_where_serve_makes_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chosen: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PACS_DATA", raising=False)
+    if chosen:
+        monkeypatch.setenv("PACS_DATA", chosen)
+    data = tmp_path / (chosen or "pacs-data")
+    subprocess.run([sys.executable, "-m", "pacs_server", "init", "--data", data], check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", ["make_index", "2", "--objects", "3"])
+    assert make_index.main() == 0
+    assert "2 studies, 6 instances" in capsys.readouterr().out

@@ -62,6 +62,13 @@ def test_the_settings_of_the_service_are_those_that_the_other_pages_name(tmp_pat
         assert settings["data_dir"] == str(tmp_path / "srv"), named
 
 
+def test_a_volume_lies_at_one_path_on_all_pages() -> None:
+    """Who goes from one page to another would add the folder above, or one that is not there, under the same name."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for name in ("nas1", "nas2"):
+        assert set(re.findall(rf"pacs storage add {name} (/[^\s`]+)", text)) == {f"/mnt/{name}"}
+
+
 def test_whoever_restores_a_backup_is_told_to_take_in_what_arrived_after_it() -> None:
     blocks = [block for page in PAGES for block in page.read_text(encoding="utf-8").split("```")[1::2]]
     restoring = [block for block in blocks if "pacs restore-backup " in block]

@@ -156,6 +156,17 @@ def test_an_installation_goes_into_its_environment_wherever_pip_installs_else(tm
     assert {name: told[name] for name in elsewhere if name in told} == {"PIP_USER": "0", "PIP_INDEX_URL": "https://i"}
 
 
+def test_the_service_may_write_to_every_volume_that_the_pages_name() -> None:
+    unit = (UNITS / "pacs.service").read_text(encoding="utf-8")
+    (writable,) = re.findall("ReadWritePaths=(.+)", unit)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (*PAGES, CONFIG / "pacs.example.yaml"))
+    named = re.findall(r"pacs storage add (?:nas|ssd)\d (/[^\s`]+)|nas1: (/[^\s`}]+)", text)
+    volumes = {Path(added or elsewhere) for added, elsewhere in named}
+    assert len(volumes) >= 5
+    folders = [Path(folder.lstrip("-")) for folder in writable.split()]
+    assert [one for one in volumes if not any(folder in one.parents for folder in folders)] == []
+
+
 def systemd_analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What it says of units, for which no systemd has to run."""
     if (program := shutil.which("systemd-analyze")) is None:

@@ -45,7 +45,7 @@ PYTHON
     printf 'installing into %s/.venv ...\n' "$root" >&2
     if [ "$python" != "$bin/python" ] || [ ! -x "$bin/pip" ]; then
         "$python" -m venv --clear "$root/.venv" >&2 ||
-            fail "a virtual environment could not be made (on Debian: apt-get install python3-venv)"
+            fail "$root/.venv could not be made: see the lines above (for want of ensurepip, on Debian: apt-get install python3-venv)"
     fi
     # Where the site has pip install into homes or other folders, this environment stays its own.
     env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT PIP_USER=0 \

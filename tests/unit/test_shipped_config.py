@@ -156,6 +156,20 @@ def test_an_installation_goes_into_its_environment_wherever_pip_installs_else(tm
     assert {name: told[name] for name in elsewhere if name in told} == {"PIP_USER": "0", "PIP_INDEX_URL": "https://i"}
 
 
+def test_an_environment_that_cannot_be_made_is_named_with_the_reason_that_python_gives(tmp_path: Path) -> None:
+    """It may be a read-only checkout: a package of Debian would not help there."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/environment.sh", tmp_path / "scripts")
+    (tmp_path / ".venv").write_text("in its way\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    installing = ["bash", "-ec", 'source scripts/environment.sh; install_project ""']
+    run = subprocess.run(installing, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    reason, told = run.stderr.splitlines()[-2:]
+    assert f"{tmp_path}/.venv" in reason
+    assert told.startswith(f"{tmp_path}/.venv could not be made: see the lines above")
+
+
 def test_the_service_may_write_to_every_volume_that_the_pages_name() -> None:
     unit = (UNITS / "pacs.service").read_text(encoding="utf-8")
     (writable,) = re.findall("ReadWritePaths=(.+)", unit)

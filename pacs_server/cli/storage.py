@@ -49,7 +49,7 @@ def storage() -> None:
     """Add, show, change, empty and remove volumes."""
 
 
-@storage.command(example="pacs storage add nas1 /mnt/nas1/pacs --domain nas1")
+@storage.command(example="pacs storage add nas1 /mnt/nas1 --domain nas1")
 @click.argument("name")
 @click.argument("path")
 @click.option("--endpoint", metavar="URL", default="", help=_ENDPOINT)

@@ -41,6 +41,7 @@ from pacs_server.index.queries.view import conflicts_view, studies_with_uids_of_
 from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.partners import Partner, Partners
+from pacs_server.index.site.registry import VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, set_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
@@ -774,6 +775,15 @@ def test_files_of_purged_objects_that_stayed_on_a_volume_leave_it_without_a_comm
     stayed = purged_in_absence(house, gone)
     came_again = purged_in_absence(house, again)
     house.take_in(tiny(2))
+    away = tmp_path / "away"
+    away.mkdir()
+    with house.node() as node:
+        node.registry.add_volume(VolumeRow(id="away", name="away", path=str(away), tier="hot", domain="away"))
+    with house.node() as node:
+        volume, _ = sorted(node.volumes(), key=lambda one: not one.state.is_readable)
+        release_what_was_purged(node, volume)
+        assert node.releases.waiting() == [], "the other volume may know what came again"
+        node.registry.remove_volume("away")
     with house.node() as node:
         (volume,) = node.volumes()
         release_what_was_purged(node, volume)

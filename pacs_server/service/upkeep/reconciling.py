@@ -93,17 +93,16 @@ def note_unknown(node: Node, volume: Volume) -> None:
 
 
 def release_what_was_purged(node: Node, volume: Volume) -> None:
-    """Have the files of purged objects leave a volume on which they stayed. Not beside an index that was set back: what
-    came again after it was purged may be there.
+    """Have the files of purged objects leave a volume on which they stayed. Not beside an index that was set back, nor
+    while another volume is away: what came again after it was purged may be there, or known there alone.
 
     Raises: VolumeUnavailable when it cannot be read; NotEnoughCopies; IndexUnavailable.
     """
-    if noted_unknown_study(node.index) is not None:
+    volumes, now = node.volumes(), datetime.now(UTC)
+    if noted_unknown_study(node.index) is not None or not all(one.state.is_readable for one in volumes):
         return
-    now = datetime.now(UTC)
-    for one in node.volumes():  # one of them may know what came again
-        if one.state.is_readable:
-            learn(one, node.instances.operations, node.volumes(), now=now)
+    for one in volumes:
+        learn(one, node.instances.operations, volumes, now=now)
     purged = purged_studies(node.index)
     if purged and (released := release_purged(volume, purged, ledger_of(node, node.index), now=now)):
         why = "they were purged while it was not there; they are removed now"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def drain(invocation: Invocation, name: str, *, yes: bool) -> ExitCode:
         if not yes:
             talk(f"would have the {copies} copies on {name} made elsewhere, {only} of them the only ones: --yes")
             return ExitCode.DONE
-        node.registry.change_volume(replace(row, mode=VolumeMode.DRAINING))
+        node.registry.change_volume(row.id, {"mode": VolumeMode.DRAINING})
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     talk(f"{name} is being emptied: {copies} copies, {only} of them the only ones")
     return ExitCode.DONE
@@ -128,7 +127,7 @@ def _forget(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> Non
     try:
         _only_copies(node, row, can_be_read=can_be_read, lost=lost)
     except Refused:
-        node.registry.change_volume(row)
+        node.registry.change_volume(row.id, {"mode": row.mode})
         raise
     node.copies.forget_volume(row.id)
     node.registry.remove_volume(row.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -191,7 +191,8 @@ def set_(invocation: Invocation, /, name: str, *, trust: bool, **given: object) 
                     "changed on one of them, where its sentinel can be read"
                 )
             _check_sentinel(changed)
-        node.registry.change_volume(changed)
+        changes = {fact: value for fact, value in asdict(changed).items() if value != getattr(row, fact)}
+        node.registry.change_volume(row.id, changes)
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
     talk(f"changed volume {changed.name}")
     return ExitCode.DONE

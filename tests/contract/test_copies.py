@@ -773,7 +773,7 @@ def test_no_copy_is_tried_while_no_volume_takes_anything(tmp_path: Path, new_upg
     (sample,) = house.take_in(tiny(1))
     with house.node() as node:
         (row,) = node.registry.volumes()
-        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+        node.registry.change_volume(row.id, {"mode": VolumeMode.READ_ONLY})
         node.jobs.owe(JobKind.COPY, NOW, series=[(sample.study_uid, sample.series_uid)])
         node.look_at_site_state(max_age_s=0)
         assert not Runner(node)._do_job({JobKind.COPY, JobKind.VERIFY})

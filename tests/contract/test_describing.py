@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -452,7 +451,7 @@ def test_whose_the_objects_are_that_can_be_read_is_shown_while_another_volume_is
     house.take_in(*study(WRONG, count=1))
     node.registry.add_volume(row)
     (first,) = (one for one in node.registry.volumes() if one.name == "first")
-    node.registry.change_volume(replace(first, mode=VolumeMode.READ_ONLY))
+    node.registry.change_volume(first.id, {"mode": VolumeMode.READ_ONLY})
     house.take_in(*study(RIGHT, series="other", count=2))
     house.volume.rename(house.volume.with_name("away"))
     capsys.readouterr()

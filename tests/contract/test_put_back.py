@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with house.node() as node:
         (row,) = node.registry.volumes()
-        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+        node.registry.change_volume(row.id, {"mode": VolumeMode.READ_ONLY})
 
         def is_stopped(pause_s: float) -> bool:
             nonlocal owed
@@ -60,7 +59,7 @@ def test_what_waits_is_tried_as_soon_as_a_volume_takes_something_again(
             state = remembered(house.settings.data_dir).get(row.id)
             if not owed and state is not None and state.status is Status.READ_ONLY:
                 node.jobs.owe(JobKind.SEND, tomorrow, series=[("1.2", "1.2.3")], target="NOBODY")
-                node.registry.change_volume(row)
+                node.registry.change_volume(row.id, {"mode": row.mode})
                 owed = True
             return owed and all(job.due_at < tomorrow for job in node.jobs.listed() if job.kind is JobKind.SEND)
 

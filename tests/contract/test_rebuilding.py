@@ -60,9 +60,7 @@ class TwoVolumes(House):
         with self.node() as node:
             for row in node.registry.volumes():
                 mode = VolumeMode.READ_ONLY if row.name in names else VolumeMode.NORMAL
-                node.registry.change_volume(
-                    VolumeRow(id=row.id, name=row.name, path=row.path, tier=row.tier, domain=row.domain, mode=mode)
-                )
+                node.registry.change_volume(row.id, {"mode": mode})
 
     def add(self, folder: Path) -> None:
         """Add a volume, on which everything lies from now on."""

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ def test_a_site_that_holds_nothing_is_tried_with_the_copies_that_a_sender_waits_
 def test_a_read_only_volume_is_read_and_takes_nothing_new(house: House) -> None:
     with house.node() as node:
         (row,) = node.registry.volumes()
-        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+        node.registry.change_volume(row.id, {"mode": VolumeMode.READ_ONLY})
     with house.node() as node:
         (volume,) = stands(node).site.volumes
     assert not volume.takes_new
@@ -133,7 +132,7 @@ def test_the_server_notes_what_is_survived_and_counts_again_after_an_hour(house:
         notes.look(NOW + timedelta(minutes=59))
         assert noted() == usual | {"counted_at": NOW.isoformat()}, "copies are counted once an hour"
         (row,) = node.registry.volumes()
-        node.registry.change_volume(replace(row, mode=VolumeMode.READ_ONLY))
+        node.registry.change_volume(row.id, {"mode": VolumeMode.READ_ONLY})
         node.look_at_site_state(max_age_s=0)
         notes.look(NOW + timedelta(minutes=59, seconds=59))
         assert noted()["storing"] == 0, "volumes are looked at once a minute"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.samples import tiny, write
 
+from pacs_server.cli import storage
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 
@@ -39,6 +40,24 @@ def test_who_empties_the_volume_without_which_nothing_can_be_stored_is_told_so_f
     assert "refused" not in capsys.readouterr().err
     assert run([*pacs_of, "drain", "other"]) == 0
     assert why in capsys.readouterr().err
+
+
+def test_what_another_person_changes_of_a_volume_while_its_new_place_is_looked_at_holds(tmp_path, monkeypatch, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml", "storage"]
+    look = storage._check_sentinel
+
+    def look_slowly(row):
+        assert run([*pacs_of, "drain", "first", "--yes"]) == 0
+        look(row)
+
+    monkeypatch.setattr(storage, "_check_sentinel", look_slowly)
+    Path("data/volumes/first").rename("moved")
+    assert run([*pacs_of, "set", "first", "--path", str(tmp_path / "moved")]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "show", "first", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], told["mode"]) == (str(tmp_path / "moved"), "draining")
 
 
 def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):

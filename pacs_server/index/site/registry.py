@@ -177,17 +177,18 @@ class Registry:
             forget(connection, f"{REMOVED_VOLUME}{row.id}")
             note_change(connection)
 
-    def change_volume(self, row: VolumeRow) -> None:
-        """Replace what is known of a volume; one that was closed to be removed is to stay.
+    def change_volume(self, volume_id: str, changes: Mapping[str, object]) -> None:
+        """Change these facts of a volume, by their names; others may have changed the rest since they were read. One
+        that was closed to be removed is to stay.
 
         Raises: Refused when its new name is taken; IndexUnavailable.
         """
         with self._index.write() as connection:
-            taken = select(volumes.c.id).where(volumes.c.name == row.name, volumes.c.id != row.id)
+            taken = select(volumes.c.id).where(volumes.c.name == changes.get("name"), volumes.c.id != volume_id)
             if connection.execute(taken).first():
-                raise Refused(f"another volume has the name {row.name}; nothing was changed")
-            connection.execute(update(volumes).where(volumes.c.id == row.id).values(asdict(row)))
-            forget(connection, f"{REMOVED_VOLUME}{row.id}")
+                raise Refused(f"another volume has the name {changes['name']}; nothing was changed")
+            connection.execute(update(volumes).where(volumes.c.id == volume_id).values(**changes))
+            forget(connection, f"{REMOVED_VOLUME}{volume_id}")
             note_change(connection)
 
     def close_volume(self, volume_id: str) -> None:

@@ -139,7 +139,7 @@ def test_a_damaged_backup_is_told_by_its_exit_code_file_by_file(
     harmed = [target / "runs" / run["run"] / "index.db", *(files[sample.sop_uid] for sample in samples[:2])]
     assert {one["path"] for one in damaged} == {str(path.relative_to(target)) for path in harmed}
     (run,) = archive.report("backup", "list", str(target))
-    assert (run["verified_at"], run["state"]) == ("never", "3 files damaged")
+    assert (run["verified_at"], run["state"]) == (None, "3 files damaged")
     archive.pacs("restore-backup", str(target), "--yes", expect=12)
     archive.pacs("backup", "run", "--to", str(target), "--objects")
     assert archive.report("backup", "verify", str(target)) == []

@@ -162,14 +162,12 @@ def _cell(value: object, *, is_said: bool, may_be_long: bool) -> object:
 
 def _shown(value: object, is_said: bool) -> object:
     """A value of a table: what is `said` is in the person's language, and so is a yes or no."""
-    # Most cells are data: the environment is asked for the others alone.
-    if not (is_said or isinstance(value, bool)) or not is_wanted(os.environ):
-        return value
-    if isinstance(value, bool):
-        return in_japanese(printable(value))
+    has_words = isinstance(value, bool) or (is_said and isinstance(value, (str, list)))
+    if not has_words or not is_wanted(os.environ):
+        return value  # data, as most cells are: the environment is asked for the others alone
     if isinstance(value, list):
         return [_shown(one, is_said) for one in value]
-    return in_japanese(value) if isinstance(value, str) else value
+    return in_japanese(value if isinstance(value, str) else printable(value))
 
 
 def print_checks(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:

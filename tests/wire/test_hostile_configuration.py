@@ -158,7 +158,7 @@ def test_row_77_the_volume_of_a_server_that_runs_is_not_taken_by_another(ill_tre
     other = Archive(aside / "other")
     with ill_treated.case("row 77: two servers on one volume", is_audited=False):
         told = refusal(other, "storage", "add", "shared", str(ill_treated.archive.volume))
-    assert "another server" in told
+    assert "is held by a server that runs: that of another archive" in told
     assert [row["name"] for row in other.report("storage", "list")] == ["first"]
 
 

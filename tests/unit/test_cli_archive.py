@@ -42,18 +42,37 @@ def test_who_empties_the_volume_without_which_nothing_can_be_stored_is_told_so_f
     assert why in capsys.readouterr().err
 
 
-def test_what_another_person_changes_of_a_volume_while_its_new_place_is_looked_at_holds(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def moved_while(tmp_path, monkeypatch):
+    """Give a volume the place to which it was moved, while somebody else does something with it."""
     assert run(["init", "--data", "data"]) == 0
     pacs_of = ["-c", "data/pacs.yaml", "storage"]
+    Path("other").mkdir()
+    assert run([*pacs_of, "add", "other", "other"]) == 0
     look = storage._check_sentinel
 
-    def look_slowly(row):
-        assert run([*pacs_of, "drain", "first", "--yes"]) == 0
-        look(row)
+    def move(*others):
+        def look_slowly(row):
+            assert run([*pacs_of, *others]) == 0
+            look(row)
 
-    monkeypatch.setattr(storage, "_check_sentinel", look_slowly)
-    Path("data/volumes/first").rename("moved")
-    assert run([*pacs_of, "set", "first", "--path", str(tmp_path / "moved")]) == 0
+        monkeypatch.setattr(storage, "_check_sentinel", look_slowly)
+        Path("data/volumes/first").rename("moved")
+        return run([*pacs_of, "set", "first", "--path", str(tmp_path / "moved")])
+
+    return move
+
+
+def test_a_volume_that_was_removed_while_its_new_place_was_looked_at_is_not_said_to_be_changed(moved_while, capsys):
+    assert moved_while("remove", "first", "--lost", "--yes") == ExitCode.REFUSED
+    told = capsys.readouterr().err
+    assert "the volume was removed meanwhile; pacs storage list" in told
+    assert "changed volume" not in told
+
+
+def test_what_another_person_changes_of_a_volume_while_its_new_place_is_looked_at_holds(moved_while, tmp_path, capsys):
+    pacs_of = ["-c", "data/pacs.yaml", "storage"]
+    assert moved_while("drain", "first", "--yes") == 0
     capsys.readouterr()
     assert run([*pacs_of, "show", "first", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -113,16 +113,22 @@ def test_serve_is_found_with_what_lies_beside_it_by_a_link_too(tmp_path: Path) -
     assert subprocess.run([tmp_path / "link"], check=False).returncode == 42
 
 
+def installed(checkout: Path, program: str) -> None:
+    """A checkout whose environment was made, with this line of a shell for its python and pip."""
+    for folder in ("scripts", ".venv/bin"):
+        (checkout / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/environment.sh", checkout / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    for name in ("python", "pip"):
+        (checkout / ".venv/bin" / name).write_text(f"#!/bin/sh\n{program}\n")
+        (checkout / ".venv/bin" / name).chmod(0o755)
+
+
 def test_an_installation_stays_when_the_python_of_the_system_is_brought_up_to_date(tmp_path: Path) -> None:
     """Else the archive would not start again without a network. All but pip is real."""
-    programs = tmp_path / ".venv/bin"
-    for folder in (tmp_path / "scripts", programs, tmp_path / "elsewhere/scripts", tmp_path / "newer"):
-        folder.mkdir(parents=True)
-    shutil.copy(ROOT / "scripts/environment.sh", tmp_path / "scripts")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("python", "pip"):
-        (programs / name).write_text(f'#!/bin/sh\n[ "$1" = -m ] && echo "$@" >>pip.log || exec {sys.executable} "$@"\n')
-        (programs / name).chmod(0o755)
+    installed(tmp_path, f'[ "$1" = -m ] && echo "$@" >>pip.log || exec {sys.executable} "$@"')
+    for folder in ("elsewhere/scripts", "newer"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "newer/sitecustomize.py").write_text("import sys\nsys.version += ' newer'\n")
     installing = ["bash", "-ec", 'source scripts/environment.sh; install_project ""; echo "$root"']
     for more in ({}, {"PYTHONPATH": str(tmp_path / "newer"), "CDPATH": str(tmp_path / "elsewhere")}):
@@ -135,14 +141,7 @@ def test_an_installation_stays_when_the_python_of_the_system_is_brought_up_to_da
 
 def test_an_installation_goes_into_its_environment_wherever_pip_installs_else(tmp_path: Path) -> None:
     """All but pip is real, which says here where it would have installed."""
-    programs = tmp_path / ".venv/bin"
-    for folder in (tmp_path / "scripts", programs):
-        folder.mkdir(parents=True)
-    shutil.copy(ROOT / "scripts/environment.sh", tmp_path / "scripts")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("python", "pip"):
-        (programs / name).write_text(f'#!/bin/sh\n[ "$2" = pip ] && env >pip.env || exec {sys.executable} "$@"\n')
-        (programs / name).chmod(0o755)
+    installed(tmp_path, f'[ "$2" = pip ] && env >pip.env || exec {sys.executable} "$@"')
     elsewhere = {
         "PIP_USER": "1",
         "PIP_TARGET": "/t",

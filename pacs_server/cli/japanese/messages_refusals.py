@@ -72,6 +72,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{0} はネットワークへの応答でだけ作られる値で、ここでは使えません",
     "this volume is known already, as {} at {}; nothing was changed":
         "このボリュームは、すでに {0} ({1}) として登録されています。何も変えていません",
+    "the volume was removed meanwhile; pacs storage list shows those there are":
+        "このボリュームは、その間に登録から外されました。登録されているものは pacs storage list で分かります",
     "another volume has the name {}; nothing was changed":
         "{0} という名前のボリュームがほかにあります。何も変えていません",
     "{} accepts no presentation context for Storage Commitment: enable it there for us":

@@ -181,13 +181,14 @@ class Registry:
         """Change these facts of a volume, by their names; others may have changed the rest since they were read. One
         that was closed to be removed is to stay.
 
-        Raises: Refused when its new name is taken; IndexUnavailable.
+        Raises: Refused when its new name is taken; UnknownName when it was removed meanwhile; IndexUnavailable.
         """
         with self._index.write() as connection:
             taken = select(volumes.c.id).where(volumes.c.name == changes.get("name"), volumes.c.id != volume_id)
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {changes['name']}; nothing was changed")
-            connection.execute(update(volumes).where(volumes.c.id == volume_id).values(**changes))
+            if not connection.execute(update(volumes).where(volumes.c.id == volume_id).values(**changes)).rowcount:
+                raise UnknownName("the volume was removed meanwhile; pacs storage list shows those there are")
             forget(connection, f"{REMOVED_VOLUME}{volume_id}")
             note_change(connection)
 

@@ -10,7 +10,8 @@ from typing import Final
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.vocabulary import Vocabulary
-from pacs_server.index.sending.sendings import Selection, Sendings, Urgency
+from pacs_server.index.sending.selection import Selection
+from pacs_server.index.sending.sendings import Sendings, Urgency
 from pacs_server.index.sending.studies import Studies
 from pacs_server.index.site.routes import Route
 

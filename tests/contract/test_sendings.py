@@ -17,7 +17,8 @@ from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.recording.instances import Instances
-from pacs_server.index.sending.sendings import Selection, Sendings, SendState, Urgency
+from pacs_server.index.sending.selection import Selection
+from pacs_server.index.sending.sendings import Sendings, SendState, Urgency
 from pacs_server.index.sending.studies import Studies
 from pacs_server.index.site.routes import Route, Routes
 from pacs_server.index.tables import instances

@@ -11,7 +11,6 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Select,
     TextClause,
     bindparam,
     delete,
@@ -24,14 +23,11 @@ from sqlalchemy import (
     update,
 )
 
-from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
-from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
-from pacs_server.index.queries.criteria import criterion
-from pacs_server.index.queries.finding import joined
+from pacs_server.index.sending.selection import Selection, meant_objects
 from pacs_server.index.site_tables import jobs, sendings
 from pacs_server.index.tables import instances, is_current, series, studies
 
@@ -68,16 +64,6 @@ class Sending:
     attempts: int
     owed_at: datetime
     at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which objects are meant: current ones that fulfil every predicate, of one of these senders where any is named."""
-
-    predicates: tuple[Predicate, ...] = ()
-    study_uid: str = ""
-    series_uid: str = ""
-    senders: tuple[str, ...] = ()
 
 
 class Urgency(StrEnum):
@@ -320,16 +306,6 @@ def _events(results: Iterable[tuple[Sending, SendState, str]], now: datetime) ->
         )
         for (destination, study_uid, route, state), uids in parts.items()
     ]
-
-
-def meant_objects(selection: Selection) -> Select[Any]:
-    """The objects of a selection, with the UIDs above them."""
-    conditions = [criterion(predicate, Level.IMAGE) for predicate in selection.predicates]
-    conditions += [studies.c.study_uid == selection.study_uid] if selection.study_uid else []
-    conditions += [series.c.series_uid == selection.series_uid] if selection.series_uid else []
-    conditions += [instances.c.sender.in_(selection.senders)] if selection.senders else []
-    named = select(studies.c.study_uid, series.c.series_uid, instances.c.sop_uid, instances.c.digest)
-    return named.select_from(joined(Level.IMAGE)).where(is_current(instances), *conditions)
 
 
 def _entered(destination: str, route: str, urgency: Urgency) -> ColumnElement[bool]:

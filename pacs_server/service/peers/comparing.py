@@ -20,7 +20,8 @@ from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import AssociationBroken, BadQuery
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.search import Deliverable
-from pacs_server.index.sending.sendings import Selection, Urgency
+from pacs_server.index.sending.selection import Selection
+from pacs_server.index.sending.sendings import Urgency
 from pacs_server.net.asking import STUDY_ROOT_FIND, context_of, find
 from pacs_server.net.association import Association, Context
 from pacs_server.net.client import connect

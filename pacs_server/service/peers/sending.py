@@ -14,7 +14,8 @@ from pacs_server.dicom.queries.matching import Query, query_from_keywords
 from pacs_server.dicom.queries.predicates import OneOf, as_one_value
 from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.sending.sendings import Selection, SendState, Urgency
+from pacs_server.index.sending.selection import Selection
+from pacs_server.index.sending.sendings import SendState, Urgency
 from pacs_server.index.sending.studies import series_column
 from pacs_server.index.site.routes import Route
 from pacs_server.index.site.windows import Window

@@ -16,7 +16,9 @@ from pynetdicom.presentation import build_role
 from support.samples import STORAGE_CLASSES, Sample
 from support.server import Archive
 
-DEADLINE_S = 30
+DEADLINE_S = 90
+# How long pynetdicom is waited for to release an association: where it does not after a second, it never will.
+_RELEASE_S = 30
 _ATTEMPTS = 3
 
 UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
@@ -201,7 +203,7 @@ def _release(association: Association) -> None:
     """Release it, or abort it where pynetdicom waits in vain for its own thread to pause, as it does under load."""
     releasing = threading.Thread(target=association.release, daemon=True)
     releasing.start()
-    releasing.join(DEADLINE_S)
+    releasing.join(_RELEASE_S)
     if releasing.is_alive():
         association.abort()
 

@@ -19,8 +19,6 @@ from pacs_server.errors import (
     ObjectMismatch,
     PacsError,
     TooLarge,
-    Unconvertible,
-    Undecodable,
     VolumeUnavailable,
 )
 
@@ -56,7 +54,6 @@ class Status(IntEnum):
 _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
     (InvalidUid, Status.INVALID_SOP_INSTANCE),
     (ObjectMismatch, Status.DATA_SET_MISMATCH),
-    (Undecodable, Status.CANNOT_UNDERSTAND),
     (BadObject, Status.CANNOT_UNDERSTAND),
     (BadQuery, Status.DATA_SET_MISMATCH),
     (NotEnoughCopies, Status.OUT_OF_RESOURCES),
@@ -64,7 +61,6 @@ _BY_ERROR: Final[tuple[tuple[type[PacsError], Status], ...]] = (
     (IndexUnavailable, Status.OUT_OF_RESOURCES),
     (CopyUnreadable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
     (DecoderUnavailable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
-    (Unconvertible, Status.CANNOT_PERFORM_SUB_OPERATIONS),
     (NotAcceptable, Status.CANNOT_PERFORM_SUB_OPERATIONS),
 )
 

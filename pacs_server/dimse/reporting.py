@@ -43,9 +43,8 @@ class Offer:
     def settle(self, status: int | None) -> None:
         """Tell the status that the requester answered, None when it answers no more."""
         with self._changed:
-            if self._state is not _State.WITHDRAWN:
-                self._state, self._status = _State.SETTLED, status
-                self._changed.notify_all()
+            self._state, self._status = _State.SETTLED, status
+            self._changed.notify_all()
 
     def outcome(self, answered_within_s: float) -> int | None:
         """Wait for the status; None when it was not sent in time, and then never is, or was not answered."""

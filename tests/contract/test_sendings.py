@@ -263,6 +263,24 @@ def test_priors_go_with_the_first_objects_of_a_study_once(desk: Desk) -> None:
         desk.studies.earlier("1.2.3", limit=1, alike=["PatientName"])
 
 
+def test_priors_stay_where_nothing_of_the_new_study_is_sent(desk: Desk) -> None:
+    desk.receive(arrival(study="1.2.2", study_date="20250101"), arrival("1.9.1", study_date="20260101"))
+    desk.receive(arrival("1.9.2", study="1.2.4", study_date="20260101"), sender="B")
+    desk.apply(route(priors=1, keys={"Modality": "XA"}))
+    desk.apply(route(priors=1), "1.2.4", "1.2.4.1")
+    assert not any(desk.waiting(study=study) for study in ("1.2.2", "1.2.3", "1.2.4"))
+
+
+def test_a_study_is_sent_before_its_priors(desk: Desk) -> None:
+    desk.receive(arrival(study="1.2.2", study_date="20250101"), arrival("1.9.1", study_date="20260101"))
+    desk.apply(route(priors=1))
+    claimed = [
+        desk.jobs.claim("worker", NOW + after, lease=LEASE, per_target=9, kinds=[JobKind.SEND])
+        for after in (timedelta(), timedelta(), timedelta(seconds=1))
+    ]
+    assert [job and job.study_uid for job in claimed] == ["1.2.3", None, "1.2.2"]
+
+
 def test_studies_without_a_patient_id_are_no_priors_of_each_other(desk: Desk) -> None:
     for study in ("1.2.8", "1.2.9", "1.2.3"):
         desk.receive(arrival(study=study, patient_id=None, study_date="20260101"))

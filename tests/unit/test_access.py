@@ -14,8 +14,10 @@ from pacs_server.dimse.access import (
     Admission,
     Caller,
     answer_contexts,
+    asked_for,
     covers,
     identify,
+    self_check_of,
 )
 from pacs_server.dimse.host_names import plain_address
 from pacs_server.index.site.peers import Peer, Right
@@ -32,6 +34,7 @@ from pacs_server.net.negotiate import (
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 WORKLIST = "1.2.840.10008.5.1.4.31"
+VERIFICATION, COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 PRIVATE = "1.3.12.2.1107.5.9.1"
 JPEG = "1.2.840.10008.1.2.4.50"
 
@@ -188,12 +191,51 @@ def test_a_receiver_of_c_get_is_offered_the_syntax_in_which_most_objects_are_sto
     assert answer_to(proposed, Right.GET, usual=None).transfer_syntax == EXPLICIT_LE
     only_implicit = context(CT, IMPLICIT_LE, scu=False, scp=True)
     assert answer_to(only_implicit, Right.GET, usual=JPEG).transfer_syntax == IMPLICIT_LE
+    only_compressed = context(CT, JPEG, scu=False, scp=True)
+    assert answer_to(only_compressed, Right.GET, usual=None).transfer_syntax == JPEG
 
 
 def test_roles_are_answered_only_where_they_were_asked_and_only_as_far_as_the_rights_go() -> None:
     assert not answer_to(context(CT, EXPLICIT_LE), Right.STORE).tells_roles
     both = answer_to(context(CT, EXPLICIT_LE, scu=True, scp=True), Right.STORE)
     assert (both.scu_role, both.scp_role, both.tells_roles) == (True, False, True)
+    receiver = context(CT, EXPLICIT_LE, scu=False, scp=True)
+    answer = answer_to(receiver, Right.STORE, Right.GET)
+    assert (answer.scu_role, answer.scp_role) == (False, True)
+    assert answer_to(receiver, Right.STORE).result == ContextResult.USER_REJECTION
+
+
+@pytest.mark.parametrize(
+    ("asked", "agreed"),
+    [
+        ((None, None), (True, False)),
+        ((True, True), (True, True)),
+        ((True, False), (True, False)),
+        ((False, True), (False, True)),
+    ],
+)
+def test_commitment_is_asked_for_in_one_role_and_reported_in_the_other(
+    asked: tuple[bool | None, bool | None], agreed: tuple[bool, bool]
+) -> None:
+    answer = answer_to(context(COMMITMENT, IMPLICIT_LE, scu=asked[0], scp=asked[1]), Right.COMMIT)
+    assert (answer.result, answer.scu_role, answer.scp_role) == (ContextResult.ACCEPTED, *agreed)
+
+
+def test_commitment_in_no_role_is_refused() -> None:
+    proposed = context(COMMITMENT, IMPLICIT_LE, scu=False, scp=False)
+    assert answer_to(proposed, Right.COMMIT).result == ContextResult.USER_REJECTION
+
+
+def test_a_right_that_is_not_needed_for_what_is_proposed_is_not_taken_for_asked_for() -> None:
+    receiver = context(CT, EXPLICIT_LE, scu=False, scp=True)
+    assert asked_for(request_from("192.0.2.7", receiver)) == {Right.GET}
+    assert asked_for(request_from("192.0.2.7", context(CT, EXPLICIT_LE))) == {Right.STORE}
+    others = context(STUDY_FIND, IMPLICIT_LE), context(VERIFICATION, IMPLICIT_LE), context(WORKLIST, IMPLICIT_LE)
+    assert asked_for(request_from("192.0.2.7", *others)) == {Right.FIND, Right.ECHO}
+
+
+def test_the_server_that_calls_itself_may_do_nothing_else() -> None:
+    assert self_check_of("PACS").rights == {Right.ECHO}
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,18 @@ def test_nothing_sent_at_all_is_a_failure_and_not_a_warning() -> None:
     assert after(0xC000, 0xA900).final_status() == Status.CANNOT_PERFORM_SUB_OPERATIONS
 
 
+def test_what_was_taken_with_a_warning_arrived_whatever_failed_beside_it() -> None:
+    assert after(0xB000, 0xA700).final_status() == Status.SUB_OPERATIONS_WITH_FAILURES
+
+
 def test_nothing_asked_for_is_success() -> None:
     assert after().final_status() == Status.SUCCESS
 
 
 def test_counts_stay_within_sixteen_bits() -> None:
-    assert Progress(remaining=70_000).counts()["remaining"] == 65_535
+    many = 70_000
+    progress = Progress(remaining=many, completed=many, warning=many, failed_uids=["1.2"] * many)
+    assert set(progress.counts().values()) == {65_535}
 
 
 def test_the_failed_list_is_one_padded_ui_element() -> None:

@@ -222,7 +222,7 @@ class SubOperations:
             except AssociationBroken as error:
                 self._progress.comment = f"the association broke: {error}"
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
-                in_vain = in_vain + 1 if self._deliveries.settled == settled else 1
+                in_vain = in_vain + 1 if self._deliveries.settled == settled else 0
             else:
                 return bool(waiting)
             finally:

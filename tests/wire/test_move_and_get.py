@@ -409,7 +409,10 @@ def test_a_destination_that_takes_several_associations_gets_objects_on_all_of_th
     assert {one.sop_uid for one in receiver.received} == {sample.sop_uid for sample in study.values()}
 
 
-@pytest.mark.parametrize(("associations", "names"), [("1", ["two"]), ("3", ["two"]), ("1", ["one", "two"])])
+@pytest.mark.parametrize(
+    ("associations", "names"),
+    [("1", ["two"]), ("3", ["two"]), ("1", ["one", "two"]), ("1", ["two", "three", "four"])],
+)
 def test_objects_at_which_a_destination_always_aborts_take_no_other_along(
     study: dict[str, Sample], archive, associations: str, names: list[str]
 ) -> None:

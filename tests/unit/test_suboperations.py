@@ -1,0 +1,269 @@
+"""The sub-operations of a retrieve, counted and told: over one association or several, waited for, fetched, broken off.
+What is sent over a network by them is not: a receiver is a function that answers a status.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pacs_server import metrics
+from pacs_server.archive.deliver import NotAcceptable
+from pacs_server.dicom.elements import EXPLICIT_LE
+from pacs_server.dimse import deliveries, suboperations
+from pacs_server.dimse.progress import Progress, RequesterGone
+from pacs_server.dimse.session import Session, Tally
+from pacs_server.dimse.suboperations import SubOperations
+from pacs_server.dimse.turns import AT_ONCE, Turns
+from pacs_server.errors import IndexUnavailable, PacsError, PeerAborted, PeerUnreachable
+from pacs_server.index.queries.search import Deliverable
+from pacs_server.net.association import Association
+from pacs_server.net.client import Destination
+from pacs_server.net.message import Command, CommandField
+from pacs_server.settings import NetworkLimits
+
+VIEWER = Destination(aet="VIEWER", host="127.0.0.1", port=104)
+NAMES = "abcdefgh"
+
+
+def item(name: str, *, archives: tuple[str, ...] = ()) -> Deliverable:
+    return Deliverable(
+        sop_class="1.2.840.10008.5.1.4.1.1.2", sop_uid=name, transfer_syntax=EXPLICIT_LE, size_bytes=2, digest=name,
+        study_uid="1", series_uid="1.1", copies=(), archives=archives,
+    )  # fmt: skip
+
+
+class Target:
+    """An association with a receiver."""
+
+    called_aet = "VIEWER"
+
+    def __init__(self) -> None:
+        self.is_released = self.is_closed = False
+
+    def release(self) -> None:
+        self.is_released = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Requester:
+    """The association that asks: cancels, or breaks, once so many responses came."""
+
+    cancels_after: int | None = None
+    breaks_after: int | None = None
+    told: int = 0
+    is_mid_message: bool = False
+
+    def cancelled(self, message_id: int) -> bool:
+        return self.cancels_after is not None and self.told >= self.cancels_after
+
+    def respond(self, command: bytes, context_id: int) -> None:
+        if self.breaks_after is not None and self.told >= self.breaks_after:
+            raise PeerAborted("the peer aborted")
+        self.told += 1
+
+
+@dataclass
+class Retrieve:
+    """One retrieve of some objects. `answers` are those of the receiver by SOP Instance UID, success else: a status, or
+    what is raised each time; `fetch` is what an archive server brings.
+    """
+
+    monkeypatch: pytest.MonkeyPatch
+    answers: Mapping[str, int | Exception] = field(default_factory=dict)
+    requester: Requester = field(default_factory=Requester)
+    fetch: Callable[[Sequence[Deliverable], Callable[[], bool]], Iterator[tuple[Deliverable, str]]] = lambda *_: iter(
+        ()
+    )
+    problem: PacsError | None = None
+    originator: tuple[str, int] | None = ("ASKING", 7)
+    targets: list[Target] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    turns: Turns = field(default_factory=Turns)
+
+    def of(self, items: Sequence[Deliverable]) -> SubOperations:
+        self.progress = Progress(remaining=len(items))
+        archive = SimpleNamespace(
+            settings=SimpleNamespace(aet="PACS", network=NetworkLimits()), placement=None, transcoder=None,
+            on_damage=None, on_read=lambda one: self.read.append(one.sop_uid), fetch=self.fetch, turns=self.turns,
+        )  # fmt: skip
+        session = SimpleNamespace(
+            association=self.requester, caller=SimpleNamespace(aet="ASKING"), archive=archive, tally=self.tally
+        )
+        command = Command(field=CommandField.C_MOVE_RQ, context_id=1, message_id=7, has_data_set=True)
+        self.monkeypatch.setattr(deliveries, "ReadAhead", lambda *_: None)
+        self.monkeypatch.setattr(deliveries, "deliver", self._deliver)
+        self.monkeypatch.setattr(suboperations, "connect", self._connect)
+        return SubOperations(cast(Session, session), command, self.progress, preferred="", originator=self.originator)
+
+    def move(self, names: str, *, associations: int = 1) -> bool:
+        items = [item(name) for name in names]
+        return self.of(items).move(items, VIEWER, associations=associations)
+
+    def _connect(self, *_: object, **__: object) -> Association:
+        if self.problem is not None:
+            raise self.problem
+        self.targets.append(Target())
+        return cast(Association, self.targets[-1])
+
+    def _deliver(self, one: Deliverable, **_: Any) -> int:
+        answer = self.answers.get(one.sop_uid, 0x0000)
+        if isinstance(answer, Exception):
+            raise answer
+        self.sent.append(one.sop_uid)
+        return answer
+
+    @property
+    def counts(self) -> tuple[int, int, int, list[str]]:
+        progress = self.progress
+        return progress.remaining, progress.completed, progress.warning, sorted(progress.failed_uids)
+
+
+@pytest.fixture
+def retrieve(monkeypatch: pytest.MonkeyPatch) -> Retrieve:
+    return Retrieve(monkeypatch)
+
+
+def counted() -> Counter[tuple[str, ...]]:
+    return Counter({labels: int(number) for labels, (number,) in metrics.totals().get(metrics.SENT.name, {}).items()})
+
+
+@pytest.mark.parametrize(("originator", "service"), [(("ASKING", 7), "move"), (None, "get")])
+def test_each_object_is_counted_by_what_its_receiver_answered(
+    retrieve: Retrieve, originator: tuple[str, int] | None, service: str
+) -> None:
+    before = counted()
+    retrieve.originator = originator
+    retrieve.answers = {"b": 0xB007, "c": 0xA700, "d": NotAcceptable("it is not taken")}
+    if originator:
+        assert not retrieve.move("abcd")
+    else:
+        items = [item(name) for name in "abcd"]
+        assert not retrieve.of(items).send(items, cast(Association, Target()))
+    assert retrieve.counts == (0, 1, 1, ["c", "d"])
+    assert retrieve.progress.arrived == {"1": ["a", "b"]}
+    assert retrieve.read == ["a", "b"]
+    assert (retrieve.tally.sent, retrieve.tally.not_sent) == (2, 2)
+    assert counted() - before == {(service, "sent"): 2, (service, "failed"): 2}
+    assert retrieve.progress.comment == "it is not taken"
+    assert retrieve.requester.told >= 1
+    assert all(one.is_released and one.is_closed for one in retrieve.targets)
+
+
+@pytest.mark.parametrize("associations", [1, 3])
+def test_a_destination_that_cannot_be_called_fails_every_object_and_says_why(
+    retrieve: Retrieve, associations: int
+) -> None:
+    retrieve.problem = PeerUnreachable(f"{VIEWER} refused the connection")
+    assert not retrieve.move("abc", associations=associations)
+    assert retrieve.counts == (0, 0, 0, ["a", "b", "c"])
+    assert retrieve.progress.comment == "refused the connection"
+
+
+def test_a_reason_is_kept_when_another_object_fails_without_one(retrieve: Retrieve) -> None:
+    retrieve.answers = dict.fromkeys("abcd", PeerAborted("the peer aborted"))
+    assert not retrieve.move("abcd")
+    assert retrieve.counts == (0, 0, 0, list("abcd"))
+    assert retrieve.progress.comment == "the association broke: the peer aborted"
+    assert len(retrieve.targets) == 3
+    assert all(one.is_closed and not one.is_released for one in retrieve.targets)
+
+
+@pytest.mark.parametrize("associations", [1, 2])
+def test_associations_over_which_something_arrived_are_not_in_vain(retrieve: Retrieve, associations: int) -> None:
+    retrieve.answers = dict.fromkeys("bd", PeerAborted("the peer aborted"))
+    assert not retrieve.move("abcdef", associations=associations)
+    assert retrieve.counts == (0, 4, 0, ["b", "d"])
+    assert "the peer aborted" in retrieve.progress.comment
+
+
+def test_objects_at_which_the_association_breaks_keep_none_behind_them_back(retrieve: Retrieve) -> None:
+    retrieve.answers = dict.fromkeys("bcd", PeerAborted("the peer aborted"))
+    assert not retrieve.move("abcdefgh")
+    assert retrieve.counts == (0, 5, 0, ["b", "c", "d"])
+    assert sorted(retrieve.sent) == list("aefgh")
+
+
+def test_an_error_that_nobody_foresaw_on_one_of_several_associations_is_not_hidden(retrieve: Retrieve) -> None:
+    retrieve.answers = {"b": ZeroDivisionError("nobody foresaw it")}
+    with pytest.raises(ZeroDivisionError):
+        retrieve.move("abc", associations=3)
+
+
+@pytest.mark.parametrize("associations", [1, 3])
+def test_a_requester_that_has_gone_ends_the_associations_with_the_destination(
+    retrieve: Retrieve, associations: int
+) -> None:
+    retrieve.requester.breaks_after = 0
+    with pytest.raises(RequesterGone, match="the peer aborted"):
+        retrieve.move("abc", associations=associations)
+    assert retrieve.targets
+    assert all(one.is_closed for one in retrieve.targets)
+
+
+def test_who_cancels_while_others_have_their_turn_is_answered_so_and_told_meanwhile(retrieve: Retrieve) -> None:
+    retrieve.requester.cancels_after = 1
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    with ExitStack() as held:
+        for _ in range(AT_ONCE):
+            held.enter_context(retrieve.turns.turn(VIEWER.aet, lambda: True))
+        assert retrieve.move("abc")
+    assert retrieve.counts == (3, 0, 0, [])
+    assert (retrieve.targets, retrieve.requester.told) == ([], 1)
+
+
+def test_what_only_the_requester_keeps_is_not_asked_of_it(retrieve: Retrieve) -> None:
+    items = [item("a", archives=("ASKING",)), item("b", archives=("ASKING", "FAR")), item("c", archives=("FAR",))]
+    found = retrieve.of(items).fetchable(items)
+    assert [(one.sop_uid, one.archives) for one in found] == [("b", ("FAR",)), ("c", ("FAR",))]
+    assert retrieve.counts == (2, 0, 0, ["a"])
+    assert retrieve.progress.comment == "only ASKING keeps it, who asks for it"
+
+
+def test_what_did_not_come_from_an_archive_server_is_counted_and_the_rest_is_sent(retrieve: Retrieve) -> None:
+    def bring(items: Sequence[Deliverable], is_stopped: Callable[[], bool]) -> Iterator[tuple[Deliverable, str]]:
+        yield items[0], ""
+        yield items[1], "FAR does not have it"
+        raise IndexUnavailable("the index is away")
+
+    retrieve.fetch = bring
+    items, given = [item(name, archives=("FAR",)) for name in "abc"], list[Deliverable]()
+    work = retrieve.of(items)
+    assert not work.fetch(items, lambda some: bool(given.extend(some)))
+    assert [one.sop_uid for one in given] == ["a"]
+    assert retrieve.counts == (1, 0, 0, ["b", "c"])
+    assert retrieve.progress.comment == "it could not be fetched"
+
+
+def test_nothing_is_sent_when_nothing_came(retrieve: Retrieve) -> None:
+    retrieve.fetch = lambda items, _: iter([(items[0], "FAR does not have it")])
+    items = [item("a", archives=("FAR",))]
+    assert not retrieve.of(items).fetch(items, lambda _: pytest.fail("nothing is there to be sent"))
+    assert retrieve.counts == (0, 0, 0, ["a"])
+
+
+def test_who_cancels_while_objects_are_fetched_stops_that_too(retrieve: Retrieve) -> None:
+    has_stopped = threading.Event()
+
+    def bring(_: Sequence[Deliverable], is_stopped: Callable[[], bool]) -> Iterator[tuple[Deliverable, str]]:
+        while not is_stopped():
+            threading.Event().wait(0.01)
+        has_stopped.set()
+        yield from ()
+
+    retrieve.fetch = bring
+    retrieve.requester.cancels_after = 1
+    items = [item("a", archives=("FAR",))]
+    assert retrieve.of(items).fetch(items, lambda _: pytest.fail("it was cancelled"))
+    assert has_stopped.wait(60)
+    assert retrieve.counts == (1, 0, 0, [])

@@ -1,11 +1,17 @@
 """The counts and the final status of a retrieve, as values."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from pacs_server.dicom.elements import EXPLICIT_LE, IMPLICIT_LE
-from pacs_server.dimse.progress import Progress, failed_list
+from pacs_server.dimse.progress import Progress, RequesterGone, Watch, failed_list
+from pacs_server.dimse.session import Session
 from pacs_server.dimse.status import Status
+from pacs_server.errors import PeerAborted
 from pacs_server.index.queries.search import Deliverable
+from pacs_server.net.message import Command, CommandField
 
 
 def item(uid: str = "1.2.3") -> Deliverable:
@@ -70,6 +76,54 @@ def test_counts_stay_within_sixteen_bits() -> None:
     many = 70_000
     progress = Progress(remaining=many, completed=many, warning=many, failed_uids=["1.2"] * many)
     assert set(progress.counts().values()) == {65_535}
+
+
+class Requester:
+    """The association that asks, and what it was told."""
+
+    def __init__(self) -> None:
+        self.is_mid_message = self.is_broken = False
+        self.told: list[bytes] = []
+
+    def respond(self, command: bytes, context_id: int) -> None:
+        self.told.append(command)
+
+    def cancelled(self, message_id: int) -> bool:
+        if self.is_broken:
+            raise PeerAborted("the peer aborted")
+        return message_id == 7
+
+    def watch(self, *, remaining: int = 3, message_id: int = 7) -> Watch:
+        command = Command(field=CommandField.C_GET_RQ, context_id=1, has_data_set=True, message_id=message_id)
+        session = cast(Session, SimpleNamespace(association=self))
+        return Watch(session, command, Progress(remaining=remaining))
+
+
+def test_a_requester_is_told_at_once_and_then_not_too_often() -> None:
+    requester = Requester()
+    watch = requester.watch()
+    watch.tell()
+    watch.tell(every_s=3_600)
+    assert len(requester.told) == 1
+    watch.tell(every_s=0)
+    assert len(requester.told) == 2
+
+
+def test_a_requester_is_told_nothing_in_the_middle_of_an_object_nor_when_the_end_is_near() -> None:
+    requester = Requester()
+    requester.watch(remaining=0).tell()
+    requester.is_mid_message = True
+    requester.watch().tell()
+    assert requester.told == []
+
+
+def test_a_requester_cancels_its_own_request_and_one_that_has_gone_is_no_canceller() -> None:
+    requester = Requester()
+    assert requester.watch().cancelled()
+    assert not requester.watch(message_id=8).cancelled()
+    requester.is_broken = True
+    with pytest.raises(RequesterGone, match="the peer aborted"):
+        requester.watch().cancelled()
 
 
 def test_the_failed_list_is_one_padded_ui_element() -> None:

@@ -6,21 +6,32 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.server import wait_for
 
 from pacs_server import metrics
 from pacs_server.archive.deliver import NotAcceptable
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dimse import deliveries, suboperations
+from pacs_server.dimse.deliveries import Courier
 from pacs_server.dimse.progress import Progress, RequesterGone
 from pacs_server.dimse.session import Session, Tally
 from pacs_server.dimse.suboperations import SubOperations
 from pacs_server.dimse.turns import AT_ONCE, Turns
-from pacs_server.errors import IndexUnavailable, PacsError, PeerAborted, PeerUnreachable
+from pacs_server.errors import (
+    CopyUnreadable,
+    DecoderUnavailable,
+    IndexUnavailable,
+    PacsError,
+    PeerAborted,
+    PeerUnreachable,
+    Undecodable,
+)
+from pacs_server.index.objects import CopyRow
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
@@ -28,7 +39,7 @@ from pacs_server.net.message import Command, CommandField
 from pacs_server.settings import NetworkLimits
 
 VIEWER = Destination(aet="VIEWER", host="127.0.0.1", port=104)
-NAMES = "abcdefgh"
+RLE = "1.2.840.10008.1.2.5"
 
 
 def item(name: str, *, archives: tuple[str, ...] = ()) -> Deliverable:
@@ -87,6 +98,10 @@ class Retrieve:
     originator: tuple[str, int] | None = ("ASKING", 7)
     targets: list[Target] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
+    named: list[tuple[object, object]] = field(default_factory=list)
+    moved: Sequence[Deliverable] = ()
+    _held: str = ""
+    _until: Callable[[], bool] = lambda: True
     read: list[str] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     turns: Turns = field(default_factory=Turns)
@@ -96,6 +111,7 @@ class Retrieve:
         archive = SimpleNamespace(
             settings=SimpleNamespace(aet="PACS", network=NetworkLimits()), placement=None, transcoder=None,
             on_damage=None, on_read=lambda one: self.read.append(one.sop_uid), fetch=self.fetch, turns=self.turns,
+            search=SimpleNamespace(deliverables=lambda _: self.moved),
         )  # fmt: skip
         session = SimpleNamespace(
             association=self.requester, caller=SimpleNamespace(aet="ASKING"), archive=archive, tally=self.tally
@@ -104,7 +120,7 @@ class Retrieve:
         self.monkeypatch.setattr(deliveries, "ReadAhead", lambda *_: None)
         self.monkeypatch.setattr(deliveries, "deliver", self._deliver)
         self.monkeypatch.setattr(suboperations, "connect", self._connect)
-        return SubOperations(cast(Session, session), command, self.progress, preferred="", originator=self.originator)
+        return SubOperations(cast(Session, session), command, self.progress, preferred=RLE, originator=self.originator)
 
     def move(self, names: str, *, associations: int = 1) -> bool:
         items = [item(name) for name in names]
@@ -116,8 +132,15 @@ class Retrieve:
         self.targets.append(Target())
         return cast(Association, self.targets[-1])
 
-    def _deliver(self, one: Deliverable, **_: Any) -> int:
-        answer = self.answers.get(one.sop_uid, 0x0000)
+    def hold(self, names: str, until: Callable[[], bool]) -> None:
+        """Have some objects take as long as that."""
+        self._held, self._until = names, until
+
+    def _deliver(self, one: Deliverable, *, originator: object, preferred: object, **_: Any) -> int:
+        if one.sop_uid in self._held:
+            wait_for(self._until, "what an object is held for", timeout_s=20)
+        self.named.append((originator, preferred))
+        answer = self.answers.get(one.sop_uid, 0x0000) if not one.copies else 0x0000
         if isinstance(answer, Exception):
             raise answer
         self.sent.append(one.sop_uid)
@@ -158,6 +181,103 @@ def test_each_object_is_counted_by_what_its_receiver_answered(
     assert retrieve.progress.comment == "it is not taken"
     assert retrieve.requester.told >= 1
     assert all(one.is_released and one.is_closed for one in retrieve.targets)
+
+
+@pytest.mark.parametrize(("originator", "to"), [(("ASKING", 7), "VIEWER"), (None, "ASKING")])
+def test_what_a_receiver_refuses_is_told_with_its_status_and_logged_with_its_title(
+    retrieve: Retrieve, originator: tuple[str, int] | None, to: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    retrieve.originator, retrieve.answers = originator, {"a": 0xA900}
+    items, target = [item("a")], Target()
+    target.called_aet = "VIEWER" if originator else "PACS"  # of a C-GET it is us who were called
+    retrieve.of(items).send(items, cast(Association, target))
+    assert retrieve.progress.comment == "the destination answered status A900"
+    assert f'not sent sop=a to={to} why="the destination answered status A900"' in caplog.text
+    assert retrieve.named == [(originator, RLE)]
+
+
+@pytest.mark.parametrize(
+    "error", [CopyUnreadable("it is away"), DecoderUnavailable("off"), IndexUnavailable("locked"), Undecodable("bad")]
+)
+def test_an_object_that_cannot_be_sent_now_fails_alone(retrieve: Retrieve, error: PacsError) -> None:
+    retrieve.answers = {"b": error}
+    assert not retrieve.move("abc")
+    assert retrieve.counts == (0, 2, 0, ["b"])
+    assert retrieve.progress.comment == str(error)
+
+
+def test_an_object_that_moved_to_another_volume_meanwhile_is_sent_from_there(retrieve: Retrieve) -> None:
+    retrieve.answers = {"a": CopyUnreadable("it is not there any more")}
+    retrieve.moved = [replace(item("a"), copies=(CopyRow(volume_id="cold", path="a.dcm"),))]
+    assert not retrieve.move("a")
+    assert retrieve.counts == (0, 1, 0, [])
+
+
+def test_who_cancels_in_the_middle_is_sent_no_more(retrieve: Retrieve) -> None:
+    retrieve.requester.cancels_after = 1
+    assert retrieve.move("abc")
+    assert retrieve.sent == ["a"]
+    assert retrieve.counts == (2, 1, 0, [])
+    assert retrieve.targets[0].is_released
+
+
+def test_who_cancels_between_two_parts_is_answered_so(retrieve: Retrieve) -> None:
+    retrieve.requester.cancels_after = 1
+    retrieve.monkeypatch.setattr(suboperations, "batches", lambda items, _: [[one] for one in items])
+    assert retrieve.move("abc")
+    assert retrieve.counts == (2, 1, 0, [])
+
+
+def couriers(retrieve: Retrieve) -> list[Courier]:
+    """Those of a retrieve, as soon as there are some."""
+    made: list[Courier] = []
+
+    def make(**how: Any) -> Courier:
+        made.append(Courier(**how))
+        return made[-1]
+
+    retrieve.monkeypatch.setattr(suboperations, "Courier", make)
+    return made
+
+
+def test_who_cancels_stops_every_association(retrieve: Retrieve) -> None:
+    made = couriers(retrieve)
+    retrieve.hold("bcdef", lambda: made[-1].is_stopped())
+    retrieve.requester.cancels_after = 1
+    assert retrieve.move("abcdef", associations=2)
+    remaining, completed, _, failed = retrieve.counts
+    assert (completed, failed) == (len(retrieve.sent), [])
+    assert remaining == 6 - completed >= 3
+
+
+def test_a_requester_that_has_gone_stops_every_association(retrieve: Retrieve) -> None:
+    made = couriers(retrieve)
+    retrieve.hold("bcdef", lambda: made[-1].is_stopped())
+    retrieve.requester.breaks_after = 0
+    with pytest.raises(RequesterGone):
+        retrieve.move("abcdef", associations=2)
+    assert "a" in retrieve.sent
+    assert 2 <= len(retrieve.sent) <= 3
+    assert all(one.is_closed for one in retrieve.targets)
+
+
+def test_a_requester_is_told_while_objects_take_long_on_several_associations(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    retrieve.hold("ab", lambda: retrieve.requester.told >= 2)
+    assert not retrieve.move("ab", associations=2)
+    assert retrieve.counts == (0, 2, 0, [])
+
+
+def test_a_requester_is_told_while_objects_are_fetched(retrieve: Retrieve) -> None:
+    def bring(items: Sequence[Deliverable], _: Callable[[], bool]) -> Iterator[tuple[Deliverable, str]]:
+        wait_for(lambda: retrieve.requester.told >= 2, "the requester to be told")
+        yield items[0], ""
+
+    retrieve.fetch = bring
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    items, given = [item("a", archives=("FAR",))], list[Deliverable]()
+    assert not retrieve.of(items).fetch(items, lambda some: bool(given.extend(some)))
+    assert len(given) == 1
 
 
 @pytest.mark.parametrize("associations", [1, 3])
@@ -263,6 +383,7 @@ def test_who_cancels_while_objects_are_fetched_stops_that_too(retrieve: Retrieve
 
     retrieve.fetch = bring
     retrieve.requester.cancels_after = 1
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 3_600.0)  # it is told at once
     items = [item("a", archives=("FAR",))]
     assert retrieve.of(items).fetch(items, lambda _: pytest.fail("it was cancelled"))
     assert has_stopped.wait(60)

@@ -345,7 +345,7 @@ def contexts_for(items: Iterable[Deliverable], preferred: str) -> dict[tuple[str
         if preferred == AS_STORED:
             proposals[item.sop_class, stored] = (stored,)
             continue
-        if preferred == UNCOMPRESSED and (stored in _UNCOMPRESSED or can_convert(stored, EXPLICIT_LE)):
+        if preferred == UNCOMPRESSED and can_convert(stored, EXPLICIT_LE):
             proposals[item.sop_class, "uncompressed"] = _UNCOMPRESSED
             continue
         if preferred and can_convert(stored, preferred):

@@ -84,6 +84,7 @@ def test_what_can_go_in_nothing_that_was_accepted_is_told_apart(
         ),
         (VIDEO, RLE, {VIDEO: (VIDEO,)}),
         (JPEG, UNCOMPRESSED, {"uncompressed": BOTH}),
+        (EXPLICIT_LE, UNCOMPRESSED, {"uncompressed": BOTH}),
         (IMPLICIT_LE, UNCOMPRESSED, {"uncompressed": BOTH}),
         (VIDEO, UNCOMPRESSED, {VIDEO: (VIDEO,)}),
         (JPEG, AS_STORED, {JPEG: (JPEG,)}),

@@ -717,9 +717,15 @@ def test_a_call_that_is_done_at_the_moment_of_its_deadline_is_done(monkeypatch: 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_call_that_fails_in_a_way_nobody_foresaw_has_not_succeeded(tmp_path: Path) -> None:
-    volume = volume_at(tmp_path)
+    volume, ended = volume_at(tmp_path), list[threading.Thread]()
+
+    def fail(_: object) -> None:
+        ended.append(threading.current_thread())
+        raise IndexError
+
     with pytest.raises(VolumeUnavailable, match="in a way nobody foresaw"):
-        volume.run(lambda _: [][0])
+        volume.run(fail)
+    ended[0].join()  # pytest hears of it in this test
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -738,12 +744,20 @@ def test_another_thread_takes_the_place_of_one_that_ended_in_a_way_nobody_foresa
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_what_is_asked_for_while_a_thread_ends_in_such_a_way_is_done_by_another() -> None:
     apart, free, asked = threads.Threads("apart"), threading.Event(), list[threads.Task[int]]()
-    ending = apart.start(lambda _: free.wait(60) and [][0], 60.0)
+    ended: list[threading.Thread] = []
+
+    def fail(_: object) -> None:
+        ended.append(threading.current_thread())
+        free.wait(60)
+        raise IndexError
+
+    ending = apart.start(fail, 60.0)
     # At that moment nothing is under way, and the thread is there yet.
     ending.finished = SimpleNamespace(release=lambda: asked.append(apart.start(lambda _: 7, 10.0)))
     free.set()
     wait_for(lambda: asked, "its end")
     assert apart.wait(asked[0]) == 7
+    ended[0].join()
 
 
 def test_a_call_that_only_waited_for_others_hangs_nowhere_and_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:

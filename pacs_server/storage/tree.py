@@ -80,15 +80,19 @@ class Tree:
         """Make something in the durable directory at `path`: that directory and the answer. Once more, from the
         beginning, when somebody removes it at that moment, because it is empty.
         """
-        for is_last in (*[False] * (_ENTERING_TRIES - 1), True):
+
+        def make() -> tuple[Descriptor, Answer]:
+            directory = self.durable_directory(path)
+            return directory, work(directory)
+
+        for _ in range(_ENTERING_TRIES - 1):
             try:
-                directory = self.durable_directory(path)
-                return directory, work(directory)
+                return make()
             except OSError as error:
-                if error.errno not in REMOVED or is_last:
+                if error.errno not in REMOVED:
                     raise
                 self._durable.clear()
-        raise OSError(errno.ENOENT, f"{path} is removed again and again")
+        return make()
 
     def move(self, path: PurePosixPath, target: PurePosixPath) -> None:
         """Give a file another place, flushed in both directories, if it is there."""

@@ -99,8 +99,7 @@ class CopyInProgress:
     def start_finish(self, name: str) -> None:
         """Give the file its final name, flushed; to be called again until it `is_finished`."""
 
-        def work(attempt: Attempt) -> None:
-            _unless_abandoned(attempt)
+        def work(_: Attempt) -> None:
             if self._file is not None:
                 self.is_finished = self._file.finish(name)
 

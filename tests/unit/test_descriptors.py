@@ -1,6 +1,8 @@
 """Directories that are kept open: given out while their path leads to them, and no more than so many."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -84,3 +86,31 @@ def test_no_link_is_followed_on_the_way_to_a_file(root: Path) -> None:
     (root / SERIES / "second").unlink()
     with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
         tree.open_file(SERIES / "second")
+
+
+def test_a_writer_enters_anew_what_another_node_removed_although_this_machine_remembers_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does for some seconds."""
+    tree = Tree(opened(root))
+    tree.durable_directory(SERIES)
+    look: Callable[..., os.stat_result] = os.stat
+    remembered = {str(path): look(root / path) for path in (SERIES, *SERIES.parents)}
+    (root / SERIES).rmdir()
+    with monkeypatch.context() as nfs:
+        nfs.setattr(os, "stat", lambda path, **how: remembered.get(path) or look(path, **how))
+        directory, _ = tree.within(SERIES, lambda entered: os.mkdir("made", dir_fd=entered.number))
+    assert (root / SERIES / "made").is_dir()
+    assert os.fstat(directory.number).st_ino == (root / SERIES).stat().st_ino
+
+
+def test_of_a_volume_that_is_stale_as_a_whole_that_is_said_after_some_tries(root: Path) -> None:
+    tries = []
+
+    def stale(_: Descriptor) -> None:
+        tries.append(1)
+        raise OSError(errno.ESTALE, "stale")
+
+    with pytest.raises(OSError, match="stale"):
+        Tree(opened(root)).within(SERIES, stale)
+    assert len(tries) > 1

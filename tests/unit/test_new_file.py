@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pacs_server.errors import VolumeFull, VolumeSilent, VolumeUnavailable
+from pacs_server.storage import atomic
 from pacs_server.storage.atomic import NO_ROOM, NewFile, Translated
 from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
@@ -118,7 +119,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(os, call, note)
 
-    for call in ("mkdir", "fdatasync", "rename", "unlink", "rmdir", "fsync"):
+    for call in ("mkdir", "fdatasync", "link", "rename", "unlink", "rmdir", "fsync"):
         noted(call)
     return calls
 
@@ -152,6 +153,31 @@ def test_a_file_that_is_moved_or_removed_is_so_after_a_power_cut_too_and_never_w
     done.clear()
     tree.remove_empty(FOLDER, below=PurePosixPath("v1"))
     assert done == ["rmdir", "fsync v1"]
+
+
+def test_what_grows_large_is_flushed_on_its_way_so_that_little_is_left_for_the_end(
+    file: NewFile, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[tuple[int, int]] = []
+    monkeypatch.setattr(atomic, "_WRITEBACK_BYTES", 20)
+    monkeypatch.setattr(atomic, "_FLUSH_BYTES", 50)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, start, length, __: dropped.append((start, length)))
+    flushed = []
+    for _ in range(13):
+        file.write([bytes(10)])
+        file.write_back()
+        flushed.append(done.count("fdatasync"))
+    assert flushed == [0] * 4 + [1] * 5 + [2] * 4
+    assert dropped == [(start, 20) for start in range(0, 120, 20)]
+
+
+def test_a_file_that_is_put_where_none_is_is_flushed_before_it_gets_its_name_and_so_is_that(
+    file: NewFile, done: list[str]
+) -> None:
+    file.write(CHUNKS)
+    file.finish_first("name")
+    file.discard()
+    assert done == ["fdatasync", "link", "fsync v1/one", "unlink"]
 
 
 @pytest.mark.parametrize(

@@ -182,12 +182,13 @@ def test_a_replacement_that_hangs_as_well_is_replaced_long_before_its_deadline(
     assert_whole(placement, large, copies=2)
 
 
-def test_the_only_volume_that_has_a_large_object_is_waited_for_although_it_hangs(
-    faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("need", [1, 2], ids=["the only one that has it", "no other can take its place"])
+def test_a_volume_that_nothing_can_replace_within_a_large_object_is_waited_for_although_it_hangs(
+    faulty: FaultyVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: int
 ) -> None:
     monkeypatch.setattr(storage_volume, "_SILENT_S", 0.3)
     volumes = [volume_at(faulty.path), volume_at(tmp_path / "spare", tier="cold")]
-    placement = Placement(volumes, need=1, degraded=1)
+    placement = Placement(volumes, need=need, degraded=1)
     large = LargeObject(8)
     stream = placement.stream(large.path.parent)
 
@@ -196,8 +197,8 @@ def test_the_only_volume_that_has_a_large_object_is_waited_for_although_it_hangs
         Timer(1.0, faulty.tell, ["ok"]).start()
 
     large.send(stream, hang_for_a_while)
-    assert [copy.volume_id for copy in stream.finish(large.path)] == [volumes[0].spec.id]
-    assert_whole(placement, large, copies=1)
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [one.spec.id for one in volumes[:need]]
+    assert_whole(placement, large, copies=need)
 
 
 @pytest.mark.usefixtures("flushes_once")
@@ -262,14 +263,15 @@ def test_what_too_few_volumes_finish_leaves_nothing(faulty: FaultyVolume, tmp_pa
     wait_until_clean(*volumes)
 
 
-def test_what_is_still_in_memory_survives_the_only_volume(tmp_path: Path, mounts: ExitStack) -> None:
+@pytest.mark.parametrize("held", [42, 21], ids=["on the way", "at the last of it"])
+def test_what_is_still_in_memory_survives_the_only_volume(tmp_path: Path, mounts: ExitStack, held: int) -> None:
     small = on_tmpfs(tmp_path, "small", "2m", mounts)
     volumes = [volume_at(small), volume_at(tmp_path / "spare", tier="cold")]
     placement = Placement(volumes, need=1, degraded=1)
     large = LargeObject(8)
     stream = placement.stream(large.path.parent)
-    stream.begin([META, *(large.chunk(number) for number in range(large.count // 2))])
-    for number in range(large.count // 2, large.count):
+    stream.begin([META, *(large.chunk(number) for number in range(held))])
+    for number in range(held, large.count):
         stream.write(large.chunk(number))
     assert [copy.volume_id for copy in stream.finish(large.path)] == [volumes[1].spec.id]
     wait_until_clean(*volumes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pacs_server.cli.help_layout import Context
 from pacs_server.cli.output import printable
 from pacs_server.errors import Busy, ConfigError, Refused
 
@@ -191,6 +192,8 @@ class PathWord(click.Path):
 class Command(click.Command):
     """A command whose help ends in an example. `reports` gives it --json."""
 
+    context_class = Context
+
     def __init__(self, *args: Any, example: str = "", reports: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.example = example
@@ -219,6 +222,7 @@ class Group(click.Group):
 
     command_class = Command
     group_class = type
+    context_class = Context
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the example of the first command."""

@@ -22,7 +22,6 @@ from pacs_server.cli.japanese.messages_usage import CAUSES_OF_THE_LIBRARY, OF_TH
 from pacs_server.cli.japanese.tables import LABELS
 from pacs_server.cli.japanese.translation import in_japanese, is_wanted, label_in_japanese
 from pacs_server.cli.main import pacs
-from pacs_server.cli.width import display_width
 from pacs_server.cluster import failover
 from pacs_server.dicom import audit, commitment, operations
 from pacs_server.index import jobs, tables
@@ -380,11 +379,3 @@ def test_what_was_said_is_said_whole_in_japanese(english: str) -> None:
         r"--[a-z-]+|TIER|AET|Foo|Fob|PatientName|Modality|DICOM|VIEWER1|want|need|degraded", "", in_japanese(english)
     )
     assert not re.search("[a-z]{3}", left), left
-
-
-@pytest.mark.parametrize("words", [("-h",), ("storage", "-h"), ("index", "fields", "add", "-h")])
-def test_japanese_help_is_not_cut_and_fits_a_terminal(words: tuple[str, ...]) -> None:
-    help_text = said("ja_JP.UTF-8", *words)[0]
-    assert "..." not in help_text.replace("postgresql://...", "").replace("COMMAND [ARGS]...", "")
-    described = help_text.partition("\n\n")[2].partition("Options:")[0]
-    assert all(display_width(line) <= 80 for line in described.splitlines())

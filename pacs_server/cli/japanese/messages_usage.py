@@ -26,6 +26,14 @@ OF_THE_LIBRARY: Final[dict[str, str]] = {
     "Option '{}' does not take a value.": "オプション '{0}' に値は付けられません。",
     "Invalid value for {}: {}": "{0} の値が正しくありません: {1}",
     "Invalid value: {}": "値が正しくありません: {0}",
+    # the parts of a page of help
+    "Usage: ": "使い方: ",
+    "Options": "オプション",
+    "Commands": "コマンド",
+    "Example": "例",
+    "required": "必須",
+    "default: {}": "初期値: {0}",
+    "default: (PACS_DATA, else ./pacs-data)": "初期値: PACS_DATA、なければ ./pacs-data",
 }  # fmt: skip
 
 # What stands behind "Invalid value"; its sentences end in a full stop, which ours do not.

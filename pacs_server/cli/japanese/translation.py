@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from pacs_server.cli.width import display_width
-
 if TYPE_CHECKING:
     import click
 
 _VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
-_COLUMNS: Final = 76
 _SHORT: Final = 14  # letters of a template besides its values
 _PREFIX: Final = "pacs: "
 
@@ -30,7 +27,7 @@ def help_in_japanese(command: click.Command) -> None:
     text = _help_of(command.help)
     if text is not None:
         command.short_help = text.partition("。")[0].strip() + "。" if "。" in text else text
-        command.help = "\b\n" + "\n".join(_wrapped(text))
+        command.help = text
     context = click.Context(command, help_option_names=["-h", "--help"])
     for parameter in command.get_params(context):  # with the --help that the library adds
         if isinstance(parameter, click.Option):
@@ -44,16 +41,6 @@ def _help_of(text: str | None) -> str | None:
     from pacs_server.cli.japanese.help import HELP
 
     return HELP.get(" ".join(text.split())) if text else None
-
-
-def _wrapped(text: str) -> list[str]:
-    """Lines of a terminal: Japanese has no spaces at which a line could end, and its letters are two columns wide."""
-    lines = [""]
-    for piece in re.findall(r"[!-~]+[ 、。)]*|.", text):
-        if display_width(lines[-1] + piece) > _COLUMNS and piece not in "、。)」":
-            lines.append("")
-        lines[-1] += piece if lines[-1] else piece.lstrip()
-    return lines
 
 
 def label_in_japanese(label: str, key: str) -> str:

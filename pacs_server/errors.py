@@ -193,6 +193,10 @@ class IndexUnreachable(IndexUnavailable):
     """The database is away, or does not answer in time: whatever else is asked of it now would fail as well."""
 
 
+class IndexCutOff(IndexUnreachable):
+    """A connection ended in its use; the same may succeed at once on another one."""
+
+
 class IndexLocked(IndexUnreachable):
     """Somebody keeps a row or a table locked for longer than anybody waits; what does not need it may go through."""
 

@@ -32,6 +32,7 @@ from pacs_server.index.drivers.postgresql import (
 )
 from pacs_server.index.drivers.remedies import keep_to_one_sentence, unavailable
 from pacs_server.index.drivers.sqlite import is_locked, kept_locked, refuse_network_file_system, sqlite_engine
+from pacs_server.index.looking import looking
 from pacs_server.index.trail import Trail
 from pacs_server.settings import shown_url
 
@@ -256,6 +257,7 @@ class Index:
         if self._alone is not None:
             self._alone.forget_damage()
 
+    @looking
     def rows(self, sql: str | Planned, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement in the driver's own words, on a connection of the moment: the hot path of looking
         something up by its key.

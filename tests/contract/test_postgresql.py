@@ -23,7 +23,10 @@ from support.postgres import Cluster
 from support.racing import race
 from support.server import wait_for
 
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.operations import Content, Fate, OperationKind
+from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.drivers import entrance, postgresql, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
@@ -32,6 +35,7 @@ from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
+from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Registry, VolumeRow
@@ -157,6 +161,13 @@ def waiting_backend(cluster: Cluster, url: str) -> int:
     return pid
 
 
+def end_what_waits(cluster: Cluster, url: str) -> None:
+    """End the connection of whoever waits in a database."""
+    pid = waiting_backend(cluster, url)
+    cluster.execute(f"SELECT pg_terminate_backend({pid})")
+    wait_for(lambda: pid not in cluster.backends(database_of(url)), "it to have ended")
+
+
 def database_of(url: str) -> str:
     return url.rpartition("/")[2] if "?" not in url else url.partition("?")[0].rpartition("/")[2]
 
@@ -239,15 +250,63 @@ def test_connections_that_were_ended_while_nobody_used_them_are_not_noticed(clus
         assert len(objects.known("1.2.3.1", "1.2.3").objects) == 1
 
 
+def test_what_a_connection_that_ends_had_begun_is_done_once_on_another_one(cluster: Cluster, url: str) -> None:
+    with opened(url + PATIENTLY) as objects:
+        objects.record(arrival("1.2.3.1"))  # so that a connection waits for work that ends with the other one
+        with holding_the_study(url):
+            doing = Doing(lambda: objects.record(arrival("1.2.3.2")))
+            end_what_waits(cluster, url)
+            waiting_backend(cluster, url)
+        assert doing.outcome().outcome is Outcome.NEW
+        assert len(objects.known("1.2.3.2", "1.2.3").objects) == 1
+        told = "SELECT count(*) FROM audit WHERE study_uid = '1.2.3'"
+        assert cluster.execute(told, database_of(url)) == 2
+
+
 def test_a_connection_that_ends_before_the_commit_leaves_nothing(cluster: Cluster, url: str) -> None:
     with opened(url + PATIENTLY) as objects:
         with holding_the_study(url):
             doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
-            cluster.execute(f"SELECT pg_terminate_backend({waiting_backend(cluster, url)})")
+            end_what_waits(cluster, url)
+            end_what_waits(cluster, url)  # it was tried again, once
             with pytest.raises(IndexUnreachable):
                 doing.outcome()
         assert objects.known("1.2.3.1", "1.2.3").objects == ()
         assert objects.record(arrival("1.2.3.1")).outcome is Outcome.NEW
+
+
+@pytest.mark.parametrize("look", ["known", "find", "give", "count"])
+def test_a_look_whose_connection_ends_is_taken_on_another_one(cluster: Cluster, url: str, look: str) -> None:
+    with closing(Index.open(url + PATIENTLY)) as index:
+        objects, search = Instances(index), Search(index)
+        objects.record(arrival("1.2.3.1"))
+        looks: dict[str, Callable[[], Any]] = {
+            "known": lambda: len(objects.known("1.2.3.1", "1.2.3").objects),
+            "find": lambda: len(list(search.find(query_from_keywords(Level.IMAGE, {}), ()))),
+            "give": lambda: len(search.deliverables(RetrieveRequest(level=Level.STUDY, study_uids=("1.2.3",)))),
+            "count": lambda: search.counts()["studies"],
+        }
+        locking = create_engine(parse_url(url))
+        with locking.begin() as other:
+            other.execute(text("LOCK TABLE studies IN ACCESS EXCLUSIVE MODE"))
+            doing = Doing(looks[look])
+            end_what_waits(cluster, url)
+            waiting_backend(cluster, url)
+        locking.dispose()
+        assert doing.outcome() == 1
+
+
+def test_the_connections_beside_one_that_was_ended_in_its_use_are_given_up(cluster: Cluster, url: str) -> None:
+    """They are about to be ended as well, perhaps; whoever is tried once more would meet that."""
+    with closing(Index.open(url + PATIENTLY)) as index:
+        with index.read() as one, index.read() as other:
+            beside = {connection.execute(text("SELECT pg_backend_pid()")).scalar() for connection in (one, other)}
+        with holding_the_study(url):
+            doing = Doing(lambda: Instances(index).record(arrival("1.2.3.1")))
+            end_what_waits(cluster, url)
+            assert waiting_backend(cluster, url) not in beside
+        assert len(beside) == 2
+        assert doing.outcome().outcome is Outcome.NEW
 
 
 def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it_done(
@@ -501,7 +560,7 @@ def test_rights_that_are_missing_are_noticed_before_an_object_is_refused(url: st
     ruling.dispose()
 
 
-def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(
+def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_twice(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were each of its objects tried by itself, the last would wait for hours."""
@@ -509,9 +568,10 @@ def test_a_group_whose_connection_is_lost_fails_as_a_whole_and_once(
         group = [arrival(f"1.2.3.{n}") for n in range(50)]
         with holding_the_study(url):
             doing = Doing(lambda: objects.record_in_order(group))
-            pid = waiting_backend(cluster, url)
+            waiting_backend(cluster, url)
             monkeypatch.setattr(Instances, "_commit_alone", pytest.fail)
-            cluster.execute(f"SELECT pg_terminate_backend({pid})")
+            end_what_waits(cluster, url)
+            end_what_waits(cluster, url)
             with pytest.raises(IndexUnreachable):
                 doing.outcome()
         assert [one.outcome for one in objects.record_in_order(group)] == [Outcome.NEW] * 50

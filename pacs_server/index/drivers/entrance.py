@@ -57,7 +57,7 @@ class Entrance:
     """
 
     def __init__(self) -> None:
-        self._generation = 0  # of connections; each time a server is left for a newer one another begins
+        self._generation = 0  # of connections; each time a server is left for a newer one, or ends one, another begins
         self._shut_until = self._silent_until = -math.inf
         self._looked_at = time.monotonic()  # who connects first looks at all of them
         self._dsn = ""
@@ -86,9 +86,17 @@ class Entrance:
         return connection
 
     def has_left(self, connection: WatchedConnection) -> bool:
-        """Whether a connection leads to a server that was left for a newer one; looks now and then for such a one."""
+        """Whether a connection leads to a server that was left for a newer one, or that has ended others since; looks
+        now and then for such a one.
+        """
         self._look_again()
         return connection.generation != self._generation
+
+    def was_ended(self, connection: WatchedConnection) -> None:
+        """A server ended a connection in its use: all that were made before are about to end, perhaps."""
+        with self._learning:
+            if connection.generation == self._generation:
+                self._generation += 1
 
     def was_silent(self) -> None:
         """A server left a question unanswered: who connects in the next moments does not wait as long once more."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 from sqlalchemy.pool import QueuePool
 
-from pacs_server.errors import ConfigError, IndexConflict, IndexLocked, IndexUnavailable, IndexUnreachable
+from pacs_server.errors import ConfigError, IndexConflict, IndexCutOff, IndexLocked, IndexUnavailable, IndexUnreachable
 
 # Of each host of the URL in turn; one that is switched off answers nothing at all.
 _CONNECT_S: Final = 10
@@ -77,6 +77,8 @@ _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})
 # feature_not_supported: a column has another type than when a statement was planned; invalid_sql_statement_name: who
 # stands between has changed the session.
 _PLANS_LOST: Final = frozenset({"0A000", "26000"})
+# admin_shutdown, crash_shutdown, idle_in_transaction_session_timeout
+_ENDED: Final = frozenset({"57P01", "57P02", "25P03"})
 _READ_ONLY: Final = "25006"  # read_only_sql_transaction
 _LOCKED: Final = "55P03"  # lock_not_available
 # Of insufficient_resources disk_full, out_of_memory and configuration_limit_exceeded; program_limit_exceeded and
@@ -124,7 +126,7 @@ def _refuse_lost(connection: Any, *_: object) -> None:
     and make another in its place.
     """
     if connection.entrance.has_left(connection):
-        raise DisconnectionError("another server was promoted")
+        raise DisconnectionError("another server was promoted, or its own one has ended others")
     if why := connection.why_lost():
         raise InvalidatePoolError(why)
 
@@ -163,7 +165,11 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
         return IndexUnreachable
     if state == _LOCKED:
         return IndexLocked
-    is_away = isinstance(reason, (NoneIsFree, engine.dialect.loaded_dbapi.OperationalError))
+    driver = engine.dialect.loaded_dbapi
+    # Mostly the server tells no state of a connection that it has ended; the words are the driver's own.
+    if state in _ENDED or (isinstance(reason, driver.Error) and engine.dialect.is_disconnect(reason, None, None)):
+        return IndexCutOff
+    is_away = isinstance(reason, (NoneIsFree, driver.OperationalError))
     return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable
 
 

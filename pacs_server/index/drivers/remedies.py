@@ -65,7 +65,7 @@ def unavailable(shown_url: str, url: URL, kind: type[IndexUnavailable], reason: 
     else:
         unfit = _first_of(_UNFIT_WORDS, words)
         remedy, is_unfit = unfit or _first_of(_by_words(url), words), bool(unfit)
-    is_away = kind is IndexUnreachable and (state or "08").startswith(_CONNECTION_STATES)
+    is_away = issubclass(kind, IndexUnreachable) and (state or "08").startswith(_CONNECTION_STATES)
     # Not for those of the pool, all of whose connections are in use; nor where a server was found, and said no.
     if not remedy and is_away and hasattr(reason, "pgcode") and "FATAL:" not in words:
         remedy = _LOOK_THERE

@@ -102,6 +102,8 @@ class WatchedConnection(Connection):  # type: ignore[misc]
         except psycopg2.OperationalError as error:
             if self._was_cut:
                 raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
+            if self.closed and self.entrance is not None:
+                self.entrance.was_ended(self)
             raise
         finally:
             watch.end(self)

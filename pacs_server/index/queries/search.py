@@ -13,6 +13,7 @@ from pacs_server.dicom.queries.matching import Query
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
+from pacs_server.index.looking import in_parts, looking
 from pacs_server.index.objects import CopyRow
 from pacs_server.index.queries.finding import Forms, joined, rows_of
 from pacs_server.index.queries.usual import UsualSyntaxes
@@ -70,7 +71,7 @@ class Search:
         """
         asked = query.level, query.predicates, columns, limit
         made = self._forms.made(*asked)
-        for rows in self._index.stream(*made) if made else self._built(rows_of(*asked)):
+        for rows in in_parts(lambda: self._index.stream(*made) if made else self._built(rows_of(*asked))):
             yield rows if columns else [()] * len(rows)  # a statement has to select something
 
     def _built(self, statement: Select[Any]) -> Iterator[Sequence[Sequence[str | int | None]]]:
@@ -78,6 +79,7 @@ class Search:
             found = connection.execution_options(stream_results=True, max_row_buffer=MOST_ROWS).execute(statement)
             yield from in_growing_parts(found.fetchmany)
 
+    @looking
     def deliverables(self, request: RetrieveRequest) -> list[Deliverable]:
         """The current objects that a retrieve asks for, by study, series number and instance number.
 
@@ -113,6 +115,7 @@ class Search:
         """
         return self._usual.of(sop_class)
 
+    @looking
     def counts(self) -> dict[str, int]:
         """How much is held, for `status`. Raises: IndexUnavailable."""
         with self._index.read() as connection:

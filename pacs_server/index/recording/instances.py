@@ -14,7 +14,7 @@ from sqlalchemy import CompoundSelect, Text, bindparam, cast, literal_column, nu
 from pacs_server.dicom.audit import Actor
 from pacs_server.dicom.describe import Description
 from pacs_server.dicom.operations import Fate
-from pacs_server.errors import IndexConflict, IndexLocked, IndexUnavailable, IndexUnreachable
+from pacs_server.errors import IndexConflict, IndexCutOff, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.objects import Arrival, CopyRow, Known, Outcome, Recorded, StoredObject, held_before, received
@@ -199,9 +199,10 @@ class Instances:
 
     def _try_commit(self, group: list[_Slot], *, is_waited_for: bool) -> None:
         arrivals = [slot.arrival for slot in group]
-        told = received(arrivals, datetime.now(UTC))
-        with self._index.write_cursor(told, is_waited_for=is_waited_for) as cursor:
-            recorded = record(self._statements, cursor, arrivals)
+        try:
+            recorded = self._recorded(arrivals, is_waited_for=is_waited_for)
+        except IndexCutOff as error:
+            recorded = self._recorded(arrivals, is_waited_for=is_waited_for, after=error)
         beside = [
             one.description.sop_uid
             for one, outcome in zip(arrivals, recorded, strict=True)
@@ -211,6 +212,21 @@ class Instances:
             self.operations.apply_choices(beside, arrivals[0].received_at)
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
+
+    def _recorded(
+        self, arrivals: Sequence[Arrival], *, is_waited_for: bool, after: IndexCutOff | None = None
+    ) -> list[Recorded]:
+        """Record in one transaction, perhaps `after` the connection of a former one had ended.
+
+        Raises: what is raised by `write_cursor` and `record`; IndexUnreachable, too, when one is held by now: the
+        former transaction, which kept others out until its end, was committed perhaps, and no standby may have it.
+        """
+        told = received(arrivals, datetime.now(UTC))
+        with self._index.write_cursor(told, is_waited_for=is_waited_for) as cursor:
+            recorded = record(self._statements, cursor, arrivals)
+            if after and any(one.outcome is Outcome.DUPLICATE for one in recorded):
+                raise IndexUnreachable(str(after))
+        return recorded
 
 
 def _known() -> CompoundSelect[Any]:

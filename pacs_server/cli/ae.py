@@ -131,9 +131,7 @@ def add(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **giv
     """
     peer = _peer(_given(given, sources) | {"aet": aet})
     with invocation.node() as node:
-        if node.registry.peer(aet) is not None:
-            raise Refused(f"{aet} is registered already; change it with: pacs ae set {aet}")
-        node.registry.save_peer(peer)
+        node.registry.add_peer(peer)
         _warn_of_login(peer, node.settings)
     talk(f"registered {aet}" + (f"; try it with: pacs ae test {aet}" if peer.host else ""))
     return ExitCode.DONE
@@ -150,17 +148,11 @@ def set_(invocation: Invocation, /, aet: AeTitle, sources: tuple[str, ...], **gi
 
     What is not named stays as it is; --from replaces all that it had.
     """
-    from pacs_server.cli.peer_text import facts_of
-
     changes = _given(given, sources)
     if not changes:
         raise click.UsageError("nothing to change: name at least one option")
     with invocation.node() as node:
-        known = node.registry.known_peer(aet)
-        facts = facts_of(known)
-        if known.sources == (known.host,):  # the address it calls from was never said by itself, so it moves along
-            del facts["from"]
-        node.registry.save_peer(peer := _peer(facts | changes))
+        peer = node.registry.change_peer(aet, lambda known: _changed(known, changes))
         _warn_of_login(peer, node.settings)
     talk(f"changed {aet}")
     return ExitCode.DONE
@@ -246,9 +238,12 @@ def import_(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
             known = node.registry.peer(peer.aet)
             if known == peer:
                 continue
-            if known is None or yes:
+            if known is None:
+                node.registry.add_peer(peer)
+                talk(f"registered {peer.aet}")
+            elif yes:
                 node.registry.save_peer(peer)
-                talk(f"{'registered' if known is None else 'changed'} {peer.aet}")
+                talk(f"changed {peer.aet}")
             else:
                 left += 1
                 talk(f"would change {peer.aet}: {differences(known, peer)}")
@@ -317,6 +312,15 @@ def _warn_of_login(peer: Peer, settings: Settings) -> None:
 
     for problem, remedy in login_problems(peer, settings):
         talk(f"{in_their_language(problem)}: {in_their_language(remedy)}")
+
+
+def _changed(known: Peer, changes: dict[str, object]) -> Peer:
+    from pacs_server.cli.peer_text import facts_of
+
+    facts = facts_of(known)
+    if known.sources == (known.host,):  # the address it calls from was never said by itself, so it moves along
+        del facts["from"]
+    return _peer(facts | changes)
 
 
 def _peer(facts: Mapping[str, object]) -> Peer:

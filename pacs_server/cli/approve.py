@@ -85,14 +85,18 @@ def approve(
     with invocation.node() as node:
         callers = _chosen(node.turned_away.all(aet), aet, addresses)
         known = node.registry.peer(aet)
-        peer = _admitted(known, aet, callers, allowed, own_title=str(node.settings.aet))
+        own_title = str(node.settings.aet)
+        peer = _admitted(known, aet, callers, allowed, own_title)
         moved = _moved(peer, callers)
         if known is not None and not yes:
             talk(f"{aet} is registered; would change {differences(known, peer) or 'nothing'}; do it with --yes")
             if moved:
                 talk(moved)
             return ExitCode.DONE
-        node.registry.save_peer(peer)
+        if known is None:
+            node.registry.add_peer(peer)
+        else:
+            peer = node.registry.change_peer(aet, lambda now: _admitted(now, aet, callers, allowed, own_title))
         node.turned_away.forget(aet, {one.address for one in callers})
     talk(f"{'registered' if known is None else 'changed'} {_told(peer)}")
     if peer.host is None:

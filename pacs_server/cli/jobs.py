@@ -102,7 +102,7 @@ def pause(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, ..
 
     with invocation.node() as node:
         if kinds:
-            node.jobs.pause_kinds(node.jobs.paused_kinds() | set(kinds))
+            node.jobs.pause_kinds(kinds)
             talk(f"nothing is begun any more of: {', '.join(kinds)}")
         return _set_state(node.jobs, numbers, JobState.PAUSED, "paused", may_be_none=bool(kinds))
 
@@ -117,7 +117,7 @@ def resume(invocation: Invocation, numbers: tuple[int, ...], kinds: tuple[str, .
 
     with invocation.node() as node:
         if kinds:
-            node.jobs.pause_kinds(node.jobs.paused_kinds() - set(kinds))
+            node.jobs.resume_kinds(kinds)
             talk(f"goes on: {', '.join(kinds)}")
         return _set_state(node.jobs, numbers, JobState.WAITING, "go on", may_be_none=bool(kinds))
 

@@ -127,9 +127,9 @@ def set_(invocation: Invocation, /, name: str, **given: Any) -> ExitCode:
             changes["certificate"] = ""
         if (aet := changes.get("aet")) is not None:
             node.registry.known_peer(aet)
-        greeting = _greeted(node, replace(known, **changes))
-        changed = replace(node.partners.one(name), **changes)  # the server notes things of it meanwhile
-        node.partners.change(replace(changed, certificate=greeting.certificate or changed.certificate))
+        if certificate := _greeted(node, replace(known, **changes)).certificate:
+            changes["certificate"] = certificate
+        node.partners.change(name, changes)
     talk(f"changed partner {name}")
     return ExitCode.DONE
 

@@ -61,8 +61,6 @@ def set_(
 
     1 <= degraded <= need <= want. A running server follows within a second, and makes copies that are missing now.
     """
-    from dataclasses import replace
-
     from pacs_server.index.jobs import JobKind
 
     given = {name: n for name, n in (("want", want), ("need", need), ("degraded", degraded)) if n is not None}
@@ -72,12 +70,13 @@ def set_(
         raise click.UsageError("give at least one of --want, --need and --degraded")
     with invocation.node() as node:
         _tell_unknown(node, peer)
-        before = node.policies().of(peer or "")
-        after = None if as_site else replace(before, **given)
-        node.registry.set_policy(after, aet=peer or "")
+        if as_site:
+            node.registry.set_policy(None, aet=peer or "")
+            shown = node.registry.policies().usual
+        else:
+            shown = node.registry.change_policy(given, aet=peer or "")
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
         domains = {volume.spec.domain for volume in node.volumes() if not volume.spec.is_draining}
-    shown = after or node.policies().usual
     talk(f"{peer or 'the site'}: want {shown.want}, need {shown.need}, degraded {shown.degraded}")
     if shown.want > len(domains):
         talk(f"there are volumes in {len(domains)} fault domains only, so {shown.want} copies cannot exist yet")

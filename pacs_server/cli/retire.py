@@ -242,9 +242,7 @@ def show(invocation: Invocation) -> ExitCode:
 @pass_invocation
 def set_(invocation: Invocation, purging: str | None, grace_days: int | None, keep_days: int | None) -> ExitCode:
     """Decide; what is not given stays. A running server follows at once."""
-    from dataclasses import replace
-
-    from pacs_server.index.site.retention import Purging, retention_of, set_retention
+    from pacs_server.index.site.retention import Purging, change_retention
 
     given: dict[str, Any] = {"grace_days": grace_days, "keep_days": keep_days}
     given = {name: days for name, days in given.items() if days is not None}
@@ -253,7 +251,6 @@ def set_(invocation: Invocation, purging: str | None, grace_days: int | None, ke
     if not given:
         raise click.UsageError("give at least one of --purge, --grace-days and --keep-days")
     with invocation.node() as node:
-        decided = replace(retention_of(node.index), **given)
-        set_retention(node.index, decided)
+        decided = change_retention(node.index, **given)
     talk(f"purge {decided.purging}, {decided.grace_days} days in the trash, {decided.keep_days} days to keep")
     return ExitCode.DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from datetime import UTC, datetime
 from getpass import GetPassWarning
 from pathlib import Path
@@ -94,7 +93,7 @@ def set_(
 
     --peer replaces all that they had. It counts from their next association on.
     """
-    from pacs_server.index.site.users import with_passcode
+    from pacs_server.index.site.users import digest_of
 
     if peers and any_peer:
         raise click.UsageError("--peer and --any-peer contradict each other")
@@ -103,13 +102,10 @@ def set_(
     with invocation.node() as node:
         _refuse_unknown(node, peers)
         node.users.one(name)
-        passcode = _passcode(passcode_file) if asks or passcode_file else None
-        changed = node.users.one(name)  # others may have changed it while the passcode was typed
-        if peers or any_peer:
-            changed = replace(changed, peers=peers)
-        if passcode is not None:
-            changed = with_passcode(changed, passcode, datetime.now(UTC))
-        node.users.save(changed)
+        changes: dict[str, object] = {"peers": peers} if peers or any_peer else {}
+        if asks or passcode_file:
+            changes |= {"passcode": digest_of(_passcode(passcode_file)), "changed_at": datetime.now(UTC)}
+        node.users.change(name, **changes)
     talk(f"changed the user {name}")
     return ExitCode.DONE
 

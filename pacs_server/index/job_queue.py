@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +14,7 @@ from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.job_claims import JobClaims
 from pacs_server.index.jobs import Job, JobKind, JobState, entry, owing
-from pacs_server.index.site_entries import put, value_of
+from pacs_server.index.site_entries import put, value_of, value_to_change
 from pacs_server.index.site_tables import jobs
 from pacs_server.index.statements import Statement
 
@@ -254,9 +254,17 @@ class JobQueue:
             return _paused(connection)
 
     def pause_kinds(self, kinds: Iterable[str]) -> None:
-        """Begin nothing of these kinds, and everything of the others. Raises: IndexUnavailable."""
+        """Begin nothing of these kinds. Raises: IndexUnavailable."""
+        self._set_paused(lambda paused: paused.union(kinds))
+
+    def resume_kinds(self, kinds: Iterable[str]) -> None:
+        """Go on with these kinds. Raises: IndexUnavailable."""
+        self._set_paused(lambda paused: paused.difference(kinds))
+
+    def _set_paused(self, change: Callable[[set[str]], set[str]]) -> None:
         with self._index.write() as connection:
-            put(connection, _PAUSED_KINDS, json.dumps(sorted(kinds)))
+            paused = set(json.loads(value_to_change(connection, _PAUSED_KINDS) or "[]"))
+            put(connection, _PAUSED_KINDS, json.dumps(sorted(change(paused))))
 
 
 def _free(connection: Connection, now: datetime, *, per_target: int, kinds: frozenset[JobKind]) -> Select[Any]:

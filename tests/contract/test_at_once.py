@@ -16,9 +16,8 @@ from support.crowd import CONTENTS, Told, crowd
 from support.empty_index import copy_empty_index
 from support.held_model import STUDIES
 from support.house import House
-from support.postgres import Cluster
+from support.postgres import Cluster, wait_until_waiting
 from support.samples import data_set_of
-from support.server import wait_for
 
 from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.describe import patient_identity
@@ -35,7 +34,7 @@ from pacs_server.index.recording.statements import RecordingStatements
 from pacs_server.index.retiring import recount
 from pacs_server.index.shared_uids import SharedUids, _unflagged
 from pacs_server.index.site.registry import Policy, VolumeRow
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.site_tables import jobs
 from pacs_server.index.tables import copies, flags, instances, patients, series, studies
 from pacs_server.service.assemble import Node
@@ -71,13 +70,6 @@ def recording(url: str, one: Arrival) -> Iterator[None]:
         record(RecordingStatements(index), cursor, [one])
         cursor.flush()
         yield
-
-
-def wait_until_waiting(cluster: Cluster, url: str, number: int = 1) -> None:
-    """Return when so many statements wait for a lock."""
-    name = url.partition("?")[0].rpartition("/")[2]
-    waits = f"SELECT count(*) >= {number} FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{name}'"
-    wait_for(lambda: cluster.execute(waits), "statements that wait")
 
 
 def deletion(operations: Operations, one: Arrival) -> Operation:
@@ -304,7 +296,7 @@ def test_whatever_several_processes_do_at_once_each_finds_what_it_was_told(
             VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
         )
         node.registry.set_policy(Policy(want=2))
-        set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
     told = crowd([house.config for house in houses], tmp_path, processes=3, seconds=BURST_S, seed=1)
     assert any(one.stored for one in told)
     with houses[0].node() as node:

@@ -15,7 +15,7 @@ from pacs_server.index.site.changes import PREFERENCE, Changes
 from pacs_server.index.site.peers import Peer, Right
 from pacs_server.index.site.registry import Registry
 from pacs_server.index.site.routes import Route, Routes
-from pacs_server.index.site.users import User, Users, digest_of, with_passcode
+from pacs_server.index.site.users import User, Users, digest_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_what_one_admin_changed_is_so_on_the_other_site_and_stays_so(sites: tupl
     tokyo, osaka = sites
     tokyo.registry.save_peer(peer("CT1", Right.STORE))
     tokyo.registry.save_peer(peer("OSAKA", Right.STORE))
-    tokyo.routes.save(Route(name="ai", to=("AI",), keys={}))
+    tokyo.routes.add(Route(name="ai", to=("AI",), keys={}))
     revision = osaka.registry.revision()
     assert tokyo.note() == 2
     assert tokyo.note() == 0
@@ -166,8 +166,8 @@ def test_who_may_log_in_on_one_site_may_on_the_other(sites: tuple[Site, Site]) -
     assert osaka.users.all() == [tanaka]
     assert osaka.note() == 0
 
-    changed = with_passcode(replace(tanaka, peers=()), "another passcode", NOW)
-    osaka.users.save(changed)
+    changed = replace(tanaka, peers=(), passcode=digest_of("another passcode"))
+    osaka.users.change("田中", peers=(), passcode=changed.passcode)
     assert (osaka.note(), tokyo.take_from(osaka)) == (1, 1)
     assert tokyo.users.all() == [changed]
     tokyo.users.remove("田中")

@@ -21,7 +21,7 @@ from pacs_server.errors import UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.queries.view import conflicts_view
 from pacs_server.index.site.registry import VolumeMode, VolumeRow
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import copies, flags, patients
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep.decisions import (
@@ -408,7 +408,7 @@ def test_patients_who_have_other_studies_stay_and_are_counted(house: House, node
 
 
 def purge_all(node: Node) -> Sequence[object]:
-    set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+    change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
     return list(purge(node, in_trash(node, {}), "over"))
 
 

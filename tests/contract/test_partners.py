@@ -37,7 +37,7 @@ def test_a_name_or_a_certificate_is_that_of_one_partner(partners: Partners) -> N
     with pytest.raises(Refused, match="pinned for the partner osaka already"):
         partners.add(replace(OSAKA, name="nara"))
     with pytest.raises(Refused, match="pinned for the partner osaka already"):
-        partners.change(replace(KYOTO, fingerprint=OSAKA.fingerprint))
+        partners.change("kyoto", {"fingerprint": OSAKA.fingerprint})
     assert partners.all() == [KYOTO, OSAKA]
 
 
@@ -62,7 +62,7 @@ def test_what_was_seen_is_noted_and_a_site_that_is_known_stays(partners: Partner
 
 def test_what_was_seen_under_a_fingerprint_that_is_not_pinned_any_more_is_not_noted(partners: Partners) -> None:
     partners.add(OSAKA)
-    partners.change(replace(OSAKA, fingerprint="DD:04"))
+    partners.change("osaka", {"fingerprint": "DD:04"})
     partners.note_seen(OSAKA, certificate="PEM", site_id="a1")
     assert partners.one("osaka") == replace(OSAKA, fingerprint="DD:04")
     partners.remove("osaka")
@@ -94,7 +94,7 @@ def test_one_that_is_not_there_is_named_with_where_to_look(partners: Partners) -
         with pytest.raises(UnknownName, match="pacs partner list"):
             deed("osaka")
     with pytest.raises(UnknownName, match="pacs partner list"):
-        partners.change(OSAKA)
+        partners.change("osaka", {"port": 11115})
 
 
 def test_a_site_has_one_id_and_tells_what_it_knows_of_each_site(index: Index) -> None:

@@ -29,7 +29,7 @@ from pacs_server.index.maintenance.holdings import Holdings, replace_content
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import CONTENT, copies, flags, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
@@ -72,7 +72,7 @@ class TwoVolumes(House):
 
     def destroy(self, sop_uid: str) -> None:
         with self.node() as node:
-            set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0, keep_days=0))
+            change_retention(node.index, purging=Purging.BY_HAND, grace_days=0, keep_days=0)
             list(delete(node, to_delete(node, {"SOPInstanceUID": sop_uid}), "a test"))
             list(purge(node, in_trash(node, {}), "a test"))
 

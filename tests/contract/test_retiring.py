@@ -42,7 +42,7 @@ from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import VolumeRow
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, Retention, change_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
 from pacs_server.index.tables import CONTENT, MOST_NAMED_ELSEWHERE, flags, patients, series, studies
@@ -687,7 +687,7 @@ def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
     with house.node() as node:
         if by == "database" and node.index.database_path is not None:
             pytest.skip("SQLite has no clock of its own")
-        set_retention(node.index, Retention(purging=Purging.NIGHTLY, grace_days=0))
+        change_retention(node.index, purging=Purging.NIGHTLY, grace_days=0)
         list(
             decisions.delete(node, Trash(node.index).found(query_from_keywords(Level.IMAGE, {}).predicates), "a trial")
         )
@@ -738,7 +738,7 @@ def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
     house = House(tmp_path / "data", new_upgraded_url())
     (sample,) = house.take_in(tiny(1))
     with house.node() as node:
-        set_retention(node.index, Retention(purging=Purging.NIGHTLY, grace_days=0))
+        change_retention(node.index, purging=Purging.NIGHTLY, grace_days=0)
         found = Trash(node.index).found(query_from_keywords(Level.IMAGE, {}).predicates)
         list(decisions.delete(node, found, "a trial"))
         by = decisions.decider(node, "a trial")
@@ -757,7 +757,7 @@ def purged_in_absence(house: House, sample: Sample) -> Path:
     (path,) = house.volume.rglob(f"{sample.sop_uid}-*.dcm")
     content = path.read_bytes()
     with house.node() as node:
-        set_retention(node.index, AT_ONCE)
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
         list(decisions.delete(node, decisions.to_delete(node, {"SOPInstanceUID": sample.sop_uid}), "a trial"))
         list(decisions.purge(node, decisions.in_trash(node, {}), "a trial"))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -320,10 +320,10 @@ def test_routes_are_kept_and_forgotten(desk: Desk) -> None:
     kept = route(
         name="night", senders=("CT1",), keys={"Modality": "CT"}, window="20:00-06:00", priors_like=("Modality",)
     )
-    desk.routes.save(kept)
-    desk.routes.save(route())
+    desk.routes.add(kept)
+    desk.routes.add(route())
     assert desk.routes.all() == {"all": route(), "night": kept}
-    desk.routes.save(replace(kept, is_paused=True))
+    desk.routes.set_paused(kept.name, is_paused=True)
     assert desk.routes.one("night").is_paused
     desk.routes.remove("night")
     with pytest.raises(UnknownName, match="no route night"):

@@ -14,7 +14,7 @@ from pacs_server.cli.doctor_checks import _durability
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.index.promotion import compared, unknown_study
 from pacs_server.index.site.changes import PREFERENCE
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import copies
 from pacs_server.service import assemble
 from pacs_server.service.monitoring.observing import holdings_of
@@ -92,7 +92,7 @@ def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_in
     content = purged.read_bytes()
     with house.node() as node:
         list(delete(node, to_delete(node, {"StudyInstanceUID": sample.study_uid}), "a test"))
-        set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
         list(purge(node, in_trash(node, {}), "a test"))
     assert not purged.exists()
     purged.parent.mkdir(parents=True, exist_ok=True)

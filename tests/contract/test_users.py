@@ -12,7 +12,7 @@ from pacs_server.dimse.identity import Attempts, Authenticator
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Identity, Right
-from pacs_server.index.site.users import NOBODYS, User, Users, digest_of, is_of, with_passcode
+from pacs_server.index.site.users import NOBODYS, User, Users, digest_of, is_of
 from pacs_server.index.site_tables import users
 from pacs_server.net.negotiate import AssociationRequest, IdentityKind, UserIdentity
 from pacs_server.settings import Settings
@@ -35,14 +35,13 @@ def test_a_user_is_kept_without_the_passcode_and_found_by_it(index: Index) -> No
     assert is_of(str(row["passcode"]), PASSCODE.encode())
     assert not is_of(str(row["passcode"]), PASSCODE.encode() + b"x")
 
-    changed = with_passcode(made, "another one", NOW)
-    known.save(changed)
+    known.change("田中", passcode=digest_of("another one"))
     assert not is_of(known.one("田中").passcode, PASSCODE.encode())
     with pytest.raises(Refused, match="known already"):
         known.add(made)
     known.remove("田中")
     assert known.find("田中") is None
-    for step in (lambda: known.one("田中"), lambda: known.save(made)):
+    for step in (lambda: known.one("田中"), lambda: known.change("田中", peers=()), lambda: known.remove("田中")):
         with pytest.raises(UnknownName):
             step()
 
@@ -81,7 +80,7 @@ def test_a_passcode_that_was_right_is_not_worked_out_again_and_a_name_that_nobod
     assert not login(authenticator, "tanaka", "wrong passcode")
     assert not login(authenticator, "nobody", PASSCODE)
     assert worked_out == [first.passcode, first.passcode, NOBODYS]
-    known.save(with_passcode(first, "another one", NOW))
+    known.change("tanaka", passcode=digest_of("another one"))
     assert not login(authenticator, "tanaka", PASSCODE), "what is remembered outlived the passcode"
     known.remove("tanaka")
     assert not login(authenticator, "tanaka", "another one")

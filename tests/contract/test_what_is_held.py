@@ -33,7 +33,7 @@ from pacs_server.index.maintenance.checking import damage
 from pacs_server.index.objects import Arrival, Recorded
 from pacs_server.index.queries.view import conflicts_view
 from pacs_server.index.site.registry import VolumeRow
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import copies, instances, metadata, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.upkeep import rebuilding
@@ -78,7 +78,7 @@ class Site:
                 if table.name != "site":
                     connection.execute(delete_rows(table))
         node.registry.add_volume(self._row)
-        set_retention(node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
         node.look_at_site_state(max_age_s=0)
 
     def store(self, one: Content) -> None:

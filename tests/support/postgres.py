@@ -234,3 +234,10 @@ def somebody(home: Path) -> dict[str, Any]:
         if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o011)
     return {"cwd": home, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def wait_until_waiting(cluster: Cluster, url: str, number: int = 1) -> None:
+    """Return when so many statements wait for a lock."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    waits = f"SELECT count(*) >= {number} FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{name}'"
+    wait_for(lambda: cluster.execute(waits), "statements that wait")

@@ -30,7 +30,7 @@ from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.peers import Peer, Right
-from pacs_server.index.site.retention import Purging, Retention, set_retention
+from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.site_tables import choices, fates, holds, jobs, peers
 from pacs_server.index.tables import TABLES, flags, instances, is_found, patients, series, studies
 from pacs_server.service.assemble import Node
@@ -77,7 +77,7 @@ class Site:
             name="partner", host="-", port=1, fingerprint=other, aet=other, added_at=datetime.now(UTC)
         )  # fmt: skip
         self.node.partners.add(partner)
-        set_retention(self.node.index, Retention(purging=Purging.BY_HAND, grace_days=0))
+        change_retention(self.node.index, purging=Purging.BY_HAND, grace_days=0)
 
     def open(self) -> None:
         self._stack = ExitStack()

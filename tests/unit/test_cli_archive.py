@@ -9,6 +9,7 @@ from support.samples import tiny, write
 from pacs_server.cli import storage
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
+from pacs_server.index.engine import Index
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,53 @@ def test_what_another_person_changes_of_a_volume_while_its_new_place_is_looked_a
     assert run([*pacs_of, "show", "first", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["path"], told["mode"]) == (str(tmp_path / "moved"), "draining")
+
+
+@pytest.fixture
+def with_another(monkeypatch):
+    """Give a command, and another one before the first writes anything: both have read what there is by then."""
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    assert run([*pacs_of, "ae", "add", "CT1", "192.0.2.1", "104"]) == 0
+    assert run([*pacs_of, "policy", "set", "--want", "3", "--need", "2"]) == 0
+    write = Index.write
+
+    def give(ours, theirs):
+        others = iter([theirs])
+
+        def write_after_another(index, *told):
+            for other in others:
+                assert run([*pacs_of, *other]) == 0
+            return write(index, *told)
+
+        monkeypatch.setattr(Index, "write", write_after_another)
+        assert run([*pacs_of, *ours]) == 0
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("command", "ours", "theirs", "show", "expected"),
+    [
+        ("ae set CT1", "--issuer A", "--port 105", "ae show CT1", {"issuer": "A", "port": 105}),
+        ("policy set", "--want 4", "--need 3", "policy show", {"want": 4, "need": 3}),
+        ("retention set", "--grace-days 9", "--keep-days 99", "retention show", {"grace_days": 9, "keep_days": 99}),
+    ],
+)
+def test_what_another_person_sets_in_the_same_moment_holds(with_another, capsys, command, ours, theirs, show, expected):
+    with_another([*command.split(), *ours.split()], [*command.split(), *theirs.split()])
+    capsys.readouterr()
+    assert run(["-c", "data/pacs.yaml", *show.split(), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (found,) = told if isinstance(told, list) else [told]
+    assert expected.items() <= found.items()
+
+
+def test_kinds_of_jobs_that_two_persons_pause_in_the_same_moment_both_wait(with_another, capsys):
+    with_another(["jobs", "pause", "--kind", "verify"], ["jobs", "pause", "--kind", "send"])
+    capsys.readouterr()
+    assert run(["-c", "data/pacs.yaml", "jobs", "list"]) == 0
+    assert "nothing is begun of: send, verify;" in capsys.readouterr().err
 
 
 def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):

@@ -100,9 +100,6 @@ class Fields:
         Raises: Refused when it is there already; IndexUnavailable.
         """
         with self._index.write() as connection:
-            taken = select(extra_fields.c.level).where(extra_fields.c.keyword == field.keyword)
-            if (level := connection.execute(taken).scalar()) is not None:
-                raise Refused(f"{field.keyword} was added already, at level {level.lower()}; nothing was changed")
             greatest = connection.execute(select(func.coalesce(func.max(instances.c.id), 0))).scalar_one()
             values = {
                 "keyword": field.keyword,
@@ -115,7 +112,11 @@ class Fields:
                 "read_to": 0,
                 "present_to": greatest,
             }
-            connection.execute(insert(extra_fields).values(values))
+            added = self._index.insert(extra_fields).values(values).on_conflict_do_nothing()
+            if not connection.execute(added).rowcount:
+                taken = select(extra_fields.c.level).where(extra_fields.c.keyword == field.keyword)
+                level = str(connection.execute(taken).scalar_one()).lower()
+                raise Refused(f"{field.keyword} was added already, at level {level}; nothing was changed")
             note_change(connection)
 
     def remove(self, keyword: str) -> None:

@@ -22,7 +22,7 @@ from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.operations import site_id_of
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site.users import told_user
-from pacs_server.index.site_entries import forget, put
+from pacs_server.index.site_entries import forget, put, put_row
 from pacs_server.index.site_tables import changes, peers, site, users
 from pacs_server.index.stamped import StampedLog
 
@@ -186,14 +186,16 @@ def _apply(connection: Connection, one: Change) -> None:
         if one.content is None and only_with(connection, one.name):
             return
         here = connection.execute(select(*peers.c).where(peers.c.aet == one.name)).mappings().first()
-        connection.execute(delete(peers).where(peers.c.aet == one.name))
-        if one.content is not None:
+        if one.content is None:
+            connection.execute(delete(peers).where(peers.c.aet == one.name))
+        else:
             whole = {**_UNTOLD, **(here or {}), **one.content}
-            connection.execute(insert(peers).values({column.name: whole[column.name] for column in peers.c}))
+            put_row(connection, peers, {column.name: whole[column.name] for column in peers.c})
     elif one.kind == USER:
-        connection.execute(delete(users).where(users.c.name == one.name))
-        if one.content is not None:
-            connection.execute(insert(users).values({column.name: one.content[column.name] for column in users.c}))
+        if one.content is None:
+            connection.execute(delete(users).where(users.c.name == one.name))
+        else:
+            put_row(connection, users, {column.name: one.content[column.name] for column in users.c})
     elif one.kind == ENTRY:
         if one.content is None:
             forget(connection, one.name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
-from pacs_server.index.engine import Index
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site_entries import forget, put, value_of
@@ -69,7 +70,7 @@ class Partners:
 
         Raises: Refused when its name, fingerprint or site is that of another; IndexUnavailable.
         """
-        with self._index.write() as connection:
+        with self._writing() as connection:
             known = _all(connection)
             if any(one.name == partner.name for one in known):
                 raise Refused(
@@ -79,14 +80,17 @@ class Partners:
             connection.execute(insert(partners).values(_row(partner)))
             note_change(connection)
 
-    def change(self, partner: Partner) -> None:
-        """Replace what is known of a partner.
+    def change(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change these facts of a partner, by their names; others may have changed the rest since they were read.
 
-        Raises: Refused when its fingerprint or site is that of another; UnknownName; IndexUnavailable.
+        Raises: Refused when its fingerprint is that of another; UnknownName; IndexUnavailable.
         """
-        with self._index.write() as connection:
-            _refuse_taken(_all(connection), partner)
-            _change(connection, partner.name, _row(partner))
+        with self._writing() as connection:
+            known = _all(connection)
+            for one in known:
+                if one.name == name:
+                    _refuse_taken(known, replace(one, **changes))
+            _change(connection, name, changes)
             note_change(connection)
 
     def pause(self, name: str, *, is_paused: bool) -> None:
@@ -101,7 +105,7 @@ class Partners:
 
         Raises: Refused when that is the site of another; IndexUnavailable.
         """
-        with self._index.write() as connection:
+        with self._writing() as connection:
             known = _all(connection)
             for one in known:
                 if (one.name, one.fingerprint) == (partner.name, partner.fingerprint):
@@ -149,6 +153,14 @@ class Partners:
         """
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == _ASKED + name, site.c.value == asked))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction beside which nobody else enters a partner or changes whose it is."""
+        with self._index.write() as connection:
+            if self._index.database_path is None:
+                connection.execute(KEEP_OTHERS_OUT, {"names": ["partners"]})
+            yield connection
 
     def _note(self, name: str, value: str) -> None:
         with self._index.write() as connection:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, Text, bindparam, cast, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
-from pacs_server.index.engine import Index
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.site.peers import Peer, as_row, of_row
-from pacs_server.index.site_entries import forget, put, value_of, values_below
+from pacs_server.index.site_entries import forget, put, put_row, value_of, value_to_change, values_below
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import HotStatement
 
@@ -139,11 +140,32 @@ class Registry:
         """For how many associations of which peers room is kept. Raises: IndexUnavailable."""
         return {str(aet): int(number) for aet, number in self._find_reserved.rows()}
 
+    def add_peer(self, peer: Peer) -> None:
+        """Add a peer. Raises: Refused when one has its title; IndexUnavailable."""
+        with self._index.write() as connection:
+            added = self._index.insert(peers).values(as_row(peer)).on_conflict_do_nothing()
+            if not connection.execute(added).rowcount:
+                raise Refused(f"{peer.aet} is registered already; change it with: pacs ae set {peer.aet}")
+
+    def change_peer(self, aet: str, change: Callable[[Peer], Peer]) -> Peer:
+        """Make of a peer what `change` makes of what is registered of it, and answer that; nobody else changes it
+        between.
+
+        Raises: UnknownName when there is none of that title; IndexUnavailable; what `change` raises.
+        """
+        its = peers.c.aet == str(aet)
+        with self._index.write() as connection:
+            row = connection.execute(select(*peers.c).where(its).with_for_update()).first()
+            if row is None:
+                raise _unknown_peer(aet)
+            changed = change(of_row(row))
+            connection.execute(update(peers).where(its).values(as_row(changed)))
+        return changed
+
     def save_peer(self, peer: Peer) -> None:
         """Add a peer, or replace the one of its title. Raises: IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(peers).where(peers.c.aet == str(peer.aet)))
-            connection.execute(insert(peers).values(as_row(peer)))
+            put_row(connection, peers, as_row(peer))
 
     def remove_peer(self, aet: str, *, rehearse: bool = False) -> None:
         """Remove a peer, or only say why that cannot be.
@@ -167,7 +189,7 @@ class Registry:
 
     def add_volume(self, row: VolumeRow) -> None:
         """Add a volume. Raises: Refused when its name or id is taken; IndexUnavailable."""
-        with self._index.write() as connection:
+        with self._naming_volumes() as connection:
             taken = connection.execute(
                 select(volumes.c.name, volumes.c.path).where((volumes.c.id == row.id) | (volumes.c.name == row.name))
             ).first()
@@ -183,7 +205,7 @@ class Registry:
 
         Raises: Refused when its new name is taken; UnknownName when it was removed meanwhile; IndexUnavailable.
         """
-        with self._index.write() as connection:
+        with self._naming_volumes() as connection:
             taken = select(volumes.c.id).where(volumes.c.name == changes.get("name"), volumes.c.id != volume_id)
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {changes['name']}; nothing was changed")
@@ -191,6 +213,14 @@ class Registry:
                 raise UnknownName("the volume was removed meanwhile; pacs storage list shows those there are")
             forget(connection, f"{REMOVED_VOLUME}{volume_id}")
             note_change(connection)
+
+    @contextmanager
+    def _naming_volumes(self) -> Iterator[Connection]:
+        """A transaction beside which nobody else gives a volume a name."""
+        with self._index.write() as connection:
+            if self._index.database_path is None:
+                connection.execute(KEEP_OTHERS_OUT, {"names": ["volumes"]})
+            yield connection
 
     def close_volume(self, volume_id: str) -> None:
         """Let nothing new go to a volume that is about to be removed. What is being written there at this moment is not
@@ -217,6 +247,20 @@ class Registry:
             told = values_below(connection, _POLICY)
         found = {name.removeprefix(":"): Policy(**json.loads(one)) for name, one in told.items()}
         return Policies(usual=found.pop("", Policy()), of_peers=found)
+
+    def change_policy(self, changes: Mapping[str, int], *, aet: str = "") -> Policy:
+        """Change these numbers of the policy of the site, or of one peer, which is that of the site at first; answer
+        what it is then.
+
+        Raises: Refused when they contradict each other; IndexUnavailable.
+        """
+        name = f"{_POLICY}:{aet}" if aet else _POLICY
+        with self._index.write() as connection:
+            told = value_to_change(connection, name) or value_of(connection, _POLICY) or "{}"
+            changed = Policy(**(json.loads(told) | changes))
+            put(connection, name, json.dumps(asdict(changed)))
+            note_change(connection)
+        return changed
 
     def set_policy(self, policy: Policy | None, *, aet: str = "") -> None:
         """Set the policy of the site or of one peer; None for a peer lets it follow the site's.
@@ -282,9 +326,8 @@ class Registry:
 
 def note_change(connection: Connection) -> None:
     """Let running servers see that volumes, policy or fields are others now."""
-    next_one = cast(cast(site.c.value, Integer) + 1, Text)  # by the database: two nodes may count at the same time
-    if not connection.execute(update(site).where(site.c.name == _REVISION).values(value=next_one)).rowcount:
-        connection.execute(insert(site).values(name=_REVISION, value="1"))
+    counted = int(value_to_change(connection, _REVISION) or 0)  # two nodes may count at the same time
+    put(connection, _REVISION, str(counted + 1))
 
 
 def _note_removed(connection: Connection, volume_id: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from pacs_server.errors import Refused
 from pacs_server.index.engine import Index
-from pacs_server.index.site_entries import put, value_of
+from pacs_server.index.site_entries import put, value_of, value_to_change
 
 _NAME: Final = "retention"
 
@@ -42,12 +42,17 @@ class Retention:
 def retention_of(index: Index) -> Retention:
     """What the site decided; by default nothing is ever destroyed. Raises: IndexUnavailable."""
     with index.read() as connection:
-        found = value_of(connection, _NAME)
-    told = json.loads(found) if found else {}
-    return Retention(**(told | {"purging": Purging(told.get("purging", Purging.NEVER))}))
+        return _retention(value_of(connection, _NAME) or "")
 
 
-def set_retention(index: Index, retention: Retention) -> None:
-    """Decide. Raises: IndexUnavailable."""
+def change_retention(index: Index, **changes: Any) -> Retention:
+    """Decide these facts of it, and answer what it is then. Raises: Refused for less than no day; IndexUnavailable."""
     with index.write() as connection:
-        put(connection, _NAME, json.dumps(asdict(retention)))
+        changed = replace(_retention(value_to_change(connection, _NAME)), **changes)
+        put(connection, _NAME, json.dumps(asdict(changed)))
+    return changed
+
+
+def _retention(text: str) -> Retention:
+    told = json.loads(text) if text else {}
+    return Retention(**(told | {"purging": Purging(told.get("purging", Purging.NEVER))}))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from pacs_server.errors import UnknownName
+from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site.windows import Window
-from pacs_server.index.site_entries import forget, put, values_below
+from pacs_server.index.site_entries import forget, put, value_to_change, values_below
 
 _PREFIX: Final = "route:"
 
@@ -64,20 +64,37 @@ class Routes:
         """A route by its name. Raises: UnknownName; IndexUnavailable."""
         route = self.all().get(name)
         if route is None:
-            raise UnknownName(f"there is no route {name}; pacs route list shows those there are")
+            raise _unknown(name)
         return route
 
-    def save(self, route: Route) -> None:
-        """Add a route, or replace the one of its name. Raises: IndexUnavailable."""
+    def add(self, route: Route) -> None:
+        """Add a route. Raises: Refused when its name is taken; IndexUnavailable."""
         with self._index.write() as connection:
+            if value_to_change(connection, _PREFIX + route.name):
+                raise Refused(f"there is a route {route.name} already; remove it first, or choose another name")
             put(connection, _PREFIX + route.name, json.dumps(asdict(route)))
             note_change(connection)
 
-    def remove(self, name: str) -> None:
-        """Forget a route. Raises: IndexUnavailable."""
+    def set_paused(self, name: str, *, is_paused: bool) -> Route:
+        """Let a route wait, or go on; answers what it is then. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
-            forget(connection, _PREFIX + name)
+            if not (known := value_to_change(connection, _PREFIX + name)):
+                raise _unknown(name)
+            changed = replace(_route(known), is_paused=is_paused)
+            put(connection, _PREFIX + name, json.dumps(asdict(changed)))
             note_change(connection)
+        return changed
+
+    def remove(self, name: str) -> None:
+        """Forget a route. Raises: UnknownName; IndexUnavailable."""
+        with self._index.write() as connection:
+            if not forget(connection, _PREFIX + name):
+                raise _unknown(name)
+            note_change(connection)
+
+
+def _unknown(name: str) -> UnknownName:
+    return UnknownName(f"there is no route {name}; pacs route list shows those there are")
 
 
 def _route(text: str) -> Route:

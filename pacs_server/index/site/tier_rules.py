@@ -9,7 +9,7 @@ from typing import Final
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.windows import Window
-from pacs_server.index.site_entries import forget, put, value_of, values_below
+from pacs_server.index.site_entries import forget, put, value_of, value_to_change, values_below
 
 _RULE: Final = "tier rule:"
 _WINDOW: Final = "tier window"
@@ -82,7 +82,7 @@ class TierRules:
     def add(self, rule: TierRule) -> None:
         """Add a rule. Raises: Refused when its name is taken; IndexUnavailable."""
         with self._index.write() as connection:
-            if value_of(connection, _RULE + rule.name) is not None:
+            if value_to_change(connection, _RULE + rule.name):
                 raise Refused(f"a rule {rule.name} exists already; pacs tier rule remove {rule.name} removes it")
             put(connection, _RULE + rule.name, json.dumps(asdict(rule)))
 
@@ -118,7 +118,7 @@ class TierRules:
         if not size_bytes or duration_s <= 0:
             return
         with self._index.write() as connection:
-            found = value_of(connection, _RATE)
+            found = value_to_change(connection, _RATE)
             told = json.loads(found) if found else {"size_bytes": 0, "duration_s": 0.0}
             fading = min(1.0, _REMEMBERED_S / (told["duration_s"] + duration_s))
             now = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
@@ -65,26 +65,33 @@ class Users:
         """The person of that name. Raises: UnknownName; IndexUnavailable."""
         user = self.find(name)
         if user is None:
-            raise UnknownName(f"no user {name} is known; pacs user list shows them")
+            raise _unknown(name)
         return user
 
     def add(self, user: User) -> None:
         """Add a person. Raises: Refused when one has that name; IndexUnavailable."""
         with self._index.write() as connection:
-            if connection.execute(select(users.c.name).where(users.c.name == user.name)).first():
+            added = self._index.insert(users).values(_row(user)).on_conflict_do_nothing()
+            if not connection.execute(added).rowcount:
                 raise Refused(f"the user {user.name} is known already; change what is known with: pacs user set")
-            connection.execute(insert(users).values(_row(user)))
 
-    def save(self, user: User) -> None:
-        """Replace what is known of a person. Raises: UnknownName; IndexUnavailable."""
+    def change(self, name: str, **changes: Any) -> None:
+        """Change these facts of a person; others may have changed the rest since they were read.
+
+        Raises: UnknownName; IndexUnavailable.
+        """
         with self._index.write() as connection:
-            if not connection.execute(update(users).where(users.c.name == user.name).values(_row(user))).rowcount:
-                raise UnknownName(f"no user {user.name} is known; pacs user list shows them")
+            row = connection.execute(select(*users.c).where(users.c.name == name).with_for_update()).first()
+            if row is None:
+                raise _unknown(name)
+            changed = _row(replace(_user(row), **changes))
+            connection.execute(update(users).where(users.c.name == name).values(changed))
 
     def remove(self, name: str) -> None:
-        """Forget a person. Raises: IndexUnavailable."""
+        """Forget a person. Raises: UnknownName; IndexUnavailable."""
         with self._index.write() as connection:
-            connection.execute(delete(users).where(users.c.name == name))
+            if not connection.execute(delete(users).where(users.c.name == name)).rowcount:
+                raise _unknown(name)
 
 
 # The digest of a passcode that nobody has: a name that nobody has takes as long to refuse as a wrong passcode.
@@ -115,11 +122,6 @@ def _scrypt(passcode: bytes, salt: bytes, cost: int, block: int, turns: int) -> 
     return hashlib.scrypt(passcode, salt=salt, n=cost, r=block, p=turns, maxmem=_MAX_MEMORY_BYTES, dklen=32)
 
 
-def with_passcode(user: User, passcode: str, now: datetime) -> User:
-    """The person with another passcode. Raises: Refused."""
-    return replace(user, passcode=digest_of(passcode), changed_at=now)
-
-
 def told_user(content: Mapping[str, Any]) -> User:
     """The person that a partner tells of. Raises: KeyError, TypeError or ValueError when it tells of none."""
     user = _user(content[column.name] for column in users.c)
@@ -127,6 +129,10 @@ def told_user(content: Mapping[str, Any]) -> User:
     if not all(isinstance(one, str) for one in (user.name, *user.peers)):
         raise ValueError("a name of a person or peer is none")
     return user
+
+
+def _unknown(name: str) -> UnknownName:
+    return UnknownName(f"no user {name} is known; pacs user list shows them")
 
 
 def _row(user: User) -> dict[str, Any]:

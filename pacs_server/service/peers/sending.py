@@ -12,7 +12,7 @@ from pacs_server.archive.routing import Explained, explain_route, selection
 from pacs_server.dicom.attributes import BY_KEYWORD, Attribute, Level, Matching
 from pacs_server.dicom.queries.matching import Query, query_from_keywords
 from pacs_server.dicom.queries.predicates import OneOf, as_one_value
-from pacs_server.errors import BadQuery, PeerUnreachable, Refused, UnknownName
+from pacs_server.errors import BadQuery, PeerUnreachable, UnknownName
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.sending.selection import Selection
 from pacs_server.index.sending.sendings import SendState, Urgency
@@ -108,8 +108,6 @@ def add_route(node: Node, route: Route) -> None:
     Raises: Refused when its name is taken, or its window is no part of a day; UnknownName, BadQuery when it could never
     send.
     """
-    if route.name in node.route_rules.all():
-        raise Refused(f"there is a route {route.name} already; remove it first, or choose another name")
     for aet in route.to:
         refuse_unless_sendable(node, aet)
     if route.window:
@@ -117,13 +115,12 @@ def add_route(node: Node, route: Route) -> None:
     for keyword in route.priors_like:
         series_column(keyword)
     selection(route, node.vocabulary())
-    node.route_rules.save(route)
+    node.route_rules.add(route)
 
 
 def set_paused(node: Node, name: str, *, is_paused: bool, now: datetime) -> None:
     """Let a route wait, or go on; what it has queued waits with it. Raises: UnknownName."""
-    route = node.route_rules.one(name)
-    node.route_rules.save(replace(route, is_paused=is_paused))
+    route = node.route_rules.set_paused(name, is_paused=is_paused)
     if not is_paused:
         node.jobs.wake_target(JobKind.ROUTE, name, now)
         for aet in route.to:
@@ -145,7 +142,6 @@ def apply_to_held(node: Node, name: str, since: datetime, now: datetime) -> int:
 
 def remove_route(node: Node, name: str) -> int:
     """Forget a route and what it has queued; how many objects that were. Raises: UnknownName."""
-    node.route_rules.one(name)
     node.route_rules.remove(name)
     node.jobs.drop_target(JobKind.ROUTE, name)
     return node.sendings.forget(route=name)

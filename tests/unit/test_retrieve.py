@@ -74,8 +74,8 @@ def test_nothing_asked_for_is_success() -> None:
 
 def test_counts_stay_within_sixteen_bits() -> None:
     many = 70_000
-    progress = Progress(remaining=many, completed=many, warning=many, failed_uids=["1.2"] * many)
-    assert set(progress.counts().values()) == {65_535}
+    counted = Progress(remaining=many, completed=many, warning=many, failed_uids=["1.2"] * many)
+    assert set(counted.counts().values()) == {65_535}
 
 
 class Requester:
@@ -99,14 +99,19 @@ class Requester:
         return Watch(session, command, Progress(remaining=remaining))
 
 
-def test_a_requester_is_told_at_once_and_then_not_too_often() -> None:
+def test_a_requester_is_told_at_once_and_then_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pacs_server.dimse.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
     requester = Requester()
     watch = requester.watch()
-    watch.tell()
-    watch.tell(every_s=3_600)
-    assert len(requester.told) == 1
-    watch.tell(every_s=0)
-    assert len(requester.told) == 2
+    told = []
+    for now[0] in (0.0, 0.05, 0.2, 0.25):
+        watch.tell()
+        told.append(len(requester.told))
+    for now[0] in (5.0, 5.3):
+        watch.meanwhile()
+        told.append(len(requester.told))
+    assert told == [1, 1, 2, 2, 2, 3]
 
 
 def test_a_requester_is_told_nothing_in_the_middle_of_an_object_nor_when_the_end_is_near() -> None:

@@ -54,11 +54,14 @@ class Target:
 
     called_aet = "VIEWER"
 
-    def __init__(self) -> None:
+    def __init__(self, *, does_not_release: bool = False) -> None:
+        self.does_not_release = does_not_release
         self.is_released = self.is_closed = False
 
     def release(self) -> None:
         self.is_released = True
+        if self.does_not_release:
+            raise PeerAborted("the peer aborted")
 
     def close(self) -> None:
         self.is_closed = True
@@ -100,6 +103,8 @@ class Retrieve:
     sent: list[str] = field(default_factory=list)
     named: list[tuple[object, object]] = field(default_factory=list)
     moved: Sequence[Deliverable] = ()
+    may_connect: Callable[[], bool] = lambda: True
+    does_not_release: bool = False
     _held: str = ""
     _until: Callable[[], bool] = lambda: True
     read: list[str] = field(default_factory=list)
@@ -127,9 +132,10 @@ class Retrieve:
         return self.of(items).move(items, VIEWER, associations=associations)
 
     def _connect(self, *_: object, **__: object) -> Association:
+        wait_for(self.may_connect, "what the destination waits for")
         if self.problem is not None:
             raise self.problem
-        self.targets.append(Target())
+        self.targets.append(Target(does_not_release=self.does_not_release))
         return cast(Association, self.targets[-1])
 
     def hold(self, names: str, until: Callable[[], bool]) -> None:
@@ -169,15 +175,15 @@ def test_each_object_is_counted_by_what_its_receiver_answered(
     retrieve.originator = originator
     retrieve.answers = {"b": 0xB007, "c": 0xA700, "d": NotAcceptable("it is not taken")}
     if originator:
-        assert not retrieve.move("abcd")
+        assert not retrieve.move("abcde")
     else:
-        items = [item(name) for name in "abcd"]
+        items = [item(name) for name in "abcde"]
         assert not retrieve.of(items).send(items, cast(Association, Target()))
-    assert retrieve.counts == (0, 1, 1, ["c", "d"])
-    assert retrieve.progress.arrived == {"1": ["a", "b"]}
-    assert retrieve.read == ["a", "b"]
-    assert (retrieve.tally.sent, retrieve.tally.not_sent) == (2, 2)
-    assert counted() - before == {(service, "sent"): 2, (service, "failed"): 2}
+    assert retrieve.counts == (0, 2, 1, ["c", "d"])
+    assert retrieve.progress.arrived == {"1": ["a", "b", "e"]}
+    assert retrieve.read == ["a", "b", "e"]
+    assert (retrieve.tally.sent, retrieve.tally.not_sent) == (3, 2)
+    assert counted() - before == {(service, "sent"): 3, (service, "failed"): 2}
     assert retrieve.progress.comment == "it is not taken"
     assert retrieve.requester.told >= 1
     assert all(one.is_released and one.is_closed for one in retrieve.targets)
@@ -219,6 +225,34 @@ def test_who_cancels_in_the_middle_is_sent_no_more(retrieve: Retrieve) -> None:
     assert retrieve.sent == ["a"]
     assert retrieve.counts == (2, 1, 0, [])
     assert retrieve.targets[0].is_released
+
+
+def test_a_destination_that_does_not_release_took_what_it_took(retrieve: Retrieve) -> None:
+    retrieve.does_not_release = True
+    assert not retrieve.move("ab")
+    assert retrieve.counts == (0, 2, 0, [])
+    assert retrieve.targets[0].is_closed
+
+
+def test_a_requester_is_told_and_may_cancel_while_the_destination_is_called(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    ends = threading.Event()
+    retrieve.may_connect, retrieve.requester.cancels_after = ends.is_set, 2
+    try:
+        assert retrieve.move("ab")
+        assert retrieve.counts == (2, 0, 0, [])
+        assert retrieve.requester.told == 2
+    finally:
+        ends.set()
+
+
+def test_two_contents_under_one_uid_are_each_tried_twice(retrieve: Retrieve) -> None:
+    retrieve.answers = {"x": PeerAborted("the peer aborted")}
+    contents = [replace(item("x"), digest=digest) for digest in ("first", "second")]
+    items = [contents[0], item("a"), contents[1], item("b")]
+    assert not retrieve.of(items).move(items, VIEWER, associations=1)
+    assert retrieve.counts == (0, 2, 0, ["x", "x"])
+    assert len(retrieve.named) == 2 + 2 * len(contents)
 
 
 def test_who_cancels_between_two_parts_is_answered_so(retrieve: Retrieve) -> None:

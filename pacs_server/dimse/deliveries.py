@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from pacs_server import log
-from pacs_server.archive.deliver import NotAcceptable, ReadAhead, Sender, deliver, refusal
+from pacs_server.archive.deliver import NotAcceptable, Sender, deliver, refusal
 from pacs_server.archive.lookup import moved_copies
+from pacs_server.archive.read_ahead import ReadAhead
 from pacs_server.dimse.session import Archive
 from pacs_server.dimse.status import Status, status_for
 from pacs_server.errors import AssociationBroken, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable

@@ -10,7 +10,7 @@ import pytest
 from support.samples import tiny
 from support.site import Site
 
-from pacs_server.archive.deliver import ReadAhead
+from pacs_server.archive.read_ahead import ReadAhead
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.index.engine import Index

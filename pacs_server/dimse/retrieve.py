@@ -160,6 +160,8 @@ def _audited(
 def _destination(session: Session, title: str) -> Peer | str:
     """The peer to which a requester wants something moved, or why that is not done. Raises: IndexUnavailable."""
     aet, allowed = session.caller.aet, session.caller.destinations
+    if not title:
+        return "the C-MOVE has no Move Destination: give the AE title of a peer"
     if title == session.archive.settings.aet:
         return f"Move destination {title} is this archive, which holds the objects"
     if allowed and title not in allowed:

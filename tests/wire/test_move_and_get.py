@@ -109,6 +109,12 @@ def test_an_unknown_destination_is_named_and_works_at_once_when_it_is_added(
     assert len(receiver.objects()) == 5
 
 
+def test_a_move_without_a_destination_is_told_that_it_lacks_one(study: dict[str, Sample], station: Station) -> None:
+    done = station.move(STUDY_ROOT, "", "STUDY", keys_of("STUDY"))
+    assert done.status == UNKNOWN
+    assert "[the C-MOVE has no Move Destination: give the AE title of a peer]" in done.output
+
+
 def test_a_destination_that_is_down_is_told_apart_from_an_unknown_one(
     study: dict[str, Sample], station: Station
 ) -> None:

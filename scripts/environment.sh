@@ -28,8 +28,25 @@ find_python() {
 # install_project EXTRAS: EXTRAS is "" or "[test]". The stamp makes the second time fast: no package client is started,
 # and no network is needed, also after the system has brought its Python up to date.
 install_project() {
-    local extras=$1 python fingerprint stamp
-    python=$(find_python)
+    local extras=$1 python fingerprint
+    if is_installed; then
+        return
+    fi
+    # Another script may be at it: two would clear each other's environment. The checkout itself is what is locked, as
+    # everything in .venv may be removed; where there is no flock, or the file system has none, it goes on without.
+    exec 9<"$root"
+    if command -v flock >/dev/null 2>&1 && ! flock --nonblock 9 2>/dev/null; then
+        printf 'waiting for another installation into %s/.venv ...\n' "$root" >&2
+        flock 9 || true
+    fi
+    is_installed || make_environment
+    exec 9<&-
+}
+
+# Whether the environment has what `extras` asks for. Sets `python` and `fingerprint`, which are those of the caller.
+is_installed() {
+    local stamp
+    python=$(find_python) || exit 1
     fingerprint=$("$python" - "$root" <<'PYTHON'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
@@ -39,9 +56,13 @@ PYTHON
     )
     for stamp in "$root/.venv/installed$extras" "$root/.venv/installed[test]"; do
         if [ "$python" = "$bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$fingerprint" ]; then
-            return
+            return 0
         fi
     done
+    return 1
+}
+
+make_environment() {
     printf 'installing into %s/.venv ...\n' "$root" >&2
     if [ "$python" != "$bin/python" ] || [ ! -x "$bin/pip" ]; then
         "$python" -m venv --clear "$root/.venv" >&2 ||

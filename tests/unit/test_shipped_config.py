@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.server import wait_for
 
 from pacs_server.cluster.members import Member
 from pacs_server.service.processes.worker import DRAIN_S
@@ -137,6 +138,25 @@ def test_an_installation_stays_when_the_python_of_the_system_is_brought_up_to_da
         )
         assert run.stdout == f"{tmp_path}\n"
     assert (tmp_path / "pip.log").read_text().count("pip install") == 1
+
+
+def test_two_installations_into_one_checkout_are_made_one_after_the_other(tmp_path: Path) -> None:
+    """All but pip is real, which says here that it began, and ends when it is told to."""
+    pip = "echo began >>pip.log; until [ -e may-end ]; do sleep 0.05; done"
+    installed(tmp_path, f'[ "$2" = pip ] && {{ {pip}; }} || exec {sys.executable} "$@"')
+    installing = ["bash", "-euc", "source scripts/environment.sh; install_project ''"]
+    scripts = [subprocess.Popen(installing, cwd=tmp_path, stderr=subprocess.PIPE, text=True)]
+    try:
+        wait_for((tmp_path / "pip.log").exists, "the first installation")
+        scripts.append(subprocess.Popen(installing, cwd=tmp_path, stderr=subprocess.PIPE, text=True))
+        assert scripts[1].stderr
+        assert scripts[1].stderr.readline() == f"waiting for another installation into {tmp_path}/.venv ...\n"
+    finally:
+        (tmp_path / "may-end").touch()
+        for one in scripts:
+            one.communicate(timeout=60)
+    assert [one.returncode for one in scripts] == [0, 0]
+    assert (tmp_path / "pip.log").read_text() == "began\n", "the second had nothing left to do"
 
 
 def test_an_installation_goes_into_its_environment_wherever_pip_installs_else(tmp_path: Path) -> None:

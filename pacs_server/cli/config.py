@@ -58,6 +58,9 @@ def _refuse_absent(settings: Settings) -> None:
 def _absent(settings: Settings) -> Iterator[str]:
     """What the settings name and is not there. A server starts all the same where it can do without."""
     alert, at = settings.alert, settings.data_dir
+    if why := _why_absent(at, is_folder=True):
+        yield f"{settings.origins['data_dir']}: data_dir: {at} {why}"
+        return  # what is named within it is not there either, and no problem of its own
     files = [(f"tls.{name}", getattr(settings.tls, name)) for name in ("certificate_file", "key_file", "ca_file")]
     files += [("audit.syslog.ca_file", settings.audit.syslog.ca_file), ("patroni.ca_file", settings.patroni.ca_file)]
     files += [("alert.mail.ca_file", alert.mail.ca_file), ("alert.webhook.ca_file", alert.webhook.ca_file)]

@@ -26,6 +26,7 @@ from pacs_server.yaml_file import place_in, read_mapping, whole_number
 Section = TypeVar("Section", PatroniSettings, MailSettings, WebhookSettings)
 
 DEFAULT: Final = "default"
+_NO_ARCHIVE: Final = "; no archive is there: name its settings file with -c, or make one with pacs init"
 
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _BOOL_TAG: Final = "tag:yaml.org,2002:bool"
@@ -44,7 +45,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     Raises: ConfigError with every problem and its place.
     """
     reading = _Reading(path)
-    values = reading.section(Settings, read_mapping(path, remedy="; `pacs init` makes one"), "")
+    values = reading.section(Settings, read_mapping(path, remedy=_NO_ARCHIVE), "")
     reading.override(values, environment or {})
     data_dir = path.parent.absolute() / values.get("data_dir", ".")
     values["data_dir"] = data_dir

@@ -197,6 +197,28 @@ def test_files_and_programs_that_the_settings_name_have_to_be_there(tmp_path, ca
     assert run(["-c", str(file), "config", "check"]) == ExitCode.DONE
 
 
+def test_settings_whose_data_directory_is_not_there_are_not_good(tmp_path, capsys):
+    file = tmp_path / "pacs.yaml"
+    named = {"data_dir": "gone", "tls": {"ca_file": "ours.crt"}}
+    file.write_text(yaml.safe_dump(named), encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
+    assert capsys.readouterr().err == f"pacs: {file} line 1: data_dir: {tmp_path}/gone is not there\n"
+    (tmp_path / "gone").touch()
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.CONFIGURATION
+    (tmp_path / "gone").unlink()
+    assert run(["init", "--data", str(tmp_path / "gone")]) == ExitCode.DONE
+    file.write_text("data_dir: gone\n", encoding="utf-8")
+    assert run(["-c", str(file), "config", "check"]) == ExitCode.DONE
+
+
+def test_who_serves_where_no_archive_is_is_told_how_to_make_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PACS_DATA", str(tmp_path))
+    assert run(["serve"]) == ExitCode.CONFIGURATION
+    told = capsys.readouterr().err
+    assert f"{tmp_path}/pacs.yaml" in told
+    assert told.endswith("no archive is there: name its settings file with -c, or make one with pacs init\n")
+
+
 def test_what_may_not_be_looked_at_is_a_problem_of_the_settings_beside_others(tmp_path, monkeypatch, capsys):
     file, look = tmp_path / "pacs.yaml", Path.stat
 

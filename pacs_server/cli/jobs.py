@@ -82,6 +82,8 @@ def retry(invocation: Invocation, numbers: tuple[int, ...], *, all_: bool) -> Ex
     """
     from pacs_server.index.jobs import JobState
 
+    if all_ and numbers:
+        raise click.UsageError("--all is every job: give it without numbers, or the numbers alone")
     with invocation.node() as node:
         known = node.jobs.listed(limit=1_000_000) if all_ else []
         chosen = [job.id for job in known if job.state is not JobState.PAUSED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -137,6 +138,7 @@ def list_(invocation: Invocation) -> ExitCode:
         rows = [
             dict(row)
             | {
+                "at": _to_the_second(row["at"]),
                 "uid": row["study_uid"],
                 "size": readable_size(int(row["size_bytes"])),
                 "size_bytes": int(row["size_bytes"]),
@@ -148,6 +150,10 @@ def list_(invocation: Invocation) -> ExitCode:
     if not print_rows(rows, _TRASH_HEADINGS, as_json=invocation.as_json, long=("patient_id",)):
         talk("nothing is in the trash")
     return ExitCode.DONE
+
+
+def _to_the_second(moment: str) -> str:
+    return datetime.fromisoformat(moment).isoformat(timespec="seconds")
 
 
 @click.group(cls=Group)
@@ -204,7 +210,7 @@ def list_holds(invocation: Invocation) -> ExitCode:
     """
     with invocation.node() as node:
         rows = [
-            {"uid": one.study_uid, "at": one.at, "who": one.who, "reason": one.reason}
+            {"uid": one.study_uid, "at": _to_the_second(one.at), "who": one.who, "reason": one.reason}
             for one in node.instances.operations.holds()
         ]
     if not print_rows(rows, _HOLD_HEADINGS, as_json=invocation.as_json):

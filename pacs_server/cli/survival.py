@@ -46,7 +46,8 @@ def print_survey(site: Site, tried: Survey, advice: Iterable[Advice]) -> None:
     numbers = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     parts = listed(counted(number, f"{kind}s" if number > 1 else kind) for kind, number in numbers.items())
     ending = listed(counted(number, f"end {aspect}") for aspect, number in largest.ending.items())
-    told = f"{largest.losses:,} losses of {largest.parts} of {len(kinds)} parts ({parts}): {ending}"
+    of_parts = f"{largest.parts} of {len(kinds)} parts ({parts}): {ending}"
+    told = f"1 loss of {of_parts}" if largest.losses == 1 else f"{largest.losses:,} losses of {of_parts}"
     facts = {"tried": in_their_language(told)}
     facts |= {aspect.value: _told(site, tried, aspect) for aspect in largest.ending}
     print_facts(facts, as_json=False)

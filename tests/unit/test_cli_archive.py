@@ -127,6 +127,31 @@ def test_kinds_of_jobs_that_two_persons_pause_in_the_same_moment_both_wait(with_
     assert "nothing is begun of: send, verify;" in capsys.readouterr().err
 
 
+def test_jobs_are_retried_all_or_by_their_numbers(capsys):
+    assert run(["init", "--data", "data"]) == 0
+    assert run(["-c", "data/pacs.yaml", "jobs", "retry", "--all", "17"]) == ExitCode.REFUSED
+    assert "--all is every job: give it without numbers" in capsys.readouterr().err
+
+
+def test_a_volume_that_is_named_twice_is_read_once_and_what_lists_tell_is_told_to_the_second(capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    write(tiny(1), Path("in"))
+    assert run([*pacs_of, "import", "in"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "verify", "--volume", "first", "--volume", "first"]) == 0
+    assert capsys.readouterr().err == "1 good\n"
+    assert run([*pacs_of, "delete", "PatientID=T-1", "--reason", "why", "--yes"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "trash", "list", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert run([*pacs_of, "hold", "add", f"StudyInstanceUID={told[0]['uid']}", "--reason", "why"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "hold", "list", "--json"]) == 0
+    told += json.loads(capsys.readouterr().out)
+    assert [len(one["at"]) for one in told] == [len("2026-11-30T12:00:00+00:00")] * 2
+
+
 def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):
     assert run(["init", "--data", "data"]) == 0
     pacs_of = ["-c", "data/pacs.yaml"]

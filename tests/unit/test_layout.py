@@ -129,6 +129,8 @@ def test_fewer_losses_than_are_survived_end_with_0_and_a_bad_file_with_10(tmp_pa
     hospital = str(ROOT / "config" / "layouts" / "hospital.yaml")
     assert run(["doctor", "--survive", "1", "--layout", hospital]) == ExitCode.DONE
     assert "12 losses of 1 of 12 parts" in capsys.readouterr().out
+    assert run(["doctor", "--survive", "12", "--layout", hospital]) == ExitCode.DAMAGE
+    assert "1 loss of 12 of 12 parts" in capsys.readouterr().out
     assert run(["doctor", "--survive", "1", "--layout", str(tmp_path / "none.yaml")]) == ExitCode.CONFIGURATION
     assert "config/layouts has examples" in capsys.readouterr().err
     assert run(["doctor", "--layout", hospital]) == ExitCode.REFUSED

@@ -68,6 +68,7 @@ OF_SITES: Final[dict[str, str]] = {
     "databases": "データベース",
     "domain": "故障範囲",
     "domains": "故障範囲",
+    "1 loss of {} of {} parts ({}): {}": "全 {1} 箇所 ({2}) のうち {0} 箇所を失う 1 通り: {3}",
     "{} losses of {} of {} parts ({}): {}": "全 {2} 箇所 ({3}) のうち {1} 箇所を失う {0} 通り: {4}",
     "end data": "データを失うもの",
     "end retrieving": "取り出せなくなるもの",

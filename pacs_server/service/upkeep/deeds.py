@@ -125,7 +125,7 @@ def verify_volumes(node: Node, names: Sequence[str], *, bytes_per_s: float | Non
     if unknown := [name for name in names if name not in volumes]:
         raise UnknownName(f"no volume has the name {unknown[0]}; pacs storage list shows those there are")
     yield from _repaired_before(node, volumes)
-    for name in names or sorted(volumes):
+    for name in dict.fromkeys(names or sorted(volumes)):
         volume = volumes[name]
         if not volume.check().is_readable:
             yield VerifiedCopy(volume=name, result="not read", detail=volume.state.reason)

@@ -86,6 +86,9 @@ def test_a_comparison_that_is_asked_for_is_left_until_one_that_began_later_was_m
     assert partners.asked_to_compare("osaka") == ""
     partners.ask_to_compare("osaka", NOW)
     partners.remove("osaka")
+    partners.note_compared("osaka", found)  # by a comparison that ended only now
+    partners.ask_to_compare("osaka", NOW)
+    partners.add(replace(OSAKA, fingerprint="DD:04"))
     assert (partners.asked_to_compare("osaka"), partners.compared("osaka")) == ("", None)
 
 

@@ -127,7 +127,8 @@ class Partners:
 
     def note_counted(self) -> None:
         """They were. Raises: IndexUnavailable."""
-        self._note(_COUNTED, "yes")
+        with self._index.write() as connection:
+            put(connection, _COUNTED, "yes")
 
     def compared(self, name: str) -> dict[str, Any] | None:
         """What the last comparison with a partner found, None before the first. Raises: IndexUnavailable."""
@@ -135,12 +136,15 @@ class Partners:
         return dict(json.loads(noted)) if noted else None
 
     def note_compared(self, name: str, facts: Mapping[str, object]) -> None:
-        """Note what a comparison with a partner found. Raises: IndexUnavailable."""
-        self._note(_COMPARED + name, json.dumps(dict(facts)))
+        """Note what a comparison with a partner found, unless it was removed meanwhile. Raises: IndexUnavailable."""
+        self._note_of(name, _COMPARED, json.dumps(dict(facts)))
 
     def ask_to_compare(self, name: str, now: datetime) -> None:
-        """Have the running server compare with a partner as soon as it answers. Raises: IndexUnavailable."""
-        self._note(_ASKED + name, now.isoformat())
+        """Have the running server compare with a partner as soon as it answers, unless it was removed meanwhile.
+
+        Raises: IndexUnavailable.
+        """
+        self._note_of(name, _ASKED, now.isoformat())
 
     def asked_to_compare(self, name: str) -> str:
         """Which request to compare with a partner is left, empty when there is none. Raises: IndexUnavailable."""
@@ -162,9 +166,12 @@ class Partners:
                 connection.execute(KEEP_OTHERS_OUT, {"names": ["partners"]})
             yield connection
 
-    def _note(self, name: str, value: str) -> None:
+    def _note_of(self, name: str, what: str, value: str) -> None:
+        """What were noted of one that is no partner any more would be told of the next one that gets its name."""
+        here = select(partners.c.name).where(partners.c.name == name).with_for_update()
         with self._index.write() as connection:
-            put(connection, name, value)
+            if connection.execute(here).first():
+                put(connection, what + name, value)
 
     def remove(self, name: str) -> None:
         """Forget a partner. Raises: UnknownName; IndexUnavailable."""

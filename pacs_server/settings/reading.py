@@ -26,7 +26,7 @@ from pacs_server.yaml_file import place_in, read_mapping, whole_number
 Section = TypeVar("Section", PatroniSettings, MailSettings, WebhookSettings)
 
 DEFAULT: Final = "default"
-_NO_ARCHIVE: Final = "; no archive is there: name its settings file with -c, or make one with pacs init"
+_NO_ARCHIVE: Final = "; no archive is there; name its settings file with -c, or make one with pacs init"
 
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _BOOL_TAG: Final = "tag:yaml.org,2002:bool"

@@ -216,7 +216,7 @@ def test_who_serves_where_no_archive_is_is_told_how_to_make_one(tmp_path, monkey
     assert run(["serve"]) == ExitCode.CONFIGURATION
     told = capsys.readouterr().err
     assert f"{tmp_path}/pacs.yaml" in told
-    assert told.endswith("no archive is there: name its settings file with -c, or make one with pacs init\n")
+    assert told.endswith("no archive is there; name its settings file with -c, or make one with pacs init\n")
 
 
 def test_what_may_not_be_looked_at_is_a_problem_of_the_settings_beside_others(tmp_path, monkeypatch, capsys):

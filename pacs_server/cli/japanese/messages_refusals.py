@@ -155,10 +155,10 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} cannot be written: {}": "{0} に書けません ({1})",
     "{} cannot be written: {}; then give the same command again":
         "{0} に書けません ({1})。書けるようにしてから、同じコマンドをもう一度実行してください",
-    "cannot be read: {}; no archive is there: name its settings file with -c, or make one with pacs init":
-        "読めません ({0})。ここにアーカイブはありません。設定ファイルを -c で指定するか、pacs init で作ってください",
+    "{}: cannot be read: {}; no archive is there; name its settings file with -c, or make one with pacs init":
+        "{0} を読めません ({1})。ここにアーカイブはありません。設定ファイルを -c で指定するか、pacs init で作ってください",
     "--all is every job: give it without numbers, or the numbers alone":
-        "--all はすべてのジョブを表します。番号を付けずに --all を使うか、番号だけを指定してください",
+        "--all はすべての作業を表します。番号を付けずに --all を使うか、番号だけを指定してください",
     "cannot be read: {}; let {} read it, or run pacs as the user of the server":
         "読めません ({0})。{1} に読む権限を与えるか、サーバの利用者で pacs を実行してください",
     "cannot be read: {}; run pacs as the user of the server":

@@ -20,14 +20,15 @@ from pacs_server.cli.invocation import (
     pass_invocation,
     replacing,
 )
-from pacs_server.cli.output import in_their_language, print_facts, print_rows, talk
+from pacs_server.cli.output import in_their_language, listed, print_facts, print_rows, talk
 from pacs_server.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pacs_server.dicom.identity import AeTitle
     from pacs_server.index.site.peers import Peer
+    from pacs_server.service.assemble import Node
     from pacs_server.settings import Settings
 
 _HEADINGS: Final = {
@@ -191,11 +192,25 @@ def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
     """Forget a peer. What it sent stays."""
     with invocation.node() as node:
         node.registry.remove_peer(aet, rehearse=not yes)
+        naming = listed(map(in_their_language, _naming(node, aet)))
     if yes:
         talk(f"forgot {aet}")
     else:
         talk(f"would forget {aet}, which could then neither call us nor be sent to; do it with --yes")
+    if naming:
+        talk(f"{aet} stays named, and what is registered by that title next has part in it: {naming}")
     return ExitCode.DONE
+
+
+def _naming(node: Node, aet: AeTitle) -> Iterator[str]:
+    """What was decided of a title and stays when its peer is forgotten."""
+    if aet in node.registry.policies().of_peers:
+        yield f"policy set --peer {aet}"
+    yield from (f"route {one.name}" for one in node.route_rules.all().values() if aet in (*one.to, *one.senders))
+    yield from (f"rule {one.name}" for one in node.rules.all() if one.archive == aet)
+    yield from (f"partner {one.name}" for one in node.partners.all() if one.aet == aet)
+    if any(one.destination == aet for one in node.sendings.backlogs()):
+        yield "pacs send list"
 
 
 @ae.command(reports=True, example="pacs ae test CT1")

@@ -127,6 +127,23 @@ def test_kinds_of_jobs_that_two_persons_pause_in_the_same_moment_both_wait(with_
     assert "nothing is begun of: send, verify;" in capsys.readouterr().err
 
 
+def test_what_names_a_peer_that_is_forgotten_is_told(capsys):
+    assert run(["init", "--data", "data"]) == 0
+    pacs_of = ["-c", "data/pacs.yaml"]
+    for aet in ("CT1", "CT2"):
+        assert run([*pacs_of, "ae", "add", aet, "192.0.2.1", "104"]) == 0
+    assert run([*pacs_of, "policy", "set", "--peer", "CT1", "--want", "2"]) == 0
+    assert run([*pacs_of, "route", "add", "night", "--from", "CT1", "--to", "CT2"]) == 0
+    capsys.readouterr()
+    for words in (["CT1"], ["CT1", "--yes"]):
+        assert run([*pacs_of, "ae", "remove", *words]) == 0
+        assert capsys.readouterr().err.endswith("has part in it: policy set --peer CT1, route night\n")
+    assert run([*pacs_of, "route", "remove", "night", "--yes"]) == 0
+    capsys.readouterr()
+    assert run([*pacs_of, "ae", "remove", "CT2", "--yes"]) == 0
+    assert capsys.readouterr().err == "forgot CT2\n"
+
+
 def test_jobs_are_retried_all_or_by_their_numbers(capsys):
     assert run(["init", "--data", "data"]) == 0
     assert run(["-c", "data/pacs.yaml", "jobs", "retry", "--all", "17"]) == ExitCode.REFUSED

@@ -109,6 +109,11 @@ MESSAGES: Final[dict[str, str]] = {
     "removed {}": "{0} を外しました",
     "would forget {}, which could then neither call us nor be sent to; do it with --yes":
         "{0} の登録を消すと、その相手は接続も受信もできなくなります。実行するには --yes を付けてください",
+    "{} stays named, and what is registered by that title next has part in it: {}":
+        "{0} を指す設定が残っています。次に同じ AE タイトルで登録する相手にも適用されます: {1}",
+    "route {}": "転送ルート {0}",
+    "rule {}": "規則 {0}",
+    "partner {}": "相手サーバ {0}",
     "wrote {} peers to {}": "接続相手 {0} 件を {1} に書き出しました",
     "the site: want {}, need {}, degraded {}": "施設の方針: want {0}、need {1}、degraded {2}",
     "there are volumes in {} fault domains only, so {} copies cannot exist yet":

@@ -32,7 +32,7 @@ _OUTCOMES: Final = {
 @dataclass(slots=True)
 class _Course:
     """How one query went: what was asked for in words, and the status and comment that ended it. Without a status the
-    association broke before.
+    association broke before that was told.
     """
 
     asked: str = ""
@@ -49,9 +49,10 @@ def handle_find(session: Session, command: Command, model: Model) -> None:
     answered = session.tally.answered
     course = _Course()
     try:
-        course.status, course.comment = _answer(session, command, model, course)
-        final = response(command, course.status, comment=comment_for(course.comment))
+        status, course.comment = _answer(session, command, model, course)
+        final = response(command, status, comment=comment_for(course.comment))
         session.association.respond(final, command.context_id)
+        course.status = status
     except AssociationBroken as error:
         course.comment = course.comment or str(error)
         raise

@@ -3,6 +3,7 @@
 import socket
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from pacs_server.dimse.access import (
     self_check_of,
 )
 from pacs_server.dimse.host_names import plain_address
-from pacs_server.index.site.peers import Peer, Right
+from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.net.negotiate import (
     CALLED_NOT_RECOGNISED,
     CALLING_NOT_RECOGNISED,
@@ -136,6 +137,21 @@ def test_a_peer_may_call_by_the_titles_that_it_was_allowed() -> None:
     assert rejected(request_from("192.0.2.7", called="OLDPACS"), peer(Right.STORE)) == CALLED_NOT_RECOGNISED
 
 
+def test_what_an_admin_allowed_a_peer_is_what_it_may() -> None:
+    allowed: dict[str, Any] = {
+        "max_answers": 7, "combines_moments": True, "syntax": JPEG, "destinations": ("VIEWER",),
+        "max_associations": 3, "identity": Identity.PASSWORD,
+    }  # fmt: skip
+    caller = admitted(request_from("192.0.2.7"), replace(peer(Right.FIND), **allowed))
+    assert {name: getattr(caller, name) for name in allowed} == allowed
+    assert caller.rights == {Right.FIND}
+    assert caller.label == "CT1"
+
+
+def test_a_title_that_nobody_registered_is_no_name_in_the_metrics() -> None:
+    assert admitted(request_from("127.0.0.1"), None).label == "unregistered"
+
+
 @pytest.mark.parametrize(
     ("fingerprint", "why"), [(None, "showed no TLS"), ("", "showed none"), ("BB:02", "showed another one")]
 )
@@ -192,7 +208,8 @@ def test_a_receiver_of_c_get_is_offered_the_syntax_in_which_most_objects_are_sto
     only_implicit = context(CT, IMPLICIT_LE, scu=False, scp=True)
     assert answer_to(only_implicit, Right.GET, usual=JPEG).transfer_syntax == IMPLICIT_LE
     only_compressed = context(CT, JPEG, scu=False, scp=True)
-    assert answer_to(only_compressed, Right.GET, usual=None).transfer_syntax == JPEG
+    answer = answer_to(only_compressed, Right.GET, usual=None)
+    assert (answer.result, answer.transfer_syntax) == (ContextResult.ACCEPTED, JPEG)
 
 
 def test_roles_are_answered_only_where_they_were_asked_and_only_as_far_as_the_rights_go() -> None:

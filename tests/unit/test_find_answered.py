@@ -168,6 +168,12 @@ def test_a_key_that_is_not_matched_is_told_with_each_answer(asking: Asking) -> N
     assert asking.pending == {0xFF01}
 
 
+def test_a_name_without_a_character_set_is_in_that_of_its_peer(asking: Asking) -> None:
+    asking.more_keys = encoding_of(IMPLICIT_LE).write_element(0x00100010, b"PN", "MÜLLER".encode("latin-1"))
+    asking.ask()
+    assert "MÜLLER" in asking.told[0][2]
+
+
 @pytest.mark.parametrize(
     ("combines", "extended", "is_one_range"),
     [(True, b"", True), (False, b"\0\1", True), (False, b"\1\0", False), (False, b"", False)],

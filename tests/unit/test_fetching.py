@@ -170,6 +170,15 @@ def test_who_aborts_for_another_reason_is_asked_no_more(far: Far, offered: Seque
     assert len(far.asked) == (1 if brings_one else 2)
 
 
+def test_who_aborts_upon_a_get_and_then_upon_a_move_is_asked_no_more(far: Far) -> None:
+    items = [item(number, sop_class=f"1.2.{number}", series=f"1.1.{number}") for number in range(MAX_CONTEXTS + 10)]
+    first_part = MAX_CONTEXTS - 2
+    far.ends = dict.fromkeys((0, 1 + first_part), PeerAborted("the peer aborted"))
+    with pytest.raises(PeerAborted):
+        list(far.fetch(*items))
+    assert [how for how, _ in far.asked] == [GET, *[MOVE] * (first_part + 1)]
+
+
 def test_nobody_who_has_gone_is_asked_for(far: Far) -> None:
     far.ends, far.brings_one = {0: Stopped()}, True
     assert list(far.fetch(item(1), item(2), item(3, series="1.1.2"))) == ["9.1"]

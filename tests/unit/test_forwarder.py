@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a destination: what is sent of a series, what is noted of it, and when it is tried again."""
+"""What becomes of the jobs of a destination: what is sent of a series, and noted of it, and when it is tried again."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -159,6 +159,12 @@ def test_what_is_refused_for_good_is_no_reason_to_try_again_and_what_is_not_take
     assert desk.ended == [("failed", "because of 1"), ("released", None)]
 
 
+def test_a_destination_that_took_nothing_is_not_back(desk: Desk) -> None:
+    desk.answers = {1: Verdict.REFUSED, 2: Verdict.REFUSED}
+    desk.run()
+    assert desk.ended == [("done", None), ("released", None)]
+
+
 def test_what_is_not_taken_now_is_tried_once_and_so_is_each_behind_it(desk: Desk) -> None:
     desk.waits = [sending(number) for number in range(250)]
     desk.held = [item(number) for number in range(250)]
@@ -228,6 +234,7 @@ def test_what_waits_for_a_window_stays_until_it_opens(desk: Desk) -> None:
     desk.held, desk.left = [item(2)], frozenset({"night"})
     desk.run()
     assert desk.sent == [["9.2"]]
+    assert desk.noted == [(2, SENT, "")]
     assert desk.ended[0] == ("done", opens_at)
 
 

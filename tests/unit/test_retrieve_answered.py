@@ -11,10 +11,11 @@ import pytest
 from pacs_server import metrics
 from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import EventKind, EventOutcome
-from pacs_server.dicom.elements import IMPLICIT_LE
+from pacs_server.dicom.elements import IMPLICIT_LE, encoding_of
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.dicom.queries.asking import failed_uids, identifier
 from pacs_server.dicom.queries.matching import Model
+from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.dimse import retrieve
 from pacs_server.dimse.progress import Progress, RequesterGone
 from pacs_server.dimse.retrieve import handle_get, handle_move
@@ -69,36 +70,41 @@ class Asking:
     destinations: tuple[str, ...] = ()
     implementation: str = ""
     keys: dict[str, str] = field(default_factory=lambda: {"StudyInstanceUID": "1.1"})
+    identifier: bytes = b""
+    requests: list[RetrieveRequest] = field(default_factory=list)
     final: bytes = b""
     failed: Sequence[str] = ()
     deeds: list[tuple[str, list[str]]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     named: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, handle: Callable[[Session, Command, Model], None], **command: Any) -> Command:
+    def run(
+        self, handle: Callable[[Session, Command, Model], None], model: Model = Model.STUDY_ROOT, **command: Any
+    ) -> Command:
         self.monkeypatch.setattr(retrieve, "SubOperations", self._work)
         one = Context(id=1, abstract_syntax="1.2", transfer_syntax=IMPLICIT_LE, as_scp=True, as_scu=False)
         association = SimpleNamespace(
             contexts={1: one}, respond=self._respond, implementation=self.implementation,
-            read_identifier=lambda: identifier(Level.STUDY, self.keys, IMPLICIT_LE),
+            read_identifier=lambda: self.identifier or identifier(Level.STUDY, self.keys, IMPLICIT_LE),
         )  # fmt: skip
         archive = SimpleNamespace(
             settings=SimpleNamespace(aet="PACS", tls_files=None), search=SimpleNamespace(deliverables=self._find),
             registry=SimpleNamespace(peer=self._peer),
         )  # fmt: skip
         caller = SimpleNamespace(
-            aet="ASKING", syntax=RLE, destinations=self.destinations, origin=SimpleNamespace(charset="")
+            aet="ASKING", syntax=RLE, destinations=self.destinations, origin=SimpleNamespace(charset="ISO_IR 100")
         )
         session = SimpleNamespace(association=association, archive=archive, caller=caller, audit=self._audit)
         number = CommandField.C_MOVE_RQ if handle is handle_move else CommandField.C_GET_RQ
         asked = Command(field=number, context_id=1, has_data_set=True, message_id=7, **command)
-        handle(cast(Session, session), asked, Model.STUDY_ROOT)
+        handle(cast(Session, session), asked, model)
         return decode_command(self.final, 1)
 
     def move(self, to: str = "VIEWER") -> Command:
         return self.run(handle_move, move_destination=to)
 
-    def _find(self, _: object) -> Sequence[Deliverable]:
+    def _find(self, request: RetrieveRequest) -> Sequence[Deliverable]:
+        self.requests.append(request)
         return self.held
 
     def _peer(self, _: str) -> Peer | None:
@@ -280,3 +286,15 @@ def test_an_identifier_that_is_refused_is_told_of_with_whom_it_names(asking: Ask
     (told,) = asking.told
     assert told[:4] == (EventKind.SEND, EventOutcome.REFUSED, "", "P-1")
     assert "P-1" not in final.error_comment
+
+
+@pytest.mark.parametrize("level", [b"PATIENT ", b"STUDY "])
+def test_a_patient_id_without_a_character_set_is_in_that_of_its_peer(asking: Asking, level: bytes) -> None:
+    write = encoding_of(IMPLICIT_LE).write_element
+    named = write(0x00100020, b"LO", "M\xdc".encode("latin-1"))
+    asking.identifier = write(0x00080052, b"CS", level) + named
+    asking.run(handle_get, model=Model.PATIENT_ROOT)
+    if level == b"PATIENT ":
+        assert [one.patient_ids for one in asking.requests] == [("M\xdc",)]
+    else:  # it is refused, for it names no study
+        assert asking.told[0][3] == "M\xdc"

@@ -104,6 +104,7 @@ class Retrieve:
     named: list[tuple[object, object]] = field(default_factory=list)
     moved: Sequence[Deliverable] = ()
     may_connect: Callable[[], bool] = lambda: True
+    ended: list[int] = field(default_factory=list)
     does_not_release: bool = False
     _held: str = ""
     _until: Callable[[], bool] = lambda: True
@@ -122,7 +123,9 @@ class Retrieve:
             association=self.requester, caller=SimpleNamespace(aet="ASKING"), archive=archive, tally=self.tally
         )
         command = Command(field=CommandField.C_MOVE_RQ, context_id=1, message_id=7, has_data_set=True)
-        self.monkeypatch.setattr(deliveries, "ReadAhead", lambda *_: None)
+        self.monkeypatch.setattr(
+            deliveries, "ReadAhead", lambda *_: SimpleNamespace(close=lambda: self.ended.append(1))
+        )
         self.monkeypatch.setattr(deliveries, "deliver", self._deliver)
         self.monkeypatch.setattr(suboperations, "connect", self._connect)
         return SubOperations(cast(Session, session), command, self.progress, preferred=RLE, originator=self.originator)
@@ -223,14 +226,16 @@ def test_who_cancels_in_the_middle_is_sent_no_more(retrieve: Retrieve) -> None:
     retrieve.requester.cancels_after = 1
     assert retrieve.move("abc")
     assert retrieve.sent == ["a"]
+    assert retrieve.ended == [1], "nothing more is read ahead"
     assert retrieve.counts == (2, 1, 0, [])
     assert retrieve.targets[0].is_released
 
 
 def test_a_destination_that_does_not_release_took_what_it_took(retrieve: Retrieve) -> None:
-    retrieve.does_not_release = True
+    retrieve.does_not_release, retrieve.answers = True, {"b": 0xA900}
     assert not retrieve.move("ab")
-    assert retrieve.counts == (0, 2, 0, [])
+    assert retrieve.counts == (0, 1, 0, ["b"])
+    assert retrieve.progress.comment == "the destination answered status A900"
     assert retrieve.targets[0].is_closed
 
 

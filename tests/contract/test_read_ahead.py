@@ -41,6 +41,42 @@ def test_what_was_read_and_is_sent_from_elsewhere_is_let_go(waiting: tuple[Site,
     assert most <= 32
 
 
+def test_what_is_read_ahead_is_what_was_received_or_nothing(index: Index, tmp_path: Path) -> None:
+    site = Site(index, tmp_path)
+    site.take_in(6, need=1, only="a")
+    flipped, cut, missing = (site.file(number, "a") for number in (2, 3, 4))
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"?")
+    cut.write_bytes(b"DICM")
+    missing.unlink()
+    request = RetrieveRequest(level=Level.STUDY, study_uids=(site.samples[0].study_uid,))
+    items = deque(Search(index).deliverables(request))
+    ahead = ReadAhead(site.placement, items)
+    read = {}
+    while items:
+        item = items.popleft()
+        data_set = ahead.take(item)
+        read[item.sop_uid] = None if data_set is None else bytes(data_set)
+    ahead.close()
+    whole = {one.sop_uid: one.data_set for one in (site.samples[1], site.samples[5])}
+    nothing = dict.fromkeys(site.samples[number].sop_uid for number in (0, 2, 3, 4))  # the first one is sent meanwhile
+    assert read == whole | nothing
+
+
+def test_what_lies_on_another_volume_is_read_after_what_lies_on_one(index: Index, tmp_path: Path) -> None:
+    site = Site(index, tmp_path)
+    samples = [
+        *site.store(*(tiny(number) for number in range(3)), only="a", need=1),
+        *site.store(*(tiny(number) for number in range(3, 6)), only="b", need=1),
+    ]
+    request = RetrieveRequest(level=Level.STUDY, study_uids=(samples[0].study_uid,))
+    items = deque(Search(index).deliverables(request))
+    ahead = ReadAhead(site.placement, items)
+    read = [(item.sop_uid, ahead.take(item)) for item in iter(lambda: items.popleft() if items else None, None)]
+    ahead.close()
+    expected = {one.sop_uid: one.data_set for one in samples[1:]}
+    assert {uid: bytes(data_set) for uid, data_set in read if data_set is not None} == expected
+
+
 def test_what_is_read_from_a_volume_that_is_seen_to_hang_is_waited_for_only_where_no_other_one_has_it(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,22 +17,24 @@ from support.house import House as Archive
 from support.server import wait_for
 
 from pacs_server.dicom.identity import Uid
-from pacs_server.errors import CopyUnreadable, VolumeSilent
+from pacs_server.errors import CopyUnreadable, VolumeSilent, VolumeUnavailable
 from pacs_server.index.site.registry import VolumeRow
 from pacs_server.service import assemble
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
 from pacs_server.storage import volume as storage_volume
 from pacs_server.storage.condition import Status, VolumeSpec
-from pacs_server.storage.layout import object_path
+from pacs_server.storage.layout import object_path, operation_path
 from pacs_server.storage.medium import Medium, OpenFile, UnfinishedFile
 from pacs_server.storage.placement import Placement
+from pacs_server.storage.records import keep_record
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.threads import Threads
 from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyPlace
 
 PATH = object_path(date(2026, 1, 2), "1.2", "1.3", Uid("1.2.3"), "0" * 64)
+DECISION = operation_path("tokyo", 1, datetime(2026, 1, 2, tzinfo=UTC))
 NEVER_S = 3_600.0
 
 
@@ -217,6 +219,27 @@ def test_of_two_volumes_that_hang_one_gets_its_time_when_another_can_take_the_pl
         assert not futures.wait([stored], timeout=1.0).done, "five times what one is given beside another"
         slow[1].ends.set()
         assert stored.result() == ["b", "c"]
+
+
+def test_a_decision_does_not_wait_for_a_volume_that_is_seen_to_hang(house: House) -> None:
+    first, *_ = house.volumes
+    house.let_hang(first)
+    house.see_hang(first)
+    first.timeout_s = 0.2
+    with pytest.raises(VolumeUnavailable, match="volume a is suspect"):
+        keep_record(first, DECISION, "{}")
+    assert house.hanging[0].asked == 0
+
+
+def test_a_decision_that_a_volume_took_too_long_for_is_not_kept_by_it_afterwards(house: House) -> None:
+    first, *_ = house.volumes
+    house.let_hang(first)
+    first.timeout_s = 0.2
+    with pytest.raises(VolumeSilent, match="did not answer in time"):
+        keep_record(first, DECISION, "{}")
+    house.hanging[0].ends.set()
+    wait_for(lambda: first._threads.stuck == 0, "the call to come back")
+    assert not first.spec.path.joinpath(DECISION).exists()
 
 
 def test_what_was_never_begun_is_not_kept_in_memory_until_the_volume_is_back() -> None:

@@ -16,14 +16,17 @@ from support.site import NOW, SENDER, Site
 from pacs_server.archive.ingest import ingest
 from pacs_server.archive.operations import learn
 from pacs_server.archive.reception import Declared, Reception
+from pacs_server.archive.releasing import release_due
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.objects import Arrival, Outcome, Recorded
 from pacs_server.index.operations import SENT_AGAIN
+from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.tables import copies, flags, instances
 from pacs_server.storage.operations import keep_everywhere
@@ -167,6 +170,51 @@ def contents(site: Site) -> list[Content]:
 def roles(site: Site) -> dict[str, str]:
     with site.index.read() as connection:
         return {sop_uid: role for sop_uid, role in connection.execute(select(*instances.c["sop_uid", "role"]))}
+
+
+@pytest.mark.parametrize("memory_bytes", [IN_MEMORY, 0], ids=["in memory", "streamed"])
+def test_what_was_purged_and_comes_again_is_not_acknowledged_when_its_new_file_left_with_the_old_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch, memory_bytes: int
+) -> None:
+    taken(site, tiny(1))
+    decide(site, OperationKind.DELETE, OperationKind.PURGE)
+    record, written = site.instances.record, []
+
+    def recorded(arrival: Arrival) -> Recorded:
+        for volume in site.volumes.values():
+            written.extend(release_due(volume, Releases(site.index), Holdings(site.index), now=NOW))
+        return record(arrival)
+
+    monkeypatch.setattr(site.instances, "record", recorded)
+    if memory_bytes:
+        assert taken(site, tiny(1)) is Outcome.DUPLICATE, "it was written once more"
+    else:
+        with pytest.raises(NotEnoughCopies, match="left its volume while it was stored again"):
+            taken(site, tiny(1), memory_bytes=0)
+        assert taken(site, tiny(1), memory_bytes=0) is Outcome.DUPLICATE
+    assert len(written) == 2
+    assert {path.relative_to(site.folder).parts[0] for path in files_below(site.folder, "*.dcm")} == {"a", "b"}
+
+
+def test_what_leaves_its_volume_whenever_it_is_stored_again_is_refused_at_last(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(site, tiny(1))
+    record, times = site.instances.record, []
+
+    def recorded(arrival: Arrival) -> Recorded:
+        times.append(1)
+        assert len(times) <= 2
+        for path in files_below(site.folder, "*.dcm"):
+            path.unlink()
+        return record(arrival)
+
+    for path in files_below(site.folder / "a", "*.dcm"):
+        path.unlink()
+    monkeypatch.setattr(site.instances, "record", recorded)
+    with pytest.raises(NotEnoughCopies, match="left its volume while it was stored again"):
+        taken(site, tiny(1))
+    assert len(times) == 2
 
 
 def test_what_a_partner_hands_on_brings_nothing_back_that_was_deleted_here(site: Site) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import delete, event, select, update
 from support.faulty_volume import FaultyVolume
 from support.house import House
 from support.samples import tiny, write
+from support.server import files_below, wait_for
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.copies import complete, damage_of
@@ -27,7 +28,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.operations import Content, OperationKind
-from pacs_server.errors import VolumeUnavailable
+from pacs_server.errors import CopyUnreadable, VolumeUnavailable
 from pacs_server.index.copies import Copies, Copy, KeptObject
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
@@ -318,6 +319,15 @@ def test_a_copy_whose_file_leaves_while_it_is_written_again_is_written_once_more
     assert problem.endswith("left volume b while it was written again; it is written once more later")
     assert site.complete() == (1, ())
     assert (site.file(0, "b").read_bytes(), site.copies.count_damaged()) == (site.file(0, "a").read_bytes(), 0)
+
+
+def test_what_is_not_carried_whole_leaves_nothing_where_it_was_to_go(site: Site) -> None:
+    site.take_in(1, need=1, only="a")
+    (held,) = site.objects()
+    target = Placement((site.volumes["b"],), need=1, degraded=1)
+    with pytest.raises(CopyUnreadable, match="is not what was received"):
+        carry(PurePosixPath(held.copies[0].path), "0" * 64, held.copies, site.placement(), target)
+    wait_for(lambda: [path.name for path in files_below(site.folder / "b")] == [SENTINEL_NAME], "it to be removed")
 
 
 def test_what_is_damaged_everywhere_is_told_and_nothing_is_made_of_it(site: Site) -> None:

@@ -290,9 +290,14 @@ def test_when_nobody_has_it_any_more_it_is_refused(faulty: FaultyVolume, tmp_pat
     assert list(volumes[1].walk()) == []
 
 
-def test_a_copy_that_was_read_back_damaged_is_no_copy_nor_is_its_source(faulty: FaultyVolume, tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_copy_that_was_read_back_damaged_is_no_copy_nor_is_its_source(
+    faulty: FaultyVolume, tmp_path: Path, others: int
+) -> None:
+    """Where another one is left, which is too few, nothing is left of that one either."""
     volumes = [volume_at(faulty.path), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare", tier="cold")]
-    placement = Placement(volumes, need=2, degraded=1)
+    volumes += [volume_at(tmp_path / "other", tier="warm")] * others
+    placement = Placement(volumes, need=2 + others, degraded=1 + others)
     large = LargeObject(20)
 
     def fail_and_forget() -> None:
@@ -309,6 +314,32 @@ def test_a_copy_that_was_read_back_damaged_is_no_copy_nor_is_its_source(faulty: 
     faulty.tell("ok")
     wait_until_clean(*volumes)
     assert not any(list(volume.walk()) for volume in volumes)
+
+
+def test_what_cannot_be_read_back_from_one_copy_is_read_from_the_next(
+    faulty: FaultyVolume, tmp_path: Path, mounts: ExitStack
+) -> None:
+    unreadable = mounts.enter_context(mounted(tmp_path / "unreadable"))
+    volumes = [
+        volume_at(faulty.path),
+        volume_at(unreadable.path),
+        volume_at(tmp_path / "good", tier="warm"),
+        volume_at(tmp_path / "spare", tier="cold"),
+    ]
+    placement = Placement(volumes, need=3, degraded=2)
+    large = LargeObject(20)
+
+    def fail() -> None:
+        unreadable.tell("fail EIO read")
+        faulty.tell("eio")
+
+    stream = placement.stream(large.path.parent)
+    large.send(stream, fail)
+    assert {copy.volume_id for copy in stream.finish(large.path)} == {one.spec.id for one in volumes[2:]}
+    for one in (faulty, unreadable):
+        one.tell("ok")
+    wait_until_clean(*volumes)
+    assert_whole(placement, large, copies=2)
 
 
 @pytest.mark.parametrize("way", ["streamed", "at once"])

@@ -297,6 +297,7 @@ def test_what_was_planted_at_the_target_is_not_followed(directory: Volume, tmp_p
     {"symlink": lambda: target.symlink_to(victim), "directory": target.mkdir, "fifo": lambda: os.mkfifo(target)}[
         plant
     ]()
+    assert not directory.has_file(path_of(1))
     try:
         copies = placement.store(path_of(1), [b"content"])
     except NotEnoughCopies:
@@ -404,6 +405,14 @@ def test_a_folder_that_takes_nothing_is_named(forgetful: FaultyVolume) -> None:
     with pytest.raises(NotEnoughCopies, match=rf"Input/output error \({path.parent}\)"):
         alone.stream(path.parent)
     assert volume.check().status is Status.ONLINE, "it takes others"
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(forgetful: FaultyVolume) -> None:
+    volume = volume_at(forgetful.path)
+    Placement((volume,), need=1, degraded=1).store(path_of(1), [b"content"])
+    forgetful.tell(f"fail EIO readdir {path_of(1).parent.name}")
+    with pytest.raises(VolumeUnavailable, match="Input/output error"):
+        list(volume.walk())
 
 
 def test_a_full_volume_refuses_leaves_no_part_and_the_next_one_takes_over(mount: Callable[..., Path]) -> None:

@@ -100,7 +100,7 @@ class Faulty(mfusepy.Operations):
         }  # fmt: skip
 
     def readdir(self, path: str, fh: int) -> list[str]:
-        self._fail(path)
+        self._fail(path, "readdir")
         return [".", "..", *self._find(path).entries]
 
     def mkdir(self, path: str, mode: int) -> None:

@@ -288,12 +288,17 @@ def test_by_default_nothing_is_purged_at_all(site: Deleting) -> None:
 
 
 def test_a_study_on_hold_is_neither_deleted_nor_purged(site: Deleting) -> None:
+    def kept_because(**keys: str) -> set[str]:
+        return {retire.kept_because(one, AT_ONCE, [], LATER) for one in site.found(**keys)}
+
     first, _ = two_studies(site)
     site.decider().decide(OperationKind.HOLD, first[0].study_uid)
     with pytest.raises(Refused, match="on hold"):
         site.delete(PatientID="T-1")
     assert len(site.uids()) == 6
+    assert kept_because(StudyInstanceUID=first[0].study_uid) == {"its study is on hold"}
     site.decider().decide(OperationKind.RELEASE, first[0].study_uid)
+    assert kept_because() == {"it is not in the trash"}
     site.delete(PatientID="T-1")
     assert site.uids() == []
 

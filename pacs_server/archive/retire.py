@@ -47,7 +47,7 @@ class Decider:
 
         Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
         """
-        if kind in (OperationKind.HOLD, OperationKind.RESTORE):
+        if kind is OperationKind.RESTORE:  # a hold has said it before its first operation
             objects = self.operations.as_brought_back(study_uid, objects)
         operation = self.operations.draft(
             kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason, deposit=deposit

@@ -493,15 +493,19 @@ def test_a_hold_of_a_study_names_what_of_it_is_in_the_trash_in_as_many_operation
     assert set(site.uids()) == {*uids_of(first), *uids_of(second)}
 
 
-def test_each_operation_of_a_hold_says_what_comes_back_beside_another_content(
-    site: Deleting, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("way", ["hold", "restore"])
+def test_each_operation_says_what_comes_back_beside_another_content(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     first = site.store(*(tiny(n) for n in range(2)))
     site.delete(PatientID="T-1")
     site.store(*(tiny(n, ImageComments="corrected") for n in range(2)))
     monkeypatch.setattr(retire, "MAX_OBJECTS", 1)
-    holds = list(retire.hold([first[0].study_uid], site.decider()))
-    assert [(one.sop_uid, one.role) for hold in holds for one in hold.objects] == [
+    if way == "hold":
+        decided = list(retire.hold([first[0].study_uid], site.decider()))
+    else:
+        decided = list(retire.restore(site.trash.trashed(), site.decider()))
+    assert [(one.sop_uid, one.role) for operation in decided for one in operation.objects] == [
         (sop_uid, "version") for sop_uid in uids_of(first)
     ]
 

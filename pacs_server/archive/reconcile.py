@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from pacs_server.archive.adopting import Finding, FindingKind, Ledger, adopt
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.maintenance.holdings import Holdings
-from pacs_server.storage.layout import FoundFile
+from pacs_server.storage.layout import Entry, FoundFile, walk
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.volume import Volume
 
@@ -46,14 +46,21 @@ def reconcile(
         yield _litter(volume, path, repair=repair)
 
 
-def release_purged(volume: Volume, study_uids: Collection[str], ledger: Ledger, *, now: datetime) -> int:
+def release_purged(
+    volume: Volume, study_uids: Collection[str], ledger: Ledger, *, now: datetime, goes_on: Callable[[], bool]
+) -> int:
     """Owe the removal of the files of purged objects of these studies that a volume has although nothing says so: it
     left the site and came back, or another was mounted in its place, while they were purged. Answers how many they are.
+    Asked before each directory, `goes_on` may wait; once it says no, no other is looked at.
 
     Raises: VolumeUnavailable when the volume is not online; IndexUnavailable.
     """
     its_now, released = volume.its_time(now), 0
-    for file in volume.walk(study_uids=study_uids):
+
+    def entries_of(directory: PurePosixPath) -> list[Entry]:
+        return volume.entries(directory) if goes_on() else []
+
+    for file in walk(entries_of, study_uids=study_uids):
         is_known = not is_settled(file, its_now) or ledger.accounts_for(volume.spec.id, str(file.path))
         if not is_known and ledger.is_purged(file) and not has_left(volume, file.path, ledger.holdings):
             ledger.holdings.release(volume.spec.id, str(file.path), now)

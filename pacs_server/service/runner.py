@@ -49,6 +49,8 @@ _RENEW_AFTER: Final = timedelta(minutes=1)
 _PORTION: Final = 100
 # After so long the next volume has its turn: of twenty terabytes that came at once one is read for twelve days.
 _TURN_S: Final = 600.0
+# To list the studies of all days takes a slow NAS minutes.
+_REST: Final = 9
 # What no volume takes is tried again when one is back or takes something again, or when an admin changed something; and
 # now and then. Of 20,000 series each was tried every ten minutes: a third of a core, and each time a line in the log.
 _HOMELESS_AGAIN: Final = timedelta(hours=6)
@@ -62,6 +64,7 @@ class Runner:
         self._worker = node_name(node.settings)
         self._roll = RollCall(node, datetime.now(UTC))
         self._looked_on: dict[str, date] = {}
+        self._released_on: dict[str, date] = {}
         rounds = Rounds(node, self.has_duty)
         duties: list[tuple[str, Callable[[], bool]]] = [
             ("roll call", self._call_roll),
@@ -69,6 +72,7 @@ class Runner:
             *[("commitments", partial(self._do_job, _COMMITMENTS, _WAITS_THERE))] * _COMMITMENT_THREADS,
             ("fields", self._read_fields),
             ("verify", self._verify),
+            ("purged", self._release),
             ("moves", self._move),
             ("surveys", rounds.owe_survey),
             ("hidden", rounds.show_hidden),
@@ -79,7 +83,7 @@ class Runner:
             ("audit", self._write_down),
             ("checkpoints", self._take_checkpoint),
         ]
-        seldom = {"fields", "verify", "moves", "surveys", "hidden", "shared uids", "purge", "transcoded"}
+        seldom = {"fields", "verify", "purged", "moves", "surveys", "hidden", "shared uids", "purge", "transcoded"}
         self._duties = Duties("background work", duties, seldom=seldom)
         self._survival = SurvivalNotes(node)
         self._checkpoint = DailyCheckpoint(node)
@@ -263,14 +267,37 @@ class Runner:
 
     def _look_for_losses(self, volume: Volume) -> None:
         """Once a day, because a NAS may be set back to a snapshot under its mount, without having been away; and the
-        index, by one of its machine, beside volumes that are not; and files of what was purged may have stayed.
+        index, by one of its machine, beside volumes that are not.
         """
         today = datetime.now(UTC).date()
         if self._looked_on.get(volume.spec.id) != today:
             note_losses(self._node, volume)
             note_unknown(self._node, volume)
             self._looked_on[volume.spec.id] = today
-            release_what_was_purged(self._node, volume)
+
+    def _release(self) -> bool:
+        """Look whether files of what was purged stayed on a volume."""
+        each_in_turn(self._release_from, self._node.volumes())
+        return False
+
+    def _release_from(self, volume: Volume) -> None:
+        """Once a day, after it was seen that the index was not set back beside it."""
+        looked_on = self._looked_on.get(volume.spec.id)
+        if looked_on is not None and self._released_on.get(volume.spec.id) != looked_on:
+            self._released_on[volume.spec.id] = looked_on
+            release_what_was_purged(self._node, volume, goes_on=self._leisurely())
+
+    def _leisurely(self) -> Callable[[], bool]:
+        """What a long look asks before each step: it works for a tenth of the time, until the server ends."""
+        began = time.monotonic()
+
+        def goes_on() -> bool:
+            nonlocal began
+            is_stopped = self._duties.pause(_REST * (time.monotonic() - began))
+            began = time.monotonic()
+            return not is_stopped
+
+        return goes_on
 
     def _verify_volume(self, volume: Volume, before: datetime) -> None:
         node, limits, ends_at = self._node, self._node.settings.storage, time.monotonic() + _TURN_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -258,14 +258,12 @@ class Volume:
             return None
         return max(reserve_of(total, self._reserve_bytes), total - self.spec.high_water * total // 100)
 
-    def walk(
-        self, since: date | None = None, *, below: PurePosixPath = _TOP, study_uids: Collection[str] | None = None
-    ) -> Iterator[FoundFile]:
-        """The objects' files by day: of `since` and later, of these studies, or those that lie `below` a directory.
+    def walk(self, since: date | None = None, *, below: PurePosixPath = _TOP) -> Iterator[FoundFile]:
+        """Every object's file of the volume by day, of `since` and later, or of those that lie `below` a directory.
 
         Raises: VolumeUnavailable, also when only one directory cannot be read.
         """
-        return walk(lambda directory: self.entries(below / directory), since, study_uids)
+        return walk(lambda directory: self.entries(below / directory), since)
 
     def its_time(self, now: datetime) -> datetime:
         """What time it is by the clock that dates its files, which may be that of a NAS. Raises: VolumeUnavailable."""

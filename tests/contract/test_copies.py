@@ -1,5 +1,6 @@
 """Copies on real volumes: what lacks some gets them, what is damaged is replaced, and never by something damaged."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,11 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, event, func, select, update
 from support.faulty_volume import FaultyVolume
 from support.house import House
 from support.samples import tiny, write
-from support.server import files_below, wait_for
+from support.server import WAIT_S, files_below, wait_for
 from support.site import LATER, NOW, Site
 
 from pacs_server.archive.copies import complete, damage_of
@@ -699,6 +700,37 @@ def test_a_volume_of_which_much_is_to_be_read_keeps_no_other_from_its_turn(
         with node.index.read() as connection:
             left = select(copies.c.volume_id).where(copies.c.verified_at == "2001-01-01")
             assert sorted(Counter(connection.execute(left).scalars()).values()) == [2, 2]
+
+
+def test_a_long_look_for_what_was_purged_keeps_no_volume_from_being_verified(
+    tmp_path: Path, new_upgraded_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, is_listed, looks = House(tmp_path / "data", new_upgraded_url()), threading.Event(), threading.Event()
+
+    def look(*_: object, **__: object) -> None:
+        looks.set()
+        is_listed.wait(WAIT_S)
+
+    monkeypatch.setattr(runner, "release_what_was_purged", look)
+    house.take_in(tiny(1))
+    with house.node() as node:
+        with node.index.write() as connection:
+            connection.execute(update(copies).values(verified_at="2001-01-01"))
+        works = Runner(node)
+        works.start()
+        try:
+            assert looks.wait(WAIT_S)
+            left = select(func.count()).select_from(copies).where(copies.c.verified_at == "2001-01-01")
+
+            def is_verified() -> bool:
+                with node.index.read() as connection:
+                    return connection.execute(left).scalar_one() == 0
+
+            wait_for(is_verified, "the copy to be verified")
+        finally:
+            is_listed.set()
+            works.stop()
+            works.leave()
 
 
 @pytest.mark.parametrize("kind", [JobKind.VERIFY, JobKind.COPY])

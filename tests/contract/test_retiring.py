@@ -790,14 +790,16 @@ def test_files_of_purged_objects_that_stayed_on_a_volume_leave_it_without_a_comm
         node.registry.add_volume(VolumeRow(id="away", name="away", path=str(away), tier="hot", domain="away"))
     with house.node() as node:
         volume, _ = sorted(node.volumes(), key=lambda one: not one.state.is_readable)
-        release_what_was_purged(node, volume)
+        release_what_was_purged(node, volume, goes_on=lambda: True)
         assert node.releases.waiting() == [], "the other volume may know what came again"
         node.registry.remove_volume("away")
     with house.node() as node:
         (volume,) = node.volumes()
-        release_what_was_purged(node, volume)
+        release_what_was_purged(node, volume, goes_on=lambda: False)
+        assert node.releases.waiting() == [], "the server ends"
+        release_what_was_purged(node, volume, goes_on=lambda: True)
         assert [one.files for one in node.releases.waiting()] == [1]
-        release_what_was_purged(node, volume)
+        release_what_was_purged(node, volume, goes_on=lambda: True)
         assert release_what_is_due(node, "a trial") == []
     assert not stayed.exists()
     assert came_again.exists()
@@ -826,5 +828,5 @@ def test_what_came_again_after_it_was_purged_stays_beside_an_index_that_was_set_
         (volume,) = node.volumes()
         if not knows:
             note_unknown_study(node.index, UnknownStudy(volume="first", folder="v1", noted_at=NOW))
-        release_what_was_purged(node, volume)
+        release_what_was_purged(node, volume, goes_on=lambda: True)
         assert node.releases.waiting() == []

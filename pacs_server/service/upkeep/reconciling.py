@@ -92,9 +92,10 @@ def note_unknown(node: Node, volume: Volume) -> None:
         log.warning("study without rows", volume=volume.spec.name, folder=folder, why="pacs doctor says what to do")
 
 
-def release_what_was_purged(node: Node, volume: Volume) -> None:
-    """Have the files of purged objects leave a volume on which they stayed. Not beside an index that was set back, nor
-    while another volume is away: what came again after it was purged may be there, or known there alone.
+def release_what_was_purged(node: Node, volume: Volume, *, goes_on: Callable[[], bool]) -> None:
+    """Have the files of purged objects leave a volume on which they stayed, asking before each step whether it
+    `goes_on`. Not beside an index that was set back, nor while another volume is away: what came again after it was
+    purged may be there, or known there alone.
 
     Raises: VolumeUnavailable when it cannot be read; NotEnoughCopies; IndexUnavailable.
     """
@@ -104,7 +105,8 @@ def release_what_was_purged(node: Node, volume: Volume) -> None:
     for one in volumes:
         learn(one, node.instances.operations, volumes, now=now)
     purged = purged_studies(node.index)
-    if purged and (released := release_purged(volume, purged, ledger_of(node, node.index), now=now)):
+    ledger = ledger_of(node, node.index)
+    if purged and (released := release_purged(volume, purged, ledger, now=now, goes_on=goes_on)):
         why = "they were purged while it was not there; they are removed now"
         log.warning("files of purged objects", volume=volume.spec.name, files=released, why=why)
 

@@ -95,7 +95,14 @@ def _present(node: Node) -> tuple[Site, dict[str, object]]:
         talk(f"{now.gone} objects have no good copy that can be read now: pacs verify, pacs storage list")
     if now.away:
         talk(f"left out, because they cannot be read now: {', '.join(now.away)}")
-    return now.site, {"gone_objects": now.gone, "away": now.away, "is_empty": now.is_empty}
+    if now.idle:
+        talk(f"left out, because they could not take over now: {', '.join(now.idle)} (pacs doctor)")
+    return now.site, {
+        "gone_objects": now.gone,
+        "away": now.away,
+        "databases_away": now.idle,
+        "is_empty": now.is_empty,
+    }
 
 
 def _survive(invocation: Invocation, site: Site, most: int, told: dict[str, object]) -> ExitCode:

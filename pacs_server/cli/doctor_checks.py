@@ -47,8 +47,10 @@ def _writing(node: Node) -> Iterator[Problem]:
 
 
 def _durability(node: Node) -> Iterator[Problem]:
-    """What of the database the promise does not bear: its settings, a second server that takes writes, lost rows."""
-    from pacs_server.index.maintenance.checking import left_behind, unsafe_settings
+    """What of the database the promise does not bear: its settings, a second server that takes writes or could not take
+    over, lost rows.
+    """
+    from pacs_server.index.maintenance.checking import hindrances, left_behind, unsafe_settings
     from pacs_server.index.promotion import promoted_at, unknown_study
     from pacs_server.service.present import short_of_room
 
@@ -68,6 +70,9 @@ def _durability(node: Node) -> Iterator[Problem]:
         )
     for told in left_behind(node.index):
         yield told, "end it, and make it a standby: docs/operate/postgresql.md"
+    if not node.settings.patroni.urls:  # which tells of its members itself
+        for why in filter(None, hindrances(node.index).values()):
+            yield why, "start it, or make the standby anew: docs/operate/postgresql.md"
     for name, value in unsafe_settings(node.index).items():
         yield (
             f"{name} of the database is {value}: a power cut may take what was acknowledged",

@@ -30,7 +30,7 @@ from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.drivers import entrance, postgresql, watch
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
-from pacs_server.index.maintenance.checking import left_behind, write_nothing, write_once
+from pacs_server.index.maintenance.checking import hindrances, left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.objects import Outcome
@@ -759,6 +759,35 @@ def test_a_copy_that_was_never_made_a_standby_is_named_and_a_second_address_of_o
                 f"the server at {copy.home}:5432 is a copy of the one at {used.home}:5432, "
                 "and can be written to: it was never made a standby",
             )
+
+
+def test_what_keeps_a_second_server_from_taking_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "_FOLLOWS_WITHIN_S", 0.5)
+    with Cluster.new() as used, used.standby() as second:
+        url = f"postgresql://pacs@/postgres?host={used.home}&host={second.home}&target_session_attrs=read-write"
+        hosts = [f"{used.home}:5432", f"{second.home}:5432"]
+        with closing(Index.open(url)) as index:
+            assert list(hindrances(index).values()) == ["", ""]
+            used.go_on_alone()
+            second.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            second.execute("SELECT pg_reload_conf()")
+            wait_for(
+                lambda: not second.execute("SELECT count(*) FROM pg_stat_wal_receiver"), "the standby to stay behind"
+            )
+            used.execute("CREATE TABLE new ()")
+            assert list(hindrances(index).values()) == [
+                "",
+                f"the standby at {hosts[1]} does not follow: it lacks what was written 0.5 s ago",
+            ]
+            second.stop()
+            first, why = hindrances(index).values()
+            assert first == ""
+            assert why is not None
+            assert why.startswith(f"the database server at {hosts[1]} could not take over: ")
+    with Cluster.new() as used, used.copied() as copy:
+        url = f"postgresql://pacs@/postgres?host={used.home}&host={copy.home}&target_session_attrs=read-write"
+        with closing(Index.open(url)) as index:
+            assert list(hindrances(index).values()) == ["", None], "left_behind tells of it"
 
 
 def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from support.house import NOW, House
+from support.postgres import Cluster
 from support.samples import tiny
 
 from pacs_server.cli.doctor_checks import _sends
@@ -262,6 +263,34 @@ def test_doctor_tells_of_a_database_that_loses_what_was_committed_in_a_power_cut
     assert found() == {
         "journal_mode of the database is delete": remedy, "synchronous of the database is 1": remedy,
     }  # fmt: skip
+
+
+def test_a_standby_that_is_away_is_named_and_not_counted_as_a_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told() -> list[str]:
+        run(["-c", str(house.config), "doctor", "--json"])
+        return [row["result"] for row in json.loads(capsys.readouterr().out) if "take over" in row["result"]]
+
+    def databases() -> tuple[list[str], tuple[str, ...]]:
+        with house.node() as node:
+            now = stands(node)
+        return [one.name for one in now.site.databases], now.idle
+
+    with Cluster.new() as used, used.standby() as standby:
+        used.execute("CREATE DATABASE pacs")
+        url = f"postgresql://pacs@/pacs?host={used.home}&host={standby.home}&target_session_attrs=read-write"
+        house = House(tmp_path / "archive", url)
+        first, second = (str(one.home) for one in (used, standby))
+        assert told() == []
+        assert databases() == ([first, second], ())
+        used.go_on_alone()
+        standby.stop()
+        (why,) = told()
+        assert why.startswith(f"the database server at {second}:5432 could not take over: ")
+        assert databases() == ([first], (second,))
+        assert run(["-c", str(house.config), "doctor", "--survive", "1"]) == ExitCode.DAMAGE
+        assert f"could not take over now: {second}" in capsys.readouterr().err
 
 
 def test_doctor_tells_at_once_of_a_database_that_takes_nothing_new_and_makes_the_other_checks(

@@ -131,6 +131,15 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "その 15 分後以降に pacs reconcile --repair を実行してください",
     "end it, and make it a standby: docs/operate/postgresql.md":
         "そのサーバを止め、待機系にしてください: docs/operate/postgresql.md",
+    "the database server at {} could not take over: {}": "データベースサーバ {0} は引き継げません: {1}",
+    "the database server at {} is a standby of another one":
+        "データベースサーバ {0} は、別のデータベースの待機系です",
+    "the standby at {} does not follow: it lacks what was written {} s ago":
+        "待機系 {0} が追従していません。{1} 秒前に書き込まれたものがありません",
+    "start it, or make the standby anew: docs/operate/postgresql.md":
+        "起動するか、待機系を作り直してください: docs/operate/postgresql.md",
+    "left out, because they could not take over now: {} (pacs doctor)":
+        "いま引き継げないため、除いて調べました: {0} (pacs doctor)",
     "{} commits wait for a synchronous standby of PostgreSQL that does not answer":
         "{0} 件のコミットが、応答しない PostgreSQL の同期待機系を待っています",
     "start that standby, or take it out of synchronous_standby_names on the primary and reload it":

@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +31,14 @@ _TIMELINE: Final = (
     "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_postmaster_start_time()"
     " FROM pg_control_system() WHERE NOT pg_is_in_recovery()"
 )
+# Up to where the log of a server goes, and how much of that a standby of it has not got.
+_END: Final = "SELECT system_identifier, pg_current_wal_lsn() FROM pg_control_system()"
+_BEHIND: Final = (
+    "SELECT pg_is_in_recovery(), system_identifier,"
+    " pg_wal_lsn_diff(%s, greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())) FROM pg_control_system()"
+)
+_FOLLOWS_WITHIN_S: Final = 5.0
+_ASK_EVERY_S: Final = 0.1
 
 
 class _Server(NamedTuple):
@@ -178,6 +187,22 @@ class Entrance:
         twins = (one for one in told if told[one][:2] == used[:2] and told[one].since != used.since)
         return {_not_a_standby(one, self._taken or _ALL) for one in twins}
 
+    def hindrances(self, used: WatchedConnection) -> list[str | None]:
+        """Of each server of the URL, in its order: why it could not take the place of the one that `used` leads to. An
+        empty text where it could, and for that one; None where it can be written to itself. Nothing where the URL does
+        not tell them apart, or that one does not let it be asked.
+        """
+        servers, taken = _servers_of(self._dsn), self._taken
+        if _ALL in servers or taken is None or len(servers) < 2:
+            return []
+        try:
+            with used.cursor(cursor_factory=WatchedCursor) as cursor:
+                cursor.execute(_END)
+                cluster, end = cursor.fetchone()
+        except psycopg2.Error:
+            return []
+        return ["" if one == taken else _hindrance(self._dsn, one, cluster, end) for one in servers]
+
     @property
     def passed_over(self) -> tuple[str, ...]:
         """The servers that can be written to beside the right one, in words."""
@@ -209,6 +234,33 @@ def _beside(dsn: str, servers: list[_Server], arguments: dict[str, Any]) -> Iter
         except psycopg2.OperationalError:
             continue
         yield server, connection
+
+
+def _hindrance(dsn: str, server: _Server, cluster: int, end: str) -> str | None:
+    """Why a server could not take the place of one of that cluster whose log goes as far as `end`."""
+    name = f"{server.host}:{server.port or 5432}"
+    try:
+        told = make_dsn(_to(dsn, server, is_brief=True), target_session_attrs="any")  # type: ignore[no-untyped-call]
+        with closing(WatchedConnection(told)) as connection:
+            connection.autocommit = True  # each answer is of its moment
+            until = time.monotonic() + _FOLLOWS_WITHIN_S
+            while True:
+                with connection.cursor(cursor_factory=WatchedCursor) as cursor:
+                    cursor.execute(_BEHIND, (end,))
+                    is_standby, its_cluster, behind_bytes = cursor.fetchone()
+                if not is_standby:
+                    return None
+                if its_cluster != cluster:
+                    return f"the database server at {name} is a standby of another one"
+                if behind_bytes is not None and behind_bytes <= 0:
+                    return ""
+                if time.monotonic() > until:
+                    return (
+                        f"the standby at {name} does not follow: it lacks what was written {_FOLLOWS_WITHIN_S:g} s ago"
+                    )
+                time.sleep(_ASK_EVERY_S)
+    except psycopg2.Error as error:
+        return f"the database server at {name} could not take over: {' '.join(str(error).split())}"
 
 
 def _servers_of(dsn: str) -> list[_Server]:

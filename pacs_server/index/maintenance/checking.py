@@ -166,3 +166,16 @@ def left_behind(index: Index) -> tuple[str, ...]:
     with index.read() as connection:
         told: tuple[str, ...] = connection.connection.dbapi_connection.entrance.passed_over  # type: ignore[union-attr]
         return told
+
+
+def hindrances(index: Index) -> dict[str, str | None]:
+    """Why each host of a PostgreSQL URL could not take over as the database: an empty text where it could, or is used;
+    None where it can be written to beside that. Nothing for SQLite, and where the URL does not tell its hosts apart.
+
+    Raises: IndexUnavailable.
+    """
+    if index.database_path is not None:
+        return {}
+    with index.read() as connection:
+        used: Any = connection.connection.dbapi_connection
+        return dict(zip(index.hosts, used.entrance.hindrances(used), strict=False))

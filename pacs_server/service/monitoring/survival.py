@@ -12,6 +12,7 @@ from typing import Final
 
 from pacs_server.cluster.survive import Aspect, Database, Placement, Server, Site, Volume, copied_on, survived
 from pacs_server.errors import Refused
+from pacs_server.index.maintenance.checking import hindrances
 from pacs_server.index.site.nodes import SiteNode
 from pacs_server.service.assemble import Node
 from pacs_server.storage.condition import Status
@@ -30,12 +31,14 @@ _ARCHIVE: Final = "archive server "
 class Standing:
     """The site as it is now. `gone`: objects without a good copy that can be read now; unless there are no others, the
     model leaves them out, and tells what the others survive. `away`: the volumes that cannot be read, which it leaves
-    out too. `is_empty`: nothing is held, and the objects of the model are those to come.
+    out too, and `idle` the database servers that could not take over. `is_empty`: nothing is held, and the objects of
+    the model are those to come.
     """
 
     site: Site
     gone: int
     away: tuple[str, ...]
+    idle: tuple[str, ...]
     is_empty: bool
 
 
@@ -82,7 +85,9 @@ def standing(node: Node, spread: Spread, *, server: str, table: str, others: Ite
     elif not counted:
         site = replace(site, placements=(Placement(volumes=frozenset(), objects=gone),))
     away = tuple(volume.spec.name for volume in node.volumes() if volume.spec.id not in volumes)
-    return Standing(site=site, gone=gone, away=away, is_empty=is_empty)
+    modelled = {one.name for one in databases}
+    idle = tuple(host for host in node.index.hosts if host not in modelled)
+    return Standing(site=site, gone=gone, away=away, idle=idle, is_empty=is_empty)
 
 
 def _volumes(node: Node, server: str, table: str, others: Iterable[SiteNode]) -> dict[str, Volume]:
@@ -136,9 +141,13 @@ def _servers(
 def _databases(
     node: Node, server: str, domain_of: Mapping[str, str], table: str, machines: Collection[str]
 ) -> tuple[Database, ...]:
-    """A SQLite file is in this server, and on the disk that it may share with a volume; of PostgreSQL each machine."""
+    """A SQLite file is in this server, and on the disk that it may share with a volume; of PostgreSQL each machine that
+    is used, or could take over.
+    """
     if (path := node.index.database_path) is None:
-        return tuple(Database(name=host, server=_machine_of(host, server, machines)) for host in node.index.hosts)
+        told = hindrances(node.index)
+        hosts = [host for host in node.index.hosts if told.get(host, "") == ""]
+        return tuple(Database(name=host, server=_machine_of(host, server, machines)) for host in hosts)
     mount = mount_of(path, table)
     return (Database(name=path.name, server=server, domain=domain_of.get(mount.device, "") if mount else ""),)
 

@@ -46,7 +46,8 @@ class Doorkeeper:
         key = one.aet, one.address
         with self._lock:
             if before := self._callers.get(key):
-                self._callers[key] = replace(one, first_at=before.first_at, count=before.count + 1)
+                asked, count = one.asked | before.asked, before.count + 1
+                self._callers[key] = replace(one, asked=asked, first_at=before.first_at, count=count)
             elif len(self._callers) < _MOST:
                 self._callers[key] = one
 

@@ -32,7 +32,8 @@ def test_a_caller_is_one_entry_for_each_place_it_calls_from(callers: TurnedAwayC
     elsewhere = replace(CT1, address="192.0.2.8", last_at=NOW + timedelta(minutes=1))
     callers.note([CT1, elsewhere])
     callers.note([replace(CT1, asked=frozenset({Right.FIND}), why="another", first_at=later, last_at=later, count=3)])
-    now = replace(CT1, asked=frozenset({Right.FIND}), why="another", last_at=later, count=4)
+    asked = frozenset({Right.ECHO, Right.STORE, Right.FIND})
+    now = replace(CT1, asked=asked, why="another", last_at=later, count=4)
     assert callers.all() == [now, elsewhere]
     assert callers.all("CT2") == []
     callers.forget("CT1", [CT1.address])

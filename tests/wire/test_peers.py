@@ -56,6 +56,20 @@ def test_who_was_turned_away_is_seen_and_let_in_in_one_step(archive: Archive, tm
     archive.pacs("ae", "approve", "NOBODY", expect=2)
 
 
+def test_who_tried_an_echo_after_its_objects_were_turned_away_is_let_in_for_both(
+    archive: Archive, tmp_path: Path
+) -> None:
+    scanner = station(archive, tmp_path, "SCANNER", called="OLDPACS")
+    sample = write(tiny("scanned"), tmp_path / "scanned.dcm")
+    assert scanner.store(sample.path).code != 0
+    seen = lambda: [one["asked"] for one in archive.report("ae", "seen") if one["aet"] == "SCANNER"]  # noqa: E731
+    wait_for(lambda: seen() == [["store"]], "the objects to be seen", timeout_s=60)
+    assert scanner.echo().code != 0
+    wait_for(lambda: seen() == [["echo", "store"]], "the echo to be seen beside them", timeout_s=60)
+    archive.pacs("ae", "approve", "SCANNER")
+    assert scanner.store(sample.path).status == 0x0000
+
+
 def test_titles_that_nobody_could_register_are_not_kept(archive: Archive, tmp_path: Path) -> None:
     assert station(archive, tmp_path, "OK", called="OTHER\\1").echo().code != 0
     assert station(archive, tmp_path, "BAD\\TITLE").echo().code != 0

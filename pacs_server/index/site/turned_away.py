@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Right
@@ -21,7 +21,8 @@ MOST_KEPT: Final = 200
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnedAway:
     """A caller that was rejected: by what title it called us, the fingerprint of the certificate that it showed, or
-    empty, what it asked for, and why and how often it was rejected.
+    empty, and why and how often it was rejected. `asked`: all that it asked for, because who sends in vain tries an
+    echo next.
     """
 
     aet: str
@@ -50,10 +51,10 @@ class TurnedAwayCallers:
 
     def note(self, callers: Iterable[TurnedAway]) -> None:
         """Add what happened to what is known, and forget the oldest of too many. Raises: IndexUnavailable."""
-        rows = [_row(one) for one in sorted(callers, key=lambda one: (one.aet, one.address))]
         with self._index.write() as connection:
-            for row in rows:
-                connection.execute(self._note.values(row))
+            for one in sorted(callers, key=lambda one: (one.aet, one.address)):
+                asked = one.asked | _asked_before(connection, one)
+                connection.execute(self._note.values(_row(replace(one, asked=asked))))
             newest_first = select(turned_away.c.last_at).order_by(turned_away.c.last_at.desc())
             last_kept = connection.execute(newest_first.offset(MOST_KEPT - 1).limit(1)).scalar()
             if last_kept is not None:
@@ -74,6 +75,16 @@ class TurnedAwayCallers:
             connection.execute(delete(turned_away).where(*let_in))
 
 
+def _asked_before(connection: Connection, one: TurnedAway) -> frozenset[Right]:
+    same = turned_away.c.aet == str(one.aet), turned_away.c.address == one.address
+    told = connection.execute(select(turned_away.c.asked).where(*same).with_for_update()).scalar()
+    return _rights(told or "[]")
+
+
+def _rights(told: str) -> frozenset[Right]:
+    return frozenset(Right(right) for right in json.loads(told))
+
+
 def _row(one: TurnedAway) -> dict[str, Any]:
     return {
         "aet": str(one.aet),
@@ -92,7 +103,7 @@ def _caller(row: Any) -> TurnedAway:
     return TurnedAway(
         **{
             **row,
-            "asked": frozenset(Right(right) for right in json.loads(row["asked"])),
+            "asked": _rights(row["asked"]),
             "first_at": datetime.fromisoformat(row["first_at"]),
             "last_at": datetime.fromisoformat(row["last_at"]),
         }

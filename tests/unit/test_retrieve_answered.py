@@ -92,7 +92,7 @@ class Asking:
             registry=SimpleNamespace(peer=self._peer),
         )  # fmt: skip
         caller = SimpleNamespace(
-            aet="ASKING", syntax=RLE, destinations=self.destinations, origin=SimpleNamespace(charset="ISO_IR 100")
+            aet="ASKING", syntax=RLE, destinations=self.destinations, origin=SimpleNamespace(charset="ISO_IR 144")
         )
         session = SimpleNamespace(association=association, archive=archive, caller=caller, audit=self._audit)
         number = CommandField.C_MOVE_RQ if handle is handle_move else CommandField.C_GET_RQ
@@ -291,10 +291,10 @@ def test_an_identifier_that_is_refused_is_told_of_with_whom_it_names(asking: Ask
 @pytest.mark.parametrize("level", [b"PATIENT ", b"STUDY "])
 def test_a_patient_id_without_a_character_set_is_in_that_of_its_peer(asking: Asking, level: bytes) -> None:
     write = encoding_of(IMPLICIT_LE).write_element
-    named = write(0x00100020, b"LO", "M\xdc".encode("latin-1"))
+    named = write(0x00100020, b"LO", "ЖУ".encode("iso8859-5"))
     asking.identifier = write(0x00080052, b"CS", level) + named
     asking.run(handle_get, model=Model.PATIENT_ROOT)
     if level == b"PATIENT ":
-        assert [one.patient_ids for one in asking.requests] == [("M\xdc",)]
+        assert [one.patient_ids for one in asking.requests] == [("ЖУ",)]
     else:  # it is refused, for it names no study
-        assert asking.told[0][3] == "M\xdc"
+        assert asking.told[0][3] == "ЖУ"

@@ -144,8 +144,11 @@ class Volume:
 
     def _sweep(self, medium: Medium) -> None:
         """Remove what could not be removed while the volume failed, up to the first that fails again."""
-        while self._leftovers:
-            path = self._leftovers.popleft()
+        while True:
+            try:
+                path = self._leftovers.popleft()
+            except IndexError:  # none is left; asked first, it might be taken by another look before it is taken here
+                return
             try:
                 medium.remove_litter(path)
             except (OSError, VolumeUnavailable):

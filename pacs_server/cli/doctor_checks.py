@@ -117,10 +117,16 @@ def _nodes(node: Node) -> Iterator[Problem]:
     now = datetime.now(UTC)
     if (told := node.nodes.clock()) is not None and abs(ahead_s := (now - told).total_seconds()) > _NODE_CLOCK_S:
         yield f"the clock of this node is {ahead_s:+.0f} s from that of the database", "set both by NTP"
-    nodes = nodes_of(node, now)
+    nodes, now = nodes_of(node, now), datetime.now(UTC)
     for one in nodes:
+        ahead_s = (datetime.fromisoformat(str(one["seen_at"])) - now).total_seconds()
         if one["state"] == "silent":
-            yield f"{one['name']} was last seen at {one['seen_at']}", "pacs serve there; a week later it is forgotten"
+            yield (
+                f"{one['name']} was last seen at {one['seen_at']}",
+                "pacs serve there; where it does serve, set its clock by NTP; a week later it is forgotten",
+            )
+        elif ahead_s > _NODE_CLOCK_S:  # it would count as serving for as long after its end
+            yield f"the clock of {one['name']} is {ahead_s:+.0f} s from ours", "set both by NTP"
     if len(releases := sorted({str(one["release"]) for one in nodes if one["state"] == "serving"})) > 1:
         yield f"the nodes run different releases: {', '.join(releases)}", "install one release on every node"
 

@@ -122,8 +122,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "pacs ae test {}, then pacs jobs list": "pacs ae test {0} で確かめ、次に pacs jobs list を見てください",
     "set both by NTP": "両方を NTP で合わせてください",
     "{} was last seen at {}": "{0} が最後に確認されたのは {1} です",
-    "pacs serve there; a week later it is forgotten":
-        "そのノードで pacs serve を起動してください。一週間たつと登録は消えます",
+    "pacs serve there; where it does serve, set its clock by NTP; a week later it is forgotten":
+        "そのノードで pacs serve を起動してください。動いている場合は、その時計を NTP で合わせてください。一週間たつと登録は消えます",
     "the nodes run different releases: {}": "ノードの版が揃っていません: {0}",
     "install one release on every node": "すべてのノードに同じ版を入れてください",
     "{} is on the device of {}, but in another fault domain":

@@ -1,6 +1,7 @@
 """Help and messages in Japanese: complete, with the same values, and only where the locale asks for them."""
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -123,8 +124,9 @@ def test_every_word_of_a_column_that_is_told_has_a_japanese_one(words: Iterable[
 @pytest.mark.parametrize("english", sorted({*MESSAGES, *CAUSES}))
 def test_a_message_keeps_all_its_values(english: str) -> None:
     values = [f"<{number}>" for number in range(english.count("{}"))]
-    japanese = in_japanese(english.format(*values))
-    assert japanese != english.format(*values)
+    message = "".join(itertools.chain(*itertools.zip_longest(english.split("{}"), values, fillvalue="")))
+    japanese = in_japanese(message)
+    assert japanese != message
     assert all(value in japanese for value in values)
     assert re.search("[ぁ-んァ-ヶ一-龠]", japanese)
 
@@ -236,6 +238,14 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
             "実行するには --yes を付けてください",
         ),
         ("/mnt/online: something new: good", "/mnt/online: something new: good"),
+        (
+            "volume nas1 is offline: /mnt/nas1: No such file or directory; volume nas2 is suspect: it is mounted "
+            "read-only; look into the kernel log for why",
+            "ボリューム nas1 はオフラインです: /mnt/nas1: そのようなファイルやディレクトリはありません。"
+            "ボリューム nas2 に異常の疑いがあります: 読み取り専用でマウントされています。"
+            "理由はカーネルのログを見てください",
+        ),
+        ("mail.a does not take the mail: foo bar; baz", "mail.a がメールを受け取りません: foo bar; baz"),
     ],
 )
 def test_the_cause_in_a_message_is_told_in_the_same_language(english: str, japanese: str) -> None:

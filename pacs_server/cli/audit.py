@@ -131,7 +131,7 @@ def verify(invocation: Invocation) -> ExitCode:
     with invocation.node() as node:
         node.audit.tell_reading()
         rows = ({name: getattr(one, name) for name in _PROBLEM_HEADINGS} for one in problems_of_trail(node))
-        count = print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json)
+        count = print_rows(rows, _PROBLEM_HEADINGS, as_json=invocation.as_json, said=("problem",))
         last = last_checkpoint(node) if not count else None
         texts = node.audit.checkpoints() if last is None and not count else []
         promoted_at = ", ".join(f"{one:%Y-%m-%d %H:%M}" for one in promotions(node.index))

@@ -87,7 +87,11 @@ def run_(invocation: Invocation, target: Path, *, with_objects: bool, is_new: bo
         settings_path = invocation.settings_path()
         done = run_backup(node, settings_path, target, with_objects=with_objects, is_new=is_new, now=now)
         print_rows(
-            _missing(done, results), _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True
+            _missing(done, results),
+            _OBJECT_HEADINGS,
+            as_json=invocation.as_json,
+            said=("result", "detail"),
+            is_work=True,
         )
     talk(f"backed up to {target}, run {stamp_of(now)}, not verified: pacs backup verify {shlex.quote(str(target))}")
     if with_objects:
@@ -123,7 +127,9 @@ def verify(invocation: Invocation, directory: Path, stamp: str) -> ExitCode:
     from pacs_server.service.upkeep.backup import Verification
 
     verification = Verification(directory, stamp)
-    damaged = print_rows(_damaged(verification), _FILE_HEADINGS, as_json=invocation.as_json, is_work=True)
+    damaged = print_rows(
+        _damaged(verification), _FILE_HEADINGS, as_json=invocation.as_json, said=("damage",), is_work=True
+    )
     name = verification.summary.stamp
     talk(f"run {name} is damaged: {damaged} files" if damaged else f"run {name} is whole")
     if verification.remark:
@@ -203,7 +209,7 @@ def restore_backup(invocation: Invocation, directory: Path, stamp: str, *, yes: 
             return ExitCode.DONE
         results: Counter[str] = Counter()
         lost = _missing(restore.do(now=now, command=command_of(invocation.words, now)), results)
-        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True)
+        print_rows(lost, _OBJECT_HEADINGS, as_json=invocation.as_json, said=("result", "detail"), is_work=True)
         if restore.kept is not None:
             talk(f"the former index is kept at {restore.kept}")
         for remark in restore.remarks:

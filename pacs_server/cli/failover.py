@@ -198,7 +198,7 @@ def resync(invocation: Invocation, site: str, *, wait_s: float) -> ExitCode:
     with invocation.node() as node:
         for state in make_equal(node, node.partners.one(site), ends_at=time.monotonic() + wait_s):
             told = f"{site} lacks {state.there}, this site {state.here}, on their way {state.on_their_way}"
-            progress.show(in_their_language(told))
+            progress.show(told)
     progress.clear()
     print_facts(state.facts(), as_json=invocation.as_json)
     if not state.is_equal:
@@ -234,7 +234,7 @@ def _run(asked: Failover, planned: Plan, ran: list[dict[str, Any]], *, wait_s: f
     try:
         for event in asked.run(planned, wait_s=wait_s, keeps_draining=keeps_draining):
             if not event.is_over:
-                progress.show(in_their_language(event.told))
+                progress.show(event.told)
                 continue
             progress.clear()
             told = printable(event.problem or event.told) or "done"

@@ -52,7 +52,7 @@ def verify(invocation: Invocation, names: tuple[str, ...], rate: float | None) -
                 yield {"volume": one.volume, "result": one.result, "path": one.path, "detail": one.detail}
 
     with invocation.node() as node:
-        print_rows(rows(), _VERIFY_HEADINGS, as_json=invocation.as_json, said=("result",), is_work=True)
+        print_rows(rows(), _VERIFY_HEADINGS, as_json=invocation.as_json, said=("result", "detail"), is_work=True)
     progress.clear()
     results = ("good", "repaired", "damaged", "not read")
     told = listed(counted(tally[result], result) for result in results if tally[result])
@@ -145,7 +145,7 @@ def print_findings(findings: Iterable[Finding], all_well: str, *, as_json: bool)
                 "detail": finding.detail,
             }
 
-    print_rows(rows(), _HEADINGS, as_json=as_json, said=("kind",), is_work=True)
+    print_rows(rows(), _HEADINGS, as_json=as_json, said=("kind", "detail"), is_work=True)
     talk(listed(f"{count} x {in_their_language(kind)}" for kind, count in counts.items()) or all_well)
     if damage:
         return ExitCode.DAMAGE

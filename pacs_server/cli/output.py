@@ -270,9 +270,9 @@ class Progress:
         self._shown = sys.stderr.isatty()
 
     def show(self, text: str) -> None:
-        """Replace the line."""
+        """Replace the line, in the person's language."""
         if self._shown:
-            _say(f"\r\033[K{printable(text)}")
+            _say(f"\r\033[K{printable(in_their_language(text))}")
 
     def clear(self) -> None:
         """Take the line away, before something lasting is printed."""

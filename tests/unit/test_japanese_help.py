@@ -203,7 +203,7 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
         (
             "1 of 2 copies: volume nas1 is offline: /mnt/nas1: .pacs-volume.json cannot be read: Permission denied: "
             "what is there has to belong to the user of the server (chown -R)",
-            "1 of 2 copies: ボリューム nas1 はオフラインです: /mnt/nas1: .pacs-volume.json を読めません "
+            "コピー 2 個のうち 1 個: ボリューム nas1 はオフラインです: /mnt/nas1: .pacs-volume.json を読めません "
             "(許可がありません)。そこにあるものは、サーバの利用者のものでなければなりません (chown -R)",
         ),
         (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from pacs_server.cli.japanese.messages_added import OF_WHAT_IS_ADDED
+from pacs_server.cli.japanese.messages_added import OF_PROGRESS, OF_WHAT_IS_ADDED
+from pacs_server.cli.japanese.messages_copies import OF_COPIES
 from pacs_server.cli.japanese.messages_database import OF_DATABASE
 from pacs_server.cli.japanese.messages_partners import OF_PARTNERS
 from pacs_server.cli.japanese.messages_peers import OF_PEERS
@@ -19,6 +20,7 @@ MESSAGES: Final[dict[str, str]] = {
     **OF_DATABASE,
     **OF_PARTNERS,
     **OF_PEERS,
+    **OF_PROGRESS,
     **OF_REFUSALS,
     **OF_SENDING,
     **OF_SITES,
@@ -26,6 +28,7 @@ MESSAGES: Final[dict[str, str]] = {
     **OF_USAGE,
     **OF_WHAT_IS_ADDED,
     **OF_THE_LIBRARY,
+    **OF_COPIES,
     **WORDS,
     "interrupted": "中断しました",
     "the working directory was removed: change to one that is there":
@@ -88,6 +91,8 @@ MESSAGES: Final[dict[str, str]] = {
     "changed {}: it may {} from {}, only with the certificate {}":
         "{0} を変更しました。許す操作: {1}。送信元: {2}。この証明書を示したときだけ: {3}",
     "{} is registered; would change {}; do it with --yes": "{0} は登録済みです。変更点: {1}。実行するには --yes を付けてください",
+    "{} is registered; would change nothing; do it with --yes":
+        "{0} は登録済みで、変わるものはありません。実行するには --yes を付けてください",
     "to send to it, give it an address: pacs ae set {} --host H --port P":
         "そこへ送るには、アドレスを登録してください: pacs ae set {0} --host H --port P",
     "what is sent to {} still goes to {}; if the device has moved: pacs ae set {} --host {} --from {}":

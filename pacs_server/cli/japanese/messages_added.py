@@ -6,6 +6,19 @@ from __future__ import annotations
 
 from typing import Final
 
+# How far a long piece of work is, in the line that is written over.
+OF_PROGRESS: Final[dict[str, str]] = {
+    "{} copies, {} read": "コピー {0} 件、{1} を読み取り済み",
+    "{} files, {} read": "ファイル {0} 個、{1} を読み取り済み",
+    "{} files, now {}": "ファイル {0} 個、処理中: {1}",
+    "{} objects, now {}": "オブジェクト {0} 件、処理中: {1}",
+    "{} objects, {}, {} of them copied": "オブジェクト {0} 件、{1}、うち写したもの {2} 件",
+    "{} of {} objects sent to {}": "{2} へ {1} 件のうち {0} 件を送信済み",
+    "{} studies compared, {}": "検査 {0} 件を比較済み、{1}",
+    "{} studies, {} moved, now {}": "検査 {0} 件、{1} を移動済み、処理中: {2}",
+    "{}: {} rows copied and compared": "{0}: {1} 行を写して比較済み",
+}  # fmt: skip
+
 OF_WHAT_IS_ADDED: Final[dict[str, str]] = {
     # settings of this run, the policy
     "{} is {} for this run, by {}; the settings file says otherwise":
@@ -15,7 +28,12 @@ OF_WHAT_IS_ADDED: Final[dict[str, str]] = {
     "cannot listen on {}:{}: {}; {}": "{0} のポート {1} で待ち受けられません ({2})。{3}",
     "choose another host or port, or stop what uses it":
         "別のアドレスかポートにするか、使っているものを止めてください",
+    "choose a port from 1024 on, or have systemd bind it (docs/operate/running.md, pacs.socket)":
+        "1024 以上のポートにするか、systemd に待ち受けさせてください (docs/operate/running.md、pacs.socket)",
+    "name an address, or put the name into /etc/hosts, for which no name server has to be up":
+        "アドレスを書くか、その名前を /etc/hosts に書いてください (ネームサーバなしで引けます)",
     "Address already in use": "すでに使われています",
+    "make room there": "そこに空きを作ってください",
     # attributes that are added to the index
     "{} is no keyword of the DICOM dictionary{}": "{0} は DICOM の辞書にない属性です{1}",
     "; a tag like 0018,1000 will do as well": "。0018,1000 のようなタグでも指定できます",

@@ -140,6 +140,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
         "起動するか、待機系を作り直してください: docs/operate/postgresql.md",
     "left out, because they could not take over now: {} (pacs doctor)":
         "いま引き継げないため、除いて調べました: {0} (pacs doctor)",
+    "createdb -T template0 -E UTF8{} --locale=C.UTF-8 NAME (or{} --lc-collate=C --lc-ctype=en_US.UTF-8)":
+        "createdb -T template0 -E UTF8{0} --locale=C.UTF-8 NAME (または{1} --lc-collate=C --lc-ctype=en_US.UTF-8)",
     "{} commits wait for a synchronous standby of PostgreSQL that does not answer":
         "{0} 件のコミットが、応答しない PostgreSQL の同期待機系を待っています",
     "start that standby, or take it out of synchronous_standby_names on the primary and reload it":
@@ -150,6 +152,11 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "database in pacs.yaml": "pacs.yaml の database を直してください",
     "table {} has {} rows there and {} here": "表 {0} は、写す先に {1} 行、ここに {2} 行あります",
     "table {} has {} rows in both, and their values differ": "表 {0} はどちらも {1} 行ですが、値が違います",
+    "the server did not answer within {} s": "サーバが {0} 秒以内に応答しませんでした",
+    "the server did not answer a moment ago": "サーバが先ほど応答しませんでした",
+    "another server was promoted": "別のサーバが昇格しました",
+    "it is damaged: {}": "壊れています: {0}",
+    "its schema is {}, not {}": "スキーマが {1} ではなく {0} です",
     # the file with its password
     "{} cannot be read: {}; write it (chmod 600), or name another":
         "{0} を読めません: {1}。作る (chmod 600) か、別のファイルを指定してください",

@@ -7,7 +7,12 @@ from __future__ import annotations
 from typing import Final
 
 from pacs_server.cli.japanese.messages_added import OF_WHAT_IS_ADDED
+from pacs_server.cli.japanese.messages_checks import WHY_A_CHECK
+from pacs_server.cli.japanese.messages_connections import WHY_A_CONNECTION
+from pacs_server.cli.japanese.messages_copies import WHY_A_COPY
 from pacs_server.cli.japanese.messages_database import WHY_A_DATABASE
+from pacs_server.cli.japanese.messages_exchange import WHY_AN_EXCHANGE
+from pacs_server.cli.japanese.messages_objects import WHY_AN_OBJECT
 from pacs_server.cli.japanese.messages_refusals import OF_REFUSALS
 from pacs_server.cli.japanese.messages_sites import WHY_A_SITE
 from pacs_server.cli.japanese.messages_standing import WHY_A_PART
@@ -171,7 +176,12 @@ OF_PEERS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 CAUSES: Final[dict[str, str]] = {
+    **WHY_A_CHECK,
+    **WHY_A_CONNECTION,
+    **WHY_A_COPY,
     **WHY_A_DATABASE,
+    **WHY_AN_EXCHANGE,
+    **WHY_AN_OBJECT,
     **WHY_A_PART,
     **WHY_A_SITE,
     **WHY_A_VALUE,

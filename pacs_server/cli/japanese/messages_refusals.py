@@ -119,6 +119,7 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "database に postgresql://pacs@localhost/pacs のように利用者名を書いてください",
     "needs a file: sqlite:///index.db in data_dir, or sqlite:////an/absolute/path":
         "ファイルを書いてください。data_dir の中なら sqlite:///index.db、絶対パスなら sqlite:////an/absolute/path",
+    "is not YAML": "YAML として読めません",
     "has a name twice": "同じ名前が二度あります",
     "has a line break or a control character in it": "改行か制御文字があります",
     "holds a user name; that is said in patroni.user, and the password in a file":
@@ -144,6 +145,7 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "{} cannot be written: {}; choose another --data": "{0} に書けません ({1})。別の --data にしてください",
     "{} has a name that is no text, which no database takes; choose another --data":
         "{0} の名前は文字列ではないため、データベースに入れられません。別の --data にしてください",
+    "{} cannot be written: {}; is tls.directory right?": "{0} に書けません ({1})。tls.directory は正しいですか",
     "{} cannot be made: {}; choose another --data": "{0} を作れません ({1})。別の --data にしてください",
     "{} cannot be made: {}; choose another --to": "{0} を作れません ({1})。別の --to にしてください",
     "{} is there already; choose an empty folder, with --to":
@@ -161,6 +163,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "--all はすべての作業を表します。番号を付けずに --all を使うか、番号だけを指定してください",
     "cannot be read: {}; let {} read it, or run pacs as the user of the server":
         "読めません ({0})。{1} に読む権限を与えるか、サーバの利用者で pacs を実行してください",
+    "{}: cannot be read: {}; run pacs as the user of the server":
+        "{0}: 読めません ({1})。サーバの利用者で pacs を実行してください",
     "cannot be read: {}; run pacs as the user of the server":
         "読めません ({0})。サーバの利用者で pacs を実行してください",
     "{} cannot be read: {}; correct it, or run pacs as the user of the server":

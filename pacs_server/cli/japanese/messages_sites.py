@@ -58,6 +58,7 @@ OF_SITES: Final[dict[str, str]] = {
     "gave up the failover to {}": "{0} への切り替えを取りやめました",
     "{} does not know it yet, and takes no associations when it is back: {}":
         "{0} にはまだ伝わっていません。復旧しても接続を受け付けません: {1}",
+    "  study {} series {}": "  検査 {0} シリーズ {1}",
     "then, on that site: pacs failover demote here --end":
         "そのとき、そのサイトで実行するもの: pacs failover demote here --end",
     "{} has {} associations open, and owes {} objects of {} series":

@@ -759,6 +759,7 @@ def test_a_copy_that_was_never_made_a_standby_is_named_and_a_second_address_of_o
                 f"the server at {copy.home}:5432 is a copy of the one at {used.home}:5432, "
                 "and can be written to: it was never made a standby",
             )
+            assert list(hindrances(index).values()) == ["", "", None], "the address that leads to the same one serves"
 
 
 def test_what_keeps_a_second_server_from_taking_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,10 +32,10 @@ _TIMELINE: Final = (
     " FROM pg_control_system() WHERE NOT pg_is_in_recovery()"
 )
 # Up to where the log of a server goes, and how much of that a standby of it has not got.
-_END: Final = "SELECT system_identifier, pg_current_wal_lsn() FROM pg_control_system()"
+_END: Final = "SELECT pg_current_wal_lsn(), system_identifier, pg_postmaster_start_time() FROM pg_control_system()"
 _BEHIND: Final = (
-    "SELECT pg_is_in_recovery(), system_identifier,"
-    " pg_wal_lsn_diff(%s, greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())) FROM pg_control_system()"
+    "SELECT pg_wal_lsn_diff(%s, greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())), pg_is_in_recovery(),"
+    " system_identifier, pg_postmaster_start_time() FROM pg_control_system()"
 )
 _FOLLOWS_WITHIN_S: Final = 5.0
 _ASK_EVERY_S: Final = 0.1
@@ -189,8 +189,8 @@ class Entrance:
 
     def hindrances(self, used: WatchedConnection) -> list[str | None]:
         """Of each server of the URL, in its order: why it could not take the place of the one that `used` leads to. An
-        empty text where it could, and for that one; None where it can be written to itself. Nothing where the URL does
-        not tell them apart, or that one does not let it be asked.
+        empty text where it could, and for that one, by another address too; None where another can be written to.
+        Nothing where the URL does not tell them apart, or that one does not let it be asked.
         """
         servers, taken = _servers_of(self._dsn), self._taken
         if _ALL in servers or taken is None or len(servers) < 2:
@@ -198,10 +198,10 @@ class Entrance:
         try:
             with used.cursor(cursor_factory=WatchedCursor) as cursor:
                 cursor.execute(_END)
-                cluster, end = cursor.fetchone()
+                end, *its = cursor.fetchone()
         except psycopg2.Error:
             return []
-        return ["" if one == taken else _hindrance(self._dsn, one, cluster, end) for one in servers]
+        return ["" if one == taken else _hindrance(self._dsn, one, its, end) for one in servers]
 
     @property
     def passed_over(self) -> tuple[str, ...]:
@@ -236,8 +236,10 @@ def _beside(dsn: str, servers: list[_Server], arguments: dict[str, Any]) -> Iter
         yield server, connection
 
 
-def _hindrance(dsn: str, server: _Server, cluster: int, end: str) -> str | None:
-    """Why a server could not take the place of one of that cluster whose log goes as far as `end`."""
+def _hindrance(dsn: str, server: _Server, used: list[Any], end: str) -> str | None:
+    """Why a server could not take the place of the one that is used, of that cluster and begun then, whose log goes as
+    far as `end`.
+    """
     name = f"{server.host}:{server.port or 5432}"
     try:
         told = make_dsn(_to(dsn, server, is_brief=True), target_session_attrs="any")  # type: ignore[no-untyped-call]
@@ -247,10 +249,10 @@ def _hindrance(dsn: str, server: _Server, cluster: int, end: str) -> str | None:
             while True:
                 with connection.cursor(cursor_factory=WatchedCursor) as cursor:
                     cursor.execute(_BEHIND, (end,))
-                    is_standby, its_cluster, behind_bytes = cursor.fetchone()
+                    behind_bytes, is_standby, *its = cursor.fetchone()
                 if not is_standby:
-                    return None
-                if its_cluster != cluster:
+                    return "" if its == used else None
+                if its[0] != used[0]:
                     return f"the database server at {name} is a standby of another one"
                 if behind_bytes is not None and behind_bytes <= 0:
                     return ""

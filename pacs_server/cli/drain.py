@@ -100,7 +100,7 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
             return ExitCode.DONE
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
         _forget(node, row, can_be_read=can_be_read, lost=lost)
-    talk(f"forgot {name}; its files are still at {row.path}")
+    talk(f"forgot {name}; nothing was removed from {row.path}")
     return ExitCode.DONE
 
 

@@ -77,7 +77,7 @@ MESSAGES: Final[dict[str, str]] = {
     "{} fault domains now: pacs policy set --want 2 --need 2 --degraded 1 keeps every object in two":
         "故障範囲は {0} つです。pacs policy set --want 2 --need 2 --degraded 1 とすると、すべてを二つに保管します",
     "changed volume {}": "ボリューム {0} を変更しました",
-    "forgot {}; its files are still at {}": "{0} の登録を消しました。ファイルは {1} に残っています",
+    "forgot {}; nothing was removed from {}": "{0} の登録を消しました。{1} からは何も消していません",
     "{} is being emptied: {} copies, {} of them the only ones": "{0} を空にしています。コピー {1}、うち唯一のもの {2}",
     "no volume: nothing can be stored; add one with pacs storage add":
         "ボリュームがないため何も保管できません。pacs storage add で追加してください",

@@ -23,11 +23,11 @@ from pacs_server.dicom.operations import (
     to_text,
 )
 from pacs_server.index.audit import with_patients
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.engine import Index
 from pacs_server.index.fates import as_brought_back, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
-from pacs_server.index.site_entries import forget, put, value_of
+from pacs_server.index.site_entries import forget, put, value_of, writing_alone
 from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
@@ -40,6 +40,7 @@ _COUNTER: Final = "operation counter"
 # What is kept of a deletion from its draft until it takes effect: its file may be on a volume already.
 _BEGUN: Final = "deletion begun "
 _BATCH: Final = 1000
+_NUMBERS: Final = "operations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +88,7 @@ class Operations:
 
         Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
-            if self._index.database_path is None:
-                connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})  # a number is given once
+        with writing_alone(self._index, _NUMBERS) as connection:  # each is given once
             site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             leap, self.leap = self.leap, 0
@@ -115,9 +114,7 @@ class Operations:
             known = value_of(connection, SITE_ID)
         if known is not None:
             return known
-        with self._index.write() as connection:
-            if self._index.database_path is None:
-                connection.execute(KEEP_OTHERS_OUT, {"names": ["operations"]})
+        with writing_alone(self._index, _NUMBERS) as connection:
             return site_id_of(connection)
 
     def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:

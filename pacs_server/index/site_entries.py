@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.site_tables import site
+
+
+@contextmanager
+def writing_alone(index: Index, what: str) -> Iterator[Connection]:
+    """A transaction that waits for every other one of the same `what`, on any node: what it reads of that stays so to
+    its end. Raises: IndexUnavailable.
+    """
+    with index.write() as connection:
+        if index.database_path is None:  # SQLite lets one write at a time
+            connection.execute(KEEP_OTHERS_OUT, {"names": [what]})
+        yield connection
 
 
 def value_of(connection: Connection, name: str) -> str | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,10 +11,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import note_change
-from pacs_server.index.site_entries import forget, put, value_of
+from pacs_server.index.site_entries import forget, put, value_of, writing_alone
 from pacs_server.index.site_tables import jobs, partners, site
 
 _COUNTED: Final = "contents counted"
@@ -70,7 +69,7 @@ class Partners:
 
         Raises: Refused when its name, fingerprint or site is that of another; IndexUnavailable.
         """
-        with self._writing() as connection:
+        with writing_alone(self._index, "partners") as connection:
             known = _all(connection)
             if any(one.name == partner.name for one in known):
                 raise Refused(
@@ -85,7 +84,7 @@ class Partners:
 
         Raises: Refused when its fingerprint is that of another; UnknownName; IndexUnavailable.
         """
-        with self._writing() as connection:
+        with writing_alone(self._index, "partners") as connection:
             known = _all(connection)
             for one in known:
                 if one.name == name:
@@ -105,7 +104,7 @@ class Partners:
 
         Raises: Refused when that is the site of another; IndexUnavailable.
         """
-        with self._writing() as connection:
+        with writing_alone(self._index, "partners") as connection:
             known = _all(connection)
             for one in known:
                 if (one.name, one.fingerprint) == (partner.name, partner.fingerprint):
@@ -157,14 +156,6 @@ class Partners:
         """
         with self._index.write() as connection:
             connection.execute(delete(site).where(site.c.name == _ASKED + name, site.c.value == asked))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction beside which nobody else enters a partner or changes whose it is."""
-        with self._index.write() as connection:
-            if self._index.database_path is None:
-                connection.execute(KEEP_OTHERS_OUT, {"names": ["partners"]})
-            yield connection
 
     def _note_of(self, name: str, what: str, value: str) -> None:
         """What were noted of one that is no partner any more would be told of the next one that gets its name."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,9 +13,9 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Peer, as_row, of_row
-from pacs_server.index.site_entries import forget, put, put_row, value_of, value_to_change, values_below
+from pacs_server.index.site_entries import forget, put, put_row, value_of, value_to_change, values_below, writing_alone
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import HotStatement
 
@@ -189,7 +188,7 @@ class Registry:
 
     def add_volume(self, row: VolumeRow) -> None:
         """Add a volume. Raises: Refused when its name or id is taken; IndexUnavailable."""
-        with self._naming_volumes() as connection:
+        with writing_alone(self._index, "volumes") as connection:
             taken = connection.execute(
                 select(volumes.c.name, volumes.c.path).where((volumes.c.id == row.id) | (volumes.c.name == row.name))
             ).first()
@@ -205,7 +204,7 @@ class Registry:
 
         Raises: Refused when its new name is taken; UnknownName when it was removed meanwhile; IndexUnavailable.
         """
-        with self._naming_volumes() as connection:
+        with writing_alone(self._index, "volumes") as connection:
             taken = select(volumes.c.id).where(volumes.c.name == changes.get("name"), volumes.c.id != volume_id)
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {changes['name']}; nothing was changed")
@@ -213,14 +212,6 @@ class Registry:
                 raise UnknownName("the volume was removed meanwhile; pacs storage list shows those there are")
             forget(connection, f"{REMOVED_VOLUME}{volume_id}")
             note_change(connection)
-
-    @contextmanager
-    def _naming_volumes(self) -> Iterator[Connection]:
-        """A transaction beside which nobody else gives a volume a name."""
-        with self._index.write() as connection:
-            if self._index.database_path is None:
-                connection.execute(KEEP_OTHERS_OUT, {"names": ["volumes"]})
-            yield connection
 
     def close_volume(self, volume_id: str) -> None:
         """Let nothing new go to a volume that is about to be removed. What is being written there at this moment is not

@@ -5,7 +5,6 @@ SQLite is the embedded default; PostgreSQL is for more than one machine. Nothing
 
 from __future__ import annotations
 
-import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -15,12 +14,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexDamaged, IndexUnavailable
+from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
 from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import (
@@ -41,7 +40,6 @@ from pacs_server.settings import shown_url
 _KEY_KIB: Final = 512
 _FIRST_ROWS: Final = 5
 MOST_ROWS: Final = 200
-_SEVERAL_HOSTS: Final = re.compile(r"^(postgresql[^:]*://(?:[^@/?]*@)?)([^@/?]+,[^@/?]+)(/[^?]*)(?:\?(.*))?$")
 # On PostgreSQL several processes write at once, and what one adds to a study depends on what the study has: its
 # modalities, whether a series is its first. In the order of the keys, so that no two wait for each other in a circle.
 KEEP_OTHERS_OUT: Final = text(
@@ -349,24 +347,3 @@ def _is_folder(path: Path) -> bool:
         return False
     except OSError:  # what hinders is said by SQLite, with what to do about it, when it opens the file
         return True
-
-
-def parse_url(url: str) -> URL:
-    """The parts of a database URL. Raises: ConfigError when it is no URL, or of another kind of database."""
-    try:
-        parsed = make_url(_SEVERAL_HOSTS.sub(_hosts_as_parameters, url))
-    except (ArgumentError, ValueError) as error:
-        raise ConfigError(
-            "the database URL cannot be read; it looks like sqlite:///PATH or postgresql://..."
-        ) from error
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigError(f"database {parsed.drivername} is not supported: use sqlite:///PATH or postgresql://...")
-    return parsed
-
-
-def _hosts_as_parameters(found: re.Match[str]) -> str:
-    """postgresql://USER@A:1,B:2/NAME?REST, as libpq writes it, in the form that SQLAlchemy reads."""
-    user, hosts, name, rest = found.groups()
-    return f"{user}{name}?{'&'.join(f'host={host}' for host in hosts.split(','))}{'&' if rest else ''}{rest or ''}"

@@ -27,7 +27,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.fates import as_brought_back, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
-from pacs_server.index.site_entries import forget, put, value_of, writing_alone
+from pacs_server.index.site_entries import forget, put, value_of, writing_in_turn
 from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
@@ -88,7 +88,7 @@ class Operations:
 
         Raises: IndexUnavailable.
         """
-        with writing_alone(self._index, _NUMBERS) as connection:  # each is given once
+        with writing_in_turn(self._index, _NUMBERS) as connection:  # each is given once
             site_id = site_id_of(connection)
             greatest = connection.execute(select(func.max(operations.c.counter))).scalar() or 0
             leap, self.leap = self.leap, 0
@@ -114,7 +114,7 @@ class Operations:
             known = value_of(connection, SITE_ID)
         if known is not None:
             return known
-        with writing_alone(self._index, _NUMBERS) as connection:
+        with writing_in_turn(self._index, _NUMBERS) as connection:
             return site_id_of(connection)
 
     def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:

@@ -14,7 +14,7 @@ from pacs_server.index.site_tables import site
 
 
 @contextmanager
-def writing_alone(index: Index, what: str) -> Iterator[Connection]:
+def writing_in_turn(index: Index, what: str) -> Iterator[Connection]:
     """A transaction that waits for every other one of the same `what`, on any node: what it reads of that stays so to
     its end. Raises: IndexUnavailable.
     """

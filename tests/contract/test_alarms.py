@@ -20,7 +20,7 @@ from pacs_server.cluster.certificates import make
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import IndexUnavailable
-from pacs_server.index.engine import parse_url
+from pacs_server.index.database_url import parse_url
 from pacs_server.index.jobs import JobKind, JobState
 from pacs_server.index.maintenance import locks
 from pacs_server.index.site.peers import Peer, Right

@@ -23,7 +23,8 @@ from pacs_server.dicom.attributes import BY_KEYWORD, Level
 from pacs_server.dicom.describe import patient_identity
 from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
+from pacs_server.index.database_url import parse_url
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.maintenance.checking import damage
 from pacs_server.index.objects import Arrival
 from pacs_server.index.operations import Operations

@@ -28,8 +28,9 @@ from pacs_server.dicom.operations import Content, Fate, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
+from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers import entrance, postgresql, watch
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index, parse_url
+from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.maintenance.checking import hindrances, left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
 from pacs_server.index.maintenance.schema import open_current, upgrade

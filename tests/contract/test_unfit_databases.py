@@ -19,8 +19,9 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cli.main import run
 from pacs_server.errors import IndexDamaged, IndexUnavailable, IndexUnfit, IndexUnreachable
+from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers.remedies import unavailable
-from pacs_server.index.engine import Index, parse_url
+from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.checking import write_once
 from pacs_server.index.maintenance.replacing import install
 from pacs_server.index.maintenance.schema import upgrade

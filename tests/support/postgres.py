@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.server import descendants, wait_for
 
-from pacs_server.index.engine import parse_url
+from pacs_server.index.database_url import parse_url
 
 _LOCALE = ("-E", "UTF8", "--locale=C.UTF-8")
 _ROOM_BYTES = 4 << 30

@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import Connection, Table, inspect, select
 
 from pacs_server.errors import CopyDiffers, Refused
-from pacs_server.index.engine import Index, parse_url
+from pacs_server.index.database_url import parse_url
+from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.schema import begin_file, current, head, migrate
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows, rows_of
 from pacs_server.index.tables import metadata

@@ -14,7 +14,7 @@ from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.registry import note_change
-from pacs_server.index.site_entries import forget, put, value_of, writing_alone
+from pacs_server.index.site_entries import forget, put, value_of, writing_in_turn
 from pacs_server.index.site_tables import jobs, partners, site
 
 _COUNTED: Final = "contents counted"
@@ -69,7 +69,7 @@ class Partners:
 
         Raises: Refused when its name, fingerprint or site is that of another; IndexUnavailable.
         """
-        with writing_alone(self._index, "partners") as connection:
+        with writing_in_turn(self._index, "partners") as connection:
             known = _all(connection)
             if any(one.name == partner.name for one in known):
                 raise Refused(
@@ -84,7 +84,7 @@ class Partners:
 
         Raises: Refused when its fingerprint is that of another; UnknownName; IndexUnavailable.
         """
-        with writing_alone(self._index, "partners") as connection:
+        with writing_in_turn(self._index, "partners") as connection:
             known = _all(connection)
             for one in known:
                 if one.name == name:
@@ -104,7 +104,7 @@ class Partners:
 
         Raises: Refused when that is the site of another; IndexUnavailable.
         """
-        with writing_alone(self._index, "partners") as connection:
+        with writing_in_turn(self._index, "partners") as connection:
             known = _all(connection)
             for one in known:
                 if (one.name, one.fingerprint) == (partner.name, partner.fingerprint):

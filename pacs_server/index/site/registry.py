@@ -15,7 +15,15 @@ from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
 from pacs_server.index.site.peers import Peer, as_row, of_row
-from pacs_server.index.site_entries import forget, put, put_row, value_of, value_to_change, values_below, writing_alone
+from pacs_server.index.site_entries import (
+    forget,
+    put,
+    put_row,
+    value_of,
+    value_to_change,
+    values_below,
+    writing_in_turn,
+)
 from pacs_server.index.site_tables import peers, site, volumes
 from pacs_server.index.statements import HotStatement
 
@@ -188,7 +196,7 @@ class Registry:
 
     def add_volume(self, row: VolumeRow) -> None:
         """Add a volume. Raises: Refused when its name or id is taken; IndexUnavailable."""
-        with writing_alone(self._index, "volumes") as connection:
+        with writing_in_turn(self._index, "volumes") as connection:
             taken = connection.execute(
                 select(volumes.c.name, volumes.c.path).where((volumes.c.id == row.id) | (volumes.c.name == row.name))
             ).first()
@@ -204,7 +212,7 @@ class Registry:
 
         Raises: Refused when its new name is taken; UnknownName when it was removed meanwhile; IndexUnavailable.
         """
-        with writing_alone(self._index, "volumes") as connection:
+        with writing_in_turn(self._index, "volumes") as connection:
             taken = select(volumes.c.id).where(volumes.c.name == changes.get("name"), volumes.c.id != volume_id)
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {changes['name']}; nothing was changed")

@@ -23,7 +23,7 @@ from pacs_server.errors import (
     VolumeAway,
     VolumeUnavailable,
 )
-from pacs_server.index.engine import parse_url
+from pacs_server.index.database_url import parse_url
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.replacing import Present, count_without, install, present, settle, settled
 from pacs_server.index.maintenance.schema import current, head, knows, open_current, upgrade

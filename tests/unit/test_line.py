@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from support.endable import Endable
 
 from pacs_server.archive import forward
 from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for
@@ -30,22 +31,11 @@ def item(number: int, transfer_syntax: str = EXPLICIT_LE) -> Deliverable:
     )  # fmt: skip
 
 
-@dataclass
-class Called:
+@dataclass(kw_only=True)
+class Called(Endable):
     """An association with the destination, as it was requested."""
 
     contexts: Sequence[tuple[str, Sequence[str], bool]]
-    is_released: bool = False
-    is_closed: bool = False
-    does_not_release: bool = False
-
-    def release(self) -> None:
-        self.is_released = True
-        if self.does_not_release:
-            raise PeerAborted("the peer aborted")
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 @dataclass
@@ -59,7 +49,7 @@ class Viewer:
 
     def connect(self, *_: object, contexts: Sequence[tuple[str, Sequence[str], bool]], **__: object) -> Association:
         assert len(contexts) <= MAX_CONTEXTS
-        self.called.append(Called(contexts))
+        self.called.append(Called(contexts=contexts))
         return cast(Association, self.called[-1])
 
     def deliver(self, one: Deliverable, association: Called, _: Sender, *, originator: object, preferred: str) -> int:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.endable import Endable
 from support.server import wait_for
 
 from pacs_server import metrics
@@ -49,22 +50,10 @@ def item(name: str, *, archives: tuple[str, ...] = ()) -> Deliverable:
     )  # fmt: skip
 
 
-class Target:
+class Target(Endable):
     """An association with a receiver."""
 
     called_aet = "VIEWER"
-
-    def __init__(self, *, does_not_release: bool = False) -> None:
-        self.does_not_release = does_not_release
-        self.is_released = self.is_closed = False
-
-    def release(self) -> None:
-        self.is_released = True
-        if self.does_not_release:
-            raise PeerAborted("the peer aborted")
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 @dataclass

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, DefaultClause, delete, func, insert, select
 
 from pacs_server.errors import Undecodable
 from pacs_server.index.deposits import only_with
-from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
+from pacs_server.index.engine import Index
 from pacs_server.index.operations import site_id_of
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site.users import told_user
-from pacs_server.index.site_entries import forget, put, put_row
+from pacs_server.index.site_entries import forget, put, put_row, writing_in_turn
 from pacs_server.index.site_tables import changes, peers, site, users
 from pacs_server.index.stamped import StampedLog
 
@@ -35,6 +35,7 @@ _KINDS: Final = frozenset({PEER, USER, ENTRY, PREFERENCE})
 _SHARED: Final = ("route:", "tier rule:", "tier window", "retention")
 _FORMAT: Final = 1
 _MAX_COUNTER: Final = 1 << 60
+_NUMBERS: Final = "changes"
 # What a change tells nothing of, because a release entered it that knew less of peers.
 _UNTOLD: Final[Mapping[str, Any]] = {
     column.name: column.type.python_type(column.server_default.arg)
@@ -76,7 +77,7 @@ class Changes:
 
     def record(self, kind: str, name: str, content: Mapping[str, Any] | None, *, now: datetime, who: str) -> None:
         """Enter a change that comes after all that are known. Raises: IndexUnavailable."""
-        with self._index.write() as connection:
+        with writing_in_turn(self._index, _NUMBERS) as connection:
             self._enter(connection, kind, name, content, now, who)
 
     def latest(self, kind: str, name: str = "") -> Change | None:
@@ -94,8 +95,7 @@ class Changes:
             entered = connection.execute(select(func.count(), func.max(changes.c.counter))).one()
         if self._seen == (present, tuple(entered), without):
             return 0  # the usual answer, every second; the log, which only grows, is not read for it
-        with self._index.write() as connection:
-            self._keep_others_out(connection)
+        with writing_in_turn(self._index, _NUMBERS) as connection:
             differing = _differing(connection, without)
             for (kind, name), content in sorted(differing.items(), key=lambda pair: pair[0]):
                 self._enter(connection, kind, name, content, now, who)
@@ -110,8 +110,7 @@ class Changes:
         """
         arriving = [_change(text) for text in texts]
         taken = 0
-        with self._index.write() as connection:
-            self._keep_others_out(connection)
+        with writing_in_turn(self._index, _NUMBERS) as connection:
             for one in sorted(arriving, key=lambda change: change.stamp):
                 before = _latest(connection, one.kind, one.name)
                 if not connection.execute(self._insert.values(_row(one))).rowcount:
@@ -127,7 +126,7 @@ class Changes:
     def _enter(
         self, connection: Connection, kind: str, name: str, content: Mapping[str, Any] | None, now: datetime, who: str
     ) -> None:
-        self._keep_others_out(connection)
+        """In a transaction of its turn, so that a number is given once."""
         greatest = connection.execute(select(func.max(changes.c.counter))).scalar() or 0
         leap, self.leap = self.leap, 0
         change = Change(
@@ -140,10 +139,6 @@ class Changes:
             who=who,
         )
         connection.execute(insert(changes).values(_row(change)))
-
-    def _keep_others_out(self, connection: Connection) -> None:
-        if self._index.database_path is None:
-            connection.execute(KEEP_OTHERS_OUT, {"names": ["changes"]})  # a number is given once
 
 
 def _present(connection: Connection, without: Collection[str]) -> dict[tuple[str, str], Mapping[str, Any] | None]:

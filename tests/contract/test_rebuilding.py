@@ -584,6 +584,20 @@ def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house:
     assert house.said() == before
 
 
+def test_a_volume_that_is_removed_between_two_attempts_of_a_rebuild_has_no_rows_afterwards(house: TwoVolumes) -> None:
+    house.take_in(*(tiny(number) for number in range(300)))
+    rubbish = plant_rubbish(house)
+    with house.node() as node:
+        broken_off_at_the_first_finding(node).close()  # type: ignore[attr-defined]
+        removed = str(sentinel_at(house.second))
+        node.registry.remove_volume(removed)
+        node.copies.forget_volume(removed)
+    rubbish.unlink()
+    before = house.said()
+    assert house.rebuilt() == []
+    assert house.said() == before
+
+
 def test_an_object_whose_last_file_is_lost_during_a_rebuild_is_told_and_keeps_its_row(house: TwoVolumes) -> None:
     house.close("second")
     house.take_in(tiny(1), tiny(2), tiny(3))

@@ -16,7 +16,7 @@ from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
 from pacs_server.index.operations import copy_decisions, enforce_all
 from pacs_server.index.releases import enter
 from pacs_server.index.retiring import TRASH, owe_describing
-from pacs_server.index.site_tables import choices, extra_fields, fates, operations, releases
+from pacs_server.index.site_tables import choices, extra_fields, fates, operations, releases, volumes
 from pacs_server.index.statements import Statement
 from pacs_server.index.tables import BESIDE, CONTENT, copies, instances, is_current, series, studies
 
@@ -228,6 +228,8 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
         with beside.read() as source:
             for table in CONTENT:
                 copy_rows(source, connection, table)
+            # What has left the site since its files were read, perhaps by an earlier attempt, has no copies any more.
+            connection.execute(delete(copies).where(copies.c.volume_id.not_in(select(volumes.c.id))))
             read = [row.id for row in source.execute(select(extra_fields.c.id))]
         # A field that was added meanwhile has its values still to come.
         connection.execute(

@@ -75,10 +75,10 @@ def _rebuilt(node: Node) -> Iterator[Finding]:
     with closing(open_current(url)) as beside:
         copy_fields(node.index, beside)
         ledger = ledger_of(node, beside)
-        volumes = {volume.spec.id: volume for volume in _readable_volumes(node)}
-        _learn_decisions(node, beside, volumes.values())
+        volumes = _readable_volumes(node)
+        _learn_decisions(node, beside, volumes)
         told: set[tuple[str, str]] = set()
-        for volume_id, finding in _taken_in(node, volumes.values(), ledger):
+        for volume_id, finding in _taken_in(node, volumes, ledger):
             told.add((volume_id, finding.path))
             is_whole = is_whole and not finding.kind.is_gap
             yield finding
@@ -212,18 +212,14 @@ def _recorded(found: Iterable[ObjectInFile | Finding], ledger: Ledger) -> Iterat
         yield from enter(portion, ledger)
 
 
-def _lost_meanwhile(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Finding]:
+def _lost_meanwhile(node: Node, volumes: Iterable[Volume]) -> Iterator[Finding]:
     """Remove the rows of copies that left a volume of these after they were read, hours or attempts ago: they moved to
-    another tier, or the volume was removed. What is left are objects whose last file was lost.
+    another tier. What is left are objects whose last file was lost.
 
     Raises: VolumeUnavailable; IndexUnavailable.
     """
-    node.look_at_site_state(max_age_s=0)
     ledger = ledger_of(node, node.index)
-    for volume_id, volume in volumes.items():
-        if node.placement().volume(volume_id) is None:
-            node.copies.forget_volume(volume_id)
-            continue
+    for volume in volumes:
         found = rows_without_file(volume, ledger, since=None, repair=True)
         yield from (finding for finding in found if finding.kind is FindingKind.MISSING)
 

@@ -584,18 +584,41 @@ def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house:
     assert house.said() == before
 
 
-def test_a_volume_that_is_removed_between_two_attempts_of_a_rebuild_has_no_rows_afterwards(house: TwoVolumes) -> None:
-    house.take_in(*(tiny(number) for number in range(300)))
+@pytest.fixture
+def begun(house: TwoVolumes, monkeypatch: pytest.MonkeyPatch) -> TwoVolumes:
+    """A house of which a rebuild was broken off when it had entered three objects."""
+    for name in ("_AHEAD", "_PORTION"):
+        monkeypatch.setattr(rebuilding, name, 1)
+    house.take_in(tiny(1), tiny(2), tiny(3))
     rubbish = plant_rubbish(house)
+    then = (NOW + timedelta(hours=1)).timestamp()
+    os.utime(rubbish, (then, then))  # it is read last
     with house.node() as node:
         broken_off_at_the_first_finding(node).close()  # type: ignore[attr-defined]
-        removed = str(sentinel_at(house.second))
+    rubbish.unlink()
+    return house
+
+
+def test_a_volume_that_is_removed_between_two_attempts_of_a_rebuild_has_no_rows_afterwards(begun: TwoVolumes) -> None:
+    with begun.node() as node:
+        removed = str(sentinel_at(begun.second))
         node.registry.remove_volume(removed)
         node.copies.forget_volume(removed)
-    rubbish.unlink()
-    before = house.said()
-    assert house.rebuilt() == []
-    assert house.said() == before
+    before = begun.said()
+    assert begun.rebuilt() == []
+    assert begun.said() == before
+
+
+def test_a_copy_that_is_found_damaged_after_a_rebuild_has_read_it_is_damaged_afterwards(begun: TwoVolumes) -> None:
+    (path, *_) = (file.relative_to(begun.volume) for file in begun.files() if file.is_relative_to(begun.volume))
+    flip(begun.volume / path)
+    with begun.node() as node:
+        node.copies.mark_damaged(str(sentinel_at(begun.volume)), str(path), "as a test says", NOW)
+    before = begun.said()
+    assert begun.rebuilt() == []
+    assert begun.said() == before
+    with begun.node() as node:
+        assert node.copies.count_damaged() == 1
 
 
 def test_an_object_whose_last_file_is_lost_during_a_rebuild_is_told_and_keeps_its_row(house: TwoVolumes) -> None:

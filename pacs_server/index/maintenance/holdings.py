@@ -22,6 +22,14 @@ from pacs_server.index.tables import BESIDE, CONTENT, copies, instances, is_curr
 
 _BATCH: Final = 1000
 _NEWEST: Final = 2000
+_damaged: Final = select(
+    copies.c.volume_id.label("volume"), copies.c.path.label("place"), copies.c.damage.label("reason")
+).where(~GOOD)
+_mark_damaged: Final = (
+    update(copies)
+    .where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place"))
+    .values(damage=bindparam("reason"), verified_at=None)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +231,7 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             for volume_id, path in _unknown(rows, beside):
                 catch_up(volume_id, path)
             last = rows[-1].id
+        damaged = connection.execute(_damaged).all()
         for table in reversed(CONTENT):
             connection.execute(delete(table))
         with beside.read() as source:
@@ -231,6 +240,9 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             # What has left the site since its files were read, perhaps by an earlier attempt, has no copies any more.
             connection.execute(delete(copies).where(copies.c.volume_id.not_in(select(volumes.c.id))))
             read = [row.id for row in source.execute(select(extra_fields.c.id))]
+        # A file may have been read before it was found to be damaged; one that is whole by now is found to be so.
+        if damaged:
+            connection.execute(_mark_damaged, [one._asdict() for one in damaged])
         # A field that was added meanwhile has its values still to come.
         connection.execute(
             update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)

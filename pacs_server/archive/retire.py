@@ -43,7 +43,8 @@ class Decider:
         deposit: Deposit | None = None,
     ) -> Operation:
         """Let an operation take effect: its file on every volume that takes it, flushed, then its rows. Killed between
-        the two, it takes effect when the volumes are read for operations next.
+        the two, it takes effect when the volumes are read for operations next. It is answered with those objects alone
+        that it deleted, restored or purged: a study that was put on hold meanwhile keeps its own.
 
         Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
         """
@@ -53,8 +54,7 @@ class Decider:
             kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason, deposit=deposit
         )
         missed = keep_everywhere(operation, self.volumes)
-        self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
-        return operation
+        return self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
 
 
 def delete(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:

@@ -114,8 +114,13 @@ def _decide(objects: list[Held], fate: str, yes: bool, decide: Callable[[], Iter
     elif not yes:
         talk(f"dry run: {told}; do it with --yes")
     else:
-        for _ in decide():
-            pass
+        done = sum(len(operation.objects) for operation in decide())
+        if done < len(objects):
+            talk(
+                f"of {told}: {done}; the other {len(objects) - done} stay as they are, because they were put on hold, "
+                "or decided otherwise, meanwhile: pacs hold list, pacs trash list"
+            )
+            return ExitCode.PARTLY
         talk(told)
     return ExitCode.DONE
 

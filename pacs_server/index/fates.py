@@ -8,12 +8,15 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select
 
-from pacs_server.dicom.operations import Content, Fate, Operation, StudyFate
+from pacs_server.dicom.audit import Event, EventOutcome, digest_over
+from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind, StudyFate
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import choices, depositing, deposits, fates, holds
 from pacs_server.index.tables import BESIDE, instances, is_current, series, studies
 
 _BATCH: Final = 500
+# What each of the objects is asked for by itself, and a hold or a later decision may keep it from.
+_OF_OBJECTS: Final = (OperationKind.DELETE, OperationKind.RESTORE, OperationKind.PURGE)
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
@@ -34,6 +37,29 @@ def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
     ]:
         connection.execute(insert(choices), rows)
     _note_deposits(connection, study_uid, fate)
+
+
+def in_effect(connection: Connection, operation: Operation) -> Operation:
+    """An operation that was noted, with those of its objects alone of which it decided what they are."""
+    if operation.kind not in _OF_OBJECTS:
+        return operation
+    names = select(fates.c.sop_uid, fates.c.digest).where(fates.c.study_uid == operation.study_uid)
+    its = names.where(fates.c.counter == operation.counter, fates.c.site_id == operation.site_id)
+    decided = {tuple(row) for row in connection.execute(its)}
+    return replace(operation, objects=tuple(one for one in operation.objects if (one.sop_uid, one.digest) in decided))
+
+
+def as_it_ended(event: Event, asked: Operation, done: Operation) -> Event:
+    """The event of an operation of whose objects it decided only some."""
+    if not (spared := len(asked.objects) - len(done.objects)):
+        return event
+    return replace(
+        event,
+        outcome=EventOutcome.PARTLY if done.objects else EventOutcome.REFUSED,
+        count=len(done.objects),
+        uid_digest=digest_over(content.sop_uid for content in done.objects),
+        detail=f"{event.detail}; {spared} objects stay as they are: on hold, or decided otherwise",
+    )
 
 
 def _note_deposits(connection: Connection, study_uid: str, fate: StudyFate) -> None:

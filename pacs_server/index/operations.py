@@ -24,7 +24,7 @@ from pacs_server.dicom.operations import (
 )
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
-from pacs_server.index.fates import as_brought_back, note_fate, stamp_of
+from pacs_server.index.fates import as_brought_back, as_it_ended, in_effect, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.retiring import TRASH, enforce, keep_others_out
 from pacs_server.index.site_entries import forget, put, value_of, writing_in_turn
@@ -117,8 +117,9 @@ class Operations:
         with writing_in_turn(self._index, _NUMBERS) as connection:
             return site_id_of(connection)
 
-    def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> None:
-        """Let an operation take effect whose file is flushed. The volumes that have no file of it are owed one.
+    def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> Operation:
+        """Let an operation take effect whose file is flushed; it is answered with those objects alone that it deleted,
+        restored or purged. The volumes that have no file of it are owed one.
 
         Nothing happens when it was recorded before. Raises: IndexUnavailable.
         """
@@ -126,6 +127,7 @@ class Operations:
         with self._index.write(told) as connection:
             told += self._take_effect(connection, operation, now)
             self._owe(connection, missed, now)
+            return in_effect(connection, operation)
 
     def take_over(self, operation: Operation, keep: Callable[[Operation], Sequence[str]], *, now: datetime) -> None:
         """The same for an operation that becomes known later than it was decided: another site tells it, or a volume
@@ -180,7 +182,7 @@ class Operations:
         if operation.kind is OperationKind.PURGE:
             looked_at |= self._spared(connection, operation, fate)
         self._owe_partners(connection, looked_at, now)
-        return told
+        return [as_it_ended(event, operation, in_effect(connection, operation)) for event in told]
 
     def _spared(self, connection: Connection, operation: Operation, fate: StudyFate) -> set[tuple[str, str]]:
         """The series of what is held here although it was purged: partners may have destroyed it before they knew

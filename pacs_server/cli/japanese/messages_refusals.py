@@ -14,6 +14,10 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "go to the trash": "ごみ箱へ移します",
     "come back from the trash": "ごみ箱から戻します",
     "are destroyed": "消去します",
+    "of {} objects of {} studies ({}) {}: {}; the other {} stay as they are, because they were put on hold, or decided "
+    "otherwise, meanwhile: pacs hold list, pacs trash list":
+        "オブジェクト {0}、検査 {1} ({2}): {3}。行ったのはそのうち {4} 件です。残りの {5} 件は、その間に保留にされたか別の決定がされたため、"
+        "そのままです: pacs hold list、pacs trash list",
     "{} studies may be deleted again": "検査 {0} 件は保留がなくなり、削除できます",
     "the clock of this node is {} s from that of {}, and nothing is destroyed by a clock that may be wrong: set both by NTP":
         "このノードの時計は {1} の時計と {0} 秒ずれています。狂っているかもしれない時計では何も消去しません。両方を NTP で合わせてください",

@@ -72,34 +72,13 @@ def remove(invocation: Invocation, name: str, *, lost: bool, yes: bool) -> ExitC
 
     With --lost, what was only there stays in the index without a copy, until it is sent again.
     """
-    from pacs_server.index.jobs import JobKind
-    from pacs_server.service.upkeep.reconciling import note_losses
-
     with invocation.node() as node:
         row = known_volume(node, name)
         _refuse_while_written_to(node, row)
-        if yes:
-            for volume in node.volumes():
-                if volume.spec.id != row.id and volume.check().is_readable:
-                    note_losses(node, volume)
-        # It is looked at once: after it was forgotten it is no volume of the node any more.
-        leaving = node.placement().volume(row.id)
-        can_be_read = leaving is not None and leaving.check().is_readable
-        only = _only_copies(node, row, can_be_read=can_be_read, lost=lost)
-        if len(node.registry.volumes()) == 1:
-            raise Refused(f"{name} is the only volume: add another one first")
-        if only:
-            talk(
-                f"{only} objects have no good copy without {name}: they stay in the index without one until they come "
-                "again"
-            )
-        if not yes:
-            talk(
-                f"would forget {name} with its {node.copies.count_on(row.id)} copies; its files stay; do it with --yes"
-            )
-            return ExitCode.DONE
-        node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
-        _forget(node, row, can_be_read=can_be_read, lost=lost)
+        with node.index.trail.preparing("begun"):
+            if not _prepared(node, row, lost=lost, yes=yes):
+                return ExitCode.DONE
+        node.registry.remove_volume(row.id)
     talk(f"forgot {name}; nothing was removed from {row.path}")
     return ExitCode.DONE
 
@@ -118,19 +97,51 @@ def _refuse_while_written_to(node: Node, row: VolumeRow) -> None:
         )
 
 
-def _forget(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> None:
-    """Forget the copies of a volume, and then the volume: after a kill it is still listed, and can be removed again.
+def _prepared(node: Node, row: VolumeRow, *, lost: bool, yes: bool) -> bool:
+    """Do all but the last step of forgetting a volume, which is still listed after a kill and can be removed again; or
+    say what would be done, and answer no.
+
+    Raises: Refused.
+    """
+    from pacs_server.index.jobs import JobKind
+    from pacs_server.service.upkeep.reconciling import note_losses
+
+    if yes:
+        for volume in node.volumes():
+            if volume.spec.id != row.id and volume.check().is_readable:
+                note_losses(node, volume)
+    # It is looked at once: after it was forgotten it is no volume of the node any more.
+    leaving = node.placement().volume(row.id)
+    can_be_read = leaving is not None and leaving.check().is_readable
+    only = _only_copies(node, row, can_be_read=can_be_read, lost=lost)
+    if len(node.registry.volumes()) == 1:
+        raise Refused(f"{row.name} is the only volume: add another one first")
+    if only:
+        talk(
+            f"{only} objects have no good copy without {row.name}: they stay in the index without one until they come "
+            "again"
+        )
+    if not yes:
+        copies = node.copies.count_on(row.id)
+        talk(f"would forget {row.name} with its {copies} copies; its files stay; do it with --yes")
+        return False
+    node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
+    _forget_copies(node, row, can_be_read=can_be_read, lost=lost)
+    return True
+
+
+def _forget_copies(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> None:
+    """Forget the copies of a volume, to which nothing goes from now on.
 
     Raises: Refused when something else was still on its way there.
     """
-    node.registry.close_volume(row.id)
+    mode = node.registry.close_volume(row.id)
     try:
         _only_copies(node, row, can_be_read=can_be_read, lost=lost)
     except Refused:
-        node.registry.change_volume(row.id, {"mode": row.mode})
+        node.registry.reopen_volume(row.id, mode)
         raise
     node.copies.forget_volume(row.id)
-    node.registry.remove_volume(row.id)
 
 
 def _only_copies(node: Node, row: VolumeRow, *, can_be_read: bool, lost: bool) -> int:

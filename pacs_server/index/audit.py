@@ -86,15 +86,17 @@ class Audit:
 
     def tell_command(self) -> None:
         """Write down the command that this process does, which changes nothing here. Raises: IndexUnavailable."""
-        with self._index.write():
-            pass
+        self._tell_command(EventKind.COMMAND)
 
     def tell_reading(self) -> None:
         """Write down that the command that this process does reads the trail. Raises: IndexUnavailable."""
+        self._tell_command(EventKind.AUDIT)
+
+    def _tell_command(self, kind: EventKind) -> None:
         trail = self._index.trail
         if trail.command is not None:
-            reading, trail.command = replace(trail.command, kind=EventKind.AUDIT), None
-            self.record(reading)
+            command, trail.command = replace(trail.command, kind=kind), None
+            self.record(command)
 
     def refused(self, command: Event, why: str) -> None:
         """Write down that a command was refused. Raises: IndexUnavailable."""

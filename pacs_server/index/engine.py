@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from pacs_server.dicom.audit import Event
 from pacs_server.errors import ConfigError, IndexDamaged, IndexUnavailable
+from pacs_server.index.changing import Changes
 from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
 from pacs_server.index.drivers.planned import Planned
@@ -127,7 +128,7 @@ class Index:
     @contextmanager
     def write(self, told: Sequence[Event] = ()) -> Iterator[Connection]:
         """A transaction, committed at the end; when the block raises, nothing of it remains. `told` goes into the audit
-        trail with it; the block may still add to it.
+        trail with it; the block may still add to it. So does the command that this process does, if it changed a row.
 
         Raises: IndexUnavailable, also when the outcome of the commit is not known.
         """
@@ -155,14 +156,21 @@ class Index:
             self._writer.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
             connection.begin() as transaction,
         ):
+            changes = Changes(connection) if self.trail.command is not None else None
             yield connection
-            self._commit(connection.exec_driver_sql, transaction.commit, told)
+            has_changed = changes is not None and changes.are_there
+            self._commit(connection.exec_driver_sql, transaction.commit, told, has_changed=has_changed)
 
     def _commit(
-        self, execute: Callable[[str, Any], object], commit: Callable[[], object], told: Sequence[Event]
+        self,
+        execute: Callable[[str, Any], object],
+        commit: Callable[[], object],
+        told: Sequence[Event],
+        *,
+        has_changed: bool = True,
     ) -> None:
         """Enter what is told into the audit trail, last of all, and commit."""
-        with self.trail.continued(told) as inserts:
+        with self.trail.continued(told, has_changed=has_changed) as inserts:
             for one in inserts:
                 execute(one.sql, one.values)
             try:

@@ -240,13 +240,20 @@ class JobQueue:
                 changed += connection.execute(resting).rowcount
                 if state is JobState.WAITING:
                     changed += connection.execute(update(jobs).where(chosen, running).values(due)).rowcount
+            self._tell_if_partly(changed, ids)
         return changed
 
     def drop(self, ids: Sequence[int]) -> int:
         """Forget jobs that nobody works on; answers how many. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             chosen = jobs.c.id.in_(list(ids)), jobs.c.state != JobState.RUNNING
-            return connection.execute(delete(jobs).where(*chosen)).rowcount
+            dropped = connection.execute(delete(jobs).where(*chosen)).rowcount
+            self._tell_if_partly(dropped, ids)
+        return dropped
+
+    def _tell_if_partly(self, changed: int, ids: Sequence[int]) -> None:
+        if changed < len(ids):
+            self._index.trail.tell_partly(f"{changed} of {len(ids)} jobs")
 
     def paused_kinds(self) -> set[str]:
         """The kinds of which nothing is begun. Raises: IndexUnavailable."""

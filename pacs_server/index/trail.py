@@ -37,8 +37,8 @@ class Insert:
 
 
 class Trail:
-    """May be used from any thread. `command` is told by the first transaction that this process commits, so that no
-    change by a person goes untold. With `is_exported` rows are owed to the receiver of audit messages.
+    """May be used from any thread. `command` is told by the first transaction of this process that changes anything, so
+    that no change by a person goes untold. With `is_exported` rows are owed to the receiver of audit messages.
     """
 
     def __init__(self, placeholder: str) -> None:
@@ -57,12 +57,32 @@ class Trail:
         self._chain, self._number, self._hash, self._at = uuid.uuid4().hex, 0, "", ""
 
     @contextmanager
-    def continued(self, events: Sequence[Event]) -> Iterator[list[Insert]]:
-        """The statements that add rows for these events. The block executes them, and commits.
+    def preparing(self, what: str) -> Iterator[None]:
+        """What the block changes is not yet what the command is there for: a row says `what`, and that it did so much;
+        the command has one of its own, for what comes behind the block.
+        """
+        command = self.command
+        if command is not None:
+            self.tell_partly(what)
+        try:
+            yield
+        finally:
+            self.command = command
+
+    def tell_partly(self, what: str) -> None:
+        """Let the row of the command say that it does only `what`, where it is not written yet."""
+        if self.command is not None:
+            detail = f"{self.command.detail}: {what}"
+            self.command = replace(self.command, outcome=EventOutcome.PARTLY, detail=detail)
+
+    @contextmanager
+    def continued(self, events: Sequence[Event], *, has_changed: bool = True) -> Iterator[list[Insert]]:
+        """The statements that add rows for these events, and for the command if the transaction `has_changed` anything.
+        The block executes them, and commits.
 
         When it raises, nobody may know whether the rows are there; so nothing follows them, and a new chain begins.
         """
-        if not events and self.command is None:
+        if not events and (self.command is None or not has_changed):
             yield []
             return
         with self._chaining:

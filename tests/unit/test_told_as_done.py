@@ -2,15 +2,23 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.samples import Sample, tiny, write
 
+from pacs_server.cli import drain
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
+from pacs_server.errors import Refused
+from pacs_server.index.jobs import JobKind
+from pacs_server.index.site.registry import Draining
+from pacs_server.service.assemble import Node
+from pacs_server.service.person import command_of
 from pacs_server.service.upkeep import decisions
+from pacs_server.settings import load
 
 ARCHIVE = ("-c", "data/pacs.yaml")
 
@@ -66,3 +74,80 @@ def test_what_is_put_on_hold_before_it_is_decided_is_not_said_to_be_gone(
     told = {row["study_uid"]: (row["outcome"], row["count"]) for row in trail(deed)}
     refused, carried_out = ("refused", 0), ("done", 1)
     assert [told[sample.study_uid] for sample in two_studies] == [refused, carried_out if done else refused]
+
+
+def commands(trail: Callable[..., list[dict[str, Any]]], begins: str) -> list[tuple[str, str]]:
+    """How the commands that begin so ended, and what is told besides their words."""
+    words = f"pacs {' '.join(ARCHIVE)} {begins}"
+    told = [row for row in trail("command") if row["detail"].startswith(words)]
+    return [(row["outcome"], row["detail"].removeprefix(words)) for row in told]
+
+
+def test_a_job_that_is_under_way_is_not_told_as_dropped(trail, capsys) -> None:
+    with Node.open(load(Path("data/pacs.yaml"), {})) as node:
+        for kind in (JobKind.SURVEY, JobKind.COPY):
+            node.jobs.owe(kind, datetime.now(UTC))
+        taken = node.jobs.claim("w", datetime.now(UTC), lease=timedelta(hours=1), per_target=1, kinds=[JobKind.COPY])
+        (waiting,) = (job for job in node.jobs.listed() if job.kind is JobKind.SURVEY)
+    assert taken is not None
+    for deed in ("drop", "pause"):
+        pacs("jobs", deed, str(taken.id), *(["--yes"] if deed == "drop" else []), expect=ExitCode.PARTLY)
+    assert commands(trail, "jobs") == []
+    pacs("jobs", "drop", str(taken.id), str(waiting.id), "--yes", expect=ExitCode.PARTLY)
+    assert "forgot 1 of 2 jobs" in capsys.readouterr().err
+    assert commands(trail, f"jobs drop {taken.id} {waiting.id} --yes") == [("partly", ": 1 of 2 jobs")]
+
+
+def test_what_is_so_already_is_not_told_as_done_once_more(trail) -> None:
+    now = datetime.now(UTC)
+    for _ in range(2):
+        with Node.open(load(Path("data/pacs.yaml"), {}), command_of([*ARCHIVE, "demote"], now)) as node:
+            node.registry.set_draining(Draining(since=now, who="tanaka"))
+    assert commands(trail, "demote") == [("done", "")]
+
+
+@pytest.fixture
+def refused_late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have a volume get its only copy of something at the last moment before it is removed."""
+    Path("other").mkdir()
+    pacs("storage", "add", "other", "other")
+    pacs("storage", "set", "other", "--read-only")
+    look, looks = drain._only_copies, iter([False, True])
+
+    def remove(*meanwhile: str) -> None:
+        def look_again(*of: Any, **how: Any) -> int:
+            if not next(looks):
+                return look(*of, **how)
+            if meanwhile:
+                pacs(*meanwhile)
+            raise Refused("1 objects have no good copy but on other")
+
+        monkeypatch.setattr(drain, "_only_copies", look_again)
+        pacs("storage", "remove", "other", "--yes", expect=ExitCode.REFUSED)
+
+    return remove
+
+
+def test_a_volume_whose_removal_is_refused_late_is_not_told_as_removed(refused_late, trail) -> None:
+    refused_late()
+    partly, refused = commands(trail, "storage remove other --yes")
+    assert (partly, refused[0]) == (("partly", ": begun"), "refused")
+
+
+def test_a_volume_that_is_removed_is_told_as_begun_and_as_done(trail) -> None:
+    Path("other").mkdir()
+    pacs("storage", "add", "other", "other")
+    pacs("storage", "remove", "other", "--yes")
+    assert commands(trail, "storage remove other --yes") == [("partly", ": begun"), ("done", "")]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "mode"), [((), "read-only"), (("storage", "set", "other", "--writable"), "normal")]
+)
+def test_a_volume_that_stays_after_all_is_what_it_was_or_was_made_meanwhile(
+    meanwhile: tuple[str, ...], mode: str, refused_late, capsys
+) -> None:
+    refused_late(*meanwhile)
+    capsys.readouterr()
+    pacs("storage", "show", "other", "--json")
+    assert json.loads(capsys.readouterr().out)["mode"] == mode

@@ -217,19 +217,33 @@ class Registry:
             if connection.execute(taken).first():
                 raise Refused(f"another volume has the name {changes['name']}; nothing was changed")
             if not connection.execute(update(volumes).where(volumes.c.id == volume_id).values(**changes)).rowcount:
-                raise UnknownName("the volume was removed meanwhile; pacs storage list shows those there are")
+                raise _removed_meanwhile()
             forget(connection, f"{REMOVED_VOLUME}{volume_id}")
             note_change(connection)
 
-    def close_volume(self, volume_id: str) -> None:
-        """Let nothing new go to a volume that is about to be removed. What is being written there at this moment is not
-        recorded any more.
+    def close_volume(self, volume_id: str) -> VolumeMode:
+        """Let nothing new go to a volume that is about to be removed; answers what went there before. What is being
+        written there at this moment is not recorded any more.
+
+        Raises: UnknownName when it was removed meanwhile; IndexUnavailable.
+        """
+        here = volumes.c.id == volume_id
+        with self._index.write_alone() as connection:
+            if (mode := connection.execute(select(volumes.c.mode).where(here)).scalar()) is None:
+                raise _removed_meanwhile()
+            connection.execute(update(volumes).where(here).values(mode=VolumeMode.DRAINING))
+            _note_removed(connection, volume_id)
+        return VolumeMode(mode)
+
+    def reopen_volume(self, volume_id: str, mode: VolumeMode) -> None:
+        """Let a volume that was closed stay after all, as it was before; or as somebody has set it meanwhile.
 
         Raises: IndexUnavailable.
         """
-        with self._index.write_alone() as connection:
-            connection.execute(update(volumes).where(volumes.c.id == volume_id).values(mode=VolumeMode.DRAINING))
-            _note_removed(connection, volume_id)
+        with writing_in_turn(self._index, "volumes") as connection:
+            if forget(connection, f"{REMOVED_VOLUME}{volume_id}"):
+                connection.execute(update(volumes).where(volumes.c.id == volume_id).values(mode=mode))
+                note_change(connection)
 
     def remove_volume(self, volume_id: str) -> None:
         """Forget a volume. What is being written there at this moment is not recorded any more.
@@ -332,6 +346,10 @@ def note_change(connection: Connection) -> None:
 def _note_removed(connection: Connection, volume_id: str) -> None:
     put(connection, f"{REMOVED_VOLUME}{volume_id}", "")
     note_change(connection)
+
+
+def _removed_meanwhile() -> UnknownName:
+    return UnknownName("the volume was removed meanwhile; pacs storage list shows those there are")
 
 
 def _unknown_peer(aet: str) -> UnknownName:

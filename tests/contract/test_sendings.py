@@ -17,6 +17,7 @@ from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.recording.instances import Instances
+from pacs_server.index.sending import sendings
 from pacs_server.index.sending.selection import Selection
 from pacs_server.index.sending.sendings import Sendings, SendState, Urgency
 from pacs_server.index.sending.studies import Studies
@@ -42,6 +43,11 @@ class Desk:
     def apply(
         self, route: Route, study: str = "1.2.3", series: str = "1.2.3.1", now: datetime = NOW
     ) -> datetime | None:
+        if route.name not in self.routes.all():
+            self.routes.add(route)
+        return self.look(route, study, series, now)
+
+    def look(self, route: Route, study: str, series: str, now: datetime = NOW) -> datetime | None:
         return apply_route(
             route, study, series, sendings=self.sendings, studies=self.studies, vocabulary=STANDARD, now=now
         )
@@ -82,6 +88,7 @@ def test_an_object_is_owed_once_in_order_and_its_series_gets_a_job(desk: Desk) -
 
 def test_what_was_sent_is_sent_again_only_if_a_person_wants_it(desk: Desk) -> None:
     desk.receive(arrival("1.9.1"))
+    desk.routes.add(route())
     desk.sendings.owe(EVERYTHING, "B", NOW, route="all")
     desk.note_all(SendState.SENT)
     for urgency in (Urgency.ONCE, Urgency.SOONER):
@@ -328,3 +335,21 @@ def test_routes_are_kept_and_forgotten(desk: Desk) -> None:
     desk.routes.remove("night")
     with pytest.raises(UnknownName, match="no route night"):
         desk.routes.one("night")
+
+
+def test_a_route_that_was_removed_while_it_is_applied_enters_nothing_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sendings, "_ROWS_AT_ONCE", 1)
+    desk.receive(arrival("1.9.1"), arrival("1.9.2"))
+    removed, entering = route(), Sendings._entering
+    desk.routes.add(removed)
+
+    def enter_after_another(*of: Any) -> Any:
+        desk.routes.remove(removed.name)
+        assert desk.sendings.forget(route=removed.name) == 0
+        return entering(*of)
+
+    monkeypatch.setattr(Sendings, "_entering", enter_after_another)
+    desk.look(removed, "1.2.3", "1.2.3.1")
+    assert (desk.waiting(), desk.jobs.listed()) == ([], [])

@@ -28,6 +28,7 @@ from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
 from pacs_server.index.sending.selection import Selection, meant_objects
+from pacs_server.index.site.routes import keeps
 from pacs_server.index.site_tables import jobs, sendings
 from pacs_server.index.tables import instances, is_current, series, studies
 
@@ -109,7 +110,8 @@ class Sendings:
         """Have the objects sent that are meant, not before `after`; answers those entered, each by its SOP Instance UID
         and digest.
 
-        For a route, what came from the destination itself is left out. Raises: IndexUnavailable.
+        For a route, what came from the destination itself is left out, and all once the route was removed.
+        Raises: IndexUnavailable.
         """
         conditions = [] if urgency is Urgency.AGAIN else [~_entered(destination, route, urgency)]
         if route:
@@ -121,15 +123,18 @@ class Sendings:
             found = connection.execute(meant).all()
         fixed = {"destination": destination, "route": route, "state": SendState.WAITING.value, "reason": ""}
         fixed |= {"owed_at": now.isoformat(), "at": now.isoformat()}
-        entering = self._entering(urgency)
+        entering, entered = self._entering(urgency), list[tuple[str, str]]()
         for start in range(0, len(found), _ROWS_AT_ONCE):
             rows = found[start : start + _ROWS_AT_ONCE]
             parts = sorted({(row.study_uid, row.series_uid) for row in rows})
             owed = [entry(JobKind.SEND, *part, destination, now + after) for part in parts]
             with self._index.write() as connection:
+                if route and not keeps(connection, route):
+                    break
                 connection.execute(entering, [{**row._mapping, **fixed, "attempts": 0} for row in rows])
                 connection.execute(owing(self._index), owed)
-        return [(row.sop_uid, row.digest) for row in found]
+            entered += ((row.sop_uid, row.digest) for row in rows)
+        return entered
 
     def _entering(self, urgency: Urgency) -> Insert:
         new = self._index.insert(sendings)

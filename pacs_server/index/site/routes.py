@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from sqlalchemy import Connection, select
+
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.site.registry import note_change
 from pacs_server.index.site.windows import Window
 from pacs_server.index.site_entries import forget, put, value_to_change, values_below
+from pacs_server.index.site_tables import site
 
 _PREFIX: Final = "route:"
 
@@ -91,6 +94,12 @@ class Routes:
             if not forget(connection, _PREFIX + name):
                 raise _unknown(name)
             note_change(connection)
+
+
+def keeps(connection: Connection, name: str) -> bool:
+    """Whether there is a route of that name, which nobody removes before the transaction ends."""
+    here = select(site.c.name).where(site.c.name == _PREFIX + name)
+    return connection.execute(here.with_for_update(read=True)).first() is not None
 
 
 def _unknown(name: str) -> UnknownName:

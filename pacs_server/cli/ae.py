@@ -250,14 +250,12 @@ def import_(invocation: Invocation, file: Path, *, yes: bool) -> ExitCode:
     left = 0
     with invocation.node() as node:
         for peer in peers:
-            known = node.registry.peer(peer.aet)
+            known = node.registry.save_peer(peer, replaces=yes)
             if known == peer:
                 continue
             if known is None:
-                node.registry.add_peer(peer)
                 talk(f"registered {peer.aet}")
             elif yes:
-                node.registry.save_peer(peer)
                 talk(f"changed {peer.aet}")
             else:
                 left += 1

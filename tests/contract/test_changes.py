@@ -119,6 +119,12 @@ def test_a_peer_with_a_right_of_a_later_release_has_those_that_are_known(sites: 
     assert osaka.changes.take([text.replace('[\\"store\\"]', '[\\"store\\", \\"print\\"]')]) == 1
     assert osaka.registry.peers() == [peer("CT1", Right.STORE)]
     assert osaka.note() == 0, "what it may there stays in the log"
+    for change in ({"port": 105}, {"rights": frozenset({Right.ECHO})}):
+        osaka.registry.change_peer("CT1", lambda known, change=change: replace(known, **change))
+        osaka.note()
+    *_, moved, restricted = osaka.changes.log.beyond({}, limit=10)
+    assert '[\\"store\\", \\"print\\"]' in moved
+    assert "print" not in restricted
 
 
 def test_a_preference_is_known_on_both_sides(sites: tuple[Site, Site]) -> None:

@@ -82,6 +82,13 @@ CASES = {
         [CT1],
         Refused,
     ),
+    "a peer of a file, beside a new one": Case(
+        lambda index: None,
+        lambda index: Registry(index).add_peer(CT1),
+        lambda index: Registry(index).save_peer(replace(CT1, port=105), replaces=False),
+        lambda index: Registry(index).peers(),
+        [CT1],
+    ),
     "the policy": Case(
         lambda index: Registry(index).set_policy(Policy(want=3, need=2)),
         lambda index: Registry(index).change_policy({"need": 3}),

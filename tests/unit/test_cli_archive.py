@@ -89,7 +89,7 @@ def with_another(monkeypatch):
     assert run([*pacs_of, "policy", "set", "--want", "3", "--need", "2"]) == 0
     write = Index.write
 
-    def give(ours, theirs):
+    def give(ours, theirs, *, expect=0):
         others = iter([theirs])
 
         def write_after_another(index, *told):
@@ -98,7 +98,7 @@ def with_another(monkeypatch):
             return write(index, *told)
 
         monkeypatch.setattr(Index, "write", write_after_another)
-        assert run([*pacs_of, *ours]) == 0
+        assert run([*pacs_of, *ours]) == expect
 
     return give
 
@@ -118,6 +118,18 @@ def test_what_another_person_sets_in_the_same_moment_holds(with_another, capsys,
     told = json.loads(capsys.readouterr().out)
     (found,) = told if isinstance(told, list) else [told]
     assert expected.items() <= found.items()
+
+
+@pytest.mark.parametrize("title", ["CT1", "CT2"])
+def test_a_peer_that_another_person_enters_while_a_file_is_read_waits_for_a_decision(with_another, capsys, title):
+    in_file = {"aet": title, "host": "192.0.2.9", "port": 104}
+    Path("peers.yaml").write_text(json.dumps([in_file, in_file | {"aet": "CT3"}]))
+    theirs = ["ae", "add", "CT2", "192.0.2.2", "104"] if title == "CT2" else ["ae", "set", "CT1", "--issuer", "A"]
+    with_another(["ae", "import", "peers.yaml"], theirs, expect=ExitCode.PARTLY)
+    told = capsys.readouterr().err
+    assert f"would change {title}: host 192.0.2." in told
+    assert "registered CT3\n" in told
+    assert ("issuer A -> -" in told) == (title == "CT1")
 
 
 def test_kinds_of_jobs_that_two_persons_pause_in_the_same_moment_both_wait(with_another, capsys):

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
@@ -18,7 +18,6 @@ from pacs_server.index.site.peers import Peer, as_row, of_row
 from pacs_server.index.site_entries import (
     forget,
     put,
-    put_row,
     value_of,
     value_to_change,
     values_below,
@@ -166,13 +165,22 @@ class Registry:
             if row is None:
                 raise _unknown_peer(aet)
             changed = change(of_row(row))
-            connection.execute(update(peers).where(its).values(as_row(changed)))
+            connection.execute(update(peers).where(its).values(_changed_row(row, changed)))
         return changed
 
-    def save_peer(self, peer: Peer) -> None:
-        """Add a peer, or replace the one of its title. Raises: IndexUnavailable."""
+    def save_peer(self, peer: Peer, *, replaces: bool = True) -> Peer | None:
+        """Add a peer, or have it replace the one of its title; answers what is registered of that before, None when
+        there is none. Raises: IndexUnavailable.
+        """
+        its = peers.c.aet == str(peer.aet)
         with self._index.write() as connection:
-            put_row(connection, peers, as_row(peer))
+            added = self._index.insert(peers).values(as_row(peer)).on_conflict_do_nothing()
+            if connection.execute(added).rowcount:
+                return None
+            row = connection.execute(select(*peers.c).where(its).with_for_update()).one()
+            if replaces and of_row(row) != peer:
+                connection.execute(update(peers).where(its).values(_changed_row(row, peer)))
+        return of_row(row)
 
     def remove_peer(self, aet: str, *, rehearse: bool = False) -> None:
         """Remove a peer, or only say why that cannot be.
@@ -346,6 +354,12 @@ def note_change(connection: Connection) -> None:
 def _note_removed(connection: Connection, volume_id: str) -> None:
     put(connection, f"{REMOVED_VOLUME}{volume_id}", "")
     note_change(connection)
+
+
+def _changed_row(row: Row[Any], changed: Peer) -> dict[str, Any]:
+    """A peer whose rights nobody changed keeps those of a later release too, which a partner told."""
+    kept = {"rights": row.rights} if changed.rights == of_row(row).rights else {}
+    return as_row(changed) | kept
 
 
 def _removed_meanwhile() -> UnknownName:

@@ -37,10 +37,13 @@ _KANA: Final = _HIRAGANA | str.maketrans(_SMALL, _LARGE) | {ord(dash): "-" for d
 _LONG_VOWEL: Final = re.compile("(?<=[\u30a1-\u30fa\u30fc])-+")
 _STARS: Final = re.compile(r"\*{2,}")
 # Where a run begins, not tried again at each place inside of it: a thousand carets took 20 ms each time.
-_LAST_COMPONENT: Final = re.compile(r"(?<![\^ ])[\^ ]+\*+(?==|$)")
+_LAST_COMPONENT: Final = re.compile(r"(?<![\^ \u3000])[\^ \u3000]+\*+(?==|$)")
 _COMPONENTS: Final = 5  # PS3.5 section 6.2.1.1
 # A prefix, and a middle name, of which a key says nothing though more comes behind it.
 _UNTOLD: Final = tuple(re.compile(rf"((?:^|=)[^=^]*(?:\^[^=^]*){{{count}}})\^\*+(?=\^)") for count in (2, 1))
+# A family or given name of which a key says nothing though more comes behind it. A name without one begins, folded,
+# with what comes behind, as other names do: so that has to be all there is of the group.
+_ABSENT: Final = re.compile(r"((?:^|=)(?:(?!\*+\^)[^=^]+\^)?)(?:\*+\^)+([^=*?]+)\**(?==|$)")
 _MARKED: Final = {"ﾞ": "ｳｶ-ﾄﾊ-ﾎ", "ﾟ": "ﾊ-ﾎ"}
 # What one device writes as an apostrophe, or as the dot between the parts of a foreign name, another writes otherwise;
 # the dot of GB 2312 and that of GBK are the same two bytes.
@@ -123,13 +126,14 @@ def grams_of_name(searched: str) -> set[str]:
 def typed(key: str) -> list[str]:
     """A query key, and what else is meant by it: the same with another apostrophe or middle dot, and, because an
     asterisk may stand for nothing, the components before each `^*` at the end (as `SMITH^*^*` for SMITH), those around
-    one for a middle name or a prefix, and a half-width kana to whose voiced mark a person has not come yet.
+    one for any other component, and a half-width kana to whose voiced mark a person has not come yet.
     """
     keys = []
     for one in [key, *(found.sub(mark, key) for found, marks in _ALIKE if found.search(key) for mark in marks)]:
         told = [one]
         for component in _UNTOLD:
             told += [component.sub(r"\1", known) for known in told]
+        told += [_ABSENT.sub(r"\1\2", known) for known in told]
         for known in dict.fromkeys(told):
             keys.append(known)
             for _ in range(1, _COMPONENTS):

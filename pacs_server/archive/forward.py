@@ -60,6 +60,7 @@ class Line:
         self._sender = sender
         self._preferred = preferred
         self._association: Association | None = None
+        self._has_answered = False  # over this association, so that another one is worth it when it breaks
         self._proposed: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def __enter__(self) -> Self:
@@ -77,9 +78,9 @@ class Line:
         Raises: PeerFailed without an association.
         """
         for portion in _portions(items, self._preferred):
-            association = self._associated(portion)
+            needed = contexts_for(portion, self._preferred)
             for item in portion:
-                delivery = self._deliver(item, association)
+                delivery = self._deliver(item, self._associated(needed))
                 yield delivery
                 if delivery.ends:
                     return
@@ -94,13 +95,16 @@ class Line:
         except (CopyUnreadable, DecoderUnavailable) as error:
             return Delivery(item=item, verdict=Verdict.LATER, reason=str(error))
         except AssociationBroken as error:
+            reason, ends = f"the association broke: {error}", not self._has_answered
             self._close()
-            return Delivery(item=item, verdict=Verdict.LATER, reason=f"the association broke: {error}", ends=True)
+            return Delivery(item=item, verdict=Verdict.LATER, reason=reason, ends=ends)
+        self._has_answered = True
         return verdict_of(item, status)
 
-    def _associated(self, portion: Sequence[Deliverable]) -> Association:
-        needed = contexts_for(portion, self._preferred)
-        if self._association is not None and needed.items() <= self._proposed.items():
+    def _associated(self, needed: dict[tuple[str, str], tuple[str, ...]]) -> Association:
+        """An association for which these contexts were proposed, another one where the destination ended the last."""
+        fits = needed.items() <= self._proposed.items()
+        if self._association is not None and fits and not self._association.is_spent():
             return self._association
         self.release()
         together = self._proposed | needed
@@ -109,6 +113,7 @@ class Line:
         self._association = connect(
             self.destination, calling_aet=self._calling_aet, contexts=contexts, limits=self._limits
         )
+        self._has_answered = False
         return self._association
 
     def release(self) -> None:

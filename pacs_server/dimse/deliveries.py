@@ -16,7 +16,14 @@ from pacs_server.archive.lookup import moved_copies
 from pacs_server.archive.read_ahead import ReadAhead
 from pacs_server.dimse.session import Archive
 from pacs_server.dimse.status import Status, status_for
-from pacs_server.errors import AssociationBroken, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable
+from pacs_server.errors import (
+    AssociationBroken,
+    CopyUnreadable,
+    DecoderUnavailable,
+    IndexUnavailable,
+    PeerAborted,
+    Undecodable,
+)
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
 from pacs_server.net.client import is_stored
@@ -56,9 +63,11 @@ class Deliveries:
         self.settled = 0  # with the receiver, whatever it answered
 
     def send_waiting(self, waiting: deque[Deliverable], target: Association, courier: Courier) -> None:
-        """Send what waits until nothing does or it is stopped; an object that was not settled waits again.
+        """Send what waits until nothing does, it is stopped, or another association is needed: a destination may have
+        released this one, and an object with which one broke is to be the first over the next, so that it fails for no
+        fault of the association. An object that was not settled waits again.
 
-        Raises: AssociationBroken when that with `target` did.
+        Raises: AssociationBroken when that with `target` did, or was ended before it took anything.
         """
         # Of several associations each takes some of what waits, and nobody knows which.
         ahead = ReadAhead(self._archive.placement, waiting) if courier.is_only else None
@@ -69,11 +78,20 @@ class Deliveries:
             meanwhile=courier.meanwhile,
             ahead=ahead,
         )
+        has_taken = False
         try:
             while waiting and not courier.is_stopped():
+                # Who asks by C-GET is the peer of its own association, and ends its own retrieve.
+                if self._originator and target.is_spent():
+                    if has_taken:
+                        return
+                    raise PeerAborted("the destination ended it before it took anything")
                 try:
                     item = waiting.popleft()
                 except IndexError:  # another association took the last one
+                    return
+                if has_taken and (item.sop_uid, item.digest) in self._broke:
+                    waiting.appendleft(item)
                     return
                 try:
                     outcome = self._attempt(item, target, sender)
@@ -81,6 +99,7 @@ class Deliveries:
                     self._again(item, waiting, courier, error)
                     raise
                 self.settled += 1
+                has_taken = True
                 courier.settle(outcome)
         finally:
             if ahead is not None:

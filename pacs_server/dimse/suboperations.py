@@ -206,7 +206,7 @@ class SubOperations:
     def _move_waiting(
         self, waiting: deque[Deliverable], batch: list[Deliverable], destination: Destination, courier: Courier
     ) -> bool:
-        """Send what waits over an association of its own; whether that was stopped. When the destination drops the
+        """Send what waits over an association of its own; whether that was stopped. When the destination ends the
         association, the object that was on its way and the rest are sent over another one; the rest alone when that
         object is dropped twice.
         """
@@ -224,7 +224,9 @@ class SubOperations:
                 log.warning("move destination failed", aet=destination.aet, left=len(waiting), why=error)
                 in_vain = in_vain + 1 if self._deliveries.settled == settled else 0
             else:
-                return bool(waiting)
+                if courier.is_stopped():
+                    return bool(waiting)
+                in_vain = 0
             finally:
                 target.close()
         return False

@@ -34,6 +34,7 @@ MAX_STALE_CANCELS: Final = 100
 MAX_EMPTY_PARTS: Final = 1_000
 # Looking for a C-CANCEL costs a system call, which is a third of what one answer of a query costs.
 _LOOK_EVERY_S: Final = 0.01
+_NO_REQUEST: Final = 0  # the message IDs of requests begin with 1
 
 
 class Association:
@@ -186,6 +187,17 @@ class Association:
             self._looked_at = now
             self._look_around(message_id)
         return message_id in self._cancels
+
+    def is_spent(self) -> bool:
+        """Whether nothing more can be asked over an association of ours: its peer has released or ended it, or said
+        what answers nothing. Looks without waiting, and answers a release.
+        """
+        with suppress(AssociationBroken):
+            self._look_around(_NO_REQUEST)
+        if self._open and self._release_asked:
+            self._open = False
+            self._connection.finish(RELEASE_REPLY)
+        return not self._open or self._ahead is not None
 
     def _look_around(self, message_id: int) -> None:
         while self._ahead is None and not self._release_asked:

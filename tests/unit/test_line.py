@@ -46,10 +46,12 @@ class Viewer:
     called: list[Called] = field(default_factory=list)
     sent: list[tuple[str, int]] = field(default_factory=list)
     named: list[tuple[object, object]] = field(default_factory=list)
+    takes: int | None = None
+    ends_late: bool = False
 
     def connect(self, *_: object, contexts: Sequence[tuple[str, Sequence[str], bool]], **__: object) -> Association:
         assert len(contexts) <= MAX_CONTEXTS
-        self.called.append(Called(contexts=contexts))
+        self.called.append(Called(contexts=contexts, takes=self.takes, ends_late=self.ends_late))
         return cast(Association, self.called[-1])
 
     def deliver(self, one: Deliverable, association: Called, _: Sender, *, originator: object, preferred: str) -> int:
@@ -60,6 +62,7 @@ class Viewer:
         answer = self.answers.get(one.sop_uid, 0x0000)
         if isinstance(answer, PacsError):
             raise answer
+        association.ask()
         return answer
 
     def line(self, **how: Any) -> Line:
@@ -159,3 +162,24 @@ def test_an_association_that_broke_is_closed_and_the_next_objects_get_another(vi
         assert not viewer.called[0].is_released
         list(line.send([item(2)]))
     assert viewer.sent == [("1.3.1", 1), ("1.3.2", 2)]
+
+
+def test_a_destination_that_releases_each_association_after_a_few_objects_gets_all_over_others(viewer: Viewer) -> None:
+    viewer.takes = 2
+    with viewer.line() as line:
+        deliveries = list(line.send([item(1) for _ in range(5)]))
+    assert {one.verdict for one in deliveries} == {Verdict.TAKEN}
+    assert [one.answered for one in viewer.called] == [2, 2, 1]
+
+
+def test_an_association_that_breaks_after_it_brought_something_ends_nothing(viewer: Viewer) -> None:
+    viewer.takes, viewer.ends_late = 1, True
+    with viewer.line() as line:
+        deliveries = list(line.send([item(number) for number in range(4)]))
+    assert became(deliveries) == [
+        ("1.3.0", Verdict.TAKEN, False),
+        ("1.3.1", Verdict.LATER, False),
+        ("1.3.2", Verdict.TAKEN, False),
+        ("1.3.3", Verdict.LATER, False),
+    ]
+    assert len(viewer.called) == 2

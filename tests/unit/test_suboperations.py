@@ -95,6 +95,8 @@ class Retrieve:
     may_connect: Callable[[], bool] = lambda: True
     ended: list[int] = field(default_factory=list)
     does_not_release: bool = False
+    takes: int | None = None
+    ends_late: bool = False
     _held: str = ""
     _until: Callable[[], bool] = lambda: True
     read: list[str] = field(default_factory=list)
@@ -127,20 +129,23 @@ class Retrieve:
         wait_for(self.may_connect, "what the destination waits for")
         if self.problem is not None:
             raise self.problem
-        self.targets.append(Target(does_not_release=self.does_not_release))
+        self.targets.append(Target(does_not_release=self.does_not_release, takes=self.takes, ends_late=self.ends_late))
         return cast(Association, self.targets[-1])
 
     def hold(self, names: str, until: Callable[[], bool]) -> None:
         """Have some objects take as long as that."""
         self._held, self._until = names, until
 
-    def _deliver(self, one: Deliverable, *, originator: object, preferred: object, **_: Any) -> int:
+    def _deliver(
+        self, one: Deliverable, *, association: Target, originator: object, preferred: object, **_: Any
+    ) -> int:
         if one.sop_uid in self._held:
             wait_for(self._until, "what an object is held for", timeout_s=20)
         self.named.append((originator, preferred))
         answer = self.answers.get(one.sop_uid, 0x0000) if not one.copies else 0x0000
         if isinstance(answer, Exception):
             raise answer
+        association.ask()
         self.sent.append(one.sop_uid)
         return answer
 
@@ -340,6 +345,42 @@ def test_objects_at_which_the_association_breaks_keep_none_behind_them_back(retr
     assert not retrieve.move("abcdefgh")
     assert retrieve.counts == (0, 5, 0, ["b", "c", "d"])
     assert sorted(retrieve.sent) == list("aefgh")
+
+
+@pytest.mark.parametrize("ends_late", [False, True])
+@pytest.mark.parametrize(("takes", "associations"), [(1, 1), (3, 1), (2, 2)])
+def test_a_destination_that_ends_each_association_after_a_few_objects_gets_all_over_others(
+    retrieve: Retrieve, takes: int, associations: int, *, ends_late: bool
+) -> None:
+    retrieve.takes, retrieve.ends_late = takes, ends_late
+    assert not retrieve.move("abcdefghijklm", associations=associations)
+    assert retrieve.counts == (0, 13, 0, [])
+    assert sorted(retrieve.sent) == list("abcdefghijklm")
+
+
+def test_an_association_is_not_ended_for_an_object_that_broke_none(retrieve: Retrieve) -> None:
+    retrieve.takes = 2
+    assert not retrieve.move("abcd")
+    assert [(one.answered, one.is_released) for one in retrieve.targets] == [(2, True), (2, True)]
+
+
+def test_a_destination_that_ends_each_association_before_it_took_anything_is_called_three_times(
+    retrieve: Retrieve,
+) -> None:
+    retrieve.takes = 0
+    assert not retrieve.move("ab")
+    assert retrieve.counts == (0, 0, 0, ["a", "b"])
+    assert retrieve.progress.comment == "the association broke: the destination ended it before it took anything"
+    assert len(retrieve.targets) == 3
+
+
+def test_who_gets_is_not_looked_at_for_having_ended_its_own_association(retrieve: Retrieve) -> None:
+    retrieve.originator = None
+    items = [item(name) for name in "ab"]
+    target = Target(takes=0)
+    with pytest.raises(PeerAborted, match="closed"):
+        retrieve.of(items).send(items, cast(Association, target))
+    assert not target.is_released
 
 
 def test_an_error_that_nobody_foresaw_on_one_of_several_associations_is_not_hidden(retrieve: Retrieve) -> None:

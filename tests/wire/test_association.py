@@ -26,6 +26,7 @@ from support.small_archive import (
     scripted,
     send_ct,
     served,
+    wait_until,
 )
 
 from pacs_server.errors import (
@@ -357,6 +358,46 @@ def tell_now_and_then(connection: Connection) -> None:
     while time.monotonic() < until:
         connection.send([b"Pending"])
         time.sleep(0.1)
+
+
+def accepting(*behind: bytes) -> bytes:
+    """What accepts an association, and says more behind that."""
+    accepted = rude.item(0x21, bytes((1, 0, 0, 0)) + rude.item(0x40, rude.IMPLICIT_LE.encode()))
+    name = rude.item(0x10, rude.APPLICATION_CONTEXT.encode())
+    head = b"\0\1\0\0" + b"PACS".ljust(16) + b"CT1".ljust(16) + bytes(32)
+    return rude.pdu(rude.ASSOCIATE_AC, head + name + accepted + rude.user_information()) + b"".join(behind)
+
+
+@pytest.mark.parametrize(
+    ("behind", "is_spent"),
+    [
+        (b"", False),
+        (rude.pdu(rude.RELEASE_RQ, bytes(4)), True),
+        (rude.pdu(rude.ABORT, bytes(4)), True),
+        (rude.p_data(rude.value(1, 3, rude.store_response(7))), True),
+    ],
+)
+def test_what_a_peer_said_between_two_requests_tells_whether_another_may_be_made(
+    behind: bytes, *, is_spent: bool
+) -> None:
+    server, thread, destination = scripted(accepting(behind))
+    with (
+        closing(server),
+        closing(client.connect(destination, calling_aet="CT1", contexts=CONTEXTS[:1], limits=USUAL)) as association,
+    ):
+        if is_spent:
+            wait_until(association.is_spent)
+        assert association.is_spent() is is_spent
+    thread.join()
+
+
+def test_an_association_whose_peer_closed_the_connection_is_spent_and_one_that_serves_is_not(archive: Archive) -> None:
+    with closing(call(archive)) as association:
+        assert client.echo(association) == 0
+        assert not association.is_spent()
+        archive.agreed[0].close()
+        wait_until(association.is_spent)
+        assert not association.is_open
 
 
 # --- why a call fails ---

@@ -142,6 +142,7 @@ WHY_A_COPY: Final[dict[str, str]] = {
     # why an object was not sent
     "the destination answered status {}": "送信先がステータス {0} を返しました",
     "the association broke: {}": "アソシエーションが切れました: {0}",
+    "the destination ended it before it took anything": "送信先が何も受け取らずに終えました",
     "it was deleted, or another version became the current one, before it was sent":
         "送る前に削除されたか、別の版が現行のものになりました",
     # why an object cannot be sent as the other side wants it

@@ -12,7 +12,7 @@ from pacs_server.archive.deliver import NotAcceptable, Sender, contexts_for, del
 from pacs_server.errors import AssociationBroken, CopyUnreadable, DecoderUnavailable, Undecodable
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.net.association import Association
-from pacs_server.net.client import MAX_CONTEXTS, Destination, connect, is_stored
+from pacs_server.net.client import HELD_ALREADY, MAX_CONTEXTS, Destination, connect, is_stored
 from pacs_server.settings import NetworkLimits
 
 # Processing failure, resource limitation, out of resources: the same object may be taken later.
@@ -29,12 +29,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One object that was sent, or not. With `ends`, sending more of them now is no use."""
+    """One object that was sent, or not. With `ends`, sending more of them now is no use. What `was_there` the
+    destination has taken before, in whichever version it got then.
+    """
 
     item: Deliverable
     verdict: Verdict
     reason: str = ""
     ends: bool = False
+    was_there: bool = False
 
 
 class Line:
@@ -134,7 +137,7 @@ class Line:
 def verdict_of(item: Deliverable, status: int) -> Delivery:
     """What the status of a C-STORE response means for sending it again. Source: PS3.4 section B.2.3, PS3.7 annex C."""
     if is_stored(status):
-        return Delivery(item=item, verdict=Verdict.TAKEN)
+        return Delivery(item=item, verdict=Verdict.TAKEN, was_there=status == HELD_ALREADY)
     if status in _LATER or status & 0xFF00 == 0xA700:
         return Delivery(item=item, verdict=Verdict.LATER, reason=refusal(status), ends=True)
     return Delivery(item=item, verdict=Verdict.REFUSED, reason=refusal(status))

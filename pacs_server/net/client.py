@@ -37,7 +37,9 @@ from pacs_server.settings import NetworkLimits
 _Found: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]  # as getaddrinfo(3) tells it
 
 _MEDIUM: Final = 0
-_TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, 0x0116})
+# Duplicate SOP Instance: archives that take each object once answer so for what they hold already.
+HELD_ALREADY: Final = 0x0111
+_TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, HELD_ALREADY, 0x0116})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +247,8 @@ def store(
 
 
 def is_stored(status: int) -> bool:
-    """Whether the status of a C-STORE response says that the object was taken, with or without a warning.
+    """Whether the status of a C-STORE response says that the peer has the object: it was taken, with or without a
+    warning, or is held there already.
 
     Source: PS3.4 section B.2.3, PS3.7 annex C.4.
     """

@@ -106,6 +106,24 @@ def test_who_sends_a_study_is_told_nothing_of_another_one_with_the_same_uids(des
     assert desk.sendings.progress("B", entered) == dict.fromkeys(SendState, 0) | {SendState.DEAD: 1}
 
 
+def test_a_destination_has_another_version_once_it_took_one(desk: Desk) -> None:
+    first, second = arrival("1.9.1"), replace(arrival("1.9.1"), digest="e" * 64)
+    desk.receive(first)
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    desk.receive(second)
+    with desk.index.write() as connection:  # as a person decides
+        for digest, role in (first.digest, "version"), (second.digest, "current"):
+            connection.execute(update(instances).where(instances.c.digest == digest).values(role=role))
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    before, later = desk.sendings.waiting("B", "1.2.3", "1.2.3.1", limit=100)
+    assert {before.digest, later.digest} == {first.digest, second.digest}
+    assert not desk.sendings.has_another_version(later)
+    desk.sendings.note([(before, SendState.SENT, "")], NOW)
+    assert desk.sendings.has_another_version(later)
+    assert not desk.sendings.has_another_version(before)
+    assert not desk.sendings.has_another_version(replace(later, destination="C"))
+
+
 def test_what_failed_comes_last_and_what_is_dead_waits_for_a_person(desk: Desk) -> None:
     desk.receive(*(arrival(f"1.9.{n}", instance_number=n) for n in range(3)))
     desk.sendings.owe(EVERYTHING, "B", NOW)

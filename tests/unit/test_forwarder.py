@@ -51,7 +51,7 @@ def job(number: int) -> Job:
 @dataclass
 class Desk:
     """A node with jobs for one destination, and what is written down of them. `answers` are the verdicts of the
-    destination on objects, which are taken else.
+    destination on objects, which are taken else; it says of some that they `were_there`, and was sent some `otherwise`.
     """
 
     monkeypatch: pytest.MonkeyPatch
@@ -60,6 +60,8 @@ class Desk:
     held: Sequence[Deliverable] = (item(1), item(2))
     answers: dict[int, Verdict] = field(default_factory=dict)
     ends: Collection[int] = ()
+    were_there: Collection[int] = ()
+    otherwise: Collection[int] = ()
     problem: Exception | None = None
     brought: Callable[[Sequence[Deliverable]], Iterator[tuple[Deliverable, str]]] = lambda _: iter(())
     routes: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class Desk:
         node = SimpleNamespace(
             settings=SimpleNamespace(aet="PACS", tls_files=None, network=None, data_dir="/data"), jobs=jobs,
             sendings=SimpleNamespace(
-                waiting=self._waiting, note=self._note, routes_of=lambda *_: set(self.left)
+                waiting=self._waiting, note=self._note, routes_of=lambda *_: set(self.left),
+                has_another_version=lambda one: one.id in self.otherwise,
             ),
             search=SimpleNamespace(deliverables=lambda _: self.held), routes=lambda: self.routes,
             registry=SimpleNamespace(peer=lambda _: self.peer), placement=None, transcoder=None, note_damage=None,
@@ -126,7 +129,8 @@ class Desk:
             number = int(one.sop_uid.removeprefix("9."))
             verdict = self.answers.get(number, Verdict.TAKEN)
             reason = "" if verdict is Verdict.TAKEN else f"because of {number}"
-            yield Delivery(item=one, verdict=verdict, reason=reason, ends=number in self.ends)
+            was_there = number in self.were_there
+            yield Delivery(item=one, verdict=verdict, reason=reason, ends=number in self.ends, was_there=was_there)
             if number in self.ends:
                 return
         if self.problem is not None:
@@ -157,6 +161,16 @@ def test_what_is_refused_for_good_is_no_reason_to_try_again_and_what_is_not_take
     desk.run()
     assert desk.noted == [(1, WAITING, "because of 1"), (2, SENT, "")]
     assert desk.ended == [("failed", "because of 1"), ("released", None)]
+
+
+def test_what_the_destination_has_already_is_sent_unless_it_was_sent_another_version(desk: Desk) -> None:
+    desk.waits.append(sending(3))
+    desk.held = [item(1), item(2), item(3)]
+    desk.were_there, desk.otherwise = {1, 2}, {2, 3}
+    desk.run()
+    why = "the destination answered status 0111: it keeps another version, which it was sent before"
+    assert desk.noted == [(1, SENT, ""), (2, DEAD, why), (3, SENT, "")]
+    assert desk.ended[0] == ("done", None)
 
 
 def test_a_destination_that_took_nothing_is_not_back(desk: Desk) -> None:

@@ -68,6 +68,7 @@ def test_a_text_that_is_no_window_is_refused(text: str) -> None:
         (0x0000, Verdict.TAKEN, False),
         (0xB000, Verdict.TAKEN, False),
         (0x0107, Verdict.TAKEN, False),
+        (0x0111, Verdict.TAKEN, False),
         (0xA700, Verdict.LATER, True),
         (0x0110, Verdict.LATER, True),
         (0x0122, Verdict.REFUSED, False),
@@ -79,3 +80,4 @@ def test_a_status_is_taken_tried_again_or_final(status: int, verdict: Verdict, e
     delivery = verdict_of(ITEM, status)
     assert (delivery.verdict, delivery.ends) == (verdict, ends)
     assert (f"{status:04X}" in delivery.reason) is (verdict is not Verdict.TAKEN)
+    assert delivery.was_there is (status == 0x0111)

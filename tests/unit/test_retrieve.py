@@ -40,7 +40,7 @@ def test_everything_sent_is_success() -> None:
     assert progress.counts() == {"remaining": 0, "completed": 2, "failed": 0, "warning": 0}
 
 
-@pytest.mark.parametrize("warning", [0x0107, 0xB000, 0xB001, 0xB006, 0xB007])
+@pytest.mark.parametrize("warning", [0x0107, 0x0111, 0xB000, 0xB001, 0xB006, 0xB007])
 def test_a_warning_of_the_receiver_is_counted_as_one(warning: int) -> None:
     progress = after(0x0000, warning)
     assert progress.final_status() == Status.SUB_OPERATIONS_WITH_FAILURES

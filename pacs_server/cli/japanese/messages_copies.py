@@ -140,6 +140,9 @@ WHY_A_COPY: Final[dict[str, str]] = {
     "no archive server keeps it": "どのアーカイブサーバも保管していません",
     "it was deleted while it was fetched": "取り寄せている間に削除されました",
     # why an object was not sent
+    "the destination answered status 0111: it keeps another version, which it was sent before": (
+        "送信先がステータス 0111 を返しました: 以前に送られた別の版を保存しています"
+    ),
     "the destination answered status {}": "送信先がステータス {0} を返しました",
     "the association broke: {}": "アソシエーションが切れました: {0}",
     "the destination ended it before it took anything": "送信先が何も受け取らずに終えました",

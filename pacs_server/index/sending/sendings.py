@@ -179,6 +179,16 @@ class Sendings:
             rows = connection.execute(wanted.order_by(sendings.c.attempts, sendings.c.id).limit(limit))
             return [_sending(row) for row in rows]
 
+    def has_another_version(self, one: Sending) -> bool:
+        """Whether the destination of a sending has taken another content under its SOP Instance UID from us.
+
+        Raises: IndexUnavailable.
+        """
+        same = sendings.c.destination == one.destination, sendings.c.sop_uid == one.sop_uid
+        other = select(sendings.c.id).where(*same, sendings.c.digest != one.digest)
+        with self._index.read() as connection:
+            return connection.execute(other.where(sendings.c.state == SendState.SENT).limit(1)).first() is not None
+
     def routes_of(self, destination: str, study_uid: str, series_uid: str) -> set[str]:
         """The routes for which something of a series waits. Raises: IndexUnavailable."""
         named = select(sendings.c.route).distinct().where(*_waiting(destination, series_uid))

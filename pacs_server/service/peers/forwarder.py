@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -36,6 +37,7 @@ _NOTED_EVERY_S: Final = 1.0
 _SETTLE: Final = timedelta(seconds=2)
 # What is paused is looked at so rarely because resuming wakes it.
 _PAUSED: Final = timedelta(hours=1)
+_ANOTHER_VERSION: Final = "the destination answered status 0111: it keeps another version, which it was sent before"
 _STATES: Final = {Verdict.TAKEN: SendState.SENT, Verdict.REFUSED: SendState.DEAD, Verdict.LATER: SendState.WAITING}
 
 
@@ -195,6 +197,8 @@ class _Series:
             self._results.append((by_content[content], SendState.GONE, gone))
         for delivery in self._delivered(items):
             one = by_content[delivery.item.sop_uid, delivery.item.digest]
+            if delivery.was_there and self._node.sendings.has_another_version(one):
+                delivery = replace(delivery, verdict=Verdict.REFUSED, reason=_ANOTHER_VERSION)
             self._results.append((one, _STATES[delivery.verdict], delivery.reason))
             if delivery.verdict is Verdict.REFUSED:
                 log.warning("refused for good", to=self._job.target, sop=one.sop_uid, why=delivery.reason)

@@ -403,6 +403,14 @@ def test_of_two_who_make_a_folder_an_archive_at_once_one_does_and_the_other_is_t
     assert run(["-c", "data/pacs.yaml", "storage", "list"]) == 0
 
 
+def test_an_archive_that_its_database_refuses_leaves_no_settings_file_behind(tmp_path, capsys):
+    away = "postgresql://pacs@127.0.0.1:1/pacs"
+    assert run(["init", "--data", "data", "--database", away]) == ExitCode.UNREACHABLE
+    assert list(Path("data").glob("pacs.*")) == []
+    assert run(["init", "--data", "data"]) == 0
+    assert list(Path("data").glob("*.part")) == []
+
+
 def test_a_place_that_cannot_be_looked_into_is_refused_by_name(tmp_path, capsys):
     assert run(["init", "--data", "data"]) == 0
     closed = str(tmp_path / ("n" * 300))  # as is a folder without the right to enter it, but for root too

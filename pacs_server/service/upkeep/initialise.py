@@ -41,7 +41,7 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
     value is not usable; SchemaMismatch when the database is that of an archive of another release; IndexUnavailable.
     """
     _refuse_no_text(data_dir)
-    settings_path = data_dir / "pacs.yaml"
+    settings_path, partial_path = data_dir / "pacs.yaml", data_dir / "pacs.part"
     with ExitStack() as alone:
         try:
             _refuse_archive(settings_path)
@@ -49,14 +49,14 @@ def initialise(data_dir: Path, *, aet: AeTitle, host: str, port: int, database: 
             alone.enter_context(making_lock(data_dir))
             _refuse_archive(settings_path)  # another one may have made it meanwhile
             text = minimal_file(aet=aet, host=host, port=port, database=database)
-            write_whole(settings_path.with_suffix(".part"), text.encode(), _MODE)
+            write_whole(partial_path, text.encode(), _MODE)
         except OSError as error:
             raise Refused(f"{data_dir} cannot be written: {error.strerror}; choose another --data") from error
-        return _make(settings_path)
+        alone.callback(partial_path.unlink, missing_ok=True)
+        return _make(settings_path, partial_path)
 
 
-def _make(settings_path: Path) -> Made:
-    partial = settings_path.with_suffix(".part")
+def _make(settings_path: Path, partial: Path) -> Made:
     settings = load(partial)
     # A SQLite file is of one node; what is in it, an interrupted init has left. The schema of PostgreSQL is not changed
     # by a node that joins: the others work with it.

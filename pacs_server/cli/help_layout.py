@@ -19,6 +19,8 @@ _LEAST_ROOM: Final = 26
 _GAP: Final = "  "
 # What the library tells of an option behind its text.
 _EXTRAS: Final = re.compile(r"  \[([^\[\]]+)\]$")
+# Values to choose from, each with the stroke behind it.
+_CHOICE: Final = re.compile(r"[^|]+\|?")
 
 
 class Formatter(click.HelpFormatter):
@@ -60,8 +62,19 @@ class Formatter(click.HelpFormatter):
             lines = _meaning(meaning, self.width - start)
             room = widest - display_width(term)
             beside = f"{'':{room + col_spacing}}{lines.pop(0)}" if room >= 0 else ""
-            self.write(f"{'':{self.current_indent}}{term}{beside}".rstrip() + "\n")
+            for line in _term(term, self.width - self.current_indent):
+                self.write(f"{'':{self.current_indent}}{line}{beside}".rstrip() + "\n")
             self.write("".join(f"{'':{start}}{line}\n" for line in lines))
+
+
+def _term(told: str, columns: int) -> list[str]:
+    """The lines of a term: values to choose from that take more than one go on below the first of them."""
+    lines, below = [""], " " * (told.find("[") + 1)
+    for piece in _CHOICE.findall(told):
+        if lines[-1].strip() and display_width(lines[-1] + piece) > columns:
+            lines.append(below)
+        lines[-1] += piece
+    return lines
 
 
 def _meaning(told: str, columns: int) -> list[str]:

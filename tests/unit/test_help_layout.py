@@ -12,6 +12,7 @@ import pytest
 from pacs_server.cli.japanese.help import HELP
 from pacs_server.cli.main import pacs
 from pacs_server.cli.width import display_width, lines_within
+from pacs_server.dicom.audit import EventKind
 
 
 def pages_of_help(columns: int, language: str) -> list[str]:
@@ -54,7 +55,7 @@ def test_japanese_help_is_whole_and_ends_its_lines_within_the_terminal_and_where
         *lines, example = page.rstrip().splitlines()
         assert example.startswith("  pacs "), "it is one line, to be pasted"
         for line in lines:
-            is_one_word = line.isascii() and (" " not in line.strip() or "|" in line)
+            is_one_word = line.isascii() and " " not in line.strip()
             assert display_width(line) <= columns or is_one_word, line
             assert not re.match(r" *[、。，．・）」』ー]", line), line
             assert not re.search(r"[（「『(]$", line), line
@@ -71,6 +72,14 @@ def test_the_words_of_the_library_on_a_page_of_help_are_japanese_too() -> None:
     ):
         assert word in pages[" init"]
     assert "コマンド:\n" in pages[" storage"]
+
+
+def test_values_to_choose_from_are_all_there_in_lines_of_the_terminal() -> None:
+    for columns in (80, 40):
+        (page,) = (one for one in pages_of_help(columns, "C.UTF-8") if "audit report [OPTIONS]" in one)
+        told = page.partition("--event")[2].partition("]")[0]
+        assert "".join(told.split()) == f"[{'|'.join(kind.value for kind in EventKind)}"
+        assert max(map(len, f"  --event{told}]".splitlines())) <= columns
 
 
 def test_no_word_of_english_help_is_broken_at_its_hyphen() -> None:

@@ -9,7 +9,8 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+from unicodedata import normalize
 
 UTF8: Final = "ISO_IR 192"
 
@@ -175,6 +176,7 @@ _ALIASES: Final = {
 _JIS, _WINDOWS = "〜‖−¢£¬", "～∥－￠￡￢"
 _TO_JIS: Final = str.maketrans(_WINDOWS, _JIS)
 _TO_WINDOWS: Final = str.maketrans(_JIS, _WINDOWS)
+_KEPT: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
 
 _TERM: Final = re.compile(r"ISO[ _-]*(20\d\d)?[ _-]*IR[ _-]*(\d{1,3})")
 
@@ -198,6 +200,16 @@ def canonical_term(term: str) -> str | None:
 
 def read_elsewhere(text: str) -> tuple[str, ...]:
     """The text, and what it is where it was read from another coded form of JIS X 0208: 胸部〜 of ISO 2022 IR 87 is
-    胸部～ of Shift_JIS.
+    胸部～ of Shift_JIS. Each also with the marks of its kana and letters as characters of their own, as macOS writes
+    them, and with none.
     """
-    return tuple(dict.fromkeys((text, text.translate(_TO_JIS), text.translate(_TO_WINDOWS))))
+    if text.isascii():
+        return (text,)
+    read = text, text.translate(_TO_JIS), text.translate(_TO_WINDOWS)
+    marked = (_marked(one, form) for one in read for form in ("NFC", "NFD"))
+    return tuple(dict.fromkeys((*read, *marked)))
+
+
+def _marked(text: str, form: Literal["NFC", "NFD"]) -> str:
+    """The text in a normal form of Unicode, but for ideographs that it would replace by others."""
+    return "".join(part if _KEPT.match(part) else normalize(form, part) for part in _KEPT.split(text))

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
+from unicodedata import normalize
 
 import pytest
 from benchmark.studies import record_studies
@@ -175,6 +176,22 @@ def test_a_character_of_jis_is_found_from_whichever_coded_form_it_was_read(
     for typed in (called, shifted):
         for keys in ({"StudyDescription": typed}, {"StudyDescription": f"*{typed[1:]}"}, {"PatientName": f"{typed}*"}):
             assert sorted(map(str, uids(search, **keys))) == ["1.2.6", "1.2.7"]
+
+
+def test_a_text_is_found_whether_its_marks_are_characters_of_their_own_or_not(index: Index, search: Search) -> None:
+    composed, decomposed = (normalize(form, "がん検診 バリウム") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for study, text_of_it in (("1.2.6", composed), ("1.2.7", decomposed)):
+        Instances(index).record(arrival(f"{study}.4.1", study=study, study_description=text_of_it))
+    for typed in (composed, decomposed):
+        for key in (typed, f"{typed[:5]}*", f"*{typed[-5:]}"):
+            assert sorted(map(str, uids(search, StudyDescription=key))) == ["1.2.6", "1.2.7"]
+
+
+def test_an_ideograph_that_unicode_would_replace_by_another_stays_what_it_is(index: Index, search: Search) -> None:
+    Instances(index).record(arrival("1.2.6.4.1", study="1.2.6", study_description="\ufa19が"))
+    assert uids(search, StudyDescription="神が") == []
+    assert uids(search, StudyDescription="\ufa19" + normalize("NFD", "が")) == ["1.2.6"]
 
 
 def test_as_many_values_as_are_looked_for_at_once_are_and_more_are_refused(shared: Search) -> None:

@@ -23,7 +23,13 @@ _LOOKS_WINDOWS: Final = re.compile(
 _LATIN_CAPITALS: Final = re.compile(
     rb"(?>[\0-\x7f]|(?<=[A-Z])[\xc0-\xdf]{2}(?=[A-Z])|(?<![\x80-\xff])[\xc0-\xdf](?![\x80-\xff]))+"
 )
-_KANA_BESIDE_KANJI: Final = re.compile("[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]")
+# Half-width kana as no text has them, but EUC-JP read so has: beside kanji, with ｰ at their beginning (伊藤) or every
+# other one ､ ･ ｣ (たなか, タナカ, ＣＴ), or with a mark of sound where none can be (岸).
+_UNLIKE_KANA: Final = re.compile(
+    "[\u4e00-\u9fff][\uff61-\uff9f]|[\uff61-\uff9f][\u4e00-\u9fff]"
+    "|(?<![｡-ﾟ])(?:ｰ[｡-ﾟ]|(?:､[｡-ﾟ]){2}|(?:･[｡-ﾟ]){2}|(?:｣[｡-ﾟ]){2})"
+    "|[｡-ｲｴｵﾅ-ﾉﾏ-ﾟ]ﾞ|[｡-ﾉﾏ-ﾟ]ﾟ"
+)
 _OTHER_SCRIPTS: Final = re.compile("[\0-\x7f\u0180-\u07ff]*")  # and letters that are of no European language
 _PRIVATE: Final = re.compile("[\x80\xa0\ue000-\uf8ff]")
 
@@ -61,6 +67,6 @@ def guess(raw: bytes, *, is_japanese: bool) -> str:
         text = read_strictly(raw, "cp1252")
     if text is None and looks_shifted.search(raw) and not _LATIN_CAPITALS.fullmatch(raw):
         text = read_strictly(raw, "cp932")
-        if text is None or _PRIVATE.search(text) or _KANA_BESIDE_KANJI.search(text):
+        if text is None or _PRIVATE.search(text) or _UNLIKE_KANA.search(text):
             text = read_strictly(raw, "euc_jp") or text
     return text or read_strictly(raw, "cp1252") or raw.decode("latin-1")

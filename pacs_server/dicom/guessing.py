@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LOOKS_SHIFTED: Final = re.compile(rb"[\x81-\x9f]|[\xa1-\xdf]{2}")
+# The last is 澤 or 膵 alone: two letters of Latin-1 that make no word, a small one before a capital or another accent.
+_LOOKS_SHIFTED: Final = re.compile(
+    rb"[\x81-\x9f]|[\xa1-\xdf]{2}"
+    rb"|(?<![A-Za-z\x80-\xff])(?:[\xe0-\xef\xfa-\xfc][@-Z\x80\xa1-\xfc])+(?![A-Za-z\x80-\xff])"
+)
 # 髙 or 澪 alone, whose first byte is a letter of Latin-1 too, as in François, where a name seldom begins with it.
 _LOOKS_LIKE_KANJI: Final = re.compile(rb"(?<![A-Za-z])[\xe0-\xef\xfa-\xfc]|" + _LOOKS_SHIFTED.pattern)
 # What Windows-1252 has beside Latin-1, where it belongs and Shift_JIS hardly has a kanji: O’Brien, patient’s, “left”,
@@ -58,8 +62,8 @@ def guess(raw: bytes, *, is_japanese: bool) -> str:
     Windows-1252; Latin-1.
 
     A single accented letter of Latin-1 is often valid Shift_JIS too (MÜLLER has a half-width kana, François a kanji),
-    so Shift_JIS is believed only with a first byte of its main rows or two kana in a row, not between capitals; where
-    the label `is_japanese`, also with a single kanji of its other rows.
+    so Shift_JIS is believed only with a first byte of its main rows, two kana in a row, not between capitals, or a
+    kanji of its other rows that stands alone; where the label `is_japanese`, also with one before other letters.
     """
     looks_shifted = _LOOKS_LIKE_KANJI if is_japanese else _LOOKS_SHIFTED
     text = read_strictly(raw, "utf-8")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from unicodedata import normalize
 
+from pacs_server.dicom.guessing import read_utf8
+
 UTF8: Final = "ISO_IR 192"
 
 
@@ -158,7 +160,7 @@ TO_ASCII: Final = frozenset({b"\x1b(B", b"\x1b(J", b"\x1b(H"})
 EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})
 JAPANESE: Final = frozenset({SETS[13], SETS[87], SETS[159]})
 WHOLE: Final = {
-    UTF8: _whole("utf-8"),
+    UTF8: CodedSet(b"", read_utf8, str.encode, whole=True),
     "GB18030": _whole("gb18030"),
     "GBK": _whole("gbk"),
     # Not terms of the standard, so never written: what an operator may say that a device really sends.

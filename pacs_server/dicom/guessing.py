@@ -48,10 +48,21 @@ def is_rather_utf8(raw: bytes, text: str) -> bool:
     return any(one.upper() == one.lower() for one in text if not one.isascii())
 
 
+def read_utf8(raw: bytes) -> str:
+    """The text of bytes by UTF-8, also where a program in Java wrote 𠮷 as two surrogates of three bytes each.
+
+    Raises: UnicodeDecodeError.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "surrogatepass").encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
 def read_strictly(raw: bytes, codec: str) -> str | None:
     """The text of bytes by a codec of Python; None when they are not of it."""
     try:
-        return raw.decode(codec)
+        return read_utf8(raw) if codec == "utf-8" else raw.decode(codec)
     except UnicodeDecodeError:
         return None
 

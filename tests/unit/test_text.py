@@ -177,6 +177,14 @@ def test_what_is_outside_jis_x_0208_goes_out_as_utf_8(name: str) -> None:
     assert reply([name], ["PN"], IR87)[0] == "ISO_IR 192"
 
 
+@pytest.mark.parametrize("terms", [(), ("ISO_IR 100",), IR87, UTF8], ids=str)
+def test_utf_8_with_surrogates_as_java_writes_it_is_read(terms: tuple[str, ...]) -> None:
+    raw = "山田^𠮷*".replace("𠮷", "\ud842\udfb7").encode("utf-8", "surrogatepass")
+    assert len(raw) == len("山田^𠮷*".encode()) + 2
+    assert decode(raw, terms, vr="PN", assumed="SHIFT_JIS" if terms == UTF8 else "").text == "山田^𠮷*"
+    assert decode(raw[:-4] + b"*", terms, vr="PN").flags  # one of the two alone stands for nothing
+
+
 @pytest.mark.parametrize(
     ("raw", "terms", "assumed", "text"),
     [

@@ -107,7 +107,7 @@ def _export_one(item: Deliverable, source: Source, target: Folder) -> ExportResu
         try:
             _write(path, item, source)
         except CopyUnreadable:
-            if (moved := source.moved(item)) is None:
+            if (moved := source.moved(item)) is None or moved.archives:
                 raise
             _write(path, moved, source)
         target.written(item, path)

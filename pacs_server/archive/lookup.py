@@ -31,11 +31,12 @@ def answers(
 
 
 def moved_copies(search: Search, item: Deliverable) -> Deliverable | None:
-    """The same object with the copies that it has by now; None when they are those that were known already. A retrieve
-    may take longer than a copy stays that moved to another tier after it was looked up.
+    """The same object with the copies that it has by now, or with the archive servers that alone keep it since then;
+    None when it has no other place than was known already. A retrieve may take longer than a copy stays that moved to
+    another tier, or was given up for an archive server, after it was looked up.
 
     Raises: IndexUnavailable.
     """
     request = RetrieveRequest(level=Level.IMAGE, study_uids=(item.study_uid,), sop_uids=(item.sop_uid,))
     found = (one for one in search.deliverables(request) if one.digest == item.digest)
-    return next((one for one in found if not set(one.copies) <= set(item.copies)), None)
+    return next((one for one in found if one.archives or not set(one.copies) <= set(item.copies)), None)

@@ -60,6 +60,10 @@ class Deliveries:
         self._preferred = preferred
         self._originator = originator
         self._broke: set[tuple[str, str]] = set()
+        self._given_up: set[tuple[str, str]] = set()
+        self.given_up: list[
+            Deliverable
+        ] = []  # for archive servers, so that they have to be fetched before they are sent
         self.settled = 0  # with the receiver, whatever it answered
 
     def send_waiting(self, waiting: deque[Deliverable], target: Association, courier: Courier) -> None:
@@ -98,6 +102,8 @@ class Deliveries:
                 except AssociationBroken as error:
                     self._again(item, waiting, courier, error)
                     raise
+                if outcome is None:
+                    continue
                 self.settled += 1
                 has_taken = True
                 courier.settle(outcome)
@@ -118,9 +124,12 @@ class Deliveries:
         log.warning("not sent", sop=item.sop_uid, why=reason)
         courier.settle(Outcome(item=item, status=status, reason=reason))
 
-    def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> Outcome:
+    def _attempt(self, item: Deliverable, target: Association, sender: Sender) -> Outcome | None:
+        """Send an object and tell what became of it; None of one that has to be fetched first."""
         try:
             status = self._deliver(item, target, sender)
+            if status is None:
+                return None
             reason = "" if is_stored(status) else refusal(status)
         except (NotAcceptable, CopyUnreadable, DecoderUnavailable, IndexUnavailable, Undecodable) as error:
             status, reason = status_for(error), str(error)
@@ -130,13 +139,18 @@ class Deliveries:
             log.warning("not sent", sop=item.sop_uid, to=to, why=reason)
         return Outcome(item=item, status=status, reason=reason)
 
-    def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int:
+    def _deliver(self, item: Deliverable, target: Association, sender: Sender) -> int | None:
         give = partial(
             deliver, association=target, sender=sender, originator=self._originator, preferred=self._preferred
         )
         try:
             return give(item)
         except CopyUnreadable:
-            if (moved := moved_copies(self._archive.search, item)) is None:
+            moved = moved_copies(self._archive.search, item)
+            if moved is None or (item.sop_uid, item.digest) in self._given_up:
                 raise
-            return give(moved)
+            if not moved.archives:
+                return give(moved)
+            self._given_up.add((item.sop_uid, item.digest))
+            self.given_up.append(moved)
+            return None

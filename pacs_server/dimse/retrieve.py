@@ -90,7 +90,10 @@ def _send_all(work: SubOperations, items: Sequence[Deliverable], send: Callable[
     """
     here, away = ([item for item in items if bool(item.archives) is is_away] for is_away in (False, True))
     away = work.fetchable(away)
-    return (bool(here) and send(here)) or (bool(away) and work.fetch(away, send))
+    if here and send(here):
+        return True
+    away += work.given_up()
+    return bool(away) and work.fetch(away, send)
 
 
 def _find_items(session: Session, command: Command, model: Model) -> _Asked | None:

@@ -92,6 +92,13 @@ class SubOperations:
                 self._count_failed(item, f"only {self._requester} keeps it, who asks for it")
         return found
 
+    def given_up(self) -> list[Deliverable]:
+        """What `fetchable` leaves of the objects whose copies were given up for archive servers after they were looked
+        up; each is told of once.
+        """
+        given_up, self._deliveries.given_up = self._deliveries.given_up, []
+        return self.fetchable(given_up)
+
     def _waits_on(self) -> bool:
         """While the turn of others is waited for: whether the requester still wants it. Raises: RequesterGone."""
         self._watch.meanwhile()

@@ -57,7 +57,7 @@ def counts(command: bytes) -> dict[int, int]:
 @dataclass
 class Asking:
     """One association that retrieves. `answers` are those of the receiver by SOP Instance UID, success else; `does` is
-    done in place of sending, and says whether it was cancelled.
+    done in place of sending, and says whether it was cancelled; `given_up` is what turns out to be so meanwhile.
     """
 
     monkeypatch: pytest.MonkeyPatch
@@ -65,6 +65,7 @@ class Asking:
     answers: dict[str, int] = field(default_factory=dict)
     comment: str = ""
     cancels: bool = False
+    given_up: Sequence[Deliverable] = ()
     problem: Exception | None = None
     peer: Peer | Exception | None = VIEWER
     destinations: tuple[str, ...] = ()
@@ -123,7 +124,10 @@ class Asking:
 
     def _work(self, session: Session, command: Command, progress: Progress, **how: Any) -> Any:
         self.progress, self.named = progress, how
-        return SimpleNamespace(send=self._send, move=self._move, fetchable=self._fetchable, fetch=self._fetch)
+        return SimpleNamespace(
+            send=self._send, move=self._move, fetchable=self._fetchable, fetch=self._fetch,
+            given_up=lambda: self.given_up,
+        )  # fmt: skip
 
     def _send(self, items: Sequence[Deliverable], *_: object) -> bool:
         self.deeds.append(("send", [one.sop_uid for one in items]))
@@ -235,6 +239,12 @@ def test_what_is_here_is_sent_before_anything_is_fetched(asking: Asking) -> None
     asking.held = [item("1", archives=("FAR",)), item("2"), item("3", archives=("ASKING",))]
     asking.move()
     assert asking.deeds == [("send", ["2"]), ("fetch", ["1"]), ("send", ["1"])]
+
+
+def test_what_was_given_up_for_an_archive_server_meanwhile_is_fetched_in_the_end(asking: Asking) -> None:
+    asking.held, asking.given_up = [item("1", archives=("FAR",)), item("2")], [item("3", archives=("FAR",))]
+    asking.move()
+    assert asking.deeds == [("send", ["2"]), ("fetch", ["1", "3"]), ("send", ["1", "3"])]
 
 
 def test_nothing_is_fetched_for_who_has_cancelled_and_nothing_sent_where_nothing_is_here(asking: Asking) -> None:

@@ -216,6 +216,39 @@ def test_an_object_that_moved_to_another_volume_meanwhile_is_sent_from_there(ret
     assert retrieve.counts == (0, 1, 0, [])
 
 
+@pytest.mark.parametrize("associations", [1, 2])
+def test_an_object_that_was_given_up_for_an_archive_server_meanwhile_waits_to_be_fetched(
+    retrieve: Retrieve, associations: int
+) -> None:
+    gone = CopyUnreadable("it is not there any more")
+    retrieve.answers, retrieve.moved = {"a": gone}, [item("a", archives=("FAR",))]
+    items = [item("a"), item("b")]
+    work = retrieve.of(items)
+    assert not work.move(items, VIEWER, associations=associations)
+    assert retrieve.counts == (1, 1, 0, [])
+    assert work.given_up() == retrieve.moved
+    assert work.given_up() == []
+    assert not work.move([replace(item("a"), copies=(CopyRow(volume_id="hot", path="a.dcm"),))], VIEWER, associations=1)
+    assert retrieve.counts == (0, 2, 0, [])
+
+
+def test_an_object_that_was_fetched_and_is_not_there_again_failed(retrieve: Retrieve) -> None:
+    retrieve.answers = {"a": CopyUnreadable("it is not there any more")}
+    retrieve.moved = [item("a", archives=("FAR",))]
+    work = retrieve.of([item("a")])
+    for _ in range(2):
+        work.move([item("a")], VIEWER, associations=1)
+    assert (len(work.given_up()), retrieve.counts) == (1, (0, 0, 0, ["a"]))
+
+
+def test_an_object_that_only_the_requester_keeps_by_now_is_not_asked_of_it(retrieve: Retrieve) -> None:
+    retrieve.answers = {"a": CopyUnreadable("it is not there any more")}
+    retrieve.moved = [item("a", archives=("ASKING",))]
+    work = retrieve.of([item("a")])
+    work.move([item("a")], VIEWER, associations=1)
+    assert (work.given_up(), retrieve.counts) == ([], (0, 0, 0, ["a"]))
+
+
 def test_who_cancels_in_the_middle_is_sent_no_more(retrieve: Retrieve) -> None:
     retrieve.requester.cancels_after = 1
     assert retrieve.move("abc")

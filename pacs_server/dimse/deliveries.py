@@ -61,9 +61,8 @@ class Deliveries:
         self._originator = originator
         self._broke: set[tuple[str, str]] = set()
         self._given_up: set[tuple[str, str]] = set()
-        self.given_up: list[
-            Deliverable
-        ] = []  # for archive servers, so that they have to be fetched before they are sent
+        # To archive servers, so that they have to be fetched before they are sent.
+        self.given_up: list[Deliverable] = []
         self.settled = 0  # with the receiver, whatever it answered
 
     def send_waiting(self, waiting: deque[Deliverable], target: Association, courier: Courier) -> None:

@@ -54,7 +54,8 @@ from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage import threads
 from pacs_server.storage.backup import BackupDirectory, Summary, part
 from pacs_server.storage.carrying import Result
-from pacs_server.storage.sentinel import adopt, place_at
+from pacs_server.storage.condition import Status
+from pacs_server.storage.sentinel import adopt, place_at, sentinel_at
 
 Urls = Callable[[], str]
 
@@ -539,6 +540,51 @@ def test_the_only_copy_that_was_damaged_is_brought_back_from_its_file_in_the_bac
         list(import_files(node, [target / path.relative_to(house.volume)]))
         assert next(iter(verify_volumes(node, (), bytes_per_s=None))).result == "good"
     assert path.read_bytes() == whole
+
+
+def test_a_copy_that_was_known_to_be_damaged_is_brought_back_by_a_restore(house: House, target: Path) -> None:
+    house.take_in(tiny(1))
+    house.back_up(target)
+    (path,) = house.volume.rglob("*.dcm")
+    whole = path.read_bytes()
+    flip(path)
+    with house.node() as node:
+        assert [one.result for one in verify_volumes(node, (), bytes_per_s=None)] == ["damaged"]
+    house.back_up(target)
+    assert [one.result for one in house.restore(target)] == [Result.COPIED]
+    assert path.read_bytes() == whole
+    with house.node() as node:
+        assert node.copies.count_damaged() == 0
+
+
+def test_an_empty_directory_in_the_place_of_a_volume_becomes_one_and_gets_its_objects(
+    house: House, target: Path
+) -> None:
+    house.take_in(tiny(1))
+    house.back_up(target)
+    shutil.rmtree(house.volume)
+    house.volume.mkdir()
+    assert [one.result for one in house.restore(target)] == [Result.COPIED]
+    with house.node() as node:
+        (volume,) = node.volumes()
+        assert (volume.spec.id, volume.check().status) == (sentinel_at(house.volume), Status.ONLINE)
+        assert [one.result for one in verify_volumes(node, (), bytes_per_s=None)] == ["good"]
+
+
+def test_without_any_volume_everything_is_told_to_be_lacking_and_nothing_is_restored(
+    house: House, target: Path, tmp_path: Path
+) -> None:
+    house.take_in(tiny(1))
+    house.back_up(target)
+    house.take_in(tiny(2))
+    before = house.dump()
+    house.volume.rename(tmp_path / "unmounted")
+    with Restore.of(house.settings, target, "") as restore:
+        assert restore.plan.lacking == 1
+        with pytest.raises(Refused, match="no volume of the backup is there"):
+            list(restore.do(now=NOW))
+    (tmp_path / "unmounted").rename(house.volume)
+    assert house.dump() == before
 
 
 def test_a_restore_that_was_broken_off_goes_on_and_keeps_what_arrived_meanwhile(house: House, target: Path) -> None:

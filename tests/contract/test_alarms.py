@@ -11,12 +11,15 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 from support.house import House
 from support.mounts import on_tmpfs
+from support.postgres import Cluster
 from support.samples import tiny
 from support.server import wait_for
 
 from pacs_server.cli.doctor_checks import CHECKS
 from pacs_server.cli.japanese.translation import in_japanese
 from pacs_server.cluster.certificates import make
+from pacs_server.cluster.members import state_of
+from pacs_server.cluster.patroni import Patroni
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome
 from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import IndexUnavailable
@@ -32,11 +35,12 @@ from pacs_server.service.monitoring.gatherer import Gatherer
 from pacs_server.service.monitoring.habits import Sample
 from pacs_server.service.monitoring.observing import Holdings, Observer, Site, holdings_of
 from pacs_server.service.monitoring.self_check import Door
+from pacs_server.service.monitoring.standbys import hindered
 from pacs_server.service.partners.role import Role
 from pacs_server.service.present import backlog_of, certificates_of, volumes_of
 from pacs_server.service.processes.watching import Watcher
 from pacs_server.service.upkeep.checkpoints import key_file
-from pacs_server.settings import AlertSettings
+from pacs_server.settings import AlertSettings, PatroniSettings
 
 NOW = datetime.now(UTC)
 HERE = Site(role=Role.ALONE, is_draining=False, takes_stores=True, online=1, degraded=1, does_for_all=True)
@@ -60,7 +64,7 @@ def observer_of(node: Node, *, site: Site = HERE, held: Holdings | None = None, 
     observer.site.latest = site
     observer.holdings.latest = held or holdings_of(node)
     observer.volumes.latest = volumes_of(node)
-    observer.certificates.latest = []
+    observer.certificates.latest, observer.standbys.latest = [], {}
     return observer
 
 
@@ -209,6 +213,45 @@ def test_a_volume_that_is_well_and_did_not_take_copies_is_an_alarm(node: Node) -
     (alarm,) = alarms(observer, node)
     assert alarm.key == "volume first"
     assert "is online, but did not take 3 copies" in alarm.text
+
+
+def test_a_standby_that_is_away_is_an_alarm_of_the_node_that_tells_what_concerns_all(tmp_path: Path) -> None:
+    with Cluster.new() as used, used.standby() as second:
+        used.go_on_alone()
+        url = f"postgresql://pacs@/postgres?host={used.home}&host={second.home}&target_session_attrs=read-write"
+        house = House(tmp_path / "house", url)
+        observer = Observer(house.settings, Board(1), ())
+        for one in (observer.site, observer.holdings, observer.standbys):
+            one.look()
+        with house.node() as node:
+            assert alarms(observer, node) == []
+            second.stop()
+            observer.standbys.look()
+            (alarm,) = alarms(observer, node, hold_s=7.0)
+            assert (alarm.key, alarm.hold_s) == (f"standby {second.home}", 7.0)
+            assert f"the database server at {second.home}:5432 could not take over: " in alarm.text
+            assert in_japanese(alarm.text).startswith("データベースのサーバのうち、")
+            observer.site.latest = replace(HERE, does_for_all=False)
+            observer.standbys.look()
+            assert observer.standbys.latest == {}
+
+
+def test_of_a_database_that_patroni_runs_its_members_are_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.settings = replace(node.settings, patroni=PatroniSettings(urls=("http://127.0.0.1:1",)))
+    (why,) = hindered(node).values()
+    assert "127.0.0.1:1" in why
+    names = {"leader": ("running", 0), "near": ("streaming", 0), "far": ("streaming", 99 << 20), "dead": ("stopped", 0)}
+    told = [
+        {"name": name, "role": "leader" if name == "leader" else "replica", "state": state, "lag": lag, "timeline": 1}
+        for name, (state, lag) in names.items()
+    ]
+    answers = state_of({}, {"members": told}, {}, [("http://10.0.0.4:8008", "it does not answer")])
+    monkeypatch.setattr(Patroni, "status", lambda _: answers)
+    assert hindered(node) == {
+        "far": "far is 99 MiB behind",
+        "dead": "dead does not follow: it is stopped",
+        "http://10.0.0.4:8008": "it does not answer",
+    }
 
 
 def test_a_key_that_cannot_be_used_and_a_trail_that_is_not_signed_are_alarms(house: House, node: Node) -> None:

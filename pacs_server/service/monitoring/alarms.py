@@ -33,6 +33,7 @@ class AlarmKind(StrEnum):
     DISK = "disk"
     SILENCE = "silence"
     PARTNER = "partner"
+    STANDBY = "standby"
     CERTIFICATE = "certificate"
     AUDIT = "audit"
 
@@ -46,6 +47,7 @@ OF_SITE: Final = frozenset(
         AlarmKind.DISK,
         AlarmKind.SILENCE,
         AlarmKind.PARTNER,
+        AlarmKind.STANDBY,
     }
 )
 # What cannot be judged while the index is away neither begins nor ends.
@@ -76,6 +78,7 @@ def unknown_of(observer: Observer) -> frozenset[AlarmKind]:
         AlarmKind.VOLUME: observer.volumes.latest is None,
         AlarmKind.CERTIFICATE: observer.certificates.latest is None and not observer.certificates.problem,
         **dict.fromkeys(OF_INDEX, held.latest is None or bool(site.problem or held.problem)),
+        AlarmKind.STANDBY: observer.standbys.latest is None or bool(site.problem or observer.standbys.problem),
     }
     return frozenset(kind for kind, is_so in is_unknown.items() if is_so)
 
@@ -110,6 +113,7 @@ def alarms_of(
     yield from _of_trail(held, hold_s)
     if site.does_for_all:
         yield from _of_site(held, settings, now)
+        yield from _of_standbys(observer.standbys.latest or {}, hold_s)
         yield from _of_rooms(rooms, observer.volumes.latest or [], settings)
         if settings.alert.silence:
             yield from _of_silence(held.peers, hours, now, hold_s)
@@ -185,6 +189,12 @@ def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alar
         elif one["state"] == "not reachable" and _age_s(one["since"], now) > alert.partner_after_s:
             text = f"partner {name} is not reachable since {one['since']}: {one['problem']}"
             yield Alarm(kind=AlarmKind.PARTNER, about=name, text=text, hold_s=alert.hold_s)
+
+
+def _of_standbys(hindered: Mapping[str, str], hold_s: float) -> Iterator[Alarm]:
+    for name, why in hindered.items():
+        text = f"a server of the database could not take over if the one that is used were lost: {why} (pacs doctor)"
+        yield Alarm(kind=AlarmKind.STANDBY, about=name, text=text, hold_s=hold_s)
 
 
 def _of_damage(held: Holdings, hold_s: float) -> Iterator[Alarm]:

@@ -21,6 +21,7 @@ from pacs_server.service.board import Board
 from pacs_server.service.monitoring.gatherer import Gatherer
 from pacs_server.service.monitoring.intake import Intake, Writes
 from pacs_server.service.monitoring.self_check import Door, SelfCheck
+from pacs_server.service.monitoring.standbys import hindered
 from pacs_server.service.partners.role import Role, role_of
 from pacs_server.service.present import (
     backlog_of,
@@ -41,6 +42,8 @@ Answer = TypeVar("Answer")
 _CHECK_S: Final = 5.0  # for what takes ten milliseconds of the processor each time
 _OFTEN_S: Final = 2.0
 _SELDOM_S: Final = 300.0
+# For what makes a connection to each server of the database.
+_MINUTE_S: Final = 60.0
 # An index that takes longer for one small question is away, whatever it says in the end.
 _INDEX_LATE_S: Final = 10.0
 # A group of objects is committed in milliseconds; who waits longer for his turn to write waits for one who is stuck.
@@ -103,6 +106,7 @@ class Observer:
         self.holdings = Gatherer(
             "holdings", partial(self.ask, holdings_of), every_s=_CHECK_S, late_after_s=_LATE_S, is_costly=True
         )
+        self.standbys = Gatherer("standbys", self._standbys, every_s=_MINUTE_S, late_after_s=_LATE_S)
         self.volumes = Gatherer("volumes", self._volume_facts, every_s=_OFTEN_S, late_after_s=_LATE_S)
         self.disk = Gatherer("disk", partial(short_of_room, settings), every_s=_CHECK_S, late_after_s=_LATE_S)
         self.server = Gatherer("server", self._server, every_s=_OFTEN_S, late_after_s=_LATE_S)
@@ -114,8 +118,8 @@ class Observer:
     def all(self) -> tuple[Gatherer[Any], ...]:
         """What is looked at."""
         return (
-            self.doors, self.site, self.writing, self.locks, self.holdings, self.volumes, self.disk, self.server,
-            self.certificates,
+            self.doors, self.site, self.writing, self.locks, self.standbys, self.holdings, self.volumes, self.disk,
+            self.server, self.certificates,
         )  # fmt: skip
 
     @property
@@ -166,6 +170,11 @@ class Observer:
 
     def _locks(self) -> list[LongLock]:
         return self.ask(lambda node: self._long_locks.look(node.index))
+
+    def _standbys(self) -> dict[str, str]:
+        """Asked by the node that tells of them alone."""
+        site = self.site.latest
+        return self.ask(hindered) if site is None or site.does_for_all else {}
 
     def _volume_facts(self) -> list[dict[str, object]]:
         self._knows_volumes.wait()

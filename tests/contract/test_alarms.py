@@ -230,7 +230,7 @@ def test_a_standby_that_is_away_is_an_alarm_of_the_node_that_tells_what_concerns
             (alarm,) = alarms(observer, node, hold_s=7.0)
             assert (alarm.key, alarm.hold_s) == (f"standby {second.home}", 7.0)
             assert f"the database server at {second.home}:5432 could not take over: " in alarm.text
-            assert in_japanese(alarm.text).startswith("データベースのサーバのうち、")
+            assert in_japanese(alarm.text).startswith("データベースの待機系が一つ欠けています: ")
             observer.site.latest = replace(HERE, does_for_all=False)
             observer.standbys.look()
             assert observer.standbys.latest == {}

@@ -60,8 +60,8 @@ OF_STANDING: Final[dict[str, str]] = {
     "refused; end its transaction, or SELECT pg_terminate_backend({})":
         "PostgreSQL のプロセス {0} ({1}, {2}) が、アーカイブの行を {3} 分間ロックしています。その検査に属するものは受け付けられません。"
         "そのトランザクションを終わらせるか、SELECT pg_terminate_backend({4}) を実行してください",
-    "a server of the database could not take over if the one that is used were lost: {} (pacs doctor)":
-        "データベースのサーバのうち、使用中のものが失われても引き継げないものがあります: {0} (pacs doctor)",
+    "the database has one standby less: {} (pacs doctor)":
+        "データベースの待機系が一つ欠けています: {0} (pacs doctor)",
     "volume {} is offline: {} (pacs storage show {})": "ボリューム {0} がオフラインです: {1} (pacs storage show {2})",
     "volume {} is suspect: {} (pacs storage show {})": "ボリューム {0} に異常の疑いがあります: {1} (pacs storage show {2})",
     "volume {} is full: {} (pacs storage show {})": "ボリューム {0} が満杯です: {1} (pacs storage show {2})",

@@ -193,7 +193,7 @@ def _of_site(held: Holdings, settings: Settings, now: datetime) -> Iterator[Alar
 
 def _of_standbys(hindered: Mapping[str, str], hold_s: float) -> Iterator[Alarm]:
     for name, why in hindered.items():
-        text = f"a server of the database could not take over if the one that is used were lost: {why} (pacs doctor)"
+        text = f"the database has one standby less: {why} (pacs doctor)"
         yield Alarm(kind=AlarmKind.STANDBY, about=name, text=text, hold_s=hold_s)
 
 

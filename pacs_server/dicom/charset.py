@@ -39,6 +39,8 @@ _ASSUMED: Final = frozenset({"charset-assumed"})
 
 _ESC: Final = b"\x1b"
 _ESCAPE: Final = re.compile(rb"(\x1b(?:\$[@B]|&@|\$\([BD]|\([BHIJ]|\)I|\$\)[AC]|-[ABCDFGHLMTb]))")
+# Kana of seven bits between the shift functions of JIS X 0202, as old devices send them.
+_SHIFTED_OUT: Final = re.compile(rb"\x0e([ -_]+)\x0f")
 _PAIRS: Final = re.compile(rb"((?:[\x21-\x92][\x21-\x7e])+)")  # behind 7E: what a hospital drew itself, by Windows
 _KANA: Final = re.compile(rb"([\x21-\x5f]+)")
 _RESETS: Final = {
@@ -125,6 +127,8 @@ def decode(raw: bytes, specific_character_set: Sequence[str], *, vr: str, assume
 
     Source: PS3.5 section 6.1 and 6.2.1, PS3.3 section C.12.1.1.2.
     """
+    if b"\x0e" in raw:
+        raw = _SHIFTED_OUT.sub(b"\x1b(I\\1\x1b(J", raw)
     if raw.isascii() and _ESC not in raw:
         return Decoded(raw.decode("ascii").replace("\0", ""), _NO_FLAGS)
     repertoire = _repertoire(tuple(specific_character_set))

@@ -139,7 +139,8 @@ def decode(raw: bytes, specific_character_set: Sequence[str], *, vr: str, assume
 def _read_declared(raw: bytes, repertoire: _Repertoire, vr: str, assumed: str) -> tuple[str, frozenset[str]]:
     first = repertoire.first
     flags = _WRONG if repertoire.terms else _ASSUMED
-    if _ESCAPE.search(raw) is not None and (raw.isascii() or first is None or not first.whole):
+    is_extended = _ESCAPE.search(raw) is not None
+    if is_extended and (raw.isascii() or first is None or not first.whole or _read_all(raw, first) is None):
         if repertoire.terms:
             return _read_extended(raw, repertoire, vr)
         return _read_extended(raw, _repertoire(declared(assumed.encode())), vr)[0], _ASSUMED
@@ -205,7 +206,10 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
     parts: list[str] = []
     wrong = False
     g0: CodedSet | None = None
-    high = repertoire.first
+    first = repertoire.first
+    if first is not None and first.latin and not _called(raw).isdisjoint(JAPANESE.difference(repertoire.sets)):
+        first = None  # no label of who sends Japanese under it
+    high = first
     for piece in _ESCAPE.split(raw):
         called = BY_ESCAPE.get(piece)
         if called is not None:
@@ -219,8 +223,12 @@ def _read_extended(raw: bytes, repertoire: _Repertoire, vr: str) -> tuple[str, f
                 text = _read_wider(token, high) or guess(token, is_japanese=repertoire.is_japanese)
             parts.append(text)
             if g0 is None and token in _DELIMITERS:
-                high = repertoire.first or high
+                high = first or high
     return "".join(parts), _WRONG if wrong else _NO_FLAGS
+
+
+def _called(raw: bytes) -> set[CodedSet]:
+    return {BY_ESCAPE[sequence] for sequence in _ESCAPE.findall(raw)}
 
 
 def _read_token(token: bytes, g0: CodedSet | None, high: CodedSet | None) -> str | None:

@@ -162,9 +162,10 @@ class NamePattern:
         """
         if fuzzy and not _WILDCARD.search(fold(key)):
             return cls(words=tuple(fold(key.replace("=", " ")).split()))
-        if "=" not in key:
-            return cls(any_group=_pattern(key))
-        folded = [_pattern(group) for group in key.split("=")[:GROUPS]]
+        told = key.rstrip("= ")  # a delimiter of groups that are empty says no more than none (PS3.5 section 6.2.1.1)
+        if "=" not in told:
+            return cls(any_group=_pattern(told))
+        folded = [_pattern(group) for group in told.split("=")[:GROUPS]]
         alphabetic, ideographic, phonetic = ("" if group == "*" else group for group in (*folded, "", "")[:GROUPS])
         return cls(by_group=(alphabetic, ideographic, phonetic))
 

@@ -310,10 +310,10 @@ def test_the_connections_beside_one_that_was_ended_in_its_use_are_given_up(clust
         assert doing.outcome().outcome is Outcome.NEW
 
 
-def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it_done(
+def test_a_commit_whose_outcome_is_not_known_is_a_success_once_a_later_one_is_on_the_standby(
     cluster: Cluster, url: str
 ) -> None:
-    """The server has committed and waits for a standby that never answers: nobody is told."""
+    """The server has committed and waits for a standby as the connection is ended: the rows are there, on it alone."""
     cluster.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     with opened(url) as objects:
         try:
@@ -321,16 +321,32 @@ def test_a_commit_whose_outcome_is_not_known_is_no_success_and_a_resend_finds_it
             wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "nobody", "the setting")
             cluster.execute("CHECKPOINT")  # by the process that tells all others to wait, which knows by then
             doing = Doing(lambda: objects.record(arrival("1.2.3.1", volume="a")))
-            cluster.execute(f"SELECT pg_terminate_backend({waiting_backend(cluster, url)})")
-            with pytest.raises(IndexUnreachable):
-                doing.outcome()
+            end_what_waits(cluster, url)
+            waiting_backend(cluster, url)
+            assert [one.digest for one in objects.known("1.2.3.1", "1.2.3").objects]
+            assert doing.is_alive()
         finally:
             cluster.execute("ALTER SYSTEM RESET synchronous_standby_names")
             cluster.execute("SELECT pg_reload_conf()")
-        wait_for(lambda: cluster.execute("SHOW synchronous_standby_names") == "", "the setting")
+        assert doing.outcome().outcome is Outcome.DUPLICATE
+        told = "SELECT string_agg(detail, ',' ORDER BY number) FROM audit WHERE study_uid = '1.2.3'"
+        assert cluster.execute(told, database_of(url)) == ",held before"
         assert objects.record(arrival("1.2.3.1", volume="b")).outcome is Outcome.DUPLICATE
         (held,) = objects.known("1.2.3.1", "1.2.3").objects
         assert [copy.volume_id for copy in held.copies] == ["a", "b"]
+
+
+def test_a_commit_whose_outcome_is_not_known_is_no_success_while_no_standby_is_there(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(url) as objects:
+        with standby_away(cluster, monkeypatch), monkeypatch.context() as patch:
+            patch.setattr(watch, "ANSWER_S", 5.0)
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1")))
+            end_what_waits(cluster, url)
+            with pytest.raises(IndexUnreachable, match="did not answer"):
+                doing.outcome()
+        assert objects.record(arrival("1.2.3.1")).outcome is Outcome.DUPLICATE
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -199,33 +200,35 @@ class Instances:
 
     def _try_commit(self, group: list[_Slot], *, is_waited_for: bool) -> None:
         arrivals = [slot.arrival for slot in group]
+        is_again = False
         try:
             recorded = self._recorded(arrivals, is_waited_for=is_waited_for)
-        except IndexCutOff as error:
-            recorded = self._recorded(arrivals, is_waited_for=is_waited_for, after=error)
+        except IndexCutOff:
+            is_again = True
+            recorded = self._recorded(arrivals, is_waited_for=is_waited_for, is_again=True)
         beside = [
             one.description.sop_uid
             for one, outcome in zip(arrivals, recorded, strict=True)
-            if outcome.outcome in (Outcome.VERSION, Outcome.ENCODING)
+            if is_again or outcome.outcome in (Outcome.VERSION, Outcome.ENCODING)
         ]
         if beside:  # which is rare
             self.operations.apply_choices(beside, arrivals[0].received_at)
         for slot, outcome in zip(group, recorded, strict=True):
             slot.recorded = outcome
 
-    def _recorded(
-        self, arrivals: Sequence[Arrival], *, is_waited_for: bool, after: IndexCutOff | None = None
-    ) -> list[Recorded]:
-        """Record in one transaction, perhaps `after` the connection of a former one had ended.
+    def _recorded(self, arrivals: Sequence[Arrival], *, is_waited_for: bool, is_again: bool = False) -> list[Recorded]:
+        """Record in one transaction, perhaps once more: the connection of a former one had ended. Where all are held by
+        then, that one was committed perhaps, though no standby may have it. This one's commit comes after it, so that
+        where it is on a standby, that is; what it adds is as if they had been sent again.
 
-        Raises: what is raised by `write_cursor` and `record`; IndexUnreachable, too, when one is held by now: the
-        former transaction, which kept others out until its end, was committed perhaps, and no standby may have it.
+        Raises: what is raised by `write_cursor` and `record`.
         """
-        told = received(arrivals, datetime.now(UTC))
+        now = datetime.now(UTC)
+        told = received(arrivals, now)
         with self._index.write_cursor(told, is_waited_for=is_waited_for) as cursor:
             recorded = record(self._statements, cursor, arrivals)
-            if after and any(one.outcome is Outcome.DUPLICATE for one in recorded):
-                raise IndexUnreachable(str(after))
+            if is_again and all(one.outcome is Outcome.DUPLICATE for one in recorded):
+                told[:] = received([replace(one, is_held=True, readmission=None) for one in arrivals], now)
         return recorded
 
 

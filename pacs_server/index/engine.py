@@ -26,6 +26,7 @@ from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import (
     WITHOUT_HASTE,
     kind_of,
+    outlast,
     postgresql_engine,
     refuse_waiting_commits,
     wait_little,
@@ -103,6 +104,11 @@ class Index:
             return ()
         named = self.engine.url.query.get("host", self.engine.url.host or "localhost")
         return tuple(",".join([named] if isinstance(named, str) else named).split(","))
+
+    def outlast(self, *, waits: bool = True) -> None:
+        """Wait for a PostgreSQL that is away for a moment, from now on and in all threads but this one; or no more."""
+        if self.database_path is None:
+            outlast(self.engine, waits=waits)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

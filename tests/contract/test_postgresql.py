@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import create_engine, func, select, text, update
 from sqlalchemy.event import listen
 from support.arrivals import arrival
-from support.postgres import Cluster
+from support.postgres import Cluster, memory
 from support.racing import race
 from support.server import wait_for
 
@@ -613,6 +613,28 @@ def test_a_queue_does_not_wait_one_after_the_other_for_a_server_that_takes_no_co
                 return False
 
         wait_for(answers, "the way to be open again", timeout_s=60)
+
+
+def test_a_server_that_is_started_again_is_waited_for_by_whoever_reads_and_writes() -> None:
+    with Cluster.new(memory()) as running:
+        running.execute("CREATE DATABASE pacs")
+        url = running.url("pacs")
+        upgrade(url)
+        with closing(Index.open(url)) as index:
+            objects, search = Instances(index), Search(index)
+            objects.record(arrival("1.2.3.1"))
+            index.outlast()
+            running.stop()
+            doing = [
+                Doing(lambda: objects.record(arrival("1.2.3.2")).outcome),
+                Doing(lambda: len(objects.known("1.2.3.1", "1.2.3").objects)),
+                Doing(lambda: len(list(search.find(query_from_keywords(Level.STUDY, {}), ())))),
+                Doing(lambda: write_something(index)),
+            ]
+            with pytest.raises(IndexUnreachable):
+                objects.known("1.2.3.1", "1.2.3")  # by the thread that hears of signals
+            running.start()
+            assert [one.outcome() for one in doing] == [Outcome.NEW, 1, 1, None]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pacs_server import log
+from pacs_server.index.drivers.absence import Absence
 from pacs_server.index.drivers.watch import WatchedConnection, WatchedCursor
 
 # Where somebody has just waited in vain for a connection, nobody else does for so long.
@@ -68,6 +69,7 @@ class Entrance:
     def __init__(self) -> None:
         self._generation = 0  # of connections; each time a server is left for a newer one, or ends one, another begins
         self._shut_until = self._silent_until = -math.inf
+        self.absence = Absence()
         self._looked_at = time.monotonic()  # who connects first looks at all of them
         self._dsn = ""
         self._taken: _Server | None = None
@@ -83,10 +85,11 @@ class Entrance:
         Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
         """
         self._dsn, began = dsn, time.monotonic()
-        if began < self._shut_until:
+        if began < self._shut_until and not self.absence.is_waited_for:
             raise psycopg2.OperationalError("the server did not answer a moment ago")
         try:
-            connection = self._take(dict(self._met(dsn, arguments, is_brief=began < self._silent_until)))
+            is_brief = began < self._silent_until or self.absence.is_known
+            connection = self._take(dict(self._met(dsn, arguments, is_brief=is_brief)))
         except psycopg2.OperationalError:
             if time.monotonic() - began > _WAITED_S:
                 self._shut_until = time.monotonic() + _SHUT_S
@@ -107,9 +110,12 @@ class Entrance:
             if connection.generation == self._generation:
                 self._generation += 1
 
-    def was_silent(self) -> None:
-        """A server left a question unanswered: who connects in the next moments does not wait as long once more."""
+    def was_silent(self, seconds: float) -> None:
+        """A server left a question unanswered for so long: who connects in the next moments does not wait as long once
+        more.
+        """
         self._silent_until = time.monotonic() + _SHUT_S
+        self.absence.began(time.monotonic() - seconds)
 
     def _look_again(self) -> None:
         """Leave the server that was taken where another one was promoted meanwhile: this machine may have stood still

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
-from sqlalchemy.pool import QueuePool
 
 from pacs_server.errors import ConfigError, IndexConflict, IndexCutOff, IndexLocked, IndexUnavailable, IndexUnreachable
 
@@ -98,13 +97,14 @@ _COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' 
 
 def postgresql_engine(url: URL) -> Engine:
     """An engine whose connections are given up when the server does not answer."""
-    from pacs_server.index.drivers.entrance import Entrance  # here because of psycopg2, which SQLite does not need
+    from pacs_server.index.drivers.absence import OutlastingPool  # here because of psycopg2, which SQLite does not need
+    from pacs_server.index.drivers.entrance import Entrance
     from pacs_server.index.drivers.watch import WatchedCursor
 
     entrance = Entrance()
     engine = create_engine(
         url,
-        poolclass=QueuePool,
+        poolclass=OutlastingPool,
         pool_size=_POOLED_CONNECTIONS,
         pool_use_lifo=True,
         max_overflow=_MOST_CONNECTIONS - _POOLED_CONNECTIONS,
@@ -116,9 +116,17 @@ def postgresql_engine(url: URL) -> Engine:
             "cursor_factory": WatchedCursor,
         },
     )
+    engine.pool.absence = entrance.absence  # type: ignore[attr-defined]
     event.listen(engine, "connect", _settle)
     event.listen(engine, "checkout", _refuse_lost)
     return engine
+
+
+def outlast(engine: Engine, *, waits: bool) -> None:
+    """Wait for a database that is away for a moment, or no more."""
+    from pacs_server.index.drivers.absence import OUTLASTED_S
+
+    engine.pool.absence.wait(OUTLASTED_S if waits else 0.0)  # type: ignore[attr-defined]
 
 
 def _refuse_lost(connection: Any, *_: object) -> None:

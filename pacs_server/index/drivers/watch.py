@@ -79,6 +79,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
     entrance: Any = None  # through which it was made
     generation = 0
     _was_cut = False
+    _within_s = 0.0
     _is_in_haste = True
     _answered_at = -math.inf
 
@@ -95,6 +96,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
             yield
             return
         watch, within_s = _watch(), within_s or ANSWER_S
+        self._within_s = within_s
         watch.begin(self, within_s)
         try:
             yield
@@ -151,7 +153,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
         """End the wait of whoever uses it, from another thread."""
         self._was_cut = True
         if self.entrance is not None:
-            self.entrance.was_silent()
+            self.entrance.was_silent(self._within_s)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

@@ -50,6 +50,7 @@ def keep_house(
     with Node.open(settings) as node, presence(node, "housekeeping"):
         for line in role_lines(node):
             announce(line)
+        node.index.outlast()
         runner, forwarder = Runner(node), Forwarder(node)
         liaison = Liaison(node, partner_port, runner.has_duty)
         replicator, depositor = Replicator(node), Depositor(node)
@@ -63,6 +64,7 @@ def keep_house(
         clock, writes = PutBack(), Writes(totals)
         while not is_stopped(_LOOK_EVERY_S):
             states = _watch_volumes(node, {} if clock.was_put_back() else states, writes, trouble)
+        node.index.outlast(waits=False)
         runner.stop()
         forwarder.stop()
         replicator.stop()

@@ -66,6 +66,7 @@ def serve_associations(
     Raises: IndexUnavailable or SchemaMismatch when it cannot begin.
     """
     with Node.open(settings) as node, presence(node, f"worker {number}"):
+        node.index.outlast()
         provider = Provider(node.archive(partial(fetch_back, node)), board.is_expected)
         numbers = itertools.count(number + 1, settings.workers_here)
         listeners = [
@@ -82,6 +83,7 @@ def serve_associations(
         while not is_stopped(LOOK_EVERY_S):
             teller.tell(of_associations(provider, before=before))
             _write_down(node, provider.doorkeeper)
+        node.index.outlast(waits=False)
         attendant.stop()
         for listener in listeners:
             listener.stop()

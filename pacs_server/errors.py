@@ -194,7 +194,7 @@ class IndexUnreachable(IndexUnavailable):
 
 
 class IndexCutOff(IndexUnreachable):
-    """A connection ended in its use; the same may succeed at once on another one."""
+    """A connection ended in its use, or its commit may be on no standby; the same may succeed at once."""
 
 
 class IndexLocked(IndexUnreachable):

@@ -637,6 +637,28 @@ def test_a_server_that_is_started_again_is_waited_for_by_whoever_reads_and_write
             assert [one.outcome() for one in doing] == [Outcome.NEW, 1, 1, None]
 
 
+@pytest.mark.parametrize("records", [True, False])
+def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success(
+    cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch, *, records: bool
+) -> None:
+    """To PostgreSQL it is one, with a warning."""
+    with opened(url) as objects, closing(Index.open(url)) as index:
+        with standby_away(cluster, monkeypatch):
+            doing = Doing(lambda: objects.record(arrival("1.2.3.1")) if records else write_something(index))
+
+            def is_cancelled() -> bool:
+                """An object is recorded once more, as if it had been sent again, and waits again."""
+                waits = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                cluster.execute(f"SELECT count(pg_cancel_backend(pid)) {waits}")
+                return not doing.is_alive()
+
+            wait_for(is_cancelled, "the commit to be told of")
+            told = "somebody cancelled the wait of a commit .* start that standby"
+            with pytest.raises(IndexUnreachable, match=told):
+                doing.outcome()
+        assert objects.record(arrival("1.2.3.1")).outcome is (Outcome.DUPLICATE if records else Outcome.NEW)
+
+
 @pytest.mark.parametrize(
     "made_with",
     [

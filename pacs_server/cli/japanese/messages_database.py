@@ -154,6 +154,8 @@ WHY_A_DATABASE: Final[dict[str, str]] = {
     "table {} has {} rows in both, and their values differ": "表 {0} はどちらも {1} 行ですが、値が違います",
     "the server did not answer within {} s": "サーバが {0} 秒以内に応答しませんでした",
     "the server did not answer a moment ago": "サーバが先ほど応答しませんでした",
+    "somebody cancelled the wait of a commit for a synchronous standby, which may lack it":
+        "コミットが同期待機系を待っている間に、誰かがその待ちを取り消しました。待機系にないかもしれません",
     "another server was promoted": "別のサーバが昇格しました",
     "it is damaged: {}": "壊れています: {0}",
     "its schema is {}, not {}": "スキーマが {1} ではなく {0} です",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as NoneIsFree
 
 from pacs_server.errors import ConfigError, IndexConflict, IndexCutOff, IndexLocked, IndexUnavailable, IndexUnreachable
+from pacs_server.index.drivers.remedies import STANDBY_NEEDED
 
 # Of each host of the URL in turn; one that is switched off answers nothing at all.
 _CONNECT_S: Final = 10
@@ -163,6 +164,8 @@ def wait_little(url: URL) -> str:
 def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailable]:
     """Which of our errors an error of the driver or of the pool is."""
     state = getattr(reason, "pgcode", None)
+    if getattr(reason, "is_in_doubt", False):
+        return IndexCutOff
     if state in _CONFLICTS:
         return IndexConflict
     if state in _PLANS_LOST:
@@ -188,7 +191,7 @@ def refuse_waiting_commits(value_of: Callable[[str], Any]) -> None:
     if waiting := value_of(_WAITING_COMMITS.format(_LONG_WAIT_S)):
         raise IndexUnreachable(
             f"{waiting} commits wait for a synchronous standby of PostgreSQL that does not answer",
-            "start that standby, or take it out of synchronous_standby_names on the primary and reload it",
+            STANDBY_NEEDED,
         )
 
 

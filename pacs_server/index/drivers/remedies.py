@@ -36,6 +36,7 @@ _LOCKED: Final = (
     "see in pg_stat_activity whose transaction is open since long ago (xact_start), and end it there, or by "
     "SELECT pg_terminate_backend(pid)"
 )
+STANDBY_NEEDED: Final = "start that standby, or take it out of synchronous_standby_names on the primary and reload it"
 _OPTION: Final = "correct what stands behind the ? in the URL"
 
 # The server tells an SQLSTATE in every language; of a connection that was not made the driver tells only the words.
@@ -127,6 +128,7 @@ def _by_words(url: URL) -> tuple[tuple[str, str], ...]:
         (r"server does not support SSL", "turn ssl on there, or leave sslmode out of the URL"),
         (r"server is not in hot standby mode|session is not read-only", _OF_A_PRIMARY),
         (r"was promoted in its place", _LEFT_BEHIND),
+        (r"for a synchronous standby", STANDBY_NEEDED),
         (r"session is read-only|server is in hot standby mode", _WRITABLE if is_alone else _OF_SEVERAL),
         (r"No space left on device|could not write init file", _ROOM),
         (r"could not translate host name", "correct the host in the URL, or its name in DNS"),

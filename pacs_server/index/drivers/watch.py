@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import socket
 import threading
@@ -29,6 +30,15 @@ ANSWER_S = 25.0
 PING_S = 5.0
 ANSWERED_LATELY_S = 1.0
 _LOOK_EVERY_S: Final = 0.5
+# What is said in the languages of PostgreSQL of a commit that waited for a synchronous standby until somebody cancelled
+# that wait: it is done, and no standby may have it. To the server that is no error.
+_SAID_OF_STANDBY: Final = re.compile("synchron|synkron|sincr|синхрон|同期|同步|동기")
+
+
+class NotOnStandby(psycopg2.OperationalError):  # type: ignore[misc]
+    """A commit is done, and no standby may have it."""
+
+    is_in_doubt = True
 
 
 class _Watch:
@@ -91,7 +101,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
 
     @contextmanager
     def asking(self, within_s: float | None = None) -> Iterator[None]:
-        """Wait for the server's answer. Raises: psycopg2.OperationalError when there is none."""
+        """Wait for the server's answer. Raises: psycopg2.OperationalError when there is none; NotOnStandby."""
         if not self._is_in_haste:
             yield
             return
@@ -101,6 +111,8 @@ class WatchedConnection(Connection):  # type: ignore[misc]
         try:
             yield
             self._answered_at = time.monotonic()
+            if self.notices:
+                self._heed_notices()
         except psycopg2.OperationalError as error:
             if self._was_cut:
                 raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
@@ -109,6 +121,13 @@ class WatchedConnection(Connection):  # type: ignore[misc]
             raise
         finally:
             watch.end(self)
+
+    def _heed_notices(self) -> None:
+        """Raises: NotOnStandby."""
+        told = " ".join(self.notices)
+        del self.notices[:]
+        if _SAID_OF_STANDBY.search(told):
+            raise NotOnStandby("somebody cancelled the wait of a commit for a synchronous standby, which may lack it")
 
     @contextmanager
     def without_begin(self) -> Iterator[None]:

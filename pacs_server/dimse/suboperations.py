@@ -6,6 +6,7 @@ Source: PS3.4 sections C.4.2.2 and C.4.3.2.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from pacs_server.net.client import Destination, connect
 from pacs_server.net.message import Command
 
 _IN_VAIN: Final = 3  # so many associations in a row over which a destination took nothing: it does not go on
+_PAUSE_S: Final = 2.0
 _TURN_S: Final = 0.1
 
 
@@ -215,13 +217,17 @@ class SubOperations:
     ) -> bool:
         """Send what waits over an association of its own; whether that was stopped. When the destination ends the
         association, the object that was on its way and the rest are sent over another one; the rest alone when that
-        object is dropped twice.
+        object is dropped twice. One that took something, and cannot be called now, is called again in a moment: it may
+        be busy with the end of the last association, or start anew.
         """
         in_vain = 0
         while waiting and in_vain < _IN_VAIN:
             target = self._connect(batch, destination, courier)
             if target is None:
-                return courier.is_stopped()
+                if not self._deliveries.settled or not _paused(waiting, courier):
+                    return courier.is_stopped()
+                in_vain += 1
+                continue
             settled = self._deliveries.settled
             try:
                 self._deliveries.send_waiting(waiting, target, courier)
@@ -270,6 +276,15 @@ class SubOperations:
         self._tally.not_sent += not is_sent
         metrics.add(metrics.SENT, "move" if self._originator else "get", "sent" if is_sent else "failed")
         self._watch.tell()
+
+
+def _paused(waiting: Sequence[Deliverable], courier: Courier) -> bool:
+    """Wait a moment, as long as something waits to be sent and it is not stopped; whether it is not."""
+    until = time.monotonic() + _PAUSE_S
+    while not (is_stopped := courier.is_stopped()) and waiting and (left_s := until - time.monotonic()) > 0:
+        courier.meanwhile()
+        time.sleep(min(left_s, _TURN_S))
+    return not is_stopped
 
 
 def _release(target: Association, aet: str) -> None:

@@ -29,6 +29,7 @@ from pacs_server.errors import (
     IndexUnavailable,
     PacsError,
     PeerAborted,
+    PeerRejected,
     PeerUnreachable,
     Undecodable,
 )
@@ -77,7 +78,8 @@ class Requester:
 @dataclass
 class Retrieve:
     """One retrieve of some objects. `answers` are those of the receiver by SOP Instance UID, success else: a status, or
-    what is raised each time; `fetch` is what an archive server brings.
+    what is raised each time; `fetch` is what an archive server brings; `busy` is how the receiver answers its calls of
+    these numbers.
     """
 
     monkeypatch: pytest.MonkeyPatch
@@ -87,6 +89,8 @@ class Retrieve:
         ()
     )
     problem: PacsError | None = None
+    busy: dict[int, PacsError] = field(default_factory=dict)
+    called: int = 0
     originator: tuple[str, int] | None = ("ASKING", 7)
     targets: list[Target] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
@@ -127,8 +131,9 @@ class Retrieve:
 
     def _connect(self, *_: object, **__: object) -> Association:
         wait_for(self.may_connect, "what the destination waits for")
-        if self.problem is not None:
-            raise self.problem
+        self.called += 1
+        if (problem := self.busy.get(self.called, self.problem)) is not None:
+            raise problem
         self.targets.append(Target(does_not_release=self.does_not_release, takes=self.takes, ends_late=self.ends_late))
         return cast(Association, self.targets[-1])
 
@@ -389,6 +394,35 @@ def test_a_destination_that_ends_each_association_after_a_few_objects_gets_all_o
     assert not retrieve.move("abcdefghijklm", associations=associations)
     assert retrieve.counts == (0, 13, 0, [])
     assert sorted(retrieve.sent) == list("abcdefghijklm")
+
+
+BUSY = PeerRejected("local limit exceeded")
+
+
+def test_a_destination_that_took_something_and_is_busy_for_a_moment_is_called_again(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr(suboperations, "_PAUSE_S", 0.01)
+    retrieve.takes, retrieve.busy = 1, {2: BUSY, 3: BUSY, 5: BUSY}
+    assert not retrieve.move("abc")
+    assert retrieve.counts == (0, 3, 0, [])
+    assert retrieve.called == 6
+
+
+def test_a_destination_that_does_not_come_back_is_called_three_times_more(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr(suboperations, "_PAUSE_S", 0.01)
+    retrieve.takes, retrieve.busy = 1, dict.fromkeys(range(2, 9), BUSY)
+    assert not retrieve.move("abc")
+    assert retrieve.counts == (0, 1, 0, ["b", "c"])
+    assert retrieve.called == 4
+    assert retrieve.progress.comment == "local limit exceeded"
+
+
+def test_who_cancels_while_a_busy_destination_is_waited_for_is_answered_at_once(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr(suboperations, "_PAUSE_S", 3_600.0)
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    retrieve.takes, retrieve.busy = 1, {2: BUSY}
+    retrieve.requester.cancels_after = 3
+    assert retrieve.move("abc")
+    assert retrieve.counts == (2, 1, 0, [])
 
 
 def test_an_association_is_not_ended_for_an_object_that_broke_none(retrieve: Retrieve) -> None:

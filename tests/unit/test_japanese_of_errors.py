@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from pacs_server.cli.keep import print_findings
 from pacs_server.cli.output import Progress
 
 SOURCE = Path(pacs_server.__file__).parent
-MODULES = [Module(path) for path in sorted(SOURCE.rglob("*.py")) if path.parent.name != "japanese"]
 # Where a command says something to a person, and where it says what is wrong with a command line.
 SAYING = {"talk", "in_their_language", "UsageError", "BadParameter", "show"}
 # Where a check says what it found, and what is wrong with a setting.
@@ -28,9 +28,15 @@ CHECKS = ("doctor_checks.py", "patroni_checks.py")
 A_COMMAND = re.compile(r"(pacs|patronictl)( [\w{}=.-]+)+")
 
 
+@cache
+def modules() -> list[Module]:
+    """All of them, read when a test asks: every process of a run of all tests imports this file."""
+    return [Module(path) for path in sorted(SOURCE.rglob("*.py")) if path.parent.name != "japanese"]
+
+
 def kinds_of_errors() -> set[str]:
     """PacsError, and every class that is derived from it anywhere."""
-    derived = [one for module in MODULES for one in module.classes()]
+    derived = [one for module in modules() for one in module.classes()]
     kinds = {errors.PacsError.__name__}
     while more := {name for name, bases in derived if bases & kinds} - kinds:
         kinds |= more
@@ -55,7 +61,7 @@ def is_a_value(text: str) -> bool:
 
 
 def untold(calls: set[str]) -> list[str]:
-    said = [(module.name, *one) for module in MODULES for one in module.said(calls)]
+    said = [(module.name, *one) for module in modules() for one in module.said(calls)]
     assert len(said) > 50
     return [f"{name}:{line}: {text}" for name, line, text in said if not is_japanese(text)]
 
@@ -72,7 +78,7 @@ def test_every_text_that_a_command_says_has_a_japanese_one() -> None:
 
 def test_every_finding_has_a_japanese_text() -> None:
     assert untold(FINDING) == []
-    checks = [one for module in MODULES if module.name in CHECKS for one in module.yielded()]
+    checks = [one for module in modules() if module.name in CHECKS for one in module.yielded()]
     assert len(checks) > 50
     assert [(line, text) for line, text in checks if not is_japanese(text)] == []
 

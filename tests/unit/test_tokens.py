@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import jwt
@@ -18,9 +19,17 @@ from pacs_server.errors import ConfigError, NotProven
 from pacs_server.net.tokens import TokenTrust, person_of
 
 NOW = datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)  # long ago: the clock of this machine must not matter
-RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    """Made when a test asks: that takes long, and every process of a run of all tests imports this file."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+KEYS = {"rsa": rsa_key, "ec": lambda: EC, "ed": lambda: ED}
 
 
 def trust(*files: Path, titles_claim: str = "", user_claim: str = "sub", issuer: str = ISSUER) -> TokenTrust:
@@ -31,12 +40,13 @@ def trust(*files: Path, titles_claim: str = "", user_claim: str = "sub", issuer:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return key_set({"rsa": RSA, "ec": EC, "ed": ED}, tmp_path_factory.mktemp("keys") / "jwks.json")
+    return key_set({name: key() for name, key in KEYS.items()}, tmp_path_factory.mktemp("keys") / "jwks.json")
 
 
 @pytest.mark.parametrize("kid", ["named", None])
-@pytest.mark.parametrize(("name", "key"), [("rsa", RSA), ("ec", EC), ("ed", ED)])
-def test_a_token_of_each_algorithm_proves_a_person(file: Path, tmp_path: Path, name: str, key, kid) -> None:
+@pytest.mark.parametrize("name", KEYS)
+def test_a_token_of_each_algorithm_proves_a_person(file: Path, tmp_path: Path, name: str, kid) -> None:
+    key = KEYS[name]()
     token = signed(key, claims(NOW), kid=name if kid else None)
     assert person_of(token, trust(file), "VIEWER", NOW) == "tanaka"
     assert person_of(token, trust(pem(key, tmp_path / "key.pem")), "VIEWER", NOW) == "tanaka"
@@ -66,7 +76,7 @@ def refused(token: bytes, trusted: TokenTrust, now: datetime = NOW) -> str:
     ],
 )
 def test_a_token_with_a_wrong_claim_proves_nothing(file: Path, changed, why: str) -> None:
-    assert re.search(why, refused(signed(RSA, claims(NOW, **changed)), trust(file)))
+    assert re.search(why, refused(signed(rsa_key(), claims(NOW, **changed)), trust(file)))
 
 
 def test_a_token_is_good_until_it_ends_and_a_little_longer(file: Path) -> None:
@@ -83,18 +93,18 @@ def test_the_algorithm_is_that_of_the_key_whatever_the_token_says(file: Path, tm
     """No signature at all; and the public key, which everybody has, taken for a secret."""
     unsigned = encoded({"alg": "none", "typ": "JWT"}) + b"." + encoded(claims(NOW)) + b"."
     refused(unsigned, trust(file))
-    public = pem(RSA, tmp_path / "rsa.pem")
+    public = pem(rsa_key(), tmp_path / "rsa.pem")
     told = encoded({"alg": "HS256", "typ": "JWT"}) + b"." + encoded(claims(NOW))
     mac = hmac.new(public.read_bytes(), told, hashlib.sha256).digest()
     forged = told + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")
     refused(forged, trust(public))
-    refused(jwt.encode(claims(NOW), RSA, algorithm="RS512").encode(), trust(file))
+    refused(jwt.encode(claims(NOW), rsa_key(), algorithm="RS512").encode(), trust(file))
 
 
 def test_a_token_of_another_key_is_refused_also_under_the_name_of_one_of_ours(file: Path) -> None:
     stranger = rsa.generate_private_key(65537, 2048)
     assert "none of the keys" in refused(signed(stranger, claims(NOW), kid="rsa"), trust(file))
-    good = signed(RSA, claims(NOW))
+    good = signed(rsa_key(), claims(NOW))
     head, _, mark = good.split(b".")
     refused(b".".join((head, encoded(claims(NOW, sub="suzuki")), mark)), trust(file))
 
@@ -124,7 +134,7 @@ def test_another_claim_can_name_the_person(file: Path, claim: str, person: str) 
 
 def test_keys_that_must_not_be_used_are_refused_by_name(tmp_path: Path) -> None:
     private = tmp_path / "private.pem"
-    private.write_bytes(RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private.write_bytes(rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     weak = key_set({"weak": rsa.generate_private_key(65537, 1024)}, tmp_path / "weak.json")
     secret = tmp_path / "secret.json"
     secret.write_text(json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}))
@@ -133,7 +143,7 @@ def test_keys_that_must_not_be_used_are_refused_by_name(tmp_path: Path) -> None:
     names.write_text(json.dumps({"keys": ["issuer"]}))
     for file in (private, weak, secret, curve, names, tmp_path / "absent.pem"):
         with pytest.raises(ConfigError, match=file.name):
-            person_of(signed(RSA, claims(NOW)), trust(file), "VIEWER", NOW)
-    for nobody in (trust(), trust(pem(RSA, tmp_path / "rsa.pem"), issuer="")):
+            person_of(signed(rsa_key(), claims(NOW)), trust(file), "VIEWER", NOW)
+    for nobody in (trust(), trust(pem(rsa_key(), tmp_path / "rsa.pem"), issuer="")):
         with pytest.raises(ConfigError, match=r"identity\.jwt"):
-            person_of(signed(RSA, claims(NOW)), nobody, "VIEWER", NOW)
+            person_of(signed(rsa_key(), claims(NOW)), nobody, "VIEWER", NOW)

@@ -18,7 +18,7 @@ from pacs_server.dicom.identity import Digest, Uid
 from pacs_server.errors import InvalidUid, Undecodable
 
 # So that one operation stays a small file; more objects take several.
-MAX_OBJECTS: Final = 10_000
+MAX_OBJECTS: Final = 2_000
 _FORMAT: Final = 1
 _MAX_COUNTER: Final = 1 << 60
 _ROLES: Final = frozenset({"", "current", "version", "encoding"})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 
 from pacs_server.dicom.audit import Event, EventOutcome, digest_over
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind, StudyFate
@@ -19,24 +19,42 @@ _BATCH: Final = 500
 _OF_OBJECTS: Final = (OperationKind.DELETE, OperationKind.RESTORE, OperationKind.PURGE)
 
 
-def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> None:
-    """Put what holds of a study in the place of what was noted of it."""
-    for table in (fates, holds, choices):
-        connection.execute(delete(table).where(table.c.study_uid == study_uid))
+def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> set[str]:
+    """Put what holds of a study in the place of what was noted of it; answers the SOP Instance UIDs of which something
+    else was noted. The rest is left as it is: of a large study that is deleted in portions it is most.
+    """
+    connection.execute(delete(holds).where(holds.c.study_uid == study_uid))
     if fate.hold is not None:
         hold = fate.hold
         told = {"study_uid": study_uid, "at": hold.at.isoformat(), "who": hold.who, "reason": hold.reason}
         connection.execute(insert(holds).values(told | stamp_of(hold)))
-    decided = fate.objects.items()
-    if rows := [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in decided]:
-        connection.execute(insert(fates), rows)
-    chosen = fate.choices.items()
-    if rows := [
+    decided = [fate_row(study_uid, *name, one, role, by) for name, (one, role, by) in fate.objects.items()]
+    chosen = [
         {"study_uid": study_uid, "sop_uid": sop_uid, "digest": digest, **stamp_of(by)}
-        for sop_uid, (digest, by) in chosen
-    ]:
-        connection.execute(insert(choices), rows)
+        for sop_uid, (digest, by) in fate.choices.items()
+    ]
+    changed = _replace(connection, fates, study_uid, decided) | _replace(connection, choices, study_uid, chosen)
     _note_deposits(connection, study_uid, fate)
+    return changed
+
+
+def _replace(connection: Connection, table: Table, study_uid: str, wanted: Sequence[dict[str, Any]]) -> set[str]:
+    """Make these the rows of a study; the SOP Instance UIDs of those that were others before, or are now."""
+    key = [column.name for column in table.primary_key]
+
+    def by_key(rows: Iterable[Mapping[Any, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+        return {tuple(row[name] for name in key): dict(row) for row in rows}
+
+    known = by_key(connection.execute(select(*table.c).where(table.c.study_uid == study_uid)).mappings())
+    now = by_key(wanted)
+    gone = [row for place, row in known.items() if now.get(place) != row]
+    come = [row for place, row in now.items() if known.get(place) != row]
+    if gone:
+        here = [table.c[name] == bindparam(f"known_{name}") for name in key]
+        connection.execute(delete(table).where(*here), [{f"known_{name}": row[name] for name in key} for row in gone])
+    if come:
+        connection.execute(insert(table), come)
+    return {row["sop_uid"] for row in (*gone, *come)}
 
 
 def in_effect(connection: Connection, operation: Operation) -> Operation:

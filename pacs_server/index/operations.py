@@ -124,8 +124,9 @@ class Operations:
         Nothing happens when it was recorded before. Raises: IndexUnavailable.
         """
         told: list[Event] = []
+        before = self.of_study(operation.study_uid)
         with self._index.write(told) as connection:
-            told += self._take_effect(connection, operation, now)
+            told += self._take_effect(connection, operation, before, now)
             self._owe(connection, missed, now)
             return in_effect(connection, operation)
 
@@ -151,11 +152,12 @@ class Operations:
 
     def _recorded_unless_sent(self, operation: Operation, missed: Sequence[str], now: datetime) -> list[Content]:
         told: list[Event] = []
+        before = self.of_study(operation.study_uid)
         with self._index.write(told) as connection:
             keep_others_out(connection, self._index, operation.study_uid)
             if operation.kind is OperationKind.DELETE and (sent := _sent_after(connection, operation)):
                 return sent
-            told += self._take_effect(connection, operation, now)
+            told += self._take_effect(connection, operation, before, now)
             self._owe(connection, missed, now)
         return []
 
@@ -164,21 +166,23 @@ class Operations:
         if owed:
             connection.execute(owing(self._index), owed)
 
-    def _take_effect(self, connection: Connection, operation: Operation, now: datetime) -> list[Event]:
+    def _take_effect(
+        self, connection: Connection, operation: Operation, before: Sequence[Operation], now: datetime
+    ) -> list[Event]:
+        """`before` are those of the study, read before others had to wait: to read one of many objects takes long."""
         keep_others_out(connection, self._index, operation.study_uid)
         if not connection.execute(self._insert.values(operation_row(operation))).rowcount:
             return []
         forget(connection, _begun(*operation.stamp))
         told = with_patients(connection, [_event(operation, now)])  # after a purge the study may be gone
-        known = operations.c.study_uid == operation.study_uid
-        texts = connection.execute(select(operations.c.content).where(known)).scalars()
-        fate = fate_after(map(from_text, texts))
+        known = {one.stamp: one for one in (*before, operation)}
+        stamps = select(operations.c.counter, operations.c.site_id).where(operations.c.study_uid == operation.study_uid)
+        decided = [tuple(row) for row in connection.execute(stamps)]
+        fate = fate_after(known.get(stamp) or _read(connection, stamp) for stamp in decided)
         # Also what was decided before and is not any more: a hold became known that came before a deletion.
-        before = connection.execute(select(fates.c.sop_uid).where(fates.c.study_uid == operation.study_uid))
-        touched = [*before.scalars(), *(sop_uid for sop_uid, _ in fate.objects), *fate.choices]
-        note_fate(connection, operation.study_uid, fate)
+        touched = note_fate(connection, operation.study_uid, fate).union(one.sop_uid for one in operation.objects)
         # Partners may have got them in another order, and show another one now.
-        looked_at = enforce(connection, self._index, touched, now, study_uid=operation.study_uid)
+        looked_at = enforce(connection, self._index, sorted(touched), now, study_uid=operation.study_uid)
         if operation.kind is OperationKind.PURGE:
             looked_at |= self._spared(connection, operation, fate)
         self._owe_partners(connection, looked_at, now)
@@ -265,8 +269,7 @@ class Operations:
     def one(self, stamp: tuple[int, str]) -> Operation:
         """A known operation. Raises: IndexUnavailable."""
         with self._index.read() as connection:
-            here = operations.c.counter == stamp[0], operations.c.site_id == stamp[1]
-            return from_text(connection.execute(select(operations.c.content).where(*here)).scalar_one())
+            return _read(connection, stamp)
 
     def of_study(self, study_uid: str) -> list[Operation]:
         """What was decided about a study, first to last. Raises: IndexUnavailable."""
@@ -325,6 +328,11 @@ def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
     """Make all rows what the operations say, in the transaction in which the rows became others."""
     decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
     enforce(connection, index, decided, now)
+
+
+def _read(connection: Connection, stamp: tuple[int, str]) -> Operation:
+    here = operations.c.counter == stamp[0], operations.c.site_id == stamp[1]
+    return from_text(connection.execute(select(operations.c.content).where(*here)).scalar_one())
 
 
 def _begun(counter: int, site_id: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, event, select
 from support.faulty_volume import mounted
 from support.house import House
 from support.samples import Sample, tiny, write
@@ -508,6 +508,36 @@ def test_each_operation_says_what_comes_back_beside_another_content(
     assert [(one.sop_uid, one.role) for operation in decided for one in operation.objects] == [
         (sop_uid, "version") for sop_uid in uids_of(first)
     ]
+
+
+def test_nobody_waits_longer_for_a_later_portion_of_a_large_study_nor_for_each_of_its_objects(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags were looked for object by object, and each portion went over all before it: of 10,000 objects one kept all
+    who stored waiting for 6 s.
+    """
+    site.store(*(tiny(n) for n in range(24)))
+    asked: list[str] = []
+    with site.index.write() as connection:
+        event.listen(connection.engine, "before_cursor_execute", lambda _, __, sql, *___: asked.append(sql))
+    held = site.found(PatientID="T-1")
+
+    def statements(objects: Sequence[Held], at_once: int) -> list[int]:
+        monkeypatch.setattr(retire, "MAX_OBJECTS", at_once)
+        monkeypatch.setattr(retiring, "_BATCH", at_once)
+        asked.clear()
+        portions = []
+        for _ in retire.delete(objects, site.decider()):
+            portions.append(len(asked))
+            asked.clear()
+        return portions
+
+    statements(held[:2], 2)  # the site gets its id with the first operation
+    few, many = statements(held[2:8], 2), statements(held[8:20], 6)
+    assert (len(few), len(many)) == (3, 2)
+    assert len({*few, *many}) == 1, (few, many)
+    in_trash = {(one.content.sop_uid, one.content.digest) for one in site.trash.trashed()}
+    assert in_trash == {(one.content.sop_uid, one.content.digest) for one in held[:20]}
 
 
 def choice(sample: Sample, digest: str, counter: int) -> Operation:

@@ -232,8 +232,7 @@ class Copies:
                 return
             count = before + more
             if more < 0:  # what is found whole may have been counted on another day: it clears none that is damaged
-                damaged = select(func.count()).where(copies.c.volume_id == volume_id, copies.c.damage.is_not(None))
-                count = max(count, min(before, connection.execute(damaged).scalar_one()))
+                count = max(count, _damaged_on(connection, volume_id, most=min(before, _BATCH)))
             connection.execute(update(volumes).where(here).values(damaged_count=count, damaged_on=today))
             if (before >= MANY_DAMAGED) != (count >= MANY_DAMAGED):
                 note_change(connection)
@@ -336,6 +335,15 @@ class Copies:
                 removed = connection.execute(delete(copies).where(copies.c.id.in_(some))).rowcount
         with self._index.write() as connection:
             connection.execute(delete(releases).where(releases.c.volume_id == volume_id))
+
+
+def _damaged_on(connection: Connection, volume_id: str, *, most: int) -> int:
+    """How many copies of a volume are known to be damaged; of more than `most` it is no matter how many. Looked for
+    among those that are damaged: by the volume as it is named, SQLite would read each of its copies.
+    """
+    here = copies.c.volume_id.concat("") == volume_id
+    some = select(copies.c.id).where(copies.c.damage.is_not(None), here).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def _copy(row: Any) -> Copy:

@@ -484,6 +484,29 @@ def test_what_was_taken_for_damaged_on_another_day_clears_none_that_is_damaged(s
     assert damaged_on_a(site) == 11
 
 
+def test_a_copy_that_is_found_whole_costs_as_much_however_many_its_volume_has(site: Site, index: Index) -> None:
+    """All of the volume were read for each, while nobody could store: a second with three million of them."""
+    site.take_in(3)
+    volume_id, paths = site.volumes["a"].spec.id, paths_on_a(site)
+    site.copies.mark_lost(volume_id, paths, "gone", NOW)
+    if index.database_path is None:
+        pytest.skip("PostgreSQL chooses its plans by the size of its tables")
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    with index.write() as connection:
+
+        @event.listens_for(connection.engine, "before_cursor_execute")
+        def note(_: object, __: object, sql: str, values: tuple[object, ...], *___: object) -> None:
+            if sql.startswith("SELECT"):
+                asked.append((sql, values))
+
+    site.copies.mark_verified([(volume_id, paths[0])], NOW)
+    with index.read() as connection:
+        ((sql, values),) = [one for one in asked if "copies" in one[0]]
+        plan = [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert "LIMIT" in sql
+    assert [step for step in plan if "copies" in step] == ["SEARCH copies USING INDEX ix_copies_damage (damage>?)"]
+
+
 def test_objects_are_counted_by_the_volumes_that_have_good_copies_of_them(site: Site) -> None:
     a, b = (site.volumes[name].spec.id for name in ("a", "b"))
     assert site.spread.by_places([a, b]) == {}

@@ -110,6 +110,14 @@ class Copies:
         """
         return self._kept(instances.c.sop_uid.in_(sop_uids))
 
+    def at(self, volume_id: str, path: str) -> list[KeptObject]:
+        """The object that has a copy on a volume under a path, with all its copies; none when that is no copy.
+
+        Raises: IndexUnavailable.
+        """
+        here = copies.c.volume_id == volume_id, copies.c.path == path
+        return self._kept(instances.c.id.in_(select(copies.c.instance_row).where(*here)))
+
     def _kept(self, condition: ColumnElement[bool]) -> list[KeptObject]:
         wanted = (
             select(

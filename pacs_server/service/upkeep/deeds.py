@@ -20,7 +20,6 @@ from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.audit import Actor, Event, EventKind, digest_over
 from pacs_server.dicom.queries.matching import column_from_keyword, query_from_keywords
 from pacs_server.errors import BadQuery, UnknownName, VolumeUnavailable
-from pacs_server.index.copies import KeptObject
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.service.assemble import Node
 from pacs_server.service.peers.fetching import fetch_back
@@ -156,18 +155,12 @@ def _repaired_before(node: Node, volumes: Mapping[str, Volume]) -> Iterator[Veri
 
 
 def _told(node: Node, volume: Volume, one: Verified) -> VerifiedCopy:
-    name = volume.spec.name
+    name, place = volume.spec.name, (volume.spec.id, one.path)
     if not one.damage:
         return VerifiedCopy(volume=name, result="good", path=one.path, size_bytes=one.size_bytes)
-    place = volume.spec.id, one.path
-    done = complete(_held_at(node, one, place), node.copies, node.placement, now=datetime.now(UTC))
-    after = _held_at(node, one, place)
+    # The object alone: of a series that is lost as a whole, all of it would be looked up for each of its objects.
+    done = complete(node.copies.at(*place), node.copies, node.placement, now=datetime.now(UTC))
+    after = node.copies.at(*place)
     is_left = any(copy.damage for held in after for copy in held.copies if (copy.volume_id, copy.path) == place)
     detail = "; ".join([one.damage, *done.problems.values()]) if is_left else one.damage
     return VerifiedCopy(volume=name, result="damaged" if is_left else "repaired", path=one.path, detail=detail)
-
-
-def _held_at(node: Node, one: Verified, place: tuple[str, str]) -> list[KeptObject]:
-    """The object that has a copy on this volume under this path."""
-    objects = node.copies.of_series(one.study_uid, one.series_uid)
-    return [held for held in objects if place in [(copy.volume_id, copy.path) for copy in held.copies]]

@@ -445,6 +445,19 @@ def test_nothing_is_left_of_a_large_object_whose_upload_could_not_be_aborted_at_
     wait_until_clean(bucket, files)
 
 
+def test_nothing_is_left_of_a_large_object_that_the_server_does_not_copy_to_its_key(
+    alone: Placement, bucket: Volume, files: Files, s3_server: S3Server
+) -> None:
+    large = LargeObject()
+    with (
+        s3_server.failing("500 InternalError", "PUT", key=large.path.name) as fault,
+        pytest.raises(NotEnoughCopies, match="InternalError"),
+    ):
+        large.send(alone)
+    assert fault.seen > 0
+    wait_until_clean(bucket, files)
+
+
 def test_uploads_that_end_while_litter_is_looked_for_are_none_and_each_has_a_deadline_of_its_own(
     alone: Placement, bucket: Volume, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

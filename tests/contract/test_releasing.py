@@ -12,12 +12,13 @@ from sqlalchemy import delete
 from support.samples import tiny
 from support.site import LATER, NOW, Site
 
+from pacs_server.archive import releasing
 from pacs_server.archive.importing import ImportOutcome, import_paths
 from pacs_server.archive.reception import Declared, Origin, Reception
 from pacs_server.archive.releasing import release, release_due
 from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD
-from pacs_server.errors import NotEnoughCopies, PacsError, VolumeUnavailable
+from pacs_server.errors import NotEnoughCopies, PacsError, VolumeSilent, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
@@ -30,6 +31,7 @@ from pacs_server.storage.descriptors import Descriptor
 from pacs_server.storage.leaving import set_leaving
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.tree import OPEN_DIRECTORY, Tree
+from pacs_server.storage.volume import Volume
 
 STEPS_OF_A_RELEASE = 5
 PAUSES_OF_A_STORE = 3
@@ -92,6 +94,26 @@ def test_a_file_that_cannot_be_moved_keeps_no_other_from_going(site: Releasing) 
     assert not (site.a.spec.path / other).exists()
     (site.a.spec.path / "leaving" / busy).rmdir()
     assert site.release() == [busy]
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_volume_that_goes_away_is_not_asked_for_each_of_its_files(
+    site: Releasing, monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
+) -> None:
+    site.take_in(3)
+    due = [site.drop(number) for number in range(3)]
+    tried: list[PurePosixPath] = []
+
+    def away(_: Volume, path: PurePosixPath) -> None:
+        tried.append(path)
+        raise VolumeSilent("nothing answers") if is_silent else VolumeUnavailable("it is gone")
+
+    monkeypatch.setattr(releasing, "set_leaving", away)
+    if not is_silent:
+        (site.a.spec.path / ".pacs-volume.json").unlink()
+    with pytest.raises(VolumeUnavailable, match="could not be removed: 1, "):
+        site.release()
+    assert tried == [PurePosixPath(due[0])]
 
 
 def test_nothing_is_removed_before_it_is_due_and_the_job_comes_back_when_it_is(site: Releasing) -> None:

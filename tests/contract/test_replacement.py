@@ -17,7 +17,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import ObjectHasher, Uid
 from pacs_server.dicom.part10 import file_meta
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import NotEnoughCopies
+from pacs_server.errors import NotEnoughCopies, VolumeUnavailable
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import volume as storage_volume
 from pacs_server.storage.condition import Status, VolumeSpec
@@ -340,6 +340,25 @@ def test_what_cannot_be_read_back_from_one_copy_is_read_from_the_next(
         one.tell("ok")
     wait_until_clean(*volumes)
     assert_whole(placement, large, copies=2)
+
+
+@pytest.mark.parametrize("at", ["middle", "end"])
+def test_a_copy_of_which_its_volume_did_not_take_one_piece_is_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    busy, good = volume_at(tmp_path / "busy"), volume_at(tmp_path / "good")
+    placement, large = Placement([busy, good], need=2, degraded=1), LargeObject(4)
+
+    def take_none_once(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise VolumeUnavailable("very many calls wait for it")
+
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: monkeypatch.setattr(busy, "start", take_none_once), at=at)
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [good.spec.id]
+    wait_until_clean(busy)
+    assert not (tmp_path / "busy" / large.path).exists()
+    assert_whole(placement, large, copies=1)
 
 
 @pytest.mark.parametrize("way", ["streamed", "at once"])

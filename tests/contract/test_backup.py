@@ -1,5 +1,6 @@
 """Backups of either database, with real files: consistent, incremental, whole or told not to be, and the way back."""
 
+import errno
 import json
 import os
 import shutil
@@ -675,6 +676,22 @@ def rewritten(target: Path, house: House, **values: object) -> None:
     summary = directory.summary(stamp)
     assert isinstance(summary, Summary)
     directory.put(part(stamp, "backup.json"), [replace(summary, **values).to_json()])
+
+
+def test_an_index_for_which_there_is_no_room_is_not_restored(
+    house: House, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.take_in(tiny(1))
+    house.back_up(target)
+    before = house.dump()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(BackupDirectory, "fetch", full)
+    with pytest.raises(Refused, match="No space left on device; make room there"):
+        house.restore(target)
+    assert house.dump() == before
 
 
 def test_a_backup_of_a_newer_release_is_refused(house: House, target: Path) -> None:

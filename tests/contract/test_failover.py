@@ -15,21 +15,26 @@ from support.site import NOW, Site
 
 from pacs_server.archive.ingest import ingest
 from pacs_server.archive.reception import Declared, Origin, Reception
-from pacs_server.cluster.failover import Plan, Step, Unfinished
+from pacs_server.cluster.failover import DRAIN, Plan, Step, Unfinished
+from pacs_server.cluster.messages import Body
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid, new_uid
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, trial_object
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import Refused
+from pacs_server.index.audit import Wanted
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.registry import Draining, Registry
+from pacs_server.service.assemble import Node
 from pacs_server.service.partners.failover import Failover, abandon, drain
 from pacs_server.service.partners.role import failover_facts
+from pacs_server.service.partners.sides import There, failover_answers
 from pacs_server.service.partners.unfinished import note, unfinished
+from pacs_server.service.person import command_of, this_person
 from pacs_server.settings import load
 
 
@@ -90,6 +95,30 @@ def test_a_site_takes_associations_again_whatever_partners_it_has(
         assert node.registry.draining() is not None
         drain(node, "HERE", is_draining=False)
         assert node.registry.draining() is None
+
+
+def test_what_one_site_has_another_one_do_is_in_the_trail_of_both(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    osaka = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", added_at=NOW)
+    asked: list[Body] = []
+    monkeypatch.setattr(There, "_ask", lambda _, __, body: asked.append(body))
+    house = House(tmp_path / "data", new_upgraded_url())
+    with Node.open(house.settings, command_of(["failover", "demote", "osaka"], NOW)) as node:
+        node.partners.add(osaka)
+    with Node.open(house.settings, command_of(["failover", "demote", "osaka"], NOW)) as node:
+        drain(node, "osaka", is_draining=True)
+        assert [row.event.detail for row in node.audit.rows(Wanted())] == ["pacs failover demote osaka"] * 2
+    with house.node() as node:
+        answer = failover_answers(node)[DRAIN]
+        for body in (*asked, *asked, asked[0] | {"is_draining": False}):
+            answer(osaka, body)
+        _, _, *told = node.audit.rows(Wanted())
+    assert [row.event.detail for row in told] == [
+        "this site takes no new associations",
+        "this site takes associations again",
+    ]
+    assert {row.event.who for row in told} == {f"{this_person()} of osaka"}
 
 
 def begun(source: str) -> Unfinished:

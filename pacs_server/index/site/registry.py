@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from pacs_server.dicom.audit import Event
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
@@ -324,20 +325,22 @@ class Registry:
         facts = json.loads(told) if told else {}
         return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
 
-    def set_draining(self, draining: Draining | None) -> None:
-        """Take no new associations, or take them again, also after a restart. A site that takes none already keeps the
-        time since when. Raises: IndexUnavailable.
+    def set_draining(self, draining: Draining | None, event: Event | None = None) -> None:
+        """Take no new associations, or take them again, also after a restart; `event` is told with it. A site that
+        takes none already keeps the time since when. Raises: IndexUnavailable.
         """
-        with self._index.write() as connection:
+        told: list[Event] = []
+        with self._index.write(told) as connection:
             is_draining = value_of(connection, _DRAINING) is not None
             if is_draining == (draining is not None):
                 return
             if draining is None:
                 forget(connection, _DRAINING)
             else:
-                told = {"since": draining.since.isoformat(), "who": draining.who}
-                put(connection, _DRAINING, json.dumps(told))
+                since = {"since": draining.since.isoformat(), "who": draining.who}
+                put(connection, _DRAINING, json.dumps(since))
             note_change(connection)
+            told += [event] if event else []
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

@@ -11,6 +11,7 @@ from pacs_server.archive.calling import way_to
 from pacs_server.cluster.failover import DRAIN, FORGET_TRIAL, HURRY, STANDING, Standing, View, standing_of
 from pacs_server.cluster.link import Handler
 from pacs_server.cluster.messages import Body
+from pacs_server.dicom.audit import Event, EventKind
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import PacsError, ProtocolViolation
 from pacs_server.index.jobs import JobKind
@@ -147,8 +148,9 @@ class There:
         return standing_of(self._ask(STANDING, {}))
 
     def drain(self, *, is_draining: bool, who: str) -> None:
-        """Let it take no new associations, or take them again."""
+        """Let it take no new associations, or take them again; which the audit trail of either site tells."""
         self._ask(DRAIN, {"is_draining": is_draining, "who": who})
+        self.node.audit.tell_command()
 
     def hurry(self) -> None:
         """Let it try at once what it owes the other and what failed before."""
@@ -170,9 +172,9 @@ class There:
             return link.ask(kind, body)
 
 
-def drain_here(node: Node, *, is_draining: bool, who: str) -> None:
+def drain_here(node: Node, *, is_draining: bool, who: str, told: Event | None = None) -> None:
     """Let this site take no new associations, or take them again. Raises: IndexUnavailable."""
-    node.registry.set_draining(Draining(since=datetime.now(UTC), who=who) if is_draining else None)
+    node.registry.set_draining(Draining(since=datetime.now(UTC), who=who) if is_draining else None, told)
 
 
 def own_standing(node: Node, partner: Partner) -> Standing:
@@ -210,7 +212,10 @@ def failover_answers(node: Node) -> dict[str, Handler]:
         is_draining, who = body.get("is_draining"), body.get("who")
         if not isinstance(is_draining, bool) or not isinstance(who, str):
             raise ProtocolViolation("a partner does not say whether to drain")
-        Here(node, partner).drain(is_draining=is_draining, who=f"{who} of {partner.name}")
+        person = f"{who} of {partner.name}"
+        detail = "this site takes no new associations" if is_draining else "this site takes associations again"
+        event = Event(kind=EventKind.COMMAND, at=datetime.now(UTC), who=person, detail=detail)
+        drain_here(node, is_draining=is_draining, who=person, told=event)
         return {}
 
     def hurry(partner: Partner, _: Body) -> Body:

@@ -178,6 +178,7 @@ _ALIASES: Final = {
 _JIS, _WINDOWS = "〜‖−¢£¬", "～∥－￠￡￢"
 _TO_JIS: Final = str.maketrans(_WINDOWS, _JIS)
 _TO_WINDOWS: Final = str.maketrans(_JIS, _WINDOWS)
+_MORE_THAN_A_KANA: Final = re.compile("[｡-ﾟ]{2}|[^\0-\x7f｡-ﾟ]")
 _KEPT: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
 
 _TERM: Final = re.compile(r"ISO[ _-]*(20\d\d)?[ _-]*IR[ _-]*(\d{1,3})")
@@ -202,14 +203,23 @@ def canonical_term(term: str) -> str | None:
 
 def read_elsewhere(text: str) -> tuple[str, ...]:
     """The text, and what it is where it was read from another coded form of JIS X 0208: 胸部〜 of ISO 2022 IR 87 is
-    胸部～ of Shift_JIS. Each also with the marks of its kana and letters as characters of their own, as macOS writes
-    them, and with none.
+    胸部～ of Shift_JIS, and ÔÏÀÞ is ﾔﾏﾀﾞ of a viewer that asks in Shift_JIS under the label of Latin-1. Each also with
+    the marks of its kana and letters as characters of their own, as macOS writes them, and with none.
     """
     if text.isascii():
         return (text,)
-    read = text, text.translate(_TO_JIS), text.translate(_TO_WINDOWS)
+    read = text, text.translate(_TO_JIS), text.translate(_TO_WINDOWS), _shifted(text)
     marked = (_marked(one, form) for one in read for form in ("NFC", "NFD"))
     return tuple(dict.fromkeys((*read, *marked)))
+
+
+def _shifted(text: str) -> str:
+    """The text of Shift_JIS that was read as Latin-1; as it is where it is none, or but a kana, for É* is not ﾉ*."""
+    try:
+        shifted = text.encode("latin-1").decode("cp932")
+    except UnicodeError:
+        return text
+    return shifted if _MORE_THAN_A_KANA.search(shifted) else text
 
 
 def _marked(text: str, form: Literal["NFC", "NFD"]) -> str:

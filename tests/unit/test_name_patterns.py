@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pacs_server.dicom.attributes import BY_KEYWORD
 from pacs_server.dicom.names import NamePattern, grams_of_name, search_text, typed
 from pacs_server.dicom.queries import predicates
-from pacs_server.dicom.queries.predicates import predicate_of
+from pacs_server.dicom.queries.predicates import NameLike, predicate_of
 from pacs_server.errors import BadQuery
 
 LETTERS = st.text(st.sampled_from("ab^"), max_size=6)
@@ -95,6 +95,16 @@ def test_an_apostrophe_finds_every_other_and_no_other_letter(name: str) -> None:
         assert any(fits(one, name) for one in typed(key))
         assert not any(fits(one, name.replace(name[1], "-")) for one in typed(key))
     assert any(fits(one, name, fuzzy=True) for one in typed("pat o'brien"))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [("ÉMILE*", "ÉMILE^ZOÉ", True), ("ÔÏÀÞ*", "ﾔﾏﾀﾞ^ﾀﾛｳ", True), ("*àV*", "=黒澤", True), ("É*", "ﾉﾑﾗ^ﾀﾛｳ", False)],
+)
+def test_letters_that_are_kana_or_kanji_in_shift_jis_find_these_too(key: str, name: str, expected: bool) -> None:
+    made = predicate_of(BY_KEYWORD["PatientName"], key)
+    assert isinstance(made, NameLike)
+    assert any(re.search(one.regex(atomic=True), search_text(name)) for one in made.patterns) is expected
 
 
 def test_the_middle_dot_of_one_character_set_finds_that_of_another() -> None:

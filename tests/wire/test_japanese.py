@@ -75,6 +75,12 @@ def test_half_width_kana_finds_it_from_every_source(filled: Archive, station: St
     assert found(station, charset, "ﾔﾏﾀﾞ^ﾀﾛｳ").keys() == SOURCES.keys()
 
 
+@pytest.mark.parametrize("name", ["ﾔﾏﾀﾞ^ﾀﾛｳ", "*ﾀﾛ*", "山田*"])
+def test_shift_jis_finds_it_under_the_label_of_latin_1(filled: Archive, station: Station, name: str) -> None:
+    as_latin = name.encode("shift_jis").decode("latin-1")
+    assert found(station, "ISO_IR 100", as_latin).keys() == SOURCES.keys()
+
+
 def test_romaji_finds_it_where_it_was_sent(filled: Archive, station: Station) -> None:
     assert found(station, "", "yamada^tarou").keys() == SOURCES.keys() - {"half-width"}
 

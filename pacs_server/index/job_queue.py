@@ -135,21 +135,27 @@ class JobQueue:
                     update(jobs).where(_is_under_way(job)).values(again | {"due_at": (now + settle).isoformat()})
                 )
 
-    def failed(self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None) -> None:
-        """Have a job tried again later, or at once if it was made due meanwhile. Raises: IndexUnavailable."""
+    def failed(
+        self, job: Job, error: str, now: datetime, *, not_before: datetime | None = None, got_on: bool = False
+    ) -> None:
+        """Have a job tried again later, or at once if it was made due meanwhile; after the shortest pause where it
+        `got_on` before it failed. Raises: IndexUnavailable.
+        """
+        attempts = 0 if got_on else job.attempts
         with self._claims.ending(job), self._index.write() as connection:
-            values = _after_failure(connection, job, error, now, attempts=job.attempts, not_before=not_before)
+            values = _after_failure(connection, job, error, now, attempts=attempts, not_before=not_before)
             connection.execute(update(jobs).where(_is_under_way(job)).values(values))
 
-    def failed_for_target(self, job: Job, error: str, now: datetime) -> None:
+    def failed_for_target(self, job: Job, error: str, now: datetime, *, got_on: bool = False) -> None:
         """The same, and for all of its kind and target that are due before: not one of them would fare better. The
-        pause follows from the one of them that failed most often. Raises: IndexUnavailable.
+        pause follows from the one of them that failed most often, unless the job `got_on`. Raises: IndexUnavailable.
         """
         alike = jobs.c.kind == job.kind, jobs.c.target == job.target
         with self._claims.ending(job), self._index.write() as connection:
             waiting = jobs.c.state == JobState.WAITING
-            attempts = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
-            values = _after_failure(connection, job, error, now, attempts=max(attempts, job.attempts))
+            most = connection.execute(select(func.max(jobs.c.attempts)).where(*alike, waiting)).scalar() or 0
+            attempts = 0 if got_on else max(most, job.attempts)
+            values = _after_failure(connection, job, error, now, attempts=attempts)
             connection.execute(update(jobs).where(*alike, waiting, jobs.c.due_at < values["due_at"]).values(values))
             connection.execute(update(jobs).where(_is_under_way(job)).values(values))
 

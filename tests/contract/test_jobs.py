@@ -144,6 +144,21 @@ def test_jobs_of_a_target_that_were_asked_for_are_not_put_off_by_an_attempt_from
     assert claim(jobs, now=asked) is None
 
 
+@pytest.mark.parametrize("for_all", [False, True])
+def test_the_pause_of_a_job_that_got_on_before_it_failed_begins_anew(jobs: JobQueue, *, for_all: bool) -> None:
+    jobs.owe(JobKind.SEND, NOW, series=[("1", "1.1")], target="CT")
+    fails, now = jobs.failed_for_target if for_all else jobs.failed, NOW
+    pauses = []
+    for got_on in (False, False, False, True, True, False):
+        job = claim(jobs, now=now)
+        assert job
+        fails(job, "it is off", now, got_on=got_on)
+        (waiting,) = jobs.listed()
+        pauses.append((waiting.due_at - now).total_seconds())
+        now = waiting.due_at
+    assert pauses == [5, 10, 20, 5, 5, 10]
+
+
 def test_a_job_of_a_worker_that_died_is_claimed_when_its_lease_is_over(jobs: JobQueue) -> None:
     jobs.owe(COPY, NOW, series=[("1", "1.1")])
     job = claim(jobs)

@@ -70,6 +70,7 @@ class Desk:
     sent: list[list[str]] = field(default_factory=list)
     noted: list[tuple[int, SendState, str]] = field(default_factory=list)
     ended: list[tuple[str, object]] = field(default_factory=list)
+    got_on: list[bool] = field(default_factory=list)
     claimed: list[dict[str, object]] = field(default_factory=list)
     line: dict[str, object] = field(default_factory=dict)
 
@@ -79,8 +80,8 @@ class Desk:
         jobs = SimpleNamespace(
             claim=self._claim,
             done=lambda one, now, *, again_at: self.ended.append(("done", again_at)),
-            failed=lambda one, why, now: self.ended.append(("failed", why)),
-            failed_for_target=lambda one, why, now: self.ended.append(("failed for all", why)),
+            failed=lambda one, why, now, *, got_on: self._failed("failed", why, got_on=got_on),
+            failed_for_target=lambda one, why, now, *, got_on: self._failed("failed for all", why, got_on=got_on),
             wake_target=lambda kind, target, now, *, only_failed: self.ended.append(("woken", target)),
         )
         node = SimpleNamespace(
@@ -93,6 +94,10 @@ class Desk:
             registry=SimpleNamespace(peer=lambda _: self.peer), placement=None, transcoder=None, note_damage=None,
         )  # fmt: skip
         Forwarder(cast(Node, node))._send("VIEWER")
+
+    def _failed(self, how: str, why: str, *, got_on: bool) -> None:
+        self.ended.append((how, why))
+        self.got_on.append(got_on)
 
     def _claim(self, *_: object, **how: object) -> Job | None:
         self.claimed.append(how)
@@ -205,6 +210,17 @@ def test_a_destination_that_cannot_be_called_fails_for_all_that_waits_and_what_w
     desk.run()
     assert desk.noted == [(1, SENT, ""), (2, SENT, "")]
     assert desk.ended == [("failed for all", "it is off"), ("released", None)]
+
+
+@pytest.mark.parametrize("problem", [None, PeerUnreachable("it is off")])
+def test_a_job_that_got_on_before_it_failed_is_told_from_one_that_did_not(
+    desk: Desk, problem: Exception | None
+) -> None:
+    desk.answers, desk.problem = {2: Verdict.LATER}, problem
+    desk.run()
+    desk.jobs, desk.answers = [job(1)], {1: Verdict.LATER, 2: Verdict.LATER}
+    desk.run()
+    assert desk.got_on == [True, False]
 
 
 def test_an_error_of_our_own_fails_one_job_and_the_next_is_done(desk: Desk) -> None:

@@ -113,18 +113,19 @@ class Forwarder(TargetWork):
         )
         if job is None:
             return False
+        series = _Series(self._node, job, line, self._duties.is_stopped)
         try:
             _refuse_without_address(line.destination)
-            sent, problems = _Series(self._node, job, line, self._duties.is_stopped).send()
+            problems = series.send()
         except (PeerFailed, UnknownName) as error:
             log.warning("destination failed", to=target, why=error)
-            jobs.failed_for_target(job, str(error), datetime.now(UTC))
+            jobs.failed_for_target(job, str(error), datetime.now(UTC), got_on=series.sent > 0)
             return False
         except PacsError as error:
-            sent, problems = 0, (str(error),)
-        now = datetime.now(UTC)
+            problems = (str(error),)
+        now, sent = datetime.now(UTC), series.sent
         if problems:
-            jobs.failed(job, "; ".join(problems), now)
+            jobs.failed(job, "; ".join(problems), now, got_on=sent > 0)
         else:
             jobs.done(job, now, again_at=self._opens_at(job, now))
         log.info("sent", to=target, series=job.series_uid, objects=sent, why="; ".join(problems) or None)
@@ -148,34 +149,35 @@ def _refuse_without_address(destination: Destination) -> None:
 
 
 class _Series:
-    """What of one series waits for one destination, on its way there."""
+    """What of one series waits for one destination, on its way there; so many were `sent`."""
 
     def __init__(self, node: Node, job: Job, line: Line, is_stopped: Callable[[], bool]) -> None:
         self._node = node
         self._job = job
         self._line = line
         self._is_stopped = is_stopped
+        self.sent = 0
         self._tried: set[int] = set()
         self._results: list[tuple[Sending, SendState, str]] = []
         self._noted_at = time.monotonic()
         self._renewed_at = datetime.now(UTC)
 
-    def send(self) -> tuple[int, tuple[str, ...]]:
-        """Send it in portions; answers how many were taken, and why others have to be tried again.
+    def send(self) -> tuple[str, ...]:
+        """Send it in portions; answers why some have to be tried again.
 
         Raises: what `Line.send` raises without an association; IndexUnavailable.
         """
-        sent, problems = 0, []
+        problems: list[str] = []
         goes_on = True
         while goes_on and (waiting := self._next_portion()):
             try:
                 for verdict, reason, ends in self._deliver(waiting):
-                    sent += verdict is Verdict.TAKEN
+                    self.sent += verdict is Verdict.TAKEN
                     problems += [reason] if verdict is Verdict.LATER else []
                     goes_on = goes_on and not ends
             finally:
                 self._note()
-        return sent, tuple(dict.fromkeys(problems))
+        return tuple(dict.fromkeys(problems))
 
     def _next_portion(self) -> list[Sending]:
         if self._is_stopped():

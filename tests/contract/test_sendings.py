@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 from support.arrivals import arrival
 
 from pacs_server.archive.routing import apply_route, explain_route
@@ -141,6 +141,39 @@ def test_what_failed_comes_last_and_what_is_dead_waits_for_a_person(desk: Desk) 
     assert sorted(desk.waiting()) == ["1.9.0", "1.9.1", "1.9.2"]
     assert desk.sendings.forget(destination="B") == 3
     assert desk.sendings.backlogs() == []
+
+
+def test_who_stores_waits_for_a_portion_of_what_is_tried_again_or_forgotten_and_not_for_all(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 objects that a viewer refused all were changed at once."""
+    monkeypatch.setattr(sendings, "_ROWS_AT_ONCE", 2)
+    desk.receive(*(arrival(f"1.9.{n}", instance_number=n) for n in range(5)))
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    desk.note_all(SendState.DEAD, "no")
+    (job,) = desk.jobs.listed()
+    assert desk.jobs.drop([job.id])
+    changed: list[int] = []
+    transactions: list[list[int]] = []
+
+    def note(_: object, cursor: Any, sql: str, *___: object) -> None:
+        if sql.startswith(("UPDATE sendings", "DELETE FROM sendings")):
+            changed.append(cursor.rowcount)
+
+    def committed(_: object) -> None:
+        if changed:
+            transactions.append(changed.copy())
+            changed.clear()
+
+    with desk.index.write() as connection:
+        event.listen(connection.engine, "after_cursor_execute", note)
+        event.listen(connection.engine, "commit", committed)
+    assert (desk.sendings.revive("B", NOW), transactions) == (5, [[2], [2], [1]])
+    assert desk.jobs.due_targets(JobKind.SEND, NOW) == {"B": 1}
+    assert len(desk.waiting()) == 5
+    transactions.clear()
+    assert (desk.sendings.forget(destination="B"), transactions) == (5, [[2], [2], [1]])
+    assert desk.waiting() == []
 
 
 def test_what_was_gone_is_sent_once_it_is_found_again(desk: Desk) -> None:

@@ -239,17 +239,23 @@ class Sendings:
         return self._send_again((*gone, sendings.c.destination.in_(list(destinations)), is_back), now)
 
     def _send_again(self, conditions: Sequence[ColumnElement[bool] | TextClause], now: datetime) -> int:
-        parts = (
-            select(sendings.c.study_uid, sendings.c.series_uid, sendings.c.destination).distinct().where(*conditions)
-        )
+        some = select(*sendings.c["id", "study_uid", "series_uid", "destination"]).where(*conditions)
+        some = some.limit(_ROWS_AT_ONCE)
         with self._index.read() as connection:  # most looks find nothing, and nobody has to wait for them
-            if connection.execute(parts.limit(1)).first() is None:
+            if connection.execute(some.limit(1)).first() is None:
                 return 0
-        again = update(sendings).where(*conditions).values(state=SendState.WAITING.value, reason="", attempts=0)
-        with self._index.write() as connection:
-            if owed := [entry(JobKind.SEND, *part, now) for part in connection.execute(parts)]:
-                connection.execute(owing(self._index), owed)
-            return connection.execute(again).rowcount
+        again = update(sendings).values(state=SendState.WAITING.value, reason="", attempts=0)
+        revived, are_left = 0, True
+        while are_left:
+            with self._index.write() as connection:
+                rows = connection.execute(some).all()
+                parts = sorted({(row.study_uid, row.series_uid, row.destination) for row in rows})
+                if owed := [entry(JobKind.SEND, *part, now) for part in parts]:
+                    connection.execute(owing(self._index), owed)
+                here = sendings.c.id.in_([row.id for row in rows])
+                revived += connection.execute(again.where(here, *conditions)).rowcount
+            are_left = len(rows) == _ROWS_AT_ONCE
+        return revived
 
     def forget(self, *, destination: str = "", route: str = "") -> int:
         """Forget what waits for a destination or by a route, and what it refused for good; answers how many.
@@ -259,8 +265,13 @@ class Sendings:
         named: list[ColumnElement[bool] | TextClause] = [_IS_OPEN]
         named += [sendings.c.destination == destination] if destination else []
         named += [sendings.c.route == route] if route else []
-        with self._index.write() as connection:
-            return connection.execute(delete(sendings).where(*named)).rowcount
+        some = select(sendings.c.id).where(*named).limit(_ROWS_AT_ONCE)
+        forgotten, are_left = 0, True
+        while are_left:
+            with self._index.write() as connection:
+                gone = connection.execute(delete(sendings).where(sendings.c.id.in_(some))).rowcount
+            forgotten, are_left = forgotten + gone, gone == _ROWS_AT_ONCE
+        return forgotten
 
     def open_counts(self) -> dict[str, int]:
         """How many wait and how many are dead. Raises: IndexUnavailable."""

@@ -35,6 +35,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.operations import Operations
 from pacs_server.index.promotion import UnknownStudy, note_unknown_study
+from pacs_server.index.queries import trash
 from pacs_server.index.queries.search import Search
 from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.queries.view import conflicts_view, studies_with_uids_of_others
@@ -785,6 +786,31 @@ def test_what_the_volumes_know_to_be_on_hold_is_not_purged_at_night(
         assert keep_everywhere(held, by.volumes) == []
         rounds.Rounds(node, lambda: True).purge()
         assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.KEPT}
+
+
+def test_the_trash_is_emptied_at_night_some_studies_at_a_time(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it was read into the memory of the server, due or not: 0.8 GB for a million objects."""
+    monkeypatch.setattr(rounds, "_NIGHT_ENDS", 24)
+    monkeypatch.setattr(trash, "_STUDIES_AT_ONCE", 2)
+    house = House(tmp_path / "data", new_upgraded_url())
+    samples = house.take_in(*(tiny(n, study=n // 2) for n in range(10)))
+    read: list[int] = []
+
+    def noted(self: Trash, statement: object) -> list[Held]:
+        read.append(len(found := held_of(self, statement)))
+        return found
+
+    with house.node() as node:
+        change_retention(node.index, purging=Purging.NIGHTLY, grace_days=0)
+        list(decisions.delete(node, decisions.to_delete(node, {"PatientID": "T-1"}), "a trial"))
+        held_of = Trash._held
+        monkeypatch.setattr(Trash, "_held", noted)
+        rounds.Rounds(node, lambda: True).purge()
+        assert read == [4, 4, 2]
+        for sample in samples:
+            assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.PURGED}
 
 
 def an_hour_ago() -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -22,6 +22,7 @@ from pacs_server.index.tables import instances, is_current, patients, series, st
 
 # To the letter of the partial index, so that SQLite reads the few rows of the trash and not every instance.
 _IS_TRASHED: Final = text("fates.fate = 'trashed'")
+_STUDIES_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,21 @@ class Trash:
         """The objects in the trash that a query would find if they were not. Raises: IndexUnavailable."""
         conditions = [criterion(predicate, Level.IMAGE, in_trash=True) for predicate in predicates]
         return self._held(_contents().where(instances.c.role == TRASH, _IS_TRASHED, *conditions))
+
+    def in_portions(self) -> Iterator[list[Held]]:
+        """All objects in the trash, those of some studies at a time: memory does not grow with the trash.
+
+        Raises: IndexUnavailable.
+        """
+        decided = select(fates.c.study_uid).distinct().where(_IS_TRASHED).order_by(fates.c.study_uid)
+        uids = [""]
+        while uids:
+            with self._index.read() as connection:
+                behind = decided.where(fates.c.study_uid > uids[-1]).limit(_STUDIES_AT_ONCE)
+                uids = list(connection.execute(behind).scalars())
+            if uids:
+                of_them = studies.c.study_uid.in_(uids)
+                yield self._held(_contents().where(instances.c.role == TRASH, _IS_TRASHED, of_them))
 
     def _held(self, statement: Select[Any]) -> list[Held]:
         with self._index.read() as connection:

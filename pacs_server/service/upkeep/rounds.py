@@ -91,10 +91,11 @@ class Rounds:
                 return False
             # First of all what was put on hold, or restored, in rows that a database may have lost.
             by = decider(self._node, "its time in the trash is over", who="server")
-            for operation in purge(Trash(self._node.index).trashed(), retention, by):
-                for content in operation.objects:
-                    self._node.transcoder.forget(content.digest)
-                log.info("purged", study=operation.study_uid, objects=len(operation.objects))
+            for portion in Trash(self._node.index).in_portions():
+                for operation in purge(portion, retention, by):
+                    for content in operation.objects:
+                        self._node.transcoder.forget(content.digest)
+                    log.info("purged", study=operation.study_uid, objects=len(operation.objects))
             self._purged_on = now.date()
         return False
 

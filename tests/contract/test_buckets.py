@@ -167,6 +167,14 @@ def test_an_object_that_the_server_does_not_take_is_not_stored_and_leaves_nothin
     assert files.content(PATH) == b"content"
 
 
+def test_an_object_of_which_the_server_tells_another_checksum_is_not_stored(
+    alone: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3.S3, "head", lambda *_: (len(b"content"), s3.sha256_of(b"cOntent")))
+    with pytest.raises(NotEnoughCopies, match="has not kept"):
+        alone.store(PATH, [b"content"])
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "reason"),
     [

@@ -22,7 +22,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
 from pacs_server.dicom.identity import AeTitle, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
-from pacs_server.errors import Busy, IndexUnavailable, VolumeUnavailable
+from pacs_server.errors import Busy, IndexUnavailable, Refused, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings, replace_content
@@ -387,6 +387,16 @@ def test_a_volume_that_goes_away_meanwhile_ends_it_and_the_index_stays_as_it_was
     assert house.said() == before
     rubbish.unlink()
     assert house.rebuilt() == []
+    assert house.said() == before
+
+
+def test_an_index_is_not_made_anew_without_what_lies_on_a_volume_that_is_away(house: TwoVolumes) -> None:
+    house.close("first")
+    house.take_in(tiny(1))
+    before = house.said()
+    house.second.rename(house.second.with_name("away"))
+    with pytest.raises(Refused, match=r"volume second is offline .* bring it back first"):
+        house.rebuilt()
     assert house.said() == before
 
 

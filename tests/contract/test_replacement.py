@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Timer
@@ -358,6 +359,34 @@ def test_a_copy_of_which_its_volume_did_not_take_one_piece_is_no_copy(
     assert [copy.volume_id for copy in stream.finish(large.path)] == [good.spec.id]
     wait_until_clean(busy)
     assert not (tmp_path / "busy" / large.path).exists()
+    assert_whole(placement, large, copies=1)
+
+
+def test_a_replacement_whose_volume_does_not_take_what_it_missed_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, good, spare = volume_at(tmp_path / "busy"), volume_at(tmp_path / "good"), volume_at(tmp_path / "spare")
+    spare.change(replace(spare.spec, tier="cold"))
+    placement, large = Placement([busy, good, spare], need=2, degraded=1), LargeObject(4)
+    start, began = spare.start, []
+
+    def take_none(*_: object, **__: object) -> None:
+        raise VolumeUnavailable("very many calls wait for it")
+
+    def open_only(*arguments: object, **options: object) -> object:
+        began.append(arguments)
+        return start(*arguments, **options) if len(began) == 1 else take_none()
+
+    def fail() -> None:
+        monkeypatch.setattr(busy, "start", take_none)
+        monkeypatch.setattr(spare, "start", open_only)
+
+    stream = placement.stream(large.path.parent)
+    large.send(stream, fail)
+    assert [copy.volume_id for copy in stream.finish(large.path)] == [good.spec.id]
+    assert len(began) == 2
+    monkeypatch.undo()
+    wait_until_clean(busy, spare)
     assert_whole(placement, large, copies=1)
 
 

@@ -26,6 +26,7 @@ from pacs_server.errors import Busy, IndexUnavailable, Refused, VolumeUnavailabl
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings, replace_content
+from pacs_server.index.releases import enter
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
@@ -678,6 +679,20 @@ def test_an_object_without_row_is_adopted_though_another_volume_is_lost(house: T
         ]  # fmt: skip
         assert print_findings(findings, "", as_json=True) is ExitCode.PARTLY
         assert [one.sop_uid for one in node.copies.of_objects([sample.sop_uid])] == [sample.sop_uid]
+
+
+def test_a_file_that_waits_for_its_removal_is_not_adopted(house: TwoVolumes) -> None:
+    house.close("second")
+    house.take_in(tiny(1))
+    (path,) = house.files()
+    then = (NOW - SETTLED_AFTER).timestamp() - 1
+    os.utime(path, (then, then))
+    place = str(sentinel_at(house.volume)), str(path.relative_to(house.volume))
+    with house.node() as node:
+        with node.index.write() as connection:
+            enter(connection, node.index, [place], reason="moved", due_at=NOW + timedelta(days=1))
+            connection.execute(delete_rows(copies))
+        assert list(reconcile_volumes(node, since=None, repair=True)) == []
 
 
 def test_what_is_adopted_is_owed_to_the_partners_that_get_objects(house: TwoVolumes) -> None:

@@ -27,6 +27,7 @@ from pacs_server.storage.placement import Placement
 from pacs_server.storage.sentinel import adopt
 from pacs_server.storage.streaming import ObjectStream
 from pacs_server.storage.volume import Volume
+from pacs_server.storage.writing import CopyInProgress
 
 TIMEOUT_S, HANG_S = (10.0, 20.0) if LONG else (2.0, 4.0)
 DAY = date(2026, 1, 2)
@@ -341,6 +342,24 @@ def test_what_cannot_be_read_back_from_one_copy_is_read_from_the_next(
         one.tell("ok")
     wait_until_clean(*volumes)
     assert_whole(placement, large, copies=2)
+
+
+def test_a_copy_that_is_being_finished_is_waited_for_and_not_finished_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placement, large = Placement([volume_at(tmp_path / "nas")], need=1, degraded=1), LargeObject(4)
+    finished: list[str] = []
+    finish = CopyInProgress.start_finish
+
+    def start_finish(copy: CopyInProgress, name: str) -> None:
+        finished.append(name)
+        finish(copy, name)
+
+    monkeypatch.setattr(CopyInProgress, "start_finish", start_finish)
+    stream = placement.stream(large.path.parent)
+    large.send(stream, lambda: None)
+    stream.finish(large.path)
+    assert finished == [large.path.name]
 
 
 @pytest.mark.parametrize("at", ["middle", "end"])

@@ -18,6 +18,7 @@ from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import copies
 from pacs_server.service import assemble
 from pacs_server.service.monitoring.observing import holdings_of
+from pacs_server.service.upkeep import reconciling
 from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import note_unknown, reconcile_volumes
@@ -68,6 +69,28 @@ def test_an_index_that_was_set_back_beside_newer_volumes_is_told_until_all_was_t
         assert unknown_study(node.index) == noted, "files that came right before it may not have been taken in"
         compared(node.index, noted.noted_at)
     assert told(house) is None
+
+
+def test_only_a_comparison_of_everything_that_takes_in_what_it_finds_ends_what_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "SETTLED_AFTER", timedelta(0))
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    house.take_in(tiny(1))
+    grow_old(house)
+    with house.node() as node, node.index.write() as connection:
+        connection.execute(delete_rows(copies))
+    assert told(house) is not None
+    with house.node() as node:
+        for since, repair in ((None, False), (NOW.date(), True)):
+            list(reconcile_volumes(node, since=since, repair=repair))
+            assert unknown_study(node.index) is not None
+        house.volume.rename(tmp_path / "away")
+        list(reconcile_volumes(node, since=None, repair=True))
+        assert unknown_study(node.index) is not None
+        (tmp_path / "away").rename(house.volume)
+        list(reconcile_volumes(node, since=None, repair=True))
+        assert unknown_study(node.index) is None
 
 
 def test_an_index_that_is_made_anew_from_the_files_lacks_nothing_of_what_was_told(tmp_path: Path) -> None:

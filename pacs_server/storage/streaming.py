@@ -195,7 +195,7 @@ class ObjectStream:
     def _begin_late_copies(self) -> None:
         """Begin as many as are needed, as far as there are volumes for them.
 
-        Raises: NotEnoughCopies when nobody has the whole object any more, or too few will have it.
+        Raises: NotEnoughCopies when too few will have the whole object.
         """
         alive = [*self._copies, *(late.copy for late in self._late)]
         has_source = self._is_beginning or any(copy.can_be_read for copy in self._copies)
@@ -209,8 +209,7 @@ class ObjectStream:
             if succeeds(partial(copy.start_open, self._directory), self._problems):
                 self._late.append(LateCopy(copy))
                 alive.append(copy)
-        has_all = len(self._copies) > 0 or self._is_beginning
-        if len(alive) < self._degraded or not has_all:
+        if len(alive) < self._degraded:
             raise NotEnoughCopies(too_few(len(self._copies), self._degraded, self._problems))
 
     def _bring_up_all(self) -> None:

@@ -17,7 +17,7 @@ import click
 
 from pacs_server.cli.help_layout import Context
 from pacs_server.cli.output import printable
-from pacs_server.errors import Busy, ConfigError, Refused
+from pacs_server.errors import Busy, ConfigError, PacsError, Refused
 
 if TYPE_CHECKING:
     from pacs_server.dicom.identity import AeTitle
@@ -58,8 +58,8 @@ class Invocation:
 
     @contextmanager
     def node(self, *, only_tries: bool = False) -> Iterator[Node]:
-        """The archive, beside a server that may be running. What is changed in it, or refused, is told to the audit
-        trail as done by this command; not that it `only_tries` whether something can be written.
+        """The archive, beside a server that may be running. What is changed in it, refused or broken off is told to the
+        audit trail as done by this command; not that it `only_tries` whether something can be written.
 
         Raises: ConfigError, SchemaMismatch, IndexUnavailable.
         """
@@ -72,6 +72,10 @@ class Invocation:
                 yield node
             except Refused as refusal:
                 node.audit.refused(command, str(refusal))
+                raise
+            except PacsError as error:
+                if not only_tries:
+                    node.audit.broken_off(command, str(error))
                 raise
             finally:
                 node.audit.write_down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, tuple_
 
 from pacs_server.dicom.audit import COLUMNS, Event, EventKind, EventOutcome, Values, as_kept
+from pacs_server.errors import IndexUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.site_tables import audit, audit_owed, checkpoints
 from pacs_server.index.tables import patients, studies
@@ -102,6 +104,12 @@ class Audit:
         """Write down that a command was refused. Raises: IndexUnavailable."""
         self._index.trail.command = None
         self.record(replace(command, outcome=EventOutcome.REFUSED, detail=f"{command.detail}: {why}"))
+
+    def broken_off(self, command: Event, why: str) -> None:
+        """Write down that a command failed, if it had changed something: that is told as done."""
+        if self._index.trail.command is None:
+            with suppress(IndexUnavailable):  # which is perhaps why it failed
+                self.record(replace(command, outcome=EventOutcome.FAILED, detail=f"{command.detail}: {why}"))
 
     def rows(self, wanted: Wanted) -> Iterator[Row]:
         """The rows that a person asks for, oldest first. Raises: IndexUnavailable."""

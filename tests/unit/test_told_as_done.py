@@ -106,6 +106,14 @@ def test_what_is_so_already_is_not_told_as_done_once_more(trail) -> None:
     assert commands(trail, "demote") == [("done", "")]
 
 
+def test_a_command_that_fails_behind_its_first_change_is_told_as_failed_too(trail) -> None:
+    pacs("jobs", "pause", "99", expect=ExitCode.REFUSED)
+    assert commands(trail, "jobs") == []
+    pacs("jobs", "pause", "--kind", "verify", "99", expect=ExitCode.REFUSED)
+    done, (outcome, why) = commands(trail, "jobs pause --kind verify 99")
+    assert (done, outcome, why.startswith(": there is no job 99;")) == (("done", ""), "failed", True)
+
+
 @pytest.fixture
 def refused_late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have a volume get its only copy of something at the last moment before it is removed."""

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -30,6 +31,7 @@ from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import ConfigError, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers import entrance, postgresql, watch
+from pacs_server.index.drivers.absence import OUTLASTED_S
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.maintenance.checking import hindrances, left_behind, write_nothing, write_once
 from pacs_server.index.maintenance.holdings import replace_content
@@ -860,6 +862,14 @@ def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) ->
         asked.cut()
         with closing(index.engine.raw_connection()) as connection:
             assert (usual, waits_s(connection.dbapi_connection)) == ("10", "2")
+
+
+def test_a_server_that_is_slow_to_let_in_is_reached_once_nobody_waits_for_it_any_more(url: str) -> None:
+    with closing(Index.open(url)) as index:
+        index.outlast()
+        index.engine.pool.absence.began(time.monotonic() - 2 * OUTLASTED_S)
+        with closing(index.engine.raw_connection()) as connection:
+            assert connection.dbapi_connection.info.dsn_parameters["connect_timeout"] == "10"
 
 
 def test_a_query_that_takes_too_long_is_ended_and_one_that_may_is_not(url: str) -> None:

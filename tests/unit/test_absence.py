@@ -79,7 +79,6 @@ def test_who_waits_gets_a_connection_when_it_is_back() -> None:
     for caller in callers:
         caller.join(60)
     assert [caller.got for caller in callers] == ["a connection"] * 8
-    assert not one.is_known
 
 
 def test_one_tries_for_all_who_wait() -> None:

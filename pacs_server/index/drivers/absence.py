@@ -46,11 +46,6 @@ class Absence:
             self._since = at
 
     @property
-    def is_known(self) -> bool:
-        """Whether it was away when it was tried last."""
-        return self._since is not None
-
-    @property
     def is_waited_for(self) -> bool:
         """Whether it is away, and this thread waits for it."""
         since = self._since

@@ -84,11 +84,11 @@ class Entrance:
 
         Raises: psycopg2.OperationalError, also when there is none but one that was left behind.
         """
-        self._dsn, began = dsn, time.monotonic()
-        if began < self._shut_until and not self.absence.is_waited_for:
+        self._dsn, began, is_waited_for = dsn, time.monotonic(), self.absence.is_waited_for
+        if began < self._shut_until and not is_waited_for:
             raise psycopg2.OperationalError("the server did not answer a moment ago")
         try:
-            is_brief = began < self._silent_until or self.absence.is_known
+            is_brief = began < self._silent_until or is_waited_for
             connection = self._take(dict(self._met(dsn, arguments, is_brief=is_brief)))
         except psycopg2.OperationalError:
             if time.monotonic() - began > _WAITED_S:

@@ -14,6 +14,7 @@ importlib.import_module("alembic.command")
 for one in pkgutil.walk_packages(pacs_server.__path__, "pacs_server."):
     if one.name.removeprefix("pacs_server.") not in ("__main__", "codecs.child", "codecs.frames"):
         importlib.import_module(one.name)
+pacs_server.this_release()  # which every server reads the whole program for as it starts
 # What the forked process runs first. It loads pytest: 0.14 s of the processor, of the 0.16 s of a `pacs --version`.
 importlib.import_module("support.processes")
 gc.collect()

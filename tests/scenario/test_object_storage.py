@@ -20,7 +20,7 @@ from pacs_server.storage.volume import Volume
 pytestmark = [pytest.mark.scenario, pytest.mark.timeout(3_000 if LONG else 300)]
 
 EACH = 400 if LONG else 30
-LARGE_MB = 1_500 if LONG else 40
+LARGE_MB = 1_500 if LONG else 20
 # On a machine that does other things meanwhile, a volume that is well may take some seconds. Both together are less
 # than the senders wait for an answer, so that one that waits for a request that hangs is seen.
 WRITE_TIMEOUT_S, NOISE_S = (3, 0.0) if LONG else (8, 10.0)

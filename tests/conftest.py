@@ -49,11 +49,17 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(COLLECTED_AFTER)
 
 
+@pytest.fixture(scope="module")
+def hangs() -> bool:
+    """Whether the tests of a module tell that volume to hang."""
+    return True
+
+
 @pytest.fixture
-def forgetful(tmp_path: Path) -> Iterator[FaultyVolume]:
+def forgetful(tmp_path: Path, hangs: bool) -> Iterator[FaultyVolume]:
     """A volume that can be cut off, and forgets what was not flushed."""
     try:
-        with mounted(tmp_path / "forgetful") as volume:
+        with mounted(tmp_path / "forgetful", hangs=hangs) as volume:
             yield volume
     except OSError as error:
         pytest.skip(str(error))

@@ -78,7 +78,7 @@ class Place:
         if self.path(name).exists():
             self.path(name).rmdir()  # where it was mounted before; nothing was written there meanwhile
         try:
-            self._mounts[name].enter_context(mounted(self.path(name), self.layout.volumes[name]))
+            self._mounts[name].enter_context(mounted(self.path(name), self.layout.volumes[name], hangs=False))
         except OSError as error:
             pytest.skip(str(error))
 

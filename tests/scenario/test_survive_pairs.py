@@ -46,7 +46,7 @@ class Place:
         for name, tier in tiers.items():
             path = self.folder / name
             try:
-                self.volumes[name] = mounts.enter_context(mounted(path))
+                self.volumes[name] = mounts.enter_context(mounted(path, hangs=False))
             except OSError as error:
                 pytest.skip(str(error))
             self.archive.pacs("storage", "add", name, str(path), "--tier", tier, "--domain", name)

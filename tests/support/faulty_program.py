@@ -4,7 +4,8 @@ forget what was not flushed.
 Writing a word into `.control` at its root tells it what to do: `ok`, `eio`, `fail ERROR CALL` (`fail ENOSPC write`)
 or `fail ERROR CALL NAME`, for what lies below that name, `once ERROR CALL`, `hang SECONDS` or `hang SECONDS CALL`, or
 `cut`, which leaves of every file the bytes that were flushed, and of every directory the names. It mounts itself at the
-path that is given, as a file system of the kind that is named after it: a `fuse.` of that kind to the kernel.
+path that is given, and answers `at-once` or `in-turn`, which takes half of the processor where nothing hangs. It is a
+file system of the kind that is named last, if one is: a `fuse.` of that kind to the kernel.
 """
 
 import errno
@@ -68,14 +69,15 @@ class Faulty(mfusepy.Operations):
 
     def _find(self, path: str) -> Node:
         node = self.root
-        for name in Path(path).parts[1:]:
+        for name in filter(None, path.split("/")):
             if name not in node.entries:
                 raise mfusepy.FuseOSError(errno.ENOENT)
             node = node.entries[name]
         return node
 
     def _parent(self, path: str) -> tuple[Node, str]:
-        return self._find(str(Path(path).parent)), Path(path).name
+        folder, _, name = path.rpartition("/")
+        return self._find(folder or "/"), name
 
     def _command(self, words: list[str]) -> None:
         if words[0] == "cut":
@@ -188,7 +190,8 @@ class Faulty(mfusepy.Operations):
 
 
 if __name__ == "__main__":
+    mount_point, order, *kind = sys.argv[1:]
     mfusepy.FUSE(
-        Faulty(), sys.argv[1], foreground=True, nothreads=False, attr_timeout=0, entry_timeout=0, negative_timeout=0,
-        **({"subtype": sys.argv[2]} if len(sys.argv) > 2 else {}),
+        Faulty(), mount_point, foreground=True, nothreads=order == "in-turn",
+        attr_timeout=0, entry_timeout=0, negative_timeout=0, **({"subtype": kind[0]} if kind else {}),
     )  # fmt: skip

@@ -28,11 +28,11 @@ class FaultyVolume:
 
 
 @contextmanager
-def mounted(path: Path, kind: str = "") -> Iterator[FaultyVolume]:
-    """Mount one at `path`, of a kind like sshfs; it is unmounted at the end. Raises: OSError where that is not
-    possible.
+def mounted(path: Path, kind: str = "", *, hangs: bool = True) -> Iterator[FaultyVolume]:
+    """Mount one at `path`, of a kind like sshfs; it is unmounted at the end. One that is told to hang, as it may be
+    unless `hangs` says otherwise, answers others meanwhile. Raises: OSError where that is not possible.
     """
-    with made_by(PROGRAM, path, *filter(None, [kind])):
+    with made_by(PROGRAM, path, "at-once" if hangs else "in-turn", *filter(None, [kind])):
         yield FaultyVolume(path)
 
 

@@ -204,12 +204,14 @@ def remove(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
 
 def _naming(node: Node, aet: AeTitle) -> Iterator[str]:
     """What was decided of a title and stays when its peer is forgotten."""
+    from pacs_server.index.sending.backlogs import backlogs
+
     if aet in node.registry.policies().of_peers:
         yield f"policy set --peer {aet}"
     yield from (f"route {one.name}" for one in node.route_rules.all().values() if aet in (*one.to, *one.senders))
     yield from (f"rule {one.name}" for one in node.rules.all() if one.archive == aet)
     yield from (f"partner {one.name}" for one in node.partners.all() if one.aet == aet)
-    if any(one.destination == aet for one in node.sendings.backlogs()):
+    if any(one.destination == aet for one in backlogs(node.index)):
         yield "pacs send list"
 
 

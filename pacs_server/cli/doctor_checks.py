@@ -179,6 +179,7 @@ def _uids(node: Node) -> Iterator[Problem]:
 
 def _sends(node: Node) -> Iterator[Problem]:
     from pacs_server.archive.routing import selection
+    from pacs_server.index.sending.backlogs import backlogs
 
     for route in node.routes().values():
         try:
@@ -188,7 +189,7 @@ def _sends(node: Node) -> Iterator[Problem]:
     yield from _logins(node)
     if dead := node.sendings.open_counts()["dead"]:
         yield f"{dead} objects were not sent, and are tried no more", "pacs send list; then pacs send retry, or drop"
-    for one in node.sendings.backlogs():
+    for one in backlogs(node.index):
         if one.waiting and one.is_failing:
             yield f"{one.waiting} objects wait for {one.destination}: {one.error}", f"pacs doctor {one.destination}"
 

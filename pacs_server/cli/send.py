@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pacs_server.dicom.identity import AeTitle
-    from pacs_server.index.sending.sendings import Backlog, Sending
+    from pacs_server.index.sending.backlogs import Backlog
+    from pacs_server.index.sending.sendings import Sending
     from pacs_server.service.assemble import Node
     from pacs_server.service.peers.sending import Queued
 
@@ -93,11 +94,13 @@ def accession(invocation: Invocation, number: str, aet: AeTitle, *, wait: bool) 
 @pass_invocation
 def list_(invocation: Invocation, limit: int, *, dead: bool) -> ExitCode:
     """Show what each destination got, waits for and refused."""
+    from pacs_server.index.sending.backlogs import backlogs
+
     with invocation.node() as node:
         if dead:
             rows, headings = [_dead_row(one) for one in node.sendings.dead(limit=limit)], _DEAD_HEADINGS
         else:
-            rows, headings = [_row(one) for one in node.sendings.backlogs()[:limit]], _BACKLOG_HEADINGS
+            rows, headings = [_row(one) for one in backlogs(node.index)[:limit]], _BACKLOG_HEADINGS
     if not print_rows(rows, headings, as_json=invocation.as_json, said=("error", "reason")):
         talk("no destination refused anything for good" if dead else "nothing was queued for any destination")
     return ExitCode.DONE
@@ -122,11 +125,13 @@ def retry(invocation: Invocation, aet: AeTitle | None) -> ExitCode:
 @pass_invocation
 def drop(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
     """Forget what waits for a destination, and what it refused. The objects stay."""
+    from pacs_server.index.sending.backlogs import backlogs
+
     with invocation.node() as node:
         if yes:
             talk(f"forgot {node.sendings.forget(destination=aet)} objects that were to be sent to {aet}")
             return ExitCode.DONE
-        left = sum(one.waiting + one.dead + one.gone for one in node.sendings.backlogs() if one.destination == aet)
+        left = sum(one.waiting + one.dead + one.gone for one in backlogs(node.index) if one.destination == aet)
     talk(f"would forget {left} objects that were to be sent to {aet}; do it with --yes")
     return ExitCode.DONE
 

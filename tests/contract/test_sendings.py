@@ -18,6 +18,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending import sendings
+from pacs_server.index.sending.backlogs import backlogs
 from pacs_server.index.sending.selection import Selection
 from pacs_server.index.sending.sendings import Sendings, SendState, Urgency
 from pacs_server.index.sending.studies import Studies
@@ -133,14 +134,14 @@ def test_what_failed_comes_last_and_what_is_dead_waits_for_a_person(desk: Desk) 
     assert desk.waiting() == ["1.9.2", "1.9.0"]
     (dead,) = desk.sendings.dead(limit=9)
     assert (dead.sop_uid, dead.reason, dead.attempts) == ("1.9.1", refusal, 1)
-    (told,) = desk.sendings.backlogs()
+    (told,) = backlogs(desk.index)
     assert (told.waiting, told.dead, told.sent, told.waiting_since) == (2, 1, 0, NOW)
     assert desk.sendings.open_counts() == {"waiting": 2, "dead": 1}
     assert desk.sendings.revive("C", NOW) == 0
     assert desk.sendings.revive("B", NOW) == 1
     assert sorted(desk.waiting()) == ["1.9.0", "1.9.1", "1.9.2"]
     assert desk.sendings.forget(destination="B") == 3
-    assert desk.sendings.backlogs() == []
+    assert backlogs(desk.index) == []
 
 
 def test_who_stores_waits_for_a_portion_of_what_is_tried_again_or_forgotten_and_not_for_all(
@@ -198,7 +199,7 @@ def test_what_is_gone_and_not_found_stays_gone(desk: Desk) -> None:
     desk.sendings.note([(one, SendState.GONE, "it was deleted")], NOW)
     desk.lose("1.9.1")
     assert desk.sendings.take_up(["B"], NOW) == 0
-    (told,) = desk.sendings.backlogs()
+    (told,) = backlogs(desk.index)
     assert (told.waiting, told.dead, told.gone) == (0, 0, 1)
     assert desk.sendings.forget(destination="B") == 1
 

@@ -26,16 +26,16 @@ from sqlalchemy import (
 from pacs_server.dicom.audit import Event, EventKind, EventOutcome, digest_over
 from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
-from pacs_server.index.jobs import JobKind, JobState, entry, owing
+from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.sending.selection import Selection, meant_objects
 from pacs_server.index.site.routes import keeps
-from pacs_server.index.site_tables import jobs, sendings
+from pacs_server.index.site_tables import sendings
 from pacs_server.index.tables import instances, is_current, series, studies
 
 _ROWS_AT_ONCE: Final = 500  # so that recording waits only a moment for a large study to be entered
 _MAX_REASON_CHARACTERS: Final = 300
 # To the letter of the partial index, so that SQLite does not read what was sent, which is most.
-_IS_OPEN: Final = text("sendings.state <> 'sent'")
+IS_OPEN: Final = text("sendings.state <> 'sent'")
 
 
 class SendState(StrEnum):
@@ -73,22 +73,6 @@ class Urgency(StrEnum):
     ONCE = "once"  # nothing
     SOONER = "sooner"  # one that waits for the window of another route waits no longer
     AGAIN = "again"  # it is sent once more
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What waits for a destination. `waiting_since` is that of the oldest; `error` the last there was, and `is_failing`
-    says that what waits does so because of it. What is `gone` was deleted first.
-    """
-
-    destination: str
-    waiting: int
-    sent: int
-    dead: int
-    gone: int
-    waiting_since: datetime | None
-    error: str
-    is_failing: bool
 
 
 class Sendings:
@@ -262,7 +246,7 @@ class Sendings:
 
         Raises: IndexUnavailable.
         """
-        named: list[ColumnElement[bool] | TextClause] = [_IS_OPEN]
+        named: list[ColumnElement[bool] | TextClause] = [IS_OPEN]
         named += [sendings.c.destination == destination] if destination else []
         named += [sendings.c.route == route] if route else []
         some = select(sendings.c.id).where(*named).limit(_ROWS_AT_ONCE)
@@ -275,7 +259,7 @@ class Sendings:
 
     def open_counts(self) -> dict[str, int]:
         """How many wait and how many are dead. Raises: IndexUnavailable."""
-        counted = select(sendings.c.state, func.count()).where(_IS_OPEN).group_by(sendings.c.state)
+        counted = select(sendings.c.state, func.count()).where(IS_OPEN).group_by(sendings.c.state)
         with self._index.read() as connection:
             found = {state: number for state, number in connection.execute(counted)}
         return {state.value: found.get(state.value, 0) for state in (SendState.WAITING, SendState.DEAD)}
@@ -291,25 +275,6 @@ class Sendings:
                 for state, number in connection.execute(counted):
                     found[SendState(state)] += number
         return found
-
-    def backlogs(self) -> list[Backlog]:
-        """What every destination got and waits for, by title. Raises: IndexUnavailable."""
-        counted = select(sendings.c.destination, sendings.c.state, func.count(), func.min(sendings.c.owed_at))
-        counted = counted.group_by(sendings.c.destination, sendings.c.state)
-        failed = jobs.c.kind == JobKind.SEND, jobs.c.state == JobState.WAITING, jobs.c.error != ""
-        failures = select(jobs.c.target, jobs.c.error).where(*failed)
-        refusals = select(sendings.c.destination, sendings.c.reason).where(_IS_OPEN, sendings.c.reason != "")
-        with self._index.read() as connection:
-            errors = {name: why for name, why in connection.execute(refusals.order_by(sendings.c.at))}
-            failing = {name: why for name, why in connection.execute(failures.order_by(jobs.c.due_at))}
-            errors |= failing
-            found: dict[str, dict[str, tuple[int, str]]] = {}
-            for destination, state, number, since in connection.execute(counted):
-                found.setdefault(destination, {})[state] = (number, since)
-        return [
-            _backlog(name, states, errors.get(name, ""), is_failing=name in failing)
-            for name, states in sorted(found.items())
-        ]
 
 
 def _events(results: Iterable[tuple[Sending, SendState, str]], now: datetime) -> list[Event]:
@@ -352,7 +317,7 @@ def _waiting(destination: str, series_uid: str) -> tuple[ColumnElement[bool] | T
 
 def _open(state: SendState, destination: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
     mine = sendings.c.destination == destination if destination else sendings.c.destination != ""
-    return (mine, sendings.c.state == state.value, _IS_OPEN)
+    return (mine, sendings.c.state == state.value, IS_OPEN)
 
 
 def _sending(row: Any) -> Sending:
@@ -360,17 +325,3 @@ def _sending(row: Any) -> Sending:
     values["state"] = SendState(row.state)
     values["owed_at"], values["at"] = datetime.fromisoformat(row.owed_at), datetime.fromisoformat(row.at)
     return Sending(**values)
-
-
-def _backlog(destination: str, states: dict[str, tuple[int, str]], error: str, *, is_failing: bool) -> Backlog:
-    waiting, since = states.get(SendState.WAITING, (0, ""))
-    return Backlog(
-        destination=destination,
-        waiting=waiting,
-        sent=states.get(SendState.SENT, (0, ""))[0],
-        dead=states.get(SendState.DEAD, (0, ""))[0],
-        gone=states.get(SendState.GONE, (0, ""))[0],
-        waiting_since=datetime.fromisoformat(since) if since else None,
-        error=error,
-        is_failing=is_failing,
-    )

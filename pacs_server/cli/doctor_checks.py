@@ -258,11 +258,12 @@ def _certificates(node: Node) -> Iterator[Problem]:
 
 def _failover(node: Node) -> Iterator[Problem]:
     """That a person may have forgotten to end."""
+    from pacs_server.index.site.draining import draining_of
     from pacs_server.service.partners.unfinished import unfinished
 
     if (left := unfinished(node)) is not None:
         yield f"a failover to {left.target} is unfinished", f"pacs failover to {left.target}, or pacs failover abandon"
-    elif (draining := node.registry.draining()) is not None:
+    elif (draining := draining_of(node.index)) is not None:
         yield (
             f"no new associations are taken since {draining.since:%Y-%m-%d %H:%M} UTC",
             "pacs failover demote here --end",

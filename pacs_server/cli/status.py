@@ -52,6 +52,7 @@ def status(invocation: Invocation) -> ExitCode:
 
     Ends with 13 when no server runs.
     """
+    from pacs_server.index.site.draining import draining_of
     from pacs_server.service.monitoring.alarm_book import standing_alarms
     from pacs_server.service.partners.role import role_lines, role_of
     from pacs_server.service.present import backlog_of, nodes_of, partners_of, volumes_of
@@ -68,7 +69,7 @@ def status(invocation: Invocation) -> ExitCode:
         survival = node.registry.survival()
         partners = partners_of(node)
         nodes = nodes_of(node, datetime.now(UTC))
-        role, draining, lines = role_of(node), node.registry.draining(), role_lines(node)
+        role, draining, lines = role_of(node), draining_of(node.index), role_lines(node)
     if invocation.as_json:
         told = {"server": server, "volumes": volumes, "holdings": holdings, "backlog": backlog, "survival": survival}
         since = draining and draining.since.isoformat(timespec="seconds")

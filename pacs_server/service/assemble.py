@@ -40,6 +40,7 @@ from pacs_server.index.sending.outbox import Outbox
 from pacs_server.index.sending.sendings import Sendings
 from pacs_server.index.sending.studies import Studies
 from pacs_server.index.site.changes import PREFERENCE, Changes
+from pacs_server.index.site.draining import draining_of
 from pacs_server.index.site.nodes import Nodes
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Policies, Policy, Registry, VolumeRow
@@ -231,7 +232,7 @@ class Node:
                     routes=self.route_rules.all(),
                     partners=self.partners.all(),
                     vocabulary=self.fields.vocabulary(),
-                    is_draining=self.registry.draining() is not None,
+                    is_draining=draining_of(self.index) is not None,
                     volumes=self._taken_over(self.registry.volumes()),
                 )
             self._looked_at = now

@@ -25,8 +25,8 @@ from pacs_server.index.deposits import Deposits
 from pacs_server.index.engine import Index
 from pacs_server.index.queries.search import Deliverable
 from pacs_server.index.queries.trash import Trash
+from pacs_server.index.site.draining import Draining, set_draining
 from pacs_server.index.site.peers import Peer, Right
-from pacs_server.index.site.registry import Draining
 from pacs_server.index.site.retention import Purging, Retention
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import instance_lock
@@ -138,11 +138,11 @@ def test_nothing_is_asked_for_that_would_not_be_taken_here(house: House) -> None
             expect([])
         node.registry.save_peer(replace(peer, rights=frozenset({Right.STORE})))
         expect([])
-        node.registry.set_draining(Draining(since=NOW, who="admin"))
+        set_draining(node.index, Draining(since=NOW, who="admin"))
         node.look_at_site_state(max_age_s=0)
         with pytest.raises(Refused, match="does not take now what it sends"):
             expect([])
-        node.registry.set_draining(None)
+        set_draining(node.index, None)
         node.look_at_site_state(max_age_s=0)
         expect([])
     with house.node() as node, pytest.raises(Refused, match="does not run: start pacs serve"):

@@ -27,8 +27,9 @@ from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.changes import PREFERENCE
+from pacs_server.index.site.draining import Draining, draining_of, set_draining
 from pacs_server.index.site.partners import Partner
-from pacs_server.index.site.registry import Draining, Registry
+from pacs_server.index.site.registry import Registry
 from pacs_server.service.assemble import Node
 from pacs_server.service.partners.failover import Failover, abandon, drain
 from pacs_server.service.partners.role import failover_facts
@@ -40,15 +41,15 @@ from pacs_server.settings import load
 
 def test_a_site_drains_since_it_was_told_first_until_it_is_told_otherwise(index: Index) -> None:
     registry, since = Registry(index), datetime(2026, 11, 26, 3, tzinfo=UTC)
-    assert registry.draining() is None
-    registry.set_draining(None)
+    assert draining_of(index) is None
+    set_draining(index, None)
     assert registry.revision() == 0
-    registry.set_draining(Draining(since=since, who="admin@tokyo"))
-    registry.set_draining(Draining(since=since + timedelta(hours=1), who="admin@osaka"))
-    assert registry.draining() == Draining(since=since, who="admin@tokyo")
+    set_draining(index, Draining(since=since, who="admin@tokyo"))
+    set_draining(index, Draining(since=since + timedelta(hours=1), who="admin@osaka"))
+    assert draining_of(index) == Draining(since=since, who="admin@tokyo")
     assert registry.revision() == 1  # by which running servers see it
-    registry.set_draining(None)
-    assert (registry.draining(), registry.revision()) == (None, 2)
+    set_draining(index, None)
+    assert (draining_of(index), registry.revision()) == (None, 2)
 
 
 def test_what_is_stored_to_try_a_site_out_goes_nowhere_and_is_nothing_that_sites_compare(
@@ -92,9 +93,9 @@ def test_a_site_takes_associations_again_whatever_partners_it_has(
 ) -> None:
     with House(tmp_path / "data", new_upgraded_url()).node() as node:
         drain(node, "here", is_draining=True)
-        assert node.registry.draining() is not None
+        assert draining_of(node.index) is not None
         drain(node, "HERE", is_draining=False)
-        assert node.registry.draining() is None
+        assert draining_of(node.index) is None
 
 
 def test_what_one_site_has_another_one_do_is_in_the_trail_of_both(

@@ -22,6 +22,7 @@ from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID
 from pacs_server.errors import ConfigError, PacsError, PeerRejected, ProtocolViolation
 from pacs_server.index.site.changes import PREFERENCE
+from pacs_server.index.site.draining import draining_of
 from pacs_server.net import client
 from pacs_server.net.association import Association
 from pacs_server.net.client import Destination
@@ -387,7 +388,7 @@ def test_what_no_command_of_a_partner_says_is_not_understood(pair: Pair) -> None
         for wrong in ({}, {"is_draining": 1, "who": "x"}, {"is_draining": True, "who": None}):
             with pytest.raises(ProtocolViolation):
                 answer(node.partners.one("osaka"), wrong)
-        assert node.registry.draining() is None
+        assert draining_of(node.index) is None
 
 
 def test_what_is_left_is_not_guessed_where_it_cannot_be_read_or_noted(pair: Pair) -> None:
@@ -403,7 +404,7 @@ def test_what_is_left_is_not_guessed_where_it_cannot_be_read_or_noted(pair: Pair
         with pytest.raises(ConfigError, match="cannot be written"):
             next(asked.run(asked.plan(), wait_s=0, keeps_draining=False))
         in_the_way.rmdir()
-        assert node.registry.draining() is None
+        assert draining_of(node.index) is None
 
 
 def test_two_sites_that_do_not_become_equal_in_time_are_partly_done(pair: Pair, tmp_path: Path) -> None:

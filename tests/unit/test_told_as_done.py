@@ -14,7 +14,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.errors import Refused
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.site.registry import Draining
+from pacs_server.index.site.draining import Draining, set_draining
 from pacs_server.service.assemble import Node
 from pacs_server.service.person import command_of
 from pacs_server.service.upkeep import decisions
@@ -102,7 +102,7 @@ def test_what_is_so_already_is_not_told_as_done_once_more(trail) -> None:
     now = datetime.now(UTC)
     for _ in range(2):
         with Node.open(load(Path("data/pacs.yaml"), {}), command_of([*ARCHIVE, "demote"], now)) as node:
-            node.registry.set_draining(Draining(since=now, who="tanaka"))
+            set_draining(node.index, Draining(since=now, who="tanaka"))
     assert commands(trail, "demote") == [("done", "")]
 
 

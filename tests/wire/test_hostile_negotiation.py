@@ -25,7 +25,7 @@ from support.rude import (
 from support.server import wait_for
 from support.standing_rules import PATIENCE, PATIENT, PAYLOAD, Watched
 
-from pacs_server.index.site.registry import Draining
+from pacs_server.index.site.draining import Draining, set_draining
 from pacs_server.net.message import decode_command
 from pacs_server.service.assemble import Node
 from pacs_server.settings import load
@@ -278,8 +278,8 @@ def test_who_is_rejected_because_the_archive_drains_is_in_the_trail(ill_treated:
             return peer.associate()
 
     with Node.open(load(ill_treated.archive.config)) as node:
-        node.registry.set_draining(Draining(since=datetime.now(UTC), who="a test"))
+        set_draining(node.index, Draining(since=datetime.now(UTC), who="a test"))
         wait_for(lambda: answer() == (rude.ASSOCIATE_RJ, bytes((0, 2, 3, 1))), "both processes to notice")
-        node.registry.set_draining(None)
+        set_draining(node.index, None)
     wait_for(lambda: {answer()[0] for _ in range(9)} == {rude.ASSOCIATE_AC}, "both processes to notice the end")
     assert ill_treated.told(DRAINED, "temporary congestion")["outcome"] == "refused"

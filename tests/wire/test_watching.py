@@ -24,7 +24,7 @@ from support.server import Archive, children, freeze, lives, wait_for
 
 from pacs_server.dicom.elements import IMPLICIT_LE
 from pacs_server.index.engine import Index
-from pacs_server.index.site.registry import Draining, Registry
+from pacs_server.index.site.draining import Draining, set_draining
 from pacs_server.settings import load
 
 pytestmark = pytest.mark.timeout(600)
@@ -206,18 +206,18 @@ def test_counters_go_on_when_processes_are_killed(archive: Archive) -> None:
     assert archive.report("status")["server"]["served"] >= served > 0
 
 
-def set_draining(archive: Archive, draining: Draining | None) -> None:
+def drain(archive: Archive, draining: Draining | None) -> None:
     """As `pacs failover demote here` does."""
     with closing(Index.open(load(archive.config).database)) as index:
-        Registry(index).set_draining(draining)
+        set_draining(index, draining)
 
 
 def test_a_draining_site_is_live_but_not_ready(archive: Archive) -> None:
-    set_draining(archive, Draining(since=datetime.now(UTC), who="somebody"))
+    drain(archive, Draining(since=datetime.now(UTC), who="somebody"))
     wait_for(lambda: any("no new associations" in one for one in reasons(archive)), "it", timeout_s=SOON_S)
     wait_for(lambda: page(archive, "/live")[0] == 200, "it to live", timeout_s=SOON_S)
     counted(archive, 'pacs_self_check_up{port="plain"}', 1)
-    set_draining(archive, None)
+    drain(archive, None)
     wait_for(lambda: not reasons(archive), "the server to be ready", timeout_s=SOON_S)
 
 

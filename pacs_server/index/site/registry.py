@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from pacs_server.dicom.audit import Event
 from pacs_server.errors import Refused, UnknownName
 from pacs_server.index.deposits import only_with
 from pacs_server.index.engine import Index
@@ -31,7 +30,6 @@ _POLICY: Final = "policy"
 _REVISION: Final = "revision"
 _BACKED_UP: Final = "backup "
 _SURVIVAL: Final = "survival"
-_DRAINING: Final = "draining"
 # In front of the id of a volume that was removed; what was still on its way there is not recorded.
 REMOVED_VOLUME: Final = "removed volume "
 
@@ -108,14 +106,6 @@ class Policies:
     def greatest_want(self) -> int:
         """The most copies that any of them wants."""
         return max(policy.want for policy in (self.usual, *self.of_peers.values()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draining:
-    """Since when a site takes no new associations, and who wants that."""
-
-    since: datetime
-    who: str
 
 
 class Registry:
@@ -317,30 +307,6 @@ class Registry:
         """Note how many losses the site survives, so that it is told without counting. Raises: IndexUnavailable."""
         with self._index.write() as connection:
             put(connection, _SURVIVAL, json.dumps(dict(facts)))
-
-    def draining(self) -> Draining | None:
-        """That the site takes no new associations, if it is so. Raises: IndexUnavailable."""
-        with self._index.read() as connection:
-            told = value_of(connection, _DRAINING)
-        facts = json.loads(told) if told else {}
-        return Draining(since=datetime.fromisoformat(facts["since"]), who=facts["who"]) if facts else None
-
-    def set_draining(self, draining: Draining | None, event: Event | None = None) -> None:
-        """Take no new associations, or take them again, also after a restart; `event` is told with it. A site that
-        takes none already keeps the time since when. Raises: IndexUnavailable.
-        """
-        told: list[Event] = []
-        with self._index.write(told) as connection:
-            is_draining = value_of(connection, _DRAINING) is not None
-            if is_draining == (draining is not None):
-                return
-            if draining is None:
-                forget(connection, _DRAINING)
-            else:
-                since = {"since": draining.since.isoformat(), "who": draining.who}
-                put(connection, _DRAINING, json.dumps(since))
-            note_change(connection)
-            told += [event] if event else []
 
     def revision(self) -> int:
         """A number that grows with every change of volumes, policy or fields. Raises: IndexUnavailable."""

@@ -17,6 +17,7 @@ from pacs_server.cluster.messages import HELLO, Hello, hello_of, refuse_stranger
 from pacs_server.cluster.pair import Differences, ask_for, by_series, compare
 from pacs_server.errors import PacsError, PartnerRefused
 from pacs_server.index.maintenance.schema import head
+from pacs_server.index.site.draining import draining_of
 from pacs_server.index.site.partners import Partner
 from pacs_server.service.assemble import Node
 
@@ -108,7 +109,7 @@ def own_hello(node: Node, partner: Partner, now: datetime, *, schema: str) -> He
         owed_series=behind.series,
         owed_since=behind.oldest_at,
         preferred=node.preferred_site(),
-        is_draining=node.registry.draining() is not None,
+        is_draining=draining_of(node.index) is not None,
         calls_you=partner.name,
         newest=node.contents.newest(),
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pacs_server.index.site.draining import draining_of
 from pacs_server.service.assemble import Node
 from pacs_server.service.contacts import Contact, remembered, state_in_words, still_known
 from pacs_server.service.partners.failover import lost_of
@@ -58,7 +59,7 @@ def role_lines(node: Node) -> list[str]:
         told.append(
             f"this site is a standby: {preferred_name(node)} is preferred; it answers, and {stores} what is sent"
         )
-    if (draining := node.registry.draining()) is not None:
+    if (draining := draining_of(node.index)) is not None:
         told.append(
             f"draining since {draining.since:%Y-%m-%d %H:%M} UTC by {draining.who}: only partners get an association; "
             "pacs failover demote here --end"
@@ -71,7 +72,7 @@ def failover_facts(node: Node, now: datetime) -> dict[str, Any]:
 
     Raises: ConfigError; IndexUnavailable.
     """
-    draining, left = node.registry.draining(), unfinished(node)
+    draining, left = draining_of(node.index), unfinished(node)
     contacts = remembered(node.settings.data_dir)
     return {
         "role": role_of(node).value,

@@ -17,8 +17,8 @@ from pacs_server.errors import PacsError, ProtocolViolation
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.schema import head
 from pacs_server.index.retiring import forget_study
+from pacs_server.index.site.draining import Draining, draining_of, set_draining
 from pacs_server.index.site.partners import Partner
-from pacs_server.index.site.registry import Draining
 from pacs_server.net.client import Destination
 from pacs_server.net.secure import Security
 from pacs_server.net.tls import own_fingerprint
@@ -174,7 +174,7 @@ class There:
 
 def drain_here(node: Node, *, is_draining: bool, who: str, told: Event | None = None) -> None:
     """Let this site take no new associations, or take them again. Raises: IndexUnavailable."""
-    node.registry.set_draining(Draining(since=datetime.now(UTC), who=who) if is_draining else None, told)
+    set_draining(node.index, Draining(since=datetime.now(UTC), who=who) if is_draining else None, told)
 
 
 def own_standing(node: Node, partner: Partner) -> Standing:
@@ -191,7 +191,7 @@ def own_standing(node: Node, partner: Partner) -> Standing:
         version=this_release(),
         preferred=node.preferred_site(),
         is_serving=server is not None,
-        is_draining=node.registry.draining() is not None,
+        is_draining=draining_of(node.index) is not None,
         associations=len(associations),
         homes=len({volume.spec.domain for volume in placement.homes(set())}),
         need=placement.need,

@@ -44,7 +44,7 @@ class Decider:
     ) -> Operation:
         """Let an operation take effect: its file on every volume that takes it, flushed, then its rows. Killed between
         the two, it takes effect when the volumes are read for operations next. It is answered with those objects alone
-        that it deleted, restored or purged: a study that was put on hold meanwhile keeps its own.
+        that are deleted, restored or purged then: a study that was put on hold meanwhile keeps its own.
 
         Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
         """

@@ -15,8 +15,12 @@ from pacs_server.index.site_tables import choices, depositing, deposits, fates, 
 from pacs_server.index.tables import BESIDE, instances, is_current, series, studies
 
 _BATCH: Final = 500
-# What each of the objects is asked for by itself, and a hold or a later decision may keep it from.
-_OF_OBJECTS: Final = (OperationKind.DELETE, OperationKind.RESTORE, OperationKind.PURGE)
+# What an operation asks for each of its objects, and a hold or a later decision may keep it from.
+_WANTED: Final = {
+    OperationKind.DELETE: (Fate.TRASHED, Fate.PURGED),
+    OperationKind.RESTORE: (Fate.KEPT,),
+    OperationKind.PURGE: (Fate.PURGED,),
+}
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> set[str]:
@@ -58,17 +62,17 @@ def _replace(connection: Connection, table: Table, study_uid: str, wanted: Seque
 
 
 def in_effect(connection: Connection, operation: Operation) -> Operation:
-    """An operation that was noted, with those of its objects alone of which it decided what they are."""
-    if operation.kind not in _OF_OBJECTS:
+    """An operation that was noted, with those of its objects alone that are what it wants them to be."""
+    if (wanted := _WANTED.get(operation.kind)) is None:
         return operation
-    names = select(fates.c.sop_uid, fates.c.digest).where(fates.c.study_uid == operation.study_uid)
-    its = names.where(fates.c.counter == operation.counter, fates.c.site_id == operation.site_id)
-    decided = {tuple(row) for row in connection.execute(its)}
-    return replace(operation, objects=tuple(one for one in operation.objects if (one.sop_uid, one.digest) in decided))
+    decided = select(fates.c.sop_uid, fates.c.digest, fates.c.fate).where(fates.c.study_uid == operation.study_uid)
+    now = {(sop_uid, digest): Fate(fate) for sop_uid, digest, fate in connection.execute(decided)}
+    done = (one for one in operation.objects if now.get((one.sop_uid, one.digest), Fate.KEPT) in wanted)
+    return replace(operation, objects=tuple(done))
 
 
 def as_it_ended(event: Event, asked: Operation, done: Operation) -> Event:
-    """The event of an operation of whose objects it decided only some."""
+    """The event of an operation of whose objects only some are what it wants them to be."""
     if not (spared := len(asked.objects) - len(done.objects)):
         return event
     return replace(

@@ -118,8 +118,8 @@ class Operations:
             return site_id_of(connection)
 
     def record(self, operation: Operation, *, missed: Sequence[str], now: datetime) -> Operation:
-        """Let an operation take effect whose file is flushed; it is answered with those objects alone that it deleted,
-        restored or purged. The volumes that have no file of it are owed one.
+        """Let an operation take effect whose file is flushed; it is answered with those objects alone that are deleted,
+        restored or purged then. The volumes that have no file of it are owed one.
 
         Nothing happens when it was recorded before. Raises: IndexUnavailable.
         """

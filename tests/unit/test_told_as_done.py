@@ -55,7 +55,7 @@ def two_studies(tmp_path: Path) -> list[Sample]:
 
 
 @pytest.mark.parametrize(("kept", "done", "code"), [("P1", 1, ExitCode.PARTLY), ("P*", 0, ExitCode.PARTLY)])
-@pytest.mark.parametrize("deed", ["delete", "purge", "restore"])
+@pytest.mark.parametrize("deed", ["delete", "purge"])
 def test_what_is_put_on_hold_before_it_is_decided_is_not_said_to_be_gone(
     deed: str, kept: str, done: int, code: int, two_studies, trail, monkeypatch, capsys
 ) -> None:
@@ -74,6 +74,26 @@ def test_what_is_put_on_hold_before_it_is_decided_is_not_said_to_be_gone(
     told = {row["study_uid"]: (row["outcome"], row["count"]) for row in trail(deed)}
     refused, carried_out = ("refused", 0), ("done", 1)
     assert [told[sample.study_uid] for sample in two_studies] == [refused, carried_out if done else refused]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "outcome", "code"),
+    [(("hold", "add", "PatientID=P1", "--reason", "x"), "done", 0), (("purge", "--yes"), "refused", ExitCode.PARTLY)],
+)
+def test_what_another_person_brings_back_is_back_and_what_he_destroys_is_not(
+    meanwhile: tuple[str, ...], outcome: str, code: int, two_studies, trail, monkeypatch
+) -> None:
+    pacs("delete", "PatientID=P1", "--reason", "wrong", "--yes")
+    decider = decisions.decider
+
+    def decide_after_another(*of: Any) -> Any:
+        monkeypatch.setattr(decisions, "decider", decider)
+        pacs(*meanwhile)
+        return decider(*of)
+
+    monkeypatch.setattr(decisions, "decider", decide_after_another)
+    pacs("restore", "PatientID=P1", "--reason", "right", "--yes", expect=code)
+    assert [row["outcome"] for row in trail("restore")] == [outcome]
 
 
 def commands(trail: Callable[..., list[dict[str, Any]]], begins: str) -> list[tuple[str, str]]:

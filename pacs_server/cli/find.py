@@ -169,12 +169,13 @@ def study(invocation: Invocation, uid: str) -> ExitCode:
     Its series, objects, copies, versions, flags, hold and history.
     """
     from pacs_server.errors import UnknownName
+    from pacs_server.index.fates import holds_of
     from pacs_server.index.queries.view import study_view
 
     with invocation.node() as node:
         view = study_view(node.index, uid)
         history = [_told(operation) for operation in node.instances.operations.of_study(uid)]
-        holds = [hold for hold in node.instances.operations.holds() if hold.study_uid == uid]
+        holds = [hold for hold in holds_of(node.index) if hold.study_uid == uid]
     if view is None and not history:
         raise UnknownName(f"no study {printable(uid)[:80]} is held; pacs find studies lists those there are")
     view = view or {"uid": uid, "patient": {}, "series": [], "flags": []}

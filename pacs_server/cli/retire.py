@@ -213,10 +213,12 @@ def list_holds(invocation: Invocation) -> ExitCode:
 
     Since when, by whom and why.
     """
+    from pacs_server.index.fates import holds_of
+
     with invocation.node() as node:
         rows = [
             {"uid": one.study_uid, "at": _to_the_second(one.at), "who": one.who, "reason": one.reason}
-            for one in node.instances.operations.holds()
+            for one in holds_of(node.index)
         ]
     if not print_rows(rows, _HOLD_HEADINGS, as_json=invocation.as_json):
         talk("no study is on hold")

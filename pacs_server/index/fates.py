@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
@@ -21,6 +21,16 @@ _WANTED: Final = {
     OperationKind.RESTORE: (Fate.KEPT,),
     OperationKind.PURGE: (Fate.PURGED,),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A study that must not be deleted, and who says so since when."""
+
+    study_uid: str
+    at: str
+    who: str
+    reason: str
 
 
 def note_fate(connection: Connection, study_uid: str, fate: StudyFate) -> set[str]:
@@ -59,6 +69,13 @@ def _replace(connection: Connection, table: Table, study_uid: str, wanted: Seque
     if come:
         connection.execute(insert(table), come)
     return {row["sop_uid"] for row in (*gone, *come)}
+
+
+def holds_of(index: Index) -> list[Hold]:
+    """The studies that must not be deleted. Raises: IndexUnavailable."""
+    columns = holds.c.study_uid, holds.c.at, holds.c.who, holds.c.reason
+    with index.read() as connection:
+        return [Hold(**row) for row in connection.execute(select(*columns).order_by(holds.c.at)).mappings()]
 
 
 def in_effect(connection: Connection, operation: Operation) -> Operation:

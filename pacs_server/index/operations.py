@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,16 +40,6 @@ _COUNTER: Final = "operation counter"
 _BEGUN: Final = "deletion begun "
 _BATCH: Final = 1000
 _NUMBERS: Final = "operations"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """A study that must not be deleted, and who says so since when."""
-
-    study_uid: str
-    at: str
-    who: str
-    reason: str
 
 
 class Operations:
@@ -277,12 +266,6 @@ class Operations:
             known = select(operations.c.content).where(operations.c.study_uid == clean(study_uid))
             found = [from_text(text) for text in connection.execute(known).scalars()]
         return sorted(found, key=lambda operation: operation.stamp)
-
-    def holds(self) -> list[Hold]:
-        """The studies that must not be deleted. Raises: IndexUnavailable."""
-        columns = holds.c.study_uid, holds.c.at, holds.c.who, holds.c.reason
-        with self._index.read() as connection:
-            return [Hold(**row) for row in connection.execute(select(*columns).order_by(holds.c.at)).mappings()]
 
 
 def copy_decisions(index: Index, beside: Index) -> None:

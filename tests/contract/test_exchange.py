@@ -48,6 +48,7 @@ from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, ProtocolViolation
 from pacs_server.index.contents import Contents, Held, StudyContent
 from pacs_server.index.engine import Index
+from pacs_server.index.fates import holds_of
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Outcome
@@ -157,7 +158,7 @@ def test_two_logs_are_the_same_after_an_exchange_in_whichever_direction(sites: t
     for name, log in tokyo.logs().items():
         assert states[name] == log.log.state() == osaka.logs()[name].log.state()
     for site in sites:
-        assert {one.study_uid for one in site.operations.holds()} == {one.study_uid for one in decided}
+        assert {one.study_uid for one in holds_of(site.index)} == {one.study_uid for one in decided}
         assert len(list(site.volume.operation_files())) >= 2  # what came from there lies on the volume too
     assert tokyo.changes.latest(PREFERENCE) is not None
     between = Between(osaka)
@@ -220,7 +221,7 @@ def test_a_volume_that_is_away_is_owed_what_a_partner_decided(sites: tuple[Site,
     decisions = Decisions(operations=tokyo.operations, volumes=[tokyo.volume, away], now=NOW)
     osaka.decide(OperationKind.HOLD)
     exchange(link_to(osaka), {**tokyo.logs(), "operations": decisions})
-    assert [one.study_uid for one in tokyo.operations.holds()] == ["1.2.3"]
+    assert [one.study_uid for one in holds_of(tokyo.index)] == ["1.2.3"]
     assert JobQueue(tokyo.index).counts() == {(JobKind.OPERATIONS, "waiting"): 1}
 
 
@@ -236,7 +237,7 @@ def test_many_operations_go_in_parts(sites: tuple[Site, Site], monkeypatch: pyte
     here, there = (osaka, tokyo) if asking == "who lacks them" else (tokyo, osaka)
     exchange(link_to(there), here.logs())
     assert osaka.operations.log.state() == tokyo.operations.log.state()
-    assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
+    assert {one.study_uid for one in holds_of(osaka.index)} == {one.study_uid for one in decided}
 
 
 @pytest.mark.parametrize("known", [0, 1], ids=["in order", "out of order"])
@@ -257,7 +258,7 @@ def test_operations_that_fill_more_than_a_message_go_in_several(
     here, there = (osaka, tokyo) if asking == "who lacks them" else (tokyo, osaka)
     exchange(link_to(there), here.logs())
     assert osaka.operations.log.state() == tokyo.operations.log.state()
-    assert {one.study_uid for one in osaka.operations.holds()} == {one.study_uid for one in decided}
+    assert {one.study_uid for one in holds_of(osaka.index)} == {one.study_uid for one in decided}
 
 
 def test_reasons_in_japanese_which_are_longer_in_a_message_fill_none_too_full(

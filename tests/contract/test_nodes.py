@@ -25,6 +25,7 @@ from pacs_server.dicom.operations import OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import Busy, SchemaMismatch
 from pacs_server.index.engine import Index
+from pacs_server.index.fates import holds_of
 from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.promotion import compared, note_timeline, promoted_at
@@ -407,7 +408,7 @@ def test_what_was_decided_in_rows_that_were_lost_is_known_again_soon_after_a_pro
         runner = Runner(node)
         runner._call_roll()
         assert runner._do_job(frozenset({JobKind.OPERATIONS}))
-        assert [one.study_uid for one in node.instances.operations.holds()] == [sample.study_uid]
+        assert [one.study_uid for one in holds_of(node.index)] == [sample.study_uid]
 
 
 def test_what_must_be_alone_is_refused_while_another_node_serves(first: House, second: House, tmp_path: Path) -> None:

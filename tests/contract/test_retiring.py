@@ -31,6 +31,7 @@ from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index import retiring
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
+from pacs_server.index.fates import holds_of
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.operations import Operations
@@ -309,7 +310,7 @@ def test_a_hold_brings_back_what_is_in_the_trash(site: Deleting) -> None:
     site.delete(PatientID="T-1")
     site.decider().decide(OperationKind.HOLD, site.samples[0].study_uid)
     assert site.uids() == uids_of(site.samples)
-    assert [hold.reason for hold in site.operations.holds()] == ["wrong patient"]
+    assert [hold.reason for hold in holds_of(site.index)] == ["wrong patient"]
     assert site.purge() == 0
 
 
@@ -713,7 +714,7 @@ def test_an_index_that_was_set_back_writes_no_decision_over_one_that_it_does_not
         learn(volume, site.operations, [], now=NOW)
     assert [one.stamp for one in site.operations.of_study(sample.study_uid)] == [made.stamp]
     site.decider().decide(OperationKind.RELEASE, sample.study_uid)
-    assert site.operations.holds() == []
+    assert holds_of(site.index) == []
 
 
 @pytest.mark.parametrize("by", ["database", "partner"])

@@ -75,12 +75,7 @@ def test_only_a_comparison_of_everything_that_takes_in_what_it_finds_ends_what_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconciling, "SETTLED_AFTER", timedelta(0))
-    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
-    house.take_in(tiny(1))
-    grow_old(house)
-    with house.node() as node, node.index.write() as connection:
-        connection.execute(delete_rows(copies))
-    assert told(house) is not None
+    house = without_its_only_copy(tmp_path)
     with house.node() as node:
         for since, repair in ((None, False), (NOW.date(), True)):
             list(reconcile_volumes(node, since=since, repair=repair))
@@ -94,12 +89,7 @@ def test_only_a_comparison_of_everything_that_takes_in_what_it_finds_ends_what_w
 
 
 def test_an_index_that_is_made_anew_from_the_files_lacks_nothing_of_what_was_told(tmp_path: Path) -> None:
-    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
-    house.take_in(tiny(1))
-    grow_old(house)
-    with house.node() as node, node.index.write() as connection:
-        connection.execute(delete_rows(copies))
-    assert told(house) is not None
+    house = without_its_only_copy(tmp_path)
     with house.node() as node:
         assert list(rebuild_index(node)) == []
         assert unknown_study(node.index) is None
@@ -129,6 +119,17 @@ def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_in
     assert told(house) is None, "it is on its way"
     grow_old(house)
     assert told(house) is not None
+
+
+def without_its_only_copy(folder: Path) -> House:
+    """A site whose index is told to have been set back: it does not know the copy that its volume has."""
+    house = House(folder / "data", f"sqlite:///{folder}/index.db")
+    house.take_in(tiny(1))
+    grow_old(house)
+    with house.node() as node, node.index.write() as connection:
+        connection.execute(delete_rows(copies))
+    assert told(house) is not None
+    return house
 
 
 def grow_old(house: House) -> None:

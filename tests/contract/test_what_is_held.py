@@ -28,6 +28,7 @@ from pacs_server.dicom.identity import Uid
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import IndexUnavailable, Refused, UnknownName
+from pacs_server.index.fates import holds_of
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.checking import damage
 from pacs_server.index.objects import Arrival, Recorded
@@ -215,7 +216,7 @@ class Site:
             assert sent == {one.name for one in shown if one.study == study}
         trash = {(one.study_uid, one.content.sop_uid, one.content.digest) for one in in_trash(self.node, {})}
         assert trash == {one.name for one in self.model.of("trashed")}
-        assert {one.study_uid for one in self.node.instances.operations.holds()} == self.model.holds
+        assert {one.study_uid for one in holds_of(self.node.index)} == self.model.holds
         listed = conflicts_view(self.node.index)
         versions = {(one["uid"], one["sop_uid"]) for one in listed if one["kind"] == "conflict-version"}
         assert versions == {(one.study, one.sop) for one in kept if one.role == "version"}

@@ -15,7 +15,7 @@ from pacs_server.dicom.operations import Content, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.queries.predicates import Predicate
 from pacs_server.errors import BadQuery, Refused, UnknownName
-from pacs_server.index.operations import Hold
+from pacs_server.index.fates import Hold, holds_of
 from pacs_server.index.queries.trash import Held, Trash
 from pacs_server.index.queries.view import contents_view
 from pacs_server.index.site.retention import retention_of
@@ -128,7 +128,7 @@ def hold(node: Node, keys: Mapping[str, str], reason: str) -> Iterator[Operation
     Raises: UnknownName when there is no such study; BadQuery; NotEnoughCopies; IndexUnavailable.
     """
     uids = _studies(node, keys)
-    held = {one.study_uid for one in node.instances.operations.holds()}
+    held = {one.study_uid for one in holds_of(node.index)}
     return retire.hold([uid for uid in uids if uid not in held], decider(node, reason))
 
 
@@ -138,7 +138,7 @@ def on_hold(node: Node, keys: Mapping[str, str]) -> list[Hold]:
     Raises: UnknownName when there is no such study; BadQuery; IndexUnavailable.
     """
     uids = set(_studies(node, keys))
-    return [one for one in node.instances.operations.holds() if one.study_uid in uids]
+    return [one for one in holds_of(node.index) if one.study_uid in uids]
 
 
 def release(node: Node, holds: Sequence[Hold], reason: str) -> Iterator[Operation]:

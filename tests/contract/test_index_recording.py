@@ -471,6 +471,7 @@ def test_the_content_of_another_index_takes_the_place_of_this_one(
     index: Index, objects: Instances, new_upgraded_url: Callable[[], str]
 ) -> None:
     objects.record(arrival("1.2.3.1", volume="a"))
+    Registry(index).add_volume(VolumeRow(id="volume-1", name="first", path="/mnt/1", domain="1", tier="hot"))
     url = new_upgraded_url()
     with closing(Index.open(url)) as beside:
         for one in random_arrivals(7, 30):

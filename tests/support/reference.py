@@ -77,9 +77,19 @@ def _name_fits(name: str, key: str) -> bool:
         return True  # nothing but delimiters and asterisks
     groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
     if "=" not in key:
-        return any(group and _wildcard(fold(key), ".").fullmatch(group) for group in groups)
-    asked = [fold(group) for group in (*key.split("="), "", "")[:3]]
-    return all(_wildcard(one, ".").fullmatch(group) for one, group in zip(asked, groups, strict=True) if one.strip("*"))
+        return any(group and _group_fits(group, key) for group in groups)
+    asked = (*key.split("="), "", "")[:3]
+    return all(_group_fits(group, one) for one, group in zip(asked, groups, strict=True) if fold(one).strip("*"))
+
+
+def _group_fits(group: str, key: str) -> bool:
+    """Whether a folded group of a name fits that of a key. Of `*^B` the asterisk may stand for nothing, and folded no
+    delimiter tells of it; so that B is all that there is.
+    """
+    family, _, rest = key.partition("^")
+    given = rest.rstrip("*")
+    is_alone = family != "" and not family.strip("*") and not {"*", "?"} & set(given)
+    return _wildcard(fold(key), ".").fullmatch(group) is not None or (is_alone and fold(given) == group != "")
 
 
 def _between(value: str, key: str, greatest: str) -> bool:

@@ -78,14 +78,12 @@ def holds_of(index: Index) -> list[Hold]:
         return [Hold(**row) for row in connection.execute(select(*columns).order_by(holds.c.at)).mappings()]
 
 
-def in_effect(connection: Connection, operation: Operation) -> Operation:
-    """An operation that was noted, with those of its objects alone that are what it wants them to be."""
+def in_effect(operation: Operation, fate: StudyFate) -> Operation:
+    """An operation with those of its objects alone that are what it wants them to be, after all that was decided."""
     if (wanted := _WANTED.get(operation.kind)) is None:
         return operation
-    decided = select(fates.c.sop_uid, fates.c.digest, fates.c.fate).where(fates.c.study_uid == operation.study_uid)
-    now = {(sop_uid, digest): Fate(fate) for sop_uid, digest, fate in connection.execute(decided)}
-    done = (one for one in operation.objects if now.get((one.sop_uid, one.digest), Fate.KEPT) in wanted)
-    return replace(operation, objects=tuple(done))
+    became = {one: fate.objects.get((one.sop_uid, one.digest), (Fate.KEPT,))[0] for one in operation.objects}
+    return replace(operation, objects=tuple(one for one in operation.objects if became[one] in wanted))
 
 
 def as_it_ended(event: Event, asked: Operation, done: Operation) -> Event:

@@ -115,9 +115,10 @@ class Operations:
         told: list[Event] = []
         before = self.of_study(operation.study_uid)
         with self._index.write(told) as connection:
-            told += self._take_effect(connection, operation, before, now)
+            events, done = self._take_effect(connection, operation, before, now)
+            told += events
             self._owe(connection, missed, now)
-            return in_effect(connection, operation)
+            return done
 
     def take_over(self, operation: Operation, keep: Callable[[Operation], Sequence[str]], *, now: datetime) -> None:
         """The same for an operation that becomes known later than it was decided: another site tells it, or a volume
@@ -146,7 +147,7 @@ class Operations:
             keep_others_out(connection, self._index, operation.study_uid)
             if operation.kind is OperationKind.DELETE and (sent := _sent_after(connection, operation)):
                 return sent
-            told += self._take_effect(connection, operation, before, now)
+            told += self._take_effect(connection, operation, before, now)[0]
             self._owe(connection, missed, now)
         return []
 
@@ -157,14 +158,16 @@ class Operations:
 
     def _take_effect(
         self, connection: Connection, operation: Operation, before: Sequence[Operation], now: datetime
-    ) -> list[Event]:
-        """`before` are those of the study, read before others had to wait: to read one of many objects takes long."""
+    ) -> tuple[list[Event], Operation]:
+        """What is told of it, and what it did. `before` are those of the study, read before others had to wait: to read
+        one of many objects takes long.
+        """
         keep_others_out(connection, self._index, operation.study_uid)
+        known = {one.stamp: one for one in (*before, operation)}
         if not connection.execute(self._insert.values(operation_row(operation))).rowcount:
-            return []
+            return [], in_effect(operation, fate_after(known.values()))
         forget(connection, _begun(*operation.stamp))
         told = with_patients(connection, [_event(operation, now)])  # after a purge the study may be gone
-        known = {one.stamp: one for one in (*before, operation)}
         stamps = select(operations.c.counter, operations.c.site_id).where(operations.c.study_uid == operation.study_uid)
         decided = [tuple(row) for row in connection.execute(stamps)]
         fate = fate_after(known.get(stamp) or _read(connection, stamp) for stamp in decided)
@@ -175,7 +178,8 @@ class Operations:
         if operation.kind is OperationKind.PURGE:
             looked_at |= self._spared(connection, operation, fate)
         self._owe_partners(connection, looked_at, now)
-        return [as_it_ended(event, operation, in_effect(connection, operation)) for event in told]
+        done = in_effect(operation, fate)
+        return [as_it_ended(event, operation, done) for event in told], done
 
     def _spared(self, connection: Connection, operation: Operation, fate: StudyFate) -> set[tuple[str, str]]:
         """The series of what is held here although it was purged: partners may have destroyed it before they knew

@@ -530,7 +530,8 @@ def test_a_damaged_object_of_the_backup_is_not_brought_back(house: House, target
     assert sample.sop_uid == told.sop_uid
 
 
-def test_the_only_copy_that_was_damaged_is_brought_back_from_its_file_in_the_backup(house: House, target: Path) -> None:
+def damaged_after_its_backup(house: House, target: Path) -> tuple[Path, bytes]:
+    """The only copy of an object, which is known to be damaged and is whole in the backup; and what it was."""
     house.take_in(tiny(1))
     house.back_up(target)
     (path,) = house.volume.rglob("*.dcm")
@@ -538,19 +539,19 @@ def test_the_only_copy_that_was_damaged_is_brought_back_from_its_file_in_the_bac
     flip(path)
     with house.node() as node:
         assert [one.result for one in verify_volumes(node, (), bytes_per_s=None)] == ["damaged"]
+    return path, whole
+
+
+def test_the_only_copy_that_was_damaged_is_brought_back_from_its_file_in_the_backup(house: House, target: Path) -> None:
+    path, whole = damaged_after_its_backup(house, target)
+    with house.node() as node:
         list(import_files(node, [target / path.relative_to(house.volume)]))
         assert next(iter(verify_volumes(node, (), bytes_per_s=None))).result == "good"
     assert path.read_bytes() == whole
 
 
 def test_a_copy_that_was_known_to_be_damaged_is_brought_back_by_a_restore(house: House, target: Path) -> None:
-    house.take_in(tiny(1))
-    house.back_up(target)
-    (path,) = house.volume.rglob("*.dcm")
-    whole = path.read_bytes()
-    flip(path)
-    with house.node() as node:
-        assert [one.result for one in verify_volumes(node, (), bytes_per_s=None)] == ["damaged"]
+    path, whole = damaged_after_its_backup(house, target)
     house.back_up(target)
     assert [one.result for one in house.restore(target)] == [Result.COPIED]
     assert path.read_bytes() == whole

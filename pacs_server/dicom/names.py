@@ -9,7 +9,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 from typing import Final
 
 from pacs_server.dicom.wildcards import regex_of
@@ -48,6 +49,13 @@ _MARKED: Final = {"ﾞ": "ｳｶ-ﾄﾊ-ﾎ", "ﾟ": "ﾊ-ﾎ"}
 # What one device writes as an apostrophe, or as the dot between the parts of a foreign name, another writes otherwise;
 # the dot of GB 2312 and that of GBK are the same two bytes.
 _ALIKE: Final = tuple((re.compile(f"[{marks}]"), marks) for marks in ("'’‘＇ʼ´`", "·・･‧"))
+# A group of a key that is kanji and kana alone, folded, in one piece or in two.
+_GLYPH: Final = "[々〆〇ァ-ヶー\u3400-\u4dbf\u4e00-\u9fff\ue000-\ue757\uf900-\ufaff\U00020000-\U0003ffff]"
+_PIECES: Final = re.compile(rf"(\*?)({_GLYPH}+)(?: ({_GLYPH}+))?(\*?)")
+_KANA_ALONE: Final = re.compile("[ァ-ヶー]*")
+_LEAST_PARTED: Final = 3  # shorter ones are a family name or a given name
+_LEAST_PARTED_KANA: Final = 4
+_MOST_FORMS: Final = 100
 _WILDCARD: Final = re.compile(r"[*?]")
 # Wildcards stay within one group of one value.
 _IN_GROUP: Final = r"[^=\\]"
@@ -141,6 +149,28 @@ def typed(key: str) -> list[str]:
         for mark, letters in _MARKED.items():
             keys.append(re.sub(f"([{letters}])(?=\\*)", rf"\1{mark}", one))
     return list(dict.fromkeys(one for one in keys if one == key or fold(one).strip("*=? ")))
+
+
+def joined_or_parted(key: str) -> list[str]:
+    """What else is meant by a key in kanji or kana, folded. Of one without anything between family and given name, as
+    it is typed where a viewer has one field for both: what it is with a space behind each of its characters. Of one
+    with a delimiter: the name in one piece, as some devices send it.
+    """
+    forms = [[group, *_in_other_pieces(group)] for group in _pattern(key).split("=")]
+    if prod(map(len, forms)) > _MOST_FORMS:
+        return []
+    return ["=".join(groups) for groups in product(*forms)][1:]
+
+
+def _in_other_pieces(group: str) -> list[str]:
+    if not (found := _PIECES.fullmatch(group)):
+        return []
+    before, first, second, behind = found.groups(default="")
+    if second:
+        return [before + first + second + behind]
+    if len(first) < (_LEAST_PARTED_KANA if _KANA_ALONE.fullmatch(first) else _LEAST_PARTED):
+        return []
+    return [f"{before}{first[:at]} {first[at:]}{behind}" for at in range(1, len(first))]
 
 
 @dataclass(frozen=True, slots=True)

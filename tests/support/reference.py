@@ -12,6 +12,7 @@ from pacs_server.dicom.names import fold
 LEVELS = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 MOMENTS = (("StudyDate", "StudyTime"), ("ContentDate", "ContentTime"))
 _GREATEST_TIME = "235959.999999"
+_JAPANESE = re.compile("[々〆〇ァ-ヶー㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def fits(data_set: Dataset, keyword: str, key: str) -> bool:
     element = data_set.get("Modality" if keyword == "ModalitiesInStudy" else keyword)
     value = "" if element is None else str(element)
     if vr == "PN":
-        return any(_name_fits(value, one) for one in wanted)
+        return any(_name_fits(value, one, is_lone=len(set(wanted)) == 1) for one in wanted)
     if vr == "DA":
         return any(_between(value, one, "") for one in wanted)
     if vr == "TM":
@@ -72,24 +73,40 @@ def _wildcard(pattern: str, any_character: str) -> re.Pattern[str]:
     return re.compile("".join(parts.get(letter) or re.escape(letter) for letter in pattern), re.DOTALL)
 
 
-def _name_fits(name: str, key: str) -> bool:
+def _name_fits(name: str, key: str, *, is_lone: bool) -> bool:
     if not fold(key).strip("=* "):
         return True  # nothing but delimiters and asterisks
     groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
     if "=" not in key:
-        return any(group and _group_fits(group, key) for group in groups)
+        return any(group and _group_fits(group, key, is_lone=is_lone) for group in groups)
     asked = (*key.split("="), "", "")[:3]
-    return all(_group_fits(group, one) for one, group in zip(asked, groups, strict=True) if fold(one).strip("*"))
+    told = [(group, one) for one, group in zip(asked, groups, strict=True) if fold(one).strip("*")]
+    return all(_group_fits(group, one, is_lone=is_lone) for group, one in told)
 
 
-def _group_fits(group: str, key: str) -> bool:
+def _group_fits(group: str, key: str, *, is_lone: bool) -> bool:
     """Whether a folded group of a name fits that of a key. Of `*^B` the asterisk may stand for nothing, and folded no
-    delimiter tells of it; so that B is all that there is.
+    delimiter tells of it; so that B is all that there is. A lone key of kanji and kana may lack the space of the name,
+    or have one that the name lacks.
     """
+    if is_lone and _fits_in_one_piece(group, fold(key)):
+        return True
     family, _, rest = key.partition("^")
     given = rest.rstrip("*")
     is_alone = family != "" and not family.strip("*") and not {"*", "?"} & set(given)
     return _wildcard(fold(key), ".").fullmatch(group) is not None or (is_alone and fold(given) == group != "")
+
+
+def _fits_in_one_piece(group: str, key: str) -> bool:
+    words = key.strip("*").split(" ")
+    if not all(word and all(_JAPANESE.fullmatch(letter) for letter in word) for word in words) or len(words) > 2:
+        return False
+    if len(words) == 2:
+        return _wildcard(key.replace(" ", ""), ".").fullmatch(group) is not None
+    is_long = len(words[0]) >= (4 if all("ァ" <= letter <= "ー" for letter in words[0]) else 3)
+    spaces = [place for place, letter in enumerate(group) if letter == " "]
+    lacking = (group[:place] + group[place + 1 :] for place in spaces)
+    return is_long and any(_wildcard(key, ".").fullmatch(one) for one in lacking)
 
 
 def _between(value: str, key: str, greatest: str) -> bool:

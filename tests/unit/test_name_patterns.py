@@ -23,6 +23,12 @@ def fits(key: str, name: str, *, fuzzy: bool = False) -> bool:
     return answers.pop()
 
 
+def is_found(key: str, name: str) -> bool:
+    made = predicate_of(BY_KEYWORD["PatientName"], key)
+    assert isinstance(made, NameLike)
+    return any(re.search(one.regex(atomic=True), search_text(name)) for one in made.patterns)
+
+
 @pytest.mark.parametrize(
     ("key", "name", "expected"),
     [
@@ -88,6 +94,43 @@ def test_an_asterisk_stands_for_nothing_too(key: str, name: str, expected: bool)
 
 
 @pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("山田太郎", "YAMADA^TARO=山田^太郎=やまだ^たろう", True),
+        ("山田太郎", "=山田　太郎", True),
+        ("山田太*", "=山田^太郎", True),
+        ("*山田太郎*", "=山田^太郎", True),
+        ("=山田太郎", "=山田^太郎", True),
+        ("YAMADA^TARO=山田太郎", "YAMADA^TARO=山田^太郎", True),
+        ("YAMADA^JIRO=山田太郎", "YAMADA^TARO=山田^太郎", False),
+        ("=山田太郎=やまだたろう", "=山田^太郎=やまだ^たろう", True),
+        ("林太郎", "=林^太郎", True),
+        ("𠮷田花子", "=𠮷田^花子", True),
+        ("やまだたろう", "=山田^太郎=ヤマダ^タロウ", True),
+        ("ﾔﾏﾀﾞﾀﾛｳ*", "ﾔﾏﾀﾞ^ﾀﾛｳ", True),
+        ("渡邊太郎", "=渡辺^太郎", False),
+        ("山田太郎", "=山田^太郎丸", False),
+        ("山田*", "=山^田代", False),
+        ("アンナ", "=アン^ナ", False),
+        ("山田^太郎", "=山田太郎", True),
+        ("山田 太*", "=山田太郎", True),
+        ("山^田太郎", "=山田^太郎", False),
+        ("YAMADATARO", "YAMADA^TARO", False),
+    ],
+)
+def test_a_name_of_kanji_or_kana_in_one_piece_is_the_one_in_two(key: str, name: str, expected: bool) -> None:
+    assert is_found(key, name) is expected
+
+
+def test_text_without_end_is_no_name_in_one_piece() -> None:
+    assert not is_found("山" * 300, f"=山^{'山' * 299}")
+
+
+def test_in_a_list_each_name_is_looked_for_as_it_stands() -> None:
+    assert not is_found("山田太郎\\鈴木花子", "=山田^太郎")
+
+
+@pytest.mark.parametrize(
     "name", ["O'BRIEN^PAT", "O’Brien^Pat", "O´Brien^Pat", "O`BRIEN^PAT", "OʼBrien^Pat", "O＇BRIEN^PAT"]
 )
 def test_an_apostrophe_finds_every_other_and_no_other_letter(name: str) -> None:
@@ -102,9 +145,7 @@ def test_an_apostrophe_finds_every_other_and_no_other_letter(name: str) -> None:
     [("ÉMILE*", "ÉMILE^ZOÉ", True), ("ÔÏÀÞ*", "ﾔﾏﾀﾞ^ﾀﾛｳ", True), ("*àV*", "=黒澤", True), ("É*", "ﾉﾑﾗ^ﾀﾛｳ", False)],
 )
 def test_letters_that_are_kana_or_kanji_in_shift_jis_find_these_too(key: str, name: str, expected: bool) -> None:
-    made = predicate_of(BY_KEYWORD["PatientName"], key)
-    assert isinstance(made, NameLike)
-    assert any(re.search(one.regex(atomic=True), search_text(name)) for one in made.patterns) is expected
+    assert is_found(key, name) is expected
 
 
 def test_the_middle_dot_of_one_character_set_finds_that_of_another() -> None:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import chain
 from typing import Final, TypeAlias
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Matching
 from pacs_server.dicom.coded_sets import read_elsewhere
 from pacs_server.dicom.moments import earliest, latest, moments_of_range
-from pacs_server.dicom.names import GROUPS, NamePattern, typed
+from pacs_server.dicom.names import GROUPS, NamePattern, joined_or_parted, typed
 from pacs_server.dicom.values import INTEGER_FORM, MAX_TEXT_CHARACTERS, age_of
 from pacs_server.dicom.wildcards import regex_of
 from pacs_server.errors import BadQuery
@@ -197,7 +198,10 @@ def _name(attribute: Attribute, values: Sequence[str], *, fuzzy: bool = False) -
     if any(not value.strip("*^= ") for value in values):  # as of a form with a field for each component
         return None
     patterns: dict[NamePattern, None] = {}
-    for key in (key for value in values for text in read_elsewhere(value) for key in typed(text)):
+    texts = [text for value in values for text in read_elsewhere(value)]
+    # Of a list each name is asked for as it was answered.
+    more = joined_or_parted(values[0]) if len(values) == 1 else []
+    for key in chain((key for text in texts for key in typed(text)), more):
         patterns[NamePattern.of(key, fuzzy=fuzzy)] = None
         if GROUPS * len(patterns) > _MOST_ALTERNATIVES:
             break  # so many are refused, and to read on in a list of a megabyte took seconds

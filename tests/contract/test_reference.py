@@ -248,7 +248,7 @@ def asked(search: Search, question: Question, label: str) -> set[str]:
     return set(rows)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 * LONGER)
 def test_the_index_finds_what_the_reference_finds(index: Index) -> None:
     kind = index.engine.dialect.name
     instances, search = Instances(index), Search(index)

@@ -1,7 +1,7 @@
 """A slow, obvious matcher over a list of data sets, as PS3.4 section C.2.2.2 reads; the index has to agree with it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -12,6 +12,7 @@ from pacs_server.dicom.names import fold
 LEVELS = {"PATIENT": "PatientID", "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 MOMENTS = (("StudyDate", "StudyTime"), ("ContentDate", "ContentTime"))
 _GREATEST_TIME = "235959.999999"
+_LAST_COMPONENT = re.compile(r"[\^ ]+\*+(?==|$)")
 _JAPANESE = re.compile("[々〆〇ァ-ヶー㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -76,6 +77,20 @@ def _wildcard(pattern: str, any_character: str) -> re.Pattern[str]:
 def _name_fits(name: str, key: str, *, is_lone: bool) -> bool:
     if not fold(key).strip("=* "):
         return True  # nothing but delimiters and asterisks
+    return any(_fits_as_typed(name, one, is_lone=is_lone) for one in _as_typed(key))
+
+
+def _as_typed(key: str) -> Iterator[str]:
+    """A key, and each that it is when the asterisks for its last components stand for nothing."""
+    while fold(key).strip("=* "):
+        yield key
+        shorter = _LAST_COMPONENT.sub("", key)
+        if shorter == key:
+            break
+        key = shorter
+
+
+def _fits_as_typed(name: str, key: str, *, is_lone: bool) -> bool:
     groups = [fold(group) for group in (*name.split("="), "", "")[:3]]
     if "=" not in key:
         return any(group and _group_fits(group, key, is_lone=is_lone) for group in groups)

@@ -46,7 +46,14 @@ _SETTINGS: Final = {
     # sorted before the first of a long list: 2.2 s, now 2 ms.
     "cursor_tuple_fraction": "0.3",
 }
-_KEEPALIVES: Final = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
+# The kernel notices after some 10 s that a machine is lost, or a network drops all packets; one that is only
+# slow acknowledges what it is sent. So there is time left to wait for a server that takes its place.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
 
 WITHOUT_HASTE: Final = (
     "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"

@@ -105,7 +105,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
         if not self._is_in_haste:
             yield
             return
-        watch, within_s = _watch(), within_s or ANSWER_S
+        watch, within_s, asked_at = _watch(), within_s or ANSWER_S, time.monotonic()
         self._within_s = within_s
         watch.begin(self, within_s)
         try:
@@ -118,6 +118,8 @@ class WatchedConnection(Connection):  # type: ignore[misc]
                 raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
             if self.closed and self.entrance is not None:
                 self.entrance.was_ended(self)
+                if (silent_s := time.monotonic() - asked_at) > PING_S:
+                    self.entrance.was_silent(silent_s)  # its machine is lost, perhaps: the kernel gave it up
             raise
         finally:
             watch.end(self)

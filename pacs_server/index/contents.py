@@ -60,7 +60,7 @@ def bucket_of(study_uid: str) -> int:
     return int(blake3.blake3(study_uid.encode()).hexdigest()[:3], 16)
 
 
-def added_sum(more: ColumnElement[int]) -> ColumnElement[int]:
+def added_sum(more: ColumnElement[int] | int) -> ColumnElement[int]:
     """The sum of a study to which that much comes."""
     return (studies.c.content_sum + more).op("&")(MASK)
 
@@ -69,6 +69,18 @@ def sum_of_study(connection: Connection, study_row: int) -> int:
     """The sum of a study, from the rows of its objects."""
     held = select(instances.c.digest).join_from(instances, series).where(series.c.study_row == study_row)
     return sum(map(number_of, connection.execute(held).scalars())) & MASK
+
+
+def subtract(connection: Connection, gone: Iterable[tuple[int, str]]) -> None:
+    """Take objects that are removed, by the row of their study and their digest, from the sums of those. Nothing
+    else of a study is read: each portion of a large one that is purged would read all that is left.
+    """
+    less: dict[int, int] = {}
+    for study_row, digest in gone:
+        less[study_row] = less.get(study_row, 0) + number_of(digest)
+    for study_row, number in sorted(less.items()):
+        here = update(studies).where(studies.c.id == study_row)
+        connection.execute(here.values(content_sum=added_sum(-(number & MASK))))
 
 
 class Contents:

@@ -14,7 +14,7 @@ from pacs_server.dicom.attributes import SEQUENCES, Level
 from pacs_server.dicom.describe import shared_identity
 from pacs_server.dicom.operations import Fate, OperationKind
 from pacs_server.dicom.vocabulary import PARTED_ROWS
-from pacs_server.index.contents import sum_of_study
+from pacs_server.index.contents import subtract
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JobKind, entry, owing
 from pacs_server.index.releases import enter
@@ -272,6 +272,7 @@ def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: dat
     connection.execute(delete(copies).where(of_them))
     connection.execute(delete(flags).where(flags.c.instance_row.in_(ids)))
     _forget(connection, Level.IMAGE, ids)
+    subtract(connection, [(row.study_row, row.digest) for row in gone])
     empty_series = _without(connection, series, {row.series_row for row in gone}, instances.c.series_row)
     _forget(connection, Level.SERIES, empty_series)
     rows = {row.study_row for row in gone}
@@ -331,7 +332,6 @@ def recount(connection: Connection, study_row: int) -> None:
         "instance_count": sum(part.instance_count for part in parts),
         "modalities": "\\".join(sorted({part.modality for part in parts if part.modality})) or None,
         "sop_classes": "\\".join(sorted(classes)) or None,
-        "content_sum": sum_of_study(connection, study_row),
     }
     connection.execute(update(studies).where(studies.c.id == study_row).values(values))
     patient = connection.execute(select(studies.c.patient_row).where(studies.c.id == study_row)).scalar()

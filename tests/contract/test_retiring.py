@@ -28,7 +28,7 @@ from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
-from pacs_server.index import retiring
+from pacs_server.index import contents, retiring
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
 from pacs_server.index.fates import holds_of
@@ -540,6 +540,30 @@ def test_nobody_waits_longer_for_a_later_portion_of_a_large_study_nor_for_each_o
     assert len({*few, *many}) == 1, (few, many)
     in_trash = {(one.content.sop_uid, one.content.digest) for one in site.trash.trashed()}
     assert in_trash == {(one.content.sop_uid, one.content.digest) for one in held[:20]}
+
+
+def test_a_portion_of_a_large_study_adds_up_nothing_but_what_goes(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each portion read the digests of the whole study again, while all who stored waited."""
+    site.store(*(tiny(n) for n in range(12)))
+    held = site.found(PatientID="T-1")
+    added_up: list[str] = []
+    number_of = contents.number_of
+
+    def noted(digest: str) -> int:
+        added_up.append(digest)
+        return number_of(digest)
+
+    monkeypatch.setattr(retire, "MAX_OBJECTS", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "number_of", noted)
+        assert len(list(retire.delete(held[:8], site.decider()))) == 2
+        assert added_up == []
+        for _ in retire.purge(site.trash.trashed(), AT_ONCE, site.decider()):
+            assert len(added_up) == 4
+            added_up.clear()
+    assert Contents(site.index).recount() == []
 
 
 def choice(sample: Sample, digest: str, counter: int) -> Operation:

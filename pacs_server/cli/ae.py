@@ -211,7 +211,7 @@ def _naming(node: Node, aet: AeTitle) -> Iterator[str]:
     yield from (f"route {one.name}" for one in node.route_rules.all().values() if aet in (*one.to, *one.senders))
     yield from (f"rule {one.name}" for one in node.rules.all() if one.archive == aet)
     yield from (f"partner {one.name}" for one in node.partners.all() if one.aet == aet)
-    if any(one.destination == aet for one in backlogs(node.index)):
+    if backlogs(node.index, aet):
         yield "pacs send list"
 
 

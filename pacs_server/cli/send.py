@@ -131,7 +131,7 @@ def drop(invocation: Invocation, aet: AeTitle, *, yes: bool) -> ExitCode:
         if yes:
             talk(f"forgot {node.sendings.forget(destination=aet)} objects that were to be sent to {aet}")
             return ExitCode.DONE
-        left = sum(one.waiting + one.dead + one.gone for one in backlogs(node.index) if one.destination == aet)
+        left = sum(one.waiting + one.dead + one.gone for one in backlogs(node.index, aet))
     talk(f"would forget {left} objects that were to be sent to {aet}; do it with --yes")
     return ExitCode.DONE
 

@@ -1,5 +1,6 @@
 """What is to be sent: entered once, noted, never forgotten; routes that decide it, by the clock and by what arrived."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from pacs_server.index.jobs import JobKind
 from pacs_server.index.objects import Arrival, Outcome
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending import sendings
-from pacs_server.index.sending.backlogs import backlogs
+from pacs_server.index.sending.backlogs import backlogs, failure
 from pacs_server.index.sending.selection import Selection
 from pacs_server.index.sending.sendings import Sendings, SendState, Urgency
 from pacs_server.index.sending.studies import Studies
@@ -190,6 +191,43 @@ def test_what_was_gone_is_sent_once_it_is_found_again(desk: Desk) -> None:
     assert desk.sendings.take_up(["A", "B"], NOW) == 1
     assert desk.waiting() == ["1.9.1"]
     assert desk.jobs.due_targets(JobKind.SEND, NOW) == {"B": 1}
+
+
+def test_what_was_sent_long_ago_is_counted_by_an_index_alone_and_not_at_all_by_who_waits_for_one_order(
+    desk: Desk,
+) -> None:
+    """Each half second that `pacs send --wait` waited it read all that any destination had ever got."""
+    desk.receive(*(arrival(f"1.9.{n}", instance_number=n) for n in range(3)))
+    desk.sendings.owe(EVERYTHING, "B", NOW)
+    desk.sendings.owe(EVERYTHING, "C", NOW)
+    sent, refused, _ = desk.sendings.waiting("B", "1.2.3", "1.2.3.1", limit=9)
+    desk.sendings.note([(sent, SendState.SENT, ""), (refused, SendState.DEAD, "no")], NOW)
+    job = desk.jobs.claim("one", NOW, lease=LEASE, per_target=1, kinds=[JobKind.SEND], target="C")
+    assert job
+    desk.jobs.failed(job, "nothing listens", NOW)
+    asked: list[tuple[str, Any]] = []
+    with desk.index.write() as connection:
+        event.listen(
+            connection.engine, "before_cursor_execute", lambda _, __, sql, values, *___: asked.append((sql, values))
+        )
+    (told,) = backlogs(desk.index, "B")
+    assert (told.destination, told.sent, told.waiting, told.dead, told.error) == ("B", 1, 1, 1, "no")
+    assert [(one.destination, one.sent, one.waiting) for one in backlogs(desk.index)] == [("B", 1, 1), ("C", 0, 3)]
+    counting = asked.copy()
+    asked.clear()
+    assert [failure(desk.index, name) for name in ("A", "B", "C")] == ["", "", "nothing listens"]
+    desk.sendings.forget(destination="C")
+    assert failure(desk.index, "C") == ""
+    if desk.index.database_path is None:
+        return  # PostgreSQL chooses its plans by the size of its tables
+    with desk.index.read() as connection:
+        plans = [
+            [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+            for sql, values in (*counting, *asked)
+            if sql.startswith("SELECT") and "sendings" in sql
+        ]
+    steps = [step for plan in plans for step in plan if "sendings" in step]
+    assert [step for step in steps if not re.search("COVERING INDEX|ix_sendings_open", step)] == []
 
 
 def test_what_is_gone_and_not_found_stays_gone(desk: Desk) -> None:

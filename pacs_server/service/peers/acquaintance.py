@@ -10,7 +10,7 @@ from typing import Final
 from pacs_server.dimse.access import NOT_ITS_CERTIFICATE
 from pacs_server.dimse.identity import PROOFS
 from pacs_server.dimse.services import SERVICES
-from pacs_server.index.sending.backlogs import backlogs
+from pacs_server.index.sending.backlogs import Backlog, backlogs
 from pacs_server.index.site.dealings import Dealings, Sent, SentStudy
 from pacs_server.index.site.peers import Identity, Peer, Right
 from pacs_server.index.site.turned_away import TurnedAway
@@ -185,9 +185,11 @@ def _destinations(node: Node, peer: Peer) -> Iterator[Finding]:
 
 
 def _queue(node: Node, peer: Peer) -> Iterator[Finding]:
-    backlog = next((one for one in backlogs(node.index) if one.destination == peer.aet), None)
-    if backlog is None:
-        return
+    for backlog in backlogs(node.index, peer.aet):
+        yield from _queued(peer, backlog)
+
+
+def _queued(peer: Peer, backlog: Backlog) -> Iterator[Finding]:
     if backlog.is_failing and backlog.waiting_since is not None:
         told = f"{backlog.waiting} objects wait for it since {_at(backlog.waiting_since)}: {backlog.error}"
         yield Finding(check="queue", told=told, remedy=f"when that is mended: pacs send retry --to {peer.aet}")

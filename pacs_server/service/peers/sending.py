@@ -14,7 +14,7 @@ from pacs_server.dicom.queries.matching import Query, query_from_keywords
 from pacs_server.dicom.queries.predicates import OneOf, as_one_value
 from pacs_server.errors import BadQuery, PeerUnreachable, UnknownName
 from pacs_server.index.jobs import JobKind
-from pacs_server.index.sending.backlogs import backlogs
+from pacs_server.index.sending.backlogs import backlogs, failure
 from pacs_server.index.sending.selection import Selection
 from pacs_server.index.sending.sendings import SendState, Urgency
 from pacs_server.index.sending.studies import series_column
@@ -85,9 +85,8 @@ def follow(node: Node, queued: Queued) -> Iterator[dict[SendState, int]]:
         yield progress
         if serving(node.settings.data_dir) is None:
             raise PeerUnreachable("no server runs here; it stays queued, and is sent once one does: pacs serve")
-        backlog = next((one for one in backlogs(node.index) if one.destination == queued.destination), None)
-        if backlog is not None and backlog.is_failing:  # none where somebody has just dropped it all
-            raise PeerUnreachable(f"{backlog.error}; it stays queued and is tried again: pacs send list")
+        if error := failure(node.index, queued.destination):
+            raise PeerUnreachable(f"{error}; it stays queued and is tried again: pacs send list")
         time.sleep(_LOOK_EVERY_S)
     yield progress
 
@@ -97,9 +96,8 @@ def retry(node: Node, aet: str, now: datetime) -> int:
     had been refused. Raises: IndexUnavailable.
     """
     revived = node.sendings.revive(aet, now)
-    for backlog in backlogs(node.index):
-        if aet in ("", backlog.destination):
-            node.jobs.wake_target(JobKind.SEND, backlog.destination, now)
+    for backlog in backlogs(node.index, aet):
+        node.jobs.wake_target(JobKind.SEND, backlog.destination, now)
     return revived
 
 

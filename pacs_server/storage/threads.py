@@ -4,7 +4,6 @@ holds nothing that others need, and after a few such nothing more is sent into t
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from pacs_server.errors import PacsError, VolumeAway, VolumeSilent, VolumeUnavailable
 from pacs_server.storage.atomic import Translated
+from pacs_server.storage.standstill import Standstills
 
 Answer = TypeVar("Answer")
 
@@ -24,6 +24,7 @@ _MAX_STUCK: Final = 4
 _MAX_STUCK_EXCUSED: Final = 32
 # A disk that has to spin up takes 15 s.
 _ANSWER_S: Final = 30.0
+_STANDSTILLS: Final = Standstills()
 
 
 class Overdue(VolumeSilent):
@@ -46,8 +47,8 @@ class Task(Attempt, Generic[Answer]):
     """Work under way in a thread of a volume."""
 
     __slots__ = (
-        "answer", "asked_at", "began", "deadline", "done", "error", "finished", "is_over", "is_probe", "on_abandoned",
-        "stuck", "work",
+        "answer", "asked_at", "began", "done", "error", "finished", "is_over", "is_probe", "on_abandoned", "stuck",
+        "timeout_s", "work",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +58,7 @@ class Task(Attempt, Generic[Answer]):
         self.work = work
         self.is_probe = is_probe
         self.asked_at = time.monotonic()
-        self.deadline = self.asked_at + timeout_s
+        self.timeout_s = timeout_s
         self.on_abandoned = on_abandoned
         self.answer: Answer | None = None
         self.error: OSError | PacsError | None = None
@@ -147,17 +148,18 @@ class Threads:
 
     def wait(self, task: Task[Answer], at_most_s: float = float("inf"), *, silence_s: float = float("inf")) -> Answer:
         """The answer of a task, which is abandoned at its deadline, sooner after `at_most_s`, or when the volume has
-        answered nothing at all for `silence_s`: one that is only slow answers others.
+        answered nothing at all for `silence_s`: one that is only slow answers others. In none of these counts the time
+        in which this process stood still.
 
         Raises: Overdue at the deadline or after the silence; VolumeSilent after `at_most_s`; VolumeFull or
         VolumeUnavailable when the work failed; what of ours the work raises.
         """
-        left_s = task.deadline - time.monotonic()
+        left_s = _left_s(task.asked_at, task.timeout_s)
         if not self._is_done(task, min(left_s, at_most_s), silence_s):
             with self._lock:
                 if not task.is_over:
                     _abandon(task)
-                    if at_most_s < left_s and time.monotonic() < self._quiet_since(task) + silence_s:
+                    if at_most_s < left_s and _left_s(self._quiet_since(task), silence_s) > 0:
                         raise VolumeSilent(f"volume {self._name} was not waited for any longer")
                     if task.began:  # one that only waited in the queue hangs nowhere
                         task.stuck = True
@@ -175,12 +177,15 @@ class Threads:
 
     def _is_done(self, task: Task[Any], within_s: float, silence_s: float) -> bool:
         """Wait for a task; whether it was over within the time, and before the volume was silent for so long."""
-        ends, until = time.monotonic() + within_s, -math.inf
-        while until < (now_until := min(ends, self._quiet_since(task) + silence_s)):
-            until = now_until
-            if task.finished.acquire(timeout=max(0.0, until - time.monotonic())):
-                return True
-        return False
+        asked_at = time.monotonic()
+
+        def left_s() -> float:
+            return min(_left_s(asked_at, within_s), _left_s(self._quiet_since(task), silence_s))
+
+        while not _STANDSTILLS.acquire(task.finished, left_s()):
+            if left_s() <= 0:
+                return False
+        return True
 
     def _quiet_since(self, task: Task[Any]) -> float:
         """The moment since which the volume answers nothing, as far as one knows who waits for this task. A probe says
@@ -228,6 +233,11 @@ class Threads:
             if task.cancelled and task.on_abandoned is not None:
                 task.on_abandoned()
             task.finished.release()
+
+
+def _left_s(begin: float, seconds: float) -> float:
+    """How much is left of so many seconds since then, of which those count in which this process ran."""
+    return begin + seconds + _STANDSTILLS.since(begin) - time.monotonic()
 
 
 def _abandon(task: Task[Any]) -> None:

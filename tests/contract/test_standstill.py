@@ -1,0 +1,44 @@
+"""A process that was not let run, as a virtual machine while it is moved: its volumes are not to blame for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+STOPPED_S = 4.5
+ANSWERED_AFTER_S = 0.5
+# Two pieces of work at a volume, each of which ends when it gets a byte; then who waits for them.
+WORK = """
+import os, sys
+from pacs_server.storage.threads import Overdue, Threads
+
+threads, how = Threads("nas"), {"silence_s": 2.0} if sys.argv[2] == "silence" else {}
+tasks = [threads.start(lambda _: os.read(0, 1), float(sys.argv[1])) for _ in range(2)]
+print("asked", flush=True)
+try:
+    print(*(threads.wait(task, **how).decode() for task in tasks), flush=True)
+except Overdue:
+    print("overdue", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("timeout_s", "reason"), [(3.0, "deadline"), (600.0, "silence")])
+@pytest.mark.parametrize(("answer", "told"), [(b"ab", {"a b", "b a"}), (b"", {"overdue"})], ids=["answers", "hangs"])
+def test_a_volume_has_the_rest_of_its_time_when_the_process_is_let_run_again(
+    timeout_s: float, reason: str, answer: bytes, told: set[str]
+) -> None:
+    command = [sys.executable, "-c", WORK, str(timeout_s), reason]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"asked\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(ANSWERED_AFTER_S)
+        process.stdin.write(answer)
+        process.stdin.flush()
+        assert process.stdout.readline().decode().strip() in told

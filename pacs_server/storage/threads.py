@@ -25,6 +25,8 @@ _MAX_STUCK_EXCUSED: Final = 32
 # A disk that has to spin up takes 15 s.
 _ANSWER_S: Final = 30.0
 _STANDSTILLS: Final = Standstills()
+# Whoever comes to wait when all of the time is gone may have stood still since he asked, and nobody have noticed.
+_BELATED_S: Final = 1.0
 
 
 class Overdue(VolumeSilent):
@@ -155,7 +157,7 @@ class Threads:
         VolumeUnavailable when the work failed; what of ours the work raises.
         """
         left_s = _left_s(task.asked_at, task.timeout_s)
-        if not self._is_done(task, min(left_s, at_most_s), silence_s):
+        if not self._is_done(task, at_most_s, silence_s):
             with self._lock:
                 if not task.is_over:
                     _abandon(task)
@@ -175,12 +177,19 @@ class Threads:
             raise VolumeUnavailable(f"volume {self._name}: the attempt failed in a way nobody foresaw; see the log")
         return cast(Answer, task.answer)
 
-    def _is_done(self, task: Task[Any], within_s: float, silence_s: float) -> bool:
-        """Wait for a task; whether it was over within the time, and before the volume was silent for so long."""
-        asked_at = time.monotonic()
+    def _is_done(self, task: Task[Any], at_most_s: float, silence_s: float) -> bool:
+        """Wait for a task; whether it was over before its deadline, within the time, and before the volume was silent
+        for so long.
+        """
+
+        def is_given_s() -> float:
+            return min(_left_s(task.asked_at, task.timeout_s), _left_s(self._quiet_since(task), silence_s))
+
+        began = time.monotonic()
+        at_least_s = 0.0 if is_given_s() > 0 else _BELATED_S
 
         def left_s() -> float:
-            return min(_left_s(asked_at, within_s), _left_s(self._quiet_since(task), silence_s))
+            return min(_left_s(began, at_most_s), max(is_given_s(), _left_s(began, at_least_s)))
 
         while not _STANDSTILLS.acquire(task.finished, left_s()):
             if left_s() <= 0:

@@ -9,15 +9,17 @@ import time
 import pytest
 
 STOPPED_S = 4.5
-ANSWERED_AFTER_S = 0.5
-# Two pieces of work at a volume, each of which ends when it gets a byte; then who waits for them.
-WORK = """
-import os, sys
+WAITED_S = ANSWERED_AFTER_S = 0.2
+# Two pieces of work at a volume, each of which ends when it gets a byte, and who waits for them then, or comes to wait
+# when nobody has noticed that the process stood still.
+WORK = f"""
+import os, sys, time
 from pacs_server.storage.threads import Overdue, Threads
 
-threads, how = Threads("nas"), {"silence_s": 2.0} if sys.argv[2] == "silence" else {}
+threads, how = Threads("nas"), dict(silence_s=2.0) if sys.argv[2] == "silence" else dict()
 tasks = [threads.start(lambda _: os.read(0, 1), float(sys.argv[1])) for _ in range(2)]
 print("asked", flush=True)
+time.sleep({STOPPED_S / 2} if sys.argv[2] == "belated" else 0)
 try:
     print(*(threads.wait(task, **how).decode() for task in tasks), flush=True)
 except Overdue:
@@ -25,7 +27,7 @@ except Overdue:
 """
 
 
-@pytest.mark.parametrize(("timeout_s", "reason"), [(3.0, "deadline"), (600.0, "silence")])
+@pytest.mark.parametrize(("timeout_s", "reason"), [(3.0, "deadline"), (600.0, "silence"), (3.0, "belated")])
 @pytest.mark.parametrize(("answer", "told"), [(b"ab", {"a b", "b a"}), (b"", {"overdue"})], ids=["answers", "hangs"])
 def test_a_volume_has_the_rest_of_its_time_when_the_process_is_let_run_again(
     timeout_s: float, reason: str, answer: bytes, told: set[str]
@@ -35,6 +37,7 @@ def test_a_volume_has_the_rest_of_its_time_when_the_process_is_let_run_again(
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"asked\n"
+        time.sleep(WAITED_S)
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(STOPPED_S)
         os.kill(process.pid, signal.SIGCONT)

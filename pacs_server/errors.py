@@ -194,7 +194,9 @@ class IndexUnreachable(IndexUnavailable):
 
 
 class IndexCutOff(IndexUnreachable):
-    """A connection ended in its use, or its commit may be on no standby; the same may succeed at once."""
+    """A connection ended in its use, its commit may be on no standby, or its server takes no changes any more; the same
+    may succeed at once.
+    """
 
 
 class IndexLocked(IndexUnreachable):

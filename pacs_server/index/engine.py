@@ -25,6 +25,7 @@ from pacs_server.index.drivers.driver import DriverConnections, WritingAlone
 from pacs_server.index.drivers.planned import Planned
 from pacs_server.index.drivers.postgresql import (
     WITHOUT_HASTE,
+    await_changes,
     kind_of,
     outlast,
     postgresql_engine,
@@ -158,7 +159,7 @@ class Index:
     @contextmanager
     def _writing_connection(self, told: Sequence[Event] = ()) -> Iterator[Connection]:
         with (
-            self.alone(),
+            self._turn_to_write(),
             self._writer.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
             connection.begin() as transaction,
         ):
@@ -215,7 +216,7 @@ class Index:
         """
         with (
             self._translated,
-            self.alone(),
+            self._turn_to_write(),
             self._recording.one() as connection,
             self._without_begin(connection),
         ):
@@ -251,6 +252,12 @@ class Index:
         Raises, on entering: IndexUnavailable.
         """
         return self._alone or nullcontext()
+
+    def _turn_to_write(self) -> AbstractContextManager[None]:
+        """That of a SQLite file is one's own; PostgreSQL has many, once it takes changes."""
+        if self._alone is None:
+            await_changes(self.engine)
+        return self.alone()
 
     def refuse_damaged(self) -> None:
         """For whoever is about to enter an object, while nobody else writes. Raises: IndexDamaged when any process has

@@ -639,6 +639,40 @@ def test_a_server_that_is_started_again_is_waited_for_by_whoever_reads_and_write
             assert [one.outcome() for one in doing] == [Outcome.NEW, 1, 1, None]
 
 
+@pytest.mark.parametrize("wanted", ["", "&target_session_attrs=read-write"])
+@pytest.mark.parametrize("is_cut_off", [True, False])
+def test_a_server_that_takes_no_changes_yet_is_waited_for_by_whoever_changes_something(
+    cluster: Cluster, url: str, wanted: str, *, is_cut_off: bool
+) -> None:
+    """As a standby does that was reached before it is promoted; whoever only reads is answered meanwhile, unless the
+    URL wants a server that takes changes.
+    """
+    name = database_of(url)
+    refuse, take = (f"ALTER DATABASE {name} {what} default_transaction_read_only" for what in ("SET", "RESET"))
+    with closing(Index.open(url + wanted)) as index:
+        objects = Instances(index)
+        objects.record(arrival("1.2.3.1"))
+        index.outlast()
+        doing = []
+        if is_cut_off:
+            with holding_the_study(url):
+                doing += [Doing(lambda: objects.record(arrival("1.2.3.2")).outcome)]
+                waiting_backend(cluster, url)
+                cluster.execute(f"{refuse} = on")
+                end_what_waits(cluster, url)
+        else:
+            cluster.execute(f"{refuse} = on")
+            index.rows("SELECT set_config('default_transaction_read_only', 'on', false)", ())  # as where it is reloaded
+            doing += [Doing(lambda: objects.record(arrival("1.2.3.2")).outcome)]
+        time.sleep(1)
+        assert doing[0].is_alive(), doing[0].error or doing[0].result
+        if not wanted:
+            assert len(Doing(lambda: objects.known("1.2.3.1", "1.2.3").objects).outcome()) == 1
+        doing += [Doing(lambda: write_something(index))]
+        cluster.execute(take)
+        assert [one.outcome() for one in doing] == [Outcome.NEW, None]
+
+
 @pytest.mark.parametrize("records", [True, False])
 def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success(
     cluster: Cluster, url: str, monkeypatch: pytest.MonkeyPatch, *, records: bool

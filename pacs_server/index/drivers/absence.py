@@ -1,4 +1,5 @@
-"""A PostgreSQL that is away for a moment, because it restarts or a standby takes its place: who needs it waits.
+"""A PostgreSQL that is away for a moment, because it restarts or a standby takes its place: who needs it waits. So does
+who changes something, for one that answers but takes no changes yet.
 
 Many a modality that is told 0xA700 sends again only when a person tells it to. Who has no connection yet has begun
 nothing, so that here it can be waited for whatever is to be done, and nothing comes of it twice.
@@ -46,6 +47,11 @@ class Absence:
             self._since = at
 
     @property
+    def is_known(self) -> bool:
+        """Whether it was away when it was heard of last."""
+        return self._since is not None
+
+    @property
     def is_waited_for(self) -> bool:
         """Whether it is away, and this thread waits for it."""
         since = self._since
@@ -81,9 +87,12 @@ class Absence:
 
 
 class OutlastingPool(QueuePool):
-    """A pool of connections that outlasts a short absence of its database."""
+    """A pool of connections that outlasts a short absence of its database. `refusal` is that of a database that takes
+    changes: the server may answer and take none.
+    """
 
     absence: Absence
+    refusal: Absence
 
     def connect(self) -> PoolProxiedConnection:
         """A connection. Raises: psycopg2.OperationalError."""
@@ -92,5 +101,5 @@ class OutlastingPool(QueuePool):
     def recreate(self) -> QueuePool:
         """The one that takes its place, once its connections are given up."""
         pool = super().recreate()
-        pool.absence = self.absence  # type: ignore[attr-defined]
+        pool.absence, pool.refusal = self.absence, self.refusal  # type: ignore[attr-defined]
         return pool

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -105,7 +108,8 @@ _COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' 
 
 def postgresql_engine(url: URL) -> Engine:
     """An engine whose connections are given up when the server does not answer."""
-    from pacs_server.index.drivers.absence import OutlastingPool  # here because of psycopg2, which SQLite does not need
+    # Here because of psycopg2, which SQLite does not need.
+    from pacs_server.index.drivers.absence import Absence, OutlastingPool
     from pacs_server.index.drivers.entrance import Entrance
     from pacs_server.index.drivers.watch import WatchedCursor
 
@@ -124,17 +128,44 @@ def postgresql_engine(url: URL) -> Engine:
             "cursor_factory": WatchedCursor,
         },
     )
-    engine.pool.absence = entrance.absence  # type: ignore[attr-defined]
+    engine.pool.absence, engine.pool.refusal = entrance.absence, Absence()  # type: ignore[attr-defined]
     event.listen(engine, "connect", _settle)
     event.listen(engine, "checkout", _refuse_lost)
     return engine
 
 
 def outlast(engine: Engine, *, waits: bool) -> None:
-    """Wait for a database that is away for a moment, or no more."""
+    """Wait for a database that is away, or takes no changes, for a moment; or no more."""
     from pacs_server.index.drivers.absence import OUTLASTED_S
 
-    engine.pool.absence.wait(OUTLASTED_S if waits else 0.0)  # type: ignore[attr-defined]
+    pool: Any = engine.pool
+    for one in (pool.absence, pool.refusal):
+        one.wait(OUTLASTED_S if waits else 0.0)
+
+
+def _doubt_changes(engine: Engine) -> None:
+    engine.pool.refusal.began(time.monotonic())  # type: ignore[attr-defined]
+
+
+def await_changes(engine: Engine) -> None:
+    """Return once the server takes changes, where that is in doubt: a standby is about to be promoted, perhaps.
+
+    Raises: psycopg2.OperationalError when it still takes none.
+    """
+    refusal = engine.pool.refusal  # type: ignore[attr-defined]
+    if refusal.is_known:
+        refusal.outlasted(partial(_refuse_read_only, engine))
+
+
+def _refuse_read_only(engine: Engine) -> None:
+    from psycopg2 import OperationalError
+
+    with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        is_read_only = cursor.fetchone() == ("on",)
+    if is_read_only:
+        engine.dispose()  # by a setting of the database or of the role, a session is what it was when it began
+        raise OperationalError("session is read-only")
 
 
 def _refuse_lost(connection: Any, *_: object) -> None:
@@ -179,13 +210,15 @@ def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailab
         engine.dispose()  # each connection has its own
         return IndexConflict
     if state == _READ_ONLY:
+        _doubt_changes(engine)
         engine.dispose()  # it was demoted: the next connection goes to the server that took its place
-        return IndexUnreachable
+        return IndexCutOff
     if state == _LOCKED:
         return IndexLocked
     driver = engine.dialect.loaded_dbapi
     # Mostly the server tells no state of a connection that it has ended; the words are the driver's own.
     if state in _ENDED or (isinstance(reason, driver.Error) and engine.dialect.is_disconnect(reason, None, None)):
+        _doubt_changes(engine)  # the next connection may lead to a standby that is not promoted yet
         return IndexCutOff
     is_away = isinstance(reason, (NoneIsFree, driver.OperationalError))
     return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable

@@ -122,7 +122,7 @@ def adopt(
     """Make a directory or bucket a volume by writing its sentinel, once; answers its id. One that has a sentinel keeps
     its id, and is refused while a process has it open unless one of that id `may_be_in_use`. `others` are the locations
     of the volumes that are known already. The user of the server is whose `data_dir` is: with it, a directory is
-    refused that root may use and that user may not.
+    refused that root may use and that user may not, and stays as it was.
 
     Raises: Refused when there cannot be a volume: see the message; VolumeAway when nothing answers there.
     """
@@ -132,9 +132,9 @@ def adopt(
             shown = shown.encode("unicode_escape").decode("ascii")
         raise Refused(f"'{shown}' is no volume name: letters, digits, '-', '_', '.', at most {_NAME_CHARACTERS}")
     try:
-        volume_id = answer_of(location, partial(_adopt, location, name, others, may_be_in_use))
+        volume_id, is_new = answer_of(location, partial(_adopt, location, name, others, may_be_in_use))
         if data_dir is not None and isinstance(location, Path):
-            answer_of(location, partial(_refuse_shut, location, data_dir))
+            answer_of(location, partial(_refuse_shut, location, data_dir, is_new))
     except VolumeAway as error:  # what is there is not known, and may be right: it can be tried again as it is
         raise VolumeAway(f"{location}: {error}") from error
     except VolumeUnavailable as error:
@@ -142,7 +142,10 @@ def adopt(
     return volume_id
 
 
-def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_use: Callable[[str], bool]) -> str:
+def _adopt(
+    location: Location, name: str, others: Iterable[Location], may_be_in_use: Callable[[str], bool]
+) -> tuple[str, bool]:
+    """The id of the volume, and whether it became one by this."""
     try:
         check_location(location, others)
         medium = open_medium(location)
@@ -155,7 +158,7 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
             _refuse_held(medium, location)
         # One that is mounted again has a sentinel, but perhaps another owner or options.
         medium.check_writable(datetime.now(UTC).date())
-        return read_sentinel(medium)
+        return (volume_id := read_sentinel(medium)), volume_id == new_id
     except OSError as error:
         remedy = "check its owner and mount options"
         if error.errno in NO_ROOM:
@@ -167,8 +170,11 @@ def _adopt(location: Location, name: str, others: Iterable[Location], may_be_in_
         raise Refused(f"{location} cannot be used: {error.strerror}; {remedy}") from error
 
 
-def _refuse_shut(directory: Path, data_dir: Path) -> None:
+def _refuse_shut(directory: Path, data_dir: Path, is_new: bool) -> None:
     if user := shut_out(data_dir, directory, directory / SENTINEL_NAME):
+        if is_new:  # a sentinel of root would stay unreadable once the directory is given to that user
+            with suppress(OSError):
+                (directory / SENTINEL_NAME).unlink()
         raise Refused(
             f"{directory} cannot be used by {user}, the user of the server, to whom {data_dir} belongs: "
             f"chown -R {user}: {directory}"

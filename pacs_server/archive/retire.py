@@ -53,8 +53,13 @@ class Decider:
         operation = self.operations.draft(
             kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason, deposit=deposit
         )
-        missed = keep_everywhere(operation, self.volumes)
-        return self.operations.record(operation, missed=[volume.spec.id for volume in missed], now=self.now)
+        if kind is OperationKind.PURGE:  # what was put on hold or restored since it was drafted
+            (done,) = self.operations.take_over([operation], self._keep, now=self.now)
+            return done
+        return self.operations.record(operation, missed=self._keep(operation), now=self.now)
+
+    def _keep(self, operation: Operation) -> list[str]:
+        return [volume.spec.id for volume in keep_everywhere(operation, self.volumes)]
 
 
 def delete(objects: Sequence[Held], decider: Decider) -> Iterator[Operation]:

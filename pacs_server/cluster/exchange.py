@@ -57,8 +57,7 @@ class Decisions:
         """Let operations of the partner take effect. What it deleted, and was acknowledged here after that to who sent
         it, is held again. Raises: Undecodable; NotEnoughCopies; IndexUnavailable.
         """
-        for operation in sorted(map(from_text, texts), key=lambda one: one.stamp):
-            self.operations.take_over(operation, self._keep, now=self.now)
+        self.operations.take_over([from_text(text) for text in texts], self._keep, now=self.now)
 
     def _keep(self, operation: Operation) -> list[str]:
         return [volume.spec.id for volume in keep_everywhere(operation, self.volumes)]

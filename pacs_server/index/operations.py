@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from pacs_server.dicom.audit import Event, EventKind, digest_over
 from pacs_server.dicom.deposits import Deposit
@@ -25,21 +25,22 @@ from pacs_server.index.audit import with_patients
 from pacs_server.index.engine import Index
 from pacs_server.index.fates import as_brought_back, as_it_ended, in_effect, note_fate, stamp_of
 from pacs_server.index.jobs import JobKind, entry, owing
-from pacs_server.index.retiring import TRASH, enforce, keep_others_out
+from pacs_server.index.overtaken import overtaken, together
+from pacs_server.index.retiring import enforce, keep_others_out
 from pacs_server.index.site_entries import forget, put, value_of, writing_in_turn
-from pacs_server.index.site_tables import choices, deposits, fates, holds, jobs, operations, partners, site
+from pacs_server.index.site_tables import choices, deposits, fates, holds, operations, partners, site
 from pacs_server.index.stamped import StampedLog
 from pacs_server.index.statements import HotStatement, clean
-from pacs_server.index.tables import flags, instances, series, studies
+from pacs_server.index.tables import instances, series, studies
 
 SITE_ID: Final = "site id"
-# The flag of an object that was acknowledged once more; when that was last is when it was noted.
-SENT_AGAIN: Final = "sent-again"
 _COUNTER: Final = "operation counter"
 # What is kept of a deletion from its draft until it takes effect: its file may be on a volume already.
 _BEGUN: Final = "deletion begun "
 _BATCH: Final = 1000
 _NUMBERS: Final = "operations"
+_RECEIVED: Final = "received here after it was deleted, before that was known here"
+_BROUGHT_BACK: Final = "put on hold or restored while it was purged"
 
 
 class Operations:
@@ -115,41 +116,61 @@ class Operations:
         told: list[Event] = []
         before = self.of_study(operation.study_uid)
         with self._index.write(told) as connection:
-            events, done = self._take_effect(connection, operation, before, now)
+            keep_others_out(connection, self._index, operation.study_uid)
+            fate = _fate_with(connection, [operation], before)
+            events, (done,) = self._take_effect(connection, [operation], fate, now)
             told += events
             self._owe(connection, missed, now)
             return done
 
-    def take_over(self, operation: Operation, keep: Callable[[Operation], Sequence[str]], *, now: datetime) -> None:
-        """The same for an operation that becomes known later than it was decided: another site tells it, or a volume
-        has its file. What it deletes, and was acknowledged here to who sent it after that, is held again, and never out
-        of sight. `keep` writes the file of an operation, and answers the ids of the volumes that do not have it.
+    def take_over(
+        self, told: Iterable[Operation], keep: Callable[[Operation], Sequence[str]], *, now: datetime
+    ) -> list[Operation]:
+        """The same for operations that take effect later than others that were decided after them, perhaps: another
+        site tells them, a volume has their files, or they destroy something. What one deletes, and was acknowledged
+        here to who sent it after that, is held again, and never out of sight; and so is what one purges, and was
+        brought back from the trash at the same time. `keep` writes the file of an operation, and answers the ids of the
+        volumes that do not have it.
 
         Raises: IndexUnavailable; what `keep` raises.
         """
-        missed = keep(operation)
-        while sent := self._recorded_unless_sent(operation, missed, now):
+        return [done for part in together(told) for done in self._take_over(part, keep, now)]
+
+    def _take_over(
+        self, part: Sequence[Operation], keep: Callable[[Operation], Sequence[str]], now: datetime
+    ) -> list[Operation]:
+        missed = sorted({volume_id for one in part for volume_id in keep(one)})
+        while True:
+            stays, done = self._recorded_unless_overtaken(part, missed, now)
+            if not stays:
+                return done
+            is_deleted = part[-1].kind is OperationKind.DELETE
             again = self.draft(
                 OperationKind.READMIT,
-                operation.study_uid,
-                sent,
+                part[-1].study_uid,
+                stays,
                 now=now,
                 who="server",
-                reason="received here after it was deleted, before that was known here",
-                after=operation.counter,
+                reason=_RECEIVED if is_deleted else _BROUGHT_BACK,
+                after=part[-1].counter,
             )
             self.record(again, missed=keep(again), now=now)
 
-    def _recorded_unless_sent(self, operation: Operation, missed: Sequence[str], now: datetime) -> list[Content]:
+    def _recorded_unless_overtaken(
+        self, part: Sequence[Operation], missed: Sequence[str], now: datetime
+    ) -> tuple[list[Content], list[Operation]]:
         told: list[Event] = []
-        before = self.of_study(operation.study_uid)
+        study_uid = part[-1].study_uid
+        before = self.of_study(study_uid)
         with self._index.write(told) as connection:
-            keep_others_out(connection, self._index, operation.study_uid)
-            if operation.kind is OperationKind.DELETE and (sent := _sent_after(connection, operation)):
-                return sent
-            told += self._take_effect(connection, operation, before, now)[0]
+            keep_others_out(connection, self._index, study_uid)
+            fate = _fate_with(connection, part, before)
+            if stays := overtaken(connection, part, fate):
+                return stays, []
+            events, done = self._take_effect(connection, part, fate, now)
+            told += events
             self._owe(connection, missed, now)
-        return []
+        return [], done
 
     def _owe(self, connection: Connection, missed: Sequence[str], now: datetime) -> None:
         owed = [entry(JobKind.OPERATIONS, "", "", volume_id, now) for volume_id in missed]
@@ -157,29 +178,26 @@ class Operations:
             connection.execute(owing(self._index), owed)
 
     def _take_effect(
-        self, connection: Connection, operation: Operation, before: Sequence[Operation], now: datetime
-    ) -> tuple[list[Event], Operation]:
-        """What is told of it, and what it did. `before` are those of the study, read before others had to wait: to read
-        one of many objects takes long.
-        """
-        keep_others_out(connection, self._index, operation.study_uid)
-        known = {one.stamp: one for one in (*before, operation)}
-        if not connection.execute(self._insert.values(operation_row(operation))).rowcount:
-            return [], in_effect(operation, fate_after(known.values()))
-        forget(connection, _begun(*operation.stamp))
-        told = with_patients(connection, [_event(operation, now)])  # after a purge the study may be gone
-        stamps = select(operations.c.counter, operations.c.site_id).where(operations.c.study_uid == operation.study_uid)
-        decided = [tuple(row) for row in connection.execute(stamps)]
-        fate = fate_after(known.get(stamp) or _read(connection, stamp) for stamp in decided)
+        self, connection: Connection, part: Sequence[Operation], fate: StudyFate, now: datetime
+    ) -> tuple[list[Event], list[Operation]]:
+        """What is told of operations on one study, of which `fate` holds then, and what each did."""
+        done = [in_effect(one, fate) for one in part]
+        new = [one for one in part if connection.execute(self._insert.values(operation_row(one))).rowcount]
+        if not new:
+            return [], done
+        for one in new:
+            forget(connection, _begun(*one.stamp))
+        told = with_patients(connection, [_event(one, now) for one in new])  # after a purge the study may be gone
         # Also what was decided before and is not any more: a hold became known that came before a deletion.
-        touched = note_fate(connection, operation.study_uid, fate).union(one.sop_uid for one in operation.objects)
+        touched = note_fate(connection, new[0].study_uid, fate)
+        touched = touched.union(content.sop_uid for one in new for content in one.objects)
         # Partners may have got them in another order, and show another one now.
-        looked_at = enforce(connection, self._index, sorted(touched), now, study_uid=operation.study_uid)
-        if operation.kind is OperationKind.PURGE:
-            looked_at |= self._spared(connection, operation, fate)
+        looked_at = enforce(connection, self._index, sorted(touched), now, study_uid=new[0].study_uid)
+        for one in new:
+            if one.kind is OperationKind.PURGE:
+                looked_at |= self._spared(connection, one, fate)
         self._owe_partners(connection, looked_at, now)
-        done = in_effect(operation, fate)
-        return [as_it_ended(event, operation, done) for event in told], done
+        return [as_it_ended(event, one, in_effect(one, fate)) for event, one in zip(told, new, strict=True)], done
 
     def _spared(self, connection: Connection, operation: Operation, fate: StudyFate) -> set[tuple[str, str]]:
         """The series of what is held here although it was purged: partners may have destroyed it before they knew
@@ -282,39 +300,21 @@ def copy_decisions(index: Index, beside: Index) -> None:
                 target.execute(insert(table), [dict(row) for row in rows])
 
 
-def _sent_after(connection: Connection, deletion: Operation) -> list[Content]:
-    """The objects of a deletion that is not known here yet that are held, and were acknowledged here to who sent them
-    after it was decided; but not what a later operation that is known keeps.
-    """
-    at = deletion.at.astimezone(UTC).isoformat()
-    known = operations.c.counter == deletion.counter, operations.c.site_id == deletion.site_id
-    again = flags.c.instance_row == instances.c.id, flags.c.kind == SENT_AGAIN, flags.c.noted_at > at
-    # What came through that partner is not owed to it.
-    of_series = jobs.c.study_uid == studies.c.study_uid, jobs.c.series_uid == series.c.series_uid
-    owed = select(jobs.c.id).join(partners, partners.c.name == jobs.c.target)
-    is_owed = owed.where(
-        jobs.c.kind == JobKind.REPLICATE.value, *of_series, partners.c.site_id == deletion.site_id
-    ).exists()
-    sent = (
-        select(instances.c.sop_uid, instances.c.digest, instances.c.role)
-        .join_from(instances, series)
-        .join(studies)
-        .where(studies.c.study_uid == deletion.study_uid, instances.c.role != TRASH)
-        .where(or_(select(flags.c.id).where(*again).exists(), and_(instances.c.received_at > at, is_owed)))
-        .where(~select(operations.c.counter).where(*known).exists())
-    )
-    later = tuple_(fates.c.counter, fates.c.site_id) > tuple_(deletion.counter, deletion.site_id)
-    is_kept = fates.c.fate == Fate.KEPT.value, fates.c.study_uid == deletion.study_uid, later
-    kept = connection.execute(select(fates.c.sop_uid, fates.c.digest).where(*is_kept))
-    named = {(one.sop_uid, one.digest) for one in deletion.objects} - {(sop_uid, digest) for sop_uid, digest in kept}
-    rows = connection.execute(sent.order_by(instances.c.sop_uid, instances.c.digest)).mappings()
-    return [Content(**row) for row in rows if (row["sop_uid"], row["digest"]) in named]
-
-
 def enforce_all(connection: Connection, index: Index, now: datetime) -> None:
     """Make all rows what the operations say, in the transaction in which the rows became others."""
     decided = connection.execute(select(fates.c.sop_uid).union(select(choices.c.sop_uid))).scalars().all()
     enforce(connection, index, decided, now)
+
+
+def _fate_with(connection: Connection, part: Iterable[Operation], before: Iterable[Operation]) -> StudyFate:
+    """What holds of a study with operations that are about to take effect. `before` are those that are known of it,
+    read before others had to wait: to read one of many objects takes long.
+    """
+    known = {one.stamp: one for one in (*before, *part)}
+    (study_uid,) = {one.study_uid for one in part}
+    stamps = select(operations.c.counter, operations.c.site_id).where(operations.c.study_uid == study_uid)
+    decided = {*(one.stamp for one in part), *(tuple(row) for row in connection.execute(stamps))}
+    return fate_after(known.get(stamp) or _read(connection, stamp) for stamp in decided)
 
 
 def _read(connection: Connection, stamp: tuple[int, str]) -> Operation:

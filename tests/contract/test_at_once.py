@@ -108,7 +108,7 @@ def test_who_decides_about_a_study_that_becomes_that_of_another_patient_waits_in
     with ThreadPoolExecutor(2) as others, engine.connect() as describing, engine.connect() as another:
         describing.execute(KEEP_OTHERS_OUT, {"names": ["study 1.1"]})
         another.execute(KEEP_OTHERS_OUT, {"names": [f"patient {patient_identity('B', None, '1.1')}"]})
-        deciding = others.submit(objects.operations.take_over, operation, lambda _: [], now=NOW)
+        deciding = others.submit(objects.operations.take_over, [operation], lambda _: [], now=NOW)
         wait_until_waiting(cluster, url)
         behind = others.submit(another.execute, KEEP_OTHERS_OUT, {"names": ["study 1.1"]})
         wait_until_waiting(cluster, url, 2)

@@ -25,7 +25,7 @@ from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.objects import Arrival, Outcome, Recorded
-from pacs_server.index.operations import SENT_AGAIN
+from pacs_server.index.overtaken import SENT_AGAIN
 from pacs_server.index.releases import Releases
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.tables import copies, flags, instances

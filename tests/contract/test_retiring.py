@@ -27,6 +27,7 @@ from pacs_server.dicom.attributes import BY_KEYWORD, UNIQUE_KEY, Level
 from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
+from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
 from pacs_server.index import contents, retiring
 from pacs_server.index.contents import Contents
@@ -53,6 +54,8 @@ from pacs_server.service.upkeep import decisions, rounds
 from pacs_server.service.upkeep.reconciling import release_what_was_purged
 from pacs_server.service.upkeep.tiers import release_what_is_due
 from pacs_server.storage.operations import keep_everywhere
+from pacs_server.storage.sentinel import adopt
+from pacs_server.storage.volume import Volume
 
 AT_ONCE = Retention(purging=Purging.BY_HAND, grace_days=0)
 
@@ -484,6 +487,63 @@ def test_what_another_site_purged_before_it_knew_of_a_hold_stays_and_is_owed_to_
     assert {(job.series_uid, job.target) for job in owed} == {(one.series_uid, "osaka") for one in kept}
 
 
+def brought_back(site: Deleting, way: str, study_uid: str, *, only: str = "") -> None:
+    if way == "hold":
+        list(retire.hold([study_uid], site.decider(only=only)))
+    else:
+        list(retire.restore(site.trash.trashed(), site.decider(only=only)))
+
+
+@pytest.mark.parametrize("way", ["hold", "restore"])
+def test_what_is_brought_back_while_it_is_purged_stays(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Each command ends, and the purge was begun first: on slow volumes it writes for seconds what it destroys."""
+    first, _ = two_studies(site)
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    purging = site.decider()
+    before, in_trash = site.uids(), site.trash.trashed()
+
+    def kept_slowly(operation: Operation, volumes: Sequence[Volume]) -> list[Volume]:
+        missed = keep_everywhere(operation, volumes)
+        if operation.kind is OperationKind.PURGE:
+            brought_back(site, way, first[0].study_uid)
+        return missed
+
+    monkeypatch.setattr(retire, "keep_everywhere", kept_slowly)
+    (purged,) = retire.purge(in_trash, AT_ONCE, purging)
+    assert purged.objects == ()
+    assert site.uids() == sorted([*before, *uids_of(first)])
+    assert site.leaving() == set()
+    assert len(holds_of(site.index)) == (way == "hold")
+
+
+@pytest.mark.parametrize("way", ["hold", "restore"])
+def test_what_was_brought_back_while_a_volume_was_away_is_not_destroyed_by_a_purge_that_it_alone_knows(
+    site: Deleting, way: str
+) -> None:
+    """The purge was killed between its file and its rows."""
+    first, _ = two_studies(site)
+    site.delete(StudyInstanceUID=first[0].study_uid)
+    contents = [one.content for one in site.trash.trashed()]
+    told = {"now": NOW, "who": "server", "reason": "its time in the trash is over"}
+    purge = site.operations.draft(OperationKind.PURGE, first[0].study_uid, contents, **told)
+    keep_everywhere(purge, [site.volumes["a"]])
+    brought_back(site, way, first[0].study_uid, only="b")
+    found = site.uids()
+    volumes = list(site.volumes.values())
+    for volume in volumes:
+        learn(volume, site.operations, volumes, now=LATER)
+        assert site.uids() == found
+    assert set(uids_of(first)) <= set(found)
+    assert site.leaving() == set()
+    other = Operations(site.index)
+    forget_operations(site.index)
+    learn(site.volumes["b"], other, [], now=LATER)
+    learn(site.volumes["a"], other, [], now=LATER)
+    assert site.uids() == found, "an index that is made anew knows it, too"
+
+
 def test_a_hold_of_a_study_names_what_of_it_is_in_the_trash_in_as_many_operations_as_that_takes(
     site: Deleting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -911,3 +971,42 @@ def test_what_came_again_after_it_was_purged_stays_beside_an_index_that_was_set_
             note_unknown_study(node.index, UnknownStudy(volume="first", folder="v1", noted_at=NOW))
         release_what_was_purged(node, volume, goes_on=lambda: True)
         assert node.releases.waiting() == []
+
+
+def set_back(folder: Path) -> None:
+    for one in folder.glob("index.db*"):
+        one.unlink()
+    shutil.copy(folder / "snapshot", folder / "index.db")
+
+
+@pytest.mark.parametrize("is_known_on", ["both", "the other"])
+def test_what_was_purged_and_came_again_after_the_index_was_saved_keeps_its_file(
+    tmp_path: Path, is_known_on: str
+) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    other = tmp_path / "other"
+    other.mkdir()
+    with house.node() as node:
+        row = VolumeRow(id=adopt(other, name="other"), name="other", path=str(other), tier="hot", domain="other")
+        node.registry.add_volume(row)
+    sample, _ = house.take_in(tiny(1), tiny(2))
+    with house.node() as node:
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
+        list(decisions.delete(node, decisions.to_delete(node, {"SOPInstanceUID": sample.sop_uid}), "a trial"))
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    with house.node() as node:
+        list(decisions.purge(node, decisions.in_trash(node, {}), "a trial"))
+    house.take_in(tiny(1))
+    set_back(tmp_path)
+    for one in (house.volume / "v1" / "ops").rglob("*.json"):
+        if is_known_on == "the other" and json.loads(one.read_text())["kind"] == OperationKind.READMIT.value:
+            one.unlink()
+    with house.node() as node:
+        decisions.decider(node, "any command that decides something")
+        assert node.releases.waiting() == []
+        assert release_what_is_due(node, "a trial") == []
+        (held,) = node.copies.of_objects([sample.sop_uid])
+        assert held.role == "current"
+        assert node.placement().can_read(held.copies)
+        with node.placement().open(held.copies) as opened:
+            assert is_intact(opened.pieces(), held.digest)

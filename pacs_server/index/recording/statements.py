@@ -32,7 +32,7 @@ from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.contents import added_sum
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
-from pacs_server.index.operations import SENT_AGAIN
+from pacs_server.index.overtaken import SENT_AGAIN
 from pacs_server.index.site.registry import REMOVED_VOLUME
 from pacs_server.index.site_tables import fates, operations, site
 from pacs_server.index.statements import HotStatement, Statement

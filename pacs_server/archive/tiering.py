@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Final
 
 from pacs_server.archive.copies import intact_copy, noted_damage_of, one_more
@@ -260,7 +261,14 @@ def _prepare(
             used |= placement.domains([made])
     since = now - _VERIFIED_WITHIN
     relied_on = [(copy, volume) for copy in staying if (volume := _reliable(copy, placement)) is not None]
-    known = [copy for copy, _ in relied_on if copy.verified_at is not None and copy.verified_at >= since]
+    # The file of one may be gone since it was read: its volume came back with older content.
+    known = [
+        copy
+        for copy, volume in relied_on
+        if copy.verified_at is not None
+        and copy.verified_at >= since
+        and volume.has_file(PurePosixPath(copy.path), one.size_bytes)
+    ]
     for copy, volume in relied_on:
         if copy in known or len(placement.domains(known)) >= placement.want:
             continue

@@ -239,6 +239,22 @@ def test_a_copy_that_is_to_stay_is_read_when_that_was_too_long_ago(site: Tiers, 
     assert site.copies.count_damaged() == int(not is_whole)
 
 
+def test_a_copy_whose_file_is_gone_since_it_was_read_lets_no_other_go(site: Tiers) -> None:
+    """Its volume was set back to a snapshot of before, which is noticed within a day."""
+    site.add("c", "warm")
+    site.want = 2
+    site.take_in(1)
+    rule = TierRule(name="w", source="hot", target="warm", older_than_days=30)
+    assert site.move(rule).objects == 1
+    site.want = 1
+    site.file(0, "c").unlink()
+    before = site.where()
+    (problem,) = site.move(rule).problems
+    assert site.samples[0].sop_uid in problem
+    assert site.where() == before
+    assert site.copies.count_damaged() == 1
+
+
 def test_copies_on_volumes_that_are_away_or_being_emptied_do_not_count(site: Tiers) -> None:
     site.want = 2
     site.take_in(1)

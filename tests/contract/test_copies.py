@@ -18,6 +18,7 @@ from support.samples import tiny, write
 from support.server import WAIT_S, files_below, wait_for
 from support.site import LATER, NOW, Site
 
+from pacs_server.archive import set_back
 from pacs_server.archive.copies import complete, damage_of
 from pacs_server.archive.ingest import ingest
 from pacs_server.archive.reception import Declared, Origin
@@ -627,6 +628,38 @@ def test_what_a_volume_lacks_of_what_it_had_last_is_noted_once_and_made_again(si
     assert site.verify("b") == [""] * 5
 
 
+def test_what_a_volume_lost_is_found_however_much_it_has_stored_since(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was set back under its mount, or the look when it came back had to wait while much was stored."""
+    monkeypatch.setattr(holdings, "_NEWEST", 4)
+    monkeypatch.setattr(set_back, "_LATEST", 5)
+    site.take_in(12)
+    for number in range(2, 5):
+        site.file(number, "b").unlink()
+    assert set(lost(site, "b")) == {(site.samples[0].study_uid, site.samples[0].series_uid)}
+    assert site.copies.count_damaged() == 3
+    assert lost(site, "b") == []
+
+
+def test_a_look_for_what_a_volume_lost_asks_for_few_files_of_each_portion_and_comes_to_an_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "_NEWEST", 4)
+    monkeypatch.setattr(set_back, "_LATEST", 3)
+    site.take_in(20)
+    asked: list[PurePosixPath] = []
+    has_file = Volume.has_file
+
+    def counted(volume: Volume, path: PurePosixPath, size_bytes: int) -> bool:
+        asked.append(path)
+        return has_file(volume, path, size_bytes)
+
+    monkeypatch.setattr(Volume, "has_file", counted)
+    assert lost(site, "b") == []
+    assert len(asked) == 2 + 2 * 2 + 2, "all of the last portion, and of the first that is not among the latest"
+
+
 def test_a_volume_that_lost_many_copies_is_not_trusted_until_somebody_has_looked(site: Site, index: Index) -> None:
     site.take_in(12)
     for number in range(12):
@@ -648,6 +681,7 @@ def test_a_volume_that_is_set_back_under_its_mount_is_found_to_have_lost_copies_
         runner._verify()
         assert node.copies.count_damaged() == 1
         assert node.jobs.has(JobKind.COPY)
+        assert node.jobs.has(JobKind.OPERATIONS), "it lacks decisions, too"
         assert [row.damaged_count for row in node.registry.volumes()] == [1]
 
 

@@ -62,7 +62,7 @@ def _reconcile_volume(
 
 
 def note_losses(node: Node, volume: Volume) -> None:
-    """Look whether a volume still has what was stored on it last, and owe the copies that it lost.
+    """Look whether a volume still has what was stored on it last, and owe the copies that it lost, and the decisions.
 
     Raises: VolumeUnavailable when it cannot be read; IndexUnavailable.
     """
@@ -71,6 +71,7 @@ def note_losses(node: Node, volume: Volume) -> None:
         node.jobs.owe(JobKind.COPY, now, series=series)
         lost += len(series)
     if lost:
+        node.jobs.owe(JobKind.OPERATIONS, now, target=volume.spec.id)
         log.warning("copies lost", volume=volume.spec.name, series=lost)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -896,6 +896,28 @@ def test_the_trash_is_emptied_at_night_some_studies_at_a_time(
         assert read == [4, 4, 2]
         for sample in samples:
             assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.PURGED}
+
+
+@pytest.mark.parametrize("change", [{"purging": Purging.BY_HAND}, {"keep_days": 3650}], ids=str)
+def test_an_admin_ends_the_purging_of_a_night_that_goes_on(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    monkeypatch.setattr(rounds, "_NIGHT_ENDS", 24)
+    monkeypatch.setattr(trash, "_STUDIES_AT_ONCE", 1)
+    house = House(tmp_path / "data", new_upgraded_url())
+    samples = house.take_in(*(tiny(n, study=n) for n in range(3)))
+
+    def and_then(*asked: object) -> Iterator[Operation]:
+        yield from retire.purge(*asked)
+        change_retention(node.index, **change)
+
+    monkeypatch.setattr(rounds, "purge", and_then)
+    with house.node() as node:
+        change_retention(node.index, purging=Purging.NIGHTLY, grace_days=0)
+        list(decisions.delete(node, decisions.to_delete(node, {"PatientID": "T-1"}), "a trial"))
+        rounds.Rounds(node, lambda: True).purge()
+        fates = [fate for one in samples for fate in node.instances.operations.fates(one.sop_uid).values()]
+        assert sorted(fates) == [Fate.PURGED, Fate.TRASHED, Fate.TRASHED]
 
 
 def an_hour_ago() -> tuple[float, float]:

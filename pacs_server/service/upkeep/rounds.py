@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -92,6 +93,10 @@ class Rounds:
             # First of all what was put on hold, or restored, in rows that a database may have lost.
             by = decider(self._node, "its time in the trash is over", who="server")
             for portion in Trash(self._node.index).in_portions():
+                # It may take hours, in which an admin decides otherwise, or a partner is cut off.
+                if (retention := retention_of(self._node.index)).purging is not Purging.NIGHTLY:
+                    break
+                by = replace(by, now=datetime.now(UTC), partners=self._node.partners.all())
                 for operation in purge(portion, retention, by):
                     for content in operation.objects:
                         self._node.transcoder.forget(content.digest)

@@ -438,3 +438,26 @@ def test_the_server_moves_a_study_at_a_time_in_its_window_and_stops_at_its_end(s
     assert (nightly.step(), moved()) == (False, 3), "it rests when nothing is left"
     node.rules.add(TierRule(name="ot", source="hot", target="cold", modalities=("OT",)))
     assert (nightly.step(), moved()) == (True, 4), "and looks at once when something changed"
+
+
+def test_the_server_moves_nothing_more_by_a_rule_that_is_removed_or_changed_while_it_moves(
+    site: Tiers, tmp_path: Path
+) -> None:
+    site.add("c")
+    samples = site.store(*(tiny(n, study=n) for n in range(4)), only="a", need=1)
+    node = Node(Settings(data_dir=tmp_path, database=site.index.shown_url), site.index)
+    nightly = NightlyMoves(node, lambda: False, lambda: datetime(2026, 1, 2, 1, tzinfo=UTC))
+
+    def moved() -> int:
+        return sum(site.where_is(sample) == ["c"] for sample in samples)
+
+    node.rules.set_window(Window.of("01:00-05:00"))
+    node.rules.add(OLD)
+    assert (nightly.step(), moved()) == (True, 1)
+    node.rules.remove(OLD.name)
+    assert (nightly.step(), moved()) == (False, 1)
+    node.rules.add(OLD)
+    assert (nightly.step(), moved()) == (True, 2)
+    node.rules.remove(OLD.name)
+    node.rules.add(replace(OLD, modalities=("MR",)))
+    assert (nightly.step(), moved()) == (False, 2)

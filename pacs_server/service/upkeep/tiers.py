@@ -159,6 +159,7 @@ class NightlyMoves:
         self._clock = clock
         self._is_stopped = is_stopped
         self._moves: Iterator[StudyMove] | None = None
+        self._rules: Sequence[TierRule] = ()  # by which they were planned
         self._room = Room()
         self._rests_until = 0.0
         self._rests_beside: object = None
@@ -190,9 +191,10 @@ class NightlyMoves:
         return sum(number for (kind, _), number in counts if kind == JobKind.DEPOSIT)
 
     def _move_next(self, is_over: Callable[[], bool]) -> bool:
-        if self._moves is None:
-            self._room = Room()
-            self._moves = planned(self._node, chosen_rules(self._node, None), self._room)
+        rules = chosen_rules(self._node, None)
+        if self._moves is None or rules != self._rules:
+            self._rules, self._room = rules, Room()
+            self._moves = planned(self._node, rules, self._room)
         study = next(self._moves, None)
         if study is not None and study.rule.archive and self._under_way() >= _MOST_QUEUED:
             return True  # its turn comes when the rules are looked at again

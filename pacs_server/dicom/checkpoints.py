@@ -8,7 +8,8 @@ checkpoints, named by the key, so that several nodes of a site need not agree wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -139,34 +140,39 @@ class _Chain:
     is_sound: bool = True
 
 
-def problems_of_chains(rows: Iterable[Link], seen: Mapping[str, tuple[int, str, Checkpoint]]) -> Iterator[Problem]:
-    """The first problem of every chain that has one. The rows of a chain come in their order, whatever comes between;
-    `seen` is what checkpoints tell.
+def problems_of_chains(rows: Iterable[Link], checkpoints: Collection[Checkpoint]) -> Iterator[Problem]:
+    """The first problem of every chain that has one. The rows of a chain come in their order, whatever comes between.
+
+    A row has to be what every checkpoint saw that ended there: a later one has seen what was forged before it.
     """
+    seen: dict[tuple[str, int], list[tuple[str, Checkpoint]]] = defaultdict(list)
+    for one in checkpoints:
+        for name, (number, row_hash) in one.heads.items():
+            seen[name, number].append((row_hash, one))
     chains: dict[str, _Chain] = {}
     for row in rows:
         chain = chains.setdefault(row.chain, _Chain())
-        if chain.is_sound and (problem := _problem(row, chain, seen)) is not None:
+        if chain.is_sound and (problem := _problem(row, chain, seen.get((row.chain, row.number), ()))) is not None:
             chain.is_sound = False
             yield problem
         chain.number, chain.hash = row.number, row.hash
-    for name, (number, _, checkpoint) in sorted(seen.items()):
+    for name, (number, _, checkpoint) in sorted(heads_seen(checkpoints).items()):
         chain = chains.get(name, _Chain())
         if chain.is_sound and chain.number < number:
             told = f"{number - chain.number} rows were removed from its end: {checkpoint.name} saw them"
             yield Problem(chain=name, number=chain.number + 1, problem=told)
 
 
-def _problem(row: Link, chain: _Chain, seen: Mapping[str, tuple[int, str, Checkpoint]]) -> Problem | None:
+def _problem(row: Link, chain: _Chain, seen: Iterable[tuple[str, Checkpoint]]) -> Problem | None:
+    """What is wrong with the next row of a chain, whose hash `seen` tells as checkpoints saw it."""
     told = partial(Problem, chain=row.chain, at=str(row.values[0]))
     if (missing := row.number - chain.number - 1) != 0:
         removed = f"{missing} rows were removed" if missing > 0 else "the row is not where it was written"
         return told(number=chain.number + 1, problem=removed)
     if hash_of(chain.hash, row.chain, row.number, row.values) != row.hash:
         return told(number=row.number, problem="the row was edited, or put in the place of another")
-    if row.chain in seen:
-        last, wanted, checkpoint = seen[row.chain]
-        if row.number == last and row.hash != wanted:
+    for wanted, checkpoint in seen:
+        if row.hash != wanted:
             made_to_fit = "this row or one before it was edited, and all after it made to fit"
             return told(number=row.number, problem=f"{made_to_fit}: {checkpoint.name} saw others")
     return None

@@ -261,7 +261,7 @@ def test_more_rows_than_are_read_at_once_come_in_their_order(index: Index) -> No
 
 
 def problems_in(index: Index) -> list[Problem]:
-    return list(problems_of_chains(Audit(index).rows(Wanted()), {}))
+    return list(problems_of_chains(Audit(index).rows(Wanted()), ()))
 
 
 def filled(index: Index, number: int = 5) -> list[Row]:
@@ -519,6 +519,18 @@ def test_a_chain_that_was_made_to_fit_what_was_edited_is_found(node: Node) -> No
         rows[2] = replace(rows[2], values=tuple(values.values()))
     (found,) = told(node)
     assert "made to fit" in found
+
+
+def test_a_chain_that_was_made_to_fit_between_two_checkpoints_is_found(node: Node) -> None:
+    filled(node.index)
+    take_checkpoint(node, signer_of(node), NOW)
+    filled(node.index)
+    with forging(node) as rows:
+        values = dict(zip(COLUMNS, rows[2].values, strict=True)) | {"who": "somebody else"}
+        rows[2] = replace(rows[2], values=tuple(values.values()))
+    take_checkpoint(node, signer_of(node), NOW + timedelta(days=1))  # which has seen the forged rows only
+    (found,) = told(node)
+    assert "made to fit: checkpoint 1 of 2026-01-02" in found
 
 
 def test_a_checkpoint_that_was_edited_or_signed_by_another_is_found(node: Node, tmp_path: Path) -> None:

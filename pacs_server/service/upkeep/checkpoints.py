@@ -151,7 +151,7 @@ def problems_of_trail(node: Node) -> Iterator[Problem]:
         series = series_of(Signer.of(own).public_key)
         if not any(one.series == series for one in good):
             yield Problem(chain=series, number=1, problem=f"there is no good checkpoint signed with {own}")
-    yield from problems_of_chains(node.audit.rows(Wanted()), heads_seen(good))
+    yield from problems_of_chains(node.audit.rows(Wanted()), good)
 
 
 def _examined(texts: Iterable[str]) -> Iterator[tuple[Checkpoint | None, Problem | None]]:

@@ -230,6 +230,26 @@ def test_what_was_sent_long_ago_is_counted_by_an_index_alone_and_not_at_all_by_w
     assert [step for step in steps if not re.search("COVERING INDEX|ix_sendings_open", step)] == []
 
 
+def test_what_was_deleted_before_a_route_looked_at_it_is_sent_once_it_is_found_again(desk: Desk) -> None:
+    """A route that waits until a study is quiet looks minutes later."""
+    desk.receive(arrival("1.9.1"), arrival("1.9.2"), routes=["ct"])
+    desk.receive(arrival("1.9.3"), sender="B")
+    for number in (1, 2, 3):
+        desk.lose(f"1.9.{number}")
+    ct = route(name="ct", keys={"Modality": "CT"})
+    assert desk.apply(ct) is None
+    assert (desk.waiting(), desk.sendings.take_up(["B"], NOW)) == ([], 0)
+    with desk.index.write() as connection:
+        connection.execute(update(instances).values(role="current"))
+    assert desk.sendings.take_up(["B"], NOW) == 2
+    assert desk.waiting() == ["1.9.1", "1.9.2"]
+    assert desk.jobs.due_targets(JobKind.SEND, NOW) == {"B": 1}
+    desk.note_all(SendState.SENT)
+    desk.lose("1.9.1")
+    assert desk.apply(ct) is None
+    assert desk.sendings.take_up(["B"], NOW) == 0
+
+
 def test_what_is_gone_and_not_found_stays_gone(desk: Desk) -> None:
     desk.receive(arrival("1.9.1"))
     desk.sendings.owe(EVERYTHING, "B", NOW)

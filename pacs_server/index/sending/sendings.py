@@ -94,7 +94,8 @@ class Sendings:
         """Have the objects sent that are meant, not before `after`; answers those entered, each by its SOP Instance UID
         and digest.
 
-        For a route, what came from the destination itself is left out, and all once the route was removed.
+        For a route, what came from the destination itself is left out, and all once the route was removed. What was
+        deleted before the route looked is gone: it is sent once it is found again.
         Raises: IndexUnavailable.
         """
         conditions = [] if urgency is Urgency.AGAIN else [~_entered(destination, route, urgency)]
@@ -103,8 +104,10 @@ class Sendings:
         meant = meant_objects(selection).where(*conditions).order_by(
             studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id
         )  # fmt: skip
+        deleted = meant_objects(selection, in_trash=True).where(*conditions)
         with self._index.read() as connection:
             found = connection.execute(meant).all()
+            gone = connection.execute(deleted).all() if route and urgency is not Urgency.AGAIN else []
         fixed = {"destination": destination, "route": route, "state": SendState.WAITING.value, "reason": ""}
         fixed |= {"owed_at": now.isoformat(), "at": now.isoformat()}
         entering, entered = self._entering(urgency), list[tuple[str, str]]()
@@ -118,7 +121,17 @@ class Sendings:
                 connection.execute(entering, [{**row._mapping, **fixed, "attempts": 0} for row in rows])
                 connection.execute(owing(self._index), owed)
             entered += ((row.sop_uid, row.digest) for row in rows)
+        self._enter_gone([{**row._mapping, **fixed, "attempts": 0} for row in gone], route)
         return entered
+
+    def _enter_gone(self, rows: Sequence[dict[str, Any]], route: str) -> None:
+        told = {"state": SendState.GONE.value, "reason": "it was deleted before the route looked at it"}
+        entering = self._index.insert(sendings).on_conflict_do_nothing()
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            with self._index.write() as connection:
+                if not keeps(connection, route):
+                    return
+                connection.execute(entering, [row | told for row in rows[start : start + _ROWS_AT_ONCE]])
 
     def _entering(self, urgency: Urgency) -> Insert:
         new = self._index.insert(sendings)

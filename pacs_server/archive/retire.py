@@ -12,7 +12,8 @@ from typing import Final
 
 from pacs_server.dicom.deposits import Deposit
 from pacs_server.dicom.operations import MAX_OBJECTS, Content, Operation, OperationKind
-from pacs_server.errors import Refused
+from pacs_server.errors import IndexUnavailable, Refused
+from pacs_server.index.looking import looking
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.trash import Held
 from pacs_server.index.site.partners import Partner
@@ -46,17 +47,32 @@ class Decider:
         the two, it takes effect when the volumes are read for operations next. It is answered with those objects alone
         that are deleted, restored or purged then: a study that was put on hold meanwhile keeps its own.
 
-        Raises: NotEnoughCopies when no volume takes it; IndexUnavailable.
+        Raises: NotEnoughCopies when no volume takes it; IndexUnavailable, which tells of it where its file is there.
         """
         if kind is OperationKind.RESTORE:  # a hold has said it before its first operation
             objects = self.operations.as_brought_back(study_uid, objects)
         operation = self.operations.draft(
             kind, study_uid, objects, now=self.now, who=self.who, reason=self.reason, deposit=deposit
         )
-        if kind is OperationKind.PURGE:  # what was put on hold or restored since it was drafted
-            (done,) = self.operations.take_over([operation], self._keep, now=self.now)
-            return done
-        return self.operations.record(operation, missed=self._keep(operation), now=self.now)
+        missed = self._keep(operation)
+        try:
+            # Nothing happens the second time to what was committed the first time.
+            return looking(self._take_effect)(operation, missed)
+        except IndexUnavailable as error:
+            decided = (
+                f"the decision about study {operation.study_uid} is on the volumes already, and takes effect with the "
+                "next one: once the index is back, ask for it again"
+            )
+            raise type(error)(error.problem, "; ".join(filter(None, (error.remedy, decided)))) from error
+
+    def _take_effect(self, operation: Operation, missed: Sequence[str]) -> Operation:
+        if operation.kind is not OperationKind.PURGE:
+            return self.operations.record(operation, missed=missed, now=self.now)
+        # What was put on hold or restored since it was drafted comes back before.
+        (done,) = self.operations.take_over(
+            [operation], lambda one: missed if one is operation else self._keep(one), now=self.now
+        )
+        return done
 
     def _keep(self, operation: Operation) -> list[str]:
         return [volume.spec.id for volume in keep_everywhere(operation, self.volumes)]

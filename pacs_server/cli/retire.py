@@ -19,6 +19,7 @@ from pacs_server.cli.invocation import (
     text_value,
 )
 from pacs_server.cli.output import print_facts, print_rows, printable, readable_size, talk
+from pacs_server.errors import PacsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,7 +115,14 @@ def _decide(objects: list[Held], fate: str, yes: bool, decide: Callable[[], Iter
     elif not yes:
         talk(f"dry run: {told}; do it with --yes")
     else:
-        done = sum(len(operation.objects) for operation in decide())
+        done = 0
+        try:
+            for operation in decide():
+                done += len(operation.objects)
+        except PacsError:
+            if done:
+                talk(f"of {told}: {done}, before it went no further")
+            raise
         if done < len(objects):
             talk(
                 f"of {told}: {done}; the other {len(objects) - done} stay as they are, because they were put on hold, "

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
@@ -28,7 +29,7 @@ from pacs_server.dicom.identity import ObjectHasher
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.stored import is_intact
-from pacs_server.errors import IndexUnavailable, NotEnoughCopies, Refused
+from pacs_server.errors import IndexCutOff, IndexUnavailable, IndexUnreachable, NotEnoughCopies, Refused
 from pacs_server.index import contents, retiring
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
@@ -404,6 +405,41 @@ def test_the_number_of_a_decision_that_never_took_effect_is_given_to_no_other(si
     first, second = (site.operations.draft(OperationKind.HOLD, "1.2", now=NOW, who="a", reason="b") for _ in range(2))
     assert first.stamp < second.stamp
     assert site.operations.stamps() == set()
+
+
+def test_a_decision_whose_connection_ends_takes_effect_once(site: Deleting, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, ended = site.operations.record, []
+
+    def cut_off(operation: Operation, **how: Any) -> Operation:
+        done = record(operation, **how)
+        if not ended:
+            ended.append(operation)
+            raise IndexCutOff("the server ended the connection behind the commit")
+        return done
+
+    site.take_in(1)
+    monkeypatch.setattr(site.operations, "record", cut_off)
+    (deleted,) = retire.delete(site.found(PatientID="T-1"), site.decider())
+    assert len(deleted.objects) == len(site.trash.trashed()) == 1
+    assert len(site.operations.stamps()) == 1
+
+
+def test_a_decision_that_the_index_does_not_take_is_told_to_take_effect_with_the_next_one(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> Operation:
+        raise IndexUnreachable("it is away", "start it")
+
+    site.take_in(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(site.operations, "record", away)
+        with pytest.raises(
+            IndexUnreachable, match=r"it is away: start it; the decision about study .* is on the volumes"
+        ):
+            site.delete(PatientID="T-1")
+    assert site.trash.trashed() == []
+    assert learn(site.volumes["a"], site.operations, list(site.volumes.values()), now=LATER) == 1
+    assert len(site.trash.trashed()) == 1
 
 
 def test_a_volume_that_was_away_gets_the_operations_that_it_missed(site: Deleting) -> None:

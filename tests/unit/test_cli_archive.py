@@ -9,7 +9,9 @@ from support.samples import tiny, write
 from pacs_server.cli import storage
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
+from pacs_server.errors import IndexUnreachable
 from pacs_server.index.engine import Index
+from pacs_server.index.operations import Operations
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +181,27 @@ def test_a_volume_that_is_named_twice_is_read_once_and_what_lists_tell_is_told_t
     assert run([*pacs_of, "hold", "list", "--json"]) == 0
     told += json.loads(capsys.readouterr().out)
     assert [len(one["at"]) for one in told] == [len("2026-11-30T12:00:00+00:00")] * 2
+
+
+def test_what_was_decided_before_the_index_went_away_is_told(monkeypatch, capsys):
+    assert run(["init", "--data", "data"]) == 0
+    for study in ("first", "second"):
+        write(tiny(study, study=study), Path(f"{study}.dcm"))
+    assert run(["-c", "data/pacs.yaml", "import", "first.dcm", "second.dcm"]) == 0
+    record, decided = Operations.record, []
+
+    def going_away(self, operation, **how):
+        if decided:
+            raise IndexUnreachable("it went away")
+        decided.append(operation)
+        return record(self, operation, **how)
+
+    monkeypatch.setattr(Operations, "record", going_away)
+    capsys.readouterr()
+    code = run(["-c", "data/pacs.yaml", "delete", "PatientID=T-*", "--reason", "why", "--yes"])
+    told = capsys.readouterr().err
+    assert code == ExitCode.UNREACHABLE
+    assert "go to the trash: 1, before it went no further\npacs: it went away: the decision about study" in told
 
 
 def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):

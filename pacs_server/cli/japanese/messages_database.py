@@ -17,6 +17,9 @@ OF_DATABASE: Final[dict[str, str]] = {
         "PostgreSQL データベースのスキーマが見えません。search_path は {0} ですが、どれも存在しないか、使う権利がありません。ALTER DATABASE または "
         "ALTER ROLE ... RESET search_path か、GRANT USAGE ON SCHEMA を実行してください",
     "the index at {} failed: {}": "インデックス {0} が使えません: {1}",
+    "the decision about study {} is on the volumes already, and takes effect with the next one: once the index is back, "
+    "ask for it again":
+        "検査 {0} についての決定はすでにボリュームに書かれており、次の決定のときに有効になります。インデックスが戻ったら、もう一度実行してください",
     "a process of the server ended while it started; the log says why":
         "サーバのプロセスが起動中に終了しました。理由はログにあります",
     "a process of the server ended while it started: the database went away, the log says how; start it again":

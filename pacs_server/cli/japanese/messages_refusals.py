@@ -14,6 +14,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
     "go to the trash": "ごみ箱へ移します",
     "come back from the trash": "ごみ箱から戻します",
     "are destroyed": "消去します",
+    "of {} objects of {} studies ({}) {}: {}, before it went no further":
+        "オブジェクト {0}、検査 {1} ({2}): {3}。そのうち {4} 件を行ったところで止まりました",
     "of {} objects of {} studies ({}) {}: {}; the other {} stay as they are, because they were put on hold, or decided "
     "otherwise, meanwhile: pacs hold list, pacs trash list":
         "オブジェクト {0}、検査 {1} ({2}): {3}。行ったのはそのうち {4} 件です。残りの {5} 件は、その間に保留にされたか別の決定がされたため、"

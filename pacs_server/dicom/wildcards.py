@@ -19,9 +19,9 @@ def regex_of(pattern: str, any_character: str, *, atomic: bool) -> str:
     return f"{first}{middle}{any_character}*{others[-1]}"
 
 
-def one_of_list(pattern: str, *, atomic: bool) -> str:
-    r"""An expression that is found in a text of several values, told apart by `\`, when one of them fits: spaces
-    around a value are padding.
+def one_of_list(*patterns: str, atomic: bool) -> str:
+    r"""An expression that is found in a text of several values, told apart by `\`, when one of them fits one of the
+    patterns: spaces around a value are padding.
     """
-    one = regex_of(pattern, r"[^\\]", atomic=atomic)
-    return rf"(?:^|\\) *{one} *(?:\\|$)"
+    one = "|".join(regex_of(pattern, r"[^\\]", atomic=atomic) for pattern in patterns)
+    return rf"(?:^|\\) *(?:{one}) *(?:\\|$)"

@@ -9,6 +9,7 @@ from unicodedata import normalize
 import pytest
 from benchmark.studies import record_studies
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
 from support.raw_objects import element
@@ -19,6 +20,7 @@ from pacs_server.dicom.queries.matching import Manner, Model, parse_query, query
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import Index
+from pacs_server.index.queries.criteria import criterion
 from pacs_server.index.queries.finding import rows_of
 from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.instances import Instances
@@ -206,6 +208,40 @@ def test_as_many_values_as_are_looked_for_at_once_are_and_more_are_refused(share
         with pytest.raises(BadQuery, match=f"{keyword} has more values than are looked for at once; ask in parts"):
             uids(shared, **{keyword: f"{values}\\20261231-"})
     assert uids(shared, StudyInstanceUID="\\".join(f"9.9.{number}" for number in range(2_000))) == []
+
+
+@pytest.mark.parametrize(
+    ("keyword", "hit", "number", "is_found"),
+    [
+        ("PatientName", "*mada*", 300, True),
+        ("StudyDate", "20260105-20260105", 900, True),
+        ("ModalitiesInStudy", "SR", 900, True),
+        ("SOPClassesInStudy", MR, 900, True),
+        ("ReferringPhysicianName", "*nobody*", 300, False),
+        ("PerformingPhysicianName", "*jane*", 300, True),
+        ("SeriesDescription", "Chest*", 900, False),
+        ("RequestAttributesSequence.ScheduledProcedureStepID", "S*", 900, False),
+        ("ImageType", "PRIMARY", 900, False),
+        ("ContentDate", "20260105-", 900, False),
+    ],
+)
+def test_as_many_values_as_are_looked_for_at_once_are_at_every_level(
+    shared: Search, keyword: str, hit: str, number: int, is_found: bool
+) -> None:
+    suffix = "-" if "-" in hit else "*" if hit.endswith("*") else ""
+    others = [f"{19000000 + number}{suffix}" for number in range(number - 1)]
+    for level in Level:
+        assert bool(uids(shared, level, **{keyword: "\\".join([*others, hit])})) is is_found
+
+
+@pytest.mark.parametrize(
+    ("keyword", "number"), [("OtherPatientIDs", 900), ("ModalitiesInStudy", 900), ("PerformingPhysicianName", 300)]
+)
+def test_many_values_are_few_regular_expressions(keyword: str, number: int) -> None:
+    """Python keeps 512 that it has compiled; with more each was compiled again for each row."""
+    query = query_from_keywords(Level.STUDY, {keyword: "\\".join(f"N{each}*" for each in range(number))})
+    (condition,) = (criterion(predicate, Level.STUDY) for predicate in query.predicates)
+    assert 1 <= str(condition.compile(dialect=sqlite_dialect())).count("REGEXP") <= 15
 
 
 def test_queries_that_differ_in_their_values_alone_each_find_their_own(shared: Search) -> None:

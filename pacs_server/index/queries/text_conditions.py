@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnClause, ColumnElement, literal
+from sqlalchemy import ColumnClause, ColumnElement, false, literal, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -16,6 +16,7 @@ from pacs_server.index.tables import studies
 WILDCARD: Final = re.compile(r"[*?]")
 # No letter comes behind it.
 GREATEST: Final = "\U0010ffff"
+_ALTERNATIVES_IN_ONE: Final = 30
 _OWNERS: Final = "SELECT extra_values.owner_row FROM extra_values WHERE extra_values.field_id ="
 
 
@@ -176,6 +177,30 @@ def _bound_postgresql(element: AtLeast, compiler: Any, **kw: Any) -> str:
     has_order = isinstance(column, ColumnClause) and column.name == studies.c.study_date.name
     operator = element.operator if has_order else f"~{element.operator}~"
     return f"({compiler.process(column, **kw)} {operator} {compiler.process(text, **kw)})"
+
+
+class AnyOf(FunctionElement[bool]):
+    """Whether one of these conditions holds, in brackets of its own."""
+
+    inherit_cache = True
+    type = NullType()  # type: ignore[assignment]
+    name = "any_of"
+
+
+@compiles(AnyOf)
+def _any_of(element: AnyOf, compiler: Any, **kw: Any) -> str:
+    return f"({' OR '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
+
+
+def any_of(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Whether one of these conditions holds, however many they are. SQLite takes `a OR b OR c` for an expression as
+    deep as it is long, counts it once more for each subselect around it, and allows 1,000.
+    """
+    found = list(conditions)
+    if len(found) <= _ALTERNATIVES_IN_ONE:
+        return or_(false(), *found)
+    parts = range(0, len(found), _ALTERNATIVES_IN_ONE)
+    return or_(*(AnyOf(*found[first : first + _ALTERNATIVES_IN_ONE]) for first in parts))
 
 
 class Contains(FunctionElement[bool]):

@@ -1,4 +1,6 @@
-"""What only reads is asked for once more where the database ended its connection: nothing can come of it twice."""
+"""What only reads, or changes nothing the second time, is asked for once more where the database ended its connection:
+nothing can come of it twice.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _Told = TypeVar("_Told")
 
 
 def looking(look: Callable[_Asked, _Told]) -> Callable[_Asked, _Told]:
-    """A function that only reads."""
+    """A function that only reads, or changes nothing the second time."""
 
     @wraps(look)
     def looked(*arguments: _Asked.args, **named: _Asked.kwargs) -> _Told:

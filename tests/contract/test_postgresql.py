@@ -25,6 +25,7 @@ from support.racing import race
 from support.server import wait_for
 
 from pacs_server.dicom.attributes import Level
+from pacs_server.dicom.commitment import Reference, Report, Request
 from pacs_server.dicom.operations import Content, Fate, OperationKind
 from pacs_server.dicom.queries.matching import query_from_keywords
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
@@ -40,6 +41,7 @@ from pacs_server.index.objects import Outcome
 from pacs_server.index.operations import Operations
 from pacs_server.index.queries.search import Search
 from pacs_server.index.recording.instances import Instances
+from pacs_server.index.sending.commitments import Commitments
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Registry, VolumeRow
 from pacs_server.index.site_tables import partners
@@ -297,6 +299,28 @@ def test_a_look_whose_connection_ends_is_taken_on_another_one(cluster: Cluster, 
             waiting_backend(cluster, url)
         locking.dispose()
         assert doing.outcome() == 1
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_commitment_whose_connection_ends_is_taken_in_on_another_one(
+    cluster: Cluster, url: str, *, is_asked: bool
+) -> None:
+    """What a peer asks, and what one reports to us: it may not come again with either."""
+    now, reference = datetime.now(UTC), Reference("1.2", "1.2.3.1")
+    asked = Request(transaction_uid="1.2.3", references=(reference,))
+    told = Report(transaction_uid="1.2.3", committed=(reference,), failed=())
+    with closing(Index.open(url + PATIENTLY)) as index:
+        known = Commitments(index)
+        known.ask("NAS", asked, now)
+        locking = create_engine(parse_url(url))
+        with locking.begin() as other:
+            other.execute(text("LOCK TABLE commitments IN ACCESS EXCLUSIVE MODE"))
+            doing = Doing(lambda: known.take_in("CT1", asked, now) if is_asked else known.answer("NAS", told, now))
+            end_what_waits(cluster, url)
+            waiting_backend(cluster, url)
+        locking.dispose()
+        assert doing.outcome() is True
+        assert [one.asked for one in known.due("CT1")] == [1] * is_asked
 
 
 def test_the_connections_beside_one_that_was_ended_in_its_use_are_given_up(cluster: Cluster, url: str) -> None:

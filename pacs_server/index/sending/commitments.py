@@ -15,6 +15,7 @@ from pacs_server.dicom.commitment import Failure, Reference, Report, Request
 from pacs_server.errors import UnknownName
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind, JobState, entry, owing
+from pacs_server.index.looking import looking
 from pacs_server.index.site_tables import commitment_items, commitments, jobs
 from pacs_server.index.tables import instances, is_current, series, studies
 
@@ -65,6 +66,7 @@ class Commitments:
 
     # --- a peer asks us ---
 
+    @looking
     def take_in(self, aet: str, request: Request, now: datetime) -> bool:
         """Record what a peer asks, and owe it the report. Asked again it is owed again; False when its transaction UID
         stands for other objects already.
@@ -147,6 +149,7 @@ class Commitments:
         with self._index.write() as connection:
             _enter(connection, Direction.OUT, aet, request, State.ASKED, now)
 
+    @looking
     def answer(self, aet: str, report: Report, now: datetime) -> bool:
         """Record what a peer reports; the same once more changes nothing. Objects that it does not name count as
         failed. False when we asked it for no such transaction.

@@ -91,12 +91,13 @@ def add(invocation: Invocation, /, name: str, path: str, *, tier: str, domain: s
         had_objects = place_at(location).has_objects
         row = VolumeRow(id=volume_id, name=name, path=str(location), tier=tier, domain=label)
         node.registry.add_volume(moved_to(row, location))
+        talk(f"added volume {name} at {location}, tier {tier}, fault domain {label}")
+        if had_objects:
+            talk("it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know")
+            talk("an archive that had it must not start with it again: each would take the other's files for litter")
+        # Behind what a person has to know, also when the index goes away now.
         node.jobs.owe(JobKind.SURVEY, datetime.now(UTC))
         want = node.policies().greatest_want
-    talk(f"added volume {name} at {location}, tier {tier}, fault domain {label}")
-    if had_objects:
-        talk("it was a volume before: pacs reconcile --repair takes in what lies there and the index does not know")
-        talk("an archive that had it must not start with it again: each would take the other's files for litter")
     domains = {row.domain for row in known if row.mode is not VolumeMode.DRAINING} | {label}
     if want == 1 and len(domains) > 1:
         found = len(domains)

@@ -11,6 +11,7 @@ from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.main import run
 from pacs_server.errors import IndexUnreachable
 from pacs_server.index.engine import Index
+from pacs_server.index.job_queue import JobQueue
 from pacs_server.index.operations import Operations
 
 
@@ -202,6 +203,20 @@ def test_what_was_decided_before_the_index_went_away_is_told(monkeypatch, capsys
     told = capsys.readouterr().err
     assert code == ExitCode.UNREACHABLE
     assert "go to the trash: 1, before it went no further\npacs: it went away: the decision about study" in told
+
+
+def test_a_volume_is_said_to_be_added_although_the_index_goes_away_behind_that(monkeypatch, capsys):
+    def away(*_, **__):
+        raise IndexUnreachable("it went away")
+
+    assert run(["init", "--data", "data"]) == 0
+    Path("second").mkdir()
+    monkeypatch.setattr(JobQueue, "owe", away)
+    capsys.readouterr()
+    assert run(["-c", "data/pacs.yaml", "storage", "add", "second", "second"]) == ExitCode.UNREACHABLE
+    told = capsys.readouterr().err
+    assert "added volume second" in told
+    assert told.endswith("pacs: it went away\n")
 
 
 def test_a_backup_that_was_found_damaged_is_not_told_to_have_never_been_verified(tmp_path, capsys):

@@ -36,6 +36,7 @@ from pacs_server.settings import NetworkLimits
 
 _Found: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]  # as getaddrinfo(3) tells it
 
+_LOOPBACK: Final = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _MEDIUM: Final = 0
 # Duplicate SOP Instance: archives that take each object once answer so for what they hold already.
 HELD_ALREADY: Final = 0x0111
@@ -44,12 +45,15 @@ _TAKEN: Final = frozenset({0x0000, 0x0001, 0x0107, HELD_ALREADY, 0x0116})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """An application entity that can be called, over TLS where there is `security`."""
+    """An application entity that can be called, over TLS where there is `security`. One that `is_here` is on this
+    machine and called from its loopback address, whatever the address on which it listens.
+    """
 
     aet: str
     host: str
     port: int
     security: Security | None = None
+    is_here: bool = False
 
     def __str__(self) -> str:
         return f"{self.aet} ({self.host}:{self.port})"
@@ -102,7 +106,8 @@ def open_connection(
     ProtocolViolation when its certificate is not trusted; PeerRejected; PeerAborted; PeerTimedOut.
     """
     host, port, timeout_s = destination.host, destination.port, limits.connect_timeout_s
-    sock = open_socket(host, port, named=destination, timeout_s=timeout_s, on_open=on_open)
+    is_here = destination.is_here
+    sock = open_socket(host, port, named=destination, timeout_s=timeout_s, on_open=on_open, is_here=is_here)
     if destination.security is None:
         return Connection(sock, limits)
     try:
@@ -130,10 +135,16 @@ def _propose(contexts: Sequence[tuple[str, Sequence[str], bool]]) -> list[Propos
 
 
 def open_socket(
-    host: str, port: int, *, named: object, timeout_s: float, on_open: Callable[[int], None] | None = None
+    host: str,
+    port: int,
+    *,
+    named: object,
+    timeout_s: float,
+    on_open: Callable[[int], None] | None = None,
+    is_here: bool = False,
 ) -> socket.socket:
     """A TCP connection; `named` is what messages call the other side. `on_open` is told the port of our end before it
-    connects, and then one address of the host is tried.
+    connects, and then one address of the host is tried. To a host that `is_here` it comes from the loopback address.
 
     Raises: PeerUnreachable with the reason.
     """
@@ -144,8 +155,8 @@ def open_socket(
         *others, last = found if on_open is None else found[:1]
         for one in others:
             with suppress(OSError):
-                return _connected(one, timeout_s, on_open)
-        return _connected(last, timeout_s, on_open)
+                return _connected(one, timeout_s, on_open, is_here)
+        return _connected(last, timeout_s, on_open, is_here)
     except ConnectionRefusedError as error:
         raise PeerUnreachable(f"{named} refused the connection: nothing listens on that port") from error
     except TimeoutError as error:
@@ -184,14 +195,15 @@ def _resolved(host: str, port: int, timeout_s: float) -> Sequence[_Found] | None
     return answer
 
 
-def _connected(found: _Found, timeout_s: float, on_open: Callable[[int], None] | None) -> socket.socket:
+def _connected(found: _Found, timeout_s: float, on_open: Callable[[int], None] | None, is_here: bool) -> socket.socket:
     """Raises: OSError. `on_open` raises nothing."""
     family, kind, _, _, address = found
     sock = socket.socket(family, kind)
     try:
         sock.settimeout(timeout_s)
+        if is_here or on_open is not None:
+            sock.bind((_LOOPBACK[family] if is_here else "", 0))
         if on_open is not None:
-            sock.bind(("", 0))
             on_open(sock.getsockname()[1])
         sock.connect(address)
     except OSError:

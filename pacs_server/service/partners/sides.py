@@ -106,7 +106,8 @@ class Here:
                 server["tls_port"],
             )
         host = "127.0.0.1" if host in _EVERY_ADDRESS else host
-        return Destination(aet=server["aet"], host=host, port=port, security=security)
+        # From any other address its own title would have to be registered.
+        return Destination(aet=server["aet"], host=host, port=port, security=security, is_here=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,17 @@ def test_what_was_sent_again_is_found_wherever_the_site_that_is_told_of_its_dele
         history.end()
 
 
+def test_what_was_sent_again_is_found_although_the_index_was_made_anew_before_its_deletion_was_told(line: Line) -> None:
+    history, (tokyo, osaka) = History(line, 0), line.sites.values()
+    history.store(tokyo, 0, 0)
+    line.come_to_rest()
+    line.is_cut = True
+    history.delete(osaka, 0, None)
+    history.store(tokyo, 0, 0)
+    list(rebuild_index(tokyo.node))
+    history.end()
+
+
 def test_a_partner_says_of_a_study_whose_objects_contradict_each_other_what_the_first_that_came_says(
     line: Line,
 ) -> None:

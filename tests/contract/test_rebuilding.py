@@ -26,6 +26,7 @@ from pacs_server.errors import Busy, IndexUnavailable, Refused, VolumeUnavailabl
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings, replace_content
+from pacs_server.index.overtaken import SENT_AGAIN
 from pacs_server.index.releases import enter
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
@@ -630,6 +631,21 @@ def test_a_copy_that_is_found_damaged_after_a_rebuild_has_read_it_is_damaged_aft
     assert begun.said() == before
     with begun.node() as node:
         assert node.copies.count_damaged() == 1
+
+
+def test_what_was_acknowledged_once_more_is_known_to_have_been_in_a_new_index(house: TwoVolumes) -> None:
+    sent, _ = house.take_in(tiny(1), tiny(2))
+    here = instances.c.id == flags.c.instance_row
+    noted = select(instances.c.sop_uid, *flags.c["kind", "noted_at"]).join_from(flags, instances, here)
+    with house.node() as node, node.index.write() as connection:
+        row = select(series.c.study_row, instances.c.id).join_from(instances, series)
+        study_row, instance_row = connection.execute(row.where(instances.c.sop_uid == sent.sop_uid)).one()
+        told = {"study_row": study_row, "instance_row": instance_row, "detail": "", "noted_at": NOW.isoformat()}
+        connection.execute(flags.insert().values(told | {"kind": SENT_AGAIN}))
+        before = connection.execute(noted).all()
+    assert house.rebuilt() == []
+    with house.node() as node, node.index.read() as connection:
+        assert connection.execute(noted).all() == before != []
 
 
 def test_an_object_whose_last_file_is_lost_during_a_rebuild_is_told_and_keeps_its_row(house: TwoVolumes) -> None:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
 
 from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
 from pacs_server.index.operations import copy_decisions, enforce_all
+from pacs_server.index.overtaken import SENT_AGAIN
 from pacs_server.index.releases import enter
 from pacs_server.index.retiring import TRASH, owe_describing
 from pacs_server.index.site_tables import choices, extra_fields, fates, operations, releases, volumes
 from pacs_server.index.statements import Statement
-from pacs_server.index.tables import BESIDE, CONTENT, copies, instances, is_current, series, studies
+from pacs_server.index.tables import BESIDE, CONTENT, copies, flags, instances, is_current, series, studies
 
 _BATCH: Final = 1000
 _NEWEST: Final = 2000
@@ -29,6 +30,17 @@ _mark_damaged: Final = (
     update(copies)
     .where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place"))
     .values(damage=bindparam("reason"), verified_at=None)
+)
+_note_again: Final = insert(flags).from_select(
+    ["study_row", "instance_row", "kind", "detail", "noted_at"],
+    select(series.c.study_row, instances.c.id, literal(SENT_AGAIN), literal(""), bindparam("noted_at"))
+    .join_from(instances, series)
+    .where(instances.c.sop_uid == bindparam("sop_uid"), instances.c.digest == bindparam("digest")),
+)
+_sent_again: Final = (
+    select(*instances.c["sop_uid", "digest"], flags.c.noted_at)
+    .join_from(flags, instances, flags.c.instance_row == instances.c.id)
+    .where(flags.c.kind == SENT_AGAIN)
 )
 
 
@@ -232,6 +244,7 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
                 catch_up(volume_id, path)
             last = rows[-1].id
         damaged = connection.execute(_damaged).all()
+        sent_again = connection.execute(_sent_again).all()
         for table in reversed(CONTENT):
             connection.execute(delete(table))
         with beside.read() as source:
@@ -243,6 +256,9 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
         # A file may have been read before it was found to be damaged; one that is whole by now is found to be so.
         if damaged:
             connection.execute(_mark_damaged, [one._asdict() for one in damaged])
+        # No file tells it, and a partner may be about to tell that it was deleted before.
+        if sent_again:
+            connection.execute(_note_again, [one._asdict() for one in sent_again])
         # A field that was added meanwhile has its values still to come.
         connection.execute(
             update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)

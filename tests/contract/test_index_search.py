@@ -4,12 +4,14 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
+from typing import Any
 from unicodedata import normalize
 
 import pytest
 from benchmark.studies import record_studies
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
+from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.event import listen
 from support.arrivals import CT, EXPLICIT_LE, arrival
 from support.raw_objects import element
@@ -242,6 +244,25 @@ def test_many_values_are_few_regular_expressions(keyword: str, number: int) -> N
     query = query_from_keywords(Level.STUDY, {keyword: "\\".join(f"N{each}*" for each in range(number))})
     (condition,) = (criterion(predicate, Level.STUDY) for predicate in query.predicates)
     assert 1 <= str(condition.compile(dialect=sqlite_dialect())).count("REGEXP") <= 15
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientName", "StudyDescription", "OtherPatientIDs", "ProcedureCodeSequence.CodeValue"]
+)
+def test_the_statement_of_a_query_with_many_values_is_not_kept(index: Index, keyword: str) -> None:
+    """SQLAlchemy keeps 500; of 900 patterns each they filled a gigabyte."""
+    kept = []
+
+    def note(
+        _connection: Connection, _cursor: object, sql: str, _parameters: object, context: Any, _many: bool
+    ) -> None:
+        if sql.startswith("SELECT"):
+            kept.append(context.cache_hit is not CacheStats.CACHING_DISABLED)
+
+    listen(index.engine, "before_cursor_execute", note)
+    for number in (1, 300):
+        assert uids(Search(index), **{keyword: "\\".join(f"*N{each}*" for each in range(number))}) == []
+    assert kept == [True, False]
 
 
 def test_queries_that_differ_in_their_values_alone_each_find_their_own(shared: Search) -> None:

@@ -152,7 +152,7 @@ def predicate_of(attribute: Attribute, text: str, *, takes_names_in_any_order: b
     ):
         wanted += as_one_value(text)
     made = make(attribute, wanted)
-    if _alternatives(made) > _MOST_ALTERNATIVES:
+    if made is not None and alternatives(made) > _MOST_ALTERNATIVES:
         raise BadQuery(f"{attribute.keyword} has more values than are looked for at once; ask in parts")
     return made
 
@@ -164,9 +164,11 @@ def as_one_value(text: str) -> tuple[str, ...]:
     return (text.strip(" \0"),) if len(text) <= MAX_TEXT_CHARACTERS else ()
 
 
-def _alternatives(predicate: ValuePredicate | None) -> int:
+def alternatives(predicate: Predicate) -> int:
     """How many conditions it is, of which one has to hold: of a name one for each group, of exact values one."""
     match predicate:
+        case HasItem(fields=fields):
+            return sum(map(alternatives, fields))
         case NameLike(patterns=names):
             return GROUPS * len(names)
         case Like(patterns=some) | Between(bounds=some):

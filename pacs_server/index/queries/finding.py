@@ -21,7 +21,9 @@ _STUDY_DATE: Final = BY_KEYWORD["StudyDate"]
 # Few studies have one value of these.
 _TELLING: Final = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
 _MOST_FORMS: Final = 256
-_MOST_VALUES: Final = 32  # of a query; 256 statements with thousands each would fill the memory
+MOST_VALUES: Final = (
+    32  # of a query whose statement is kept; hundreds of them with thousands each would fill the memory
+)
 
 
 def rows_of(
@@ -56,7 +58,7 @@ class Forms:
         values: list[str] = []
         forms = [_form(predicate, values) for predicate in predicates]
         known = [form for form in forms if form is not None]
-        if len(known) < len(forms) or len(values) > _MOST_VALUES:
+        if len(known) < len(forms) or len(values) > MOST_VALUES:
             return None
         return self._made(level, tuple(known), tuple(columns), limit).filled(values)
 

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, Select, and_, func, select
 
 from pacs_server.dicom.attributes import Attribute, ItemSequence, Level
 from pacs_server.dicom.queries.matching import Query
+from pacs_server.dicom.queries.predicates import Predicate, alternatives
 from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import BadQuery
 from pacs_server.index.engine import MOST_ROWS, Index, in_growing_parts
 from pacs_server.index.looking import in_parts, looking
 from pacs_server.index.objects import CopyRow
-from pacs_server.index.queries.finding import Forms, joined, rows_of
+from pacs_server.index.queries.finding import MOST_VALUES, Forms, joined, rows_of
 from pacs_server.index.queries.usual import UsualSyntaxes
 from pacs_server.index.queries.view import is_conflict
 from pacs_server.index.retiring import TRASH
@@ -71,13 +72,22 @@ class Search:
         """
         asked = query.level, query.predicates, columns, limit
         made = self._forms.made(*asked)
-        for rows in in_parts(lambda: self._index.stream(*made) if made else self._built(rows_of(*asked))):
+        for rows in in_parts(lambda: self._index.stream(*made) if made else self._built(*asked)):
             yield rows if columns else [()] * len(rows)  # a statement has to select something
 
-    def _built(self, statement: Select[Any]) -> Iterator[Sequence[Sequence[str | int | None]]]:
+    def _built(
+        self,
+        level: Level,
+        predicates: Sequence[Predicate],
+        columns: Sequence[Attribute | ItemSequence],
+        limit: int | None,
+    ) -> Iterator[Sequence[Sequence[str | int | None]]]:
+        # SQLAlchemy keeps the last 500 statements that it compiled; each of 900 patterns holds 2 MB.
+        is_kept = sum(map(alternatives, predicates)) <= MOST_VALUES
+        options = {} if is_kept else {"compiled_cache": None}
         with self._index.read() as connection:
-            found = connection.execution_options(stream_results=True, max_row_buffer=MOST_ROWS).execute(statement)
-            yield from in_growing_parts(found.fetchmany)
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=MOST_ROWS, **options)
+            yield from in_growing_parts(streaming.execute(rows_of(level, predicates, columns, limit)).fetchmany)
 
     @looking
     def deliverables(self, request: RetrieveRequest) -> list[Deliverable]:

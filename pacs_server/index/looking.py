@@ -1,5 +1,5 @@
-"""What only reads, or changes nothing the second time, is asked for once more where the database ended its connection:
-nothing can come of it twice.
+"""What only reads, or changes nothing the second time, is asked for once more where the database ended its connection,
+or gave it up for something else, as a standby does for what it has to replay: nothing can come of it twice.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from functools import wraps
 from itertools import islice
 from typing import ParamSpec, TypeVar
 
-from pacs_server.errors import IndexCutOff
+from pacs_server.errors import IndexConflict, IndexCutOff
 
 _Asked = ParamSpec("_Asked")
 _Told = TypeVar("_Told")
@@ -22,7 +22,7 @@ def looking(look: Callable[_Asked, _Told]) -> Callable[_Asked, _Told]:
     def looked(*arguments: _Asked.args, **named: _Asked.kwargs) -> _Told:
         try:
             return look(*arguments, **named)
-        except IndexCutOff:
+        except (IndexCutOff, IndexConflict):
             return look(*arguments, **named)
 
     return looked

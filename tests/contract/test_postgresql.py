@@ -301,6 +301,21 @@ def test_a_look_whose_connection_ends_is_taken_on_another_one(cluster: Cluster, 
         assert doing.outcome() == 1
 
 
+@pytest.mark.parametrize("state", ["40001", "40P01", "26000"])
+def test_a_look_that_the_server_gives_up_for_something_else_is_taken_once_more(url: str, state: str) -> None:
+    """As a standby does for what it has to replay."""
+    gives_up_once = (
+        "CREATE SEQUENCE looks",
+        "CREATE FUNCTION look() RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF nextval('looks') = 1 THEN"
+        f" RAISE EXCEPTION 'conflict with recovery' USING ERRCODE = '{state}'; END IF; RETURN 7; END $$",
+    )
+    with closing(Index.open(url)) as index:
+        with index.write() as connection:
+            for one in gives_up_once:
+                connection.execute(text(one))
+        assert index.rows("SELECT look()", ()) == [(7,)]
+
+
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_a_commitment_whose_connection_ends_is_taken_in_on_another_one(
     cluster: Cluster, url: str, *, is_asked: bool

@@ -51,28 +51,34 @@ def _refuse_absent(settings: Settings) -> None:
     """Raises: ConfigError, naming all files and programs that the settings name and that are not there."""
     from pacs_server.errors import ConfigError
 
-    if absent := list(_absent(settings)):
-        raise ConfigError(*absent)
+    if told := list(absent(settings)):
+        raise ConfigError(*told)
 
 
-def _absent(settings: Settings) -> Iterator[str]:
+def absent(settings: Settings) -> Iterator[str]:
     """What the settings name and is not there. A server starts all the same where it can do without."""
     alert, at = settings.alert, settings.data_dir
     if why := _why_absent(at, is_folder=True):
         yield f"{settings.origins['data_dir']}: data_dir: {at} {why}"
         return  # what is named within it is not there either, and no problem of its own
-    files = [(f"tls.{name}", getattr(settings.tls, name)) for name in ("certificate_file", "key_file", "ca_file")]
-    files += [("audit.syslog.ca_file", settings.audit.syslog.ca_file), ("patroni.ca_file", settings.patroni.ca_file)]
-    files += [("alert.mail.ca_file", alert.mail.ca_file), ("alert.webhook.ca_file", alert.webhook.ca_file)]
-    files += [("identity.jwt.key_files", Path(file)) for file in settings.identity.jwt.key_files]
-    for name, file in files:
-        if file is not None and (why := _why_absent(at / file)):
-            yield f"{settings.origins[name]}: {name}: {at / file} {why}"
+    for name, file in named_files(settings):
+        if why := _why_absent(file):
+            yield f"{settings.origins[name]}: {name}: {file} {why}"
     if settings.log.file is not None and (why := _why_absent(settings.log.file.parent, is_folder=True)):
         yield f"{settings.origins['log.file']}: log.file: {settings.log.file.parent} {why}"
     for name, words in (("alert.command", alert.command), ("failover.hook", settings.failover.hook)):
         if words and shutil.which(words[0]) is None:
             yield f"{settings.origins[name]}: {name}: {words[0]} is no program that can be run"
+
+
+def named_files(settings: Settings) -> list[tuple[str, Path]]:
+    """The files that the settings name, each with its setting; but those with passwords, which are read with them."""
+    alert, tls = settings.alert, settings.tls
+    files = [(f"tls.{name}", getattr(tls, name)) for name in ("certificate_file", "key_file", "ca_file")]
+    files += [("audit.syslog.ca_file", settings.audit.syslog.ca_file), ("patroni.ca_file", settings.patroni.ca_file)]
+    files += [("alert.mail.ca_file", alert.mail.ca_file), ("alert.webhook.ca_file", alert.webhook.ca_file)]
+    files += [("identity.jwt.key_files", Path(file)) for file in settings.identity.jwt.key_files]
+    return [(name, settings.data_dir / file) for name, file in files if file is not None]
 
 
 def _why_absent(path: Path, *, is_folder: bool = False) -> str:

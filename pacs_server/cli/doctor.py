@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pacs_server.cli.doctor_checks import CHECKS, Problem, of_patroni, told_of
+from pacs_server.cli.doctor_checks import CHECKS, Problem, of_patroni, of_settings, told_of
 from pacs_server.cli.doctor_peer import examine_peer
 from pacs_server.cli.exits import ExitCode, exit_code
 from pacs_server.cli.invocation import Command, Invocation, PathWord, aet_or_none, pass_invocation
@@ -131,7 +131,9 @@ def _examine(invocation: Invocation) -> ExitCode:
     check = "settings"
     try:
         settings = invocation.settings()
-        note(check, [])
+        problems = list(of_settings(settings, invocation.settings_path()))
+        note(check, problems)
+        code = ExitCode.DAMAGE if problems else code
         check = "database"
         for name, problems in of_patroni(settings):
             note(name, problems)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pacs_server.cli.config import absent, named_files
 from pacs_server.cli.storage import mount_problems
 from pacs_server.errors import BadQuery, ConfigError, IndexUnavailable, PacsError, Undecodable
+from pacs_server.ownership import unreadable
 
 if TYPE_CHECKING:
     from pacs_server.service.assemble import Node
@@ -21,6 +24,28 @@ _CLOCK_S: Final = 60.0
 _OF_SERVER: Final = ("self-check", "index", "disk")
 # Nodes of one archive see from each other's times that they live; silence of 15 s is death.
 _NODE_CLOCK_S: Final = 5.0
+
+
+def of_settings(settings: Settings, path: Path) -> Iterator[Problem]:
+    """What settings that can be read name and is not there, or the server cannot read though root can: it goes on with
+    what it has read until it is started anew.
+    """
+    for told in absent(settings):
+        yield told, "put it there, or correct the line"
+    tls, alert = settings.tls_files, settings.alert
+    files = [path, *(file for _, file in named_files(settings)), tls.certificate, tls.key, tls.ca]
+    secrets = settings.database_password_file, settings.patroni.password_file, alert.mail.password_file
+    files += [settings.data_dir / file for file in secrets if file is not None]
+    yield from _unreadable(settings, files)
+
+
+def _unreadable(settings: Settings, files: Iterable[Path]) -> Iterator[Problem]:
+    user, unread = unreadable(settings.data_dir, filter(os.path.exists, dict.fromkeys(files)))
+    for file in unread:
+        yield (
+            f"{file} cannot be read by {user}, the user of the server",
+            f"chown {user}: {file}; the folders above it have to let {user} in",
+        )
 
 
 def of_patroni(settings: Settings) -> Iterator[tuple[str, list[Problem]]]:
@@ -198,7 +223,9 @@ def _logins(node: Node) -> Iterator[Problem]:
     """Passcodes that cannot be read: a registration that a partner made may name a file that is not here."""
     from pacs_server.settings import secret_in
 
-    for peer in node.registry.peers():
+    peers = node.registry.peers()
+    yield from _unreadable(node.settings, (Path(peer.passcode_file) for peer in peers if peer.as_user))
+    for peer in peers:
         try:
             if peer.as_user:
                 secret_in(Path(peer.passcode_file))

@@ -1,5 +1,6 @@
 """What `pacs` makes holds data of patients: other users of the machine get nothing of it, whatever the shell grants."""
 
+import json
 import os
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
@@ -115,6 +116,32 @@ def test_root_adds_no_volume_that_the_user_of_the_server_could_not_use() -> None
         )
         os.chown(nas, 4711, 4712)
         pacs(*words, umask=0o022)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can read what the server cannot")
+def test_the_doctor_of_root_tells_what_the_user_of_the_server_cannot_read() -> None:
+    with TemporaryDirectory() as folder:  # which that user reaches, unlike what pytest makes
+        Path(folder).chmod(0o755)
+        data, passcode = Path(folder, "data"), Path(folder, "passcode")
+        data.mkdir()
+        os.chown(data, 4711, 4712)
+        passcode.write_text("secret")
+        passcode.chmod(0o600)
+        pacs("init", "--data", str(data), "--port", "0", umask=0o022)
+        pacs("-c", str(data / "pacs.yaml"), "tls", "init", umask=0o022)
+        words = ["pacs2", "10.0.0.2", "11112", "--tls", "--as-user", "pacs", "--passcode-file", str(passcode)]
+        pacs("-c", str(data / "pacs.yaml"), "ae", "add", *words, umask=0o022)
+        os.chown(data / "tls" / "node.key", 0, 0)
+        with (data / "pacs.yaml").open("a") as settings:
+            settings.write("identity: {jwt: {issuer: https://idp, key_files: [issuer.json]}}\n")
+        told = run_pacs(["--json", "-c", str(data / "pacs.yaml"), "doctor"], expect=ExitCode.DAMAGE).stdout
+        found = [(row["check"], row["result"]) for row in json.loads(told) if row["check"] in ("settings", "sends")]
+        at = f"{data}/pacs.yaml line {len((data / 'pacs.yaml').read_text().splitlines())}"
+        assert found == [
+            ("settings", f"{at}: identity.jwt.key_files: {data}/issuer.json is not there"),
+            ("settings", f"{data}/tls/node.key cannot be read by 4711, the user of the server"),
+            ("sends", f"{passcode} cannot be read by 4711, the user of the server"),
+        ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes files for others")

@@ -299,6 +299,10 @@ WHY_A_PART: Final[dict[str, str]] = {
     "its pixels are others afterwards": "画素が変わります",
     "install another release of imagecodecs": "imagecodecs の別の版を入れてください",
     "its clock is {} s from ours": "その時計は、こちらの時計と {0} 秒ずれています",
+    "{} cannot be read by {}, the user of the server": "サーバの利用者 {1} は {0} を読めません",
+    "chown {}: {}; the folders above it have to let {} in":
+        "chown {0}: {1}。その上のフォルダにも {2} が入れるようにしてください",
+    "put it there, or correct the line": "そこに置くか、その行を直してください",
     # what a setting may be
     "is {}, but has to be between {} and {}": "値は {0} ですが、{1} から {2} まででなければなりません",
     "unknown setting; the nearest is {}": "そのような設定はありません。最も近いものは {0} です",

@@ -165,8 +165,11 @@ def show(invocation: Invocation, name: str) -> ExitCode:
         contact = contact_of(asked, greeting, datetime.now(UTC))
         known = node.partners.one(name)
         facts = partner_facts(node, known, contact)
-    logs = dict(greeting.hello.logs) if greeting.hello else {}
-    print_facts(facts | {"logs": logs}, as_json=invocation.as_json, said=PARTNER_WORDS)
+    if invocation.as_json:
+        facts["logs"] = dict(greeting.hello.logs) if greeting.hello else {}
+    else:
+        del facts["comparison"]  # compared_at and missing say of it what a person looks for
+    print_facts(facts, as_json=invocation.as_json, said=PARTNER_WORDS)
     return ExitCode.DONE if contact.is_reached else ExitCode.UNREACHABLE
 
 

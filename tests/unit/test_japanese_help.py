@@ -246,6 +246,11 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
             "理由はカーネルのログを見てください",
         ),
         ("mail.a does not take the mail: foo bar; baz", "mail.a がメールを受け取りません: foo bar; baz"),
+        ("route jobs", "route の作業"),
+        (
+            "the last is checkpoint 1 of 2026-12-01 by a4af5929",
+            "最新は 2026-12-01 のチェックポイント 1 (by a4af5929) です",
+        ),
     ],
 )
 def test_the_cause_in_a_message_is_told_in_the_same_language(english: str, japanese: str) -> None:

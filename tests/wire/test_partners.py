@@ -86,6 +86,7 @@ def test_two_archives_that_added_each_other_greet_and_know_each_other(pair: tupl
     assert shown["version"]
     assert shown["schema"]
     assert abs(shown["clock_ahead_s"]) < 60
+    assert "{" not in tokyo.pacs("partner", "show", "osaka").stdout
     sites = {shown["site_id"], osaka.report("partner", "show", "tokyo")["site_id"]}
     assert len(sites - {None}) == 2
     assert "reachable" in tokyo.pacs("status").stdout

@@ -68,6 +68,7 @@ WHY_AN_EXCHANGE: Final[dict[str, str]] = {
     "{}: not what Patroni answers; is patroni.urls right?": "{0}: Patroni の答えではありません。patroni.urls は正しいですか",
     "patroni: {} cannot be used: {}": "patroni: {0} を使えません: {1}",
     # the key by which this node signs, and its checkpoints
+    "checkpoint {} of {} by {}": "{1} のチェックポイント {0} (by {2})",
     "{} holds a key of another kind than Ed25519": "{0} の鍵は Ed25519 ではありません",
     "{} may be read by other users of this machine: chmod 600 it":
         "{0} をこの計算機のほかの利用者も読めます。chmod 600 としてください",

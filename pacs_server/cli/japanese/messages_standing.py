@@ -17,6 +17,7 @@ OF_STANDING: Final[dict[str, str]] = {
     "objects with fewer copies than are wanted": "コピーが求める数に足りないオブジェクト",
     "damaged copies": "破損したコピー",
     "{} jobs": "{0} の作業",
+    "route jobs": "route の作業",
     "no jobs": "作業なし",
     "objects to send": "送信待ち",
     "not sent and tried no more (pacs send list)": "送られず、もう試されないもの (pacs send list)",

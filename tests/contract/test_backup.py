@@ -793,7 +793,14 @@ def test_a_file_that_was_to_be_removed_and_was_received_again_after_the_backup_i
     house.restore(target)
     with house.node() as node:
         (volume,) = node.volumes()
-        assert list(release_due(volume, node.releases, node.holdings, now=NOW + timedelta(days=99))) == []
+        assert (
+            list(
+                release_due(
+                    volume, node.releases, node.holdings, node.copies, node.placement(), now=NOW + timedelta(days=99)
+                )
+            )
+            == []
+        )
         assert path.exists()
         make_old(house.volume)
         assert [one.kind.value for one in reconcile_volumes(node, since=None, repair=True)] == ["adopted"]

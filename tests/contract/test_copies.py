@@ -560,7 +560,7 @@ def test_an_object_that_is_purged_while_a_copy_of_it_is_written_has_none_afterwa
     assert left.sop_uid != sample.sop_uid
     assert [copy.volume_id for copy in left.copies] == [site.volumes["a"].spec.id]
     for volume in site.volumes.values():
-        list(release_due(volume, Releases(index), Holdings(index), now=LATER))
+        list(release_due(volume, Releases(index), Holdings(index), site.copies, site.placement(), now=LATER))
     assert not [path for path in site.folder.rglob("*.dcm") if path.name.startswith(f"{sample.sop_uid}-")]
 
 

@@ -182,7 +182,9 @@ def test_what_was_purged_and_comes_again_is_not_acknowledged_when_its_new_file_l
 
     def recorded(arrival: Arrival) -> Recorded:
         for volume in site.volumes.values():
-            written.extend(release_due(volume, Releases(site.index), Holdings(site.index), now=NOW))
+            written.extend(
+                release_due(volume, Releases(site.index), Holdings(site.index), site.copies, site.placement(), now=NOW)
+            )
         return record(arrival)
 
     monkeypatch.setattr(site.instances, "record", recorded)

@@ -19,12 +19,14 @@ from pacs_server.archive.releasing import release, release_due
 from pacs_server.archive.scrub import verify_series
 from pacs_server.dicom.vocabulary import STANDARD
 from pacs_server.errors import NotEnoughCopies, PacsError, VolumeSilent, VolumeUnavailable
+from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance.holdings import Holdings
 from pacs_server.index.objects import Arrival, CopyRow, Recorded
 from pacs_server.index.recording.instances import Instances
 from pacs_server.index.releases import Releases, enter
+from pacs_server.index.site.registry import Registry
 from pacs_server.index.tables import copies
 from pacs_server.storage.atomic import NewFile
 from pacs_server.storage.descriptors import Descriptor
@@ -54,7 +56,7 @@ class Releasing(Site):
         return path
 
     def release(self, *, now: object = NOW) -> list[str]:
-        return list(release_due(self.a, self.releases, self.holdings, now=now))
+        return list(release_due(self.a, self.releases, self.holdings, self.copies, self.placement(), now=now))
 
     def left(self) -> list[str]:
         """Everything on `a` but its sentinel."""
@@ -156,6 +158,45 @@ def test_a_job_that_is_owed_more_while_it_is_done_is_done_at_once_again(site: Re
     assert (job.state, job.due_at) == ("waiting", NOW)
 
 
+def test_the_last_file_of_an_object_stays_and_is_a_copy_again(site: Releasing) -> None:
+    """The volume that it moved to was lost, or its copy found damaged, before the old file was due."""
+    site.take_in(3)
+    paths = [site.drop(number) for number in range(3)]
+    site.file(0, "b").unlink()
+    damaged = site.file(1, "b")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert len([one for one in site.verify("b") if one]) == 2
+    assert sorted(site.release()) == sorted(paths)
+    assert [site.file(number, "a").exists() for number in (0, 1)] == [True, True]
+    assert not (site.a.spec.path / paths[2]).exists()
+    assert site.complete()[1] == ()
+    assert site.verify("b") == [""] * 3
+
+
+def test_a_file_that_is_gone_elsewhere_and_nobody_has_noticed_that_stays(site: Releasing) -> None:
+    site.take_in(1)
+    site.drop(0)
+    site.file(0, "b").unlink()
+    site.release()
+    assert site.file(0, "a").exists()
+    assert site.copies.count_damaged() == 1
+
+
+def test_a_file_waits_while_no_other_copy_can_be_read(site: Releasing) -> None:
+    site.take_in(2)
+    paths = [site.drop(number) for number in range(2)]
+    b = site.volumes["b"]
+    away = b.spec.path.rename(site.folder / "away")
+    b.check()
+    with pytest.raises(VolumeUnavailable, match="until another copy of its object can be read"):
+        site.release()
+    assert [(site.a.spec.path / path).exists() for path in paths] == [True, True]
+    away.rename(b.spec.path)
+    b.check()
+    assert sorted(site.release()) == sorted(paths)
+    assert site.left() == ["v1"]
+
+
 def test_a_copy_that_is_one_again_stays_wherever_its_file_was(site: Releasing) -> None:
     site.take_in(2)
     for number in range(2):
@@ -166,6 +207,17 @@ def test_a_copy_that_is_one_again_stays_wherever_its_file_was(site: Releasing) -
         assert site.release() == [path]
         assert site.file(number, "a").read_bytes() == site.file(number, "b").read_bytes()
     assert not (site.a.spec.path / "leaving").exists()
+
+
+def test_a_copy_that_is_one_again_is_not_called_lost_while_its_file_is_leaving(site: Releasing, index: Index) -> None:
+    site.take_in(1)
+    path = site.drop(0)
+    (held,) = site.objects()
+    set_leaving(site.a, PurePosixPath(path))
+    site.copies.add(held, Copy(volume_id=site.a.spec.id, path=path), NOW)
+    assert site.release() == [path]
+    assert site.file(0, "a").exists()
+    assert [row.damaged_count for row in Registry(index).volumes()] == [0, 0]
 
 
 def test_what_was_written_again_stays_where_one_of_before_is_leaving_yet(site: Releasing) -> None:

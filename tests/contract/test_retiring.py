@@ -740,7 +740,7 @@ class Resending(threading.Thread):
 
 def remove_due(site: Deleting) -> None:
     for volume in site.volumes.values():
-        list(release_due(volume, Releases(site.index), Holdings(site.index), now=LATER))
+        list(release_due(volume, Releases(site.index), Holdings(site.index), site.copies, site.placement(), now=LATER))
 
 
 def test_storing_and_destroying_the_same_objects_at_once_leaves_no_row_without_its_file(site: Deleting) -> None:

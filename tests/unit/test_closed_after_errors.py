@@ -46,9 +46,11 @@ def verifying(failing: Failing, monkeypatch: pytest.MonkeyPatch, is_readable: bo
 
 def removing(failing: Failing, monkeypatch: pytest.MonkeyPatch, is_readable: bool) -> None:
     monkeypatch.setattr(releasing, "put_back_unknown", lambda *_: None)
+    monkeypatch.setattr(releasing, "keep_last", lambda *_, **__: None)
     monkeypatch.setattr(releasing, "release", failing)
     releases: Any = SimpleNamespace(due=lambda *_, without, **__: [] if without else ["p"])
-    list(releasing.release_due(volume(is_readable=is_readable), releases, SimpleNamespace(), now=NOW))  # type: ignore[arg-type]
+    rows: Any = SimpleNamespace()
+    list(releasing.release_due(volume(is_readable=is_readable), releases, rows, rows, rows, now=NOW))
 
 
 @pytest.mark.parametrize("is_readable", [False, True], ids=["at once", "at the end"])

@@ -21,14 +21,15 @@ def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
 
     Raises: VolumeUnavailable when the volume is away, and they wait until it is back; IndexUnavailable.
     """
-    volume = node.placement().volume(job.target)
+    placement = node.placement()
+    volume = placement.volume(job.target)
     if volume is None:
         if node.releases.next_due_at(job.target) is not None:
             raise VolumeUnavailable(f"no volume has the id {job.target}, and files on it are to be removed")
         return None
     if not volume.state.is_readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
-    released = release_due(volume, node.releases, node.holdings, now=datetime.now(UTC))
+    released = release_due(volume, node.releases, node.holdings, node.copies, placement, now=datetime.now(UTC))
     renewed = time.monotonic()
     for _ in released:
         if is_stopped():

@@ -266,6 +266,9 @@ def _note(connection: Connection, row: _Row, kind: str, detail: str, noted_at: s
 def _remove(connection: Connection, index: Index, gone: Sequence[_Row], now: datetime) -> None:
     """Remove objects, and the series, studies and patients of which nothing is left, with all that hangs on them."""
     ids = [row.id for row in gone]
+    # Who has written a copy of one of them waits, and finds that it is none; who was first is seen.
+    here = select(instances.c.id).where(instances.c.id.in_(ids)).order_by(instances.c.id)
+    connection.execute(here.with_for_update())
     of_them = copies.c.instance_row.in_(ids)
     places = connection.execute(select(copies.c.volume_id, copies.c.path).where(of_them)).all()
     enter(connection, index, [(row.volume_id, row.path) for row in places], reason="purged", due_at=now)

@@ -32,6 +32,7 @@ from pacs_server.dicom.stored import is_intact
 from pacs_server.errors import IndexCutOff, IndexUnavailable, IndexUnreachable, NotEnoughCopies, Refused
 from pacs_server.index import contents, retiring
 from pacs_server.index.contents import Contents
+from pacs_server.index.copies import Copy
 from pacs_server.index.engine import Index
 from pacs_server.index.fates import holds_of
 from pacs_server.index.jobs import JobKind
@@ -1068,3 +1069,29 @@ def test_what_was_purged_and_came_again_after_the_index_was_saved_keeps_its_file
         assert node.placement().can_read(held.copies)
         with node.placement().open(held.copies) as opened:
             assert is_intact(opened.pieces(), held.digest)
+
+
+@pytest.mark.parametrize("step", ["enter", "forget_values"])
+def test_a_copy_that_is_recorded_while_its_object_is_purged_leaves_its_volume_too(
+    site: Deleting, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    if site.index.database_path is not None:
+        pytest.skip("SQLite has one writer")
+    (sample,) = site.store(tiny(1), need=1, only="a")
+    site.delete(PatientID="T-1")
+    (held,) = site.copies.of_objects([sample.sop_uid])
+    made = Copy(volume_id=site.volumes["b"].spec.id, path=held.copies[0].path)
+    real, recording = getattr(retiring, step), []
+
+    def meanwhile(*asked: object, **named: object) -> object:
+        done = real(*asked, **named)
+        if not recording:
+            recording.append(threading.Thread(target=site.copies.add, args=(held, made, LATER)))
+            recording[0].start()
+            recording[0].join(1)
+        return done
+
+    monkeypatch.setattr(retiring, step, meanwhile)
+    assert site.purge() == 1
+    recording[0].join(30)
+    assert site.leaving() == {(copy.volume_id, copy.path) for copy in (*held.copies, made)}

@@ -135,6 +135,7 @@ def test_what_is_too_long_for_one_message_is_not_sent():
 def test_a_greeting_is_read_as_it_was_said_and_what_a_later_release_adds_is_left_out():
     (message,) = taken(encode(Message(kind="hello", body=HELLO.body() | {"mood": "good"})))
     assert hello_of(message.body) == HELLO
+    assert not hello_of(message.body | {"is_draining": "no"}).is_draining
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,10 @@ def test_a_greeting_is_read_as_it_was_said_and_what_a_later_release_adds_is_left
         ("logs", {"operations": {"a1b2": [1, 1 << 60, 1]}}),
         ("logs", {"operations": {"../x": [1, 1, 1]}}),
         ("logs", {"operations": {str(number): [1, 1, 1] for number in range(1_001)}}),
+        ("logs", {str(number): {} for number in range(1_001)}),
         ("owed_objects", -1),
+        ("owed_objects", True),
+        ("owed_objects", 1 << 60),
         ("owed_objects", "many"),
         ("owed_since", "long ago"),
         ("preferred", "../x"),

@@ -120,6 +120,21 @@ def test_what_was_just_acknowledged_has_the_copies_that_were_waited_for_and_no_m
     assert tried.sizes[2].ending[DATA] == comb(6, 2)
 
 
+def test_what_comes_lies_on_no_volume_that_takes_nothing_new():
+    volumes = tuple(Volume(name=name, domain=name, takes_new=name != "full") for name in ("a", "b", "full"))
+    site = Site(servers=(), databases=(), volumes=volumes, policy=Policy(), placements=())
+    assert [one.volumes for one in copied_on(site, 2)] == [{"a", "b"}]
+    site = replace(site, placements=(Placement(volumes=frozenset({"full"})),))
+    assert {one.volumes for one in copied_on(site, 2)} == {frozenset({"full", "a"}), frozenset({"full", "b"})}
+    assert copied_on(replace(site, volumes=(), placements=()), 2) == ()
+
+
+def test_of_a_fault_domain_with_volumes_in_several_servers_each_may_have_the_copy():
+    volumes = tuple(Volume(name=name, domain="rack", server=name[0]) for name in ("a1", "a2", "b1"))
+    site = Site(servers=(), databases=(), volumes=volumes, policy=Policy(), placements=())
+    assert [one.volumes for one in copied_on(site, 2)] == [{"a1"}, {"b1"}]
+
+
 def test_with_three_copies_the_hospital_loses_data_with_three_storages():
     site = read_layout(LAYOUTS / "hospital.yaml")
     site = replace(site, policy=Policy(want=3, need=2), placements=())
@@ -261,13 +276,18 @@ def test_a_fault_domain_is_lost_whole_with_the_database_on_its_disk():
     assert [str(part) for part in site.parts] == ["server main", "database index", "domain disk (v, w, index)"]
     assert lose(site, [site.parts[2]]).ends == set(Aspect)
     assert lose(site, [site.parts[1]]).ends == {RETRIEVING, STORING}
+    site = replace(site, databases=(Database(name="index", server="main", domain="its own"),))
+    assert [str(part) for part in site.parts] == ["server main", "database index", "domain disk (v, w)"]
 
 
 def test_more_losses_than_can_be_tried_in_seconds_are_refused():
-    volumes = tuple(Volume(name=str(number), domain=str(number)) for number in range(60))
+    volumes = tuple(Volume(name=str(number), domain=str(number)) for number in range(110))
     placements = (Placement(volumes=frozenset({"7"})),)
     site = Site(servers=(), databases=(), volumes=volumes, policy=Policy(), placements=placements)
-    assert survey(site, 3).sizes[-1].losses == comb(60, 3)
-    with pytest.raises(Refused, match=r"60 parts can be lost in .* ways of up to 6"):
-        survey(site, 6)
-    assert survived(site, 6) == {DATA: 0, RETRIEVING: -1, STORING: -1}, "what has ended needs no more trying"
+    assert survey(site, 2).sizes[-1].losses == comb(110, 2)
+    with pytest.raises(Refused, match=r"110 parts can be lost in .* ways of up to 3"):
+        survey(site, 3)
+    assert survived(site, 3) == {DATA: 0, RETRIEVING: -1, STORING: -1}, "what has ended needs no more trying"
+    everywhere = Placement(volumes=frozenset(one.name for one in volumes))
+    with pytest.raises(Refused, match=r"110 parts can be lost in .* ways of up to 3"):
+        survived(replace(site, placements=(everywhere,)), 3)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -25,6 +25,7 @@ from pacs_server.dicom.part10 import read_file_meta
 from pacs_server.errors import Busy, IndexUnavailable, Refused, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance import holdings
 from pacs_server.index.maintenance.holdings import Holdings, replace_content
 from pacs_server.index.overtaken import SENT_AGAIN
 from pacs_server.index.releases import enter
@@ -87,7 +88,8 @@ class TwoVolumes(House):
             select(
                 patients.c.patient_id, patients.c.patient_name, studies.c.study_uid, studies.c.day,
                 studies.c.study_description, studies.c.instance_count, series.c.series_uid, instances.c.sop_uid,
-                instances.c.digest, instances.c.role, copies.c.volume_id, copies.c.path,
+                instances.c.digest, instances.c.role, instances.c.size_bytes, instances.c.transfer_syntax,
+                copies.c.volume_id, copies.c.path,
             )
             .select_from(copies).join(instances).join(series).join(studies).join(patients)
         )  # fmt: skip
@@ -680,6 +682,23 @@ def test_a_copy_whose_row_is_gone_when_its_file_is_looked_for_is_not_called_miss
         assert (first.path, list(findings)) == (str(lost), [])
 
 
+def test_every_file_that_is_gone_or_cut_short_is_told_from_the_day_of_its_study_on(
+    house: TwoVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "_BATCH", 1)
+    house.close("second")
+    house.take_in(tiny(1), tiny(2), tiny(3))
+    cut, *gone = house.files()
+    os.truncate(cut, 100)
+    for path in gone:
+        path.unlink()
+    day = date(*map(int, cut.relative_to(house.volume).parts[1:4]))
+    with house.node() as node:
+        for since, told in ((None, 3), (day, 3), (day + timedelta(days=1), 0)):
+            findings = list(reconcile_volumes(node, since=since, repair=False))
+            assert [one.kind for one in findings] == [FindingKind.MISSING] * told
+
+
 def test_an_object_without_row_is_adopted_though_another_volume_is_lost(house: TwoVolumes) -> None:
     (sample,) = house.take_in(tiny(1))
     with house.node() as node, node.index.write() as connection:
@@ -755,7 +774,9 @@ def test_the_row_of_a_missing_copy_is_forgotten_if_another_copy_is_good_whatever
     with house.node() as node:
         for root in (house.volume, house.second) if is_other_damaged else (house.volume,):
             node.copies.mark_damaged(str(sentinel_at(root)), path, "its file is gone", NOW)
+        node.jobs.drop([job.id for job in node.jobs.listed()])
         (finding,) = reconcile_volumes(node, since=None, repair=True)
+        assert JobKind.SURVEY in {job.kind for job in node.jobs.listed()}, "it may lack copies now"
     assert finding.path == path
     assert finding.kind is (FindingKind.MISSING if is_other_damaged else FindingKind.FORGOTTEN)
 

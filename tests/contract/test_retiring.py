@@ -50,7 +50,7 @@ from pacs_server.index.site.registry import VolumeRow
 from pacs_server.index.site.retention import Purging, Retention, change_retention
 from pacs_server.index.site_tables import holds, operations, releases
 from pacs_server.index.site_tables import site as site_entries
-from pacs_server.index.tables import CONTENT, MOST_NAMED_ELSEWHERE, flags, patients, series, studies
+from pacs_server.index.tables import CONTENT, MOST_NAMED_ELSEWHERE, copies, flags, patients, series, studies
 from pacs_server.service.contacts import Contact, Contacts
 from pacs_server.service.upkeep import decisions, rounds
 from pacs_server.service.upkeep.reconciling import release_what_was_purged
@@ -1004,6 +1004,27 @@ def test_files_of_purged_objects_that_stayed_on_a_volume_leave_it_without_a_comm
     assert not stayed.exists()
     assert came_again.exists()
     assert list(house.volume.rglob(f"{kept.sop_uid}-*.dcm"))
+
+
+def test_of_a_study_of_which_objects_were_purged_no_other_file_leaves_its_volume(
+    new_upgraded_url: Callable[[], str], tmp_path: Path
+) -> None:
+    house = House(tmp_path / "data", new_upgraded_url())
+    purged, unknown = house.take_in(tiny(1), tiny(2))
+    stayed = purged_in_absence(house, purged)
+    (kept,) = house.volume.rglob(f"{unknown.sop_uid}-*.dcm")
+    with house.node() as node:
+        with node.index.write() as connection:
+            connection.execute(delete(copies).where(copies.c.path == str(kept.relative_to(house.volume))))
+        (volume,) = node.volumes()
+        os.utime(stayed)
+        release_what_was_purged(node, volume, goes_on=lambda: True)
+        assert node.releases.waiting() == [], "it may have come again, and be on its way into the index"
+        os.utime(stayed, an_hour_ago())
+        release_what_was_purged(node, volume, goes_on=lambda: True)
+        assert [one.files for one in node.releases.waiting()] == [1]
+        assert release_what_is_due(node, "a trial") == []
+    assert (stayed.exists(), kept.exists()) == (False, True)
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["its volumes know what came again", "it lacks studies"])

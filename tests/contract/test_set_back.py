@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete as delete_rows
+from sqlalchemy import update
 from support.house import NOW, House
 from support.samples import tiny
 
+from pacs_server.archive.adopting import FindingKind
 from pacs_server.cli.doctor_checks import _durability
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.index.promotion import compared, unknown_study
 from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.index.site.retention import Purging, change_retention
-from pacs_server.index.tables import copies
+from pacs_server.index.tables import copies, studies
 from pacs_server.service import assemble
 from pacs_server.service.monitoring.observing import holdings_of
 from pacs_server.service.upkeep import reconciling
@@ -94,6 +96,38 @@ def test_an_index_that_is_made_anew_from_the_files_lacks_nothing_of_what_was_tol
         assert list(rebuild_index(node)) == []
         assert unknown_study(node.index) is None
     assert told(house) is None
+
+
+def test_a_study_of_a_day_to_come_keeps_no_other_from_being_told(tmp_path: Path) -> None:
+    """It came while a clock was wrong, and is the newest for years."""
+    house = without_its_only_copy(tmp_path)
+    with house.node() as node:
+        compared(node.index, NOW + timedelta(days=1))
+        with node.index.write() as connection:
+            connection.execute(update(studies).values(day="2999-01-01"))
+    assert told(house) is not None
+
+
+def test_what_was_purged_after_the_state_to_which_a_site_was_set_back_is_not_taken_in_again(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    purged, kept = house.take_in(tiny(1), tiny(2))
+    (stayed,) = house.volume.rglob(f"{purged.sop_uid}-*.dcm")
+    content = stayed.read_bytes()
+    with house.node() as node:
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
+        list(delete(node, to_delete(node, {"SOPInstanceUID": purged.sop_uid}), "a test"))
+        list(purge(node, in_trash(node, {}), "a test"))
+    stayed.write_bytes(content)
+    grow_old(house)
+    for path in tmp_path.glob("index.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    with house.node() as node:
+        found = {
+            Path(one.path).name.partition("-")[0]: one.kind for one in reconcile_volumes(node, since=None, repair=True)
+        }
+    assert found == {purged.sop_uid: FindingKind.REMOVED, kept.sop_uid: FindingKind.ADOPTED}
 
 
 def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_index_does_not_know(

@@ -263,6 +263,19 @@ def test_who_cancels_in_the_middle_is_sent_no_more(retrieve: Retrieve) -> None:
     assert retrieve.targets[0].is_released
 
 
+def test_who_gets_and_cancels_in_the_middle_is_answered_so(retrieve: Retrieve) -> None:
+    retrieve.originator, retrieve.requester.cancels_after = None, 1
+    items = [item(name) for name in "abc"]
+    assert retrieve.of(items).send(items, cast(Association, Target()))
+    assert retrieve.counts == (2, 1, 0, [])
+
+
+def test_who_cancels_when_everything_was_sent_is_answered_that_it_was(retrieve: Retrieve) -> None:
+    retrieve.monkeypatch.setattr(retrieve.requester, "cancelled", lambda _: bool(retrieve.sent))
+    assert not retrieve.move("a")
+    assert retrieve.counts == (0, 1, 0, [])
+
+
 def test_a_destination_that_does_not_release_took_what_it_took(retrieve: Retrieve) -> None:
     retrieve.does_not_release, retrieve.answers = True, {"b": 0xA900}
     assert not retrieve.move("ab")
@@ -359,6 +372,7 @@ def test_a_destination_that_cannot_be_called_fails_every_object_and_says_why(
     assert not retrieve.move("abc", associations=associations)
     assert retrieve.counts == (0, 0, 0, ["a", "b", "c"])
     assert retrieve.progress.comment == "refused the connection"
+    assert retrieve.called <= associations, "one that took nothing is not called again"
 
 
 def test_a_reason_is_kept_when_another_object_fails_without_one(retrieve: Retrieve) -> None:
@@ -499,6 +513,22 @@ def test_what_did_not_come_from_an_archive_server_is_counted_and_the_rest_is_sen
     assert [one.sop_uid for one in given] == ["a"]
     assert retrieve.counts == (1, 0, 0, ["b", "c"])
     assert retrieve.progress.comment == "it could not be fetched"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_objects_whose_fetching_failed_in_a_way_nobody_foresaw(retrieve: Retrieve) -> None:
+    fetching: list[threading.Thread] = []
+
+    def bring(*_: object) -> Iterator[tuple[Deliverable, str]]:
+        fetching.append(threading.current_thread())
+        raise IndexError
+
+    retrieve.fetch, retrieve.requester.breaks_after = bring, 50
+    retrieve.monkeypatch.setattr("pacs_server.dimse.progress._LONGEST_SILENCE_S", 0.0)
+    items = [item(name, archives=("FAR",)) for name in "ab"]
+    assert not retrieve.of(items).fetch(items, lambda _: pytest.fail("nothing is there to be sent"))
+    assert retrieve.counts == (0, 0, 0, ["a", "b"])
+    fetching[0].join()  # pytest hears of it in this test
 
 
 def test_nothing_is_sent_when_nothing_came(retrieve: Retrieve) -> None:

@@ -12,6 +12,15 @@ from typing import Any
 import blake3
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 from sqlalchemy import delete, event, func, insert, select, update
 from support.arrivals import arrival
 
@@ -470,6 +479,28 @@ def test_the_key_is_for_the_server_alone(node: Node) -> None:
         signer_of(node)
 
 
+def test_a_key_that_cannot_sign_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "audit.key"
+    sealed = BestAvailableEncryption(b"a pass phrase")
+    for content, reason in (
+        (b"none", "holds no key in PEM"),
+        (pem(ed25519.Ed25519PrivateKey.generate(), sealed), "holds no key in PEM without a pass phrase"),
+        (pem(ec.generate_private_key(ec.SECP256R1()), NoEncryption()), "another kind than Ed25519"),
+    ):
+        path.write_bytes(content)
+        path.chmod(0o600)
+        with pytest.raises(ConfigError, match=reason):
+            Signer.made(path)
+        assert path.read_bytes() == content
+    path.unlink()
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        Signer.of(path)
+
+
+def pem(key: PrivateKeyTypes, sealed: KeySerializationEncryption) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed)
+
+
 @pytest.mark.parametrize("is_taken", [False, True], ids=["not taken", "taken, then killed"])
 def test_a_key_whose_first_checkpoint_is_still_to_come_is_no_problem_and_stays_in_use(
     node: Node, monkeypatch: pytest.MonkeyPatch, is_taken: bool
@@ -501,6 +532,10 @@ def test_rows_that_were_cut_off_after_a_checkpoint_are_found(node: Node) -> None
         del rows[-2:]
     (found,) = told(node)
     assert "2 rows were removed from its end: checkpoint 1 of 2026-01-02" in found
+    with node.index.write() as connection:
+        connection.execute(update(audit).where(audit.c.number == 2).values(who="somebody else"))
+    (found,) = told(node)
+    assert "the row was edited" in found, "of a chain the first problem alone is told"
 
 
 def test_a_chain_that_was_removed_whole_after_a_checkpoint_is_found(node: Node) -> None:
@@ -547,7 +582,7 @@ def test_a_checkpoint_that_was_edited_or_signed_by_another_is_found(node: Node, 
         assert any("there is no good checkpoint signed with" in problem for problem in told(node))
 
 
-@pytest.mark.parametrize("edited", ['"key":"none"', '"key":7', '"number":Infinity', '"signature":"none"'])
+@pytest.mark.parametrize("edited", ['"format":2', '"key":"none"', '"key":7', '"number":Infinity', '"signature":"none"'])
 def test_a_checkpoint_of_which_a_part_is_none_is_told_like_one_that_was_edited(node: Node, edited: str) -> None:
     filled(node.index)
     text = to_text(take_checkpoint(node, signer_of(node), NOW))

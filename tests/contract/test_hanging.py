@@ -22,6 +22,7 @@ from pacs_server.index.site.registry import VolumeRow
 from pacs_server.service import assemble
 from pacs_server.settings import StorageLimits
 from pacs_server.storage import placement as placing
+from pacs_server.storage import threads as storage_threads
 from pacs_server.storage import volume as storage_volume
 from pacs_server.storage.condition import Status, VolumeSpec
 from pacs_server.storage.layout import object_path, operation_path
@@ -256,6 +257,15 @@ def test_what_was_never_begun_is_not_kept_in_memory_until_the_volume_is_back() -
         list(pool.map(lambda _: store(), range(senders)))
     wait_for(lambda: gc.collect() < 0 or sum(one() is not None for one in kept) <= begun, "the others to be let go")
     back.set()
+
+
+def test_a_volume_that_was_asked_nothing_for_hours_is_not_taken_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_threads, "_BELATED_S", 0.0)
+    threads, back = Threads("nas"), threading.Event()
+    monkeypatch.setattr(threads, "_answered_at", threads._answered_at - 3_600.0)
+    task = threads.start(lambda _: back.wait(60), 60.0)
+    threading.Timer(0.1, back.set).start()
+    assert threads.wait(task, silence_s=30.0)
 
 
 class Chunks(list[bytes]):

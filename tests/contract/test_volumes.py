@@ -538,6 +538,11 @@ def test_a_place_where_nothing_can_be_written_is_refused_with_what_to_do(
     with pytest.raises(Refused, match=remedy):
         adopt(forgetful.path, name="nas")
     forgetful.tell("ok")
+    adopt(forgetful.path, name="nas")
+    forgetful.tell(f"fail {fault}")
+    with pytest.raises(Refused, match=remedy):  # as when it is mounted again, with other options
+        adopt(forgetful.path, name="nas")
+    forgetful.tell("ok")
     volume_at(forgetful.path)
 
 

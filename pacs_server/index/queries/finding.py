@@ -21,9 +21,8 @@ _STUDY_DATE: Final = BY_KEYWORD["StudyDate"]
 # Few studies have one value of these.
 _TELLING: Final = frozenset({"PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"})
 _MOST_FORMS: Final = 256
-MOST_VALUES: Final = (
-    32  # of a query whose statement is kept; hundreds of them with thousands each would fill the memory
-)
+# Of a query whose statement is kept: hundreds of them with thousands each would fill the memory.
+MOST_VALUES: Final = 32
 
 
 def rows_of(

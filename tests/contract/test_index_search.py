@@ -1,6 +1,7 @@
 """Queries and retrieves find the right rows: the same on every database."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
@@ -244,6 +245,17 @@ def test_many_values_are_few_regular_expressions(keyword: str, number: int) -> N
     query = query_from_keywords(Level.STUDY, {keyword: "\\".join(f"N{each}*" for each in range(number))})
     (condition,) = (criterion(predicate, Level.STUDY) for predicate in query.predicates)
     assert 1 <= str(condition.compile(dialect=sqlite_dialect())).count("REGEXP") <= 15
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*[" * 400_000 + "*", "*" * 400_000 + "Chest*", "?" * 400_000, "*Chest" + "?" * 1_020]
+)
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyDescription", "OtherPatientIDs", "ModalitiesInStudy"])
+def test_what_is_longer_than_any_text_that_is_held_is_found_nowhere(shared: Search, keyword: str, pattern: str) -> None:
+    is_found = keyword == "StudyDescription" and pattern.endswith("Chest*")
+    began = time.process_time()
+    assert uids(shared, **{keyword: pattern}) == (["1.2.4", "1.2.3"] if is_found else [])
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

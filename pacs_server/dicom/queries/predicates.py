@@ -25,6 +25,7 @@ _SINGLE_VALUED: Final = frozenset({"LT", "ST", "UT", "UR"})
 _CHECKED: Final = frozenset({"AS", "DS"})  # held where it is one age or number, and so never with a backslash
 _RANGED: Final = frozenset({Matching.DATE, Matching.TIME, Matching.MOMENT})
 _OLD_DATE: Final = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")
+_STARS: Final = re.compile(r"\*{2,}")
 _RANGE: Final = re.compile(r"([^-]*)-([^-]*)")
 _DAY: Final = re.compile(r"\d{8}", re.ASCII)
 _TIME_FORM: Final = re.compile(r"(?:[01]\d|2[0-4])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?")
@@ -182,7 +183,11 @@ def alternatives(predicate: Predicate) -> int:
 def _text(attribute: Attribute, values: Sequence[str]) -> ValuePredicate:
     if attribute.vr == "AS":
         values = [age_of(value) or value for value in values]
-    texts = tuple(text for value in values for text in read_elsewhere(value))
+    read = (_STARS.sub("*", text) for value in values for text in read_elsewhere(value))
+    # SQLite takes no pattern of more than 50,000 bytes, and to read one of a megabyte took half a minute.
+    texts = tuple(text for text in read if len(text) - text.count("*") <= MAX_TEXT_CHARACTERS)
+    if not texts:
+        return Nothing(attribute)
     if any("*" in text or "?" in text for text in texts):
         return Like(attribute, texts)
     return OneOf(attribute, texts)

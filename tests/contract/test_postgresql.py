@@ -858,6 +858,24 @@ def test_who_was_cut_off_while_another_one_was_promoted_does_not_go_back_to_the_
             assert index.rows(served_by, ()) == [(str(promoted.home),)]
 
 
+def test_a_standby_that_was_taken_while_the_primary_was_away_is_left_when_that_is_back() -> None:
+    """Where the URL says no target_session_attrs; else no standby lets in."""
+    served_by = "SHOW unix_socket_directories"
+    with Cluster.new(memory()) as primary, primary.copied("-R") as standby:
+        primary.execute("CREATE DATABASE pacs")
+        upgrade(primary.url("pacs"))
+        wait_for(lambda: "pacs" in standby.execute("SELECT string_agg(datname, ' ') FROM pg_database"), "its database")
+        with closing(Index.open(f"postgresql://pacs@/pacs?host={primary.home}&host={standby.home}")) as index:
+            write_something(index)
+            primary.stop()
+            assert index.rows(served_by, ()) == [(str(standby.home),)]
+            with pytest.raises(IndexUnreachable, match="read-only"):
+                write_something(index)
+            primary.start()
+            write_something(index)
+            assert index.rows(served_by, ()) == [(str(primary.home),)]
+
+
 def address_of(server: Cluster, at: Path) -> None:
     """Have an address lead to a server, as a proxy in front of several does."""
     at.mkdir(exist_ok=True)
@@ -940,7 +958,7 @@ def test_who_was_left_without_an_answer_waits_less_for_a_connection(url: str) ->
 def test_a_server_that_is_slow_to_let_in_is_reached_once_nobody_waits_for_it_any_more(url: str) -> None:
     with closing(Index.open(url)) as index:
         index.outlast()
-        index.engine.pool.absence.began(time.monotonic() - 2 * OUTLASTED_S)
+        index.engine.pool.entrance.absence.began(time.monotonic() - 2 * OUTLASTED_S)
         with closing(index.engine.raw_connection()) as connection:
             assert connection.dbapi_connection.info.dsn_parameters["connect_timeout"] == "10"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg2
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
@@ -87,19 +87,17 @@ class Absence:
 
 
 class OutlastingPool(QueuePool):
-    """A pool of connections that outlasts a short absence of its database. `refusal` is that of a database that takes
-    changes: the server may answer and take none.
-    """
+    """A pool of connections that outlasts a short absence of its database."""
 
-    absence: Absence
-    refusal: Absence
+    entrance: Any  # through which its connections are made
 
     def connect(self) -> PoolProxiedConnection:
         """A connection. Raises: psycopg2.OperationalError."""
-        return self.absence.outlasted(super().connect)
+        connection: PoolProxiedConnection = self.entrance.absence.outlasted(super().connect)
+        return connection
 
     def recreate(self) -> QueuePool:
         """The one that takes its place, once its connections are given up."""
         pool = super().recreate()
-        pool.absence, pool.refusal = self.absence, self.refusal  # type: ignore[attr-defined]
+        pool.entrance = self.entrance  # type: ignore[attr-defined]
         return pool

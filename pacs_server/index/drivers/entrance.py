@@ -59,6 +59,7 @@ class Timeline(NamedTuple):
 
 _ALL: Final = _Server("", "")
 _UNKNOWN: Final = Timeline(0, "")
+_OF_A_STANDBY: Final = Timeline(-1, "")  # which may be the way in where the URL does not say target_session_attrs
 
 
 class Entrance:
@@ -70,6 +71,7 @@ class Entrance:
         self._generation = 0  # of connections; each time a server is left for a newer one, or ends one, another begins
         self._shut_until = self._silent_until = -math.inf
         self.absence = Absence()
+        self.refusal = Absence()  # of a server that takes changes: one may answer and take none
         self._looked_at = time.monotonic()  # who connects first looks at all of them
         self._dsn = ""
         self._taken: _Server | None = None
@@ -104,11 +106,17 @@ class Entrance:
         self._look_again()
         return connection.generation != self._generation
 
-    def was_ended(self, connection: WatchedConnection) -> None:
-        """A server ended a connection in its use: all that were made before are about to end, perhaps."""
+    def leave(self, connection: WatchedConnection) -> None:
+        """Give up a connection and all that were made before, each when it is wanted next: its server ended it, so that
+        they are about to end, perhaps, or serves it no more as it should.
+        """
         with self._learning:
             if connection.generation == self._generation:
                 self._generation += 1
+
+    def doubt_changes(self) -> None:
+        """Have the next one who changes something ask first whether the server takes any: it may be a standby."""
+        self.refusal.began(time.monotonic())
 
     def was_silent(self, seconds: float) -> None:
         """A server left a question unanswered for so long: who connects in the next moments does not wait as long once
@@ -146,22 +154,27 @@ class Entrance:
     def _met(
         self, dsn: str, arguments: dict[str, Any], *, is_brief: bool
     ) -> Iterator[tuple[_Server, WatchedConnection]]:
-        """The first server that lets in; where it is not the one that was taken last, or was started since, the others
-        too: one of them may have been promoted while that was away.
+        """The first server that lets in; where it is not the one that was taken last, or was started since, or is a
+        standby, the others too: one of them may have been promoted while that was away, or be the primary that is back.
 
         Raises: psycopg2.OperationalError when none does.
         """
         servers = sorted(_servers_of(dsn), key=lambda one: one != self._taken)
         server, connection = _first(dsn, servers, arguments, is_brief=is_brief)
         yield server, connection
-        if server != self._taken or _timeline_of(connection).since != self.timeline.since:
+        told = _timeline_of(connection)
+        if server != self._taken or told == _OF_A_STANDBY or told.since != self.timeline.since:
             yield from _beside(dsn, [one for one in servers if one != server], arguments)
 
     def _take(self, met: dict[_Server, WatchedConnection]) -> WatchedConnection:
-        """The newest; the others are closed. Raises: psycopg2.OperationalError when a newer one was met before."""
+        """The newest that is no standby, if there is one; the others are closed.
+
+        Raises: psycopg2.OperationalError when a newer one was met before.
+        """
         told = {server: _timeline_of(connection) for server, connection in met.items()}
-        cluster = next(iter(told.values())).cluster
-        best = max((one for one in told if told[one].cluster == cluster), key=lambda one: told[one].number)
+        wanted = {server: one for server, one in told.items() if one != _OF_A_STANDBY} or told
+        cluster = next(iter(wanted.values())).cluster
+        best = max((one for one in wanted if wanted[one].cluster == cluster), key=lambda one: wanted[one].number)
         with self._learning:
             self._learn({best: told[best]})
             newest = self._newest[cluster]
@@ -292,7 +305,7 @@ def _timeline_of(connection: WatchedConnection) -> Timeline:
     try:
         with connection.cursor(cursor_factory=WatchedCursor) as cursor:
             cursor.execute(_TIMELINE)
-            return Timeline(*(cursor.fetchone() or _UNKNOWN))
+            return Timeline(*(cursor.fetchone() or _OF_A_STANDBY))
     except psycopg2.Error:
         return _UNKNOWN
     finally:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
@@ -16,6 +15,9 @@ from sqlalchemy.exc import TimeoutError as NoneIsFree
 
 from pacs_server.errors import ConfigError, IndexConflict, IndexCutOff, IndexLocked, IndexUnavailable, IndexUnreachable
 from pacs_server.index.drivers.remedies import STANDBY_NEEDED
+
+if TYPE_CHECKING:
+    from pacs_server.index.drivers.entrance import Entrance
 
 # Of each host of the URL in turn; one that is switched off answers nothing at all.
 _CONNECT_S: Final = 10
@@ -109,7 +111,7 @@ _COMPARES: Final = text("SELECT 'B' < 'a' AND '+' < '.' AND '.' < '1' AND 'ん' 
 def postgresql_engine(url: URL) -> Engine:
     """An engine whose connections are given up when the server does not answer."""
     # Here because of psycopg2, which SQLite does not need.
-    from pacs_server.index.drivers.absence import Absence, OutlastingPool
+    from pacs_server.index.drivers.absence import OutlastingPool
     from pacs_server.index.drivers.entrance import Entrance
     from pacs_server.index.drivers.watch import WatchedCursor
 
@@ -128,7 +130,7 @@ def postgresql_engine(url: URL) -> Engine:
             "cursor_factory": WatchedCursor,
         },
     )
-    engine.pool.absence, engine.pool.refusal = entrance.absence, Absence()  # type: ignore[attr-defined]
+    engine.pool.entrance = entrance  # type: ignore[attr-defined]
     event.listen(engine, "connect", _settle)
     event.listen(engine, "checkout", _refuse_lost)
     return engine
@@ -138,13 +140,13 @@ def outlast(engine: Engine, *, waits: bool) -> None:
     """Wait for a database that is away, or takes no changes, for a moment; or no more."""
     from pacs_server.index.drivers.absence import OUTLASTED_S
 
-    pool: Any = engine.pool
-    for one in (pool.absence, pool.refusal):
+    entrance = _entrance(engine)
+    for one in (entrance.absence, entrance.refusal):
         one.wait(OUTLASTED_S if waits else 0.0)
 
 
-def _doubt_changes(engine: Engine) -> None:
-    engine.pool.refusal.began(time.monotonic())  # type: ignore[attr-defined]
+def _entrance(engine: Engine) -> Entrance:
+    return engine.pool.entrance  # type: ignore[attr-defined,no-any-return]
 
 
 def await_changes(engine: Engine) -> None:
@@ -152,7 +154,7 @@ def await_changes(engine: Engine) -> None:
 
     Raises: psycopg2.OperationalError when it still takes none.
     """
-    refusal = engine.pool.refusal  # type: ignore[attr-defined]
+    refusal = _entrance(engine).refusal
     if refusal.is_known:
         refusal.outlasted(partial(_refuse_read_only, engine))
 
@@ -162,10 +164,10 @@ def _refuse_read_only(engine: Engine) -> None:
 
     with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
         cursor.execute("SHOW transaction_read_only")
-        is_read_only = cursor.fetchone() == ("on",)
-    if is_read_only:
-        engine.dispose()  # by a setting of the database or of the role, a session is what it was when it began
-        raise OperationalError("session is read-only")
+        if cursor.fetchone() == ("on",):
+            # By a setting of the database or of the role, a session is what it was when it began.
+            _entrance(engine).leave(cursor.connection)
+            raise OperationalError("session is read-only")
 
 
 def _refuse_lost(connection: Any, *_: object) -> None:
@@ -199,26 +201,28 @@ def wait_little(url: URL) -> str:
     return "" if "lock_timeout" in str(url.query.get("options", "")) else _WAIT_LITTLE
 
 
-def kind_of(reason: BaseException | None, engine: Engine) -> type[IndexUnavailable]:
+def kind_of(reason: Any, engine: Engine) -> type[IndexUnavailable]:
     """Which of our errors an error of the driver or of the pool is."""
     state = getattr(reason, "pgcode", None)
     if getattr(reason, "is_in_doubt", False):
         return IndexCutOff
     if state in _CONFLICTS:
         return IndexConflict
+    entrance = _entrance(engine)
     if state in _PLANS_LOST:
-        engine.dispose()  # each connection has its own
+        entrance.leave(reason.cursor.connection)  # each connection has its own
         return IndexConflict
     if state == _READ_ONLY:
-        _doubt_changes(engine)
-        engine.dispose()  # it was demoted: the next connection goes to the server that took its place
+        # It was demoted: the next connection goes to the server that took its place.
+        entrance.leave(reason.cursor.connection)
+        entrance.doubt_changes()
         return IndexCutOff
     if state == _LOCKED:
         return IndexLocked
     driver = engine.dialect.loaded_dbapi
     # Mostly the server tells no state of a connection that it has ended; the words are the driver's own.
     if state in _ENDED or (isinstance(reason, driver.Error) and engine.dialect.is_disconnect(reason, None, None)):
-        _doubt_changes(engine)  # the next connection may lead to a standby that is not promoted yet
+        entrance.doubt_changes()  # the next connection may lead to a standby that is not promoted yet
         return IndexCutOff
     is_away = isinstance(reason, (NoneIsFree, driver.OperationalError))
     return IndexUnreachable if is_away and not (state or "").startswith(_TAKES_NOT) else IndexUnavailable

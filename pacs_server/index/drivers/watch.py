@@ -117,7 +117,7 @@ class WatchedConnection(Connection):  # type: ignore[misc]
             if self._was_cut:
                 raise psycopg2.OperationalError(f"the server did not answer within {within_s:g} s") from error
             if self.closed and self.entrance is not None:
-                self.entrance.was_ended(self)
+                self.entrance.leave(self)
                 if (silent_s := time.monotonic() - asked_at) > PING_S:
                     self.entrance.was_silent(silent_s)  # its machine is lost, perhaps: the kernel gave it up
             raise

@@ -71,7 +71,9 @@ def test_a_command_has_the_alarm_on_standard_input_and_in_its_environment(tmp_pa
 
 def test_a_command_that_fails_or_is_not_there_says_why(tmp_path: Path) -> None:
     with pytest.raises(AlarmNotTold, match="ended with 3: no pager here"):
-        tell(command=(script(tmp_path, "echo no pager here >&2; exit 3"),))
+        tell(command=(script(tmp_path, "echo sending; echo no pager here >&2; exit 3"),))
+    with pytest.raises(AlarmNotTold, match="ended with 3: the gateway is down"):
+        tell(command=(script(tmp_path, "echo the gateway is down; exit 3"),))
     with pytest.raises(AlarmNotTold, match="ended with 3 and said nothing: try it by hand") as silent:
         tell(command=(script(tmp_path, "exit 3"),))
     assert in_japanese(str(silent.value)) != str(silent.value)

@@ -18,7 +18,7 @@ from email.utils import make_msgid
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Final
+from typing import IO, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from pacs_server import log
@@ -44,12 +44,12 @@ def ways_of(alert: AlertSettings) -> dict[str, Callable[[Notice], None]]:
 def _run(command: tuple[str, ...], timeout_s: float, notice: Notice) -> None:
     """The notice is on standard input as JSON and in the environment; who runs too long is killed with its children."""
     facts = {f"PACS_ALARM_{name.upper()}": value for name, value in asdict(notice).items()}
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as printed:
         try:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=printed,
                 stderr=said,
                 env=os.environ | facts,
                 start_new_session=True,
@@ -64,10 +64,14 @@ def _run(command: tuple[str, ...], timeout_s: float, notice: Notice) -> None:
             process.wait()
             raise AlarmNotTold(f"{command[0]} did not end within {timeout_s:g} s") from error
         if process.returncode:
-            said.seek(0)
-            why = " ".join(said.read(_SHOWN).decode(errors="replace").split())
+            why = _begin_of(said) or _begin_of(printed)
             told = f": {why}" if why else " and said nothing: try it by hand, as the user of the server"
             raise AlarmNotTold(f"{command[0]} ended with {process.returncode}{told}")
+
+
+def _begin_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return " ".join(file.read(_SHOWN).decode(errors="replace").split())
 
 
 def _mail(settings: MailSettings, timeout_s: float, notice: Notice) -> None:

@@ -198,7 +198,9 @@ def intact_copy(one: KeptObject, good: list[Copy], copies: Copies, placement: Pl
             continue
         good[:] = [copy, *(other for other in good if other is not copy)]
         return copy
-    raise CopyUnreadable(f"{one.sop_uid}: no good copy to make another of: {'; '.join(problems) or 'none is held'}")
+    raise CopyUnreadable(
+        f"{one.sop_uid}: there is no good copy to make another of: {'; '.join(problems) or 'none is held'}"
+    )
 
 
 def damage_of(volume: Volume, path: str, digest: str) -> str:

@@ -101,8 +101,12 @@ def test_what_the_operating_system_says_is_in_its_words() -> None:
             "(相手の証明書を信頼できません: 証明書はホスト名 'ct1' のものではありません)",
         ),
         (
-            "1.2.3: no good copy to make another of: the copy on nas1 cannot be read now",
+            "1.2.3: there is no good copy to make another of: the copy on nas1 cannot be read now",
             "1.2.3: 複製の元にできる正しいコピーがありません: nas1 のコピーは今は読めません",
+        ),
+        (
+            "1.2.3: there is no good copy to make another of: v1/a.dcm on volume nas1 is not what was received",
+            "1.2.3: 複製の元にできる正しいコピーがありません: ボリューム nas1 の v1/a.dcm は受信した内容と違います",
         ),
         ("volume nas1: Stale file handle", "ボリューム nas1: NFS のファイルが無効になりました (Stale file handle)"),
         (

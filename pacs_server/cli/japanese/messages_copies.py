@@ -14,8 +14,8 @@ OF_COPIES: Final[dict[str, str]] = {
 WHY_A_COPY: Final[dict[str, str]] = {
     **OF_COPIES,
     # copies
-    "{}: no good copy to make another of: {}": "{0}: 複製の元にできる正しいコピーがありません: {1}",
-    "{}: no good copy to make another of: none is held": "{0}: 複製の元にできる正しいコピーがありません (保管していません)",
+    "{}: there is no good copy to make another of: {}": "{0}: 複製の元にできる正しいコピーがありません: {1}",
+    "{}: there is no good copy to make another of: none is held": "{0}: 複製の元にできる正しいコピーがありません (保管していません)",
     "the copy on {} cannot be read now": "{0} のコピーは今は読めません",
     "no copy of it is on a volume of this site": "このサイトのボリュームにコピーがありません",
     "{} on volume {} changes again and again while it is read": "ボリューム {1} の {0} が、読んでいる間に何度も変わります",

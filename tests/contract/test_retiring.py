@@ -867,6 +867,27 @@ def test_nothing_is_purged_by_a_clock_that_jumped_ahead(
         assert set(node.instances.operations.fates(sample.sop_uid).values()) == {Fate.PURGED}
 
 
+def test_what_is_deleted_by_a_clock_that_is_behind_stays_in_the_trash_for_as_long_as_any(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The battery of a machine was empty, and NTP was not reached yet."""
+    house = House(tmp_path / "data", new_upgraded_url())
+    house.take_in(tiny(1))
+    with house.node() as node:
+        if node.index.database_path is not None:
+            pytest.skip("SQLite has no clock of its own")
+        right = datetime.now(UTC) + timedelta(days=400)
+        monkeypatch.setattr(node.nodes, "clock", lambda: right)
+        found = Trash(node.index).found(query_from_keywords(Level.IMAGE, {}).predicates)
+        (deleted,) = decisions.delete(node, found, "a trial")
+        assert deleted.at == right
+        (one,) = Trash(node.index).trashed()
+        assert retire.kept_because(one, Retention(purging=Purging.NIGHTLY), [], right).startswith("it stays in the")
+        monkeypatch.setattr(node.nodes, "clock", lambda: datetime.now(UTC) + timedelta(minutes=5))
+        restored = list(decisions.restore(node, Trash(node.index).trashed(), "a trial"))
+        assert restored[0].at < datetime.now(UTC)
+
+
 def test_what_was_transcoded_of_an_object_that_was_purged_elsewhere_is_removed_here(
     new_upgraded_url: Callable[[], str], tmp_path: Path
 ) -> None:

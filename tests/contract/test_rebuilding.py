@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
+from sqlalchemy import select, update
 from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House, flip
 from support.samples import tiny, write
@@ -20,19 +20,23 @@ from pacs_server.archive.importing import import_paths
 from pacs_server.archive.reconcile import SETTLED_AFTER
 from pacs_server.cli.exits import ExitCode
 from pacs_server.cli.keep import print_findings
+from pacs_server.dicom.attributes import Level
 from pacs_server.dicom.identity import AeTitle, ObjectHasher
 from pacs_server.dicom.part10 import read_file_meta
+from pacs_server.dicom.vocabulary import new_field
 from pacs_server.errors import Busy, IndexUnavailable, Refused, VolumeUnavailable
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.maintenance import holdings
 from pacs_server.index.maintenance.holdings import Holdings, replace_content
 from pacs_server.index.overtaken import SENT_AGAIN
+from pacs_server.index.recording.fields import Stage
 from pacs_server.index.releases import enter
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeMode, VolumeRow
 from pacs_server.index.site.retention import Purging, change_retention
+from pacs_server.index.site_tables import extra_fields
 from pacs_server.index.tables import CONTENT, copies, flags, instances, patients, series, studies
 from pacs_server.service.assemble import Node
 from pacs_server.service.locks import rebuild_lock
@@ -42,6 +46,7 @@ from pacs_server.service.upkeep.deeds import import_files
 from pacs_server.service.upkeep.rebuilding import files_as_received, rebuild_index
 from pacs_server.service.upkeep.reconciling import reconcile_volumes
 from pacs_server.storage.layout import FoundFile, file_name_end, object_in_name
+from pacs_server.storage.leaving import set_leaving
 from pacs_server.storage.sentinel import adopt, sentinel_at
 
 
@@ -117,6 +122,7 @@ def house(tmp_path: Path, new_upgraded_url: Callable[[], str]) -> TwoVolumes:
 def read_late(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came during a rebuild is read before the exchange of the content, or, what came last of all, within it."""
     monkeypatch.setattr(rebuilding, "_ROUNDS", request.param)
+    monkeypatch.setattr(holdings, "_BATCH", 1)
 
 
 def came_in_this_order(house: TwoVolumes, before: set[Path], second: int) -> set[Path]:
@@ -598,6 +604,21 @@ def test_a_volume_that_is_removed_during_a_rebuild_has_no_rows_afterwards(house:
     assert house.said() == before
 
 
+def test_a_field_that_was_added_and_read_during_a_rebuild_is_read_once_more_afterwards(house: TwoVolumes) -> None:
+    house.take_in(tiny(1), tiny(2))
+    plant_rubbish(house)
+    with house.node() as node:
+        node.fields.add(new_field("SoftwareVersions", Level.SERIES), NOW)
+        findings = broken_off_at_the_first_finding(node)
+        node.fields.add(new_field("BodyPartThickness", Level.IMAGE), NOW)
+        with node.index.write() as connection:
+            connection.execute(update(extra_fields).values(stage=Stage.DONE, read_to=2))
+        list(findings)
+        assert [(one.field.keyword, one.stage) for one in node.fields.progress()] == [
+            ("SoftwareVersions", Stage.DONE), ("BodyPartThickness", Stage.READING),
+        ]  # fmt: skip
+
+
 @pytest.fixture
 def begun(house: TwoVolumes, monkeypatch: pytest.MonkeyPatch) -> TwoVolumes:
     """A house of which a rebuild was broken off when it had entered three objects."""
@@ -728,6 +749,23 @@ def test_a_file_that_waits_for_its_removal_is_not_adopted(house: TwoVolumes) -> 
             enter(connection, node.index, [place], reason="moved", due_at=NOW + timedelta(days=1))
             connection.execute(delete_rows(copies))
         assert list(reconcile_volumes(node, since=None, repair=True)) == []
+
+
+def test_what_is_leaving_a_volume_for_no_reason_that_is_known_is_adopted(house: TwoVolumes) -> None:
+    house.close("second")
+    house.take_in(tiny(1))
+    before = house.said()
+    (path,) = house.files()
+    then = (NOW - SETTLED_AFTER).timestamp() - 1
+    os.utime(path, (then, then))
+    with house.node() as node:
+        with node.index.write() as connection:
+            connection.execute(delete_rows(copies))
+        volume = node.volumes()[0]
+        set_leaving(volume, PurePosixPath(path.relative_to(house.volume)))
+        assert list(reconcile_volumes(node, since=None, repair=False)) == []
+        assert [one.kind for one in reconcile_volumes(node, since=None, repair=True)] == [FindingKind.ADOPTED]
+    assert house.said() == before
 
 
 def test_what_is_adopted_is_owed_to_the_partners_that_get_objects(house: TwoVolumes) -> None:

@@ -16,6 +16,7 @@ from pacs_server.cli.doctor_checks import _durability
 from pacs_server.dicom.operations import OperationKind
 from pacs_server.index.promotion import compared, unknown_study
 from pacs_server.index.site.changes import PREFERENCE
+from pacs_server.index.site.registry import Policy, VolumeRow
 from pacs_server.index.site.retention import Purging, change_retention
 from pacs_server.index.tables import copies, studies
 from pacs_server.service import assemble
@@ -24,6 +25,7 @@ from pacs_server.service.upkeep import reconciling
 from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import note_unknown, reconcile_volumes
+from pacs_server.storage.sentinel import adopt
 
 
 def test_what_a_site_decides_after_it_was_set_back_has_no_number_that_its_partners_know_already(
@@ -152,6 +154,24 @@ def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_in
     os.utime(held)
     assert told(house) is None, "it is on its way"
     grow_old(house)
+    assert told(house) is not None
+
+
+def test_a_study_of_which_the_index_has_an_object_on_another_volume_is_known(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    second = tmp_path / "second"
+    second.mkdir()
+    with house.node() as node:
+        row = VolumeRow(id=adopt(second, name="second"), name="second", path=str(second), tier="hot", domain="second")
+        node.registry.add_volume(row)
+        node.registry.set_policy(Policy(want=2, need=2, degraded=2))
+    house.take_in(tiny(1))
+    grow_old(house)
+    with house.node() as node, node.index.write() as connection:
+        connection.execute(delete_rows(copies).where(copies.c.volume_id != row.id))
+    assert told(house) is None
+    with house.node() as node, node.index.write() as connection:
+        connection.execute(delete_rows(copies))
     assert told(house) is not None
 
 

@@ -1022,6 +1022,33 @@ def test_what_failed_on_a_volume_that_is_let_go_holds_it_no_more(
         gc.enable()
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b'{"id":7}'])
+def test_a_sentinel_that_is_damaged_is_told_as_such(tmp_path: Path, content: bytes) -> None:
+    adopt(tmp_path, name="nas")
+    (tmp_path / SENTINEL_NAME).write_bytes(content)
+    for look in (lambda: sentinel_at(tmp_path), lambda: adopt(tmp_path, name="nas")):
+        with pytest.raises((VolumeUnavailable, Refused), match=r"is damaged \(.*\); restore it from a backup"):
+            look()
+    assert (tmp_path / SENTINEL_NAME).read_bytes() == content
+    assert not place_at(tmp_path).is_empty, "it could not become one"
+
+
+@pytest.mark.parametrize("name", ["", "n" * 65, "..\\..", "nas 1", "a/b", "病院", "nas\n"])
+def test_a_name_that_a_volume_cannot_have_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match="is no volume name: letters, digits"):
+        adopt(tmp_path, name=name)
+    assert list(tmp_path.iterdir()) == []
+    assert adopt(tmp_path, name="n" * 64)
+
+
+def test_what_file_systems_put_into_a_directory_by_themselves_keeps_it_from_nothing(tmp_path: Path) -> None:
+    for name in ("lost+found", "@eaDir", "#recycle", "#snapshot", ".snapshot"):
+        (tmp_path / name).mkdir()
+    assert place_at(tmp_path).is_empty
+    volume_id = adopt(tmp_path, name="nas")
+    assert place_at(tmp_path) == Place(volume_id=volume_id)
+
+
 @pytest.mark.parametrize("wrong", ["/", "link", "missing", "file", "inside", "not-empty"])
 def test_a_place_that_cannot_be_a_volume_is_refused(tmp_path: Path, wrong: str) -> None:
     base = tmp_path.resolve()

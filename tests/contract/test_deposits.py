@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from support.deposits import FAR, FAR_PEER, kept
 from support.house import House, dump
 from support.samples import Sample, tiny
@@ -36,6 +36,7 @@ from pacs_server.index.site.registry import Registry
 from pacs_server.index.site.retention import Purging, Retention
 from pacs_server.index.site.tier_rules import TierRule, TierRules
 from pacs_server.index.site_tables import depositing, releases
+from pacs_server.index.tables import copies, instances
 from pacs_server.index.tiering import Tiering
 from pacs_server.service.monitoring.survival import count_copies, standing
 from pacs_server.service.upkeep.rebuilding import rebuild_index
@@ -296,6 +297,8 @@ def sent_away(house: House) -> list[Sample]:
     samples = house.take_in(tiny(0, PatientName="山田^太郎", SpecificCharacterSet="ISO_IR 192"), tiny(1), tiny(2))
     with house.node() as node:
         node.registry.save_peer(FAR_PEER)
+        with node.index.write() as connection:
+            connection.execute(update(instances).values(sender="CT1"))
         kept(samples[:2], node.deposits, node.instances, node.volumes())
         rows = [one.row for one in node.deposits.of_series(samples[0].study_uid, samples[0].series_uid, FAR)]
         ids = [volume.spec.id for volume in node.volumes()]
@@ -312,8 +315,14 @@ def found(house: House) -> dict[str, object]:
         request = RetrieveRequest(level=Level.PATIENT, patient_ids=("T-1",))
         items = node.search.deliverables(request)
         counts = node.search.counts()
-        told = {one.sop_uid: (one.digest, one.size_bytes, one.study_uid, one.series_uid, one.archives) for one in items}
-        return told | {"counts": {name: counts[name] for name in ("studies", "series", "instances", "bytes")}}
+        told: dict[str, object] = {
+            one.sop_uid: (one.digest, one.size_bytes, one.study_uid, one.series_uid, one.archives) for one in items
+        }
+        sender = select(instances.c.sop_uid, instances.c.sender)
+        with node.index.read() as connection:
+            away = connection.execute(sender.where(instances.c.id.not_in(select(copies.c.instance_row)))).all()
+        told |= {"counts": {name: counts[name] for name in ("studies", "series", "instances", "bytes")}}
+        return told | {"senders": {tuple(row) for row in away}}
 
 
 def test_an_index_made_anew_knows_what_only_an_archive_server_keeps(house: House) -> None:

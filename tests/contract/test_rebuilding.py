@@ -837,3 +837,21 @@ def test_an_unfinished_file_that_cannot_be_removed_is_told_and_the_others_go(
         zip((path.name for path in unfinished), (FindingKind.SWEPT, FindingKind.STUCK, FindingKind.SWEPT), strict=True)
     )
     assert print_findings(findings, "all well", as_json=True) is ExitCode.PARTLY
+
+
+def test_a_volume_that_goes_away_among_unfinished_files_is_told_as_that(
+    tmp_path: Path, new_upgraded_url: Callable[[], str], forgetful: FaultyVolume
+) -> None:
+    house = TwoVolumes(tmp_path / "data", new_upgraded_url(), forgetful.path)
+    house.take_in(tiny(1))
+    (held,) = (forgetful.path / "v1").rglob("*.dcm")
+    for number in range(3):
+        unfinished = held.with_name(f".{number}.tmp")
+        unfinished.touch()
+        os.utime(unfinished, (0, 0))
+    with house.node() as node:
+        findings = reconcile_volumes(node, since=None, repair=True)
+        assert next(findings).kind is FindingKind.SWEPT
+        forgetful.tell("eio")
+        assert [one.kind for one in findings] == [FindingKind.NOT_READ]
+    forgetful.tell("ok")

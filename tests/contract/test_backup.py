@@ -16,7 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, Table, insert, select, text
+from support.arrivals import arrival
 from support.faulty_volume import FaultyVolume, mounted
 from support.house import NOW, House, damages, dump, flip
 from support.samples import data_set_of, tiny
@@ -39,9 +40,11 @@ from pacs_server.errors import (
 )
 from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
+from pacs_server.index.maintenance import snapshot
 from pacs_server.index.maintenance.schema import migrate, open_current
-from pacs_server.index.maintenance.snapshot import row_counts, sqlite_url, take_snapshot
+from pacs_server.index.maintenance.snapshot import copy_rows, row_counts, sqlite_url, take_snapshot
 from pacs_server.index.queries.trash import Trash
+from pacs_server.index.recording.instances import Instances
 from pacs_server.index.site.peers import Peer
 from pacs_server.index.site.registry import Policy, VolumeRow
 from pacs_server.index.site_tables import site
@@ -120,6 +123,26 @@ def test_a_snapshot_holds_every_row_in_one_file(house: House, tmp_path: Path) ->
     with closing(open_current(sqlite_url(path))) as copy:
         assert dump(copy) == expected
         assert row_counts(copy)["instances"] == 8
+
+
+def test_a_snapshot_of_postgresql_is_that_of_one_moment(
+    upgraded_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[Table] = []
+
+    def copy(source: Connection, target: Connection, table: Table) -> None:
+        copied.append(table)
+        copy_rows(source, target, table)
+        Instances(index).record(arrival(study=str(len(copied))))
+
+    with closing(open_current(upgraded_postgres_url)) as index:
+        Instances(index).record(arrival(study="first"))
+        expected = row_counts(index)
+        monkeypatch.setattr(snapshot, "copy_rows", copy)
+        take_snapshot(index, tmp_path / "snapshot.db")
+        assert row_counts(index)["studies"] == len(copied) + 1
+    with closing(open_current(sqlite_url(tmp_path / "snapshot.db"))) as taken:
+        assert row_counts(taken) == expected
 
 
 # --- Backing up --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pacs_server.dicom.identity import AeTitle
 from pacs_server.errors import Busy, CopyDiffers, Refused
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance import copying
-from pacs_server.index.maintenance.schema import open_current
+from pacs_server.index.maintenance.schema import open_current, upgrade
 from pacs_server.index.maintenance.snapshot import copy_rows
 from pacs_server.index.objects import Outcome
 from pacs_server.index.recording.instances import Instances
@@ -116,6 +116,16 @@ def test_a_database_that_holds_the_same_is_compared_and_one_that_does_not_is_ref
         list(copy_database(settings, urls[1]))
     with closing(open_current(urls[1])) as target, target.read() as connection:
         assert connection.execute(select(func.count()).where(peers.c.port == 2)).scalar() == 1
+
+
+def test_a_database_that_holds_anything_at_all_is_not_filled(settings: Settings, urls: tuple[str, str]) -> None:
+    upgrade(urls[1])
+    with closing(open_current(urls[1])) as target, target.write() as connection:
+        fill(connection, [peers])
+    before = everything(urls[1])
+    with pytest.raises(Refused, match=r"holds something else than this index: table .* has 0 rows there and 3 here"):
+        list(copy_database(settings, urls[1]))
+    assert everything(urls[1]) == before
 
 
 @pytest.mark.parametrize("name", ["employees", "patients"])

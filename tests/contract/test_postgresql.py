@@ -44,7 +44,7 @@ from pacs_server.index.recording.instances import Instances
 from pacs_server.index.sending.commitments import Commitments
 from pacs_server.index.site.partners import Partner, Partners
 from pacs_server.index.site.registry import Registry, VolumeRow
-from pacs_server.index.site_tables import partners
+from pacs_server.index.site_tables import partners, site
 from pacs_server.index.tables import copies, instances, patients, studies
 
 PROCESSES, ROUNDS = 4, 15
@@ -577,6 +577,14 @@ def test_a_server_that_takes_nothing_is_there_all_the_same(url: str, state: str)
     with closing(Index.open(url)) as index, pytest.raises(IndexUnavailable) as raised, index.write() as connection:
         connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{state}'; END $$"))
     assert type(raised.value) is IndexUnavailable
+
+
+def test_what_is_written_to_try_it_is_gone_again_however_often_that_is(url: str) -> None:
+    with closing(Index.open(url)) as index:
+        for _ in range(2):
+            write_once(index)
+            with index.read() as connection:
+                assert connection.execute(select(site.c.name).where(func.length(site.c.value) > 1_000)).all() == []
 
 
 @pytest.mark.parametrize("tried", [write_nothing, write_once])

@@ -22,7 +22,7 @@ from pacs_server.errors import IndexDamaged, IndexUnavailable, IndexUnfit, Index
 from pacs_server.index.database_url import parse_url
 from pacs_server.index.drivers.remedies import unavailable
 from pacs_server.index.engine import Index
-from pacs_server.index.maintenance.checking import write_once
+from pacs_server.index.maintenance.checking import unsafe_settings, write_once
 from pacs_server.index.maintenance.replacing import install
 from pacs_server.index.maintenance.schema import upgrade
 from pacs_server.index.statements import Statement
@@ -189,6 +189,18 @@ def test_doctor_has_the_remedy_of_what_ended_it_and_not_a_command_that_ends_so_t
     assert row["check"] == "database"
     assert row["remedy"].startswith(remedy)
     assert row["remedy"] not in row["result"]
+
+
+def test_settings_under_which_a_power_cut_takes_what_was_committed_are_told(index: Index, kind: str) -> None:
+    if kind == "postgresql":
+        assert unsafe_settings(index) == {"fsync": "off"}, "as it is for tests"
+        return
+    assert unsafe_settings(index) == {}
+    with index.read() as connection:
+        used = connection.connection.dbapi_connection
+    assert used is not None
+    used.execute("PRAGMA synchronous = NORMAL")
+    assert unsafe_settings(index) == {"synchronous": 1}
 
 
 def test_a_traceback_tells_no_value_of_a_statement_and_no_row(index: Index) -> None:

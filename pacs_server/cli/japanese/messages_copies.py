@@ -17,6 +17,8 @@ WHY_A_COPY: Final[dict[str, str]] = {
     "{}: there is no good copy to make another of: {}": "{0}: 複製の元にできる正しいコピーがありません: {1}",
     "{}: there is no good copy to make another of: none is held": "{0}: 複製の元にできる正しいコピーがありません (保管していません)",
     "the copy on {} cannot be read now": "{0} のコピーは今は読めません",
+    "it stays until another copy of its object can be read":
+        "同じオブジェクトの別のコピーが読めるようになるまで残します",
     "no copy of it is on a volume of this site": "このサイトのボリュームにコピーがありません",
     "{} on volume {} changes again and again while it is read": "ボリューム {1} の {0} が、読んでいる間に何度も変わります",
     "{} on volume {} is not what was received": "ボリューム {1} の {0} は受信した内容と違います",

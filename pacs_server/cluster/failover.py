@@ -73,7 +73,7 @@ _TEXTS: Final[Mapping[Reason, str]] = {
     Reason.SOURCE_AWAY: "{source} does not answer ({detail}), so that it cannot hand over what {target} lacks: mend "
     "that, or, if it is lost, pacs failover to {target} --source-lost",
     Reason.SOURCE_ANSWERS: "{source} answers, so it is not lost: leave out --source-lost, or stop its server first",
-    Reason.STILL_BUSY: "{source} {detail}; nothing was moved, and it {then}. Try again later, or with a longer --wait",
+    Reason.STILL_BUSY: "{source} {detail}; nothing was moved, and it {then}. {remedy}",
 }
 # The others end as refused.
 _ENDS: Final[Mapping[Reason, type[PacsError]]] = {

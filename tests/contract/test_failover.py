@@ -9,31 +9,35 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from support.house import House
 from support.samples import SECONDARY_CAPTURE
 from support.site import NOW, Site
 
 from pacs_server.archive.ingest import ingest
 from pacs_server.archive.reception import Declared, Origin, Reception
-from pacs_server.cluster.failover import DRAIN, Plan, Step, Unfinished
+from pacs_server.cli.japanese.translation import in_japanese
+from pacs_server.cluster.failover import DRAIN, Plan, Standing, Step, Unfinished
 from pacs_server.cluster.messages import Body
 from pacs_server.dicom.elements import EXPLICIT_LE
 from pacs_server.dicom.identity import Uid, new_uid
 from pacs_server.dicom.tiny_object import TRIAL_STUDY_UID, trial_object
 from pacs_server.dicom.vocabulary import STANDARD
-from pacs_server.errors import Refused
+from pacs_server.errors import Refused, StillBusy
 from pacs_server.index.audit import Wanted
 from pacs_server.index.contents import Contents
 from pacs_server.index.engine import Index
+from pacs_server.index.jobs import JobKind
 from pacs_server.index.retiring import forget_study
 from pacs_server.index.site.changes import PREFERENCE
 from pacs_server.index.site.draining import Draining, draining_of, set_draining
 from pacs_server.index.site.partners import Partner
 from pacs_server.index.site.registry import Registry
+from pacs_server.index.site_tables import jobs
 from pacs_server.service.assemble import Node
 from pacs_server.service.partners.failover import Failover, abandon, drain
 from pacs_server.service.partners.role import failover_facts
-from pacs_server.service.partners.sides import There, failover_answers
+from pacs_server.service.partners.sides import Here, There, failover_answers
 from pacs_server.service.partners.unfinished import note, unfinished
 from pacs_server.service.person import command_of, this_person
 from pacs_server.settings import load
@@ -86,6 +90,28 @@ def test_what_was_compared_last_is_told_after_a_failover_until_both_are_compared
         (told,) = failover_facts(node, NOW)["partners"]
         assert (told["compared_at"], told["compared_found"]) == ("2026-11-26T03:00:00+00:00", 3)
         assert node.partners.asked_to_compare("osaka")
+
+
+def test_a_site_that_cannot_hand_over_says_why(
+    new_upgraded_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    osaka = Partner(name="osaka", host="192.0.2.5", port=11114, fingerprint="AA:01", added_at=NOW)
+    plan = Plan(target="osaka", source="here", is_source_lost=False, steps=(Step.HAND_OVER,), checks={})
+    busy = Standing(
+        site_id="1", schema="1", version="1", preferred="", is_serving=True, is_draining=True, associations=0, homes=1,
+        need=1, degraded=1, owed_objects=2, owed_series=1, owed_since=NOW,
+    )  # fmt: skip
+    monkeypatch.setattr(Here, "standing", lambda _: busy)
+    with House(tmp_path / "data", new_upgraded_url()).node() as node:
+        node.partners.add(osaka)
+        with pytest.raises(StillBusy, match=r"Try again later, or with a longer --wait$"):
+            list(Failover(node, "osaka", is_source_lost=False).run(plan, wait_s=0, keeps_draining=False))
+        node.jobs.owe(JobKind.REPLICATE, NOW, series=[("1.2", "1.2.1")], target="osaka")
+        with node.index.write() as connection:
+            connection.execute(update(jobs).values(attempts=2, error="osaka rejected the association"))
+        with pytest.raises(StillBusy, match=r"It does not get over: osaka rejected the association$") as told:
+            list(Failover(node, "osaka", is_source_lost=False).run(plan, wait_s=0, keeps_draining=False))
+        assert "引き渡せない理由: " in in_japanese(str(told.value))
 
 
 def test_a_site_takes_associations_again_whatever_partners_it_has(

@@ -146,7 +146,7 @@ def test_every_reason_has_its_own_refusal_here_or_where_it_is_met() -> None:
     """The site that is neither, and one that goes on being used, are refused where they are met."""
     met = {Reason.NOT_HERE, Reason.STILL_BUSY}
     assert {reason for *_, reason, _, _ in REFUSED} | met == set(Reason)
-    names = dict.fromkeys(("target", "source", "other", "partner", "detail", "then"), "x")
+    names = dict.fromkeys(("target", "source", "other", "partner", "detail", "then", "remedy"), "x")
     for reason in met:
         assert exit_code(refusal(reason, **names).error()) == ExitCode.REFUSED
 

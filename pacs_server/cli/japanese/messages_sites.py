@@ -26,8 +26,7 @@ OF_SITES: Final[dict[str, str]] = {
     "--aet AET":
         "{0} にあたる接続相手が登録されていないため、動作を確認できません。pacs ae add AET HOST PORT のあと、"
         "pacs partner set {1} --aet AET を実行してください",
-    "{} {}; nothing was moved, and it {}. Try again later, or with a longer --wait":
-        "{0}: {1}。何も切り替えていません({2})。あとでもう一度実行するか、--wait を長くしてください",
+    "{} {}; nothing was moved, and it {}. {}": "{0}: {1}。何も切り替えていません({2})。{3}",
     "there is no partner: pacs partner add": "相手サーバの登録がありません。登録するには: pacs partner add",
     "{}, which says what is left of a failover, cannot be read ({}): remove it, and look at pacs failover status on both "
     "sites":
@@ -115,6 +114,8 @@ WHY_A_SITE: Final[dict[str, str]] = {
     "{} has {} volumes for a new object and needs {}: what it takes has fewer copies until its volumes are back":
         "{0} で新しいものを保存できるボリュームは {1} 個で、必要なのは {2} 個です。ボリュームが戻るまで、受け取るもののコピーは少なくなります",
     "{} volumes and needs {}": "ボリューム {0} 個で、必要なのは {1} 個です",
+    "Try again later, or with a longer --wait": "あとでもう一度実行するか、--wait を長くしてください",
+    "It does not get over: {}": "引き渡せない理由: {0}",
     "goes on draining": "受付は止めたままです",
     "takes associations again": "受付は再開しました",
     "the clocks of the two sites differ by {} s: times that they tell are not comparable":

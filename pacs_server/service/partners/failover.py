@@ -39,6 +39,7 @@ HURRY_EVERY_S: Final = 5.0
 # Workers tell of their associations once a second: what was let in a moment before is seen by then.
 _SETTLED_AFTER_S: Final = 2.0
 _MAX_TOLD: Final = 400
+_LATER: Final = "Try again later, or with a longer --wait"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +174,11 @@ class Failover:
     def _hand_over(self, wait_s: float, who: str, *, keeps_draining: bool) -> Iterator[Event]:
         ends_at = time.monotonic() + wait_s
         quiet_since = None
-        hurried_at = float("-inf")
+        hurried_at, hindrance = float("-inf"), ""
         while True:
             standing, now = self.source.standing(), time.monotonic()
             if standing.owed_series and now - hurried_at >= HURRY_EVERY_S:
+                hindrance = self._hindrance() or hindrance
                 self.source.hurry()  # what failed a while ago may wait for minutes
                 hurried_at = now
             if not standing.has_handed_over:
@@ -190,9 +192,15 @@ class Failover:
                     self.source.drain(is_draining=False, who=who)
                     forget(self.node)
                 then = "goes on draining" if keeps_draining else "takes associations again"
-                raise refusal(Reason.STILL_BUSY, source=self.source.name, detail=standing.left, then=then).error()
+                remedy = f"It does not get over: {hindrance}" if hindrance and standing.owed_series else _LATER
+                named = {"source": self.source.name, "detail": standing.left, "then": then, "remedy": remedy}
+                raise refusal(Reason.STILL_BUSY, **named).error()
             yield Event(step=Step.HAND_OVER, told=f"{self.source.name} {standing.left}")
             time.sleep(_LOOK_EVERY_S)
+
+    def _hindrance(self) -> str:
+        """Why what this site owes does not get to the target; nothing where the other site is the source."""
+        return self.node.outbox.failing().get(self.partner.name, "") if self.source.name == HERE else ""
 
     def _prefer(self, who: str, *, is_source_lost: bool) -> None:
         """Both sites know it when this ends, unless the other one is the source, and lost."""

@@ -76,7 +76,10 @@ def _asked_as_owner(
     where that is who runs this. The kernel knows: modes alone say nothing of access lists, and of what a NAS makes of a
     user.
     """
-    owner = data_dir.stat()
+    try:
+        owner = data_dir.stat()
+    except OSError:
+        return "", None
     if os.geteuid() != 0 or owner.st_uid == 0:
         return "", None
     user, groups = str(owner.st_uid), [owner.st_gid]

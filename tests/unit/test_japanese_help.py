@@ -248,6 +248,18 @@ def test_what_a_site_survives_is_told_in_the_language_of_the_person() -> None:
         ("mail.a does not take the mail: foo bar; baz", "mail.a がメールを受け取りません: foo bar; baz"),
         ("route jobs", "route の作業"),
         (
+            "volume a is offline (b: Permission denied); bring it back first, because its files cannot be told from "
+            "missing ones",
+            "ボリューム a はオフラインです (b: 許可がありません)。先に使えるようにしてください。"
+            "ファイルがないのか、見えないだけなのかが分かりません",
+        ),
+        (
+            "volume s3 is offline: s3://images/a: the S3 server does not answer: Could not connect: check the "
+            "endpoint, that it runs, and the firewalls between",
+            "ボリューム s3 はオフラインです: s3://images/a: S3 サーバが応答しません (Could not connect)。"
+            "エンドポイントが正しいこと、サーバが動いていること、途中のファイアウォールを確かめてください",
+        ),
+        (
             "the last is checkpoint 1 of 2026-12-01 by a4af5929",
             "最新は 2026-12-01 のチェックポイント 1 (by a4af5929) です",
         ),

@@ -64,6 +64,8 @@ OF_REFUSALS: Final[dict[str, str]] = {
         "{0} はどのサイトも自分を呼ぶ名前です。相手サーバには別の名前を付けてください",
     "volume {} is {} ({}); bring it back first, because its files cannot be told from missing ones":
         "ボリューム {0} は {1} です ({2})。先に使えるようにしてください。ファイルがないのか、見えないだけなのかが分かりません",
+    "volume {} is offline ({}); bring it back first, because its files cannot be told from missing ones":
+        "ボリューム {0} はオフラインです ({1})。先に使えるようにしてください。ファイルがないのか、見えないだけなのかが分かりません",
     "another node of this archive serves, {}: stop every node before {}":
         "このアーカイブの別のノード {0} が動いています。先にすべてのノードを止めてください: {1}",
     "{} has never answered, so it is not known which site it is":

@@ -263,6 +263,10 @@ WHY_A_PART: Final[dict[str, str]] = {
     "it cannot be opened: {}": "開けません: {0}",
     "the S3 server does not answer: {}: check the endpoint, that it runs, and the firewalls between":
         "S3 サーバが応答しません ({0})。エンドポイントが正しいこと、サーバが動いていること、途中のファイアウォールを確かめてください",
+    # as it is told of a volume: what any other server does not answer would take it, with that volume
+    "{}: the S3 server does not answer: {}: check the endpoint, that it runs, and the firewalls between":
+        "{0}: S3 サーバが応答しません ({1})。エンドポイントが正しいこと、サーバが動いていること、途中のファイアウォールを"
+        "確かめてください",
     "there are no keys for the S3 server: name a file with them (--credentials-file), or set "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the processes of the server too":
         "S3 サーバの鍵がありません。鍵のファイルを --credentials-file で指定するか、サーバのプロセスにも "

@@ -278,6 +278,7 @@ LABELS: Final[dict[str, str]] = {
     "behind_since": "相手の不足(最古)",
     "compared_at": "比較日時",
     "missing": "不足",
+    "comparison": "比較の結果",
     # pacs jobs show
     "kind": "種類",
     "attempts": "試行回数",

@@ -113,15 +113,8 @@ class Operations:
 
         Nothing happens when it was recorded before. Raises: IndexUnavailable.
         """
-        told: list[Event] = []
-        before = self.of_study(operation.study_uid)
-        with self._index.write(told) as connection:
-            keep_others_out(connection, self._index, operation.study_uid)
-            fate = _fate_with(connection, [operation], before)
-            events, (done,) = self._take_effect(connection, [operation], fate, now)
-            told += events
-            self._owe(connection, missed, now)
-            return done
+        _, (done,) = self._recorded([operation], missed, now)
+        return done
 
     def take_over(
         self, told: Iterable[Operation], keep: Callable[[Operation], Sequence[str]], *, now: datetime
@@ -141,7 +134,7 @@ class Operations:
     ) -> list[Operation]:
         missed = sorted({volume_id for one in part for volume_id in keep(one)})
         while True:
-            stays, done = self._recorded_unless_overtaken(part, missed, now)
+            stays, done = self._recorded(part, missed, now, unless_overtaken=True)
             if not stays:
                 return done
             is_deleted = part[-1].kind is OperationKind.DELETE
@@ -156,16 +149,17 @@ class Operations:
             )
             self.record(again, missed=keep(again), now=now)
 
-    def _recorded_unless_overtaken(
-        self, part: Sequence[Operation], missed: Sequence[str], now: datetime
+    def _recorded(
+        self, part: Sequence[Operation], missed: Sequence[str], now: datetime, *, unless_overtaken: bool = False
     ) -> tuple[list[Content], list[Operation]]:
+        """What each of these operations on one study did; nothing where some objects stay first, which are answered."""
         told: list[Event] = []
         study_uid = part[-1].study_uid
         before = self.of_study(study_uid)
         with self._index.write(told) as connection:
             keep_others_out(connection, self._index, study_uid)
             fate = _fate_with(connection, part, before)
-            if stays := overtaken(connection, part, fate):
+            if unless_overtaken and (stays := overtaken(connection, part, fate)):
                 return stays, []
             events, done = self._take_effect(connection, part, fate, now)
             told += events

@@ -75,6 +75,7 @@ WHY_A_COPY: Final[dict[str, str]] = {
         "シンボリックリンクがあり、たどりません。誰が置いたか確かめてください",
     "{} is removed again and again": "{0} が何度も消されます",
     "its id is no text": "識別子が文字列ではありません",
+    "its file is not there": "ファイルがありません",
     "files that were stored last are not there: did it come back with older content?":
         "最後に保管したファイルがありません。古い内容に戻っていませんか",
     "{} stays: too few of its other copies are known to be good":

@@ -30,7 +30,7 @@ from pacs_server.storage.medium import Medium, OpenFile, UnfinishedFile
 from pacs_server.storage.placement import Placement
 from pacs_server.storage.records import keep_record
 from pacs_server.storage.sentinel import adopt
-from pacs_server.storage.threads import Threads
+from pacs_server.storage.threads import Overdue, Threads
 from pacs_server.storage.volume import Volume
 from pacs_server.storage.writing import CopyPlace
 
@@ -266,6 +266,28 @@ def test_a_volume_that_was_asked_nothing_for_hours_is_not_taken_for_silent(monke
     task = threads.start(lambda _: back.wait(60), 60.0)
     threading.Timer(0.1, back.set).start()
     assert threads.wait(task, silence_s=30.0)
+
+
+def test_a_look_at_a_volume_is_no_answer_to_who_waits_for_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_threads, "_BELATED_S", 0.0)
+    threads, back = Threads("nas"), threading.Event()
+    task = threads.start(lambda _: back.wait(60), 7_200.0)
+    for waiting, since in ((threads, "_answered_at"), (task, "asked_at")):
+        monkeypatch.setattr(waiting, since, getattr(waiting, since) - 3_600.0)
+    threads.wait(threads.start(lambda _: None, 60.0, is_probe=True))
+    threading.Timer(0.3, back.set).start()
+    with pytest.raises(Overdue):
+        threads.wait(task, silence_s=30.0)
+
+
+def test_a_call_in_a_silent_volume_hangs_also_for_who_would_not_have_waited_for_its_deadline() -> None:
+    threads, back = Threads("nas"), threading.Event()
+    task = threads.start(lambda _: back.wait(60), 7_200.0)
+    wait_for(lambda: task.began, "it to begin")
+    with pytest.raises(Overdue):
+        threads.wait(task, 60.0, silence_s=0.05)
+    assert threads.stuck == 1
+    back.set()
 
 
 class Chunks(list[bytes]):

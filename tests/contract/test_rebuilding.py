@@ -312,6 +312,21 @@ def test_what_was_acknowledged_is_in_a_new_index_though_more_of_it_is_read_now_t
         assert "tail-unchecked" in connection.execute(select(flags.c.kind)).scalars().all()
 
 
+def test_a_file_that_is_what_its_name_says_and_names_no_object_is_told(house: TwoVolumes) -> None:
+    house.close("second")
+    house.take_in(tiny(1))
+    before = house.said()
+    (path,) = house.files()
+    meta = read_file_meta(path.read_bytes())
+    rubbish = b"rubbish" * 20
+    hasher = ObjectHasher(meta.transfer_syntax)
+    hasher.update(rubbish)
+    named = path.with_name(f"1.2.3{file_name_end(hasher.digest())}")
+    named.write_bytes(path.read_bytes()[: meta.data_set_offset] + rubbish)
+    assert [(one.kind, Path(one.path).name) for one in house.rebuilt()] == [(FindingKind.UNREADABLE, named.name)]
+    assert house.said() == before
+
+
 def broken_off_at_the_first_finding(node: Node) -> Iterator[Finding]:
     findings = rebuild_index(node)
     assert next(findings).kind is FindingKind.UNREADABLE
@@ -813,6 +828,9 @@ def test_the_row_of_a_missing_copy_is_forgotten_if_another_copy_is_good_whatever
         for root in (house.volume, house.second) if is_other_damaged else (house.volume,):
             node.copies.mark_damaged(str(sentinel_at(root)), path, "its file is gone", NOW)
         node.jobs.drop([job.id for job in node.jobs.listed()])
+        before = house.said()
+        assert [one.kind for one in reconcile_volumes(node, since=None, repair=False)] == [FindingKind.MISSING]
+        assert (house.said(), node.jobs.listed()) == (before, []), "who only looks changes nothing"
         (finding,) = reconcile_volumes(node, since=None, repair=True)
         assert JobKind.SURVEY in {job.kind for job in node.jobs.listed()}, "it may lack copies now"
     assert finding.path == path

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import time
@@ -393,7 +394,33 @@ def test_a_flipped_bit_in_a_part_of_a_run_is_found(house: House, target: Path, n
     assert list(damages(target)) == [f"runs/{run.name}/{name}"]
 
 
-def test_an_index_that_was_whole_when_it_was_written_but_damaged_inside_is_found(house: House, target: Path) -> None:
+def destroyed(content: bytearray) -> bytes:
+    """With pages that a database has to have."""
+    content[4096 * 3 : 4096 * 20] = bytes(4096 * 17)
+    return bytes(content)
+
+
+def contradicting_itself(content: bytearray) -> bytes:
+    """With a UID in a table that is another one in its index, which nobody notices who only opens it."""
+    uid = str(tiny(0).SOPInstanceUID).encode()
+    return bytes(content.replace(uid, b"3" + uid[1:], 1))
+
+
+def of_another_schema(content: bytearray) -> bytes:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(content)
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+        return connection.serialize()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [(destroyed, "it "), (contradicting_itself, "it is damaged: "), (of_another_schema, "its schema is 0001, not ")],
+)
+def test_an_index_that_was_whole_when_it_was_written_but_damaged_inside_is_found(
+    house: House, target: Path, harm: Callable[[bytearray], bytes], told: str
+) -> None:
     house.take_in(*(tiny(n) for n in range(9)))
     house.back_up(target)
     directory = BackupDirectory(target, house.settings.storage)
@@ -401,12 +428,12 @@ def test_an_index_that_was_whole_when_it_was_written_but_damaged_inside_is_found
     summary = directory.summary(stamp)
     assert summary is not None
     content = bytearray((target / part(stamp, "index.db")).read_bytes())
-    content[4096 * 3 : 4096 * 20] = bytes(4096 * 17)
-    digest = directory.put(part(stamp, "index.db"), [bytes(content)])
+    digest = directory.put(part(stamp, "index.db"), [harm(content)])
     directory.put(
         part(stamp, "backup.json"), [replace(summary, digests=summary.digests | {"index.db": digest}).to_json()]
     )
-    assert list(damages(target)) == [f"runs/{stamp}/index.db"]
+    ((path, damage),) = damages(target).items()
+    assert (path, damage[: len(told)]) == (f"runs/{stamp}/index.db", told)
 
 
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "deleted"])

@@ -28,6 +28,7 @@ from pacs_server.dicom.queries.retrieval import RetrieveRequest
 from pacs_server.errors import Refused
 from pacs_server.index.deposits import Depositable, Deposits
 from pacs_server.index.engine import Index
+from pacs_server.index.maintenance.replacing import count_without
 from pacs_server.index.queries.search import Search
 from pacs_server.index.queries.trash import Trash
 from pacs_server.index.releases import enter as releases_enter
@@ -375,6 +376,9 @@ def test_a_backup_leaves_out_what_only_an_archive_server_keeps_and_is_whole(hous
     samples = sent_away(house)
     carried = house.back_up(tmp_path / "backup", new=True)
     assert [one.sop_uid for one in carried] == [samples[2].sop_uid]
+    with house.node() as node:
+        assert count_without(node.index, [volume.spec.id for volume in node.volumes()]) == 0
+        assert count_without(node.index, []) == 1, "without its volume; what is elsewhere is not lacking"
 
 
 def test_an_archive_server_is_one_more_place_that_can_be_lost(house: House) -> None:

@@ -4,9 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+
+from pacs_server.storage import standstill
+from pacs_server.storage.standstill import Standstills
 
 STOPPED_S = 4.5
 WAITED_S = ANSWERED_AFTER_S = 0.2
@@ -45,3 +51,27 @@ def test_a_volume_has_the_rest_of_its_time_when_the_process_is_let_run_again(
         process.stdin.write(answer)
         process.stdin.flush()
         assert process.stdout.readline().decode().strip() in told
+
+
+def test_of_a_standstill_counts_what_came_after_a_moment_and_once_whoever_notices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(standstill, "time", SimpleNamespace(monotonic=lambda: now))
+    standstills = Standstills()
+
+    def stand_still(timeout: float) -> bool:
+        nonlocal now
+        now += 30.0
+        return False
+
+    def stand_still_with_another(timeout: float) -> bool:
+        return standstills.acquire(cast(threading.Lock, SimpleNamespace(acquire=stand_still)), 5.0)
+
+    for acquire in (stand_still, stand_still_with_another):
+        begin = now
+        assert not standstills.acquire(cast(threading.Lock, SimpleNamespace(acquire=acquire)), 5.0)
+        assert [standstills.since(begin + after) for after in (0.0, 10.0, 30.0, 900.0)] == [30.0, 20.0, 0.0, 0.0]
+    for _ in range(9):
+        stand_still_with_another(5.0)
+    assert standstills.since(0.0) == 8 * 30.0, "the latest are remembered"

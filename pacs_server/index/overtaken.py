@@ -7,9 +7,11 @@ from datetime import UTC
 from itertools import groupby, pairwise
 from typing import Final
 
-from sqlalchemy import Connection, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, literal, or_, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pacs_server.dicom.operations import Content, Fate, Operation, OperationKind, StudyFate
+from pacs_server.index.engine import Index
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.retiring import TRASH
 from pacs_server.index.site_tables import fates, jobs, operations, partners
@@ -17,6 +19,18 @@ from pacs_server.index.tables import flags, instances, series, studies
 
 # The flag of an object that was acknowledged once more; when that was last is when it was noted.
 SENT_AGAIN: Final = "sent-again"
+
+
+def noting_again(index: Index, *which: ColumnElement[bool]) -> sqlite.Insert | postgresql.Insert:
+    """A statement that notes of these objects that they were acknowledged once more, at the moment `at`."""
+    again = index.insert(flags).from_select(
+        ["study_row", "instance_row", "kind", "detail", "noted_at"],
+        select(series.c.study_row, instances.c.id, literal(SENT_AGAIN), literal(""), bindparam("at"))
+        .join_from(instances, series)
+        .where(*which),
+    )
+    key = [flags.c.study_row, flags.c.instance_row, flags.c.kind, flags.c.detail]
+    return again.on_conflict_do_update(index_elements=key, set_={"noted_at": again.excluded.noted_at})
 
 
 def together(told: Iterable[Operation]) -> list[list[Operation]]:

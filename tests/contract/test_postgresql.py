@@ -711,7 +711,7 @@ def test_a_server_that_takes_no_changes_yet_is_waited_for_by_whoever_changes_som
             cluster.execute(f"{refuse} = on")
             index.rows("SELECT set_config('default_transaction_read_only', 'on', false)", ())  # as where it is reloaded
             doing += [Doing(lambda: objects.record(arrival("1.2.3.2")).outcome)]
-        time.sleep(1)
+        wait_for(lambda: index.engine.pool.entrance.refusal.is_known, "it to be told that no changes are taken")
         assert doing[0].is_alive(), doing[0].error or doing[0].result
         if not wanted:
             assert len(Doing(lambda: objects.known("1.2.3.1", "1.2.3").objects).outcome()) == 1

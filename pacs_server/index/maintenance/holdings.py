@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
 from pacs_server.index.maintenance.snapshot import continue_numbering, copy_rows
 from pacs_server.index.operations import copy_decisions, enforce_all
-from pacs_server.index.overtaken import SENT_AGAIN
+from pacs_server.index.overtaken import SENT_AGAIN, noting_again
 from pacs_server.index.releases import enter
 from pacs_server.index.retiring import TRASH, owe_describing
 from pacs_server.index.site_tables import choices, extra_fields, fates, operations, releases, volumes
@@ -31,14 +31,8 @@ _mark_damaged: Final = (
     .where(copies.c.volume_id == bindparam("volume"), copies.c.path == bindparam("place"))
     .values(damage=bindparam("reason"), verified_at=None)
 )
-_note_again: Final = insert(flags).from_select(
-    ["study_row", "instance_row", "kind", "detail", "noted_at"],
-    select(series.c.study_row, instances.c.id, literal(SENT_AGAIN), literal(""), bindparam("noted_at"))
-    .join_from(instances, series)
-    .where(instances.c.sop_uid == bindparam("sop_uid"), instances.c.digest == bindparam("digest")),
-)
 _sent_again: Final = (
-    select(*instances.c["sop_uid", "digest"], flags.c.noted_at)
+    select(*instances.c["sop_uid", "digest"], flags.c.noted_at.label("at"))
     .join_from(flags, instances, flags.c.instance_row == instances.c.id)
     .where(flags.c.kind == SENT_AGAIN)
 )
@@ -258,7 +252,8 @@ def replace_content(index: Index, beside: Index, catch_up: Callable[[str, str], 
             connection.execute(_mark_damaged, [one._asdict() for one in damaged])
         # No file tells it, and a partner may be about to tell that it was deleted before.
         if sent_again:
-            connection.execute(_note_again, [one._asdict() for one in sent_again])
+            same = instances.c.sop_uid == bindparam("sop_uid"), instances.c.digest == bindparam("digest")
+            connection.execute(noting_again(index, *same), [one._asdict() for one in sent_again])
         # A field that was added meanwhile has its values still to come.
         connection.execute(
             update(extra_fields).where(extra_fields.c.id.not_in(read)).values(stage="reading", read_to=0)

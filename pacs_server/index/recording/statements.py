@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
     null,
     select,
     union_all,
@@ -32,7 +31,7 @@ from pacs_server.dicom.vocabulary import Field
 from pacs_server.index.contents import added_sum
 from pacs_server.index.engine import KEEP_OTHERS_OUT, Index
 from pacs_server.index.jobs import JOB_COLUMNS, owing
-from pacs_server.index.overtaken import SENT_AGAIN
+from pacs_server.index.overtaken import noting_again
 from pacs_server.index.site.registry import REMOVED_VOLUME
 from pacs_server.index.site_tables import fates, operations, site
 from pacs_server.index.statements import HotStatement, Statement
@@ -141,19 +140,7 @@ class RecordingStatements:
             HotStatement(index, index.insert(table).on_conflict_do_nothing(), _filled(table))
             for table in (flags, name_grams)
         )
-        again = index.insert(flags).from_select(
-            ["study_row", "instance_row", "kind", "detail", "noted_at"],
-            select(series.c.study_row, instances.c.id, literal(SENT_AGAIN), literal(""), bindparam("at"))
-            .join_from(instances, series)
-            .where(instances.c.id == bindparam("row")),
-        )
-        self.note_again = HotStatement(
-            index,
-            again.on_conflict_do_update(
-                index_elements=[flags.c.study_row, flags.c.instance_row, flags.c.kind, flags.c.detail],
-                set_={"noted_at": again.excluded.noted_at},
-            ),
-        )
+        self.note_again = HotStatement(index, noting_again(index, instances.c.id == bindparam("row")))
         # A copy that was damaged and is written again is good again.
         mended = index.insert(copies).on_conflict_do_update(
             index_elements=[copies.c.volume_id, copies.c.path], set_={"damage": null(), "verified_at": null()}

@@ -104,10 +104,11 @@ class Sendings:
         meant = meant_objects(selection).where(*conditions).order_by(
             studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id
         )  # fmt: skip
-        deleted = meant_objects(selection, in_trash=True).where(*conditions)
         with self._index.read() as connection:
             found = connection.execute(meant).all()
-            gone = connection.execute(deleted).all() if route and urgency is not Urgency.AGAIN else []
+            gone = []
+            if route and urgency is not Urgency.AGAIN:
+                gone = list(connection.execute(meant_objects(selection, in_trash=True).where(*conditions)))
         fixed = {"destination": destination, "route": route, "state": SendState.WAITING.value, "reason": ""}
         fixed |= {"owed_at": now.isoformat(), "at": now.isoformat()}
         entering, entered = self._entering(urgency), list[tuple[str, str]]()

@@ -27,7 +27,7 @@ def release_due(
     """Remove the files of a volume that are due; each path when it is settled. Only one at a time does that for a
     volume. Broken off anywhere, it goes on where it was when it is called again. A file that cannot be moved, as on an
     SMB share where somebody has it open, is passed over, so that it keeps no other from going; and so is one of which
-    no other copy can be read now.
+    no other copy can be read now. One that came again after the index was saved stays.
 
     Raises: VolumeUnavailable when the volume is away or does not answer, or has refused this for a thousand files; at
     the end, when it has for one; IndexUnavailable.
@@ -38,6 +38,10 @@ def release_due(
     while due := releases.due(volume.spec.id, now, limit=_PORTION, without=refused):
         for path in due:
             try:
+                if holdings.has_come_again(*object_in_name(PurePosixPath(path))):
+                    releases.settled(volume.spec.id, path, is_copy=False)
+                    log.warning("file kept", volume=volume.spec.name, path=path, why="it came again, by the volumes")
+                    continue
                 keep_last(volume, path, copies, placement, now=now)
                 for _ in release(volume, path, releases, holdings):
                     pass

@@ -22,9 +22,10 @@ from pacs_server.index.tables import copies, studies
 from pacs_server.service import assemble
 from pacs_server.service.monitoring.observing import holdings_of
 from pacs_server.service.upkeep import reconciling
-from pacs_server.service.upkeep.decisions import delete, in_trash, purge, to_delete
+from pacs_server.service.upkeep.decisions import decider, delete, in_trash, purge, to_delete
 from pacs_server.service.upkeep.rebuilding import rebuild_index
 from pacs_server.service.upkeep.reconciling import note_unknown, reconcile_volumes
+from pacs_server.service.upkeep.tiers import release_what_is_due
 from pacs_server.storage.sentinel import adopt
 
 
@@ -130,6 +131,28 @@ def test_what_was_purged_after_the_state_to_which_a_site_was_set_back_is_not_tak
             Path(one.path).name.partition("-")[0]: one.kind for one in reconcile_volumes(node, since=None, repair=True)
         }
     assert found == {purged.sop_uid: FindingKind.REMOVED, kept.sop_uid: FindingKind.ADOPTED}
+
+
+def test_a_file_that_was_owed_its_removal_when_the_index_was_saved_stays_if_it_came_again_since(tmp_path: Path) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    again, _ = house.take_in(tiny(1), tiny(2))
+    with house.node() as node:
+        (held, other) = to_delete(node, {"StudyInstanceUID": again.study_uid})
+        for kind in (OperationKind.DELETE, OperationKind.PURGE):
+            decider(node, "a test").decide(kind, held.study_uid, [held.content, other.content])
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    house.take_in(tiny(1))
+    for path in tmp_path.glob("index.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    with house.node() as node:
+        assert release_what_is_due(node, "a test") == []
+        assert node.releases.waiting() == []
+    (stays,) = house.volume.rglob("*.dcm")
+    assert stays.name.startswith(f"{again.sop_uid}-")
+    grow_old(house)
+    with house.node() as node:
+        assert [one.kind for one in reconcile_volumes(node, since=None, repair=True)] == [FindingKind.ADOPTED]
 
 
 def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_index_does_not_know(

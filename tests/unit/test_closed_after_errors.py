@@ -49,7 +49,7 @@ def removing(failing: Failing, monkeypatch: pytest.MonkeyPatch, is_readable: boo
     monkeypatch.setattr(releasing, "keep_last", lambda *_, **__: None)
     monkeypatch.setattr(releasing, "release", failing)
     releases: Any = SimpleNamespace(due=lambda *_, without, **__: [] if without else ["p"])
-    rows: Any = SimpleNamespace()
+    rows: Any = SimpleNamespace(has_come_again=lambda *_: False)
     list(releasing.release_due(volume(is_readable=is_readable), releases, rows, rows, rows, now=NOW))
 
 

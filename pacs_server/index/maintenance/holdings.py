@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from pacs_server.dicom.operations import Fate
 from pacs_server.index.copies import GOOD
 from pacs_server.index.deposits import is_deposited
 from pacs_server.index.engine import Index
@@ -77,6 +78,19 @@ class Holdings:
     def is_leaving(self, volume_id: str, path: str) -> bool:
         """Whether this file is a copy no more and is about to be removed. Raises: IndexUnavailable."""
         return bool(self._leaving.rows(volume=volume_id, place=path))
+
+    def has_come_again(self, sop_uid: str, digest_begins: str) -> bool:
+        """Whether an object that is not held here was received again after it was purged, or restored, as the volumes
+        tell: this index was set back to a state before that. Raises: IndexUnavailable.
+        """
+        kept, held = (
+            (table.c.sop_uid == sop_uid) & table.c.digest.startswith(digest_begins, autoescape=True)
+            for table in (fates, instances)
+        )
+        again = select(fates.c.sop_uid).where(kept, fates.c.fate == Fate.KEPT.value)
+        with self._index.read() as connection:
+            found = connection.execute(again.where(~select(instances.c.id).where(held).exists()).limit(1))
+            return found.first() is not None
 
     def copies_on(self, volume_id: str, *, since: date | None) -> Iterator[HeldCopy]:
         """The copies of a volume, of studies that began on `since` or later, in the order in which they were recorded.

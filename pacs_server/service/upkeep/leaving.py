@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pacs_server.archive.operations import learn
 from pacs_server.archive.releasing import release_due
 from pacs_server.errors import VolumeUnavailable
 from pacs_server.index.jobs import Job
@@ -19,7 +20,8 @@ _RENEW_EVERY_S: Final = 30.0
 def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callable[[], bool]) -> datetime | None:
     """Remove the files that are due on the volume of a job; when the next ones are, None when no others wait.
 
-    Raises: VolumeUnavailable when the volume is away, and they wait until it is back; IndexUnavailable.
+    Raises: VolumeUnavailable when the volume is away, and they wait until it is back; NotEnoughCopies when no volume
+    keeps what follows from a decision that the index learns here; IndexUnavailable.
     """
     placement = node.placement()
     volume = placement.volume(job.target)
@@ -29,6 +31,8 @@ def release_volume(node: Node, job: Job, *, lease: timedelta, is_stopped: Callab
         return None
     if not volume.state.is_readable:
         raise VolumeUnavailable(f"volume {volume.spec.name} is {volume.state.status}: {volume.state.reason}")
+    # An index that was set back knows from the volume alone what has come again since.
+    learn(volume, node.instances.operations, node.volumes(), now=datetime.now(UTC))
     released = release_due(volume, node.releases, node.holdings, node.copies, placement, now=datetime.now(UTC))
     renewed = time.monotonic()
     for _ in released:

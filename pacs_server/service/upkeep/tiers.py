@@ -12,7 +12,7 @@ from typing import Final
 
 from pacs_server import log
 from pacs_server.archive.tiering import Moved, PlannedSeries, Room, bytes_to_lose, move, plan
-from pacs_server.errors import Busy, Refused, UnknownName, VolumeUnavailable
+from pacs_server.errors import Busy, NotEnoughCopies, Refused, UnknownName, VolumeUnavailable
 from pacs_server.index.jobs import JobKind
 from pacs_server.index.site.tier_rules import TierRule
 from pacs_server.service.assemble import Node
@@ -142,7 +142,7 @@ def release_what_is_due(node: Node, worker: str) -> list[str]:
     while job := node.jobs.claim(worker, datetime.now(UTC), lease=_LEASE, per_target=1, kinds=[JobKind.RELEASE]):
         try:
             again_at = release_volume(node, job, lease=_LEASE, is_stopped=lambda: False)
-        except VolumeUnavailable as error:
+        except (NotEnoughCopies, VolumeUnavailable) as error:
             problems.append(str(error))
             node.jobs.failed(job, str(error), datetime.now(UTC))
         else:

@@ -111,6 +111,8 @@ def enforce(
             rows = _rows(connection, wanted[start : start + _BATCH])
         meant = [row for row in rows if study_uid in ("", row.study_uid)]
         gone = [row for row in meant if row.fate == Fate.PURGED]
+        if gone:  # before another one is shown in the place of one of them
+            _remove(connection, index, gone, now)
         changed = _changed_roles(row for row in meant if row.fate != Fate.PURGED)
         _set_roles(connection, changed, now)
         now_role = {row.id: role for row, role in changed}
@@ -119,8 +121,6 @@ def enforce(
         for row in meant:
             if row.readmitted_at is not None:
                 _note(connection, row, "readmitted", row.readmitted_because or "", row.readmitted_at)
-        if gone:
-            _remove(connection, index, gone, now)
         touched |= {row.study_row for row in gone} | {row.study_row for row, _ in changed}
         by_order |= {(row.study_uid, row.series_uid) for row, role in changed if _is_by_order(row, role)}
     in_order = sorted(touched)

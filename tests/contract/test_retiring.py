@@ -1080,6 +1080,24 @@ def set_back(folder: Path) -> None:
     shutil.copy(folder / "snapshot", folder / "index.db")
 
 
+def test_what_came_again_beside_nothing_is_shown_by_an_index_that_was_set_back_to_when_it_was_a_version(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path / "data", f"sqlite:///{tmp_path}/index.db")
+    (sample,), (version,) = (house.take_in(tiny(1, ImageComments=told)) for told in ("first", "second"))
+    shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
+    with house.node() as node:
+        change_retention(node.index, purging=Purging.BY_HAND, grace_days=0)
+        list(decisions.delete(node, decisions.to_delete(node, {"SOPInstanceUID": sample.sop_uid}), "a trial"))
+        list(decisions.purge(node, decisions.in_trash(node, {}), "a trial"))
+    house.take_in(tiny(1, ImageComments="second"))
+    set_back(tmp_path)
+    with house.node() as node:
+        decisions.decider(node, "any command that decides something")
+        (held,) = node.copies.of_objects([sample.sop_uid])
+        assert (held.digest, held.role) == (digest_of(version), "current")
+
+
 @pytest.mark.parametrize("is_known_on", ["both", "the other"])
 def test_what_was_purged_and_came_again_after_the_index_was_saved_keeps_its_file(
     tmp_path: Path, is_known_on: str

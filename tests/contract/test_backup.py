@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select, text
 from support.arrivals import arrival
 from support.faulty_volume import FaultyVolume, mounted
-from support.house import NOW, House, damages, dump, flip
+from support.house import NOW, House, damages, dump, flip, grow_old
 from support.samples import data_set_of, tiny
 from support.server import wait_for
 
@@ -852,7 +851,7 @@ def test_a_file_that_was_to_be_removed_and_was_received_again_after_the_backup_i
             == []
         )
         assert path.exists()
-        make_old(house.volume)
+        grow_old(house.volume)
         assert [one.kind.value for one in reconcile_volumes(node, since=None, repair=True)] == ["adopted"]
 
 
@@ -876,13 +875,6 @@ def test_an_object_that_was_moved_to_another_volume_after_the_backup_is_found_th
     assert "cold" in {volumes[copy.volume_id] for copy in held.copies}
 
 
-def make_old(volume: Path) -> None:
-    """Let the files look as if nothing had been written for an hour, so that they count as settled."""
-    then = time.time() - timedelta(hours=1).total_seconds()
-    for path in volume.rglob("*.dcm"):
-        os.utime(path, (then, then))
-
-
 def test_what_arrived_after_the_backup_is_found_on_the_volume_again(house: House, target: Path) -> None:
     house.take_in(*(tiny(n) for n in range(3)))
     house.back_up(target)
@@ -890,7 +882,7 @@ def test_what_arrived_after_the_backup_is_found_on_the_volume_again(house: House
     before = house.dump()
     house.restore(target)
     assert len(house.dump()["instances"]) == 3
-    make_old(house.volume)
+    grow_old(house.volume)
     with house.node() as node:
         assert [one.kind.value for one in reconcile_volumes(node, since=None, repair=True)] == ["adopted"]
     after = house.dump()

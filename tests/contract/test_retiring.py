@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from sqlalchemy import Connection, delete, event, select
 from support.faulty_volume import mounted
-from support.house import House
+from support.house import House, set_back
 from support.samples import Sample, tiny, write
 from support.site import LATER, NOW, Site
 
@@ -1059,9 +1059,7 @@ def test_what_came_again_after_it_was_purged_stays_beside_an_index_that_was_set_
     shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
     house.take_in(tiny(1))
     os.utime(path, an_hour_ago())
-    for one in tmp_path.glob("index.db*"):
-        one.unlink()
-    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    set_back(tmp_path)
     if not knows:
         for one in (house.volume / "v1" / "ops").rglob("*.json"):
             if json.loads(one.read_text())["kind"] == OperationKind.READMIT.value:
@@ -1072,12 +1070,6 @@ def test_what_came_again_after_it_was_purged_stays_beside_an_index_that_was_set_
             note_unknown_study(node.index, UnknownStudy(volume="first", folder="v1", noted_at=NOW))
         release_what_was_purged(node, volume, goes_on=lambda: True)
         assert node.releases.waiting() == []
-
-
-def set_back(folder: Path) -> None:
-    for one in folder.glob("index.db*"):
-        one.unlink()
-    shutil.copy(folder / "snapshot", folder / "index.db")
 
 
 def test_what_came_again_beside_nothing_is_shown_by_an_index_that_was_set_back_to_when_it_was_a_version(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import update
-from support.house import NOW, House
+from support.house import NOW, House, grow_old, set_back
 from support.samples import tiny
 
 from pacs_server.archive.adopting import FindingKind
@@ -47,9 +47,7 @@ def test_what_a_site_decides_after_it_was_set_back_has_no_number_that_its_partne
 
     shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
     before = decide()
-    for path in tmp_path.glob("index.db*"):
-        path.unlink()
-    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    set_back(tmp_path)
     after = decide()
     assert (before, after) == (((31, 32), 301), ((5, 6), 41))
 
@@ -59,11 +57,9 @@ def test_an_index_that_was_set_back_beside_newer_volumes_is_told_until_all_was_t
     house.take_in(tiny(1))
     shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
     house.take_in(tiny(2, study=2), tiny(3, study=3))
-    grow_old(house)
+    grow_old(house.volume)
     assert told(house) is None, "all of it is known"
-    for path in tmp_path.glob("index.db*"):
-        path.unlink()
-    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    set_back(tmp_path)
     noticed = told(house)
     assert noticed is not None
     assert list((house.volume / noticed).rglob("*.dcm"))
@@ -122,10 +118,8 @@ def test_what_was_purged_after_the_state_to_which_a_site_was_set_back_is_not_tak
         list(delete(node, to_delete(node, {"SOPInstanceUID": purged.sop_uid}), "a test"))
         list(purge(node, in_trash(node, {}), "a test"))
     stayed.write_bytes(content)
-    grow_old(house)
-    for path in tmp_path.glob("index.db*"):
-        path.unlink()
-    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    grow_old(house.volume)
+    set_back(tmp_path)
     with house.node() as node:
         found = {
             Path(one.path).name.partition("-")[0]: one.kind for one in reconcile_volumes(node, since=None, repair=True)
@@ -142,15 +136,13 @@ def test_a_file_that_was_owed_its_removal_when_the_index_was_saved_stays_if_it_c
             decider(node, "a test").decide(kind, held.study_uid, [held.content, other.content])
     shutil.copy(tmp_path / "index.db", tmp_path / "snapshot")
     house.take_in(tiny(1))
-    for path in tmp_path.glob("index.db*"):
-        path.unlink()
-    shutil.copy(tmp_path / "snapshot", tmp_path / "index.db")
+    set_back(tmp_path)
     with house.node() as node:
         assert release_what_is_due(node, "a test") == []
         assert node.releases.waiting() == []
     (stays,) = house.volume.rglob("*.dcm")
     assert stays.name.startswith(f"{again.sop_uid}-")
-    grow_old(house)
+    grow_old(house.volume)
     with house.node() as node:
         assert [one.kind for one in reconcile_volumes(node, since=None, repair=True)] == [FindingKind.ADOPTED]
 
@@ -169,14 +161,14 @@ def test_neither_what_is_on_its_way_nor_what_was_purged_is_taken_for_what_the_in
     assert not purged.exists()
     purged.parent.mkdir(parents=True, exist_ok=True)
     purged.write_bytes(content)  # as on a volume that was away
-    grow_old(house)
+    grow_old(house.volume)
     assert told(house) is None
     (held,) = set(house.volume.rglob("*.dcm")) - {purged}
     with house.node() as node, node.index.write() as connection:
         connection.execute(delete_rows(copies))
     os.utime(held)
     assert told(house) is None, "it is on its way"
-    grow_old(house)
+    grow_old(house.volume)
     assert told(house) is not None
 
 
@@ -189,7 +181,7 @@ def test_a_study_of_which_the_index_has_an_object_on_another_volume_is_known(tmp
         node.registry.add_volume(row)
         node.registry.set_policy(Policy(want=2, need=2, degraded=2))
     house.take_in(tiny(1))
-    grow_old(house)
+    grow_old(house.volume)
     with house.node() as node, node.index.write() as connection:
         connection.execute(delete_rows(copies).where(copies.c.volume_id != row.id))
     assert told(house) is None
@@ -202,17 +194,11 @@ def without_its_only_copy(folder: Path) -> House:
     """A site whose index is told to have been set back: it does not know the copy that its volume has."""
     house = House(folder / "data", f"sqlite:///{folder}/index.db")
     house.take_in(tiny(1))
-    grow_old(house)
+    grow_old(house.volume)
     with house.node() as node, node.index.write() as connection:
         connection.execute(delete_rows(copies))
     assert told(house) is not None
     return house
-
-
-def grow_old(house: House) -> None:
-    an_hour_ago = (NOW - timedelta(hours=1)).timestamp()
-    for path in house.volume.rglob("*.dcm"):
-        os.utime(path, (an_hour_ago, an_hour_ago))
 
 
 def told(house: House) -> str | None:

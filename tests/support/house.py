@@ -1,6 +1,8 @@
 """A whole archive of one node without a server: its settings, its index in either database, its volume."""
 
+import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -47,6 +49,20 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[random.Random(path.name).randrange(len(content) // 2, len(content))] ^= 1
     path.write_bytes(content)
+
+
+def set_back(folder: Path) -> None:
+    """Put the index in a folder back to what it was when it was copied to `snapshot` beside it."""
+    for path in folder.glob("index.db*"):
+        path.unlink()
+    shutil.copy(folder / "snapshot", folder / "index.db")
+
+
+def grow_old(volume: Path) -> None:
+    """Let the files of objects look as if nothing had been written for an hour, so that they count as settled."""
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
+    for path in volume.rglob("*.dcm"):
+        os.utime(path, (an_hour_ago, an_hour_ago))
 
 
 class House:

@@ -80,14 +80,14 @@ class Holdings:
         return bool(self._leaving.rows(volume=volume_id, place=path))
 
     def has_come_again(self, sop_uid: str, digest_begins: str) -> bool:
-        """Whether an object that is not held here was received again after it was purged, or restored, as the volumes
-        tell: this index was set back to a state before that. Raises: IndexUnavailable.
+        """Whether an object that is not held here was received again after it was purged, as the volumes tell, and is
+        perhaps in the trash by now: this index was set back to a state before that. Raises: IndexUnavailable.
         """
-        kept, held = (
+        known, held = (
             (table.c.sop_uid == sop_uid) & table.c.digest.startswith(digest_begins, autoescape=True)
             for table in (fates, instances)
         )
-        again = select(fates.c.sop_uid).where(kept, fates.c.fate == Fate.KEPT.value)
+        again = select(fates.c.sop_uid).where(known, fates.c.fate != Fate.PURGED.value)
         with self._index.read() as connection:
             found = connection.execute(again.where(~select(instances.c.id).where(held).exists()).limit(1))
             return found.first() is not None

@@ -1,7 +1,7 @@
 """What deserves an alarm, from what an archive really holds and owes, on either database."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,15 +215,19 @@ def test_a_volume_that_is_well_and_did_not_take_copies_is_an_alarm(node: Node) -
     assert "is online, but did not take 3 copies" in alarm.text
 
 
-def test_a_standby_that_is_away_is_an_alarm_of_the_node_that_tells_what_concerns_all(tmp_path: Path) -> None:
+def test_a_standby_that_is_away_is_an_alarm_of_the_node_that_tells_what_concerns_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Cluster.new() as used, used.standby() as second:
         used.go_on_alone()
         url = f"postgresql://pacs@/postgres?host={used.home}&host={second.home}&target_session_attrs=read-write"
         house = House(tmp_path / "house", url)
-        observer = Observer(house.settings, Board(1), ())
-        for one in (observer.site, observer.holdings, observer.standbys):
-            one.look()
         with house.node() as node:
+            # An observer keeps the node that it opens until its process ends.
+            monkeypatch.setattr(Node, "open", lambda _: nullcontext(node))
+            observer = Observer(house.settings, Board(1), ())
+            for one in (observer.site, observer.holdings, observer.standbys):
+                one.look()
             assert alarms(observer, node) == []
             second.stop()
             observer.standbys.look()

@@ -1,4 +1,4 @@
-"""The items of a sequence that is wholly here. Sequences inside of them are stepped over."""
+"""The items of a sequence that is wholly here. A sequence inside of one is a value as any other."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ def _read_item(raw: bytes, offset: int, end: int, encoding: Encoding) -> tuple[d
         tag, vr, length, start = header_at(raw, offset, encoding)
         if tag == ITEM_END:
             return values, start
-        if length == UNDEFINED_LENGTH:
-            offset = behind_sequence(raw, start, encoding.inside(vr))
-            continue
-        offset = start + length
+        is_open = length == UNDEFINED_LENGTH
+        offset = behind_sequence(raw, start, encoding.inside(vr)) if is_open else start + length
         values.setdefault(tag, raw[start:offset])
     if offset > min(end, len(raw)):
         raise Undecodable("an element runs past the end of its item")
     return values, offset
+
+
+def is_sequence(value: bytes, encoding: Encoding) -> bool:
+    """Whether a value begins as a sequence of items does, or is one of undefined length that has none."""
+    return value.startswith(tuple(encoding.write_header(tag, b"", 0)[:4] for tag in (ITEM, SEQUENCE_END)))
 
 
 def encoding_of_items(raw: bytes, encoding: Encoding) -> Encoding:

@@ -14,13 +14,14 @@ from pacs_server.dicom.elements import (
     IMPLICIT_LE,
     ITEM,
     ITEM_END,
+    SEQUENCE_END,
     UNDEFINED_LENGTH,
     encoding_of,
 )
 from pacs_server.dicom.header import HeadScanner
 from pacs_server.dicom.items import pack, read_items, unpack
 from pacs_server.dicom.queries.matching import Model, parse_query, query_from_keywords
-from pacs_server.errors import Undecodable
+from pacs_server.errors import BadQuery, Undecodable
 
 CODES = (("P5-09051", "SRT", "胸部CT"), ("JJ1017-1", "JJ1017", ""))
 
@@ -100,6 +101,54 @@ def test_a_key_of_an_item_with_a_character_set_of_its_own_is_read_by_it(outer: s
         made.predicates == query_from_keywords(Level.STUDY, {"ProcedureCodeSequence.CodeMeaning": "胸部*"}).predicates
     )
     assert not made.has_unsupported_keys
+
+
+def protocol(value: str, *, undefined: bool) -> Dataset:
+    """A query for request attributes, and of these for the protocol codes, a sequence inside of an item."""
+    inner, item, keys = Dataset(), Dataset(), Dataset()
+    inner.CodeValue, inner.CodingSchemeDesignator = value, ""
+    inner.is_undefined_length_sequence_item = item.is_undefined_length_sequence_item = undefined
+    item.ScheduledProtocolCodeSequence, item.RequestedProcedureID = [inner], ""
+    item["ScheduledProtocolCodeSequence"].is_undefined_length = undefined
+    keys.QueryRetrieveLevel, keys.StudyInstanceUID = "STUDY", ""
+    keys.RequestAttributesSequence = [item]
+    keys["RequestAttributesSequence"].is_undefined_length = undefined
+    return keys
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE])
+@pytest.mark.parametrize(("value", "asked"), [("", ""), ("*", " 00400275=*"), ("A1", " 00400275=A1")])
+def test_a_sequence_inside_of_an_item_says_what_its_own_items_say(
+    undefined: bool, syntax: str, value: str, asked: str
+) -> None:
+    made = parse_query(encoded(protocol(value, undefined=undefined), syntax), syntax, Model.STUDY_ROOT)
+    assert made.asked == f"STUDY{asked}"
+    assert made.has_unsupported_keys == (value == "A1")
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_items_that_are_nested_too_deep_are_no_query(undefined: bool) -> None:
+    header = encoding_of(IMPLICIT_LE).write_header
+    value = b""
+    for _ in range(10):
+        length = UNDEFINED_LENGTH if undefined else len(value)
+        item = header(ITEM, b"", length) + value + (header(ITEM_END, b"", 0) if undefined else b"")
+        end = header(SEQUENCE_END, b"", 0) if undefined else b""
+        value = header(0x00081032, b"SQ", UNDEFINED_LENGTH if undefined else len(item)) + item + end
+    with pytest.raises(BadQuery, match="nested deeper than 8 levels"):
+        parse_query(value, IMPLICIT_LE, Model.STUDY_ROOT)
+
+
+@pytest.mark.parametrize(("value", "is_unsupported"), [("", False), ("*", False), ("1.2", True)])
+def test_a_sequence_that_is_not_held_is_unsupported_where_a_key_of_it_has_a_value(
+    value: str, is_unsupported: bool
+) -> None:
+    keys, item = Dataset(), Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "", value
+    keys.QueryRetrieveLevel, keys.ReferencedStudySequence = "STUDY", [item]
+    made = parse_query(encoded(keys, EXPLICIT_LE), EXPLICIT_LE, Model.STUDY_ROOT)
+    assert made.has_unsupported_keys is is_unsupported
 
 
 def private_sequence() -> DataElement:

@@ -6,7 +6,7 @@ from support.dcmtk import STUDY_ROOT, Station
 from support.samples import tiny, uid, write
 from support.server import Archive
 
-SUCCESS, PENDING_OPTIONAL = 0x0000, 0xFF01
+SUCCESS, PENDING, PENDING_OPTIONAL = 0x0000, 0xFF00, 0xFF01
 
 
 def code(value: str, scheme: str, meaning: str = "") -> Dataset:
@@ -135,6 +135,14 @@ def test_a_code_that_is_too_long_for_code_value_is_found_and_answered(
 def test_a_key_of_an_item_that_is_not_held_is_said_to_be_unsupported(filled: Archive, station: Station) -> None:
     keys = {"PatientID": "Q-1", "ProcedureCodeSequence[0].CodingSchemeVersion": "2"}
     assert station.find(STUDY_ROOT, "STUDY", keys).statuses == [PENDING_OPTIONAL, SUCCESS]
+
+
+@pytest.mark.parametrize(("value", "pending"), [("", PENDING), ("A1", PENDING_OPTIONAL)])
+def test_a_sequence_inside_of_an_item_is_unsupported_where_a_key_of_it_has_a_value(
+    filled: Archive, station: Station, value: str, pending: int
+) -> None:
+    protocol = {"RequestAttributesSequence[0].ScheduledProtocolCodeSequence[0].CodeValue": value}
+    assert station.find(STUDY_ROOT, "STUDY", {"PatientID": "Q-3", **protocol}).statuses == [pending, SUCCESS]
 
 
 def test_the_items_survive_a_rebuild(filled: Archive, station: Station) -> None:

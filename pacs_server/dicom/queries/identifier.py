@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from pacs_server.dicom.attributes import SPECIFIC_CHARACTER_SET, Attribute
 from pacs_server.dicom.charset import declared, decode
 from pacs_server.dicom.elements import NUMBERS, TEXT_VRS, UNDEFINED_LENGTH, Encoding, encoding_of
-from pacs_server.dicom.items import behind_sequence, header_at, read_items
+from pacs_server.dicom.items import MAX_DEPTH, behind_sequence, encoding_of_items, header_at, is_sequence, read_items
 from pacs_server.dicom.values import numbers_of
 from pacs_server.dicom.vocabulary import STANDARD, Vocabulary, reservation
 from pacs_server.errors import BadQuery, Undecodable
@@ -20,7 +20,8 @@ _MAX_ELEMENTS: Final = 2048
 
 
 class Element(NamedTuple):
-    """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag.
+    """One key. `text` is its decoded value without padding. A sequence has none, but the keys of its items by tag; of a
+    sequence inside of an item what all its keys say is one text.
 
     `attribute` is what the index holds under its tag, or as that element of its private creator; None for nothing.
     """
@@ -54,18 +55,18 @@ def read_identifier(
     encoding = encoding_of(transfer_syntax)
     try:
         found = top_level(raw, encoding)
-        items = {tag: read_items(value, encoding) for tag, (vr, value) in found.items() if vr == "SQ"}
+        charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
+        sequences = {tag: value for tag, (vr, value) in found.items() if vr == "SQ"}
+        items = {tag: _items(value, encoding, charset, assumed_charset) for tag, value in sequences.items()}
     except Undecodable as error:
         raise BadQuery(f"the identifier is damaged: {error}") from error
-    charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
 
     elements = []
     for tag, (vr, value) in sorted(found.items()):
         if _is_group_length(tag):
             continue
         if tag in items:
-            keys = tuple(_keys(item, encoding, charset, assumed_charset) for item in items[tag])
-            elements.append(Element(tag, "SQ", items=keys))
+            elements.append(Element(tag, "SQ", items=items[tag]))
         else:
             creator = ""
             if reserved_by := reservation(tag):
@@ -77,10 +78,29 @@ def read_identifier(
     return Identifier(elements=tuple(elements), character_set=charset)
 
 
-def _keys(item: dict[int, bytes], encoding: Encoding, charset: tuple[str, ...], assumed: str) -> dict[int, str]:
-    """The keys of an item, which may have a character set of its own. Source: PS3.3 section C.12.1.1.2."""
-    own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset
-    return {tag: _text(value, "LO", encoding, own, assumed) for tag, value in item.items() if not _is_group_length(tag)}
+def _items(
+    value: bytes, encoding: Encoding, charset: tuple[str, ...], assumed: str, depth: int = 1
+) -> tuple[dict[int, str], ...]:
+    """The keys of each item of a sequence, which may have a character set of its own. Raises: Undecodable.
+
+    Source: PS3.3 section C.12.1.1.2.
+    """
+    if depth > MAX_DEPTH:
+        raise Undecodable(f"it is nested deeper than {MAX_DEPTH} levels")
+    read = []
+    for item in read_items(value, encoding):
+        own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset
+        keys = {tag: inner for tag, inner in item.items() if not _is_group_length(tag)}
+        read.append({tag: _said(inner, encoding, own, assumed, depth) for tag, inner in keys.items()})
+    return tuple(read)
+
+
+def _said(value: bytes, encoding: Encoding, charset: tuple[str, ...], assumed: str, depth: int) -> str:
+    """What a key of an item says: its text, or all that the keys of a sequence say which stands there."""
+    if not is_sequence(value, encoding):
+        return _text(value, "LO", encoding, charset, assumed)
+    inner = _items(value, encoding_of_items(value, encoding), charset, assumed, depth + 1)
+    return " ".join(text for keys in inner for text in keys.values() if text)
 
 
 def _text(value: bytes, vr: str, encoding: Encoding, charset: tuple[str, ...], assumed: str) -> str:

@@ -173,7 +173,8 @@ def _key(element: Element, level: Level, manner: Manner) -> tuple[ReturnKey | No
     predicate = None
     if attribute and _is_ready(attribute):
         predicate = predicate_of(attribute, element.text, takes_names_in_any_order=manner.takes_names_in_any_order)
-    says_nothing = not any(element.items) and (is_universal(element.text) or _restricts_nothing(attribute))
+    said = (element.text, *(text for item in element.items for text in item.values()))
+    says_nothing = all(map(is_universal, said)) or (not element.items and _restricts_nothing(attribute))
     return _return_key(element, attribute), predicate, predicate is not None or says_nothing
 
 

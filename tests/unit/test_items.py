@@ -127,6 +127,21 @@ def test_a_sequence_inside_of_an_item_says_what_its_own_items_say(
     assert made.has_unsupported_keys == (value == "A1")
 
 
+@pytest.mark.parametrize(("syntax", "undefined"), [(EXPLICIT_LE, True), (EXPLICIT_LE, False), (EXPLICIT_BE, True)])
+def test_keys_are_read_of_a_sequence_that_came_as_un(syntax: str, undefined: bool) -> None:
+    keys, items, item = Dataset(), Dataset(), Dataset()
+    keys.QueryRetrieveLevel = "STUDY"
+    item.CodeValue, item.CodeMeaning = "JJ*", ""
+    items.ProcedureCodeSequence = [item]
+    items["ProcedureCodeSequence"].is_undefined_length = undefined
+    value = encoded(items, IMPLICIT_LE)[8:]
+    length = UNDEFINED_LENGTH if undefined else len(value)
+    header = encoding_of(syntax).write_header(int(items["ProcedureCodeSequence"].tag), b"UN", length)
+    made = parse_query(encoded(keys, syntax) + header + value, syntax, Model.STUDY_ROOT)
+    assert made.predicates == query_from_keywords(Level.STUDY, {"ProcedureCodeSequence.CodeValue": "JJ*"}).predicates
+    assert (made.asked, made.has_unsupported_keys) == ("STUDY 00081032=JJ*", False)
+
+
 @pytest.mark.parametrize("undefined", [True, False])
 def test_items_that_are_nested_too_deep_are_no_query(undefined: bool) -> None:
     header = encoding_of(IMPLICIT_LE).write_header

@@ -56,8 +56,11 @@ def read_identifier(
     try:
         found = top_level(raw, encoding)
         charset = declared(found[SPECIFIC_CHARACTER_SET][1] if SPECIFIC_CHARACTER_SET in found else b"")
-        sequences = {tag: value for tag, (vr, value) in found.items() if vr == "SQ"}
-        items = {tag: _items(value, encoding, charset, assumed_charset) for tag, value in sequences.items()}
+        items = {
+            tag: _items(value, encoding.inside(vr.encode("latin-1")), charset, assumed_charset)
+            for tag, (vr, value) in found.items()
+            if vr == "SQ" or (vr == "UN" and is_sequence(value, encoding.inside(b"UN")))
+        }
     except Undecodable as error:
         raise BadQuery(f"the identifier is damaged: {error}") from error
 
@@ -66,7 +69,7 @@ def read_identifier(
         if _is_group_length(tag):
             continue
         if tag in items:
-            elements.append(Element(tag, "SQ", items=items[tag]))
+            elements.append(Element(tag, vr, items=items[tag]))
         else:
             creator = ""
             if reserved_by := reservation(tag):
@@ -88,6 +91,7 @@ def _items(
     if depth > MAX_DEPTH:
         raise Undecodable(f"it is nested deeper than {MAX_DEPTH} levels")
     read = []
+    encoding = encoding_of_items(value, encoding)
     for item in read_items(value, encoding):
         own = declared(item.pop(SPECIFIC_CHARACTER_SET, b"")) or charset
         keys = {tag: inner for tag, inner in item.items() if not _is_group_length(tag)}
@@ -99,7 +103,7 @@ def _said(value: bytes, encoding: Encoding, charset: tuple[str, ...], assumed: s
     """What a key of an item says: its text, or all that the keys of a sequence say which stands there."""
     if not is_sequence(value, encoding):
         return _text(value, "LO", encoding, charset, assumed)
-    inner = _items(value, encoding_of_items(value, encoding), charset, assumed, depth + 1)
+    inner = _items(value, encoding, charset, assumed, depth + 1)
     return " ".join(text for keys in inner for text in keys.values() if text)
 
 
